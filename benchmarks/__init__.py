@@ -1,0 +1,7 @@
+"""Benchmarks: one grid of workloads, every peer, pairs of sides alternating in one process.
+
+``python -m benchmarks`` from the repository's root prints a table; ``--json FILE`` keeps everything that was measured.
+
+What is measured is the wall time of one training step: forward, backward, update of the parameters and the loss
+(not fetched to Python), on float32 batches that already lie in memory. How is told in `benchmarks.measure`.
+"""

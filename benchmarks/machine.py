@@ -1,0 +1,103 @@
+"""The record of the machine and of the software that a result was measured with."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+# All BLAS and OpenMP libraries that a side may bring; set before any of them is loaded.
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+def machine_record(distributions: list[str]) -> dict[str, Any]:
+    """Processor, what of it this process may use, and the versions of everything that is timed."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpu": cpu_model(),
+        "instruction_sets": instruction_sets(),
+        "cores": os.cpu_count(),
+        "affinity": affinity(),
+        "cgroup_cpu_max": cgroup_quota(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy_blas": numpy_blas(),
+        "versions": {name: version(name) for name in distributions},
+    }
+
+
+def cpu_model() -> str:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """The vector extensions among the processor's flags; empty where the system does not list them."""
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith(("flags", "Features")):
+            wanted = ("avx", "fma", "asimd", "sve", "amx")
+            return [flag for flag in line.partition(":")[2].split() if flag.startswith(wanted)]
+    return []
+
+
+def affinity() -> list[int] | None:
+    """The processors that this process may run on, or None where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
+def pin(threads: int) -> list[int] | None:
+    """Keep this process to the first `threads` of its processors. Returns them, None where it cannot be done."""
+    allowed = affinity()
+    if allowed is not None:
+        os.sched_setaffinity(0, allowed[:threads])
+    return affinity()
+
+
+def cgroup_quota() -> str | None:
+    """This process's processor quota as the kernel writes it ("max 100000": none), or None."""
+    lines = _lines("/sys/fs/cgroup/cpu.max")
+    return lines[0] if lines else None
+
+
+def numpy_blas() -> dict[str, str]:
+    import numpy as np  # not at the top: a process is pinned before NumPy is loaded
+
+    found: Any = np.show_config(mode="dicts")
+    blas = found.get("Build Dependencies", {}).get("blas", {})
+    return {key: str(blas[key]) for key in ("name", "version", "openblas configuration") if key in blas}
+
+
+def blas_threads() -> list[dict[str, Any]] | None:
+    """The thread pools of this process as threadpoolctl sees them, or None without it."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return None
+    kept = ("internal_api", "version", "num_threads")
+    return [{key: pool.get(key) for key in kept} for pool in threadpoolctl.threadpool_info()]
+
+
+def version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,81 @@
+"""One pair of sides on one workload, in a process of its own: ``python -m benchmarks.pair JOB RESULT``.
+
+JOB and RESULT are JSON files. The process is kept to as many processors as threads before anything that makes
+threads is loaded; the parent has set the variables that BLAS and OpenMP read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Gate both sides, time them if both pass, and say otherwise which one did not and why.
+
+    The result's status is "timed", "skipped" (a side cannot run this), "wrong" (it disagrees with the reference) or
+    "failed" (it raised).
+    """
+    pinned = machine.pin(job["threads"])
+
+    # Only now, with the process pinned: these load NumPy and with it the BLAS threads.
+    from benchmarks import measure
+    from benchmarks.sides import SIDES, Runner, Unsupported
+    from benchmarks.workloads import Workload, make_data
+
+    workload = Workload(**{**job["workload"], "layers": tuple(job["workload"]["layers"])})
+    data = make_data(workload)
+    runners: list[Runner] = []
+    for name in job["sides"]:
+        try:
+            runner = SIDES[name].make(workload, data, job["threads"])
+            difference = measure.disagreement(runner, workload, data)
+        except (Unsupported, ImportError, AttributeError) as error:
+            # An attribute that is missing is an interface that this side's library does not have yet, or any more.
+            kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
+            return {"status": "skipped", "side": name, "reason": f"{kind}{error}"}
+        except Exception as error:
+            traceback.print_exc()
+            return {"status": "failed", "side": name, "reason": f"{type(error).__name__}: {error}"}
+        if difference is not None:
+            return {"status": "wrong", "side": name, "reason": difference}
+        runners.append(runner)
+
+    rate = measure.machine_rate(workload)
+    first, second = measure.alternate(*runners, seconds=job["seconds"], block_seconds=job["block_seconds"])
+    again = measure.machine_rate(workload)
+    rate = max(rate, again, key=lambda found: float(found["rate"]))
+    sides = {}
+    for name, runner, times in zip(job["sides"], runners, (first, second), strict=True):
+        summary = measure.spread(times)
+        sides[name] = {
+            "seconds_per_step": asdict(summary),
+            "multiply_share": workload.flops() / summary.median / rate["rate"],
+            "steps_per_run": runner.steps_per_run,
+            "samples": times,
+        }
+    return {
+        "status": "timed",
+        "sides": sides,
+        "ratio": asdict(measure.spread(measure.pair_ratios(first, second))),
+        "step_flops": workload.flops(),
+        "multiply_rate": rate,
+        "affinity": pinned,
+        "thread_pools": machine.blas_threads(),
+    }
+
+
+def main() -> None:
+    job_file, result_file = map(Path, sys.argv[1:3])
+    job = json.loads(job_file.read_text(encoding="utf-8"))
+    result_file.write_text(json.dumps(run(job)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

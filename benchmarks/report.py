@@ -1,0 +1,106 @@
+"""The results as a table, in plain text or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+Style = Literal["text", "markdown"]
+HEAD = ("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread", "A share", "B share")
+LEGEND = """\
+µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
+of the pairs and its quartiles; above 1, A is faster. share: of the machine's float32 multiply rate, measured in the same
+process, that the step's matrix multiplies reach."""
+
+
+def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:
+    """The machine, the table of what was timed, the fastest peers, and what was not timed with the reason."""
+    parts = [machine_lines(record)]
+    timed = [result for result in results if result["status"] == "timed"]
+    if timed:
+        parts.append(table(HEAD, [_row(result) for result in timed], style))
+        parts.append(LEGEND)
+        parts.append(table(("workload", "threads", "side", "fastest peer", "times faster"), fastest(timed), style))
+    else:
+        parts.append("Nothing was timed.")
+    left_out = _left_out(results)
+    if left_out:
+        parts.append("Not timed:\n" + "\n".join(f"- {line}" for line in left_out))
+    return "\n\n".join(parts) + "\n"
+
+
+def machine_lines(record: dict[str, Any]) -> str:
+    machine = record["machine"]
+    blas = machine["numpy_blas"]
+    versions = ", ".join(f"{name} {found or 'absent'}" for name, found in machine["versions"].items())
+    usable = len(machine["affinity"]) if machine["affinity"] else machine["cores"]
+    load = machine["load_average"]
+    busy = f", load {load[0]:.1f} at the start" if load else ""
+    return (
+        f"{machine['date']}  {machine['cpu']}, {usable} of {machine['cores']} cores usable{busy}\n"
+        f"Python {machine['python']}, {versions}; NumPy's BLAS: {blas.get('name')} {blas.get('version')}"
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
+    """Columns padded to their widest entry; the first column and words to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    numeric = [i > 0 and all(row[i][:1].isdigit() for row in rows) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ]
+        return "| " + " | ".join(padded) + " |" if style == "markdown" else "  ".join(padded).rstrip()
+
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
+    if style == "text":
+        rule = ["-" * width for width in widths]
+    return "\n".join([line(head), line(rule), *map(line, rows)])
+
+
+def fastest(timed: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """By workload, threads and first side: the peer that came closest or went ahead, and the median ratio to it."""
+    closest: dict[tuple[str, int, str], tuple[float, str]] = {}
+    for result in timed:
+        a, b = result["pair"]
+        key = result["workload"], result["threads"], a
+        ratio = result["ratio"]["median"]
+        if key not in closest or ratio < closest[key][0]:
+            closest[key] = ratio, b
+    return [(w, str(t), a, b, f"{ratio:.2f}") for (w, t, a), (ratio, b) in closest.items()]
+
+
+def _row(result: dict[str, Any]) -> tuple[str, ...]:
+    a, b = result["pair"]
+    times = [result["sides"][name]["seconds_per_step"] for name in (a, b)]
+    shares = [f"{100 * result['sides'][name]['multiply_share']:.0f}%" for name in (a, b)]
+    ratio = result["ratio"]
+    cells = [result["workload"], str(result["threads"]), a, b]
+    for time in times:
+        cells += [_microseconds(time["median"]), f"{_microseconds(time['lower'])}–{_microseconds(time['upper'])}"]
+    cells += [f"{ratio['median']:.2f}", f"{ratio['lower']:.2f}–{ratio['upper']:.2f}", *shares]
+    return tuple(cells)
+
+
+def _microseconds(seconds: float) -> str:
+    """Three significant digits, without an exponent."""
+    figure = seconds * 1e6
+    return f"{figure:.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
+
+
+def _left_out(results: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each side and reason, with the workloads that it concerns (none named when it is all of them)."""
+    concerned: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        if result["status"] != "timed":
+            side = result["side"] or " or ".join(result["pair"])
+            workloads = concerned.setdefault((side, f"{result['status']}: {result['reason']}"), [])
+            if result["workload"] not in workloads:
+                workloads.append(result["workload"])
+    everything = {result["workload"] for result in results}
+    return [
+        f"{side}: {reason}" + ("" if set(workloads) == everything else f" ({', '.join(workloads)})")
+        for (side, reason), workloads in concerned.items()
+    ]

@@ -1,0 +1,343 @@
+"""What was read, before any preprocessing."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .splits import split
+from .task import Task, as_target, infer_task
+from .wording import counted
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Rows as they were read: a matrix or named columns, with a target and what is known about it.
+
+    Make one with `read`, `from_arrays` or `from_columns`; those check the contents and infer the task.
+
+    Attributes
+    ----------
+    X : numpy.ndarray or None
+        Matrix ``(rows, features)`` of numbers as they were stored (uint8 for images of the MNIST family).
+    columns : mapping of str to numpy.ndarray, or None
+        Instead of `X`, for a table: a float64 array (NaN = missing) for a column of numbers, an object array
+        of `str` (None = missing) for a column of texts.
+    feature_names : tuple of str
+        Of the columns of `X`, or of the table.
+    y : numpy.ndarray or None
+        Raw target, ``(rows,)``: labels or numbers, none missing.
+    target_name : str or None
+        Its column in the table, or its array in the NPZ file.
+    task : str or None
+        ``"binary"``, ``"multiclass"`` or ``"regression"``; None without a target.
+    task_reason : str
+        Why, in a sentence.
+    image_shape : tuple of int or None
+        When each row is an image, its shape: ``(height, width)`` or ``(height, width, channels)``.
+    test : Dataset or None
+        The test part, where the source has its own.
+    source : str
+        Where the rows came from.
+    notes : tuple of str
+        What reading did or noticed, in sentences.
+    rows : numpy.ndarray or None
+        Where each row stood in the source, from 0, when rows were left out or selected; so that an error can
+        name the row of the file.
+    """
+
+    X: NDArray[Any] | None
+    columns: Mapping[str, NDArray[Any]] | None
+    feature_names: tuple[str, ...]
+    y: NDArray[Any] | None = None
+    target_name: str | None = None
+    task: Task | None = None
+    task_reason: str = ""
+    image_shape: tuple[int, ...] | None = None
+    test: "Dataset | None" = None
+    source: str = "arrays"
+    notes: tuple[str, ...] = ()
+    rows: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the test part to the features of the training part."""
+        if self.test is None or self.test.feature_names == self.feature_names:
+            return
+        here, there = len(self.feature_names), len(self.test.feature_names)
+        difference = (
+            f"{there} features, the training part {here}" if here != there else "features of other names"
+        )
+        raise ValueError(f"the test part of {self.source} has {difference}; both need the same")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        feature_names: Sequence[str] | None = None,
+        target_name: str | None = None,
+        task: str | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        test: "Dataset | None" = None,
+        source: str = "arrays",
+        notes: Sequence[str] = (),
+    ) -> "Dataset":
+        """Make a dataset of a matrix (or a stack of images) and a target.
+
+        Parameters
+        ----------
+        X : array_like
+            ``(rows, features)``; or ``(rows, height, width[, channels])``, taken as images and flattened.
+        y : array_like, optional
+            ``(rows,)``, ``(rows, 1)`` or one-hot ``(rows, classes)``.
+        feature_names : sequence of str, optional
+            One for each feature; ``x0, x1, …`` or ``pixel_0_0, …`` otherwise.
+        target_name, source, notes, test
+            Kept as given.
+        task : str, optional
+            Overrides `infer_task`.
+        image_shape : tuple of int, optional
+            States that the rows of a 2-dimensional `X` are images of that shape.
+
+        Raises
+        ------
+        ValueError
+            For empty data, wrong shapes or dtypes, lengths of `X` and `y` that differ, and what `infer_task`
+            refuses.
+        """
+        matrix, image_shape = _as_matrix(X, image_shape)
+        target, chosen, reason = _with_task(y, task, target_name, len(matrix), "X")
+        names = (
+            _default_names(matrix.shape[1], image_shape) if feature_names is None else tuple(feature_names)
+        )
+        if len(names) != matrix.shape[1]:
+            raise ValueError(
+                f"feature_names has {counted(len(names), 'name')}, X has {counted(matrix.shape[1], 'column')}"
+            )
+        if len(set(names)) != len(names):
+            raise ValueError("feature_names names a column twice; every feature needs a name of its own")
+        return cls(
+            matrix, None, names, target, target_name, chosen, reason, image_shape, test, source, tuple(notes)
+        )
+
+    @classmethod
+    def from_columns(
+        cls,
+        columns: Mapping[str, ArrayLike],
+        y: ArrayLike | None = None,
+        *,
+        target_name: str | None = None,
+        task: str | None = None,
+        test: "Dataset | None" = None,
+        source: str = "columns",
+        notes: Sequence[str] = (),
+        rows: NDArray[Any] | None = None,
+    ) -> "Dataset":
+        """Make a dataset of named columns and a target.
+
+        Parameters
+        ----------
+        columns : mapping of str to array_like
+            Numbers and booleans become float64 (NaN = missing), texts become objects (None = missing).
+        y, target_name, task, test, source, notes
+            As for `from_arrays`.
+        rows : numpy.ndarray, optional
+            Where each row stood in the source, from 0.
+
+        Raises
+        ------
+        ValueError
+            For empty data, columns whose lengths differ, dtypes that are neither numbers nor texts, and what
+            `infer_task` refuses.
+        """
+        if not columns:
+            raise ValueError("columns is empty; a table needs one column or more beside its target")
+        table = {str(name): _as_column(str(name), values) for name, values in columns.items()}
+        lengths = {name: len(values) for name, values in table.items()}
+        first, n = next(iter(lengths.items()))
+        other = next((name for name in lengths if lengths[name] != n), None)
+        if other is not None:
+            raise ValueError(
+                f"columns differ in length: {first!r} has {n}, {other!r} has {lengths[other]} rows"
+            )
+        if n == 0:
+            raise ValueError(
+                f"the table has {counted(len(table), 'column')} and no rows; it needs one or more"
+            )
+        target, chosen, reason = _with_task(y, task, target_name, n, "the table")
+        return cls(
+            None,
+            table,
+            tuple(table),
+            target,
+            target_name,
+            chosen,
+            reason,
+            None,
+            test,
+            source,
+            tuple(notes),
+            rows,
+        )
+
+    def __len__(self) -> int:
+        """The number of rows (the separate test part not counted)."""
+        return len(self._first())
+
+    def _first(self) -> NDArray[Any]:
+        if self.X is not None:
+            return self.X
+        assert self.columns is not None
+        return next(iter(self.columns.values()))
+
+    def __repr__(self) -> str:
+        shape = f" ({'×'.join(map(str, self.image_shape))} images)" if self.image_shape else ""
+        parts = [f"{counted(len(self), 'row')} of {counted(len(self.feature_names), 'feature')}{shape}"]
+        if self.y is not None:
+            parts.append(f"target {self.target_name or 'y'} ({self.task})")
+        if self.test is not None:
+            parts.append(f"{counted(len(self.test), 'test row')} apart")
+        return f"<Dataset {self.source}: {', '.join(parts)}>"
+
+    def take(self, indices: ArrayLike) -> "Dataset":
+        """The rows of these numbers, in this order, without the separate test part.
+
+        Raises
+        ------
+        IndexError
+            For a number that is out of range.
+        """
+        chosen = np.asarray(indices, dtype=np.intp)
+        return replace(
+            self,
+            X=None if self.X is None else self.X[chosen],
+            columns=None if self.columns is None else {k: v[chosen] for k, v in self.columns.items()},
+            y=None if self.y is None else self.y[chosen],
+            test=None,
+            rows=chosen if self.rows is None else self.rows[chosen],
+        )
+
+    def without_target(self) -> "Dataset":
+        """The features alone, without target and test part."""
+        return replace(self, y=None, task=None, task_reason="", test=None)
+
+    def split(self, fraction: float = 0.2, seed: int = 0) -> "tuple[Dataset, Dataset]":
+        """The training and the test part.
+
+        Where the source came with a test part, that is taken, and `fraction` and `seed` do not matter.
+        Otherwise rows are drawn by `chainrule.data.split`, with each class in its proportion when the task
+        has classes.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of the rows that test.
+        seed : int
+            Non-negative.
+
+        Returns
+        -------
+        train, test : Dataset
+        """
+        if self.test is not None:
+            return replace(self, test=None), self.test
+        has_classes = self.task in ("binary", "multiclass")
+        train, test = split(len(self), fraction, seed, self.y if has_classes else None)
+        return self.take(train), self.take(test)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the contents, in hexadecimal.
+
+        Names, dtypes, shapes and values of features and target count, the test part's too; where they were
+        read from and how the task was chosen do not.
+        """
+        digest = hashlib.sha256()
+        shape = None if self.image_shape is None else list(self.image_shape)
+        digest.update(json.dumps([list(self.feature_names), self.target_name, shape]).encode())
+        arrays = [self.X] if self.columns is None else list(self.columns.values())
+        for array in [*arrays, self.y]:
+            _feed(digest, array)
+        digest.update(b"" if self.test is None else self.test.fingerprint().encode())
+        return digest.hexdigest()
+
+
+def _feed(digest: Any, array: NDArray[Any] | None) -> None:
+    if array is None:
+        digest.update(b"none;")
+    elif array.dtype.kind in "OU":
+        digest.update(json.dumps(array.tolist()).encode())
+    else:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{little.dtype.str}{little.shape};".encode())
+        digest.update(little.data if little.size else b"")
+
+
+def _with_task(
+    y: ArrayLike | None, task: str | None, target_name: str | None, n: int, beside: str
+) -> tuple[NDArray[Any] | None, Task | None, str]:
+    if y is None:
+        if task is not None:
+            raise ValueError(f"task is {task!r}, and there is no target y that it could be about")
+        return None, None, ""
+    name = target_name or "y"
+    target = as_target(y, name)
+    if len(target) != n:
+        raise ValueError(
+            f"{name} has {counted(len(target), 'row')}, {beside} has {n:,}; both need the same number"
+        )
+    return target, *infer_task(target, task, name)
+
+
+def _as_matrix(
+    X: ArrayLike, image_shape: tuple[int, ...] | None
+) -> tuple[NDArray[Any], tuple[int, ...] | None]:
+    values = np.asarray(X)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"X has dtype {values.dtype}; a matrix holds real numbers (a table can hold texts too)"
+        )
+    if values.ndim in (3, 4) and image_shape is None:
+        image_shape = values.shape[1:]
+    if values.ndim not in (2, 3, 4):
+        raise ValueError(
+            f"X has shape {values.shape}; it can be (rows, features) or (rows, height, width) or "
+            f"(rows, height, width, channels)"
+        )
+    if values.size == 0:
+        raise ValueError(f"X has shape {values.shape}, which is empty; one row and one feature are the least")
+    matrix = values.reshape(len(values), -1)
+    if image_shape is not None and int(np.prod(image_shape)) != matrix.shape[1]:
+        raise ValueError(
+            f"image_shape {image_shape} does not hold the {matrix.shape[1]} features of a row of X"
+        )
+    return matrix, image_shape
+
+
+def _default_names(width: int, image_shape: tuple[int, ...] | None) -> tuple[str, ...]:
+    if image_shape is None:
+        return tuple(f"x{i}" for i in range(width))
+    return tuple("pixel_" + "_".join(map(str, place)) for place in np.ndindex(*image_shape))
+
+
+def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
+    column = np.asarray(values)
+    if column.ndim != 1:
+        raise ValueError(f"column {name!r} has shape {column.shape}; a column has one value a row: (n,)")
+    if column.dtype.kind in "biuf":
+        return column.astype(np.float64)
+    if column.dtype.kind == "U":
+        return column.astype(object)
+    strange = (
+        [v for v in column if not (v is None or isinstance(v, str))] if column.dtype == object else [column]
+    )
+    if strange:
+        found = type(strange[0]).__name__ if column.dtype == object else str(column.dtype)
+        raise ValueError(
+            f"column {name!r} holds {found}; a column holds numbers, or texts with None where missing"
+        )
+    return column

@@ -1,0 +1,132 @@
+"""One entrance for every kind of file: `read` with a target, `read_features` without."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .dataset import Dataset
+from .digits import load_digits
+from .idx import read_idx, read_idx_folder
+from .npz import read_npz, read_npz_features
+from .tables import read_table, read_table_features
+from .wording import suggestion
+
+DIGITS = "digits"
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+KINDS = "a table (.csv, .tsv, .parquet), an .npz archive, a folder of MNIST-family IDX files, or 'digits'"
+
+
+def read(
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    task: str | None = None,
+    *,
+    exclude: Sequence[str] = (),
+    header: bool | None = None,
+) -> Dataset:
+    """Read a data set with its target, by the kind of file.
+
+    Parameters
+    ----------
+    path : path or "digits"
+        A table (``.csv``, ``.tsv``, ``.parquet``; see `read_table`), an NPZ archive (`read_npz`), a folder
+        of IDX files (`read_idx_folder`), or ``"digits"`` for the embedded ones (`load_digits`; a folder of
+        that name is ``"./digits"``).
+    target : str, optional
+        A table's column, or an NPZ archive's array. Images with label files and the digits have their own.
+    task : {"binary", "multiclass", "regression", "classification"}, optional
+        Overrides the inferred task.
+    exclude : sequence of str, optional
+        Columns of a table to leave out.
+    header : bool, optional
+        Whether a CSV's first row names its columns; told from the row itself otherwise.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        When nothing is at `path`; names that are near are said.
+    ValueError
+        When the file is of another kind, damaged, or holds what cannot be learnt from.
+    """
+    kind, place = _kind(path)
+    if target is not None and kind in ("digits", "folder"):
+        raise ValueError(f"target is {target!r}, and {path} has labels of its own; leave target out")
+    if kind != "table" and (exclude or header is not None):
+        raise ValueError(f"exclude and header are for tables, which {path} is not; leave them out")
+    if kind == "digits":
+        _refuse_other_task(task)
+        return load_digits()
+    if kind == "folder":
+        return read_idx_folder(place, task)
+    if kind == "npz":
+        return read_npz(place, target, task)
+    if kind == "table":
+        return read_table(place, target, task, exclude, header)
+    raise ValueError(
+        f"{path}: one IDX file has no target beside it; give the folder that holds images and labels"
+    )
+
+
+def _refuse_other_task(task: str | None) -> None:
+    if task not in (None, "multiclass", "classification"):
+        raise ValueError(f"task is {task!r}; the digits are ten classes: multiclass")
+
+
+def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -> Dataset:
+    """Read rows to predict for: features without a target.
+
+    Parameters
+    ----------
+    path : path or "digits"
+        As for `read`; also a single IDX file of images. A target that is there is not read; in a table it is
+        one more column, which `Preprocessor.transform` leaves aside.
+    header : bool, optional
+        As for `read`.
+
+    Returns
+    -------
+    Dataset
+        With `y` None. Of a source with a training and a test part, the training part.
+    """
+    kind, place = _kind(path)
+    if kind == "table":
+        return read_table_features(place, header)
+    if header is not None:
+        raise ValueError(f"header is for tables, which {path} is not; leave it out")
+    if kind == "digits":
+        return load_digits().without_target()
+    if kind == "folder":
+        return read_idx_folder(place).without_target()
+    if kind == "npz":
+        return read_npz_features(place)
+    return Dataset.from_arrays(read_idx(place), source=f"{path}")
+
+
+def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
+    place = Path(path)
+    if path == DIGITS:
+        return "digits", place
+    if place.is_dir():
+        return "folder", place
+    if not place.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder.{_near(place)}")
+    name = place.name.casefold()
+    if name.endswith(TABLES):
+        return "table", place
+    if name.endswith(".npz"):
+        return "npz", place
+    if name.removesuffix(".gz").endswith((".idx", "ubyte")):
+        return "idx", place
+    raise ValueError(f"{path}: of this kind nothing can be read; data comes as {KINDS}")
+
+
+def _near(place: Path) -> str:
+    folder = place.parent
+    if not folder.is_dir():
+        return f" Nor is there a folder {folder}."
+    names = sorted(entry.name for entry in folder.iterdir())
+    return suggestion(place.name, names)

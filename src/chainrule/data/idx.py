@@ -1,0 +1,202 @@
+"""IDX files, plain or gzip, and folders of them as the MNIST family is published.
+
+The format: two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as a
+big-endian 32-bit number, then the values, big-endian, the last dimension fastest
+(http://yann.lecun.com/exdb/mnist/).
+"""
+
+import gzip
+import math
+import os
+import re
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .wording import counted, listed
+
+TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+BLOCK = 1 << 20
+
+FAMILY_FILE = re.compile(
+    r"(?P<prefix>.*?)(?P<part>train|t10k|test)[-.](?P<what>images|labels)[-.]idx[134][-.]ubyte(\.gz)?$"
+)
+
+
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read the array that an IDX file holds.
+
+    Parameters
+    ----------
+    path : path
+        Plain, or compressed with gzip: told by the contents, not by the name.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the machine's byte order, with the dimensions that the header states.
+
+    Raises
+    ------
+    ValueError
+        When the header is no IDX header, the length differs from what it promises in either direction, or
+        the gzip stream is damaged.
+    """
+    with open(path, "rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not compressed:
+            return _parse(file, path)
+        try:
+            with gzip.GzipFile(fileobj=file) as unpacked:
+                return _parse(cast(BinaryIO, unpacked), path)
+        except EOFError:
+            raise ValueError(
+                f"{path}: the gzip stream ends early; the file is truncated, fetch it again"
+            ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path}: the gzip stream is damaged ({error}); fetch the file again") from None
+
+
+def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise ValueError(
+            f"{path}: {counted(len(magic), 'byte')} where an IDX header has 4 or more; it is truncated"
+        )
+    zeros, code, rank = magic[:2], magic[2], magic[3]
+    if zeros != b"\0\0" or code not in TYPES or rank == 0:
+        raise ValueError(
+            f"{path}: starts with the bytes {magic.hex(' ')}, which is no IDX header "
+            f"(00 00, then a type of {', '.join(f'{known:02x}' for known in TYPES)}, then a number of dimensions)"
+        )
+    sizes = file.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise ValueError(
+            f"{path}: truncated in its header: {counted(rank, 'dimension')} need {4 * rank} bytes, "
+            f"{len(sizes)} are there"
+        )
+    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * rank, 4))
+    dtype = np.dtype(TYPES[code])
+    # math.prod does not overflow, so a header that promises too much is caught by the length, not by the
+    # allocator.
+    promised = math.prod(shape) * dtype.itemsize
+    content = _read_up_to(file, promised + 1)
+    if len(content) != promised:
+        found = f"only {len(content):,}" if len(content) < promised else "more"
+        advice = "the file is truncated" if len(content) < promised else "bytes trail behind its data"
+        raise ValueError(
+            f"{path}: the header promises {'×'.join(map(str, shape))} values in {promised:,} bytes, "
+            f"{found} are there: {advice}"
+        )
+    return np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
+
+
+def _read_up_to(file: BinaryIO, limit: int) -> bytearray:
+    """Read in blocks, since read(limit) would allocate all that a wrong header asks for."""
+    content = bytearray()
+    while len(content) < limit:
+        block = file.read(min(BLOCK, limit - len(content)))
+        if not block:
+            break
+        content += block
+    return content
+
+
+def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> Dataset:
+    """Read a folder that holds a data set of the MNIST family.
+
+    That is ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for the test part ``t10k-…`` (or
+    ``test-…``); with or without ``.gz``, with ``-`` or ``.`` around ``idx3``, with a common prefix as EMNIST
+    has it.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    task : str, optional
+        Overrides the task, which is classification: the files say that they hold labels.
+
+    Returns
+    -------
+    Dataset
+        `X` as stored (uint8), flattened; `image_shape`; the test part in `test`.
+
+    Raises
+    ------
+    ValueError
+        When files lack, more than one data set is there, or counts and shapes do not fit each other.
+    """
+    files, notes = _family_files(Path(folder))
+    parts = {}
+    for part in ("train", "test"):
+        images, labels = files.get((part, "images")), files.get((part, "labels"))
+        if images is not None and labels is not None:
+            parts[part] = _read_part(images, labels)
+        elif images is not None or labels is not None:
+            there, lacking = ("images", "labels") if labels is None else ("labels", "images")
+            raise ValueError(
+                f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}"
+            )
+    if "train" not in parts:
+        raise ValueError(f"{folder}: holds a test part and no train-images and train-labels to learn from")
+    if "test" not in parts:
+        notes.append("the folder has no test part (t10k-…)")
+    train = Dataset.from_arrays(
+        *parts["train"], target_name="label", task=task or "classification", source=f"{folder}", notes=notes
+    )
+    if task is None:
+        train = replace(train, task_reason=f"{train.task}: the folder holds images with labels")
+    if "test" not in parts:
+        return train
+    test = Dataset.from_arrays(
+        *parts["test"], target_name="label", task=train.task, source=f"{folder} (test part)"
+    )
+    return replace(train, test=test)
+
+
+def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    matches = [match for match in map(FAMILY_FILE.match, names) if match]
+    if not matches:
+        held = listed(names) if names else "no files"
+        raise ValueError(
+            f"{folder}: a folder to train on holds train-images-idx3-ubyte and train-labels-idx1-ubyte (also .gz); "
+            f"this one holds {held}"
+        )
+    prefixes = sorted({match["prefix"] for match in matches})
+    if len(prefixes) > 1:
+        raise ValueError(
+            f"{folder}: holds {len(prefixes)} data sets ({listed(repr(p) for p in prefixes)}); give each its own folder"
+        )
+    files: dict[tuple[str, str], Path] = {}
+    notes = []
+    for match in matches:
+        key = ("train" if match["part"] == "train" else "test", match["what"])
+        if key in files:
+            notes.append(f"read {files[key].name} and left {match.string} unread")
+        else:
+            files[key] = folder / match.string
+    return files, notes
+
+
+def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim not in (3, 4):
+        raise ValueError(
+            f"{images_path}: images have 3 dimensions (number, height, width), these {images.ndim}"
+        )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"{labels_path}: labels have 1 dimension of integers, these {labels.ndim} of {labels.dtype}"
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{images_path.name} holds {len(images):,} images, {labels_path.name} {len(labels):,} labels"
+        )
+    return images, labels

@@ -1,0 +1,146 @@
+"""NPZ archives: arrays under the names that people give features and targets. Pickled objects are never
+loaded."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .wording import listed, suggestion
+
+PAIRS = (("X", "y"), ("x", "y"), ("X", "Y"), ("data", "target"), ("images", "labels"))
+FORMS = (("{}", None), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
+EXPECTED = "X and y (or x and y, data and target, images and labels), or X_train, y_train, X_test, y_test"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The names that an archive gives its arrays; None for what it does not have."""
+
+    features: str
+    target: str | None
+    test_features: str | None = None
+    test_target: str | None = None
+
+
+def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str | None = None) -> Dataset:
+    """Read features and target from an NPZ archive.
+
+    Parameters
+    ----------
+    path : path
+        The archive. It holds ``X`` and ``y`` (or ``x`` and ``y``, ``data`` and ``target``, ``images`` and
+        ``labels``); or each with ``_train`` behind (``train_`` before) it, and with ``_test`` for a test
+        part.
+    target : str, optional
+        The name of the target's array, when it has another.
+    task : str, optional
+        Overrides the inferred task.
+
+    Returns
+    -------
+    Dataset
+        Features of 3 or 4 dimensions are images.
+
+    Raises
+    ------
+    ValueError
+        When the file is no archive or damaged, the names are others (those found are said), or an array holds
+        objects.
+    """
+    found, arrays, notes = _read(path, target)
+    if found.target is None:
+        raise ValueError(
+            f"{path}: holds features ({found.features}) and no target beside them; training needs {EXPECTED}"
+        )
+    train = Dataset.from_arrays(
+        arrays[found.features],
+        arrays[found.target],
+        target_name=found.target,
+        task=task,
+        source=f"{path}",
+        notes=notes,
+    )
+    if found.test_features is None or found.test_target is None:
+        return train
+    test = Dataset.from_arrays(
+        arrays[found.test_features],
+        arrays[found.test_target],
+        target_name=found.test_target,
+        task=train.task,
+        source=f"{path} (test part)",
+    )
+    return replace(train, test=test)
+
+
+def read_npz_features(path: str | os.PathLike[str]) -> Dataset:
+    """Read the features of an NPZ archive, with or without a target beside them; errors as for `read_npz`."""
+    found, arrays, notes = _read(path, None)
+    return Dataset.from_arrays(arrays[found.features], source=f"{path}", notes=notes)
+
+
+def _read(
+    path: str | os.PathLike[str], target: str | None
+) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: is no NPZ archive, or a truncated one; np.savez writes them")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = _find(path, archive.files, target)
+            wanted = [found.features, found.target, found.test_features, found.test_target]
+            arrays = {name: _load(path, archive, name) for name in wanted if name is not None}
+            unread = [name for name in archive.files if name not in arrays]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{path}: the NPZ archive is damaged ({error}); write or fetch it again") from None
+    return found, arrays, [f"left unread: {listed(unread)}"] if unread else []
+
+
+def _load(path: str | os.PathLike[str], archive: Any, name: str) -> NDArray[Any]:
+    try:
+        array = archive[name]
+    except ValueError as error:
+        # NumPy's own words: an object array, or a header that is none.
+        raise ValueError(
+            f"{path}: the array {name!r} cannot be read ({error}); store plain numbers or texts"
+        ) from None
+    except MemoryError:
+        raise ValueError(f"{path}: the array {name!r} states a size that does not fit into memory") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: the member {name!r} is no array; np.savez writes arrays")
+    return array
+
+
+def _find(path: str | os.PathLike[str], names: Sequence[str], target: str | None) -> Found:
+    if target is not None and target not in names:
+        raise ValueError(
+            f"{path}: has no array {target!r}; it has {listed(names)}.{suggestion(target, names)}"
+        )
+    candidates = [_fit(names, target, form, pair) for form in FORMS for pair in PAIRS]
+    fitting = [found for found in candidates if found is not None]
+    if not fitting:
+        raise ValueError(f"{path}: holds the arrays {listed(names) or '(none)'}; expected {EXPECTED}")
+    # An archive with `data` and `target` also fits the pair (X, Y) with neither; features with a target go
+    # first.
+    return next((found for found in fitting if found.target is not None), fitting[0])
+
+
+def _fit(
+    names: Sequence[str], target: str | None, form: tuple[str, str | None], pair: tuple[str, str]
+) -> Found | None:
+    train, test = form
+    features, usual = train.format(pair[0]), train.format(pair[1])
+    if features not in names or features == target:
+        return None
+    if target not in (None, usual):
+        return Found(features, target)
+    if usual not in names:
+        return Found(features, None)
+    if test is None or not {test.format(pair[0]), test.format(pair[1])} <= set(names):
+        return Found(features, usual)
+    return Found(features, usual, test.format(pair[0]), test.format(pair[1]))

@@ -1,0 +1,196 @@
+"""From raw rows to what a network is trained on and back; fitted once, on the training part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from .dataset import Dataset
+from .features import ImageFeatures, Matrix, MatrixFeatures
+from .record import Record
+from .table_features import TableFeatures
+from .task import Label, Target, Task
+from .wording import counted, listed
+
+FORMAT = 1
+KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatures)}
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """What was learnt from the training part about scales, categories, missing values and classes.
+
+    It holds plain numbers and texts, so a model file can carry it (`to_dict`), and it needs nothing else to
+    prepare new raw files.
+
+    Attributes
+    ----------
+    features : TableFeatures, MatrixFeatures or ImageFeatures
+        How the inputs are made.
+    target : Target
+        How the target is made.
+    notes : tuple of str
+        What was done, in sentences.
+    """
+
+    features: TableFeatures | MatrixFeatures | ImageFeatures
+    target: Target
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def fit(cls, train: Dataset, impute: bool = False) -> "Preprocessor":
+        """Learn from the training part.
+
+        Columns of numbers are standardised, texts become one-hot categories, constant columns go; in a table
+        missing numbers are replaced by the median and missing texts are a category of their own. Images are
+        standardised with one mean and one deviation. A regression target is standardised.
+
+        Parameters
+        ----------
+        train : Dataset
+            The training part, with a target.
+        impute : bool
+            Whether NaN in a matrix `X` are replaced by the medians of their columns, instead of refused.
+
+        Raises
+        ------
+        ValueError
+            Without a target; with one class or value only; for values that are infinite or (in a matrix)
+            NaN; when no feature varies.
+        """
+        if train.y is None or train.task is None:
+            raise ValueError(f"{train.source} has no target y; training needs one")
+        target = Target.fit(train.y, train.task, train.target_name)
+        features: TableFeatures | MatrixFeatures | ImageFeatures
+        if train.columns is not None:
+            features, notes = TableFeatures.fit(train)
+        elif train.image_shape is not None and not impute:
+            features, notes = ImageFeatures.fit(train)
+        else:
+            features, notes = MatrixFeatures.fit(train, impute)
+        if target.task == "regression":
+            notes.append(
+                f"standardised the target {target.name or 'y'} (training mean {target.mean:.6g}, deviation "
+                f"{target.std:.6g})"
+            )
+        else:
+            notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")
+        return cls(features, target, tuple(notes))
+
+    @property
+    def task(self) -> Task:
+        """``"binary"``, ``"multiclass"`` or ``"regression"``."""
+        return self.target.task
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The label of each class id; empty for regression."""
+        return self.target.classes
+
+    @property
+    def target_name(self) -> str | None:
+        """The target's column or array in the raw data."""
+        return self.target.name
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the network's inputs."""
+        return self.features.feature_names
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The columns that raw data must have."""
+        return self.features.input_names
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """The shape of an input row when it is an image."""
+        return self.features.image_shape if isinstance(self.features, ImageFeatures) else None
+
+    def transform(self, dataset: Dataset) -> Matrix:
+        """The network's input for these rows.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Raw rows: the training part, the test part, or a new file. It may have its columns in another
+            order and further ones, and needs no target.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, ``(rows, len(feature_names))``.
+
+        Raises
+        ------
+        ValueError
+            When a column lacks, holds text where numbers were learnt, or holds values that cannot be used.
+        """
+        return self.transform_with_notes(dataset)[0]
+
+    def transform_with_notes(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
+        """As `transform`, with sentences on what was special: values imputed, categories unknown, columns
+        unused.""" if isinstance(self.features, TableFeatures):
+            return self.features.transform(dataset, self.target.name)
+        return self.features.transform(dataset)
+
+    def transform_target(self, y: ArrayLike | Dataset) -> NDArray[Any]:
+        """The numbers that a loss compares outputs with.
+
+        Parameters
+        ----------
+        y : array_like or Dataset
+            A raw target, or the dataset that holds it.
+
+        Returns
+        -------
+        numpy.ndarray
+            Classes: int64 ids ``(rows,)``. Regression: float32 ``(rows, 1)``, standardised.
+
+        Raises
+        ------
+        ValueError
+            For labels that the training part did not have, and for a dataset without a target.
+        """
+        if not isinstance(y, Dataset):
+            return self.target.encode(y)
+        if y.y is None:
+            raise ValueError(f"{y.source} has no target to compare with")
+        return self.target.encode(y.y, y.rows)
+
+    def inverse_target(self, predicted: ArrayLike) -> NDArray[Any]:
+        """Labels for class ids ``(rows,)``; for regression, outputs in the target's own unit, float64
+        ``(rows,)``.""" return self.target.decode(predicted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types; `from_dict` gives back an equal object."""
+        return {
+            "format": FORMAT,
+            "features": self.features.to_dict(),
+            "target": self.target.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Preprocessor":
+        """Read what `to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            For anything that `to_dict` does not write: keys lacking or unknown, other types, lengths that do
+            not fit, numbers that are not finite.
+        """
+        record = Record(data, "preprocessing")
+        number = record.whole("format", 1)
+        record.require(number == FORMAT, f"format {number} is not known; this version reads format {FORMAT}")
+        features, target = record.take("features"), Target.from_dict(record.take("target"))
+        notes = record.texts("notes")
+        record.finish()
+        kind = features.get("kind") if isinstance(features, Mapping) else None
+        record.require(
+            isinstance(kind, str) and kind in KINDS,
+            f"features are of kind {kind!r}; it can be {listed(KINDS)}",
+        )
+        return cls(KINDS[str(kind)].from_dict(features), target, notes)

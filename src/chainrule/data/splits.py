@@ -1,0 +1,148 @@
+"""Which rows train, which test, and in which order: the same for the same seed, on every machine and NumPy
+version.
+
+Orders come from sorting the raw 64-bit output of the counter-based Philox generator. NumPy promises that
+stream (and `SeedSequence`, which seeds it) for good, while it may change how `Generator.permutation`
+consumes it.
+"""
+
+from collections.abc import Iterator
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .wording import counted
+
+Indices = NDArray[np.intp]
+
+
+def split(
+    n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = None
+) -> tuple[Indices, Indices]:
+    """Part `n` rows into a training and a test part.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    fraction : float
+        Share of the rows that test, between 0 and 1.
+    seed : int
+        Non-negative.
+    stratify : array_like, optional
+        A class label for each row: the test part then holds `fraction` of each class (rounded so that the
+        sizes add up), and every class keeps at least one row in the training part.
+
+    Returns
+    -------
+    train, test : numpy.ndarray
+        Row numbers, ascending, disjoint, together all of ``0 … n-1``.
+
+    Raises
+    ------
+    ValueError
+        When a part would be empty, or an argument is out of its range.
+    """
+    n, seed = _at_least("n", n, 1), _at_least("seed", seed, 0)
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}; the test part's share lies between 0 and 1, such as 0.2")
+    wanted = round(n * fraction)
+    if not 0 < wanted < n:
+        part = "test" if wanted == 0 else "training"
+        raise ValueError(f"fraction={fraction} of {counted(n, 'row')} leaves the {part} part empty")
+    order = _shuffled(n, np.random.SeedSequence(seed))
+    test = order[:wanted] if stratify is None else _stratified(order, wanted, np.asarray(stratify))
+    is_test = np.zeros(n, dtype=bool)
+    is_test[test] = True
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
+    n = order.size
+    if labels.shape != (n,):
+        raise ValueError(
+            f"stratify has shape {labels.shape}; it needs one label for each of the n={n} rows: ({n},)"
+        )
+    _, ids, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    quota = sizes * wanted / n
+    spare = sizes - 1
+    taken = np.minimum(np.floor(quota).astype(np.intp), spare)
+    # The rows that flooring left over go to the classes that lost most by it.
+    for group in np.argsort(taken - quota, kind="stable"):
+        if taken.sum() == wanted:
+            break
+        taken[group] += taken[group] < spare[group]
+    if not taken.any():
+        raise ValueError(
+            f"stratify holds {counted(sizes.size, 'class', 'classes')} in {counted(n, 'row')}, one row each: none can "
+            f"be spared for the test part"
+        )
+    # Rank of each row within its class, in shuffled order.
+    by_class = order[np.argsort(ids[order], kind="stable")]
+    rank = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return by_class[rank < np.repeat(taken, sizes)]
+
+
+def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> Indices:
+    """The order in which an epoch visits `n` rows.
+
+    It depends on `(n, seed, epoch)` alone, so a resumed run sees what an uninterrupted one would have seen.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    seed, epoch : int
+        Non-negative.
+    shuffle : bool
+        Without it the order is ``0 … n-1``.
+
+    Returns
+    -------
+    numpy.ndarray
+        A permutation of ``0 … n-1``.
+    """
+    n, seed, epoch = _at_least("n", n, 1), _at_least("seed", seed, 0), _at_least("epoch", epoch, 0)
+    if not shuffle:
+        return np.arange(n, dtype=np.intp)
+    # A spawn key keeps every epoch's stream apart from the others and from the one that `split` uses.
+    return _shuffled(n, np.random.SeedSequence(seed, spawn_key=(epoch,)))
+
+
+def batches(
+    n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = True
+) -> Iterator[Indices]:
+    """The mini-batches of an epoch, as row numbers; the last one holds what is left.
+
+    Parameters
+    ----------
+    n, seed, epoch, shuffle
+        As for `epoch_order`.
+    batch_size : int
+        Rows a batch, at least 1.
+
+    Returns
+    -------
+    iterator of numpy.ndarray
+        Views of the epoch's order.
+    """
+    size = _at_least("batch_size", batch_size, 1)
+    order = epoch_order(n, seed, epoch, shuffle)
+    return (order[start : start + size] for start in range(0, n, size))
+
+
+def _shuffled(n: int, seed: np.random.SeedSequence) -> Indices:
+    keys = np.random.Philox(seed).random_raw(n)
+    return np.argsort(keys, kind="stable")
+
+
+def _at_least(name: str, value: int, least: int) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; it must be an integer") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}; it must be at least {least}")
+    return number

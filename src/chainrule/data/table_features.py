@@ -1,0 +1,280 @@
+"""From named columns to a network's input: numbers standardised, texts as one-hot categories."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .features import BLOCK, Matrix, Scaling, imputed, refuse_unscalable, store
+from .record import Record
+from .wording import counted, listed, row_in_file
+
+MISSING = "missing"
+MOST_CATEGORIES = 100
+
+
+@dataclass(frozen=True)
+class TableFeatures:
+    """The columns of a table: numbers first, then one input for each category of each text column.
+
+    Attributes
+    ----------
+    numeric : tuple of str
+        The columns of numbers that are used.
+    scaling : Scaling
+        Of those.
+    categorical : tuple of str
+        The columns of texts that are used.
+    categories : tuple of tuple of str
+        For each of those its categories; ``"missing"`` is one where the training part had missing values.
+    left_out : tuple of str
+        The columns of the training part that are not used.
+    """
+
+    kind = "table"
+    numeric: tuple[str, ...]
+    scaling: Scaling
+    categorical: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def fit(cls, train: Dataset) -> "tuple[TableFeatures, list[str]]":
+        """Read medians, means, deviations and categories off the training part; also the sentences about it.
+
+        Raises
+        ------
+        ValueError
+            For infinite values, and when no column is left.
+        """
+        assert train.columns is not None
+        numbers = {name: column for name, column in train.columns.items() if column.dtype != object}
+        texts = {
+            name: Counter(column.tolist()) for name, column in train.columns.items() if column.dtype == object
+        }
+        for name, column in numbers.items():
+            _refuse_infinite(name, column, train)
+        ranges = {name: (np.fmin.reduce(column), np.fmax.reduce(column)) for name, column in numbers.items()}
+        n = len(train)
+        empty = [name for name in train.columns if _is_empty(name, ranges, texts)]
+        constant = [name for name in ranges if ranges[name][0] == ranges[name][1]]
+        constant += [name for name, found in texts.items() if len(found) == 1 and name not in empty]
+        naming = [name for name, found in texts.items() if len(found) > 10 and len(found) * 2 > n]
+        left_out = [name for name in train.columns if name in {*empty, *constant, *naming}]
+        notes = [
+            f"dropped {counted(len(names), noun)}{reason}: {listed(names)}"
+            for names, noun, reason in (
+                (empty, "column", " without any value"),
+                (constant, "constant column", ""),
+                (naming, "column", " of texts that differ from row to row"),
+            )
+            if names
+        ]
+        numeric = [name for name in numbers if name not in left_out]
+        categorical = [name for name in texts if name not in left_out]
+        if not numeric and not categorical:
+            raise ValueError(f"no feature is left to learn from: {'; '.join(notes)}")
+        scaling = _fit_numbers({name: numbers[name] for name in numeric}, notes)
+        categories = tuple(_fit_categories(name, texts[name], notes) for name in categorical)
+        return cls(tuple(numeric), scaling, tuple(categorical), categories, tuple(left_out)), notes
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the network's inputs: columns of numbers, then ``column=category``."""
+        one_hot = (
+            f"{name}={c}"
+            for name, group in zip(self.categorical, self.categories, strict=True)
+            for c in group
+        )
+        return (*self.numeric, *one_hot)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The columns that a raw table must have."""
+        return (*self.numeric, *self.categorical)
+
+    def transform(self, dataset: Dataset, target_name: str | None = None) -> tuple[Matrix, list[str]]:
+        """The network's input, and sentences about what was special in these rows.
+
+        Columns may come in another order. Those that the training part did not have are left aside, which is
+        said (of all but `target_name`).
+
+        Raises
+        ------
+        ValueError
+            When a column lacks, a column of numbers holds text (the row is said) or something infinite.
+        """
+        columns = self._columns(dataset)
+        notes = self._extra(dataset, target_name)
+        out = np.zeros((len(dataset), len(self.feature_names)), dtype=np.float32)
+        if self.numeric:
+            numbers = np.column_stack([_as_numbers(name, columns[name], dataset) for name in self.numeric])
+            notes += imputed(self.numeric, np.isnan(numbers).sum(axis=0).tolist(), self.scaling.fill)
+            for start in range(0, len(numbers), BLOCK):
+                block = slice(start, start + BLOCK)
+                store(out[:, : len(self.numeric)], block, self.scaling.apply(numbers[block]), dataset)
+        start = len(self.numeric)
+        for name, known in zip(self.categorical, self.categories, strict=True):
+            ids = _category_ids(columns[name], known)
+            found = np.flatnonzero(ids >= 0)
+            out[found, start + ids[found]] = 1
+            start += len(known)
+            notes += _unknown(name, columns[name], ids)
+        return out, notes
+
+    def _columns(self, dataset: Dataset) -> Mapping[str, NDArray[Any]]:
+        if dataset.X is not None:
+            columns: Mapping[str, NDArray[Any]] = dict(zip(dataset.feature_names, dataset.X.T, strict=True))
+        else:
+            assert dataset.columns is not None
+            columns = dataset.columns
+        lacking = [name for name in self.input_names if name not in columns]
+        if lacking:
+            raise ValueError(
+                f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: "
+                f"{listed(lacking)}; it has {listed(columns)}"
+            )
+        return columns
+
+    def _extra(self, dataset: Dataset, target_name: str | None) -> list[str]:
+        known = {*self.input_names, *self.left_out, target_name}
+        extra = [name for name in dataset.feature_names if name not in known]
+        if not extra:
+            return []
+        return [
+            f"left aside {counted(len(extra), 'column')} that the training part did not have: {listed(extra)}"
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        return {
+            "kind": self.kind,
+            "numeric": list(self.numeric),
+            "scaling": self.scaling.to_dict(),
+            "categorical": list(self.categorical),
+            "categories": [list(group) for group in self.categories],
+            "left_out": list(self.left_out),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "TableFeatures":
+        """The inverse of `to_dict`; anything malformed is a `ValueError`."""
+        record = Record(data, "table features")
+        record.choice("kind", (cls.kind,))
+        numeric, categorical = record.distinct_texts("numeric"), record.distinct_texts("categorical")
+        left_out = record.distinct_texts("left_out")
+        scaling = Scaling.from_dict(record.take("scaling"), len(numeric))
+        groups = record.take("categories")
+        record.finish()
+        record.require(scaling.fill is not None, "a table's scaling needs fill")
+        record.require(
+            len({*numeric, *categorical, *left_out}) == len((*numeric, *categorical, *left_out)),
+            "a column is named twice",
+        )
+        record.require(bool(numeric or categorical), "no column is left")
+        record.require(
+            isinstance(groups, list) and len(groups) == len(categorical),
+            "categories must be a list with one entry for each categorical column",
+        )
+        categories = tuple(
+            Record({name: group}, "categories").distinct_texts(name)
+            for name, group in zip(categorical, groups, strict=True)
+        )
+        record.require(all(categories), "a categorical column needs categories")
+        return cls(numeric, scaling, categorical, categories, left_out)
+
+
+def _is_empty(name: str, ranges: Mapping[str, Any], texts: Mapping[str, Counter[str | None]]) -> bool:
+    return bool(np.isnan(ranges[name][0])) if name in ranges else set(texts[name]) == {None}
+
+
+def _fit_numbers(columns: Mapping[str, NDArray[Any]], notes: list[str]) -> Scaling:
+    if not columns:
+        return Scaling((), (), ())
+    matrix = np.column_stack(list(columns.values()))
+    missing, median = np.isnan(matrix), np.nanmedian(matrix, axis=0)
+    notes += imputed(columns, missing.sum(axis=0).tolist(), median.tolist())
+    matrix = np.where(missing, median, matrix)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = matrix.mean(axis=0), matrix.std(axis=0)
+    refuse_unscalable(list(columns), mean, std)
+    notes.append(
+        f"standardised {counted(len(columns), 'numeric column')} to mean 0 and deviation 1 over the training "
+        f"part: {listed(columns)}"
+    )
+    return Scaling(tuple(mean.tolist()), tuple(std.tolist()), tuple(median.tolist()))
+
+
+def _fit_categories(name: str, found: Counter[str | None], notes: list[str]) -> tuple[str, ...]:
+    missing = found.pop(None, 0)
+    # By number of rows, then by name: which categories are kept does not depend on the order of the rows.
+    ranked = sorted(found, key=lambda category: (-found[category], str(category)))
+    kept = sorted(str(category) for category in ranked[:MOST_CATEGORIES])
+    if missing:
+        notes.append(f"took {counted(missing, 'missing value')} of {name} as a category, {MISSING!r}")
+        kept = kept if MISSING in kept else [*kept, MISSING]
+    rest = len(ranked) - MOST_CATEGORIES
+    only = f", the most frequent; {counted(rest, 'rarer one')} set all of them to 0" if rest > 0 else ""
+    notes.append(f"one-hot encoded {name} in {counted(len(kept), 'category', 'categories')}{only}")
+    return tuple(kept)
+
+
+def _as_numbers(name: str, column: NDArray[Any], dataset: Dataset) -> NDArray[np.float64]:
+    if column.dtype != object:
+        numbers = column.astype(np.float64)
+    else:
+        numbers = np.array([_number(value) for value in column])
+        texts = np.flatnonzero([value is not None for value in column] & np.isnan(numbers))
+        if texts.size:
+            row = row_in_file(dataset.rows, int(texts[0]))
+            raise ValueError(
+                f"{dataset.source}: the column {name!r} held numbers in training; row {row} holds "
+                f"{column[texts[0]]!r} ({counted(texts.size, 'such row')}): correct it, or leave the field empty"
+            )
+    _refuse_infinite(name, numbers, dataset)
+    return numbers
+
+
+def _number(text: str | None) -> float:
+    try:
+        return np.nan if text is None else float(text)
+    except ValueError:
+        return np.nan
+
+
+def _refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
+    bad = np.flatnonzero(np.isinf(column))
+    if bad.size:
+        raise ValueError(
+            f"{dataset.source}: the column {name!r} holds {counted(bad.size, 'infinite value')}, the first in row "
+            f"{row_in_file(dataset.rows, int(bad[0]))}: correct it, or leave the field empty"
+        )
+
+
+def _category_ids(column: NDArray[Any], known: tuple[str, ...]) -> NDArray[np.intp]:
+    """The position of each value among the known categories; -1 for another."""
+    ids: dict[Any, int] = {category: i for i, category in enumerate(known)}
+    if column.dtype != object:
+        # A file in which every category looks like a number is read as numbers: 7 is then the category "007".
+        ids = {_number(category): i for category, i in reversed(ids.items())}
+    missing = known.index(MISSING) if MISSING in known else -1
+    return np.array([missing if _is_missing(v) else ids.get(v, -1) for v in column.tolist()], dtype=np.intp)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str]:
+    unknown = np.flatnonzero(ids < 0)
+    if not unknown.size:
+        return []
+    names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
+    return [
+        f"{counted(unknown.size, 'row')} hold a category of {name} that the training part did not have, set to zeros: "
+        f"{listed(names, 6)}"
+    ]

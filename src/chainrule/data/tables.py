@@ -1,0 +1,301 @@
+"""Tables: CSV, TSV and Parquet through polars, which is imported when the first table is read."""
+
+import csv
+import gzip
+import io
+import os
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dataset import Dataset
+from .wording import counted, listed, suggestion
+
+if TYPE_CHECKING:
+    import polars
+
+SEPARATORS = ",;\t|"
+MISSING = ("", "?", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL")
+TARGET_NAMES = ("target", "label", "class", "y")
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    task: str | None = None,
+    exclude: Sequence[str] = (),
+    header: bool | None = None,
+) -> Dataset:
+    """Read a table with its target.
+
+    Parameters
+    ----------
+    path : path
+        ``.csv``, ``.tsv`` (also with ``.gz`` behind) or ``.parquet``. CSV is UTF-8; commas, semicolons, tabs
+        and bars are recognised as separators; empty fields and ``?``, ``NA``, ``N/A``, ``nan``, ``null`` are
+        missing values.
+    target : str, optional
+        The target's column. Without it, the column called target, label, class or y is taken when there is
+        just one.
+    task : str, optional
+        Overrides the inferred task.
+    exclude : sequence of str
+        Columns to leave out.
+    header : bool, optional
+        Whether the first row of a CSV names the columns; told from the row itself otherwise.
+
+    Returns
+    -------
+    Dataset
+        Rows whose target is missing are left out, which its notes say.
+
+    Raises
+    ------
+    ValueError
+        For an unreadable or cut-off file, columns that are not there (the nearest name is said), column
+        types that are neither numbers nor texts, and what `Dataset.from_columns` refuses.
+    ImportError
+        Without polars.
+    """
+    frame, places, notes = _read_frame(Path(path), header)
+    for name in exclude:
+        _refuse_unknown(path, name, frame.columns)
+    frame = frame.drop(exclude)
+    if target is None:
+        target = _usual_target(path, frame.columns)
+        notes.append(f"took the column {target!r} as the target, by its name")
+    _refuse_unknown(path, target, frame.columns)
+    values = _plain_column(path, frame[target]).fill_nan(None)
+    rows = np.flatnonzero(values.is_not_null().to_numpy())
+    lacking = frame.height - rows.size
+    if rows.size == 0:
+        raise ValueError(
+            f"{path}: the target {target!r} is missing in each of {counted(frame.height, 'row')}"
+        )
+    if lacking:
+        notes.append(f"left out {counted(lacking, 'row')} where the target {target!r} is missing")
+    columns = _columns(path, frame.drop(target), notes)
+    if not columns:
+        raise ValueError(
+            f"{path}: the target {target!r} is its only column; there is nothing to learn it from"
+        )
+    return Dataset.from_columns(
+        {name: column[rows] for name, column in columns.items()},
+        np.array(values.drop_nulls().to_list()),
+        target_name=target,
+        task=task,
+        source=f"{path}",
+        notes=notes,
+        rows=places[rows],
+    )
+
+
+def read_table_features(path: str | os.PathLike[str], header: bool | None = None) -> Dataset:
+    """Read a table, every column as a feature; parameters and errors as for `read_table`."""
+    frame, places, notes = _read_frame(Path(path), header)
+    return Dataset.from_columns(_columns(path, frame, notes), source=f"{path}", notes=notes, rows=places)
+
+
+def _refuse_unknown(path: str | os.PathLike[str], name: str, columns: Sequence[str]) -> None:
+    if name not in columns:
+        raise ValueError(
+            f"{path}: has no column {name!r}; it has {listed(columns)}.{suggestion(name, columns)}"
+        )
+
+
+def _usual_target(path: str | os.PathLike[str], columns: Sequence[str]) -> str:
+    usual = [name for name in columns if name.casefold() in TARGET_NAMES]
+    if len(usual) == 1:
+        return usual[0]
+    found = f"more than one could be it ({listed(usual)})" if usual else f"the columns are {listed(columns)}"
+    raise ValueError(f"{path}: which column is the target? Name it: {found}")
+
+
+def _polars() -> Any:
+    try:
+        import polars
+    except ImportError as error:
+        raise ImportError("reading a CSV needs polars: pip install 'chainrule[tables]'") from error
+    return polars
+
+
+def _read_frame(path: Path, header: bool | None) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
+    """The table, where each of its rows stood in the file, and what was done to it."""
+    pl = _polars()
+    notes: list[str] = []
+    try:
+        if path.suffix.casefold() == ".parquet":
+            frame = pl.read_parquet(path)
+        else:
+            frame = _read_csv(pl, path, header, notes)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path}: cannot be read as a table: {reason}") from None
+    if frame.width == 0:
+        raise ValueError(f"{path}: the table has no columns")
+    frame = frame.rename({name: name.strip() for name in frame.columns})
+    if frame.height == 0:
+        raise ValueError(f"{path}: the table has the columns {listed(frame.columns)} and no rows")
+    places = np.arange(frame.height)
+    if "" in frame.columns and frame[""].to_list() == list(range(frame.height)):
+        frame = frame.drop("")
+        notes.append("left out the column without a name, which numbers the rows")
+    blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+    if blank.any() and frame.width > 1:
+        notes.append(f"left out {counted(int(blank.sum()), 'row')} without any value")
+        frame, places = frame.filter(~blank), places[~blank]
+    return frame, places, notes
+
+
+def _read_csv(pl: Any, path: Path, header: bool | None, notes: list[str]) -> "polars.DataFrame":
+    data = _text_bytes(path)
+    separator = "\t" if ".tsv" in path.name.casefold() else _separator(data)
+    first = _fields(data[: 1 << 20], separator)
+    if header is None:
+        numbers = sum(map(_is_number, first))
+        header = numbers * 2 <= len(first)
+        if not header:
+            notes.append(
+                "the first row holds numbers, so it was read as data and the columns are column_1, column_2, …"
+            )
+    if header:
+        _refuse_repeated(path, first)
+    _refuse_cut_off(path, data, separator, len(first))
+    frame: polars.DataFrame = pl.read_csv(
+        data,
+        separator=separator,
+        has_header=header,
+        infer_schema_length=None,
+        null_values=list(MISSING),
+    )
+    return frame.with_columns(_tidied(pl, column, notes) for column in frame if column.dtype == pl.String)
+
+
+def _text_bytes(path: Path) -> bytes:
+    data = path.read_bytes()
+    if path.suffix.casefold() == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{path}: the gzip stream is damaged or truncated ({error}); fetch it again"
+            ) from None
+    data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
+    if not data:
+        raise ValueError(f"{path}: the file is empty; a table has a row of column names and rows of values")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path}: is UTF-16 text; save it as UTF-8")
+    if b"\0" in data[:4096]:
+        raise ValueError(f"{path}: holds zero bytes, so it is no text; a CSV is UTF-8 text")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    return data
+
+
+def _separator(data: bytes) -> str:
+    first_line = data.split(b"\n", 1)[0].decode(errors="replace")
+    outside_quotes = "".join(first_line.split('"')[::2])
+    return max(SEPARATORS, key=outside_quotes.count)
+
+
+def _fields(data: bytes, separator: str) -> list[str]:
+    lines = io.StringIO(data.decode(errors="replace"), newline="")
+    try:
+        return [field.strip() for field in next(csv.reader(lines, delimiter=separator), [])]
+    except csv.Error:
+        return []  # a quote that never ends: polars says so with its place
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise ValueError(
+            f"{path}: the header names {listed(map(repr, repeated))} more than once; rename the columns"
+        )
+
+
+def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None:
+    """polars fills a short row with nulls; a short last row means that the file was not written to its
+    end.""" last = data.rsplit(b"\n", 1)[-1]
+    if last.count(b'"') % 2:
+        return  # the end of a quoted text of several lines
+    found = len(_fields(last, separator))
+    if found < width:
+        raise ValueError(
+            f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks cut off"
+        )
+
+
+def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Series":
+    """Strip spaces, find the missing values behind them, and turn texts into numbers where all of them
+    are.""" stripped = column.str.strip_chars()
+    text = stripped.set(stripped.is_in(MISSING), None)
+    present = len(text) - text.null_count()
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = text.cast(dtype, strict=False)
+        parsed = len(numbers) - numbers.null_count()
+        if parsed == present:
+            return numbers
+    if parsed * 2 > present:
+        odd = int((numbers.is_null() & text.is_not_null()).arg_true()[0])
+        notes.append(
+            f"took the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of {present:,} hold "
+            f"no number, the first is row {odd + 1}: {text[odd]!r}"
+        )
+    return text
+
+
+def _plain_column(path: str | os.PathLike[str], column: "polars.Series") -> "polars.Series":
+    """A column of numbers, booleans or texts; dates become days or seconds since 1970."""
+    pl = _polars()
+    dtype = column.dtype
+    if dtype.is_float() or dtype in (pl.Boolean, pl.String) or (dtype.is_integer() and dtype != pl.Int128):
+        return column
+    if dtype.is_numeric() or dtype == pl.Null:
+        return column.cast(pl.Float64)
+    if dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    if dtype == pl.Date:
+        return column.cast(pl.Int32)
+    if dtype == pl.Time:
+        return column.cast(pl.Int64) / 1e9
+    if dtype == pl.Datetime:
+        return column.dt.epoch("us") / 1e6
+    if dtype == pl.Duration:
+        return column.dt.total_microseconds() / 1e6
+    raise ValueError(
+        f"{path}: the column {column.name!r} is of type {dtype}; columns hold numbers, booleans, texts or dates: "
+        f"exclude it"
+    )
+
+
+def _columns(
+    path: str | os.PathLike[str], frame: "polars.DataFrame", notes: list[str]
+) -> dict[str, NDArray[Any]]:
+    pl = _polars()
+    columns: dict[str, NDArray[Any]] = {}
+    dates = []
+    for original in frame:
+        if original.dtype.is_temporal():
+            dates.append(original.name)
+        column = _plain_column(path, original)
+        if column.dtype == pl.String:
+            columns[column.name] = np.array(column.to_list(), dtype=object)
+        else:
+            columns[column.name] = column.cast(pl.Float64).to_numpy().astype(np.float64)
+    if dates:
+        notes.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
+    return columns

@@ -1,0 +1,31 @@
+"""How the data package phrases what it found: lists of names, counts, the nearest name, places in a file."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+
+def listed(names: Iterable[object], limit: int = 12) -> str:
+    """Join names with commas; beyond `limit` only their number is said."""
+    texts = [str(name) for name in names]
+    shown = ", ".join(texts[:limit])
+    return shown if len(texts) <= limit else f"{shown} … and {len(texts) - limit:,} more"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``counted(1, "row") == "1 row"``, ``counted(1200, "row") == "1,200 rows"``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def suggestion(name: str, names: Sequence[str]) -> str:
+    """A sentence that names the nearest of `names`, or nothing when none is near."""
+    by_folded = {other.casefold(): other for other in reversed(names)}
+    near = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
+    return f" Did you mean {by_folded[near[0]]!r}?" if near else ""
+
+
+def row_in_file(rows: NDArray[Any] | None, index: int) -> int:
+    """The 1-based data row of a file (the header not counted) that row `index` of a part came from."""
+    return (index if rows is None else int(rows[index])) + 1

@@ -1,0 +1,135 @@
+"""Matrix multiplication, the one contraction, and what is written with it: dot, inner, outer, tensordot, einsum, kron."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..op import CONTRACT, Example, Operation, Shape
+from ..tensor import apply
+from .table import implements, promote, register, shape_of
+
+
+def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
+    if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
+        raise ValueError(
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply; the last axis of the first must equal "
+            "the last but one of the second"
+        )
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast") from None
+    return (*batch, a.shape[-2], b.shape[-1]), a.dtype
+
+
+MATMUL = register(
+    Operation(
+        "matmul",
+        shape=_matmul_shape,
+        kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
+        vjp=(
+            lambda g, out, a, b: np.matmul(g, np.swapaxes(b, -1, -2)),
+            lambda g, out, a, b: np.matmul(np.swapaxes(a, -1, -2), g),
+        ),
+        kind=CONTRACT,
+        latex="{0} {1}",
+        precedence=1,
+        examples=lambda rng: [
+            Example((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))),
+            Example((rng.normal(size=(5, 2, 3)), rng.normal(size=(3, 4)))),
+            Example((rng.normal(size=(2, 1, 2, 3)), rng.normal(size=(4, 3, 1)))),
+            Example((rng.normal(size=(2, 0)), rng.normal(size=(0, 3)))),
+        ],
+        flops=lambda out, a, b, **attrs: 2 * math.prod(out) * a[-1],
+    )
+)
+
+
+@implements(np.matmul)
+def matmul(a: Any, b: Any) -> Any:
+    """As ``numpy.matmul``: stacks of matrices, vectors promoted to matrices."""
+    (a, b), _ = promote(a, b)
+    na, nb = len(shape_of(a)), len(shape_of(b))
+    if na == 0 or nb == 0:
+        raise ValueError(f"matmul: shapes {tuple(shape_of(a))} and {tuple(shape_of(b))}; neither may be a scalar, use * instead")
+    if na >= 2 and nb >= 2:
+        return apply(MATMUL, (a, b), {})
+    left = np.expand_dims(a, 0) if na == 1 else a
+    right = np.expand_dims(b, 1) if nb == 1 else b
+    if shape_of(left)[-1] != shape_of(right)[-2]:
+        raise ValueError(f"matmul: shapes {tuple(shape_of(a))} and {tuple(shape_of(b))} do not multiply")
+    out = apply(MATMUL, (left, right), {})
+    shape = list(shape_of(out))
+    if nb == 1:
+        del shape[-1]
+    if na == 1:
+        del shape[-1 if nb == 1 else -2]
+    return np.reshape(out, shape)
+
+
+@implements(np.dot)
+def dot(a: Any, b: Any, out: None = None) -> Any:
+    """As ``numpy.dot``."""
+    na, nb = len(shape_of(a)), len(shape_of(b))
+    if na == 0 or nb == 0:
+        return np.multiply(a, b)
+    if na <= 2 and nb <= 2:
+        return matmul(a, b)
+    return tensordot(a, b, axes=((-1,), (-2 if nb > 1 else -1,)))
+
+
+@implements(np.inner)
+def inner(a: Any, b: Any) -> Any:
+    """As ``numpy.inner``: over the last axes of both."""
+    if len(shape_of(a)) == 0 or len(shape_of(b)) == 0:
+        return np.multiply(a, b)
+    return tensordot(a, b, axes=((-1,), (-1,)))
+
+
+@implements(np.vdot)
+def vdot(a: Any, b: Any) -> Any:
+    """As ``numpy.vdot``: of the flattened arrays."""
+    return matmul(np.reshape(a, -1), np.reshape(b, -1))
+
+
+@implements(np.outer)
+def outer(a: Any, b: Any, out: None = None) -> Any:
+    """As ``numpy.outer``: of the flattened arrays."""
+    return np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1))
+
+
+@implements(np.tensordot)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """As ``numpy.tensordot``."""
+    sa, sb = shape_of(a), shape_of(b)
+    if np.iterable(axes):
+        over_a, over_b = axes
+        over_a = [operator.index(i) for i in (over_a if np.iterable(over_a) else (over_a,))]
+        over_b = [operator.index(i) for i in (over_b if np.iterable(over_b) else (over_b,))]
+    else:
+        n = operator.index(axes)
+        over_a, over_b = list(range(len(sa) - n, len(sa))), list(range(n))
+    over_a, over_b = [i % len(sa) for i in over_a], [i % len(sb) for i in over_b]
+    if [sa[i] for i in over_a] != [sb[i] for i in over_b]:
+        raise ValueError(f"tensordot: axes {tuple(over_a)} of shape {tuple(sa)} and {tuple(over_b)} of shape {tuple(sb)} differ in length")
+    kept_a = [i for i in range(len(sa)) if i not in over_a]
+    kept_b = [i for i in range(len(sb)) if i not in over_b]
+    k = math.prod(sa[i] for i in over_a)
+    left = np.reshape(np.transpose(a, kept_a + over_a), (math.prod(sa[i] for i in kept_a), k))
+    right = np.reshape(np.transpose(b, over_b + kept_b), (k, math.prod(sb[i] for i in kept_b)))
+    return np.reshape(matmul(left, right), [sa[i] for i in kept_a] + [sb[i] for i in kept_b])
+
+
+@implements(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    """As ``numpy.kron``."""
+    sa, sb = list(shape_of(a)), list(shape_of(b))
+    ndim = max(len(sa), len(sb))
+    sa, sb = [1] * (ndim - len(sa)) + sa, [1] * (ndim - len(sb)) + sb
+    left = np.reshape(a, [n for d in sa for n in (d, 1)])
+    right = np.reshape(b, [n for d in sb for n in (1, d)])
+    return np.reshape(left * right, [x * y for x, y in zip(sa, sb, strict=True)])

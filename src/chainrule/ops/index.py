@@ -1,0 +1,319 @@
+"""Indexing, gathering, sorting; and their adjoints, which put values back where they came from."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, VIEW, Array, Example, Operation, Shape
+from ..tensor import FUNCTIONS, Tensor, apply
+from .reduce import normalize_axis
+from .table import as_dtype, implements, is_tensor, register, shape_of
+
+# -- basic indexing: views ---------------------------------------------------------------------------------------------------
+
+
+def _probe(shape: Shape) -> Array:
+    """Return an array of that shape without memory, to ask NumPy what an index gives."""
+    return np.broadcast_to(np.zeros((), dtype=np.int8), shape)
+
+
+SLICE = register(
+    Operation(
+        "slice",
+        shape=lambda x, index: (_probe(x.shape)[index].shape, x.dtype),
+        kernel=lambda x, index: x[index],
+        vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
+        kind=VIEW,
+        latex=lambda x, index: x + r"_{[\cdot]}",
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)),), {"index": (slice(1, None), slice(None, None, -2))}),
+            Example((rng.normal(size=(3, 4)),), {"index": (1, None, slice(0, 0))}),
+            Example((rng.normal(size=(3, 4)),), {"index": (2, 3)}),
+        ],
+        flops=lambda out, *shapes, **attrs: 0,
+    )
+)
+
+
+def _place_kernel(g: Any, out: Any = None, *, index: Any, shape: Shape) -> Any:
+    if out is None:
+        out = np.zeros(shape, g.dtype)
+    else:
+        out.fill(0)
+    out[index] = g
+    return out
+
+
+PLACE = register(
+    Operation(
+        "place",
+        shape=lambda g, index, shape: (shape, g.dtype),
+        kernel=_place_kernel,
+        vjp=(lambda g, out, x, index, shape: g[index],),
+        latex=r"\operatorname{{place}}({0})",
+        examples=lambda rng: [Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})],
+        flops=lambda out, *shapes, **attrs: 0,
+    )
+)
+
+
+def place(g: Any, index: Any, shape: Shape) -> Any:
+    """Return zeros of `shape` with `g` at a basic `index`: the adjoint of slicing."""
+    return apply(PLACE, (g,), {"index": index, "shape": tuple(shape)})
+
+
+# -- advanced indexing ---------------------------------------------------------------------------------------------------------
+# The index arrays are inputs (they may be computed); `index` says where each stands: an int k is the k-th of them.
+
+
+class Slot(int):
+    """The place of an index array within an index: the k-th input after the array."""
+
+
+def _fill(index: Any, arrays: Any) -> Any:
+    return tuple(arrays[i] if type(i) is Slot else i for i in index)
+
+
+def _gather_shape(x: Any, *arrays: Any, index: Any) -> tuple[Shape, np.dtype[Any]]:
+    probes = [np.zeros(a.shape, np.int64) if a.dtype != bool else a.value for a in arrays]
+    for k, i in enumerate(index):
+        if type(i) is Slot and arrays[i].dtype.kind not in "iu":
+            raise TypeError(f"index {k} has dtype {arrays[i].dtype}; index arrays are integers or booleans")
+    try:
+        # the probe has extent 1 where index arrays go, so that zeros are in range; lengths elsewhere are real
+        return _probe(tuple(builtins.max(d, 1) for d in x.shape))[_fill(index, probes)].shape, x.dtype
+    except IndexError as error:
+        raise IndexError(f"indexing shape {tuple(x.shape)}: {error}") from None
+
+
+def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Shape) -> Any:
+    if out is None:
+        out = np.zeros(shape, g.dtype)
+    else:
+        out.fill(0)
+    if len(index) == 1 and len(arrays) == 1 and arrays[0].ndim == 1 and len(shape) == 2 and arrays[0].size > 64:
+        _scatter_rows(out, arrays[0], g)
+    else:
+        np.add.at(out, _fill(index, arrays), g)
+    return out
+
+
+def _scatter_rows(out: Any, rows: Any, g: Any) -> None:
+    """Add rows of g into rows of out: sorted segments, much faster than ``np.add.at``."""
+    order = np.argsort(rows, kind="stable")
+    where = np.asarray(rows)[order] % out.shape[0]
+    starts = np.flatnonzero(np.concatenate(([True], where[1:] != where[:-1])))
+    out[where[starts]] = np.add.reduceat(np.broadcast_to(g, (rows.size, out.shape[1]))[order], starts, axis=0)
+
+
+GATHER = register(
+    Operation(
+        "gather",
+        shape=_gather_shape,
+        kernel=lambda x, *arrays, index: x[_fill(index, arrays)],
+        vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
+        latex=lambda x, *arrays, index: x + "_{" + ", ".join(arrays) + "}",
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
+            Example((rng.normal(size=(3, 4)), np.array([0, 2]), np.array([1, 1])), {"index": (Slot(0), Slot(1))}),
+            Example((rng.normal(size=(3, 4)), np.array([[1], [1]])), {"index": (slice(None), Slot(0))}),
+        ],
+        flops=lambda out, *shapes, **attrs: 0,
+    )
+)
+SCATTER = register(
+    Operation(
+        "scatter_add",
+        shape=lambda g, *arrays, index, shape: (shape, g.dtype),
+        kernel=_scatter_kernel,
+        vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
+        latex=lambda g, *arrays, index, shape: r"\operatorname{scatter}(" + g + ")",
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)}),
+        ],
+        flops=lambda out, x, *arrays, **attrs: math.prod(x),
+    )
+)
+
+
+def _scatter(g: Any, arrays: Any, index: Any, shape: Shape) -> Any:
+    if not is_tensor(g):
+        arrays = [a.value if isinstance(a, Tensor) else a for a in arrays]
+    return apply(SCATTER, (g, *arrays), {"index": index, "shape": tuple(shape)})
+
+
+@implements("scatter_add")
+def scatter_add(values: Any, index: tuple[Any, ...], shape: Shape) -> Any:
+    """Return zeros of `shape` with `values` added at the positions of the index arrays `index`."""
+    return _scatter(values, list(index), tuple(Slot(i) for i in range(len(index))), shape)
+
+
+@implements("getitem")
+def getitem(x: Tensor, index: Any) -> Any:
+    """As ``array[index]``: integers, slices, ``...``, None, integer and boolean arrays, in any mixture."""
+    parts = index if isinstance(index, tuple) else (index,)
+    plain: list[Any] = []
+    arrays: list[Any] = []
+    for part in parts:
+        if part is None or part is Ellipsis or isinstance(part, slice):
+            plain.append(part)
+        elif isinstance(part, int | np.integer) and not isinstance(part, bool | np.bool):
+            plain.append(int(part))
+        elif isinstance(part, Tensor) and part.dtype != bool:
+            plain.append(Slot(len(arrays)))
+            arrays.append(part)
+        else:
+            array = part.concrete("a boolean index") if isinstance(part, Tensor) else np.asarray(part)
+            array = array.astype(np.intp) if array.size == 0 and array.dtype.kind == "f" else array
+            if array.dtype == bool:
+                _check_mask(array, plain, x)
+                for positions in np.nonzero(array) if array.ndim else (np.zeros(int(array), np.intp),):
+                    plain.append(Slot(len(arrays)))
+                    arrays.append(positions)
+                if not array.ndim:
+                    raise TypeError("a single True or False as an index: use np.where, or a boolean array")
+            elif array.dtype.kind in "iu":
+                plain.append(Slot(len(arrays)))
+                arrays.append(array)
+            else:
+                raise TypeError(f"index of type {type(part).__name__} (dtype {array.dtype}); integers, slices, None, … or arrays would do")
+    if not arrays:
+        key = tuple(plain)
+        try:
+            _probe(x.shape)[key]
+        except IndexError as error:
+            raise IndexError(f"index {index!r} on shape {tuple(x.shape)}: {error}") from None
+        return apply(SLICE, (x,), {"index": key})
+    _check_range(x, plain, arrays)
+    return apply(GATHER, (x, *arrays), {"index": tuple(plain)})
+
+
+def _axis_of(plain: list[Any], ndim: int, total: list[Any]) -> int:
+    """Return the axis that the next entry of an index refers to."""
+    used = builtins.sum(1 for p in plain if p is not None and p is not Ellipsis)
+    if Ellipsis in [p for p in plain if p is Ellipsis]:
+        after = builtins.sum(1 for p in total if p is not None and p is not Ellipsis) - used
+        return ndim - after
+    return used
+
+
+def _check_mask(mask: Array, plain: list[Any], x: Tensor) -> None:
+    if Ellipsis in [p for p in plain if p is Ellipsis]:
+        return
+    axis = _axis_of(plain, x.ndim, plain)
+    if mask.shape != x.shape[axis : axis + mask.ndim]:
+        raise IndexError(f"boolean index of shape {mask.shape} on axes {axis}… of shape {tuple(x.shape)}; the lengths must be equal")
+
+
+def _check_range(x: Tensor, plain: list[Any], arrays: list[Any]) -> None:
+    for k, part in enumerate(plain):
+        if type(part) is not Slot:
+            continue
+        values = arrays[part].value if isinstance(arrays[part], Tensor) else arrays[part]
+        axis = _axis_of(plain[:k], x.ndim, plain)
+        if axis >= x.ndim:
+            raise IndexError(f"too many indices for shape {tuple(x.shape)}")
+        n = x.shape[axis]
+        if values is not None and values.size and (values.min() < -n or values.max() >= n):
+            raise IndexError(f"index array reaches {int(values.min())}…{int(values.max())}, axis {axis} of shape {tuple(x.shape)} has length {n}")
+
+
+# -- take, sort ------------------------------------------------------------------------------------------------------------------
+
+
+@implements(np.take)
+def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
+    """As ``numpy.take``."""
+    if axis is None:
+        a, axis = np.reshape(a, -1), 0
+    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    if not is_tensor(a):
+        a = Tensor(np.asarray(a))
+    if mode != "raise":
+        n = shape_of(a)[axis]
+        indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.remainder(indices, n)
+    indices = indices if is_tensor(indices) else np.asarray(indices)
+    return a[(slice(None),) * axis + (indices,)]
+
+
+@implements(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """As ``numpy.take_along_axis``."""
+    if axis is None:
+        arr, axis = np.reshape(arr, -1), 0
+    shape = shape_of(arr)
+    (axis,) = normalize_axis(axis, len(shape))
+    grids = [np.reshape(np.arange(d), [-1 if i == j else 1 for j in range(len(shape))]) for i, d in enumerate(shape)]
+    index = tuple(indices if i == axis else grid for i, grid in enumerate(grids))
+    return (arr if is_tensor(arr) else Tensor(np.asarray(arr)))[index]
+
+
+ARGSORT = register(
+    Operation(
+        "argsort",
+        shape=lambda x, axis: (x.shape, np.dtype(np.intp)),
+        kernel=lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
+        vjp=(None,),
+        kind=OTHER,
+        differentiable=False,
+        latex=r"\operatorname{{argsort}}({0})",
+        examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1})],
+    )
+)
+
+
+@implements(np.argsort)
+def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    """As ``numpy.argsort``, stable."""
+    if axis is None:
+        a, axis = np.reshape(a, -1), 0
+    return apply(ARGSORT, (a,), {"axis": normalize_axis(axis, len(shape_of(a)))[0]})
+
+
+@implements(np.sort)
+def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
+    """As ``numpy.sort``; each element's gradient goes where it came from."""
+    if axis is None:
+        a, axis = np.reshape(a, -1), 0
+    if not shape_of(a):
+        raise np.exceptions.AxisError(axis, 0)
+    return np.take_along_axis(a, argsort(a, axis), axis)
+
+
+@implements(np.partition)
+def partition(a: Any, kth: Any, axis: int = -1, **more: Any) -> Any:
+    """As ``numpy.partition``; fully sorted, which is one such partition."""
+    return sort(a, axis)
+
+
+@implements(np.median)
+def median(a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    """As ``numpy.median`` along one axis or all."""
+    old = shape_of(a)
+    if axis is None:
+        result = median(np.reshape(a, -1), 0)
+        return np.reshape(result, (1,) * len(old)) if keepdims else result
+    (axis,) = normalize_axis(axis, len(old))
+    n = old[axis]
+    if n == 0:
+        raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
+    s = sort(a, axis)
+    lead = (slice(None),) * axis
+    middle = s[(*lead, slice((n - 1) // 2, n // 2 + 1))]
+    return np.mean(middle, axis=axis, keepdims=keepdims)
+
+
+@implements(np.select)
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """As ``numpy.select``."""
+    out = default
+    for condition, choice in zip(list(condlist)[::-1], list(choicelist)[::-1], strict=True):
+        out = np.where(condition, choice, out) if is_tensor(condition, choice, out) else np.where(condition, choice, out)
+    return out
+
+
+FUNCTIONS["as_dtype"] = as_dtype

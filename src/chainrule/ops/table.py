@@ -1,0 +1,192 @@
+"""The table itself: registration of rows, promotion of dtypes, the common shape rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..op import ELEMENTWISE, Operation, Shape
+from ..tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
+
+_ROWS: dict[str, Operation] = {}
+_SCALARS = (float, int, bool)
+
+
+def register(op: Operation) -> Operation:
+    """Add a row to the table and return it."""
+    if op.name in _ROWS:
+        raise ValueError(f"operation {op.name!r} stands in the table already")
+    _ROWS[op.name] = op
+    return op
+
+
+def row(name: str) -> Operation:
+    """Return the row called `name`."""
+    try:
+        return _ROWS[name]
+    except KeyError:
+        raise KeyError(f"no operation {name!r}; there are {', '.join(sorted(_ROWS))}") from None
+
+
+def rows() -> tuple[Operation, ...]:
+    """Return all rows of the table, in the order of their registration."""
+    return tuple(_ROWS.values())
+
+
+def names() -> list[str]:
+    """Return the NumPy functions (and the library's own) that have a rule, sorted."""
+    found = set()
+    for key in FUNCTIONS:
+        if isinstance(key, tuple):
+            found.add(f"np.{key[0].__name__}.{key[1]}")
+        elif not isinstance(key, str):
+            where = (getattr(key, "__module__", "") or "").removeprefix("numpy").lstrip(".")
+            found.add("np." + (where + "." if where == "linalg" else "") + key.__name__)
+    return sorted(found)
+
+
+def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate the implementation of NumPy functions on tensors."""
+
+    def decorate(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            FUNCTIONS[function] = implementation
+        return implementation
+
+    return decorate
+
+
+def is_tensor(*xs: Any) -> bool:
+    """Whether any of `xs` is a tensor."""
+    return any(isinstance(x, Tensor) for x in xs)
+
+
+def shape_of(x: Any) -> Shape:
+    """Return the shape of a tensor, an array or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
+
+
+def dtype_of(x: Any) -> np.dtype[Any]:
+    """Return the dtype of a tensor, an array or a number."""
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
+def _stand_in(x: Any) -> Any:
+    """Return what ``np.result_type`` should see: a Python number for weak scalars, else the dtype."""
+    if isinstance(x, Tensor):
+        return x.dtype.type(0).item() if x.weak else x.dtype
+    if type(x) in _SCALARS:
+        return type(x)(0)
+    return x.dtype
+
+
+def promote(*xs: Any, floating: bool = False) -> tuple[tuple[Any, ...], bool]:
+    """Bring the inputs to one dtype by NumPy's rules, at least one being a tensor.
+
+    Returns the inputs and whether all are weak (Python scalars). With `floating`, integers become float64.
+    """
+    xs = tuple([x if isinstance(x, Tensor) or type(x) in _SCALARS else checked_array(x, "an operand") for x in xs])
+    dtype = np.result_type(*[_stand_in(x) for x in xs])
+    if floating and dtype.kind in "biu":
+        dtype = FLOATS[1]
+    weak = all(x.weak if isinstance(x, Tensor) else type(x) in _SCALARS for x in xs)
+    return tuple([x if isinstance(x, Tensor) and x.dtype == dtype else as_dtype(x, dtype) for x in xs]), weak
+
+
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """Convert a tensor (recorded), an array or a number to `dtype`."""
+    if isinstance(x, Tensor):
+        if x.dtype == dtype:
+            return x
+        if x.op is None and x.value is not None and not x.recordings:
+            return Tensor(x.value.astype(dtype))
+        return apply(CAST, (x,), {"dtype": np.dtype(dtype)})
+    return np.asarray(x, dtype=dtype)
+
+
+def broadcast_shape(name: str, *xs: Any) -> Shape:
+    """Return the shape the inputs broadcast to; raise naming the operation and the shapes otherwise."""
+    first = xs[0].shape
+    if all(x.shape == first for x in xs):
+        return tuple(first)
+    try:
+        return np.broadcast_shapes(*[x.shape for x in xs])
+    except ValueError:
+        shapes = " and ".join(str(tuple(x.shape)) for x in xs)
+        raise ValueError(
+            f"{name}: shapes {shapes} do not broadcast; axes are compared from the last and must be equal or 1"
+        ) from None
+
+
+def elementwise_shape(name: str, result: Any = None) -> Callable[..., tuple[Shape, np.dtype[Any]]]:
+    """Return the shape rule of an elementwise row; `result` is its dtype where that differs from its inputs'."""
+
+    def shape(*xs: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
+        return broadcast_shape(name, *xs), np.dtype(result) if result is not None else xs[-1].dtype
+
+    return shape
+
+
+def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
+    """Return the function that applies an elementwise row to tensors, arrays and numbers."""
+
+    if op.shape is None or op.kind != ELEMENTWISE:
+        raise TypeError(f"{op.name} is not an elementwise row")
+    result_is_bool = not op.differentiable
+
+    def function(*xs: Any) -> Any:
+        first = xs[0]
+        dtype = first.dtype if isinstance(first, Tensor) else None
+        if dtype in FLOATS and all(isinstance(x, Tensor) and x.dtype is dtype and not x.weak for x in xs):
+            return apply(op, xs, {})
+        if not is_tensor(*xs):
+            return op.evaluate(*xs)
+        promoted, weak = promote(*xs, floating=floating)
+        out = apply(op, promoted, {})
+        if weak and not result_is_bool:
+            out.weak = True
+        return out
+
+    function.__name__ = op.name
+    function.__doc__ = f"Apply the elementwise operation ``{op.name}``."
+    return function
+
+
+def _cast_kernel(x: Any, out: Any = None, *, dtype: Any) -> Any:
+    if out is None:
+        return np.asarray(x).astype(dtype)
+    np.copyto(out, x, casting="unsafe")
+    return out
+
+
+CAST = register(
+    Operation(
+        "cast",
+        shape=lambda x, dtype: (x.shape, np.dtype(dtype)),
+        kernel=_cast_kernel,
+        vjp=(lambda g, out, x, dtype: as_dtype(g, x.dtype),),
+        kind=ELEMENTWISE,
+        aliases=(),
+        latex="{0}",
+        examples=lambda rng: _cast_examples(rng),
+    )
+)
+
+
+def _cast_examples(rng: np.random.Generator) -> list[Any]:
+    from ..op import Example
+
+    return [Example((rng.normal(size=(3, 2)),), {"dtype": np.dtype(np.float64)})]
+
+
+@implements("astype")
+def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
+    """Return `x` converted to `dtype`, as ``numpy.astype``."""
+    dtype = np.dtype(dtype)
+    checked_array(np.empty(0, dtype), "dtype")
+    return as_dtype(x, dtype)
+
+
+FUNCTIONS[np.astype] = astype

@@ -1,0 +1,542 @@
+"""The node of the graph, and NumPy's protocols on it.
+
+A `Tensor` is an operation applied to inputs. Computed at once (eager) it has a value; while a function is traced it
+has a shape and a dtype only. Both build the same graph, and everything else in the library reads that graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .op import Array, Operation, Shape
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_FLOAT64 = FLOATS[1]
+_NOTHING: frozenset[Recording] = frozenset()
+
+#: NumPy function -> implementation on tensors. Filled by ``chainrule.ops``; operators and both protocols read it.
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+
+class Recording:
+    """One derivative or trace being taken.
+
+    Tensors carry the recordings they depend on, so that nothing turns into a plain array while a derivative through it
+    is still wanted. A recording is closed when the call that opened it returns.
+    """
+
+    __slots__ = ("active", "nested", "purpose")
+
+    def __init__(self, purpose: str) -> None:
+        self.purpose = purpose
+        self.active = True
+        self.nested = False
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.active = False
+
+
+#: The recording of parameters and of ``tensor(…, requires_grad=True)``: never closed.
+STANDING = Recording("a tensor that requires a gradient")
+
+
+class Tensor:
+    """A value in the graph: an operation, its inputs, a shape, a dtype, an optional name.
+
+    Arithmetic, indexing and NumPy functions on tensors give tensors. Tensors are immutable.
+
+    Attributes
+    ----------
+    op : Operation or None
+        None for a leaf (an input, a parameter, a constant).
+    inputs : tuple of Tensor
+    attrs : dict
+        Static attributes of the operation (an axis, a shape, …).
+    value : numpy.ndarray or None
+        None while a function is traced.
+    name : str or None
+    weak : bool
+        True for a Python scalar, which takes the dtype of what it meets.
+    """
+
+    __slots__ = ("__weakref__", "attrs", "dtype", "grad", "inputs", "name", "op", "recordings", "shape", "value", "weak")
+
+    op: Operation | None
+    inputs: tuple[Tensor, ...]
+    attrs: dict[str, Any]
+    value: Array | None
+    shape: Shape
+    dtype: np.dtype[Any]
+    name: str | None
+    weak: bool
+    recordings: frozenset[Recording]
+    grad: Array | None
+
+    def __init__(self, value: Array, *, name: str | None = None, recordings: frozenset[Recording] = _NOTHING) -> None:
+        self.op = None
+        self.inputs = ()
+        self.attrs = {}
+        self.value = value
+        self.shape = value.shape
+        self.dtype = value.dtype
+        self.name = name
+        self.weak = False
+        self.recordings = recordings
+        self.grad = None
+
+    # -- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        n = 1
+        for d in self.shape:
+            n *= d
+        return n
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a derivative through this tensor is being taken, now or by ``backward``."""
+        return any(r.active for r in self.recordings)
+
+    @property
+    def T(self) -> Any:
+        """The transpose: all axes reversed."""
+        return FUNCTIONS[np.transpose](self)
+
+    @property
+    def mT(self) -> Any:
+        """The matrix transpose: the last two axes exchanged."""
+        return FUNCTIONS[np.matrix_transpose](self)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a tensor without axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a tensor without axes")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __repr__(self) -> str:
+        name = f"{self.name}: " if self.name else ""
+        made_by = f", {self.op.name}" if self.op else ""
+        if self.value is None:
+            return f"Tensor({name}shape {self.shape}, {self.dtype}{made_by}, traced)"
+        text = np.array2string(self.value, separator=", ", threshold=50, prefix="Tensor(" + name)
+        return f"Tensor({name}{text}, {self.dtype}{made_by})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    __hash__ = object.__hash__
+
+    # -- leaving the graph -------------------------------------------------------------------------------------------
+
+    def concrete(self, use: str) -> Array:
+        """Return the value; raise if there is none yet. `use` says for what, for the message."""
+        if self.value is None:
+            raise TypeError(
+                f"{use} needs a value, but this tensor (shape {self.shape}, {self.dtype}) is being traced and has none. "
+                "Express a choice that depends on values with np.where; call the function without compile for a look."
+            )
+        return self.value
+
+    def detached(self, use: str) -> Array:
+        """Return the value; raise while a derivative is being taken through it."""
+        value = self.concrete(use)
+        if self.requires_grad:
+            raise TypeError(
+                f"{use} would lose the gradient: a derivative is being taken through this tensor (shape {self.shape}). "
+                "Use np.stack or np.concatenate to join tensors, NumPy functions to compute with them, "
+                ".detach() or .item() to leave the derivative on purpose."
+            )
+        return value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        value = self.detached("np.asarray(tensor) or np.array([tensors])")
+        if dtype is not None and value.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a tensor of {value.dtype} becomes an array of {np.dtype(dtype)} only by a copy")
+            return value.astype(dtype)
+        return value.copy() if copy else value
+
+    def detach(self) -> Tensor:
+        """Return the same value as a constant, through which no derivative is taken."""
+        if self.value is None:
+            return FUNCTIONS["stop_gradient"](self)  # type: ignore[no-any-return]
+        return Tensor(self.value)
+
+    def numpy(self) -> Array:
+        """Return a copy of the value. Raises while a derivative is being taken through it; ``detach()`` first."""
+        return self.detached("tensor.numpy()").copy()
+
+    def item(self) -> Any:
+        """Return the one value as a Python number. This leaves the derivative on purpose."""
+        return self.concrete("tensor.item()").item()
+
+    def tolist(self) -> Any:
+        """Return the values as (nested lists of) Python numbers."""
+        return self.detached("tensor.tolist()").tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.concrete("bool(tensor)"))
+
+    def __float__(self) -> float:
+        return float(self.detached("float(tensor)").item())
+
+    def __int__(self) -> int:
+        return int(self.detached("int(tensor)").item())
+
+    def __index__(self) -> int:
+        return self.concrete("an index").__index__()
+
+    def __complex__(self) -> complex:
+        raise TypeError("complex numbers are not differentiated here: tensors are float32 or float64")
+
+    # -- the backward pass, for those used to it ---------------------------------------------------------------------
+
+    def backward(self, gradient: Any = None) -> None:
+        """Add the gradient of this scalar to ``.grad`` of every leaf made with ``requires_grad=True``.
+
+        Parameters
+        ----------
+        gradient
+            The cotangent to start from, shaped like this tensor; needed unless the tensor is a scalar.
+        """
+        FUNCTIONS["backward"](self, gradient)
+
+    # -- writing is refused ------------------------------------------------------------------------------------------
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "tensors are immutable: tensor[…] = … cannot be differentiated. Build a new one with np.where, "
+            "np.concatenate or np.stack."
+        )
+
+    # -- NumPy's protocols -------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        _refuse_out(kwargs, f"np.{ufunc.__name__}")
+        if method == "__call__":
+            function = FUNCTIONS.get(ufunc)
+            if function is not None:
+                dtype = kwargs.pop("dtype", None)
+                if not kwargs:
+                    result = function(*inputs)
+                    return result if dtype is None else result.astype(dtype)
+                raise TypeError(f"np.{ufunc.__name__} on tensors does not take {', '.join(sorted(kwargs))}")
+        else:
+            function = FUNCTIONS.get((ufunc, method))
+            if function is not None:
+                return function(*inputs, **kwargs)
+        raise TypeError(missing(ufunc.__name__ + ("" if method == "__call__" else "." + method)))
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        function = FUNCTIONS.get(func)
+        where = getattr(func, "__module__", "numpy") or "numpy"
+        name = f"{where.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
+        if function is None:
+            raise TypeError(missing(name))
+        _refuse_out(kwargs, f"np.{name}")
+        kwargs.pop("out", None)
+        return function(*args, **kwargs)
+
+    # -- operators: each is the NumPy function of that name ----------------------------------------------------------
+
+    def __add__(self, other: Any) -> Any:
+        return FUNCTIONS[np.add](self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return FUNCTIONS[np.add](other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return FUNCTIONS[np.subtract](self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return FUNCTIONS[np.subtract](other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.multiply](self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.multiply](other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return FUNCTIONS[np.divide](self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return FUNCTIONS[np.divide](other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return FUNCTIONS[np.floor_divide](self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return FUNCTIONS[np.floor_divide](other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return FUNCTIONS[np.remainder](self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return FUNCTIONS[np.remainder](other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return FUNCTIONS[np.power](self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return FUNCTIONS[np.power](other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return FUNCTIONS[np.matmul](other, self)
+
+    def __neg__(self) -> Any:
+        return FUNCTIONS[np.negative](self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return FUNCTIONS[np.absolute](self)
+
+    def __invert__(self) -> Any:
+        return FUNCTIONS[np.logical_not](self)
+
+    def __and__(self, other: Any) -> Any:
+        return FUNCTIONS[np.logical_and](self, other)
+
+    def __or__(self, other: Any) -> Any:
+        return FUNCTIONS[np.logical_or](self, other)
+
+    def __xor__(self, other: Any) -> Any:
+        return FUNCTIONS[np.logical_xor](self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __eq__(self, other: Any) -> Any:
+        return FUNCTIONS[np.equal](self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return FUNCTIONS[np.not_equal](self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return FUNCTIONS[np.less](self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return FUNCTIONS[np.less_equal](self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return FUNCTIONS[np.greater](self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return FUNCTIONS[np.greater_equal](self, other)
+
+    def __getitem__(self, index: Any) -> Any:
+        return FUNCTIONS["getitem"](self, index)
+
+    def __round__(self, ndigits: int = 0) -> Any:
+        return FUNCTIONS[np.round](self, ndigits)
+
+    # -- methods as on arrays ----------------------------------------------------------------------------------------
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Any:
+        """As ``numpy.ndarray.reshape``."""
+        return FUNCTIONS[np.reshape](self, shape[0] if len(shape) == 1 else shape, **kwargs)
+
+    def transpose(self, *axes: Any) -> Any:
+        """As ``numpy.ndarray.transpose``."""
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
+            axes = axes[0]
+        return FUNCTIONS[np.transpose](self, axes or None)
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the values converted to `dtype`."""
+        return FUNCTIONS["astype"](self, dtype)
+
+    def flatten(self) -> Any:
+        """Return the values as one axis."""
+        return self.reshape(-1)
+
+    def named(self, name: str) -> Tensor:
+        """Return this value under `name`: under it plans keep it, and its gradient is called ``"d" + name``."""
+        if self.name == name:
+            return self
+        if self.name is None and self.op is not None:
+            self.name = name
+            return self
+        same: Tensor = FUNCTIONS["identity"](self)
+        same.name = name
+        return same
+
+
+def _method(function: Any, name: str) -> Callable[..., Any]:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS[function](self, *args, **kwargs)
+
+    method.__name__ = name
+    method.__doc__ = f"As ``numpy.{name}`` on this tensor."
+    return method
+
+
+for _name in (
+    "sum mean max min prod var std cumsum all any argmax argmin argsort sort dot squeeze swapaxes trace diagonal clip "
+    "repeat take round copy ravel"
+).split():
+    setattr(Tensor, _name, _method(getattr(np, _name), _name))
+
+
+class Parameter(Tensor):
+    """A leaf that is trained: its value may be replaced (never written into) by `assign`."""
+
+    __slots__ = ()
+
+    def __init__(self, value: Any, *, name: str | None = None) -> None:
+        array = np.array(value)
+        if array.dtype not in FLOATS:
+            raise TypeError(f"a parameter has dtype {array.dtype}; float32 or float64 would do")
+        super().__init__(array, name=name, recordings=frozenset({STANDING}))
+
+    def assign(self, value: Any) -> None:
+        """Replace the value by a copy of `value`, which must have the same shape; it takes the parameter's dtype."""
+        array = np.asarray(value)
+        if array.shape != self.shape:
+            raise ValueError(f"parameter {self.name or ''} has shape {self.shape}; the new value has {array.shape}")
+        self.value = array.astype(self.dtype)
+
+
+def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: str | None = None) -> Tensor:
+    """Make a tensor from numbers.
+
+    Parameters
+    ----------
+    value
+        A number, an array or nested lists of numbers. Copied.
+    dtype
+        float32, float64, an integer type or bool; default: that of `value`.
+    requires_grad
+        Record what is computed from it, so that ``backward`` reaches it.
+    name
+        How graphs, plans and derivations call it.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, and for ``requires_grad`` on integers.
+    """
+    array = checked_array(np.array(value, dtype=dtype), "value")
+    if requires_grad and array.dtype not in FLOATS:
+        raise TypeError(f"value has dtype {array.dtype}: a gradient needs float32 or float64, e.g. dtype=np.float64")
+    return Tensor(array, name=name, recordings=frozenset({STANDING}) if requires_grad else _NOTHING)
+
+
+def checked_array(x: Any, argument: str) -> Array:
+    """Return `x` as an array of a dtype the library computes with; raise naming `argument` otherwise."""
+    array = np.asarray(x)
+    kind = array.dtype.kind
+    if kind == "f":
+        if array.dtype in FLOATS:
+            return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        raise TypeError(f"{argument} has dtype {array.dtype}; float32 or float64 would do: x.astype(np.float32)")
+    if kind in "biu":
+        return array
+    if kind == "c":
+        raise TypeError(f"{argument} is complex ({array.dtype}); the library differentiates real numbers: float32 or float64")
+    raise TypeError(f"{argument} is of type {type(x).__name__} (dtype {array.dtype}), not an array of real numbers")
+
+
+def constant(x: Any) -> Tensor:
+    """Return `x` as a leaf through which no derivative is taken; Python scalars become weak."""
+    if isinstance(x, Tensor):
+        return x
+    if type(x) in _SCALARS:
+        leaf = Tensor(np.asarray(x))
+        leaf.weak = type(x) is not bool
+        return leaf
+    return Tensor(checked_array(x, "a NumPy function's argument"))
+
+
+_SCALARS = (float, int, bool)
+
+
+def traced_leaf(
+    shape: Shape, dtype: Any, recordings: frozenset[Recording], *, weak: bool = False, name: str | None = None
+) -> Tensor:
+    """Return an input without a value."""
+    leaf = Tensor.__new__(Tensor)
+    leaf.op, leaf.inputs, leaf.attrs, leaf.value = None, (), {}, None
+    leaf.shape, leaf.dtype, leaf.name, leaf.weak = tuple(shape), np.dtype(dtype), name, weak
+    leaf.recordings, leaf.grad = recordings, None
+    return leaf
+
+
+def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """Apply `op`: the one place where nodes are made.
+
+    With arrays alone the result is an array; with a tensor among the inputs it is a tensor, computed at once if all
+    values are known.
+    """
+    recordings = _NOTHING
+    lifted = traced = False
+    for x in inputs:
+        if isinstance(x, Tensor):
+            lifted = True
+            if x.value is None:
+                traced = True
+            if x.recordings is not recordings and x.recordings:
+                recordings = recordings | x.recordings if recordings else x.recordings
+    if not lifted:
+        return op.evaluate(*inputs, **attrs)
+    nodes = tuple([x if isinstance(x, Tensor) else constant(x) for x in inputs])
+    node = Tensor.__new__(Tensor)
+    node.name = node.grad = None
+    node.weak = False
+    if traced:
+        node.value = None
+        node.shape, node.dtype = op.shape(*nodes, **attrs)
+    else:
+        try:
+            value = op.evaluate(*[n.value for n in nodes], **attrs)
+        except (ValueError, TypeError, IndexError):
+            op.shape(*nodes, **attrs)  # says what does not fit, in our words
+            raise
+        if type(value) is not np.ndarray:
+            value = np.asarray(value)
+        node.value, node.shape, node.dtype = value, value.shape, value.dtype
+        if not recordings:  # nothing will ask how it came about
+            node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
+            return node
+    node.op, node.inputs, node.attrs = op, nodes, attrs
+    node.recordings = recordings if op.differentiable else _NOTHING
+    return node
+
+
+def missing(name: str) -> str:
+    """Return the message for a NumPy function without a rule."""
+    return (
+        f"np.{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have one "
+        "(chainrule.ops.names() lists them), or apply it to tensor.detach() if no derivative is wanted there."
+    )
+
+
+def _refuse_out(kwargs: dict[str, Any], name: str) -> None:
+    out = kwargs.get("out")
+    if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
+        raise TypeError(
+            f"{name}(…, out=…) or an in-place operator (a += tensor) writes into existing memory, which cannot be "
+            "differentiated. Write a = a + tensor instead."
+        )
+    kwargs.pop("out", None)
