@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import THREAD_VARIABLES, machine_record
+from benchmarks.machine import machine_record, thread_environment
 from benchmarks.sides import SIDES
 from benchmarks.workloads import Workload
 
@@ -42,7 +42,11 @@ class Grid:
         return {
             "machine": machine_record(distributions),
             "sides": {name: SIDES[name].runs for name in names},
-            "settings": {"seconds": self.seconds, "block_seconds": self.block_seconds, "threads": self.threads},
+            "settings": {
+                "seconds": self.seconds,
+                "block_seconds": self.block_seconds,
+                "environment": {str(threads): thread_environment(threads) for threads in self.threads},
+            },
         }
 
     def results(self) -> Iterator[dict[str, Any]]:
@@ -57,8 +61,7 @@ class Grid:
                     yield {"workload": workload.name, "threads": threads, "pair": list(pair), **result}
 
     def _measure(self, workload: Workload, threads: int, pair: tuple[str, str]) -> dict[str, Any]:
-        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        environment |= {variable: str(threads) for variable in THREAD_VARIABLES}
+        environment = os.environ | thread_environment(threads)
         job = {
             "workload": asdict(workload),
             "sides": pair,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
-# All BLAS and OpenMP libraries that a side may bring; set before any of them is loaded.
-THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """What every BLAS and OpenMP that a side may bring reads when it is loaded; see `benchmarks.measure`."""
+    counts = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return {
+        **{variable: str(threads) for variable in counts},
+        "OPENBLAS_THREAD_TIMEOUT": "20",  # 2^20 cycles
+        "JAX_PLATFORMS": "cpu",
+    }
 
 
 def machine_record(distributions: list[str]) -> dict[str, Any]:
@@ -28,12 +31,17 @@ def machine_record(distributions: list[str]) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "affinity": affinity(),
         "cgroup_cpu_max": cgroup_quota(),
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "load_average": load_average(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy_blas": numpy_blas(),
         "versions": {name: version(name) for name in distributions},
     }
+
+
+def load_average() -> list[float] | None:
+    """Runnable processes over 1, 5 and 15 minutes: what else ran; None where the system does not say."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
 
 
 def cpu_model() -> str:
@@ -81,10 +89,9 @@ def numpy_blas() -> dict[str, str]:
 
 def blas_threads() -> list[dict[str, Any]] | None:
     """The thread pools of this process as threadpoolctl sees them, or None without it."""
-    try:
-        import threadpoolctl
-    except ImportError:
+    if importlib.util.find_spec("threadpoolctl") is None:
         return None
+    threadpoolctl: Any = importlib.import_module("threadpoolctl")
     kept = ("internal_api", "version", "num_threads")
     return [{key: pool.get(key) for key in kept} for pool in threadpoolctl.threadpool_info()]
 

@@ -5,6 +5,11 @@ weights, takes one run that is not timed (the other side's data left the caches)
 the block, up to the end of their asynchronous work. A block and the one after it make a pair; the ratio of the two
 sides is taken pair by pair, so that a machine that slows down or is shared hits both. What is reported is the median
 and the quartiles of the pairs, never the best. The garbage collector is off inside the blocks and runs between them.
+
+With several threads the side that waits must not hold a core: OpenBLAS's threads by default spin for 100 ms after
+their last multiply, which slowed PyTorch and JAX down two- to threefold. They are told to stop after 0.4 ms
+(`OPENBLAS_THREAD_TIMEOUT`, which costs NumPy's own steps nothing measurable), and a pause between blocks outlasts
+OpenMP's spinning of some milliseconds.
 """
 
 from __future__ import annotations
@@ -68,7 +73,7 @@ def disagreement(runner: Runner, workload: Workload, data: Data) -> str | None:
     for name, g, wanted in zip(_gradient_names(workload), runner.gradients(), gradients, strict=True):
         if g.shape != wanted.shape:
             return f"{name} has shape {g.shape}, reference {wanted.shape}"
-        error = float(np.linalg.norm(g - wanted) / np.linalg.norm(wanted))
+        error = float(np.linalg.norm(g.astype(np.float64) - wanted) / np.linalg.norm(wanted))
         if not error <= GATE_TOLERANCE:
             return f"{name} is off by {error:.3g} of its norm"
     return None
@@ -100,8 +105,13 @@ def timed_block(runner: Runner, count: int) -> float:
     return (time.perf_counter_ns() - start) * 1e-9
 
 
-def alternate(a: Runner, b: Runner, seconds: float, block_seconds: float = 0.03) -> tuple[list[float], list[float]]:
-    """Seconds a step of each block of both sides, in order; at least five pairs, at most about `seconds` of them."""
+def alternate(
+    a: Runner, b: Runner, seconds: float, block_seconds: float = 0.03, pause_seconds: float = 0.0
+) -> tuple[list[float], list[float]]:
+    """Seconds a step of each block of both sides, in order; at least five pairs, at most about `seconds` of them.
+
+    `pause_seconds` is the time that idle threads are given to fall asleep before the other side's block.
+    """
     sides = (a, b)
     counts = [runs_in(side, block_seconds) for side in sides]
     for side, count in zip(sides, counts, strict=True):
@@ -117,6 +127,7 @@ def alternate(a: Runner, b: Runner, seconds: float, block_seconds: float = 0.03)
             for side, count, found in zip(sides, counts, times, strict=True):
                 found.append(timed_block(side, count) / (count * side.steps_per_run))
                 gc.collect()
+                time.sleep(pause_seconds)
     finally:
         gc.enable()
         gc.unfreeze()

@@ -9,8 +9,8 @@ Style = Literal["text", "markdown"]
 HEAD = ("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread", "A share", "B share")
 LEGEND = """\
 µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
-of the pairs and its quartiles; above 1, A is faster. share: of the machine's float32 multiply rate, measured in the same
-process, that the step's matrix multiplies reach."""
+of the pairs and its quartiles; above 1, A is faster. share: of the machine's float32 multiply rate, measured in the
+same process, that the step's matrix multiplies reach."""
 
 
 def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:

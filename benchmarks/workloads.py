@@ -6,6 +6,7 @@ Both come from the workload's seed alone, so every side starts from the same num
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -36,9 +37,13 @@ class Workload:
     loss: Loss
     learning_rate: float = 0.0
     batches: int = 1  # different batches in the data
-    epoch_steps: int = 1  # steps that a side which runs whole epochs takes in one call
+    passes: int = 1  # times over the data that a side which runs whole epochs goes in one call
     dtype: str = "float32"
     seed: int = 0
+
+    @property
+    def epoch_steps(self) -> int:
+        return self.batches * self.passes
 
     @property
     def input_gradient(self) -> bool:
@@ -46,7 +51,7 @@ class Workload:
 
     def multiplies(self) -> list[tuple[int, int, int]]:
         """The matrix multiplies (rows, inner, columns) of one step, in the order in which they are run."""
-        pairs = list(zip(self.layers, self.layers[1:], strict=False))
+        pairs = list(pairwise(self.layers))
         forward = [(self.batch, n_in, n_out) for n_in, n_out in pairs]
         weight_gradients = [(n_in, self.batch, n_out) for n_in, n_out in pairs]
         first_signal = 0 if self.input_gradient else 1  # the data needs no gradient
@@ -87,7 +92,7 @@ def make_data(workload: Workload) -> Data:
     else:
         targets = np.tanh(scores)
     weights = []
-    for fan_in, fan_out in zip(workload.layers, workload.layers[1:], strict=False):
+    for fan_in, fan_out in pairwise(workload.layers):
         scale = np.float32(np.sqrt(2.0 / (fan_in + fan_out)))
         weight = scale * random.standard_normal((fan_in, fan_out), dtype=np.float32)
         # Biases other than zero show a side that forgets them or their update.
@@ -95,32 +100,27 @@ def make_data(workload: Workload) -> Data:
     return Data(inputs, targets, weights)
 
 
-def _classifier(
-    layers: tuple[int, ...], batch: int, optimizer: Optimizer, batches: int, epoch_steps: int | None = None
-) -> Workload:
-    sizes = "-".join(map(str, layers))
+def _classifier(layers: tuple[int, ...], batch: int, optimizer: Optimizer, batches: int, passes: int = 1) -> Workload:
+    name = f"{'-'.join(map(str, layers))}/b{batch}/{optimizer}"
     rate = 0.1 if optimizer == "sgd" else 1e-3
-    return Workload(
-        f"{sizes}/b{batch}/{optimizer}", layers, "relu", batch, optimizer, "cross_entropy", rate, batches,
-        epoch_steps or batches,
-    )  # fmt: skip
+    return Workload(name, layers, "relu", batch, optimizer, "cross_entropy", rate, batches, passes)
 
 
-# Epochs have 8,192 examples where the inputs are wide, and at least 256 steps where the step is so short that the
-# start of an epoch would be seen. The widest network's epoch is cut, so that a block of the clock stays short.
+# An epoch (batches x passes) is long where the step is so short that the start of an epoch would be seen, and short
+# where the step takes milliseconds, so that both sides' blocks are of about the same length.
 GRID: tuple[Workload, ...] = (
-    Workload("2-4-1/b4/sgd", (2, 4, 1), "sigmoid", 4, "sgd", "binary_cross_entropy", 0.5, 256, 1024),
-    _classifier((8, 16, 2), 4, "sgd", 256, 1024),
+    Workload("2-4-1/b4/sgd", (2, 4, 1), "sigmoid", 4, "sgd", "binary_cross_entropy", 0.5, 256, 4),
+    _classifier((8, 16, 2), 4, "sgd", 256, 4),
     _classifier((64, 32, 10), 32, "sgd", 256),
     _classifier((64, 32, 10), 32, "adam", 256),
     _classifier((784, 128, 10), 32, "sgd", 256),
     _classifier((784, 128, 10), 32, "adam", 256),
     _classifier((784, 128, 10), 128, "sgd", 64),
     _classifier((784, 128, 10), 128, "adam", 64),
-    _classifier((784, 512, 512, 10), 256, "sgd", 32, 8),
-    _classifier((784, 512, 512, 10), 256, "adam", 32, 8),
+    _classifier((784, 512, 512, 10), 256, "sgd", 8),
+    _classifier((784, 512, 512, 10), 256, "adam", 8),
     Workload("4-32-16-4/b10000/adam", (4, 32, 16, 4), "tanh", 10_000, "adam", "mse", 1e-3, 1, 16),
-    Workload("1024-512/b256/gradients", (1024, 512), "relu", 256, None, "mse", 0.0, 4, 8),
+    Workload("1024-512/b256/gradients", (1024, 512), "relu", 256, None, "mse", 0.0, 4, 2),
 )
 QUICK = ("2-4-1", "64-32-10", "784-128-10/b128/adam")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,49 +15,39 @@ from benchmarks.workloads import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Data, Wor
 
 def make(workload: Workload, data: Data, threads: int) -> StepByStep:
     if workload.optimizer is None:
-        return _gradients_only(workload, data)
-    step, restore = training_step(workload, data)
+        return _gradients_only(workload, data, threads)
+    step, restore = training_step(workload, data, threads)
     batches = list(zip(data.inputs, data.targets, strict=True))
-    return StepByStep(step, batches, restore, gradients=lambda: [])
+    return StepByStep(step, batches, restore, gradients=lambda: [], read_loss=lambda results: float(results[0]))
 
 
-def training_step(
-    workload: Workload, data: Data
-) -> tuple[Callable[[Any, Any], Any], Callable[[], None]]:
-    """The compiled step ``loss = step(x, y)``, and a function that restores first weights and optimiser state.
+def training_step(workload: Workload, data: Data, threads: int) -> tuple[Callable[[Any, Any], Any], Callable[[], None]]:
+    """The compiled step, and a function that restores the first weights and the optimiser's state.
 
-    This is the only place that knows the library's training interface. It is written for a trainer that keeps the
-    parameters and the optimiser's state, `Trainer(model, loss=, optimizer=)`, with ``step(x, y)`` and ``reset()``.
+    The only place here that knows the library's training interface. The step returns (loss, *metrics).
     """
-    nn, optim = library("chainrule.nn"), library("chainrule.optim")
-    train = library("chainrule.train")
+    nn, optim, train = library("chainrule.nn"), library("chainrule.optim"), library("chainrule.train")
     activation = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[workload.activation]
     layers: list[Any] = []
-    for n_in, n_out in zip(workload.layers, workload.layers[1:], strict=False):
+    for n_in, n_out in pairwise(workload.layers):
         layers += [nn.Linear(n_in, n_out), activation()]
     model = nn.Sequential(*layers[:-1])
+    names = [name for name, _ in model.named_parameters()]
+    first_weights = [p for pair in data.weights for p in pair]
+    model.load_state_dict(dict(zip(names, first_weights, strict=True)))
+
     if workload.optimizer == "sgd":
         optimizer = optim.SGD(workload.learning_rate)
     else:
-        optimizer = optim.Adam(
-            workload.learning_rate, beta1=ADAM_BETA1, beta2=ADAM_BETA2, epsilon=ADAM_EPSILON
-        )
-    trainer = train.Trainer(model, loss=workload.loss, optimizer=optimizer)
-
-    def restore() -> None:
-        linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
-        for linear, (weight, bias) in zip(linears, data.weights, strict=True):
-            np.copyto(linear.weight, weight)
-            np.copyto(linear.bias, bias)
-        trainer.reset()
-
-    restore()
-    return trainer.step, restore
+        optimizer = optim.Adam(workload.learning_rate, beta1=ADAM_BETA1, beta2=ADAM_BETA2, eps=ADAM_EPSILON)
+    training = train.TrainingStep(model, workload.loss, optimizer, threads=threads)
+    first = training.snapshot()
+    return training.run, lambda: training.restore(first)
 
 
-def _gradients_only(workload: Workload, data: Data) -> StepByStep:
+def _gradients_only(workload: Workload, data: Data, threads: int) -> StepByStep:
     """A layer's forward and backward pass: the compiled gradients of a pure function, nothing updated."""
     cr, losses = library("chainrule"), library("chainrule.nn.losses")
     loss = loss_function(workload, np, losses.cross_entropy, losses.binary_cross_entropy)
-    compiled = cr.compile(cr.value_and_grad(loss, argnums=(0, 1)))
+    compiled = cr.compile(cr.value_and_grad(loss, argnums=(0, 1)), threads=threads)
     return steps_by_gradient(workload, data, compiled)

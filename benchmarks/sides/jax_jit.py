@@ -62,8 +62,7 @@ def training_step(
             return jnp.mean((z - y) ** 2)
         if workload.loss == "binary_cross_entropy":
             return jnp.mean(jnp.logaddexp(0.0, z[:, 0]) - y * z[:, 0])
-        # Faster here than picking by index, whose gradient is a scatter.
-        picked = jnp.sum(jax.nn.one_hot(y, z.shape[1]) * z, axis=1)
+        picked = jnp.take_along_axis(z, y[:, None], axis=1)[:, 0]
         return jnp.mean(jax.nn.logsumexp(z, axis=1) - picked)
 
     def gradients_only(state: Any, x: Any, y: Any) -> tuple[Any, Any]:
@@ -82,9 +81,7 @@ def training_step(
         count = state["count"] + 1
         scale1, scale2 = 1 / (1 - ADAM_BETA1**count), 1 / (1 - ADAM_BETA2**count)
         first = jax.tree.map(lambda m, g: ADAM_BETA1 * m + (1 - ADAM_BETA1) * g, state["first"], gradients)
-        second = jax.tree.map(
-            lambda v, g: ADAM_BETA2 * v + (1 - ADAM_BETA2) * g * g, state["second"], gradients
-        )
+        second = jax.tree.map(lambda v, g: ADAM_BETA2 * v + (1 - ADAM_BETA2) * g * g, state["second"], gradients)
         weights = jax.tree.map(
             lambda p, m, v: p - rate * (m * scale1) / (jnp.sqrt(v * scale2) + ADAM_EPSILON),
             state["weights"], first, second,

@@ -24,22 +24,16 @@ class Epochs:
         step, self._first_state = training_step(workload, data)
         self.steps_per_run = workload.epoch_steps
         self._inputs, self._targets = map(jax.numpy.asarray, device_data(data))
-        passes, rest = divmod(workload.epoch_steps, workload.batches)
 
         def one_pass(state: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
-            return jax.lax.scan(lambda state, batch: step(state, *batch), state, (inputs, targets))
+            state, losses = jax.lax.scan(lambda state, batch: step(state, *batch), state, (inputs, targets))
+            return state, losses
 
         def epoch(state: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
-            losses = []
-            if passes:
-                state, found = jax.lax.scan(
-                    lambda state, _: one_pass(state, inputs, targets), state, None, length=passes
-                )
-                losses.append(found.reshape(-1))
-            if rest:
-                state, found = one_pass(state, inputs[:rest], targets[:rest])
-                losses.append(found)
-            return state, jax.numpy.concatenate(losses)
+            state, losses = jax.lax.scan(
+                lambda state, _: one_pass(state, inputs, targets), state, None, length=workload.passes
+            )
+            return state, losses.reshape(-1)
 
         self._epoch = jax.jit(epoch, donate_argnums=0)
         self._losses: Any = None

@@ -170,9 +170,7 @@ def _three_layers(
     return step
 
 
-def _activation(
-    workload: Workload, width: int
-) -> tuple[Callable[[Array], object], Callable[[Array, Array], object]]:
+def _activation(workload: Workload, width: int) -> tuple[Callable[[Array], object], Callable[[Array, Array], object]]:
     """Two functions in place: z becomes a; da, given a, becomes dz."""
     shape = (workload.batch, width)
     one, half = constant(1), constant(0.5)
@@ -257,7 +255,7 @@ def _loss(workload: Workload, z: Array) -> Callable[[NDArray[Any]], Any]:
     def cross_entropy(y: NDArray[np.int64]) -> Any:
         np.multiply(y, width, places)
         np.add(places, columns, places)
-        np.maximum.reduce(z, 0, None, row)
+        np.maximum.reduce(z, 0, out=row)
         np.subtract(z, row, z)
         flat.take(places, None, picked, "clip")  # "clip" writes to `picked` at once, "raise" buffers
         np.exp(z, z)
@@ -273,9 +271,7 @@ def _loss(workload: Workload, z: Array) -> Callable[[NDArray[Any]], Any]:
     return cross_entropy
 
 
-def _update(
-    workload: Workload, parameters: Array, gradients: Array
-) -> tuple[Callable[[], None], Callable[[], None]]:
+def _update(workload: Workload, parameters: Array, gradients: Array) -> tuple[Callable[[], None], Callable[[], None]]:
     """The update of all parameters in place, and a function that clears the optimiser's state."""
     rate = constant(workload.learning_rate)
 

@@ -6,8 +6,6 @@ Its squared error is half of the mean, summed over the outputs for the gradient:
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.sides.side import StepByStep, Unsupported, library
 from benchmarks.workloads import ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON, Data, Workload
 

@@ -234,6 +234,8 @@ class Tensor:
             function = FUNCTIONS.get(ufunc)
             if function is not None:
                 dtype = kwargs.pop("dtype", None)
+                if ufunc.signature is not None and "axis" in kwargs:  # np.vecdot and the like
+                    return function(*inputs, **kwargs)
                 if not kwargs:
                     result = function(*inputs)
                     return result if dtype is None else result.astype(dtype)

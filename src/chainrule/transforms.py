@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .ops.elementwise import identity
+from .ops.logic import identity
 from .reverse import reverse
 from .tensor import FLOATS, Recording, Tensor, checked_array, constant
 from .tree import Structure, flatten, paths, unflatten

@@ -1,6 +1,5 @@
 """What was read, before any preprocessing."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -256,6 +255,8 @@ class Dataset:
         Names, dtypes, shapes and values of features and target count, the test part's too; where they were
         read from and how the task was chosen do not.
         """
+        import hashlib  # loads OpenSSL, which reading and splitting do without
+
         digest = hashlib.sha256()
         shape = None if self.image_shape is None else list(self.image_shape)
         digest.update(json.dumps([list(self.feature_names), self.target_name, shape]).encode())
@@ -329,7 +330,7 @@ def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
     if column.ndim != 1:
         raise ValueError(f"column {name!r} has shape {column.shape}; a column has one value a row: (n,)")
     if column.dtype.kind in "biuf":
-        return column.astype(np.float64)
+        return column.astype(np.float64, copy=False)
     if column.dtype.kind == "U":
         return column.astype(object)
     strange = (

@@ -1,8 +1,7 @@
 """The 1,797 handwritten digits that come with the package."""
 
-import io
 from dataclasses import replace
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -25,8 +24,7 @@ def load_digits() -> Dataset:
     Learning Repository, https://doi.org/10.24432/C50P49, licensed CC BY 4.0, in the order and form in which
     scikit-learn distributes it. ``digits.txt`` beside this file says the same.
     """
-    content = files(__package__).joinpath("digits.npz").read_bytes()
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
         X, y = archive["X"], archive["y"]
     digits = Dataset.from_arrays(
         X.astype(np.float32), y, image_shape=(8, 8), target_name="digit", task="multiclass", source="digits"

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ Matrix = NDArray[np.float32]
 
 # Rows that are converted to float64 at a time: 60,000 images are 47 MB as bytes and would be 376 MB at once.
 BLOCK = 2048
+
+# What becomes of NaN: an error, an error that names the way to fill them in, or their filling in.
+Nan = Literal["refused", "imputable", "allowed"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class MatrixFeatures:
         ValueError
             For values that are not finite (NaN is allowed with `impute`), and when no column varies.
         """
-        X = _raw_matrix(train, train.feature_names, impute)
+        X = _raw_matrix(train, train.feature_names, "allowed" if impute else "imputable")
         notes: list[str] = []
         low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
         varies = low < high
@@ -127,7 +130,7 @@ class MatrixFeatures:
 
     def transform(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
         """The network's input, and sentences about what was special in these rows."""
-        X = _raw_matrix(dataset, self.input_names, self.scaling.fill is not None)
+        X = _raw_matrix(dataset, self.input_names, "imputable" if self.scaling.fill is None else "allowed")
         out = np.empty((len(X), len(self.kept)), dtype=np.float32)
         kept = np.array(self.kept)
         missing = np.zeros(len(self.kept), dtype=np.intp)
@@ -156,7 +159,7 @@ class MatrixFeatures:
         names, kept = record.distinct_texts("input_names"), record.wholes("kept", 0)
         scaling = Scaling.from_dict(record.take("scaling"), len(kept))
         record.finish()
-        record.require(0 < len(kept), "kept is empty")
+        record.require(bool(kept), "kept is empty")
         record.require(
             all(a < b for a, b in zip(kept, (*kept[1:], len(names)), strict=True)), "kept must ascend"
         )
@@ -201,7 +204,7 @@ class ImageFeatures:
             For values that are not finite, and when all pixels are equal.
         """
         assert train.image_shape is not None
-        X = _raw_matrix(train, train.feature_names, False)
+        X = _raw_matrix(train, train.feature_names, "refused")
         low, high = float(X.min()), float(X.max())
         if low == high:
             raise ValueError(f"every pixel of the training images is {low:g}; there is nothing to learn from")
@@ -221,7 +224,7 @@ class ImageFeatures:
 
     def transform(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
         """The network's input, and sentences about what was special in these rows."""
-        X = _raw_matrix(dataset, self.input_names, False)
+        X = _raw_matrix(dataset, self.input_names, "refused")
         scaling = Scaling((self.mean,), (self.std,), None)
         out = np.empty(X.shape, dtype=np.float32)
         for block in _blocks(len(X)):
@@ -261,18 +264,19 @@ class ImageFeatures:
         return cls(shape, names, mean, std, low, high)
 
 
-def _raw_matrix(dataset: Dataset, names: tuple[str, ...], nan_allowed: bool) -> NDArray[Any]:
+def _raw_matrix(dataset: Dataset, names: tuple[str, ...], nan: Nan) -> NDArray[Any]:
     """The raw numbers of these columns, finite."""
     if dataset.X is not None:
         X = dataset.X
         if X.shape[1] != len(names):
             raise ValueError(
-                f"X has {counted(X.shape[1], 'column')}, the training part had {len(names)}: {listed(names, 4)}"
+                f"X has {counted(X.shape[1], 'column')}, the training part had {len(names)}: "
+                f"{listed(names, 4)}"
             )
     else:
         assert dataset.columns is not None
         X = _stacked(dataset.columns, names, dataset)
-    _refuse_non_finite(X, names, dataset, nan_allowed)
+    _refuse_non_finite(X, names, dataset, nan)
     return X
 
 
@@ -280,7 +284,8 @@ def _stacked(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], datase
     lacking = [name for name in names if name not in columns]
     if lacking:
         raise ValueError(
-            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: {listed(lacking)}"
+            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: "
+            f"{listed(lacking)}"
         )
     texts = [name for name in names if columns[name].dtype == object]
     if texts:
@@ -290,22 +295,24 @@ def _stacked(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], datase
     return np.column_stack([columns[name] for name in names])
 
 
-def _refuse_non_finite(X: NDArray[Any], names: tuple[str, ...], dataset: Dataset, nan_allowed: bool) -> None:
+def _refuse_non_finite(X: NDArray[Any], names: tuple[str, ...], dataset: Dataset, nan: Nan) -> None:
     if X.dtype.kind != "f":
         return
     # One sum tells whether any value is NaN or infinite, without an array of booleans as large as X.
     with np.errstate(invalid="ignore", over="ignore"):
         if np.isfinite(X.sum()):
             return
-    bad = np.isinf(X) if nan_allowed else ~np.isfinite(X)
+    bad = np.isinf(X) if nan == "allowed" else ~np.isfinite(X)
     if not bad.any():
         return
     i, j = (int(k) for k in np.argwhere(bad)[0])
-    nan = int(np.isnan(X[bad]).sum())
-    advice = "leave those rows out" + (", or fit with impute=True to fill NaN with medians" if nan else "")
+    number, missing = int(bad.sum()), int(np.isnan(X[bad]).sum())
+    can_fill = missing and nan == "imputable"
+    by_medians = ", or fit with impute=True to fill NaN with medians" if can_fill else ""
     raise ValueError(
-        f"X holds {counted(int(bad.sum()), 'value')} that cannot be used ({nan} NaN, {int(bad.sum()) - nan} infinite), "
-        f"the first in row {row_in_file(dataset.rows, i)}, column {j + 1} ({names[j]}): {advice}"
+        f"X holds {counted(number, 'value')} that cannot be used ({missing} NaN, {number - missing} "
+        f"infinite), the first in row {row_in_file(dataset.rows, i)}, column {j + 1} ({names[j]}): "
+        f"leave those rows out{by_medians}"
     )
 
 
@@ -324,12 +331,12 @@ def _moments(
 
 
 def refuse_unscalable(names: list[str], mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-    """Refuse columns whose spread float64 cannot hold: squares overflow beyond 1e154, or vanish below
-    1e-162.""" bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(std) & (std > 0)))
+    """Refuse columns whose spread float64 cannot hold: its square overflows or vanishes."""
+    bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(std) & (std > 0)))
     if bad.size:
         raise ValueError(
-            f"{names[bad[0]]}: values too large or too close together to standardise (mean {mean[bad[0]]:.3g}, "
-            f"deviation {std[bad[0]]:.3g}): change the unit, or leave the column out"
+            f"{names[bad[0]]}: values too large or too close together to standardise (mean "
+            f"{mean[bad[0]]:.3g}, deviation {std[bad[0]]:.3g}): change the unit, or leave the column out"
         )
 
 
@@ -340,14 +347,14 @@ def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Datas
     if not np.isfinite(out[block].sum(dtype=np.float64)):
         row = int(np.flatnonzero(~np.isfinite(out[block]).all(axis=1))[0]) + (block.start or 0)
         raise ValueError(
-            f"row {row_in_file(dataset.rows, row)} of {dataset.source} lies too far from the training part for float32: "
-            f"correct it, or leave it out"
+            f"row {row_in_file(dataset.rows, row)} of {dataset.source} lies too far from the training part "
+            f"for float32: correct it, or leave it out"
         )
 
 
 def imputed(names: Any, missing: Any, fill: Any, limit: int = 10) -> list[str]:
-    """A sentence for each column that had missing values filled in; beyond `limit` columns one for the
-    rest.""" filled = [
+    """Say which columns had missing values filled in: a sentence each, beyond `limit` one for the rest."""
+    filled = [
         (name, number, value) for name, number, value in zip(names, missing, fill, strict=False) if number
     ]
     notes = [

@@ -12,6 +12,7 @@ from .tables import read_table, read_table_features
 from .wording import suggestion
 
 DIGITS = "digits"
+OWN_TARGETS = {"digits": "digit", "folder": "label"}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 KINDS = "a table (.csv, .tsv, .parquet), an .npz archive, a folder of MNIST-family IDX files, or 'digits'"
 
@@ -53,7 +54,7 @@ def read(
         When the file is of another kind, damaged, or holds what cannot be learnt from.
     """
     kind, place = _kind(path)
-    if target is not None and kind in ("digits", "folder"):
+    if kind in OWN_TARGETS and target not in (None, OWN_TARGETS[kind]):
         raise ValueError(f"target is {target!r}, and {path} has labels of its own; leave target out")
     if kind != "table" and (exclude or header is not None):
         raise ValueError(f"exclude and header are for tables, which {path} is not; leave them out")

@@ -73,7 +73,8 @@ def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
     if zeros != b"\0\0" or code not in TYPES or rank == 0:
         raise ValueError(
             f"{path}: starts with the bytes {magic.hex(' ')}, which is no IDX header "
-            f"(00 00, then a type of {', '.join(f'{known:02x}' for known in TYPES)}, then a number of dimensions)"
+            f"(00 00, then a type of {', '.join(f'{known:02x}' for known in TYPES)}, then a number of "
+            "dimensions)"
         )
     sizes = file.read(4 * rank)
     if len(sizes) < 4 * rank:
@@ -166,13 +167,14 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
     if not matches:
         held = listed(names) if names else "no files"
         raise ValueError(
-            f"{folder}: a folder to train on holds train-images-idx3-ubyte and train-labels-idx1-ubyte (also .gz); "
-            f"this one holds {held}"
+            f"{folder}: a folder to train on holds train-images-idx3-ubyte and train-labels-idx1-ubyte "
+            f"(also .gz); this one holds {held}"
         )
     prefixes = sorted({match["prefix"] for match in matches})
     if len(prefixes) > 1:
         raise ValueError(
-            f"{folder}: holds {len(prefixes)} data sets ({listed(repr(p) for p in prefixes)}); give each its own folder"
+            f"{folder}: holds {len(prefixes)} data sets ({listed(repr(p) for p in prefixes)}); give each "
+            "its own folder"
         )
     files: dict[tuple[str, str], Path] = {}
     notes = []

@@ -1,5 +1,4 @@
-"""NPZ archives: arrays under the names that people give features and targets. Pickled objects are never
-loaded."""
+"""NPZ archives: arrays under the names that people give features and targets; no pickled objects."""
 
 import os
 import zipfile

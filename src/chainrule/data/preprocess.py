@@ -51,7 +51,8 @@ class Preprocessor:
         train : Dataset
             The training part, with a target.
         impute : bool
-            Whether NaN in a matrix `X` are replaced by the medians of their columns, instead of refused.
+            Whether NaN in a matrix `X` are replaced by the medians of their columns, instead of refused (in
+            images they always are).
 
         Raises
         ------
@@ -65,7 +66,7 @@ class Preprocessor:
         features: TableFeatures | MatrixFeatures | ImageFeatures
         if train.columns is not None:
             features, notes = TableFeatures.fit(train)
-        elif train.image_shape is not None and not impute:
+        elif train.image_shape is not None:
             features, notes = ImageFeatures.fit(train)
         else:
             features, notes = MatrixFeatures.fit(train, impute)
@@ -130,8 +131,8 @@ class Preprocessor:
         return self.transform_with_notes(dataset)[0]
 
     def transform_with_notes(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
-        """As `transform`, with sentences on what was special: values imputed, categories unknown, columns
-        unused.""" if isinstance(self.features, TableFeatures):
+        """As `transform`, with sentences on values imputed, categories unknown and columns left aside."""
+        if isinstance(self.features, TableFeatures):
             return self.features.transform(dataset, self.target.name)
         return self.features.transform(dataset)
 
@@ -160,8 +161,8 @@ class Preprocessor:
         return self.target.encode(y.y, y.rows)
 
     def inverse_target(self, predicted: ArrayLike) -> NDArray[Any]:
-        """Labels for class ids ``(rows,)``; for regression, outputs in the target's own unit, float64
-        ``(rows,)``.""" return self.target.decode(predicted)
+        """Turn class ids ``(rows,)`` into labels, or a regression's outputs into the target's own unit."""
+        return self.target.decode(predicted)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types; `from_dict` gives back an equal object."""
@@ -188,9 +189,5 @@ class Preprocessor:
         features, target = record.take("features"), Target.from_dict(record.take("target"))
         notes = record.texts("notes")
         record.finish()
-        kind = features.get("kind") if isinstance(features, Mapping) else None
-        record.require(
-            isinstance(kind, str) and kind in KINDS,
-            f"features are of kind {kind!r}; it can be {listed(KINDS)}",
-        )
-        return cls(KINDS[str(kind)].from_dict(features), target, notes)
+        kind = Record(features, "features").choice("kind", tuple(KINDS))
+        return cls(KINDS[kind].from_dict(features), target, notes)

@@ -1,9 +1,8 @@
-"""Which rows train, which test, and in which order: the same for the same seed, on every machine and NumPy
-version.
+"""Which rows train, which test, and in which order.
 
-Orders come from sorting the raw 64-bit output of the counter-based Philox generator. NumPy promises that
-stream (and `SeedSequence`, which seeds it) for good, while it may change how `Generator.permutation`
-consumes it.
+The same seed gives the same answer on every machine and with every version of NumPy: orders come from sorting
+the raw 64-bit output of the counter-based Philox generator. NumPy promises that stream (and `SeedSequence`,
+which seeds it) for good, while it may change how `Generator.permutation` consumes it.
 """
 
 from collections.abc import Iterator
@@ -52,7 +51,7 @@ def split(
     if not 0 < wanted < n:
         part = "test" if wanted == 0 else "training"
         raise ValueError(f"fraction={fraction} of {counted(n, 'row')} leaves the {part} part empty")
-    order = _shuffled(n, np.random.SeedSequence(seed))
+    order = _shuffled(n, seed, ())
     test = order[:wanted] if stratify is None else _stratified(order, wanted, np.asarray(stratify))
     is_test = np.zeros(n, dtype=bool)
     is_test[test] = True
@@ -76,8 +75,8 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
         taken[group] += taken[group] < spare[group]
     if not taken.any():
         raise ValueError(
-            f"stratify holds {counted(sizes.size, 'class', 'classes')} in {counted(n, 'row')}, one row each: none can "
-            f"be spared for the test part"
+            f"stratify holds {counted(sizes.size, 'class', 'classes')} in {counted(n, 'row')}, one row "
+            f"each: none can be spared for the test part"
         )
     # Rank of each row within its class, in shuffled order.
     by_class = order[np.argsort(ids[order], kind="stable")]
@@ -108,7 +107,7 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     if not shuffle:
         return np.arange(n, dtype=np.intp)
     # A spawn key keeps every epoch's stream apart from the others and from the one that `split` uses.
-    return _shuffled(n, np.random.SeedSequence(seed, spawn_key=(epoch,)))
+    return _shuffled(n, seed, (epoch,))
 
 
 def batches(
@@ -133,8 +132,9 @@ def batches(
     return (order[start : start + size] for start in range(0, n, size))
 
 
-def _shuffled(n: int, seed: np.random.SeedSequence) -> Indices:
-    keys = np.random.Philox(seed).random_raw(n)
+def _shuffled(n: int, seed: int, stream: tuple[int, ...]) -> Indices:
+    # numpy.random loads when first used, so here and in no signature: it takes longer than all of this.
+    keys = np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)).random_raw(n)
     return np.argsort(keys, kind="stable")
 
 

@@ -1,5 +1,6 @@
 """From named columns to a network's input: numbers standardised, texts as one-hot categories."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -233,7 +234,8 @@ def _as_numbers(name: str, column: NDArray[Any], dataset: Dataset) -> NDArray[np
             row = row_in_file(dataset.rows, int(texts[0]))
             raise ValueError(
                 f"{dataset.source}: the column {name!r} held numbers in training; row {row} holds "
-                f"{column[texts[0]]!r} ({counted(texts.size, 'such row')}): correct it, or leave the field empty"
+                f"{column[texts[0]]!r} ({counted(texts.size, 'such row')}): correct it, or leave the field "
+                "empty"
             )
     _refuse_infinite(name, numbers, dataset)
     return numbers
@@ -250,8 +252,8 @@ def _refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
     bad = np.flatnonzero(np.isinf(column))
     if bad.size:
         raise ValueError(
-            f"{dataset.source}: the column {name!r} holds {counted(bad.size, 'infinite value')}, the first in row "
-            f"{row_in_file(dataset.rows, int(bad[0]))}: correct it, or leave the field empty"
+            f"{dataset.source}: the column {name!r} holds {counted(bad.size, 'infinite value')}, the first "
+            f"in row {row_in_file(dataset.rows, int(bad[0]))}: correct it, or leave the field empty"
         )
 
 
@@ -266,7 +268,7 @@ def _category_ids(column: NDArray[Any], known: tuple[str, ...]) -> NDArray[np.in
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value != value
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str]:
@@ -275,6 +277,6 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
         return []
     names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
     return [
-        f"{counted(unknown.size, 'row')} hold a category of {name} that the training part did not have, set to zeros: "
-        f"{listed(names, 6)}"
+        f"{counted(unknown.size, 'row')} hold a category of {name} that the training part did not have, "
+        f"set to zeros: {listed(names, 6)}"
     ]

@@ -62,7 +62,7 @@ def read_table(
     ImportError
         Without polars.
     """
-    frame, places, notes = _read_frame(Path(path), header)
+    frame, places, notes = _read_frame(Path(path), header, [*exclude, *([target] if target else [])])
     for name in exclude:
         _refuse_unknown(path, name, frame.columns)
     frame = frame.drop(exclude)
@@ -70,7 +70,8 @@ def read_table(
         target = _usual_target(path, frame.columns)
         notes.append(f"took the column {target!r} as the target, by its name")
     _refuse_unknown(path, target, frame.columns)
-    values = _plain_column(path, frame[target]).fill_nan(None)
+    values = _plain_column(path, frame[target])
+    values = values.fill_nan(None) if values.dtype.is_float() else values
     rows = np.flatnonzero(values.is_not_null().to_numpy())
     lacking = frame.height - rows.size
     if rows.size == 0:
@@ -85,7 +86,7 @@ def read_table(
             f"{path}: the target {target!r} is its only column; there is nothing to learn it from"
         )
     return Dataset.from_columns(
-        {name: column[rows] for name, column in columns.items()},
+        {name: column[rows] if lacking else column for name, column in columns.items()},
         np.array(values.drop_nulls().to_list()),
         target_name=target,
         task=task,
@@ -124,7 +125,9 @@ def _polars() -> Any:
     return polars
 
 
-def _read_frame(path: Path, header: bool | None) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
+def _read_frame(
+    path: Path, header: bool | None, named: Sequence[str] = ()
+) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
     """The table, where each of its rows stood in the file, and what was done to it."""
     pl = _polars()
     notes: list[str] = []
@@ -132,7 +135,7 @@ def _read_frame(path: Path, header: bool | None) -> "tuple[polars.DataFrame, NDA
         if path.suffix.casefold() == ".parquet":
             frame = pl.read_parquet(path)
         else:
-            frame = _read_csv(pl, path, header, notes)
+            frame = _read_csv(pl, path, header, named, notes)
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a table: {reason}") from None
@@ -152,28 +155,38 @@ def _read_frame(path: Path, header: bool | None) -> "tuple[polars.DataFrame, NDA
     return frame, places, notes
 
 
-def _read_csv(pl: Any, path: Path, header: bool | None, notes: list[str]) -> "polars.DataFrame":
+def _read_csv(
+    pl: Any, path: Path, header: bool | None, named: Sequence[str], notes: list[str]
+) -> "polars.DataFrame":
     data = _text_bytes(path)
     separator = "\t" if ".tsv" in path.name.casefold() else _separator(data)
-    first = _fields(data[: 1 << 20], separator)
+    first, second = _first_rows(data[: 1 << 20], separator)
     if header is None:
-        numbers = sum(map(_is_number, first))
-        header = numbers * 2 <= len(first)
+        header = _is_header(first, second, named)
         if not header:
             notes.append(
-                "the first row holds numbers, so it was read as data and the columns are column_1, column_2, …"
+                "the first row holds numbers, so it was read as data: the columns are column_1, column_2, …"
             )
     if header:
         _refuse_repeated(path, first)
     _refuse_cut_off(path, data, separator, len(first))
-    frame: polars.DataFrame = pl.read_csv(
-        data,
-        separator=separator,
-        has_header=header,
-        infer_schema_length=None,
-        null_values=list(MISSING),
-    )
+    frame = _parse_csv(pl, data, separator=separator, has_header=header)
+    if not header:
+        # The names that polars makes up have changed between its versions.
+        frame.columns = [f"column_{number}" for number in range(1, frame.width + 1)]
     return frame.with_columns(_tidied(pl, column, notes) for column in frame if column.dtype == pl.String)
+
+
+def _parse_csv(pl: Any, data: bytes, **form: Any) -> "polars.DataFrame":
+    # To tell the types from all rows takes longer than to read them, so the first ones tell; where a value
+    # further down does not fit them, all rows are looked at.
+    try:
+        frame: polars.DataFrame = pl.read_csv(
+            data, infer_schema_length=1000, null_values=list(MISSING), **form
+        )
+    except pl.exceptions.ComputeError:
+        frame = pl.read_csv(data, infer_schema_length=None, null_values=list(MISSING), **form)
+    return frame
 
 
 def _text_bytes(path: Path) -> bytes:
@@ -203,12 +216,29 @@ def _separator(data: bytes) -> str:
     return max(SEPARATORS, key=outside_quotes.count)
 
 
-def _fields(data: bytes, separator: str) -> list[str]:
-    lines = io.StringIO(data.decode(errors="replace"), newline="")
+def _first_rows(data: bytes, separator: str) -> tuple[list[str], list[str]]:
+    lines = csv.reader(io.StringIO(data.decode(errors="replace"), newline=""), delimiter=separator)
+    rows: list[list[str]] = []
     try:
-        return [field.strip() for field in next(csv.reader(lines, delimiter=separator), [])]
+        for row in lines:
+            rows.append([field.strip() for field in row])
+            if len(rows) == 2:
+                break
     except csv.Error:
-        return []  # a quote that never ends: polars says so with its place
+        pass  # a quote that never ends: polars says so, with its place
+    return (rows[0] if rows else []), (rows[1] if len(rows) > 1 else [])
+
+
+def _is_header(first: Sequence[str], second: Sequence[str], named: Sequence[str]) -> bool:
+    """Whether the first row names the columns, rather than being data already.
+
+    Names can be numbers (years, wavelengths): then one that the caller gave, or a text above a number, tells.
+    """
+    numbers = sum(map(_is_number, first))
+    text_above_number = any(
+        _is_number(below) and not _is_number(above) for above, below in zip(first, second, strict=False)
+    )
+    return numbers * 2 <= len(first) or text_above_number or any(name in first for name in named)
 
 
 def _is_number(text: str) -> bool:
@@ -228,11 +258,11 @@ def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
 
 
 def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None:
-    """polars fills a short row with nulls; a short last row means that the file was not written to its
-    end.""" last = data.rsplit(b"\n", 1)[-1]
+    """Refuse a short last row: polars fills it with nulls, but the file was not written to its end."""
+    last = data.rsplit(b"\n", 1)[-1]
     if last.count(b'"') % 2:
         return  # the end of a quoted text of several lines
-    found = len(_fields(last, separator))
+    found = len(_first_rows(last, separator)[0])
     if found < width:
         raise ValueError(
             f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks cut off"
@@ -240,8 +270,8 @@ def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None
 
 
 def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Series":
-    """Strip spaces, find the missing values behind them, and turn texts into numbers where all of them
-    are.""" stripped = column.str.strip_chars()
+    """Strip spaces, find the missing values behind them, and turn a column of numbers into numbers."""
+    stripped = column.str.strip_chars()
     text = stripped.set(stripped.is_in(MISSING), None)
     present = len(text) - text.null_count()
     for dtype in (pl.Int64, pl.Float64):
@@ -252,8 +282,8 @@ def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Serie
     if parsed * 2 > present:
         odd = int((numbers.is_null() & text.is_not_null()).arg_true()[0])
         notes.append(
-            f"took the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of {present:,} hold "
-            f"no number, the first is row {odd + 1}: {text[odd]!r}"
+            f"took the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of "
+            f"{present:,} hold no number, the first is row {odd + 1}: {text[odd]!r}"
         )
     return text
 
@@ -277,8 +307,8 @@ def _plain_column(path: str | os.PathLike[str], column: "polars.Series") -> "pol
     if dtype == pl.Duration:
         return column.dt.total_microseconds() / 1e6
     raise ValueError(
-        f"{path}: the column {column.name!r} is of type {dtype}; columns hold numbers, booleans, texts or dates: "
-        f"exclude it"
+        f"{path}: the column {column.name!r} is of type {dtype}; columns hold numbers, booleans, texts or "
+        f"dates: exclude it"
     )
 
 
@@ -295,7 +325,7 @@ def _columns(
         if column.dtype == pl.String:
             columns[column.name] = np.array(column.to_list(), dtype=object)
         else:
-            columns[column.name] = column.cast(pl.Float64).to_numpy().astype(np.float64)
+            columns[column.name] = column.cast(pl.Float64).to_numpy()
     if dates:
         notes.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
     return columns

@@ -49,13 +49,16 @@ def as_target(y: ArrayLike, name: str = "y") -> NDArray[Any]:
         values = values.argmax(axis=1)
     if values.ndim != 1:
         raise ValueError(
-            f"{name} has shape {values.shape}; a target has one entry a row: shape (n,), (n, 1), or one-hot (n, classes)"
+            f"{name} has shape {values.shape}; a target has one entry a row: shape (n,), (n, 1), or "
+            "one-hot (n, classes)"
         )
     if values.size == 0:
         raise ValueError(f"{name} is empty; it needs one entry a row")
     if values.dtype.kind not in "biufU":
         raise ValueError(f"{name} has dtype {values.dtype}; a target holds numbers, booleans or texts")
     if values.dtype.kind in "iu":
+        if values.dtype == np.uint64 and values.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{name} holds {values.max()}, which int64 does not; give such labels as texts")
         return values.astype(np.int64)
     if values.dtype.kind == "f":
         _refuse_non_finite(values, name)
@@ -114,20 +117,21 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
         return _asked(task, values, distinct, name)
     if distinct.size == 1:
         raise ValueError(
-            f"{name} holds one value only ({distinct[0]}) in {counted(values.size, 'row')}: there is nothing to tell "
-            f"apart; take rows of two classes or more"
+            f"{name} holds one value only ({distinct[0]}) in {counted(values.size, 'row')}: there is "
+            f"nothing to tell apart; take rows of two classes or more"
         )
     if distinct.size == 2:
         return "binary", f"binary: {name} holds two values, {distinct[0]} and {distinct[1]}"
     if values.dtype.kind == "U":
         if distinct.size == values.size or (distinct.size > 10 and distinct.size * 2 > values.size):
             raise ValueError(
-                f"{name} holds {distinct.size:,} different texts in {values.size:,} rows: they name the rows, they are "
-                f"no classes; take another target, or ask for task='multiclass'"
+                f"{name} holds {distinct.size:,} different texts in {values.size:,} rows: they name the "
+                f"rows, they are no classes; take another target, or ask for task='multiclass'"
             )
         return "multiclass", f"multiclass: {name} holds {distinct.size:,} different texts"
     whole = values.dtype.kind == "i" or bool((distinct == np.trunc(distinct)).all())
-    numbers = f"{distinct.size:,} different {'whole numbers' if whole else 'numbers'} in {counted(values.size, 'row')}"
+    kind = "whole numbers" if whole else "numbers"
+    numbers = f"{distinct.size:,} different {kind} in {counted(values.size, 'row')}"
     if whole and distinct.size <= MOST_INTEGER_CLASSES:
         if distinct.size * 10 <= values.size:
             return "multiclass", f"multiclass: {name} holds only {numbers}"
@@ -192,8 +196,8 @@ class Target:
         distinct = np.unique(values)
         if distinct.size == 1:
             raise ValueError(
-                f"{called} holds one {'value' if task == 'regression' else 'class'} only ({distinct[0]}) in the "
-                f"training part: there is nothing to learn; take rows with others too"
+                f"{called} holds one {'value' if task == 'regression' else 'class'} only ({distinct[0]}) "
+                f"in the training part: there is nothing to learn; take rows with others too"
             )
         if task == "regression":
             numbers = values.astype(np.float64)
@@ -201,8 +205,8 @@ class Target:
                 mean, std = float(numbers.mean()), float(numbers.std())
             if not (np.isfinite(mean) and np.isfinite(std) and std > 0):
                 raise ValueError(
-                    f"{called} lies between {numbers.min():.4g} and {numbers.max():.4g}, which float64 cannot "
-                    f"standardise: change its unit"
+                    f"{called} lies between {numbers.min():.4g} and {numbers.max():.4g}, which float64 "
+                    f"cannot standardise: change its unit"
                 )
             return cls(name, task, (), mean, std)
         if distinct.dtype.kind == "f" and (distinct == np.trunc(distinct)).all():
@@ -244,8 +248,8 @@ class Target:
             first = int(unknown[0])
             row = (first if rows is None else int(rows[first])) + 1
             raise ValueError(
-                f"{self.name or 'y'} holds the label {values[first]} in row {row}, which the training part did not "
-                f"have: the classes are {listed(self.classes)}"
+                f"{self.name or 'y'} holds the label {values[first]} in row {row}, which the training part "
+                f"did not have: the classes are {listed(self.classes)}"
             )
         return ids
 
@@ -285,14 +289,16 @@ class Target:
             return values.astype(np.float64) * self.std + self.mean
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise ValueError(
-                f"predicted has shape {values.shape} and dtype {values.dtype}; class ids are integers of shape (n,)"
+                f"predicted has shape {values.shape} and dtype {values.dtype}; class ids are integers of "
+                "shape (n,)"
             )
         outside = values[(values < 0) | (values >= len(self.classes))]
         if outside.size:
             raise ValueError(
                 f"predicted holds the class id {outside[0]}; ids go from 0 to {len(self.classes) - 1}"
             )
-        return np.array(self.classes)[values]
+        labels: NDArray[Any] = np.array(self.classes)[values]
+        return labels
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""

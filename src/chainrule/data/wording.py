@@ -1,6 +1,5 @@
 """How the data package phrases what it found: lists of names, counts, the nearest name, places in a file."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +20,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 def suggestion(name: str, names: Sequence[str]) -> str:
     """A sentence that names the nearest of `names`, or nothing when none is near."""
+    import difflib  # only where something went wrong
+
     by_folded = {other.casefold(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
     return f" Did you mean {by_folded[near[0]]!r}?" if near else ""

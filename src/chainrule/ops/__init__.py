@@ -1,47 +1,76 @@
 """The operation table: every operation's kernel, shape, derivative and written form, by family."""
 
-from . import contract, elementwise, index, reduce, shape
-from .elementwise import (
+from . import (
+    activations,
+    arrange,
+    contract,
+    cumulative,
+    einsum,
+    elementwise,
+    index,
+    join,
+    linalg,
+    logic,
+    logits,
+    norms,
+    random,
+    reduce,
+    shape,
+    signal,
+    statistics,
+)
+from .activations import (
     binary_cross_entropy_with_logits,
     elu,
     erf,
     gelu,
-    identity,
     leaky_relu,
     relu,
     sigmoid,
     silu,
     softplus,
-    stop_gradient,
 )
-from .reduce import cross_entropy_with_logits, log_softmax, logsumexp, one_hot, softmax
+from .logic import identity, stop_gradient
+from .logits import cross_entropy_with_logits, log_softmax, logsumexp, one_hot, softmax
 from .shape import unbroadcast
 from .table import names, row, rows
 
 __all__ = [
+    "activations",
+    "arrange",
     "binary_cross_entropy_with_logits",
     "contract",
     "cross_entropy_with_logits",
+    "cumulative",
+    "einsum",
     "elementwise",
     "elu",
     "erf",
     "gelu",
     "identity",
     "index",
+    "join",
     "leaky_relu",
+    "linalg",
     "log_softmax",
+    "logic",
+    "logits",
     "logsumexp",
     "names",
+    "norms",
     "one_hot",
+    "random",
     "reduce",
     "relu",
     "row",
     "rows",
     "shape",
     "sigmoid",
+    "signal",
     "silu",
     "softmax",
     "softplus",
+    "statistics",
     "stop_gradient",
     "unbroadcast",
 ]

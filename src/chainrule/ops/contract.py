@@ -1,4 +1,4 @@
-"""Matrix multiplication, the one contraction, and what is written with it: dot, inner, outer, tensordot, einsum, kron."""
+"""Matrix multiplication, the one contraction, and what is written with it: dot, inner, outer, tensordot, kron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise rows: arithmetic, powers, exponentials, trigonometry, activations, choices, comparisons."""
+"""Elementwise rows: arithmetic, powers, exponentials, trigonometry, extremes, rounding."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Example, Operation
-from ..tensor import FUNCTIONS, Tensor, apply
-from .erf import erf_array
-from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor, promote, register, shape_of
+from ..op import ELEMENTWISE, Operation
+from ..tensor import FUNCTIONS, Tensor
+from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor, register
 
 REAL = (-3.0, 3.0)
 POSITIVE = (0.2, 3.0)
 UNIT = (-0.9, 0.9)
 
 
-def _row(
+def elementwise_row(
     kernel: Any,
     vjp: Sequence[Callable[..., Any] | None],
     latex: str,
@@ -52,9 +51,9 @@ def _row(
 
 # -- arithmetic ------------------------------------------------------------------------------------------------------
 
-add = _row(np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), "{0} + {1}", REAL, REAL, commutative=True, precedence=0)
-subtract = _row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), "{0} - {1}", REAL, REAL, precedence=0)
-multiply = _row(
+add = elementwise_row(np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), "{0} + {1}", REAL, REAL, commutative=True, precedence=0)
+subtract = elementwise_row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), "{0} - {1}", REAL, REAL, precedence=0)
+multiply = elementwise_row(
     np.multiply,
     (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
     r"{0} \odot {1}",
@@ -63,7 +62,7 @@ multiply = _row(
     commutative=True,
     precedence=1,
 )
-divide = _row(
+divide = elementwise_row(
     np.divide,
     (lambda g, out, a, b: g / b, lambda g, out, a, b: -g * out / b),
     r"\frac{{{0}}}{{{1}}}",
@@ -71,7 +70,7 @@ divide = _row(
     POSITIVE,
     floating=True,
 )
-negative = _row(np.negative, (lambda g, out, x: -g,), "-{0}", REAL, precedence=0)
+negative = elementwise_row(np.negative, (lambda g, out, x: -g,), "-{0}", REAL, precedence=0)
 
 
 def _no_zero(b: Any) -> bool:
@@ -91,11 +90,11 @@ def _power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
     return g * out * np.log(np.where(np.equal(a, 0), 1.0, a))
 
 
-_power = _row(np.power, (_power_base, _power_exponent), "{{{0}}}^{{{1}}}", POSITIVE, REAL, precedence=2)
-square = _row(np.square, (lambda g, out, x: g * (2.0 * x),), "{0}^2", REAL, precedence=2)
+_power = elementwise_row(np.power, (_power_base, _power_exponent), "{{{0}}}^{{{1}}}", POSITIVE, REAL, precedence=2)
+square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), "{0}^2", REAL, precedence=2)
 
 
-@implements(np.power, np.float_power)
+@implements(np.power)
 def power(a: Any, b: Any) -> Any:
     """Return `a` to the power of `b`; small constant exponents become cheaper operations."""
     if isinstance(a, Tensor) and a.dtype.kind == "f" and type(b) in (int, float) and b in (1, 2, 0.5, -1):
@@ -103,20 +102,26 @@ def power(a: Any, b: Any) -> Any:
     return _power(a, b)
 
 
+@implements(np.float_power)
+def float_power(a: Any, b: Any) -> Any:
+    """As ``numpy.float_power``: `power` in float64."""
+    return power(as_dtype(a, np.float64) if is_tensor(a) else a, as_dtype(b, np.float64))
+
+
 reciprocal = implements(np.reciprocal)(lambda x: 1.0 / x)
 
 # -- exponentials and logarithms ---------------------------------------------------------------------------------------
 
-exp = _row(np.exp, (lambda g, out, x: g * out,), "e^{{{0}}}", REAL, floating=True, precedence=2)
-expm1 = _row(np.expm1, (lambda g, out, x: g * (out + 1.0),), "e^{{{0}}} - 1", REAL, floating=True, precedence=0)
-log = _row(np.log, (lambda g, out, x: g / x,), r"\log {0}", POSITIVE, floating=True, precedence=2)
-log1p = _row(np.log1p, (lambda g, out, x: g / (1.0 + x),), r"\log(1 + {0})", (-0.7, 3.0), floating=True)
-sqrt = _row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), r"\sqrt{{{0}}}", POSITIVE, floating=True)
+exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), "e^{{{0}}}", REAL, floating=True, precedence=2)
+expm1 = elementwise_row(np.expm1, (lambda g, out, x: g * (out + 1.0),), "e^{{{0}}} - 1", REAL, floating=True, precedence=0)
+log = elementwise_row(np.log, (lambda g, out, x: g / x,), r"\log {0}", POSITIVE, floating=True, precedence=2)
+log1p = elementwise_row(np.log1p, (lambda g, out, x: g / (1.0 + x),), r"\log(1 + {0})", (-0.7, 3.0), floating=True)
+sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), r"\sqrt{{{0}}}", POSITIVE, floating=True)
 LN2, LN10 = math.log(2.0), math.log(10.0)
-log2 = _row(np.log2, (lambda g, out, x: g / (x * LN2),), r"\log_2 {0}", POSITIVE, floating=True, precedence=2)
-log10 = _row(np.log10, (lambda g, out, x: g / (x * LN10),), r"\log_{{10}} {0}", POSITIVE, floating=True, precedence=2)
-exp2 = _row(np.exp2, (lambda g, out, x: g * out * LN2,), "2^{{{0}}}", REAL, floating=True, precedence=2)
-logaddexp = _row(
+log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), r"\log_2 {0}", POSITIVE, floating=True, precedence=2)
+log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), r"\log_{{10}} {0}", POSITIVE, floating=True, precedence=2)
+exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), "2^{{{0}}}", REAL, floating=True, precedence=2)
+logaddexp = elementwise_row(
     np.logaddexp,
     (lambda g, out, a, b: g * np.exp(a - out), lambda g, out, a, b: g * np.exp(b - out)),
     r"\log(e^{{{0}}} + e^{{{1}}})",
@@ -125,17 +130,17 @@ logaddexp = _row(
     floating=True,
     commutative=True,
 )
-cbrt = _row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), r"\sqrt[3]{{{0}}}", POSITIVE, floating=True)
+cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), r"\sqrt[3]{{{0}}}", POSITIVE, floating=True)
 
 # -- trigonometry ------------------------------------------------------------------------------------------------------
 
-sin = _row(np.sin, (lambda g, out, x: g * np.cos(x),), r"\sin {0}", REAL, floating=True, precedence=2)
-cos = _row(np.cos, (lambda g, out, x: -g * np.sin(x),), r"\cos {0}", REAL, floating=True, precedence=2)
-tan = _row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), r"\tan {0}", (-1.2, 1.2), floating=True, precedence=2)
-arcsin = _row(np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arcsin {0}", UNIT, floating=True, precedence=2)
-arccos = _row(np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arccos {0}", UNIT, floating=True, precedence=2)
-arctan = _row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), r"\arctan {0}", REAL, floating=True, precedence=2)
-arctan2 = _row(
+sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), r"\sin {0}", REAL, floating=True, precedence=2)
+cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), r"\cos {0}", REAL, floating=True, precedence=2)
+tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), r"\tan {0}", (-1.2, 1.2), floating=True, precedence=2)
+arcsin = elementwise_row(np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arcsin {0}", UNIT, floating=True, precedence=2)
+arccos = elementwise_row(np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arccos {0}", UNIT, floating=True, precedence=2)
+arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), r"\arctan {0}", REAL, floating=True, precedence=2)
+arctan2 = elementwise_row(
     np.arctan2,
     (lambda g, out, y, x: g * x / (x * x + y * y), lambda g, out, y, x: -g * y / (x * x + y * y)),
     r"\operatorname{{atan2}}({0}, {1})",
@@ -143,13 +148,13 @@ arctan2 = _row(
     POSITIVE,
     floating=True,
 )
-sinh = _row(np.sinh, (lambda g, out, x: g * np.cosh(x),), r"\sinh {0}", REAL, floating=True, precedence=2)
-cosh = _row(np.cosh, (lambda g, out, x: g * np.sinh(x),), r"\cosh {0}", REAL, floating=True, precedence=2)
-tanh = _row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), r"\tanh {0}", REAL, floating=True, precedence=2)
-arcsinh = _row(
+sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), r"\sinh {0}", REAL, floating=True, precedence=2)
+cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), r"\cosh {0}", REAL, floating=True, precedence=2)
+tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), r"\tanh {0}", REAL, floating=True, precedence=2)
+arcsinh = elementwise_row(
     np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), r"\operatorname{{arsinh}} {0}", REAL, floating=True, precedence=2
 )
-arccosh = _row(
+arccosh = elementwise_row(
     np.arccosh,
     (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),),
     r"\operatorname{{arcosh}} {0}",
@@ -157,10 +162,10 @@ arccosh = _row(
     floating=True,
     precedence=2,
 )
-arctanh = _row(
+arctanh = elementwise_row(
     np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), r"\operatorname{{artanh}} {0}", UNIT, floating=True, precedence=2
 )
-hypot = _row(
+hypot = elementwise_row(
     np.hypot,
     (lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)),
     r"\sqrt{{{0}^2 + {1}^2}}",
@@ -170,82 +175,12 @@ hypot = _row(
     commutative=True,
 )
 
-# -- activations: rows of their own, stable over all of float range ------------------------------------------------------
-
-
-def _sigmoid_expand(x: Any) -> Any:
-    # exp may overflow to infinity for very negative x; 1/inf is the right 0, and nothing cancels elsewhere
-    return 1.0 / (1.0 + np.exp(-x))
-
-
-sigmoid = _row(
-    None,
-    (lambda g, out, x: g * (out * (1.0 - out)),),
-    r"\sigma({0})",
-    REAL,
-    name="sigmoid",
-    expand=_sigmoid_expand,
-    floating=True,
-)
-
-
-def _softplus_kernel(x: Any, out: Any = None) -> Any:
-    return np.logaddexp(x, x.dtype.type(0), out=out)
-
-
-softplus = _row(
-    _softplus_kernel, (lambda g, out, x: g * sigmoid(x),), r"\log(1 + e^{{{0}}})", REAL, name="softplus", floating=True
-)
-
-
-def _relu_kernel(x: Any, out: Any = None) -> Any:
-    return np.maximum(x, x.dtype.type(0), out=out)
-
-
-relu = _row(
-    _relu_kernel,
-    (lambda g, out, x: g * np.greater(x, 0.0),),
-    r"\max(0, {0})",
-    REAL,
-    name="relu",
-    floating=True,
-    kinks=(((0.0,), (0.0,)),),
-)
-erf = _row(
-    erf_array,
-    (lambda g, out, x: g * (2.0 / math.sqrt(math.pi) * np.exp(-x * x)),),
-    r"\operatorname{{erf}}({0})",
-    REAL,
-    name="erf",
-    floating=True,
-    aliases=(),
-    source="erf' (x) = 2/sqrt(pi) exp(-x^2), Abramowitz & Stegun 7.1.19",
-)
-
-
-def _binary_cross_entropy_expand(z: Any, t: Any) -> Any:
-    # max(z, 0) - z t + log(1 + e^-|z|): neither overflows nor cancels for large |z|
-    return np.maximum(z, 0.0) - z * t + np.log1p(np.exp(-np.absolute(z)))
-
-
-binary_cross_entropy_with_logits = _row(
-    None,
-    (lambda g, out, z, t: g * (sigmoid(z) - t), lambda g, out, z, t: -g * z),
-    r"\log(1 + e^{{{0}}}) - {1} \odot {0}",
-    REAL,
-    (0.0, 1.0),
-    name="binary_cross_entropy_with_logits",
-    expand=_binary_cross_entropy_expand,
-    floating=True,
-    precedence=0,
-)
-
 # -- kinks ---------------------------------------------------------------------------------------------------------------
 
-absolute = _row(
+absolute = elementwise_row(
     np.absolute, (lambda g, out, x: g * np.sign(x),), r"\left|{0}\right|", REAL, numpy=(np.absolute, np.fabs), kinks=(((0.0,), (0.0,)),)
 )
-sign = _row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL)
+sign = elementwise_row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL)
 
 
 def _winner(g: Any, wins: Any, tie: Any) -> Any:
@@ -253,7 +188,7 @@ def _winner(g: Any, wins: Any, tie: Any) -> Any:
     return np.where(tie, 0.5 * g, np.where(wins, g, 0.0))
 
 
-maximum = _row(
+maximum = elementwise_row(
     np.maximum,
     (
         lambda g, out, a, b: _winner(g, np.greater(a, b), np.equal(a, b)),
@@ -266,7 +201,7 @@ maximum = _row(
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
-minimum = _row(
+minimum = elementwise_row(
     np.minimum,
     (
         lambda g, out, a, b: _winner(g, np.less(a, b), np.equal(a, b)),
@@ -279,10 +214,10 @@ minimum = _row(
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
-floor = _row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, floating=True)
-ceil = _row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, floating=True)
-rint = _row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, floating=True)
-trunc = _row(np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), floating=True)
+floor = elementwise_row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, floating=True)
+ceil = elementwise_row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, floating=True)
+rint = elementwise_row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, floating=True)
+trunc = elementwise_row(np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), floating=True)
 
 
 @implements(np.clip)
@@ -318,162 +253,6 @@ def floor_divide(a: Any, b: Any) -> Any:
     """As ``numpy.floor_divide``; the derivative is zero."""
     return np.floor(a / b)
 
-
-# -- choices -------------------------------------------------------------------------------------------------------------
-
-
-def _where_kernel(condition: Any, a: Any, b: Any, out: Any = None) -> Any:
-    if out is None:
-        return np.where(condition, a, b)
-    if out is not b:
-        np.copyto(out, b)
-    np.copyto(out, a, where=condition)
-    return out
-
-
-def _where_shape(condition: Any, a: Any, b: Any) -> Any:
-    return elementwise_shape("where")(condition, a, b)[0], a.dtype
-
-
-_WHERE = register(
-    Operation(
-        "where",
-        shape=_where_shape,
-        kernel=_where_kernel,
-        vjp=(
-            None,
-            lambda g, out, c, a, b: np.where(c, g, 0.0),
-            lambda g, out, c, a, b: np.where(c, 0.0, g),
-        ),
-        kind=ELEMENTWISE,
-        latex=r"\left\{{{1}\text{{ if }}{0}\text{{ else }}{2}\right\}}",
-        aliases=(),
-        flops=lambda out, *shapes, **attrs: 0,
-        examples=lambda rng: [
-            Example((rng.random((3, 4)) > 0.5, rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))),
-            Example((rng.random((3, 1)) > 0.5, rng.normal(size=4), rng.normal(size=()))),
-        ],
-    )
-)
-
-
-@implements(np.where)
-def where(condition: Any, a: Any = None, b: Any = None) -> Any:
-    """As ``numpy.where`` with three arguments: `a` where `condition` holds, else `b`."""
-    if a is None or b is None:
-        raise TypeError("np.where(condition) alone gives positions, which depend on values; pass all three arguments")
-    if is_tensor(condition):
-        condition = condition if condition.dtype == bool else np.not_equal(condition, 0)
-    else:
-        condition = np.asarray(condition, dtype=bool)
-    (a, b), weak = promote(a, b)
-    out = apply(_WHERE, (condition, a, b), {})
-    out.weak = weak and shape_of(condition) == ()
-    return out
-
-
-@implements("stop_gradient")
-def stop_gradient(x: Any) -> Any:
-    """Return `x` as a constant: no derivative is taken through it."""
-    return apply(_STOP, (x,), {}) if is_tensor(x) else x
-
-
-def _copy_kernel(x: Any, out: Any = None) -> Any:
-    if out is None:
-        return x
-    np.copyto(out, x)
-    return out
-
-
-_STOP = register(
-    Operation(
-        "stop_gradient",
-        shape=lambda x: (x.shape, x.dtype),
-        kernel=_copy_kernel,
-        vjp=(None,),
-        kind=ELEMENTWISE,
-        differentiable=False,
-        latex="{0}",
-        domain=(REAL,),
-    )
-)
-_IDENTITY = register(
-    Operation(
-        "identity",
-        shape=lambda x: (x.shape, x.dtype),
-        kernel=_copy_kernel,
-        vjp=(lambda g, out, x: g,),
-        kind=ELEMENTWISE,
-        latex="{0}",
-        domain=(REAL,),
-        flops=lambda out, *shapes, **attrs: 0,
-    )
-)
-
-
-@implements("identity", np.copy, np.positive)
-def identity(x: Any) -> Any:
-    """Return the same value as a node of its own."""
-    if not is_tensor(x):
-        return x
-    out = apply(_IDENTITY, (x,), {})
-    out.weak = x.weak
-    return out
-
-
-# -- comparisons and logic: nothing flows through them ---------------------------------------------------------------------
-
-for _ufunc, _sign in (
-    (np.equal, "="),
-    (np.not_equal, r"\neq"),
-    (np.less, "<"),
-    (np.less_equal, r"\leq"),
-    (np.greater, ">"),
-    (np.greater_equal, r"\geq"),
-    (np.logical_and, r"\land"),
-    (np.logical_or, r"\lor"),
-    (np.logical_xor, r"\oplus"),
-):
-    _row(
-        _ufunc,
-        (None, None),
-        "{0} " + _sign + " {1}",
-        REAL,
-        REAL,
-        differentiable=False,
-        result=bool,
-        precedence=0,
-        aliases=(),
-        commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
-    )
-for _ufunc in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
-    _row(
-        _ufunc,
-        (None,),
-        r"\operatorname{{" + _ufunc.__name__.replace("_", r"\_") + "}}({0})",
-        REAL,
-        differentiable=False,
-        result=bool,
-        aliases=(),
-    )
-for _bitwise, _logical in (
-    (np.bitwise_and, np.logical_and),
-    (np.bitwise_or, np.logical_or),
-    (np.bitwise_xor, np.logical_xor),
-    (np.invert, np.logical_not),
-):
-    FUNCTIONS[_bitwise] = FUNCTIONS[_logical]
-
-
-@implements(np.nan_to_num)
-def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
-    """As ``numpy.nan_to_num``; no derivative flows through replaced elements."""
-    limit = float(np.finfo(x.dtype).max)
-    x = np.where(np.isnan(x), nan, x)
-    x = np.where(np.equal(x, np.inf), limit if posinf is None else posinf, x)
-    return np.where(np.equal(x, -np.inf), -limit if neginf is None else neginf, x)
-
-
 for _function, _factor in ((np.deg2rad, math.pi / 180), (np.radians, math.pi / 180), (np.rad2deg, 180 / math.pi), (np.degrees, 180 / math.pi)):
     FUNCTIONS[_function] = lambda x, _factor=_factor: x * _factor
 
@@ -487,32 +266,7 @@ def sinc(x: Any) -> Any:
     return np.where(zero, 1.0 - (math.pi * x) ** 2 / 6.0, np.sin(scaled) / scaled)
 
 
-@implements(np.heaviside)
-def heaviside(x: Any, at_zero: Any) -> Any:
-    """As ``numpy.heaviside``; the derivative is zero."""
-    return np.where(np.equal(x, 0), at_zero, as_dtype(np.greater(x, 0), x.dtype if is_tensor(x) else np.float64))
-
-
-def silu(x: Any) -> Any:
-    """Return x · sigmoid(x) (SiLU, swish)."""
-    return x * sigmoid(x)
-
-
-def gelu(x: Any, approximate: bool = False) -> Any:
-    """Return x · Φ(x), Φ the normal distribution function; with `approximate`, by the tanh formula.
-
-    Source: Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016.
-    """
-    if approximate:
-        return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    return 0.5 * x * (1.0 + erf(x * (1 / math.sqrt(2.0))))
-
-
-def elu(x: Any, alpha: float = 1.0) -> Any:
-    """Return x where positive, else alpha (e^x - 1). Source: Clevert et al., 2015."""
-    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0.0)))
-
-
-def leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    """Return x where positive, else slope · x; the subgradient at 0 is `slope`."""
-    return np.where(np.greater(x, 0), x, slope * x)
+@implements(np.logaddexp2)
+def logaddexp2(a: Any, b: Any) -> Any:
+    """As ``numpy.logaddexp2``."""
+    return np.logaddexp(a * LN2, b * LN2) / LN2

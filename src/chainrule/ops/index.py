@@ -90,6 +90,17 @@ def _gather_shape(x: Any, *arrays: Any, index: Any) -> tuple[Shape, np.dtype[Any
         raise IndexError(f"indexing shape {tuple(x.shape)}: {error}") from None
 
 
+def _gather_kernel(x: Any, *arrays: Any, out: Any = None, index: Any) -> Any:
+    if out is None:
+        return x[_fill(index, arrays)]
+    rows = arrays[0]
+    if len(index) == 1 and len(arrays) == 1 and rows.size and rows.min() >= 0 and rows.max() < x.shape[0]:
+        np.take(x, rows, axis=0, out=out, mode="clip")  # in range: the mode that writes to out without a copy
+    else:
+        np.copyto(out, x[_fill(index, arrays)])
+    return out
+
+
 def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Shape) -> Any:
     if out is None:
         out = np.zeros(shape, g.dtype)
@@ -114,7 +125,7 @@ GATHER = register(
     Operation(
         "gather",
         shape=_gather_shape,
-        kernel=lambda x, *arrays, index: x[_fill(index, arrays)],
+        kernel=_gather_kernel,
         vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
         latex=lambda x, *arrays, index: x + "_{" + ", ".join(arrays) + "}",
         examples=lambda rng: [
@@ -252,11 +263,19 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return (arr if is_tensor(arr) else Tensor(np.asarray(arr)))[index]
 
 
+def _argsort_kernel(x: Any, out: Any = None, *, axis: int) -> Any:
+    order = np.argsort(x, axis=axis, kind="stable")
+    if out is None:
+        return order
+    np.copyto(out, order)
+    return out
+
+
 ARGSORT = register(
     Operation(
         "argsort",
         shape=lambda x, axis: (x.shape, np.dtype(np.intp)),
-        kernel=lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
+        kernel=_argsort_kernel,
         vjp=(None,),
         kind=OTHER,
         differentiable=False,
@@ -288,32 +307,6 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, 
 def partition(a: Any, kth: Any, axis: int = -1, **more: Any) -> Any:
     """As ``numpy.partition``; fully sorted, which is one such partition."""
     return sort(a, axis)
-
-
-@implements(np.median)
-def median(a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
-    """As ``numpy.median`` along one axis or all."""
-    old = shape_of(a)
-    if axis is None:
-        result = median(np.reshape(a, -1), 0)
-        return np.reshape(result, (1,) * len(old)) if keepdims else result
-    (axis,) = normalize_axis(axis, len(old))
-    n = old[axis]
-    if n == 0:
-        raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
-    s = sort(a, axis)
-    lead = (slice(None),) * axis
-    middle = s[(*lead, slice((n - 1) // 2, n // 2 + 1))]
-    return np.mean(middle, axis=axis, keepdims=keepdims)
-
-
-@implements(np.select)
-def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
-    """As ``numpy.select``."""
-    out = default
-    for condition, choice in zip(list(condlist)[::-1], list(choicelist)[::-1], strict=True):
-        out = np.where(condition, choice, out) if is_tensor(condition, choice, out) else np.where(condition, choice, out)
-    return out
 
 
 FUNCTIONS["as_dtype"] = as_dtype

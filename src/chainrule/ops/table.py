@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Operation, Shape
+from ..op import ELEMENTWISE, Example, Operation, Shape
 from ..tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
 
 _ROWS: dict[str, Operation] = {}
@@ -106,6 +106,17 @@ def as_dtype(x: Any, dtype: Any) -> Any:
     return np.asarray(x, dtype=dtype)
 
 
+def array_of(x: Any) -> Any:
+    """Return a tensor as it is, anything else as an array."""
+    return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+def floating(x: Any) -> Any:
+    """Return a tensor or array of float32 or float64; integers become float64."""
+    x = x if isinstance(x, Tensor) else checked_array(x, "an operand")
+    return x if x.dtype.kind == "f" else as_dtype(x, FLOATS[1])
+
+
 def broadcast_shape(name: str, *xs: Any) -> Shape:
     """Return the shape the inputs broadcast to; raise naming the operation and the shapes otherwise."""
     first = xs[0].shape
@@ -175,9 +186,7 @@ CAST = register(
 )
 
 
-def _cast_examples(rng: np.random.Generator) -> list[Any]:
-    from ..op import Example
-
+def _cast_examples(rng: np.random.Generator) -> list[Example]:
     return [Example((rng.normal(size=(3, 2)),), {"dtype": np.dtype(np.float64)})]
 
 

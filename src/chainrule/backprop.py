@@ -1,0 +1,237 @@
+"""`backprop`: forward and backward through a network once, every value and every gradient by its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .nn import losses
+from .nn.functional import functional_call
+from .nn.module import Module
+from .nn.sequential import Sequential
+from .op import Array
+from .reverse import reverse, topological
+from .tensor import FLOATS, Recording, Tensor
+
+_NUMBERED = re.compile(r"[A-Za-z]+(\d+)")
+
+
+class Backprop:
+    """The values and gradients of one pass, by name: ``b["Z1"]``, ``b["W1"]``, ``b["dZ1"]``, ``b["dW1"]``.
+
+    Reads like a dict (``in``, ``len``, iteration over names, ``keys``, ``items``, ``get``); printed, it is a table. A
+    gradient is called "d" + the name of its value and has its shape.
+
+    Attributes
+    ----------
+    loss : float
+    values : dict
+        Name -> array, in the order of the forward pass.
+    gradients : dict
+        Name -> array, in the order of the backward pass.
+    output : str
+        Name of the network's output among the values.
+    """
+
+    def __init__(self, loss: float, values: dict[str, Array], gradients: dict[str, Array], output: str) -> None:
+        for name, g in gradients.items():
+            if g.shape != values[name[1:]].shape:
+                raise AssertionError(f"{name} has shape {g.shape}, {name[1:]} has {values[name[1:]].shape}")
+        self.loss, self.values, self.gradients, self.output = loss, values, gradients, output
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self.values:
+            return self.values[name]
+        if name in self.gradients:
+            return self.gradients[name]
+        raise KeyError(f"no {name!r} in this pass; there are {', '.join(self)}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values or name in self.gradients
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.values
+        yield from self.gradients
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self.gradients)
+
+    def keys(self) -> list[str]:
+        """Return all names, values first."""
+        return list(self)
+
+    def items(self) -> list[tuple[str, Array]]:
+        """Return (name, array) for all, values first."""
+        return [(name, self[name]) for name in self]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the array called `name`, or `default`."""
+        return self[name] if name in self else default
+
+    def to_dict(self) -> dict[str, Array]:
+        """Return all arrays by name, in a new dict."""
+        return dict(self.items())
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return what is printed, a row a name: name, shape, norm (Euclidean), min, max, zeros (share of exact zeros)."""
+        return [{"name": name, "shape": array.shape, **_figures(array)} for name, array in self.items()]
+
+    def __str__(self) -> str:
+        rows = [("name", "shape", "norm", "min", "max", "zeros")]
+        for row in self.table():
+            name, shape = str(row["name"]), "×".join(map(str, row["shape"])) or "()"
+            numbers = [f"{row[k]:.4g}" for k in ("norm", "min", "max")]
+            rows.append((_cut(name, 24), _cut(shape, 16), *numbers, f"{row['zeros']:.0%}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        lines = [
+            f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]:>{widths[3]}} … {r[4]:<{widths[4]}}  {r[5]:>5}"
+            for r in rows
+        ]
+        at = 1 + len(self.values)
+        return "\n".join([f"loss {self.loss:.6g}", "", *lines[:at], "", *lines[at:]])
+
+    def __repr__(self) -> str:
+        return f"<Backprop: loss {self.loss:.6g}, {len(self.values)} values, {len(self.gradients)} gradients; print it for a table>"
+
+
+def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Backprop:
+    """Run `model` on X and back from the loss, and return all that was computed, by name.
+
+    Parameters
+    ----------
+    model : Module
+        Any; a `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
+        without one go by their dotted path. Nothing of the model changes: mode, buffers and ``.grad`` stay.
+    X, Y
+        Inputs and targets, examples in rows.
+    loss
+        A name of ``nn.losses``, or a function (output, target) -> scalar.
+
+    Returns
+    -------
+    Backprop
+        With the last layer's A being what the loss takes the logits for: softmax(Z) for cross_entropy, sigmoid(Z) for
+        binary_cross_entropy, else Z itself. (For the first two there is no dA: the loss is computed from Z.)
+
+    Raises
+    ------
+    ValueError
+        When a parameter does not reach the loss, or the loss is no scalar; and whatever model and loss raise.
+
+    Notes
+    -----
+    The gradients are those of ``reverse``, the library's one reverse pass, over the graph that was just recorded.
+    """
+    with Recording("backprop") as recording:
+        given = model._as_input(X, 0)
+        x = Tensor(given.concrete("backprop"), name="A0" if isinstance(model, Sequential) else "X")
+        followed = frozenset({recording})
+        if x.dtype in FLOATS:
+            x.recordings = followed
+        parameters: dict[str, Tensor] = {}
+        for path, parameter in model.named_parameters():
+            parameters[path] = Tensor(np.array(parameter.value), recordings=followed)
+        output, _ = functional_call(model, parameters, x)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"backprop: the model returned a {type(output).__name__}; one tensor would do")
+        total = losses.get(loss)(output, Y)
+        if not isinstance(total, Tensor) or total.shape != ():
+            raise ValueError("backprop: the loss does not depend on the model's output, or is no scalar")
+    wanted = [*parameters.values(), *([x] if x.recordings else [])]
+    seed = np.ones((), total.dtype)
+    gradients, passed = reverse([total], [seed], wanted, keep=True)
+    lost = [path for path, g in zip(parameters, gradients, strict=False) if g is None]
+    if lost:
+        raise ValueError(f"backprop: {', '.join(lost)} did not reach the loss: no gradient flows there")
+    passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True) if g is not None)
+    return _collected(x, parameters, output, total, passed, losses.output_activation(loss))
+
+
+def _collected(
+    x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tensor, passed: dict[int, Any], activation: str
+) -> Backprop:
+    named = _names(x, parameters, output, total)
+    leaves = {id(t) for t in parameters.values()}
+    rows = [(name, node.value, passed.get(id(node)), id(node) in leaves) for name, node in named.items()]
+    entries = {name: (value, g, leaf) for name, value, g, leaf in rows}
+    for name, (value, g, _) in list(entries.items()):
+        letter, number = name[0], name[1:]
+        alias = f"A{number}"
+        if letter not in "ZN" or not number.isdigit() or alias in entries:
+            continue
+        if named[name] is output and activation != "identity":
+            entries[alias] = (_activated(value, activation), None, False)
+        elif letter == "N" or f"N{number}" not in entries:
+            entries[alias] = (value, g, False)
+    last = next((n for n, node in named.items() if node is output), "output")
+    closing = f"A{last[1:]}"
+    registered = {id(t): i for i, t in enumerate(parameters.values())}
+    place = {name: registered.get(id(named[name]), i) if name in named else i for i, name in enumerate(entries)}
+    order = sorted(entries, key=lambda n: (_number(n), not entries[n][2], _rank(n), place[n]))
+    values = {name: entries[name][0] for name in order}
+    values_then = [n for n in order if not entries[n][2]]
+    back: list[str] = []
+    for number in sorted({_number(n) for n in order}, reverse=True):
+        back += [n for n in values_then[::-1] if _number(n) == number]
+        back += [n for n in order if entries[n][2] and _number(n) == number]
+    gradients = {"d" + n: np.asarray(entries[n][1]) for n in back if entries[n][1] is not None}
+    assert total.value is not None
+    return Backprop(float(total.value), values, gradients, closing if closing in values else last)
+
+
+def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tensor) -> dict[str, Tensor]:
+    """Return {name: node}: parameters under their name in the network or their path, then what else has a name."""
+    order = topological([total])
+    paths = {id(t): path for path, t in parameters.items()}
+    inside = {id(n.inputs[0]): n.name for n in order if n.op is not None and n.op.name == "identity" and n.name}
+    found: dict[str, Tensor] = {}
+    for node in order:
+        name = node.name
+        if id(node) in paths:
+            name = inside.get(id(node)) or node.name or paths[id(node)]
+        elif node.op is not None and node.op.name == "identity" and id(node.inputs[0]) in paths:
+            continue  # the same parameter under the name it has here
+        elif name is None and node is output:
+            name = "output"
+        if name is None:
+            continue
+        unique, k = name, 2
+        while unique in found:
+            unique, k = f"{name}({k})", k + 1
+        found[unique] = node
+    return found
+
+
+def _activated(value: Any, activation: str) -> Any:
+    return losses._ACTIVATIONS[activation](value)
+
+
+def _number(name: str) -> float:
+    match = _NUMBERED.fullmatch(name)
+    return int(match[1]) if match else (-1 if name == "X" else float("inf"))
+
+
+def _rank(name: str) -> int:
+    """Return the place of a letter within its layer."""
+    letters: Sequence[str] = ("W", "gamma", "b", "beta", "Z", "N", "A", "M", "D")
+    letter = name.rstrip("0123456789")
+    return letters.index(letter) if letter in letters else len(letters)
+
+
+def _figures(array: Array) -> dict[str, float]:
+    if not array.size:
+        return {"norm": 0.0, "min": float("nan"), "max": float("nan"), "zeros": 0.0}
+    wide = array.astype(np.float64)
+    return {
+        "norm": float(np.sqrt(np.sum(np.square(wide)))),
+        "min": float(wide.min()),
+        "max": float(wide.max()),
+        "zeros": float(np.count_nonzero(wide == 0) / wide.size),
+    }
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

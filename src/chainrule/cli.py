@@ -1,0 +1,276 @@
+"""The command line: train, evaluate, predict, backprop."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Backpropagation with the lid off: train networks on a CPU and look at every gradient.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, markup=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False, markup=False)
+
+DataArgument = Annotated[str, typer.Argument(help="digits, a CSV, TSV, Parquet or NPZ file, or a folder of IDX files")]
+ModelArgument = Annotated[Path, typer.Argument(help="a model.safetensors, or the folder of its run")]
+TargetOption = Annotated[str | None, typer.Option(help="the column to predict (for tables) or the array (for NPZ)")]
+HiddenOption = Annotated[str, typer.Option(help="units of the hidden layers, such as 128,64; none for no hidden layer")]
+ActivationOption = Annotated[str, typer.Option(help="relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softplus")]
+SeedOption = Annotated[int, typer.Option(help="of the split, the first weights, the order and dropout")]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what a user can put right into one line on standard error, and exit status 1."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
+        if os.environ.get("CHAINRULE_TRACEBACK"):
+            raise
+        fail(str(error) or type(error).__name__)
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong and leave."""
+    err.print(f"error: {message}", style="red" if err.is_terminal else None)
+    raise typer.Exit(1)
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Read ``128,64``."""
+    if text.strip().lower() in ("", "none", "0"):
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--hidden is {text!r}; whole numbers with commas between would do, such as 128,64") from None
+
+
+@app.command()
+def train(
+    source: DataArgument,
+    target: TargetOption = None,
+    task: Annotated[str | None, typer.Option(help="binary, multiclass or regression, instead of the inferred one")] = None,
+    hidden: HiddenOption = "256,128",
+    activation: ActivationOption = "relu",
+    dropout: Annotated[float, typer.Option(help="share of hidden values dropped in training")] = 0.2,
+    epochs: Annotated[int, typer.Option(help="passes over the training part")] = 30,
+    batch_size: Annotated[int, typer.Option(help="examples a step")] = 32,
+    lr: Annotated[float, typer.Option(help="learning rate")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, rmsprop, adagrad")] = "adam",
+    l2: Annotated[float, typer.Option(help="L2 regularisation of the weights")] = 0.0,
+    test: Annotated[float, typer.Option(help="share held out for the final test, where the data has no test part")] = 0.2,
+    validation: Annotated[float, typer.Option(help="share of the training part to measure after each epoch")] = 0.0,
+    patience: Annotated[int | None, typer.Option(help="stop after so many epochs without improvement, keep the best")] = None,
+    seed: SeedOption = 0,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="the run's folder; default: runs/NAME, numbered")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in --out")] = False,
+    engine: Annotated[str | None, typer.Option(help="which engine computes")] = None,
+    threads: Annotated[int | None, typer.Option(help="threads the engine may use")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
+) -> None:
+    """Train a network on data and write the run into a folder."""
+    from . import runs
+
+    with explained():
+        settings = runs.Settings(
+            widths(hidden), activation, dropout, epochs, batch_size, optimizer, lr, l2, test, validation, patience, seed
+        )
+        prepared = runs.prepare(source, target, task, test=test, seed=seed)
+        folder = runs.claim(out_folder, source, overwrite)
+        try:
+            if not quiet:
+                _introduce(prepared, runs.network(prepared.preprocessor, settings))
+            result = runs.train(prepared, settings, folder, progress=False if quiet else None, engine=engine, threads=threads)
+        except BaseException:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
+        if not quiet:
+            _conclude(result)
+
+
+def _introduce(prepared: Any, model: Any) -> None:
+    lines = [f"{prepared.source}: {len(prepared.train):,} rows to train, {len(prepared.test):,} to test", *prepared.notes]
+    _say("data", lines)
+    _say("network", [f"{_sizes(model)}, {model.num_parameters:,} parameters"])
+
+
+def _say(label: str, lines: list[str]) -> None:
+    """Print lines beside a label, wrapped in a column of their own."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=8)
+    grid.add_column(overflow="fold")
+    for i, line in enumerate(lines):
+        grid.add_row(label if i == 0 else "", line)
+    out.print(grid)
+
+
+def _sizes(model: Any) -> str:
+    from .nn import Linear
+
+    linear = [m for m in model if isinstance(m, Linear)]
+    kinds = {type(m).__name__ for m in model} - {"Linear", "Dropout"}
+    return "-".join(str(n) for n in (linear[0].in_features, *(m.out_features for m in linear))) + " " + " ".join(sorted(kinds))
+
+
+def _conclude(result: Any) -> None:
+    rows = result.history.rows
+    names = [k for k in (rows[-1] if rows else {}) if k not in ("epoch", "lr", "seconds")]
+    if names:
+        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+        for name in ("epoch", *names):
+            table.add_column(name, justify="right")
+        for row in _some(rows):
+            table.add_row(str(row["epoch"]), *(f"{row[name]:.4f}" for name in names))
+        out.print(table)
+    if result.history.stopped:
+        out.print(f"stopped  {result.history.stopped}")
+    for part, figures in result.metrics.items():
+        out.print(f"{part:<8} " + ", ".join(_figure(name, x) for name, x in figures.items()))
+    out.print(f"time     {result.seconds:.1f} s")
+    out.print(f"written  {result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
+
+
+def _some(rows: list[Any]) -> list[Any]:
+    """Return a dozen rows at most: evenly spaced, the last one among them."""
+    step = -(-len(rows) // 12)
+    return [r for i, r in enumerate(rows) if (len(rows) - 1 - i) % step == 0]
+
+
+def _figure(name: str, x: float) -> str:
+    return f"{name} {100 * x:.2f} %" if name == "accuracy" else f"{name} {x:.4g}"
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    source: DataArgument,
+    target: TargetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="all rows, also those the model was trained on")] = False,
+) -> None:
+    """Measure a trained model on data."""
+    from . import data, runs
+
+    with explained():
+        trained = runs.Trained.load(model)
+        dataset = data.read(source, target or _own_target(trained, source), trained.preprocessor.task)
+        rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
+        figures = trained.evaluate(rows)
+        out.print(f"{source}: {len(rows):,} rows, {which}")
+        for name, x in figures.items():
+            out.print(f"{name:<9}{_figure(name, x).removeprefix(name).strip()}")
+
+
+def _own_target(trained: Any, source: str) -> str | None:
+    """For tables, the column that the model was trained to predict."""
+    is_table = Path(source).suffix in (".csv", ".tsv", ".gz", ".parquet", ".npz") and Path(source).is_file()
+    name: str | None = trained.preprocessor.target_name
+    return name if is_table else None
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    source: DataArgument,
+    out_file: Annotated[Path | None, typer.Option("--out", help="a CSV file to write; default: standard output")] = None,
+) -> None:
+    """Predict for the rows of new data; writes CSV."""
+    from . import data, io, runs
+
+    with explained():
+        trained = runs.Trained.load(model)
+        dataset = data.read_features(source)
+        _, notes = trained.preprocessor.transform_with_notes(dataset)
+        for note in notes:
+            err.print(note)
+        columns = trained.predict(dataset)
+        lines = _csv(columns)
+        if out_file is None:
+            try:
+                sys.stdout.write(lines)
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            io.write_atomically(out_file, lines.encode())
+            out.print(f"{len(dataset):,} predictions written to {out_file}")
+
+
+def _csv(columns: Any) -> str:
+    import io as text
+
+    buffer = text.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    cells = [[f"{v:.6g}" if isinstance(v, float) else v for v in values.tolist()] for values in columns.values()]
+    writer.writerows(zip(*cells, strict=True))
+    return buffer.getvalue()
+
+
+@app.command()
+def backprop(
+    source: DataArgument,
+    model: Annotated[Path | None, typer.Option(help="a trained model; default: a new network")] = None,
+    target: TargetOption = None,
+    hidden: HiddenOption = "256,128",
+    activation: ActivationOption = "relu",
+    batch_size: Annotated[int, typer.Option(help="examples in the batch")] = 32,
+    seed: SeedOption = 0,
+) -> None:
+    """Show every value and gradient of one batch: Z, A, dZ, dA, dW, db."""
+    import numpy as np
+
+    from . import data, runs
+    from .backprop import backprop as through
+
+    with explained():
+        if batch_size < 1:
+            raise ValueError(f"--batch-size is {batch_size}; 1 or more would do")
+        if model is not None:
+            trained = runs.Trained.load(model)
+            dataset = data.read(source, target or _own_target(trained, source), trained.preprocessor.task)
+            network, preprocessor = trained.model, trained.preprocessor
+        else:
+            prepared = runs.prepare(source, target, seed=seed)
+            dataset, preprocessor = prepared.train, prepared.preprocessor
+            network = runs.network(preprocessor, runs.Settings(widths(hidden), activation, dropout=0.0, seed=seed))
+        batch = dataset.take(np.arange(min(batch_size, len(dataset))))
+        X, y = runs.arrays(preprocessor, batch)
+        loss = runs.LOSSES[preprocessor.task]
+        out.print(f"{source}: the first {len(batch)} rows; {_sizes(network)}; loss {loss}")
+        out.print(str(through(network, X, y, loss=loss)))
+
+
+def version(shown: bool) -> None:
+    """Print the version and leave."""
+    if shown:
+        from . import __version__
+
+        out.print(f"chainrule {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    shown: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="print the version")] = False,
+) -> None:
+    """Backpropagation with the lid off: train networks on a CPU and look at every gradient."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,195 @@
+"""compile: trace a function once a signature, plan it, run the plan."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .engine import Binding, bind, choose
+from .op import Array
+from .plan import Followed, Plan, build
+from .reverse import topological
+from .tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
+from .tree import Structure, flatten, unflatten
+
+_STATIC = (str, bytes, bool, np.dtype, type)
+
+
+class _Planned:
+    """One signature's plan, and its bindings that nobody is using."""
+
+    def __init__(self, plan: Plan, captured: list[Parameter], structure: Structure, fixed: list[tuple[int, Any]]) -> None:
+        self.plan = plan
+        self.captured = captured
+        self.structure = structure
+        self.fixed = fixed
+        self.idle: list[Binding] = []
+
+
+class Compiled:
+    """A function that is traced once a signature (structure, shapes, dtypes) and then runs as a plan.
+
+    Made by `compile`. Arrays that the function uses besides its arguments are taken as they are when it is traced;
+    parameters (`Parameter`) are read anew at each call.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], *, keep: Iterable[str] = (), engine: str | None = None, threads: int | None = None
+    ) -> None:
+        if not callable(f):
+            raise TypeError(f"compile takes a function, not a {type(f).__name__}")
+        self._f = f
+        self._keep = tuple([keep] if isinstance(keep, str) else keep)
+        self._engine, self._threads = choose(engine), threads
+        self._plans: dict[Any, _Planned] = {}
+        self._lock = threading.Lock()
+        self._last: _Planned | None = None
+        functools.update_wrapper(self, f, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function. With `keep`, return ``(result, {name: array})``."""
+        leaves, structure = flatten((args, kwargs))
+        if any(isinstance(x, Tensor) and (x.value is None or x.requires_grad) for x in leaves):
+            return self._inline(args, kwargs)
+        planned, arrays = self._planned(leaves, structure)
+        if planned is None:
+            return self._inline(args, kwargs)
+        return self._run(planned, arrays)
+
+    def _inline(self, args: Any, kwargs: Any) -> Any:
+        """Within another derivative or trace the function is just called: the outer one sees its graph."""
+        result = self._f(*args, **kwargs)
+        if not self._keep:
+            return result
+        outputs = [constant(o) for o in flatten(result)[0]]
+        return result, _named(topological(outputs), self._keep, self.__name__)
+
+    def plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """Return the plan for arguments like these, making it if need be; without arguments, the last one used."""
+        if not args and not kwargs:
+            if self._last is None:
+                raise ValueError("no plan yet: call the function first, or give plan(…) example arguments")
+            return self._last.plan
+        leaves, structure = flatten((args, kwargs))
+        planned, _ = self._planned(leaves, structure)
+        if planned is None:
+            raise ValueError("the function uses a tensor that an outer derivative follows; it runs as part of that")
+        return planned.plan
+
+    def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
+        arrays: list[Array] = []
+        key: list[Any] = [structure]
+        for x in leaves:
+            kind = type(x)
+            if kind is np.ndarray and x.dtype.kind in "fbiu":
+                arrays.append(x)
+                key.append((x.shape, x.dtype.char))
+            elif kind is float or kind is int:
+                arrays.append(np.asarray(x))
+                key.append(kind)
+            elif isinstance(x, _STATIC) or callable(x):
+                key.append(("static", x))
+            else:
+                array = checked_array(x.value if isinstance(x, Tensor) else x, "an argument")
+                arrays.append(array)
+                key.append((array.shape, array.dtype.char))
+        signature = tuple(key)
+        planned = self._plans.get(signature)
+        if planned is None:
+            with self._lock:
+                planned = self._plans.get(signature) or self._trace(leaves, structure)
+                if planned is None:
+                    return None, arrays
+                self._plans[signature] = planned
+        self._last = planned
+        return planned, arrays
+
+    def _trace(self, leaves: list[Any], structure: Structure) -> _Planned | None:
+        inputs = []
+        call = []
+        with Recording(f"compile of {self.__name__}") as recording:
+            mark = frozenset({recording})
+            for x in leaves:
+                if isinstance(x, _STATIC) or (callable(x) and not isinstance(x, Tensor)):
+                    call.append(x)
+                    continue
+                array = x.value if isinstance(x, Tensor) else np.asarray(x)
+                leaf = traced_leaf(array.shape, array.dtype, mark, weak=type(x) in (int, float))
+                inputs.append(leaf)
+                call.append(leaf)
+            args, kwargs = unflatten(structure, call)
+            result = self._f(*args, **kwargs)
+        outputs, out_structure = flatten(result)
+        fixed = [(i, o) for i, o in enumerate(outputs) if isinstance(o, _STATIC)]
+        nodes = [constant(o) for o in outputs if not isinstance(o, _STATIC)]
+        keep = _named(topological(nodes), self._keep, self.__name__)
+        try:
+            plan, captured = build(nodes, inputs, keep=keep, name=self.__name__)
+        except Followed:
+            return None
+        return _Planned(plan, captured, out_structure, fixed)
+
+    def _run(self, planned: _Planned, arrays: list[Array]) -> Any:
+        try:
+            binding = planned.idle.pop()
+        except IndexError:
+            binding = bind(planned.plan, engine=self._engine, threads=self._threads)
+        try:
+            with np.errstate(all="ignore"):
+                if planned.captured:
+                    arrays = [*arrays, *(p.concrete("a parameter") for p in planned.captured)]
+                binding.run(arrays)
+            results: list[Any] = [binding.value(n).copy() for n in planned.plan.outputs]
+            kept = {name: binding.value(n).copy() for name, n in planned.plan.kept.items()}
+        finally:
+            planned.idle.append(binding)
+        for i, o in planned.fixed:
+            results.insert(i, o)
+        result = unflatten(planned.structure, results)
+        return (result, kept) if self._keep else result
+
+
+def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict[str, Tensor]:
+    wanted = tuple(names)
+    if not wanted:
+        return {}
+    found = {n.name: n for n in nodes if n.name is not None}
+    absent = [name for name in wanted if name not in found]
+    if absent:
+        there = ", ".join(sorted(found)) or "none"
+        raise ValueError(f"keep names {', '.join(absent)}, but {function} computes no value of that name; there are: {there}")
+    return {name: found[name] for name in wanted}
+
+
+def compile(
+    f: Callable[..., Any], *, keep: Iterable[str] = (), engine: str | None = None, threads: int | None = None
+) -> Compiled:
+    """Return `f` as a function that is traced once a signature and then runs as a plan.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, numbers, or dicts, lists and tuples of them; written with NumPy functions. What it does beside
+        computing (printing, changing lists) happens only while it is traced.
+    keep : iterable of str
+        Names of values to return as well: the result becomes ``(result, {name: array})``.
+    engine : str or None
+        Which engine runs the plan.
+    threads : int or None
+        How many threads it may use.
+
+    Returns
+    -------
+    Compiled
+        Called like `f`; results are new arrays. ``.plan(*args)`` shows the plan.
+
+    Raises
+    ------
+    TypeError
+        While tracing, where `f` needs a value (``if x > 0``): say it with ``np.where``.
+    """
+    return Compiled(f, keep=keep, engine=engine, threads=threads)

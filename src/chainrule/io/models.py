@@ -1,0 +1,62 @@
+"""A model in one file: weights, architecture, and whatever its user needs to feed it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .. import nn
+from .weights import load_arrays, save_arrays
+
+FORMAT = "chainrule-model"
+VERSION = 1
+
+
+def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a model to a safetensors file: its weights, and its architecture in the metadata.
+
+    Parameters
+    ----------
+    path
+        The file; replaced atomically if it exists.
+    model
+        Made of the library's own layers (a custom module has no description that another program could rebuild).
+    metadata
+        Further entries, of what JSON can hold (preprocessing, class names, settings).
+
+    Raises
+    ------
+    TypeError
+        For a module of a class that the library doesn't know.
+    OSError
+        When the file cannot be written; an existing one is unchanged then.
+    """
+    described = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
+    clash = sorted(set(described) & set(metadata or {}))
+    if clash:
+        raise ValueError(f"metadata may not hold {', '.join(clash)}: these names are taken")
+    save_arrays(path, model.state_dict(), {**(metadata or {}), **described})
+
+
+def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
+    """Read a model file; return the model (in evaluation mode) and the further metadata.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is no model of this library, or damaged, or its weights don't fit its
+        architecture: missing, unexpected and wrong-shaped ones are named.
+    """
+    arrays, metadata = load_arrays(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} holds arrays, but no model of this library (its metadata has no format {FORMAT!r})")
+    if metadata.get("version") != VERSION:
+        raise ValueError(f"{path} is a model of format version {metadata.get('version')!r}; this release reads {VERSION}")
+    try:
+        model = nn.from_config(metadata["architecture"], max_parameters=sum(a.size for a in arrays.values()))
+        model.load_state_dict(arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    model.eval()
+    return model, {k: v for k, v in metadata.items() if k not in ("format", "version", "architecture")}

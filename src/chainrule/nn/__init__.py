@@ -1,0 +1,41 @@
+"""Networks: modules, layers, activations, losses, first weights."""
+
+from ..tensor import Parameter
+from . import activations, init, losses
+from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from .describe import count_parameters, from_config
+from .functional import functional_call
+from .layers import BatchNorm1d, Dropout, Embedding, Flatten, Identity, LayerNorm, Linear
+from .module import Module
+from .naming import Layer
+from .sequential import Sequential
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "Activation",
+    "BatchNorm1d",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "activations",
+    "count_parameters",
+    "from_config",
+    "functional_call",
+    "init",
+    "losses",
+]

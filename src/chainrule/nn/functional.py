@@ -1,0 +1,121 @@
+"""Running a module with other tensors in the place of its parameters and buffers."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Parameter, Tensor, constant
+from .module import Module, _join
+
+
+def functional_call(module: Module, values: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Run ``module(*args)`` with the parameters and buffers at the paths of `values` replaced.
+
+    Parameters
+    ----------
+    module
+        Stays as it is: a twin of it, made of the same objects but for those replaced, is run. Concurrent calls are fine.
+    values
+        Dotted path (of ``named_parameters`` or ``named_buffers``) -> tensor or array of the same shape; any float
+        dtype. A leaf without a name takes the parameter's (``W1``). What is not named here stays.
+    *args, **kwargs
+        For the module.
+
+    Returns
+    -------
+    output
+        What the module returned.
+    buffers : dict
+        Dotted path -> tensor, for the buffers that ``forward`` replaced.
+
+    Raises
+    ------
+    KeyError
+        For a path that is neither a parameter nor a buffer.
+    ValueError
+        For a wrong shape.
+    """
+    parameters = dict(module.named_parameters())
+    buffers = {_join(path, name): (m, name) for path, m in module.named_modules() for name in m._buffers}
+    swap: dict[int, Tensor] = {}
+    states: dict[tuple[int, str], Any] = {}
+    for path, value in values.items():
+        if path in parameters:
+            old: Any = parameters[path]
+            swap[id(old)] = _named(_fitting(path, value, old.shape), old.name)
+        elif path in buffers:
+            owner, name = buffers[path]
+            states[id(owner), name] = _fitting(path, value, owner._buffers[name].shape)
+        else:
+            raise KeyError(f"{path!r} is no parameter or buffer of this {type(module).__name__}; there are {_some(parameters, buffers)}")
+    twins: dict[int, Module] = {}
+    twin = _twin(module, swap, states, twins)
+    before = {path: twins[id(m)].__dict__[name] for path, (m, name) in buffers.items()}
+    output = twin(*args, **kwargs)
+    replaced = {}
+    for path, (m, name) in buffers.items():
+        now = twins[id(m)].__dict__[name]
+        if now is not before[path]:
+            replaced[path] = constant(now)
+    return output, replaced
+
+
+def _some(parameters: Mapping[str, Any], buffers: Mapping[str, Any]) -> str:
+    names = [*parameters, *buffers]
+    return (", ".join(names[:12]) + (" …" if len(names) > 12 else "")) or "none"
+
+
+def _fitting(path: str, value: Any, shape: tuple[int, ...]) -> Tensor:
+    tensor = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+    if tensor.shape != tuple(shape):
+        raise ValueError(f"{path} has shape {tuple(shape)}, the value given for it has {tensor.shape}")
+    return tensor
+
+
+def _named(tensor: Tensor, name: str | None) -> Tensor:
+    if name is None or tensor.name == name:
+        return tensor
+    if tensor.name is None and tensor.op is None:
+        tensor.name = name
+        return tensor
+    return tensor.named(name)
+
+
+def _twin(module: Module, swap: dict[int, Tensor], states: dict[tuple[int, str], Any], twins: dict[int, Module]) -> Module:
+    """Return a copy of `module` down to its containers, with parameters and buffers replaced; shared ones stay shared."""
+    if id(module) in twins:
+        return twins[id(module)]
+    twin: Module = object.__new__(type(module))
+    twins[id(module)] = twin
+    for name, value in module.__dict__.items():
+        if (id(module), name) in states:
+            value = states[id(module), name]
+        elif isinstance(value, Parameter | Module | list | tuple | dict | types.MethodType):
+            value = _swapped(value, swap, states, twins)
+        twin.__dict__[name] = value
+    return twin
+
+
+def _swapped(value: Any, swap: dict[int, Tensor], states: dict[tuple[int, str], Any], twins: dict[int, Module]) -> Any:
+    if isinstance(value, Parameter):
+        return swap.get(id(value), value)
+    if isinstance(value, Module):
+        return _twin(value, swap, states, twins)
+    if isinstance(value, types.MethodType):  # self.act = self.relu: bound to the twin
+        owner = value.__self__
+        return types.MethodType(value.__func__, _twin(owner, swap, states, twins)) if isinstance(owner, Module) else value
+    if isinstance(value, dict):
+        items = {k: _swapped(v, swap, states, twins) for k, v in value.items()}
+        return items if any(items[k] is not v for k, v in value.items()) else value
+    if isinstance(value, list | tuple):
+        parts = [_swapped(v, swap, states, twins) for v in value]
+        if all(a is b for a, b in zip(parts, value, strict=True)):
+            return value
+        if isinstance(value, list):
+            return parts
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value

@@ -1,0 +1,90 @@
+"""Names as the literature gives them: A0 is the input, Z1 = A0 W1 + b1, A1 = f(Z1), …"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..tensor import Tensor
+from .module import Module
+
+if TYPE_CHECKING:
+    from .sequential import Sequential
+
+Namer = Callable[[str, Tensor], Tensor]
+
+
+def unnamed(role: str, value: Tensor) -> Tensor:
+    """Leave a value without a name: what a layer called by itself does."""
+    return value
+
+
+class Layer(Module):
+    """A module whose values have names in a `Sequential`.
+
+    Attributes
+    ----------
+    starts
+        Whether it begins layer l + 1 (affine maps do).
+    roles
+        Parameter -> the letter of its name: ``{"weight": "W", "bias": "b"}``.
+    gives
+        The letters of the values it computes.
+    """
+
+    starts: bool = False
+    roles: dict[str, str] = {}
+    gives: tuple[str, ...] = ()
+
+    def forward(self, X: Any) -> Any:
+        """Compute the output."""
+        return self.compute(X, unnamed)
+
+    def compute(self, x: Tensor, name: Namer) -> Tensor:
+        """Compute the output, passing values through ``name(letter, value)``."""
+        raise NotImplementedError
+
+
+class Numbering:
+    """Counts layers along a (nested) Sequential. Each name is given once; a second activation in a row has none."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.used = {"A0"}
+
+    def enter(self, layer: Layer) -> None:
+        """Begin the next number if `layer` begins one."""
+        self.number += layer.starts
+
+    def label(self, letter: str) -> str | None:
+        """Return the name for `letter` in the present layer, None if it is taken."""
+        label = f"{letter}{self.number}"
+        if label in self.used:
+            return None
+        self.used.add(label)
+        return label
+
+    def name(self, letter: str, value: Tensor) -> Tensor:
+        """Give `value` its name."""
+        label = self.label(letter)
+        return value if label is None else value.named(label)
+
+
+def labels(network: Sequential) -> Iterator[tuple[Layer, str, str]]:
+    """Yield (layer, parameter's attribute or "" for a computed value, name), in the order of computation."""
+    numbering = Numbering()
+    stack: list[Module] = list(network)[::-1]
+    while stack:
+        layer = stack.pop()
+        if isinstance(layer, Layer):
+            numbering.enter(layer)
+            for attribute, letter in layer.roles.items():
+                label = numbering.label(letter) if getattr(layer, attribute) is not None else None
+                if label:
+                    yield layer, attribute, label
+            for letter in layer.gives:
+                label = numbering.label(letter)
+                if label:
+                    yield layer, "", label
+        elif hasattr(layer, "_layers"):
+            stack.extend(list(layer._layers)[::-1])

@@ -1,0 +1,109 @@
+"""`Sequential`: modules one after another, with the literature's names on every value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any, overload
+
+from ..tensor import Parameter, Tensor
+from .module import Module
+from .naming import Layer, Numbering, labels
+
+
+class Sequential(Module):
+    """Modules applied one after another.
+
+    Values are named: A0 is the input; each `Linear` begins a layer l with W{l}, b{l}, Z{l}; the activation after it
+    gives A{l} (without one, A{l} is Z{l} itself), dropout D{l} with its scaled mask M{l}. Nested Sequentials go on
+    counting. Gradients are then called dW1, dZ1, ….
+
+    Supports ``len``, iteration, ``model[0]``, slices (a Sequential of the same layers, not copies) and `append`.
+
+    Parameters
+    ----------
+    *layers
+        Modules, or one list of them.
+    """
+
+    def __init__(self, *layers: Module | Iterable[Module]) -> None:
+        given: list[Any] = list(layers)
+        if len(given) == 1 and isinstance(given[0], list | tuple):
+            given = list(given[0])
+        for i, layer in enumerate(given):
+            _check(layer, i)
+        self._layers: list[Module] = given
+        self._label()
+
+    def _label(self) -> None:
+        for layer, attribute, label in labels(self):
+            if attribute:
+                parameter = getattr(layer, attribute)
+                if isinstance(parameter, Parameter):
+                    parameter.name = label
+
+    def append(self, layer: Module) -> Sequential:
+        """Add a module at the end; return this Sequential."""
+        _check(layer, len(self._layers))
+        self._layers.append(layer)
+        self._adopt()
+        self._label()
+        return self
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module:
+        """Return a layer, or a Sequential of the same layers."""
+        if isinstance(index, slice):
+            part = Sequential.__new__(Sequential)
+            object.__setattr__(part, "_layers", self._layers[index])  # no registration: weights and names stay
+            part.__dict__["training"] = self.training
+            return part
+        i = operator.index(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"layer {i} of a Sequential of {len(self)}")
+        return self._layers[i]
+
+    def forward(self, X: Any) -> Any:
+        """Apply the layers to X."""
+        return self._run(X.named("A0") if X.op is not None or X.name else _as_input(X), Numbering())
+
+    def _run(self, x: Tensor, numbering: Numbering) -> Tensor:
+        for layer in self._layers:
+            if isinstance(layer, Layer):
+                numbering.enter(layer)
+                x = layer.compute(x, numbering.name)
+            elif isinstance(layer, Sequential):
+                x = layer._run(x, numbering)
+            else:
+                x = layer(x)
+        return x
+
+    def value_names(self) -> list[str]:
+        """Return the names of the values in the order of computation: A0, W1, b1, Z1, A1, …"""
+        return ["A0", *[label for _, _, label in labels(self)]]
+
+    def config(self) -> dict[str, Any]:
+        """Return the architecture as JSON-able data."""
+        return {"type": "Sequential", "layers": [layer.config() for layer in self._layers]}
+
+
+def _as_input(x: Tensor) -> Tensor:
+    """Return a leaf called A0 with the value of `x`; the caller's own tensor keeps its (missing) name."""
+    if x.value is not None and not x.recordings:
+        return Tensor(x.value, name="A0")
+    return x.named("A0")
+
+
+def _check(layer: Any, position: int) -> None:
+    if not isinstance(layer, Module):
+        hint = f"{layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Module) else "a module"
+        raise TypeError(f"layer {position} of Sequential is {layer!r}; {hint} would do")

@@ -1,0 +1,163 @@
+"""Arranging elements: pad, flip, roll, tile, repeat, triangles, diagonals, grids. All are compositions."""
+
+from __future__ import annotations
+
+import builtins
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import FUNCTIONS
+from .join import concatenate
+from .reduce import normalize_axis
+from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape, swapaxes
+from .table import implements, shape_of
+
+
+@implements(np.pad)
+def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
+    """As ``numpy.pad``, for the modes constant, edge, reflect, symmetric and wrap."""
+    shape = shape_of(array)
+    widths = np.broadcast_to(np.asarray(pad_width), (len(shape), 2)).tolist()
+    if builtins.any(w < 0 for pair in widths for w in pair):
+        raise ValueError(f"pad: pad_width {pad_width} holds a negative width")
+    if mode == "constant":
+        fills = np.broadcast_to(np.asarray(constant_values), (len(shape), 2))
+        for axis, (before, after) in enumerate(widths):
+            parts = [array]
+            have = list(shape_of(array))
+            if before:
+                parts.insert(0, np.full([before if i == axis else d for i, d in enumerate(have)], fills[axis, 0], array.dtype))
+            if after:
+                parts.append(np.full([after if i == axis else d for i, d in enumerate(have)], fills[axis, 1], array.dtype))
+            array = concatenate(parts, axis)
+        return array
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise TypeError(f"pad: mode {mode!r} has no rule; constant, edge, reflect, symmetric and wrap have")
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            source = np.pad(np.arange(shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
+            array = np.take(array, source, axis=axis)
+    return array
+
+
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    """As ``numpy.flip``."""
+    axes = normalize_axis(axis, len(shape_of(m)))
+    return m[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(len(shape_of(m))))]
+
+
+FUNCTIONS[np.flipud] = lambda m: flip(m, 0)
+FUNCTIONS[np.fliplr] = lambda m: flip(m, 1)
+
+
+@implements(np.rot90)
+def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    """As ``numpy.rot90``."""
+    for _ in range(k % 4):
+        m = flip(swapaxes(m, *axes), axes[0])
+    return m
+
+
+@implements(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    """As ``numpy.roll``."""
+    if axis is None:
+        return reshape(roll(reshape(a, -1), shift, 0), shape_of(a))
+    shifts, axes = np.broadcast_arrays(shift, axis)
+    for s, ax in zip(shifts.ravel().tolist(), axes.ravel().tolist(), strict=True):
+        (ax,) = normalize_axis(ax, len(shape_of(a)))
+        n = shape_of(a)[ax]
+        s = s % n if n else 0
+        if s:
+            lead = (slice(None),) * ax
+            a = concatenate([a[(*lead, slice(n - s, None))], a[(*lead, slice(0, n - s))]], ax)
+    return a
+
+
+@implements(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    """As ``numpy.tile``."""
+    counts = [operator.index(r) for r in (reps if np.iterable(reps) else (reps,))]
+    shape = list(shape_of(A))
+    counts = [1] * (len(shape) - len(counts)) + counts
+    shape = [1] * (len(counts) - len(shape)) + shape
+    pairs = [d for d in shape for _ in (0, 1)]
+    pairs[::2] = [1] * len(shape)
+    spread = [n for r, d in zip(counts, shape, strict=True) for n in (r, d)]
+    return reshape(broadcast_to(reshape(A, pairs), spread), [r * d for r, d in zip(counts, shape, strict=True)])
+
+
+@implements(np.repeat)
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    """As ``numpy.repeat``."""
+    if axis is None:
+        a, axis = reshape(a, -1), 0
+    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    return np.take(a, np.repeat(np.arange(shape_of(a)[axis]), np.asarray(repeats)), axis=axis)
+
+
+# -- triangles and diagonals -------------------------------------------------------------------------------------------------
+
+
+@implements(np.tril)
+def tril(m: Any, k: int = 0) -> Any:
+    """As ``numpy.tril``."""
+    return np.where(np.tri(*shape_of(m)[-2:], k=k, dtype=bool), m, 0.0)
+
+
+@implements(np.triu)
+def triu(m: Any, k: int = 0) -> Any:
+    """As ``numpy.triu``."""
+    return np.where(np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool), 0.0, m)
+
+
+@implements(np.diagonal)
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """As ``numpy.diagonal``."""
+    a = moveaxis(a, (axis1, axis2), (-2, -1))
+    rows, columns = shape_of(a)[-2:]
+    i = np.arange(builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0))))
+    return a[..., i + builtins.max(0, -offset), i + builtins.max(0, offset)]
+
+
+FUNCTIONS[np.linalg.diagonal] = lambda x, /, *, offset=0: diagonal(x, offset, -2, -1)
+
+
+@implements(np.trace)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
+    """As ``numpy.trace``."""
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+FUNCTIONS[np.linalg.trace] = lambda x, /, *, offset=0, dtype=None: trace(x, offset, -2, -1, dtype)
+
+
+@implements(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    """As ``numpy.diag``: the diagonal of a matrix, or a matrix with this diagonal."""
+    if len(shape_of(v)) == 2:
+        return diagonal(v, k)
+    if len(shape_of(v)) != 1:
+        raise ValueError(f"diag: v has shape {tuple(shape_of(v))}; a vector or a matrix would do")
+    n = shape_of(v)[0] + abs(k)
+    i = np.arange(shape_of(v)[0])
+    return FUNCTIONS["scatter_add"](v, (i + builtins.max(0, -k), i + builtins.max(0, k)), (n, n))
+
+
+@implements(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    """As ``numpy.diagflat``."""
+    return diag(reshape(v, -1), k)
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = True) -> tuple[Any, ...]:
+    """As ``numpy.meshgrid``."""
+    n = len(xi)
+    grids = [reshape(x, [-1 if i == j else 1 for j in range(n)]) for i, x in enumerate(xi)]
+    if indexing == "xy" and n > 1:
+        grids = [swapaxes(x, 0, 1) for x in grids]
+    return tuple(grids) if sparse else broadcast_arrays(*grids)

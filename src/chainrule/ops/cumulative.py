@@ -1,0 +1,112 @@
+"""Along an axis: cumulative sums and products, differences, the trapezoidal rule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..op import Example, Operation
+from ..tensor import FUNCTIONS, apply
+from .reduce import accumulator, no_more, normalize_axis
+from .table import array_of, as_dtype, implements, register, shape_of
+
+
+def _flip(x: Any, axis: int) -> Any:
+    return x[(slice(None),) * axis + (slice(None, None, -1),)]
+
+
+CUMSUM = register(
+    Operation(
+        "cumsum",
+        shape=lambda x, axis: (x.shape, accumulator(x.dtype)),
+        kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
+        vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),
+        latex=r"\operatorname{{cumsum}}({0})",
+        examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 0}), Example((rng.normal(size=(3, 4)),), {"axis": 1})],
+        flops=lambda out, x, **attrs: math.prod(x),
+    )
+)
+
+
+@implements(np.cumsum, (np.add, "accumulate"))
+def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
+    """As ``numpy.cumsum``."""
+    no_more("cumsum", out, {})
+    a = a if dtype is None else as_dtype(a, dtype)
+    if axis is None:
+        a, axis = np.reshape(a, -1), 0
+    return apply(CUMSUM, (a,), {"axis": normalize_axis(axis, len(shape_of(a)))[0]})
+
+
+@implements(np.diff)
+def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    """As ``numpy.diff``: differences of neighbours, n times."""
+    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    for _ in range(n):
+        a = a[(slice(None),) * axis + (slice(1, None),)] - a[(slice(None),) * axis + (slice(0, -1),)]
+    return a
+
+
+@implements(np.trapezoid)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    """As ``numpy.trapezoid``: the integral by the trapezoidal rule."""
+    y = array_of(y)
+    (axis,) = normalize_axis(axis, len(shape_of(y)))
+    if x is not None:
+        x = array_of(x)
+        if len(shape_of(x)) == 1:
+            dx = np.diff(x)
+            dx = np.reshape(dx, [-1 if i == axis else 1 for i in range(len(shape_of(y)))])
+        else:
+            dx = np.diff(x, axis=axis)
+    lead = (slice(None),) * axis
+    return np.sum(dx * (y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]) / 2.0, axis=axis)
+
+
+@implements(np.ediff1d)
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    """As ``numpy.ediff1d``."""
+    parts = [np.diff(np.reshape(ary, -1))]
+    if to_begin is not None:
+        parts.insert(0, np.reshape(array_of(to_begin), -1))
+    if to_end is not None:
+        parts.append(np.reshape(array_of(to_end), -1))
+    return np.concatenate([as_dtype(p, ary.dtype) for p in parts])
+
+
+@implements(np.cumprod, (np.multiply, "accumulate"))
+def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
+    """As ``numpy.cumprod``; by doubling, so that the derivative is exact also where factors are zero."""
+    a = a if dtype is None else as_dtype(a, dtype)
+    if axis is None:
+        a, axis = np.reshape(a, -1), 0
+    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    n = shape_of(a)[axis]
+    lead = (slice(None),) * axis
+    step = 1
+    while step < n:
+        a = np.concatenate([a[(*lead, slice(0, step))], a[(*lead, slice(step, n))] * a[(*lead, slice(0, n - step))]], axis)
+        step *= 2
+    return a
+
+
+def _cumulative(function: Any, start: float) -> Any:
+    def implementation(
+        x: Any, /, *, axis: int | None = None, dtype: Any = None, out: None = None, include_initial: bool = False
+    ) -> Any:
+        if axis is None and len(shape_of(x)) > 1:
+            raise ValueError(f"{function.__name__}: x has shape {tuple(shape_of(x))}; say which axis")
+        (axis,) = normalize_axis(-1 if axis is None else axis, len(shape_of(x)))
+        result = FUNCTIONS[function](x, axis=axis, dtype=dtype)
+        if include_initial:
+            shape = [1 if i == axis else d for i, d in enumerate(shape_of(x))]
+            result = np.concatenate([np.full(shape, start, result.dtype), result], axis)
+        return result
+
+    return implementation
+
+
+FUNCTIONS[np.cumulative_sum] = _cumulative(np.cumsum, 0)
+FUNCTIONS[np.cumulative_prod] = _cumulative(np.cumprod, 1)

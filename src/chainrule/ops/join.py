@@ -1,0 +1,187 @@
+"""Joining and splitting; inserting and deleting."""
+
+from __future__ import annotations
+
+import builtins
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, Example, Operation, Shape
+from ..tensor import FUNCTIONS, apply
+from .reduce import normalize_axis
+from .table import array_of, as_dtype, implements, is_tensor, promote, register, shape_of
+
+
+def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:
+    first = tuple(xs[0].shape)
+    for i, x in enumerate(xs):
+        same = len(x.shape) == len(first) and builtins.all(
+            a == b for j, (a, b) in enumerate(zip(x.shape, first, strict=True)) if j != axis
+        )
+        if not same:
+            raise ValueError(f"concatenate: array {i} has shape {tuple(x.shape)}, array 0 has {first}; only axis {axis} may differ")
+    return tuple(builtins.sum(x.shape[axis] for x in xs) if j == axis else d for j, d in enumerate(first)), xs[0].dtype
+
+
+def _concatenate_rule(index: int, g: Any, out: Any, *xs: Any, axis: int) -> Any:
+    start = builtins.sum(x.shape[axis] for x in xs[:index])
+    return g[(slice(None),) * axis + (slice(start, start + xs[index].shape[axis]),)]
+
+
+CONCATENATE = register(
+    Operation(
+        "concatenate",
+        shape=_concatenate_shape,
+        kernel=lambda *xs, out=None, axis: np.concatenate(xs, axis, out),
+        vjp=_concatenate_rule,
+        kind=OTHER,
+        latex=lambda *xs, axis: r"\left[" + ", ".join(xs) + r"\right]",
+        examples=lambda rng: [
+            Example((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 0))), {"axis": 1}),
+            Example((rng.normal(size=(2, 3)), rng.normal(size=(1, 3))), {"axis": 0}),
+        ],
+        flops=lambda out, *shapes, **attrs: 0,
+    )
+)
+
+
+@implements(np.concatenate, np.concat)
+def concatenate(arrays: Sequence[Any], axis: int | None = 0, out: None = None, *, dtype: Any = None, **more: Any) -> Any:
+    """As ``numpy.concatenate``."""
+    if len(arrays) == 0:
+        raise ValueError("concatenate: no arrays given")
+    parts = list(arrays)
+    if axis is None:
+        parts, axis = [np.reshape(p, -1) for p in parts], 0
+    if not is_tensor(*parts):
+        return np.concatenate(parts, axis)
+    if builtins.any(len(shape_of(p)) == 0 for p in parts):
+        raise ValueError("concatenate: arrays without axes cannot be joined; np.stack joins scalars")
+    (axis,) = normalize_axis(axis, len(shape_of(parts[0])))
+    promoted, _ = promote(*parts)
+    out_ = apply(CONCATENATE, promoted, {"axis": axis}) if len(promoted) > 1 else promoted[0]
+    return out_ if dtype is None else as_dtype(out_, dtype)
+
+
+@implements(np.stack)
+def stack(arrays: Sequence[Any], axis: int = 0, out: None = None, **more: Any) -> Any:
+    """As ``numpy.stack``."""
+    parts = [a if is_tensor(a) else np.asarray(a) for a in arrays]
+    shapes = {tuple(shape_of(a)) for a in parts}
+    if len(shapes) != 1:
+        raise ValueError(f"stack: all arrays must have one shape; found {', '.join(map(str, sorted(shapes)))}")
+    return concatenate([np.expand_dims(a, axis) for a in parts], axis)
+
+
+def _stacker(function: Any, ndim: int, axis: Any) -> None:
+    @implements(function)
+    def implementation(tup: Sequence[Any], **more: Any) -> Any:
+        parts = list(tup)
+        if function is np.column_stack:
+            parts = [np.reshape(p, (-1, 1)) if len(shape_of(p)) < 2 else p for p in parts]
+        else:
+            atleast = {1: np.atleast_1d, 2: np.atleast_2d, 3: np.atleast_3d}[ndim]
+            parts = [atleast(p) for p in parts]
+        return concatenate(parts, axis(len(shape_of(parts[0]))))
+
+
+_stacker(np.vstack, 2, lambda ndim: 0)
+_stacker(np.hstack, 1, lambda ndim: 0 if ndim == 1 else 1)
+_stacker(np.dstack, 3, lambda ndim: 2)
+_stacker(np.column_stack, 2, lambda ndim: 1)
+
+
+@implements(np.split, np.array_split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """As ``numpy.split``; parts may be unequal as in ``numpy.array_split``."""
+    (axis,) = normalize_axis(axis, len(shape_of(ary)))
+    n = shape_of(ary)[axis]
+    if np.iterable(indices_or_sections):
+        edges = [0, *[operator.index(i) for i in indices_or_sections], n]
+    else:
+        sections = operator.index(indices_or_sections)
+        small, extra = divmod(n, sections)
+        edges = [0]
+        for i in range(sections):
+            edges.append(edges[-1] + small + (i < extra))
+    lead = (slice(None),) * axis
+    return [ary[(*lead, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)]
+
+
+@implements(np.split)
+def split_evenly(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """As ``numpy.split``: a number of sections must divide the axis."""
+    n = shape_of(ary)[normalize_axis(axis, len(shape_of(ary)))[0]]
+    if not np.iterable(indices_or_sections) and n % operator.index(indices_or_sections):
+        raise ValueError(f"split: {n} elements do not divide into {indices_or_sections} equal parts; np.array_split takes unequal ones")
+    return split(ary, indices_or_sections, axis)
+
+
+FUNCTIONS[np.vsplit] = lambda ary, parts: split_evenly(ary, parts, 0)
+FUNCTIONS[np.hsplit] = lambda ary, parts: split_evenly(ary, parts, 0 if len(shape_of(ary)) == 1 else 1)
+FUNCTIONS[np.unstack] = lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)[i] for i in range(shape_of(x)[axis]))
+
+
+@implements(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """As ``numpy.append``."""
+    return concatenate([arr, values], axis)
+
+
+@implements(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """As ``numpy.delete``."""
+    if axis is None:
+        arr, axis = np.reshape(arr, -1), 0
+    (axis,) = normalize_axis(axis, len(shape_of(arr)))
+    return np.take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis=axis)
+
+
+@implements(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """As ``numpy.insert``."""
+    arr, values = array_of(arr), array_of(values)
+    if axis is None:
+        arr, axis = np.reshape(arr, -1), 0
+    shape = list(shape_of(arr))
+    (axis,) = normalize_axis(axis, len(shape))
+    n = shape[axis]
+    single = not isinstance(obj, slice) and np.size(obj) == 1
+    if len(shape_of(values)) < len(shape):
+        values = np.reshape(values, (1,) * (len(shape) - len(shape_of(values))) + tuple(shape_of(values)))
+    if single and np.ndim(obj) == 0:
+        values = np.moveaxis(values, 0, axis)
+    count = shape_of(values)[axis] if single else len(np.arange(n)[obj] if isinstance(obj, slice) else np.asarray(obj))
+    shape[axis] = count
+    values = as_dtype(np.broadcast_to(values, shape), arr.dtype)
+    order = np.insert(np.arange(n), obj, np.arange(n, n + count))
+    return np.take(np.concatenate([arr, values], axis), order, axis=axis)
+
+
+@implements(np.block)
+def block(arrays: Any) -> Any:
+    """As ``numpy.block``: assembled from nested lists of blocks."""
+
+    def depth(nest: Any) -> int:
+        return 1 + max((depth(x) for x in nest), default=0) if isinstance(nest, list) else 0
+
+    def leaves(nest: Any) -> Sequence[Any]:
+        return [leaf for x in nest for leaf in leaves(x)] if isinstance(nest, list) else [nest]
+
+    levels = depth(arrays)
+    ndim = max(levels, *[len(shape_of(x)) for x in leaves(arrays)], 0)
+
+    def joined(nest: Any, level: int) -> Any:
+        if not isinstance(nest, list):
+            if level != levels:
+                raise ValueError(f"block: the lists are nested to unequal depths, {level} and {levels}")
+            x = array_of(nest)
+            return np.reshape(x, (1,) * (ndim - len(shape_of(x))) + tuple(shape_of(x)))
+        if not nest:
+            raise ValueError("block: an empty list holds no block")
+        return np.concatenate([joined(x, level + 1) for x in nest], axis=level - levels)
+
+    return joined(arrays, 0)

@@ -1,0 +1,397 @@
+"""Linear algebra: inverse, solve, determinants, Cholesky, pseudo-inverse, powers and chains of matrices.
+
+All take stacks of matrices in their last two axes, and are differentiable as often as wanted. The rules are those of
+Giles, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation", 2008.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.linalg import LinAlgError
+from numpy.linalg._linalg import SlogdetResult
+
+from ..op import Example, Operation, Shape
+from ..tensor import FUNCTIONS, apply
+from .table import array_of, floating, implements, promote, register, shape_of
+
+
+def _t(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _square_shape(name: str, reduced: bool = False) -> Callable[..., tuple[Shape, np.dtype[Any]]]:
+    def shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
+        if len(a.shape) < 2 or a.shape[-1] != a.shape[-2]:
+            raise ValueError(f"{name}: a has shape {tuple(a.shape)}; square matrices (…, n, n) would do")
+        return tuple(a.shape[:-2] if reduced else a.shape), a.dtype
+
+    return shape
+
+
+def _kernel(name: str, compute: Callable[..., Any], trouble: str) -> Callable[..., Any]:
+    """Return a kernel that calls LAPACK through NumPy and says which function failed, and why."""
+
+    def kernel(*arrays: Any, out: Any = None, **attrs: Any) -> Any:
+        try:
+            result = compute(*arrays, **attrs)
+        except LinAlgError as error:
+            if "quare" in str(error):
+                _square_shape(name)(arrays[0])
+            raise LinAlgError(f"{name}: {trouble} (shape {arrays[0].shape})") from None
+        if out is None:
+            return result
+        np.copyto(out, result)
+        return out
+
+    return kernel
+
+
+def _well_conditioned(rng: np.random.Generator, *shape: int) -> Any:
+    return rng.normal(size=shape) + 3.0 * np.eye(shape[-1])
+
+
+def _square_examples(rng: np.random.Generator) -> list[Example]:
+    return [Example((_well_conditioned(rng, 3, 3),)), Example((_well_conditioned(rng, 2, 2, 2),)), Example((np.zeros((0, 2, 2)),))]
+
+
+def _cubic(out: Shape, a: Shape, *rest: Shape, **attrs: Any) -> int:
+    return 2 * math.prod(a) * a[-1]
+
+
+_SINGULAR = "the matrix, or one of the stack, is singular"
+
+INV = register(
+    Operation(
+        "inv",
+        shape=_square_shape("inv"),
+        kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
+        vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
+        latex="{0}^{{-1}}",
+        precedence=2,
+        examples=_square_examples,
+        flops=_cubic,
+    )
+)
+
+
+@implements(np.linalg.inv)
+def inv(a: Any) -> Any:
+    """As ``numpy.linalg.inv``."""
+    return apply(INV, (floating(a),), {})
+
+
+def _solve_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
+    _square_shape("solve")(a)
+    if len(b.shape) < 2 or b.shape[-2] != a.shape[-1]:
+        raise ValueError(f"solve: a has shape {tuple(a.shape)}, b has {tuple(b.shape)}; b needs as many rows as a")
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"solve: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast") from None
+    return (*batch, *b.shape[-2:]), a.dtype
+
+
+SOLVE = register(
+    Operation(
+        "solve",
+        shape=_solve_shape,
+        kernel=_kernel("solve", np.linalg.solve, _SINGULAR),
+        vjp=(
+            lambda g, out, a, b: -np.matmul(np.linalg.solve(_t(a), g), _t(out)),
+            lambda g, out, a, b: np.linalg.solve(_t(a), g),
+        ),
+        latex="{0}^{{-1}} {1}",
+        precedence=1,
+        examples=lambda rng: [
+            Example((_well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)))),
+            Example((_well_conditioned(rng, 2, 1, 2, 2), rng.normal(size=(3, 2, 1)))),
+            Example((_well_conditioned(rng, 2, 2), np.zeros((2, 0)))),
+        ],
+        flops=lambda out, a, b: 2 * math.prod(a) * a[-1] // 3 + 2 * math.prod(out) * a[-1],
+    )
+)
+
+
+@implements(np.linalg.solve)
+def solve(a: Any, b: Any) -> Any:
+    """As ``numpy.linalg.solve``: `b` is a vector only when it has one axis, else a stack of matrices."""
+    (a, b), _ = promote(a, b, floating=True)
+    if len(shape_of(b)) != 1:
+        return apply(SOLVE, (a, b), {})
+    return np.squeeze(apply(SOLVE, (a, np.expand_dims(b, 1)), {}), -1)
+
+
+def _cofactor_array(a: Any) -> Any:
+    try:
+        return np.linalg.det(a)[..., None, None] * _t(np.linalg.inv(a))
+    except LinAlgError:  # singular: by the singular values, whose products stay finite
+        u, s, vt = np.linalg.svd(a)
+        n = s.shape[-1]
+        others = np.stack([np.prod(np.delete(s, i, -1), axis=-1) for i in range(n)], -1)
+        turn = np.linalg.det(u) * np.linalg.det(vt)
+        return (turn[..., None, None] * (u * others[..., None, :]) @ vt).astype(a.dtype, copy=False)
+
+
+def _cofactor_rule(g: Any, out: Any, a: Any) -> Any:
+    inverse = _t(np.linalg.inv(a))
+    return np.sum(g * out, axis=(-2, -1), keepdims=True) * inverse - np.matmul(np.matmul(inverse, _t(g)), out)
+
+
+COFACTOR = register(
+    Operation(
+        "cofactor",
+        shape=_square_shape("cofactor"),
+        kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
+        vjp=(_cofactor_rule,),
+        latex=r"\operatorname{{cof}}({0})",
+        examples=_square_examples,
+        flops=_cubic,
+        source="the gradient of the determinant, det(A) A^-T (Jacobi's formula); exists for singular matrices too",
+    )
+)
+DET = register(
+    Operation(
+        "det",
+        shape=_square_shape("det", reduced=True),
+        kernel=_kernel("det", np.linalg.det, _SINGULAR),
+        vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
+        latex=r"\det {0}",
+        precedence=2,
+        examples=_square_examples,
+        flops=_cubic,
+    )
+)
+
+
+@implements(np.linalg.det)
+def det(a: Any) -> Any:
+    """As ``numpy.linalg.det``. The gradient exists at singular matrices; its own gradient does not."""
+    return apply(DET, (floating(a),), {})
+
+
+SLOGDET_SIGN = register(
+    Operation(
+        "slogdet_sign",
+        shape=_square_shape("slogdet", reduced=True),
+        kernel=_kernel("slogdet", lambda a: np.linalg.slogdet(a)[0], _SINGULAR),
+        vjp=(None,),
+        differentiable=False,  # constant wherever the determinant is not 0
+        latex=r"\operatorname{{sign}} \det {0}",
+        precedence=2,
+        examples=_square_examples,
+        flops=_cubic,
+    )
+)
+
+
+def _logabsdet_rule(g: Any, out: Any, a: Any) -> Any:
+    try:
+        return np.expand_dims(g, (-2, -1)) * _t(np.linalg.inv(a))
+    except LinAlgError:
+        raise LinAlgError(f"slogdet: no gradient where the matrix is singular (shape {tuple(a.shape)})") from None
+
+
+LOGABSDET = register(
+    Operation(
+        "logabsdet",
+        shape=_square_shape("slogdet", reduced=True),
+        kernel=_kernel("slogdet", lambda a: np.linalg.slogdet(a)[1], _SINGULAR),
+        vjp=(_logabsdet_rule,),
+        latex=r"\log \left|\det {0}\right|",
+        precedence=2,
+        examples=_square_examples,
+        flops=_cubic,
+    )
+)
+
+
+@implements(np.linalg.slogdet)
+def slogdet(a: Any) -> SlogdetResult:
+    """As ``numpy.linalg.slogdet``: (sign, logabsdet); the sign has no gradient."""
+    a = floating(a)
+    return SlogdetResult(apply(SLOGDET_SIGN, (a,), {}), apply(LOGABSDET, (a,), {}))
+
+
+def _cholesky_rule(g: Any, out: Any, a: Any) -> Any:
+    n = out.shape[-1]
+    half = np.tri(n, dtype=out.dtype) - 0.5 * np.eye(n, dtype=out.dtype)  # the lower triangle, half of its diagonal
+    inner = np.matmul(_t(out), g) * half
+    inner = np.linalg.solve(_t(out), _t(np.linalg.solve(_t(out), _t(inner))))
+    return 0.5 * (inner + _t(inner))
+
+
+CHOLESKY = register(
+    Operation(
+        "cholesky",
+        shape=_square_shape("cholesky"),
+        # Of the symmetric part: the same numbers for a symmetric matrix, and the symmetric gradient is then the
+        # derivative in every element, not in the lower triangle alone.
+        kernel=_kernel(
+            "cholesky",
+            lambda a: np.linalg.cholesky(0.5 * (a + _t(a))),
+            "the matrix, or one of the stack, is not positive definite",
+        ),
+        vjp=(_cholesky_rule,),
+        latex=r"\operatorname{{chol}}({0})",
+        examples=lambda rng: [
+            Example((_positive(rng, 3, 3),)),
+            Example((_positive(rng, 2, 2, 2),)),
+        ],
+        flops=lambda out, a: math.prod(a) * a[-1] // 3,
+        source="Murray, Differentiation of the Cholesky decomposition, 2016",
+    )
+)
+
+
+def _positive(rng: np.random.Generator, *shape: int) -> Any:
+    root = rng.normal(size=shape)
+    return root @ _t(root) + np.eye(shape[-1])
+
+
+@implements(np.linalg.cholesky)
+def cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    """As ``numpy.linalg.cholesky``, of the symmetric part of `a`; the gradient is symmetric."""
+    lower = apply(CHOLESKY, (floating(a),), {})
+    return _t(lower) if upper else lower
+
+
+def _pinv_shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
+    if len(a.shape) < 2:
+        raise ValueError(f"pinv: a has shape {tuple(a.shape)}; matrices (…, m, n) would do")
+    return (*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype
+
+
+def _pinv_rule(g: Any, out: Any, a: Any, rtol: float | None) -> Any:
+    left = np.matmul(_t(g) - np.matmul(a, np.matmul(out, _t(g))), np.matmul(out, _t(out)))
+    right = np.matmul(_t(out), np.matmul(out, _t(g) - np.matmul(np.matmul(_t(g), out), a)))
+    return left + right - np.matmul(np.matmul(_t(out), g), _t(out))
+
+
+PINV = register(
+    Operation(
+        "pinv",
+        shape=_pinv_shape,
+        kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
+        vjp=(_pinv_rule,),
+        latex="{0}^{{+}}",
+        precedence=2,
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 2)),), {"rtol": None}),
+            Example((rng.normal(size=(2, 2, 3)),), {"rtol": None}),
+        ],
+        flops=lambda out, a, **attrs: 8 * math.prod(a) * a[-1],
+        source="Golub & Pereyra, 1973: where the rank does not change",
+    )
+)
+
+
+@implements(np.linalg.pinv)
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    """As ``numpy.linalg.pinv``; the derivative is that at constant rank."""
+    rtol = rcond if rcond is not None else rtol if isinstance(rtol, float | int) else None
+    return apply(PINV, (floating(a),), {"rtol": rtol if rtol is None else float(rtol)})
+
+
+@implements(np.linalg.matrix_power)
+def matrix_power(a: Any, n: int) -> Any:
+    """As ``numpy.linalg.matrix_power``: by repeated squaring."""
+    n = operator.index(n)
+    _square_shape("matrix_power")(a)
+    if n < 0:
+        a, n = inv(a), -n
+    if n == 0:
+        return a * 0.0 + np.eye(shape_of(a)[-1], dtype=a.dtype)
+    result = None
+    while True:
+        if n & 1:
+            result = a if result is None else np.matmul(result, a)
+        n >>= 1
+        if not n:
+            return result
+        a = np.matmul(a, a)
+
+
+@implements(np.linalg.multi_dot)
+def multi_dot(arrays: Sequence[Any], *, out: None = None) -> Any:
+    """As ``numpy.linalg.multi_dot``: the product of a chain of matrices, in the cheapest order."""
+    chain = list(arrays)
+    if len(chain) < 2:
+        raise ValueError(f"multi_dot: {len(chain)} array given; two or more would do")
+    first, last = len(shape_of(chain[0])) == 1, len(shape_of(chain[-1])) == 1
+    if first:
+        chain[0] = np.expand_dims(chain[0], 0)
+    if last:
+        chain[-1] = np.expand_dims(chain[-1], 1)
+    for i, a in enumerate(chain):
+        if len(shape_of(a)) != 2:
+            raise ValueError(f"multi_dot: array {i} has shape {tuple(shape_of(a))}; matrices would do")
+    result = _chain(chain)
+    if first and last:
+        return np.reshape(result, ())
+    return np.reshape(result, -1) if first or last else result
+
+
+def _chain(chain: list[Any]) -> Any:
+    """Multiply by the order of fewest multiplications (Cormen et al., matrix-chain order)."""
+    n = len(chain)
+    size = [shape_of(a)[0] for a in chain] + [shape_of(chain[-1])[1]]
+    cost = [[0] * n for _ in range(n)]
+    cut = [[0] * n for _ in range(n)]
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            choices = [(cost[i][k] + cost[k + 1][j] + size[i] * size[k + 1] * size[j + 1], k) for k in range(i, j)]
+            cost[i][j], cut[i][j] = min(choices)
+
+    def product(i: int, j: int) -> Any:
+        return chain[i] if i == j else np.matmul(product(i, cut[i][j]), product(cut[i][j] + 1, j))
+
+    return product(0, n - 1)
+
+
+@implements(np.linalg.outer)
+def outer(x1: Any, x2: Any, /) -> Any:
+    """As ``numpy.linalg.outer``: of two vectors."""
+    for name, x in (("x1", x1), ("x2", x2)):
+        if len(shape_of(x)) != 1:
+            raise ValueError(f"linalg.outer: {name} has shape {tuple(shape_of(x))}; a vector would do")
+    return FUNCTIONS[np.outer](x1, x2)
+
+
+@implements(np.cross)
+def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    """As ``numpy.cross``, of vectors of length 3."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(array_of(a), axisa, -1), np.moveaxis(array_of(b), axisb, -1)
+    if shape_of(a)[-1] != 3 or shape_of(b)[-1] != 3:
+        raise ValueError(f"cross: vectors have lengths {shape_of(a)[-1]} and {shape_of(b)[-1]}; length 3 would do")
+    turned = [1, 2, 0], [2, 0, 1]
+    result = a[..., turned[0]] * b[..., turned[1]] - a[..., turned[1]] * b[..., turned[0]]
+    return np.moveaxis(result, -1, axisc)
+
+
+FUNCTIONS[np.linalg.cross] = lambda x1, x2, /, *, axis=-1: cross(x1, x2, axis=axis)
+FUNCTIONS[np.linalg.matmul] = lambda x1, x2, /: FUNCTIONS[np.matmul](x1, x2)
+FUNCTIONS[np.linalg.tensordot] = lambda x1, x2, /, *, axes=2: FUNCTIONS[np.tensordot](x1, x2, axes)
+FUNCTIONS[np.linalg.matrix_transpose] = _t
+
+
+@implements(np.vecdot)
+def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    """As ``numpy.vecdot``: the sum of products along `axis`."""
+    (x1, x2), _ = promote(x1, x2)
+    if axis != -1:
+        x1, x2 = np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1)
+    a, b = shape_of(x1), shape_of(x2)
+    if not a or not b or a[-1] != b[-1]:
+        raise ValueError(f"vecdot: shapes {tuple(a)} and {tuple(b)}; the axis must have one length in both")
+    return np.squeeze(np.matmul(np.expand_dims(x1, -2), np.expand_dims(x2, -1)), (-2, -1))
+
+
+FUNCTIONS[np.linalg.vecdot] = lambda x1, x2, /, *, axis=-1: vecdot(x1, x2, axis=axis)

@@ -1,0 +1,201 @@
+"""Choices, comparisons and logic; and the rows that only pass a value on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..op import ELEMENTWISE, Example, Operation
+from ..tensor import FUNCTIONS, apply
+from .elementwise import REAL, elementwise_row
+from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, register, shape_of
+
+# -- choices -------------------------------------------------------------------------------------------------------------
+
+
+def _where_kernel(condition: Any, a: Any, b: Any, out: Any = None) -> Any:
+    if out is None:
+        return np.where(condition, a, b)
+    if out is not b:
+        np.copyto(out, b)
+    np.copyto(out, a, where=condition)
+    return out
+
+
+def _where_shape(condition: Any, a: Any, b: Any) -> Any:
+    return elementwise_shape("where")(condition, a, b)[0], a.dtype
+
+
+_WHERE = register(
+    Operation(
+        "where",
+        shape=_where_shape,
+        kernel=_where_kernel,
+        vjp=(
+            None,
+            lambda g, out, c, a, b: np.where(c, g, 0.0),
+            lambda g, out, c, a, b: np.where(c, 0.0, g),
+        ),
+        kind=ELEMENTWISE,
+        latex=r"\left\{{{1}\text{{ if }}{0}\text{{ else }}{2}\right\}}",
+        aliases=(),
+        flops=lambda out, *shapes, **attrs: 0,
+        examples=lambda rng: [
+            Example((rng.random((3, 4)) > 0.5, rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))),
+            Example((rng.random((3, 1)) > 0.5, rng.normal(size=4), rng.normal(size=()))),
+        ],
+    )
+)
+
+
+@implements(np.where)
+def where(condition: Any, a: Any = None, b: Any = None) -> Any:
+    """As ``numpy.where`` with three arguments: `a` where `condition` holds, else `b`."""
+    if a is None or b is None:
+        raise TypeError("np.where(condition) alone gives positions, which depend on values; pass all three arguments")
+    if is_tensor(condition):
+        condition = condition if condition.dtype == bool else np.not_equal(condition, 0)
+    else:
+        condition = np.asarray(condition, dtype=bool)
+    (a, b), weak = promote(a, b)
+    out = apply(_WHERE, (condition, a, b), {})
+    out.weak = weak and shape_of(condition) == ()
+    return out
+
+
+@implements("stop_gradient")
+def stop_gradient(x: Any) -> Any:
+    """Return `x` as a constant: no derivative is taken through it."""
+    return apply(_STOP, (x,), {}) if is_tensor(x) else x
+
+
+def _copy_kernel(x: Any, out: Any = None) -> Any:
+    if out is None:
+        return x
+    np.copyto(out, x)
+    return out
+
+
+_STOP = register(
+    Operation(
+        "stop_gradient",
+        shape=lambda x: (x.shape, x.dtype),
+        kernel=_copy_kernel,
+        vjp=(None,),
+        kind=ELEMENTWISE,
+        differentiable=False,
+        latex="{0}",
+        domain=(REAL,),
+    )
+)
+_IDENTITY = register(
+    Operation(
+        "identity",
+        shape=lambda x: (x.shape, x.dtype),
+        kernel=_copy_kernel,
+        vjp=(lambda g, out, x: g,),
+        kind=ELEMENTWISE,
+        latex="{0}",
+        domain=(REAL,),
+        flops=lambda out, *shapes, **attrs: 0,
+    )
+)
+
+
+@implements("identity", np.copy, np.positive)
+def identity(x: Any) -> Any:
+    """Return the same value as a node of its own."""
+    if not is_tensor(x):
+        return x
+    out = apply(_IDENTITY, (x,), {})
+    out.weak = x.weak
+    return out
+
+
+# -- comparisons and logic: nothing flows through them ---------------------------------------------------------------------
+
+for _ufunc, _sign in (
+    (np.equal, "="),
+    (np.not_equal, r"\neq"),
+    (np.less, "<"),
+    (np.less_equal, r"\leq"),
+    (np.greater, ">"),
+    (np.greater_equal, r"\geq"),
+    (np.logical_and, r"\land"),
+    (np.logical_or, r"\lor"),
+    (np.logical_xor, r"\oplus"),
+):
+    elementwise_row(
+        _ufunc,
+        (None, None),
+        "{0} " + _sign + " {1}",
+        REAL,
+        REAL,
+        differentiable=False,
+        result=bool,
+        precedence=0,
+        aliases=(),
+        commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
+    )
+for _ufunc in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
+    elementwise_row(
+        _ufunc,
+        (None,),
+        r"\operatorname{{" + _ufunc.__name__.replace("_", r"\_") + "}}({0})",
+        REAL,
+        differentiable=False,
+        result=bool,
+        aliases=(),
+    )
+for _bitwise, _logical in (
+    (np.bitwise_and, np.logical_and),
+    (np.bitwise_or, np.logical_or),
+    (np.bitwise_xor, np.logical_xor),
+    (np.invert, np.logical_not),
+):
+    FUNCTIONS[_bitwise] = FUNCTIONS[_logical]
+
+
+@implements(np.nan_to_num)
+def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    """As ``numpy.nan_to_num``; no derivative flows through replaced elements."""
+    limit = float(np.finfo(x.dtype).max)
+    x = np.where(np.isnan(x), nan, x)
+    x = np.where(np.equal(x, np.inf), limit if posinf is None else posinf, x)
+    return np.where(np.equal(x, -np.inf), -limit if neginf is None else neginf, x)
+
+
+@implements(np.heaviside)
+def heaviside(x: Any, at_zero: Any) -> Any:
+    """As ``numpy.heaviside``; the derivative is zero."""
+    return np.where(np.equal(x, 0), at_zero, as_dtype(np.greater(x, 0), x.dtype if is_tensor(x) else np.float64))
+
+
+@implements(np.select)
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """As ``numpy.select``."""
+    out = default
+    for condition, choice in zip(list(condlist)[::-1], list(choicelist)[::-1], strict=True):
+        out = np.where(condition, choice, out) if is_tensor(condition, choice, out) else np.where(condition, choice, out)
+    return out
+
+
+@implements(np.allclose)
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """As ``numpy.allclose``: compares values, not a differentiable function."""
+    return bool(np.allclose(*[x.concrete("np.allclose") if is_tensor(x) else x for x in (a, b)], rtol, atol, equal_nan))
+
+
+@implements(np.array_equal)
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
+    """As ``numpy.array_equal``: compares values, not a differentiable function."""
+    return bool(np.array_equal(*[x.concrete("np.array_equal") if is_tensor(x) else x for x in (a1, a2)], equal_nan))
+
+
+@implements(np.isclose)
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """As ``numpy.isclose``: which elements are close; no derivative goes through."""
+    close = np.logical_and(np.less_equal(np.absolute(a - b), atol + rtol * np.absolute(b)), np.isfinite(b))
+    close = np.logical_or(close, np.equal(a, b))
+    return np.logical_or(close, np.logical_and(np.isnan(a), np.isnan(b))) if equal_nan else close

@@ -1,0 +1,161 @@
+"""Log-sum-exp, softmax and the cross entropy on logits: stable over all of float range."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, Example, Operation, Shape
+from ..tensor import FUNCTIONS, apply
+from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
+from .table import as_dtype, is_tensor, register, shape_of
+
+
+def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, x.dtype.type(0))  # all -inf, or +inf: shift by nothing
+    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return total if keepdims else np.reshape(total, reduced_shape(tuple(x.shape), axis, False))
+
+
+LOGSUMEXP = register(
+    Operation(
+        "logsumexp",
+        shape=shape_rule(),
+        expand=_logsumexp_expand,
+        vjp=(lambda g, out, x, axis, keepdims: restore(g, x.shape, axis) * softmax(x, axis),),
+        kind=OTHER,
+        latex=lambda x, axis, keepdims: r"\log \sum e^{" + x + "}",
+        precedence=2,
+        examples=reduction_examples,
+        flops=lambda out, x, **attrs: 4 * math.prod(x),
+    )
+)
+
+
+def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Return log(sum(exp(a))), without overflow.
+
+    Parameters
+    ----------
+    a : tensor or array of float32 or float64
+    axis : int, tuple of int or None
+        The axes to reduce; None for all.
+    keepdims : bool
+        Keep the reduced axes with length 1.
+    """
+    a = a if is_tensor(a) else np.asarray(a)
+    a = a if a.dtype.kind == "f" else as_dtype(a, np.float64)
+    return apply(LOGSUMEXP, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+
+
+def _softmax_expand(x: Any, *, axis: tuple[int, ...]) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    e = np.exp(x - top)
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+SOFTMAX = register(
+    Operation(
+        "softmax",
+        shape=lambda x, axis: (x.shape, x.dtype),
+        expand=_softmax_expand,
+        vjp=(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),),
+        kind=OTHER,
+        latex=r"\operatorname{{softmax}}({0})",
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)),), {"axis": (1,)}),
+            Example((rng.normal(size=(3, 4)),), {"axis": (0, 1)}),
+        ],
+        flops=lambda out, x, **attrs: 4 * math.prod(x),
+    )
+)
+
+
+def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
+    """Return exp(x) / sum(exp(x)) along `axis`, without overflow."""
+    x = x if is_tensor(x) else np.asarray(x)
+    x = x if x.dtype.kind == "f" else as_dtype(x, np.float64)
+    return apply(SOFTMAX, (x,), {"axis": normalize_axis(axis, len(shape_of(x)))})
+
+
+def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
+    """Return log(softmax(x)) along `axis`, without overflow or cancellation."""
+    shifted = x - stop_gradient(np.max(x, axis=axis, keepdims=True))
+    return shifted - logsumexp(shifted, axis=axis, keepdims=True)
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return `x` as a constant for the derivative."""
+    return FUNCTIONS["stop_gradient"](x)
+
+
+def _cross_entropy_expand(z: Any, t: Any) -> Any:
+    # log-sum-exp and t·z around the largest logit, where they don't cancel; the last term is 0 when t sums to one
+    top = np.max(z, axis=-1, keepdims=True)
+    shifted = z - top
+    fit = np.sum(t * shifted, axis=-1)
+    return np.log(np.sum(np.exp(shifted), axis=-1)) - fit + np.reshape(top, top.shape[:-1]) * (1.0 - np.sum(t, axis=-1))
+
+
+def _cross_entropy_shape(z: Any, t: Any) -> tuple[Shape, np.dtype[Any]]:
+    if tuple(z.shape) != tuple(t.shape) or not z.shape:
+        raise ValueError(f"cross_entropy: logits have shape {tuple(z.shape)}, targets {tuple(t.shape)}; they must be equal")
+    return tuple(z.shape[:-1]), z.dtype
+
+
+CROSS_ENTROPY = register(
+    Operation(
+        "cross_entropy_with_logits",
+        shape=_cross_entropy_shape,
+        expand=_cross_entropy_expand,
+        vjp=(
+            lambda g, out, z, t: np.expand_dims(g, -1) * (softmax(z, -1) - t),
+            lambda g, out, z, t: -np.expand_dims(g, -1) * z,
+        ),
+        kind=OTHER,
+        latex=r"\log \sum e^{{{0}}} - {1} \cdot {0}",
+        precedence=0,
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3))),
+            Example((rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]))),
+        ],
+        flops=lambda out, z, t, **attrs: 6 * math.prod(z),
+        source="-sum(t log softmax(z)) = logsumexp(z) - t·z for targets that sum to one",
+    )
+)
+
+
+def cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
+    """Return -sum(targets · log softmax(logits)) along the last axis, an entry an example; targets sum to one."""
+    return apply(CROSS_ENTROPY, (logits, as_dtype(targets, logits.dtype)), {})
+
+
+def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> Any:
+    if out is None:
+        out = np.empty((*ids.shape, classes), dtype)
+    np.equal(np.arange(classes, dtype=ids.dtype), ids[..., None], out=out, casting="unsafe")
+    return out
+
+
+ONE_HOT = register(
+    Operation(
+        "one_hot",
+        shape=lambda ids, classes, dtype: ((*ids.shape, classes), np.dtype(dtype)),
+        kernel=_one_hot_kernel,
+        vjp=(None,),
+        differentiable=False,
+        latex=r"\operatorname{{onehot}}({0})",
+        examples=lambda rng: [Example((np.array([0, 2, 1]),), {"classes": 3, "dtype": np.dtype(np.float64)})],
+    )
+)
+
+
+def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
+    """Return a row of zeros with a one at each class id; shape (…, classes)."""
+    ids = ids if is_tensor(ids) else np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"ids has dtype {ids.dtype}; class ids are integers")
+    return apply(ONE_HOT, (ids,), {"classes": int(classes), "dtype": np.dtype(dtype)})

@@ -1,0 +1,114 @@
+"""Norms of vectors and matrices, by composition; the 2-norm is a row, for its subgradient 0 at the origin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, Example, Operation
+from ..tensor import apply
+from .reduce import Axis, normalize_axis, reduced_shape, restore
+from .table import floating, implements, register, shape_of
+
+
+def _norm2_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    length = np.where(np.equal(out, 0), 1.0, out)  # at the origin, a kink: subgradient 0
+    return restore(g / length, tuple(x.shape), axis) * x
+
+
+NORM2 = register(
+    Operation(
+        "norm2",
+        shape=lambda x, axis, keepdims: (reduced_shape(tuple(x.shape), axis, keepdims), x.dtype),
+        expand=lambda x, axis, keepdims: np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims)),
+        vjp=(_norm2_rule,),
+        kind=OTHER,
+        latex=lambda x, axis, keepdims: r"\left\|" + x + r"\right\|_2",
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)),), {"axis": (0, 1), "keepdims": False}),
+            Example((rng.normal(size=(3, 4)),), {"axis": (1,), "keepdims": True}),
+            Example((rng.normal(size=(3, 0)),), {"axis": (0,), "keepdims": False}),
+        ],
+        flops=lambda out, x, **attrs: 2 * math.prod(x),
+    )
+)
+
+
+def norm2(x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """Return the root of the sum of squares over `axes`."""
+    return apply(NORM2, (x,), {"axis": axes, "keepdims": keepdims})
+
+
+def _vector(x: Any, axes: tuple[int, ...], order: Any, keepdims: bool) -> Any:
+    if order == 2:
+        return norm2(x, axes, keepdims)
+    if order == 0:  # counts what is not zero; flat
+        return np.sum(np.not_equal(x, 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+    size = np.absolute(x)
+    if order == math.inf:
+        return np.max(size, axis=axes, keepdims=keepdims)
+    if order == -math.inf:
+        return np.min(size, axis=axes, keepdims=keepdims)
+    if order == 1:
+        return np.sum(size, axis=axes, keepdims=keepdims)
+    if not isinstance(order, int | float | np.number):
+        raise ValueError(f"norm: ord {order!r} is no order of a vector's norm; a number or None would do")
+    order = float(order)
+    total = np.sum(np.power(size, order), axis=axes, keepdims=keepdims)
+    zero = np.equal(total, 0)  # at the origin, a kink: subgradient 0
+    return np.where(zero, 0.0 if order > 0 else np.inf, np.power(np.where(zero, 1.0, total), 1.0 / order))
+
+
+def _matrix(x: Any, axes: tuple[int, int], order: Any, keepdims: bool) -> Any:
+    rows, columns = axes
+    if order is None or order == "fro":
+        return norm2(x, (min(axes), max(axes)), keepdims)
+    if isinstance(order, int | float) and order in (1, -1, math.inf, -math.inf):
+        inner, outer = (rows, columns) if abs(order) == 1 else (columns, rows)
+        extreme = np.max if order > 0 else np.min
+        result = extreme(np.sum(np.absolute(x), axis=inner, keepdims=True), axis=outer, keepdims=True)
+        shape = tuple(shape_of(x))
+        return result if keepdims else np.reshape(result, reduced_shape(shape, axes, False))
+    raise TypeError(
+        f"norm: ord={order!r} of a matrix has no rule; None, 'fro', 1, -1, inf and -inf have "
+        "(2, -2 and 'nuc' need singular values)"
+    )
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """As ``numpy.linalg.norm``, but for the matrix norms that need singular values.
+
+    The 2-norm (also Frobenius) and the p-norms have no derivative at the origin; 0 is the subgradient chosen there.
+    """
+    x = floating(x)
+    shape = tuple(shape_of(x))
+    keepdims = bool(keepdims)
+    if axis is None and (ord is None or (ord in ("fro", "f") and len(shape) == 2) or (ord == 2 and len(shape) == 1)):
+        return norm2(x, tuple(range(len(shape))), keepdims)
+    if axis is None and len(shape) > 2:
+        raise ValueError(f"norm: x has shape {shape} and ord is {ord!r}; say which axis, or which two")
+    axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
+    order = tuple(normalize_axis(a, len(shape))[0] for a in axes)
+    if len(order) == 1:
+        return _vector(x, order, 2 if ord is None else ord, keepdims)
+    if len(order) != 2 or order[0] == order[1]:
+        raise ValueError(f"norm: axis {axis!r} of shape {shape}; one axis (vectors) or two (matrices) would do")
+    return _matrix(x, (order[0], order[1]), ord, keepdims)
+
+
+@implements(np.linalg.vector_norm)
+def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    """As ``numpy.linalg.vector_norm``: over one axis, several, or all elements."""
+    x = floating(x)
+    return _vector(x, normalize_axis(axis, len(shape_of(x))), ord, bool(keepdims))
+
+
+@implements(np.linalg.matrix_norm)
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """As ``numpy.linalg.matrix_norm``: of the last two axes."""
+    x = floating(x)
+    ndim = len(shape_of(x))
+    return _matrix(x, (ndim - 2, ndim - 1), ord, bool(keepdims))

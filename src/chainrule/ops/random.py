@@ -1,0 +1,107 @@
+r"""Random numbers as an operation: a pure function of (seed, stream, counter), so any engine can draw the same.
+
+The generator is Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), which turns a key
+of two 64-bit words and a counter of four into four 64-bit words::
+
+    block k of a draw, k = 1, 2, …:    words[4 (k - 1) … 4 (k - 1) + 3] = philox4x64_10(
+        key     = (seed, stream),
+        counter = (k, c, 0, 0))        # c: the value of the counter input; k counts from 1 (NumPy's generator adds first)
+
+A draw of n numbers uses the words in order, element by element in C order:
+
+======== ======================== ========================================================
+dtype    words                    the i-th number, in [0, 1)
+======== ======================== ========================================================
+float64  one a number             ``(word[i] >> 11) * 2**-53``
+float32  one for two, low first   ``(half[i] >> 8) * 2**-24``, with ``half[2 j] = word[j] & 0xffffffff``
+                                  and ``half[2 j + 1] = word[j] >> 32``
+======== ======================== ========================================================
+
+Both conversions are exact. Draws with different seeds, streams or counters share no block.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, Example, Operation, Shape
+from ..tensor import FLOATS, apply
+from .table import is_tensor, register
+
+_WORD = (1 << 64) - 1
+
+
+def _uniform_kernel(
+    counter: Any, out: Any = None, *, seed: int, stream: int, shape: Shape, dtype: np.dtype[Any]
+) -> Any:
+    key = np.array([seed, stream], np.uint64)
+    generator = np.random.Philox(key=key, counter=np.array([0, int(counter) & _WORD, 0, 0], np.uint64))
+    if out is None:
+        out = np.empty(shape, dtype)
+    size = out.size
+    if dtype == FLOATS[1]:
+        bits, scale = generator.random_raw(size), 2.0**-53
+        bits >>= np.uint64(11)
+    else:
+        words = generator.random_raw((size + 1) // 2)
+        bits, scale = words.astype("<u8", copy=False).view("<u4")[:size], 2.0**-24
+        bits >>= np.uint32(8)
+    np.copyto(out, bits.reshape(shape), casting="unsafe")
+    out *= dtype.type(scale)
+    return out
+
+
+UNIFORM = register(
+    Operation(
+        "uniform",
+        shape=lambda counter, seed, stream, shape, dtype: (tuple(shape), np.dtype(dtype)),
+        kernel=_uniform_kernel,
+        vjp=(None,),
+        kind=OTHER,
+        differentiable=False,
+        latex=r"\operatorname{{uniform}}_{{{0}}}",
+        examples=lambda rng: [
+            Example((np.array(3),), {"seed": 7, "stream": 1, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
+            Example((np.array(0),), {"seed": 2**64 - 1, "stream": 0, "shape": (5,), "dtype": np.dtype(np.float32)}),
+            Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (), "dtype": np.dtype(np.float32)}),
+            Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (0, 2), "dtype": np.dtype(np.float64)}),
+        ],
+        flops=lambda out, counter, **attrs: 10 * math.prod(out),
+    )
+)
+
+
+def uniform(counter: Any, *, seed: int, stream: int = 0, shape: Any = (), dtype: Any = np.float32) -> Any:
+    """Return numbers uniform in [0, 1), determined by the arguments alone.
+
+    Parameters
+    ----------
+    counter : int, 0-d integer array or tensor
+        Which draw: a step's number. Not negative.
+    seed, stream : int
+        The key, two words of 64 bits: the run's seed, and which of its consumers (a layer's number).
+    shape : int or sequence of int
+    dtype : float32 or float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a counter that is not one integer, a key outside 64 bits, a dtype that is no float.
+    """
+    if not is_tensor(counter):
+        counter = np.asarray(counter)
+    if counter.dtype.kind not in "iu" or counter.shape != ():
+        raise TypeError(f"counter has shape {tuple(counter.shape)}, {counter.dtype}; one integer would do")
+    key = {"seed": operator.index(seed), "stream": operator.index(stream)}
+    for name, word in key.items():
+        if not 0 <= word <= _WORD:
+            raise ValueError(f"{name} is {word}; 0 … 2**64 - 1 would do")
+    dtype = np.dtype(dtype)
+    if dtype not in FLOATS:
+        raise TypeError(f"dtype is {dtype}; float32 or float64 would do")
+    sizes = tuple(operator.index(d) for d in (shape if np.iterable(shape) else (shape,)))
+    return apply(UNIFORM, (counter,), {**key, "shape": sizes, "dtype": dtype})

@@ -1,0 +1,107 @@
+"""Of one axis: convolution, correlation, interpolation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..op import OTHER, Example, Operation
+from ..tensor import Tensor, apply
+from .table import array_of, as_dtype, implements, is_tensor, promote, register, shape_of
+
+# -- convolution ---------------------------------------------------------------------------------------------------------
+
+
+def _part(full: int, n: int, m: int, mode: str, name: str) -> slice:
+    """Return which of the `full` results `mode` keeps, for lengths n >= m."""
+    if mode == "full":
+        return slice(0, full)
+    if mode == "valid":
+        return slice(m - 1, n)
+    if mode == "same":
+        return slice((m - 1) // 2, (m - 1) // 2 + n)
+    raise ValueError(f"{name}: mode {mode!r}; full, same or valid would do")
+
+
+@implements(np.convolve)
+def convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    """As ``numpy.convolve``: as a product of the windows of the longer with the shorter, reversed."""
+    (a, v), _ = promote(array_of(a), array_of(v))
+    for name, x in (("a", a), ("v", v)):
+        if len(shape_of(x)) != 1 or not shape_of(x)[0]:
+            raise ValueError(f"convolve: {name} has shape {tuple(shape_of(x))}; a vector that is not empty would do")
+    if shape_of(v)[0] > shape_of(a)[0]:
+        a, v = v, a
+    n, m = shape_of(a)[0], shape_of(v)[0]
+    starts = np.arange(n + m - 1)[_part(n + m - 1, n, m, mode, "convolve")]
+    padded = np.pad(a, m - 1)
+    return np.matmul(padded[starts[:, None] + np.arange(m)], v[::-1])
+
+
+@implements(np.correlate)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """As ``numpy.correlate``."""
+    a, v = array_of(a), array_of(v)
+    n, m = shape_of(a)[0], shape_of(v)[0]
+    if mode == "same" and m > n:  # NumPy exchanges the two and reverses, which centres even lengths differently
+        return convolve(v, a[::-1], mode)[::-1]
+    return convolve(a, v[::-1], mode)
+
+
+# -- interpolation ---------------------------------------------------------------------------------------------------------
+
+SEARCHSORTED = register(
+    Operation(
+        "searchsorted",
+        shape=lambda a, v, side: (tuple(v.shape), np.dtype(np.intp)),
+        kernel=lambda a, v, out=None, *, side: _stored(np.searchsorted(a, v, side), out),
+        vjp=(None, None),
+        kind=OTHER,
+        differentiable=False,
+        latex=r"\operatorname{{searchsorted}}({0}, {1})",
+        examples=lambda rng: [Example((np.array([0.0, 1.0, 2.0]), rng.normal(size=(2, 2))), {"side": "right"})],
+    )
+)
+
+
+def _stored(result: Any, out: Any) -> Any:
+    if out is None:
+        return result
+    np.copyto(out, result)
+    return out
+
+
+@implements(np.searchsorted)
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: None = None) -> Any:
+    """As ``numpy.searchsorted``: positions, through which no derivative goes."""
+    if sorter is not None:
+        raise TypeError("np.searchsorted(…, sorter=…) on tensors: sort a first")
+    (a, v), _ = promote(array_of(a), array_of(v))
+    if len(shape_of(a)) != 1:
+        raise ValueError(f"searchsorted: a has shape {tuple(shape_of(a))}; a sorted vector would do")
+    return apply(SEARCHSORTED, (a, v), {"side": side})
+
+
+@implements(np.interp)
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: None = None) -> Any:
+    """As ``numpy.interp``, differentiable in `x`, the knots `xp` and the values `fp`.
+
+    At a knot (a kink) the derivative in `x` is that of the piece to its right; outside the knots it is 0.
+    """
+    if period is not None:
+        raise TypeError("np.interp(…, period=…) on tensors: reduce x to one period first, x - period * np.floor(x / period)")
+    x, xp, fp = (as_dtype(k if is_tensor(k) else np.asarray(k), np.float64) for k in (x, xp, fp))  # as NumPy computes it
+    n = shape_of(xp)[0] if len(shape_of(xp)) == 1 else 0
+    if not n or tuple(shape_of(fp)) != (n,):
+        raise ValueError(f"interp: xp has shape {tuple(shape_of(xp))}, fp {tuple(shape_of(fp))}; two vectors of one length would do")
+    xp, fp = (k if is_tensor(k) else Tensor(k) for k in (xp, fp))
+    if n == 1:
+        inside = fp[0] + 0.0 * x
+    else:
+        i = np.clip(searchsorted(xp, x, "right") - 1, 0, n - 2)
+        x0, f0 = xp[i], fp[i]
+        inside = f0 + (x - x0) * ((fp[i + 1] - f0) / (xp[i + 1] - x0))
+    inside = np.where(np.less(x, xp[0]), fp[0] if left is None else left, inside)
+    inside = np.where(np.equal(x, xp[n - 1]), fp[n - 1], inside)
+    return np.where(np.greater(x, xp[n - 1]), fp[n - 1] if right is None else right, inside)

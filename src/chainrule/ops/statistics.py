@@ -1,0 +1,82 @@
+"""Averages and spreads: average, variance, standard deviation, median."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .norms import norm2
+from .reduce import Axis, no_more, normalize_axis
+from .table import as_dtype, implements, shape_of
+
+
+@implements(np.var)
+def var(
+    a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
+) -> Any:
+    """As ``numpy.var``: the mean squared deviation, over (count - ddof)."""
+    ddof = more.pop("correction", None) or ddof
+    no_more("var", out, more)
+    if dtype is not None or a.dtype.kind != "f":
+        a = as_dtype(a, dtype or np.float64)
+    axes = normalize_axis(axis, len(shape_of(a)))
+    count = _degrees("var", a, axes, ddof)
+    return np.sum(np.square(a - np.mean(a, axis=axes, keepdims=True)), axis=axes, keepdims=keepdims) / count
+
+
+@implements(np.std)
+def std(
+    a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
+) -> Any:
+    """As ``numpy.std``: the root of `var`. Where all elements are equal (a kink) the subgradient is 0."""
+    ddof = more.pop("correction", None) or ddof
+    no_more("std", out, more)
+    if dtype is not None or a.dtype.kind != "f":
+        a = as_dtype(a, dtype or np.float64)
+    axes = normalize_axis(axis, len(shape_of(a)))
+    count = _degrees("std", a, axes, ddof)
+    return norm2(a - np.mean(a, axis=axes, keepdims=True), axes, bool(keepdims)) / math.sqrt(count)
+
+
+def _degrees(name: str, a: Any, axes: tuple[int, ...], ddof: float) -> float:
+    count = math.prod(a.shape[i] for i in axes) - ddof
+    if count <= 0:
+        raise ValueError(f"np.{name} over axes {axes} of shape {tuple(a.shape)} with ddof={ddof}: too few elements")
+    return count
+
+
+@implements(np.average)
+def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+    """As ``numpy.average``."""
+    if weights is None:
+        result, total = np.mean(a, axis=axis, keepdims=keepdims), None
+    else:
+        if shape_of(weights) != shape_of(a):
+            if not isinstance(axis, int) or len(shape_of(weights)) != 1:
+                raise ValueError(f"weights have shape {shape_of(weights)}, a has {shape_of(a)}; give one axis and as many weights")
+            weights = np.reshape(weights, [-1 if i == axis % len(shape_of(a)) else 1 for i in range(len(shape_of(a)))])
+            weights = np.broadcast_to(weights, shape_of(a))
+        total = np.sum(weights, axis=axis, keepdims=keepdims)
+        result = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+    if returned:
+        raise TypeError("np.average(…, returned=True) on tensors: sum the weights instead")
+    return result
+
+
+@implements(np.median)
+def median(a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    """As ``numpy.median`` along one axis or all."""
+    old = shape_of(a)
+    if axis is None:
+        result = median(np.reshape(a, -1), 0)
+        return np.reshape(result, (1,) * len(old)) if keepdims else result
+    (axis,) = normalize_axis(axis, len(old))
+    n = old[axis]
+    if n == 0:
+        raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
+    s = np.sort(a, axis=axis)
+    lead = (slice(None),) * axis
+    middle = s[(*lead, slice((n - 1) // 2, n // 2 + 1))]
+    return np.mean(middle, axis=axis, keepdims=keepdims)

@@ -1,0 +1,28 @@
+"""Optimisers and learning-rate schedules, pure functions of arrays or tensors; and full-batch minimisation."""
+
+from .clipping import clip_by_norm, clip_by_value, global_norm
+from .minimize import Minimum, minimize, minimize_function
+from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, get
+from .schedules import Constant, Cosine, Exponential, Schedule, Step, WarmUp
+
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "Minimum",
+    "Optimizer",
+    "RMSprop",
+    "Schedule",
+    "Step",
+    "WarmUp",
+    "clip_by_norm",
+    "clip_by_value",
+    "get",
+    "global_norm",
+    "minimize",
+    "minimize_function",
+]

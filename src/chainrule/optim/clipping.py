@@ -1,0 +1,42 @@
+"""Gradient clipping: pure functions of nests of gradients, arrays or tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..ops.table import as_dtype
+from ..tree import flatten, tree_map
+
+
+def global_norm(gradients: Any) -> Any:
+    """Return sqrt(Σ g²) over all elements of all gradients of a nest, float64."""
+    leaves, _ = flatten(gradients)
+    total: Any = np.float64(0.0)
+    for g in leaves:
+        total = total + as_dtype(np.sum(np.square(g)), np.float64)
+    return np.sqrt(total)
+
+
+def clip_by_norm(gradients: Any, limit: float) -> Any:
+    """Scale all gradients by min(1, limit / global norm): their direction stays.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+    """
+    positive("limit", limit)
+    # a norm of 0 must not divide: any norm up to the limit gives exactly 1
+    scale = limit / np.maximum(global_norm(gradients), limit)
+    return tree_map(lambda g: g * as_dtype(scale, g.dtype), gradients)
+
+
+def clip_by_value(gradients: Any, limit: float) -> Any:
+    """Limit every element to [-limit, limit]."""
+    positive("limit", limit)
+    return tree_map(lambda g: np.clip(g, -limit, limit), gradients)
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise unless `value` is a number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
+        raise ValueError(f"{name} is {value!r}; a number above 0 would do")

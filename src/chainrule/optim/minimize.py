@@ -1,0 +1,253 @@
+"""Full-batch minimisation through ``scipy.optimize.minimize``: gradients and Hessian-vector products are the library's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..nn import losses
+from ..nn.functional import functional_call
+from ..nn.module import Module
+from ..op import Array
+from ..tensor import Tensor, checked_array
+from ..transforms import hvp, value_and_grad
+from ..tree import flatten, paths, unflatten
+
+#: SciPy's methods that take a gradient, and whether they use Hessian-vector products.
+METHODS = {
+    "L-BFGS-B": False,
+    "BFGS": False,
+    "CG": False,
+    "TNC": False,
+    "SLSQP": False,
+    "Newton-CG": True,
+    "trust-ncg": True,
+    "trust-krylov": True,
+    "trust-constr": True,
+}
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """What a minimisation ended with.
+
+    Attributes
+    ----------
+    parameters
+        The best found, in the structure and dtypes of those given.
+    loss : float
+        There; with a penalty, including it.
+    gradient_norm : float
+        There, Euclidean, over all parameters.
+    iterations, evaluations : int
+    success : bool
+        Whether the method says that it converged.
+    message : str
+        What it says.
+    losses : tuple of float
+        After each iteration.
+    """
+
+    parameters: Any
+    loss: float
+    gradient_norm: float
+    iterations: int
+    evaluations: int
+    success: bool
+    message: str
+    losses: tuple[float, ...]
+
+
+class _Stop(Exception):
+    """The callback wants no more iterations."""
+
+
+class _Objective:
+    """A function of nested parameters as one of a flat float64 vector; remembers the best point."""
+
+    def __init__(self, f: Callable[[Any], Any], start: Any) -> None:
+        leaves, self.structure = flatten(start)
+        self.where = paths(start, "params")
+        arrays = [checked_array(x.value if isinstance(x, Tensor) else x, w) for x, w in zip(leaves, self.where, strict=True)]
+        self.shapes = [a.shape for a in arrays]
+        self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
+        self.start = np.concatenate([np.zeros(0), *[a.astype(np.float64).ravel() for a in arrays]])
+        if not self.start.size:
+            raise ValueError("there are no parameters to minimise over")
+        self.f, self.both = f, value_and_grad(f)
+        self.evaluations = 0
+        self.best: tuple[float, Array, Array] | None = None
+
+    def nest(self, flat: Array, dtypes: Any = None) -> Any:
+        parts, at = [], 0
+        for i, shape in enumerate(self.shapes):
+            size = math.prod(shape)
+            part = flat[at : at + size].reshape(shape)
+            parts.append(part.astype(dtypes[i]) if dtypes else part)
+            at += size
+        return unflatten(self.structure, parts)
+
+    def __call__(self, flat: Array) -> tuple[float, Array]:
+        flat = np.array(flat, dtype=np.float64)
+        value, gradient = self.both(self.nest(flat))
+        self.evaluations += 1
+        loss = float(value)
+        slope = np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in flatten(gradient)[0]])
+        if self.best is None and not (math.isfinite(loss) and np.isfinite(slope).all()):
+            raise ValueError(f"the loss or its gradient is not finite at the start (loss {loss:g}); look at the data and first weights")
+        if self.best is None or loss < self.best[0]:
+            self.best = loss, flat, slope
+        return loss, slope
+
+    def product(self, flat: Array, direction: Array) -> Array:
+        moved = hvp(self.f, self.nest(np.array(flat)), self.nest(np.array(direction, dtype=np.float64)))
+        return np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in flatten(moved)[0]])
+
+
+def minimize_function(
+    f: Callable[[Any], Any],
+    params: Any,
+    *,
+    method: str = "L-BFGS-B",
+    max_iter: int = 200,
+    tol: float | None = None,
+    callback: Callable[[int, float], Any] | None = None,
+) -> Minimum:
+    """Minimise ``f(params)``, a scalar, over a nest of arrays.
+
+    Parameters
+    ----------
+    f
+        Written with NumPy functions, of a nest like `params`; called with float64.
+    params
+        Where to begin: a dict, list or tuple of arrays, or an array. Not changed.
+    method
+        ``"L-BFGS-B"``, ``"BFGS"``, ``"CG"``, ``"TNC"``, ``"SLSQP"``; with Hessian-vector products ``"Newton-CG"``,
+        ``"trust-ncg"``, ``"trust-krylov"``, ``"trust-constr"``.
+    max_iter : int
+    tol : float, optional
+        The method's own tolerance; default: SciPy's.
+    callback
+        ``callback(iteration, loss)`` after each iteration (from 1); stops when it returns True.
+
+    Returns
+    -------
+    Minimum
+        The best point met. After Ctrl-C, too, with ``success=False``.
+
+    Raises
+    ------
+    ImportError
+        Without SciPy: ``pip install 'chainrule[optimize]'``.
+    ValueError
+        For an unknown method, or a loss that is not finite at the start.
+    """
+    if method not in METHODS:
+        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
+        raise ValueError(f"max_iter is {max_iter!r}; a whole number from 1 would do")
+    scipy_minimize = _scipy()
+    objective = _Objective(f, params)
+    history: list[float] = []
+
+    def after(*args: Any, **kwargs: Any) -> None:
+        assert objective.best is not None
+        history.append(objective.best[0])
+        if callback is not None and callback(len(history), history[-1]) is True:
+            raise _Stop
+
+    more: dict[str, Any] = {"hessp": objective.product} if METHODS[method] else {}
+    options: dict[str, Any] = {"maxfun" if method == "TNC" else "maxiter": int(max_iter)}
+    if method == "L-BFGS-B":
+        options["maxfun"] = 20 * int(max_iter)
+    success, message = False, ""
+    try:
+        found = scipy_minimize(
+            objective, objective.start, jac=True, method=method, tol=tol, callback=after, options=options, **more
+        )
+        success, message = bool(found.success), str(found.message)
+    except _Stop:
+        message = "stopped by the callback"
+    except KeyboardInterrupt:
+        message = "interrupted"
+        if objective.best is None:
+            raise
+    assert objective.best is not None
+    loss, flat, slope = objective.best
+    return Minimum(
+        objective.nest(flat, objective.dtypes),
+        loss,
+        float(np.sqrt(np.sum(np.square(slope)))),
+        len(history),
+        objective.evaluations,
+        success,
+        message,
+        tuple(history),
+    )
+
+
+def minimize(
+    model: Module,
+    X: Any,
+    y: Any,
+    *,
+    loss: Any = "cross_entropy",
+    method: str = "L-BFGS-B",
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_iter: int = 200,
+    tol: float | None = None,
+    callback: Callable[[int, float], Any] | None = None,
+) -> Minimum:
+    """Train `model` on all of X at once; assign the best parameters found, at the end, in the model's dtype.
+
+    Computed in float64 whatever the model's dtype. Buffers are held still meanwhile (dropout keeps one mask: the
+    function that is minimised must not change under the method), and set by one more pass at the end.
+
+    Parameters
+    ----------
+    model, X, y
+        Examples in rows.
+    loss
+        A name of ``nn.losses``, or a function (output, target) -> scalar.
+    l1, l2 : float
+        Penalty on the weights, ``nn.losses.penalty``.
+    method, max_iter, tol, callback
+        As for `minimize_function`.
+
+    Returns
+    -------
+    Minimum
+        Its `parameters` by dotted path.
+    """
+    of = losses.get(loss)
+    X, y = _data(X, "X"), _data(y, "y")
+
+    def objective(parameters: dict[str, Any]) -> Any:
+        output, _ = functional_call(model, parameters, X)
+        return of(output, y) + losses.penalty(parameters, l1, l2)
+
+    start = {path: np.asarray(p.value) for path, p in model.named_parameters()}
+    found = minimize_function(objective, start, method=method, max_iter=max_iter, tol=tol, callback=callback)
+    targets = dict(model.named_parameters())
+    for path, value in found.parameters.items():
+        targets[path].assign(value)
+    _, buffers = functional_call(model, found.parameters, X)
+    model.load_state_dict(buffers, strict=False)
+    return found
+
+
+def _data(x: Any, argument: str) -> Any:
+    return x if isinstance(x, Tensor) else checked_array(x, argument)
+
+
+def _scipy() -> Any:
+    try:
+        from scipy.optimize import minimize as scipy_minimize
+    except ImportError:
+        raise ImportError("full-batch minimisation needs SciPy: pip install 'chainrule[optimize]'") from None
+    return scipy_minimize

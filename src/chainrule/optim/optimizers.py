@@ -1,0 +1,424 @@
+"""Optimisers: pure functions (gradients, state, parameters) -> (new parameters, new state).
+
+They are written with NumPy functions, so that they run on arrays, and on traced tensors as part of a training step's
+plan. Every parameter is updated from gradients and parameters as they were before the update. Formulas and defaults are
+PyTorch's. A parameter keeps its dtype: rates and corrections are computed in float64 from the step, then cast.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..ops.table import as_dtype
+from ..tree import flatten, tree_map, unflatten
+from . import schedules
+from .clipping import clip_by_norm, clip_by_value, positive
+
+Slots = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What all optimisers share.
+
+    Attributes
+    ----------
+    lr : float or Schedule
+        Learning rate, above 0.
+    clip_value : float, optional
+        Limit every gradient element to ± this, first of all.
+    clip_norm : float, optional
+        Then scale all gradients down to this global norm, where it is larger.
+    """
+
+    lr: Any = 1e-3
+    weight_decay: float = field(default=0.0, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
+
+    #: Names of the arrays kept for each parameter, each of its shape.
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lr", self.lr if isinstance(self.lr, schedules.Schedule) else _rate(self.lr))
+        at_least_zero("weight_decay", self.weight_decay)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                positive(name, getattr(self, name))
+
+    # -- use ---------------------------------------------------------------------------------------------------------
+
+    def init(self, params: Any) -> dict[str, Any]:
+        """Return the state to begin with: ``{"step": 0, slot: nest like params, …}``, all arrays.
+
+        Parameters
+        ----------
+        params
+            A dict (or any nest) of arrays or tensors.
+        """
+        state: dict[str, Any] = {"step": np.zeros((), np.int64)}
+        for name in self.active():
+            state[name] = tree_map(lambda p, _name=name: np.full(p.shape, self.first(_name), p.dtype), params)
+        return state
+
+    def update(self, grads: Any, state: Mapping[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
+        """Make one step.
+
+        Parameters
+        ----------
+        grads, params
+            Nests of one structure, of arrays or tensors of equal shapes.
+        state
+            What `init` or the last `update` returned.
+
+        Returns
+        -------
+        params, state
+            New ones; nothing is written in place.
+        """
+        if self.clip_value is not None:
+            grads = clip_by_value(grads, self.clip_value)
+        if self.clip_norm is not None:
+            grads = clip_by_norm(grads, self.clip_norm)
+        given, structure = flatten(params)
+        gradients, same = flatten(grads)
+        if same != structure:
+            raise ValueError(f"gradients and parameters differ in structure: {_names(grads)} and {_names(params)}")
+        names = self.active()
+        kept = [flatten(state[name])[0] for name in names]
+        step = state["step"]
+        numbers = self.numbers(self.learning_rate(step), as_dtype(step, np.float64) + 1.0)
+        cast: dict[Any, dict[str, Any]] = {}
+        new_params, new_slots = [], []
+        for i, (p, g) in enumerate(zip(given, gradients, strict=True)):
+            if tuple(g.shape) != tuple(p.shape):
+                raise ValueError(f"a gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
+            if p.dtype not in cast:
+                cast[p.dtype] = {k: as_dtype(v, p.dtype) for k, v in numbers.items()}
+            new, slots = self.step(as_dtype(g, p.dtype), p, tuple(k[i] for k in kept), cast[p.dtype])
+            new_params.append(new)
+            new_slots.append(slots)
+        new_state: dict[str, Any] = {"step": as_dtype(step + 1, np.int64)}
+        for k, name in enumerate(names):
+            new_state[name] = unflatten(structure, [slots[k] for slots in new_slots])
+        return unflatten(structure, new_params), new_state
+
+    def learning_rate(self, step: Any) -> Any:
+        """Return the learning rate after `step` updates, float64."""
+        return schedules.get(self.lr)(step)
+
+    # -- what one optimiser is -----------------------------------------------------------------------------------------
+
+    def active(self) -> tuple[str, ...]:
+        """Return the slots that these settings need."""
+        return self.slots
+
+    def first(self, slot: str) -> float:
+        """Return what a slot is filled with at first."""
+        return 0.0
+
+    def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
+        """Return the scalars of update number `t` = 1, 2, …: float64, to be cast to each parameter's dtype."""
+        return {"lr": lr}
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        raise NotImplementedError
+
+    # -- description -------------------------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description, from which `get` builds it again."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            "name": type(self).__name__,
+            **{k: v.config() if isinstance(v, schedules.Schedule) else v for k, v in values.items()},
+        }
+
+    @staticmethod
+    def from_config(config: Mapping[str, Any]) -> Optimizer:
+        """Build an optimiser from what `config` returned."""
+        settings = dict(config)
+        name = settings.pop("name", None)
+        kind = _NAMES.get(str(name).lower())
+        if kind is None:
+            raise ValueError(f"no optimiser {name!r}; there are {_known()}")
+        takes = inspect.signature(kind).parameters
+        unknown = [k for k in settings if k not in takes]
+        if unknown:
+            raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; it takes {', '.join(takes)}")
+        if isinstance(settings.get("lr"), Mapping):
+            settings["lr"] = schedules.get(dict(settings["lr"]))
+        return kind(**settings)
+
+
+def _decayed(g: Any, p: Any, weight_decay: float) -> Any:
+    """Add the gradient of weight_decay/2 · p²."""
+    return g + weight_decay * p if weight_decay else g
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """p - lr g; with momentum μ: v ← μ v + g, p - lr v; Nesterov: p - lr (g + μ v).
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    momentum : float
+        0 <= momentum < 1.
+    nesterov : bool
+        Needs momentum. Source: Sutskever et al., 2013, in PyTorch's form.
+    weight_decay : float
+        Adds weight_decay · p to the gradient.
+    clip_norm, clip_value
+        See `Optimizer`.
+    """
+
+    lr: Any = 1e-2
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share("momentum", self.momentum)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=True needs a momentum above 0, e.g. momentum=0.9")
+
+    def active(self) -> tuple[str, ...]:
+        """Return the slots that these settings need."""
+        return self.slots if self.momentum else ()
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        g = _decayed(g, p, self.weight_decay)
+        if not self.momentum:
+            return p - n["lr"] * g, ()
+        v = self.momentum * slots[0] + g
+        return p - n["lr"] * (g + self.momentum * v if self.nesterov else v), (v,)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adaptive moments: m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², p - lr m̂ / (sqrt(v̂) + eps).
+
+    m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ) undo the start from zero. Computed as p - s m / (sqrt(v) + eps c), c = sqrt(1-β₂ᵗ),
+    s = lr c / (1-β₁ᵗ): the same, with two operations on arrays fewer. Source: Kingma & Ba, "Adam", 2015.
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    beta1, beta2 : float
+        Shares of the old moments kept, from 0, below 1.
+    eps : float
+        Keeps the divisor from 0.
+    weight_decay : float
+        Adds weight_decay · p to the gradient (`AdamW` decays the parameter itself).
+    clip_norm, clip_value
+        See `Optimizer`.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share("beta1", self.beta1)
+        share("beta2", self.beta2)
+        positive("eps", self.eps)
+
+    def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
+        """Return the scalars of update number `t`."""
+        c = np.sqrt(1.0 - np.power(self.beta2, t))
+        return {"rate": lr * c / (1.0 - np.power(self.beta1, t)), "eps": self.eps * c}
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        return self._moved(_decayed(g, p, self.weight_decay), p, slots, n)
+
+    def _moved(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        m = slots[0] + (1.0 - self.beta1) * (g - slots[0])
+        v = self.beta2 * slots[1] + (1.0 - self.beta2) * np.square(g)
+        return p - n["rate"] * (m / (np.sqrt(v) + n["eps"])), (m, v)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with the decay apart from the gradient: p ← p (1 - lr · weight_decay) first.
+
+    Parameters as for `Adam`; `weight_decay` is 0.01 by default. Source: Loshchilov & Hutter, "Decoupled weight decay
+    regularization", 2019.
+    """
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+    def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
+        """Return the scalars of update number `t`."""
+        return {**super().numbers(lr, t), "kept": 1.0 - lr * self.weight_decay}
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        return self._moved(g, p * n["kept"] if self.weight_decay else p, slots, n)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """v ← α v + (1-α) g², p - lr g / (sqrt(v) + eps).
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    alpha : float
+        Share of the old square kept, from 0, below 1.
+    eps : float
+    momentum : float
+        On the scaled gradient: b ← momentum · b + g / (sqrt(v) + eps), p - lr b.
+    centered : bool
+        Divide by the deviation from the mean gradient instead, sqrt(v - mean²) + eps. Source: Graves, 2013.
+    weight_decay : float
+        Adds weight_decay · p to the gradient.
+    clip_norm, clip_value
+        See `Optimizer`. Source: Tieleman & Hinton, 2012.
+    """
+
+    lr: Any = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+
+    slots: ClassVar[tuple[str, ...]] = ("v", "mean", "velocity")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        share("alpha", self.alpha)
+        share("momentum", self.momentum)
+        positive("eps", self.eps)
+
+    def active(self) -> tuple[str, ...]:
+        """Return the slots that these settings need."""
+        return ("v", *(("mean",) if self.centered else ()), *(("velocity",) if self.momentum else ()))
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        g = _decayed(g, p, self.weight_decay)
+        v = self.alpha * slots[0] + (1.0 - self.alpha) * np.square(g)
+        new: list[Any] = [v]
+        spread = v
+        if self.centered:
+            mean = slots[1] + (1.0 - self.alpha) * (g - slots[1])
+            new.append(mean)
+            # the difference of two means of squares: rounding may leave it just below 0
+            spread = np.maximum(v - np.square(mean), 0.0)
+        move = g / (np.sqrt(spread) + self.eps)
+        if self.momentum:
+            move = self.momentum * slots[-1] + move
+            new.append(move)
+        return p - n["lr"] * move, tuple(new)
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """s ← s + g², p - lr / (1 + (t-1) lr_decay) · g / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    lr_decay : float
+    initial : float
+        What s begins with.
+    eps : float
+    weight_decay : float
+        Adds weight_decay · p to the gradient.
+    clip_norm, clip_value
+        See `Optimizer`. Source: Duchi et al., 2011.
+    """
+
+    lr: Any = 1e-2
+    lr_decay: float = 0.0
+    initial: float = 0.0
+    eps: float = 1e-10
+
+    slots: ClassVar[tuple[str, ...]] = ("sum",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_zero("lr_decay", self.lr_decay)
+        at_least_zero("initial", self.initial)
+        positive("eps", self.eps)
+
+    def first(self, slot: str) -> float:
+        """Return what a slot is filled with at first."""
+        return self.initial
+
+    def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
+        """Return the scalars of update number `t`."""
+        return {"lr": lr / (1.0 + (t - 1.0) * self.lr_decay) if self.lr_decay else lr}
+
+    def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
+        """Return a new parameter and its slots."""
+        g = _decayed(g, p, self.weight_decay)
+        total = slots[0] + np.square(g)
+        return p - n["lr"] * (g / (np.sqrt(total) + self.eps)), (total,)
+
+
+_NAMES: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, RMSprop, Adagrad)}
+
+
+def get(optimizer: Any, lr: Any = None, **settings: Any) -> Optimizer:
+    """Return the optimiser that `optimizer` means.
+
+    Parameters
+    ----------
+    optimizer
+        A name (``"adam"``, ``"sgd"``, …), what ``config`` returned, or an Optimizer.
+    lr : float or Schedule, optional
+        Replaces its learning rate.
+    **settings
+        Replace further settings.
+    """
+    changes = settings if lr is None else {"lr": lr, **settings}
+    if isinstance(optimizer, Optimizer):
+        return replace(optimizer, **changes) if changes else optimizer
+    if isinstance(optimizer, str):
+        return Optimizer.from_config({"name": optimizer, **changes})
+    if isinstance(optimizer, Mapping):
+        return Optimizer.from_config({**optimizer, **changes})
+    hint = f"{optimizer.__name__}(lr=…)" if isinstance(optimizer, type) else _known()
+    raise TypeError(f"optimizer is {optimizer!r}; a name or an instance would do: {hint}")
+
+
+def _known() -> str:
+    return ", ".join(kind.__name__ for kind in _NAMES.values())
+
+
+def _names(nest: Any) -> str:
+    return ", ".join(map(str, nest)) if isinstance(nest, Mapping) else type(nest).__name__
+
+
+def _rate(lr: Any) -> float:
+    try:
+        return schedules.rate("lr", lr)
+    except ValueError:
+        raise ValueError(f"lr is {lr!r}; a number above 0 or a schedule would do") from None
+
+
+def share(name: str, value: Any) -> None:
+    """Raise unless 0 <= value < 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+        raise ValueError(f"{name} is {value!r}; from 0 to below 1 would do")
+
+
+def at_least_zero(name: str, value: Any) -> None:
+    """Raise unless `value` is a finite number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
+        raise ValueError(f"{name} is {value!r}; a number from 0 would do")

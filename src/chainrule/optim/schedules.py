@@ -1,0 +1,173 @@
+"""Learning rates as pure functions of the step, the number of updates already made: the first update asks for step 0.
+
+Each works on a number (then the result is a float64 scalar) and on a traced tensor. Steps are updates, not epochs:
+steps = epochs × batches an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ..ops.table import as_dtype
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning rate that changes with the step."""
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate of the update that follows `step` others, float64."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return a JSON-able description, from which ``schedules.get`` builds it again."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"name": type(self).__name__, **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()}}
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """Always `lr`."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        rate("lr", self.lr)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        return np.float64(self.lr)
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """lr · factor ** floor(step / every)."""
+
+    lr: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        rate("lr", self.lr)
+        steps("every", self.every)
+        rate("factor", self.factor)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        return self.lr * np.power(self.factor, np.floor(_real(step) / self.every))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """lr · factor ** (step / every): the same fall, smoothly."""
+
+    lr: float
+    factor: float
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        rate("lr", self.lr)
+        rate("factor", self.factor)
+        steps("every", self.every)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        return self.lr * np.power(self.factor, _real(step) / self.every)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From `lr` down to `final` along half a cosine over `steps` updates, then `final`.
+
+    final + (lr - final) · (1 + cos(π step / steps)) / 2. Source: Loshchilov & Hutter, "SGDR", 2017.
+    """
+
+    lr: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate("lr", self.lr)
+        steps("steps", self.steps)
+        if not (_number(self.final) and 0 <= self.final < math.inf):
+            raise ValueError(f"final is {self.final!r}; a number from 0 would do")
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        share = np.minimum(_real(step) / self.steps, 1.0)
+        return self.final + (0.5 * (self.lr - self.final)) * (1.0 + np.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """Rises linearly over `steps` updates to the first rate of another schedule, then follows that one.
+
+    Update number i = 0 … steps - 1 has (i + 1) / (steps + 1) of it; after them `then` counts from its own step 0.
+
+    Parameters
+    ----------
+    steps : int
+    then : Schedule or float
+    """
+
+    steps: int
+    then: Any
+
+    def __post_init__(self) -> None:
+        steps("steps", self.steps)
+        object.__setattr__(self, "then", get(self.then))
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        at = _real(step)
+        after = self.then(np.maximum(at - self.steps, 0.0))
+        return after * np.minimum((at + 1.0) / (self.steps + 1.0), 1.0)
+
+
+_NAMES: dict[str, type[Schedule]] = {kind.__name__: kind for kind in (Constant, Step, Exponential, Cosine, WarmUp)}
+
+
+def get(spec: Any) -> Schedule:
+    """Return the schedule that `spec` means: a number, a Schedule, or what ``config`` returned."""
+    if isinstance(spec, Schedule):
+        return spec
+    if _number(spec):
+        return Constant(float(spec))
+    if isinstance(spec, dict):
+        settings = dict(spec)
+        name = settings.pop("name", None)
+        if name not in _NAMES:
+            raise ValueError(f"no schedule {name!r}; there are {', '.join(_NAMES)}")
+        kind = _NAMES[name]
+        try:
+            return kind(**settings)
+        except TypeError:
+            takes = ", ".join(f.name for f in fields(kind))
+            raise ValueError(f"schedule {name} takes {takes}; found {', '.join(map(str, settings)) or 'nothing'}") from None
+    raise TypeError(f"lr is {spec!r}; a number or a schedule of chainrule.optim would do")
+
+
+def rate(name: str, value: Any) -> float:
+    """Return `value` as a float; raise unless it is a finite number above 0."""
+    if not (_number(value) and 0 < value < math.inf):
+        raise ValueError(f"{name} is {value!r}; a number above 0 would do")
+    return float(value)
+
+
+def steps(name: str, value: Any) -> int:
+    """Return `value` as an int; raise unless it is a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}; a whole number from 1 would do")
+    return int(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _real(step: Any) -> Any:
+    return as_dtype(step, np.float64)

@@ -1,0 +1,260 @@
+"""Graph to graph: composite rows expanded, common subexpressions shared, what does nothing removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..op import ELEMENTWISE, REDUCE, Operation
+from ..ops.table import row
+from ..tensor import STANDING, Parameter, Tensor, apply, traced_leaf
+
+Rewrite = Callable[["Rewriter", Tensor], Tensor | None]
+
+
+class Followed(Exception):
+    """The function uses, beside its arguments, a tensor that an outer derivative follows: it cannot be planned alone."""
+
+
+class Rewriter:
+    """Rebuilds a graph node by node, each node once, simplified.
+
+    Nodes of the result are shared: two nodes of one operation, inputs and attributes become one.
+    """
+
+    def __init__(self) -> None:
+        self._shared: dict[Any, Tensor] = {}
+        self._new: dict[int, Tensor] = {}
+        self._old: list[Tensor] = []  # keeps ids of rewritten nodes from being used again
+        self.names: dict[str, Tensor] = {}
+        self.captured: dict[int, tuple[Parameter, Tensor]] = {}
+
+    def rewrite(self, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the simplified nodes of `outputs`."""
+        stack = [(t, False) for t in reversed(outputs)]
+        while stack:
+            node, ready = stack.pop()
+            if id(node) in self._new:
+                continue
+            if node.op is None:
+                self._finish(node, self._leaf(node))
+            elif not ready:
+                stack.append((node, True))
+                stack += [(x, False) for x in node.inputs if id(x) not in self._new]
+            else:
+                inputs = tuple(self._new[id(x)] for x in node.inputs)
+                made = self._made(node.op, inputs, node.attrs)
+                if made is None:  # a composite: its parts are rewritten in its place
+                    with np.errstate(all="ignore"):
+                        expanded = node.op.expand(*inputs, **node.attrs)  # type: ignore[misc]
+                    for x in inputs:
+                        self._new[id(x)] = x
+                    (made,) = self.rewrite([expanded])
+                self._finish(node, made)
+        return [self._new[id(t)] for t in outputs]
+
+    def _finish(self, old: Tensor, new: Tensor) -> None:
+        self._old += (old, new)
+        self._new[id(old)] = new
+        self._new.setdefault(id(new), new)
+        if old.name is not None:
+            self.names[old.name] = new
+
+    def _leaf(self, node: Tensor) -> Tensor:
+        """Parameters become inputs, read anew at each run; equal scalar constants become one."""
+        if node.value is None:
+            return node
+        if isinstance(node, Parameter):
+            leaf = traced_leaf(node.shape, node.dtype, node.recordings, name=node.name)
+            return self.captured.setdefault(id(node), (node, leaf))[1]
+        if any(r.active and r is not STANDING for r in node.recordings):
+            raise Followed
+        value = node.value
+        if value.size == 1:
+            key = ("scalar", value.dtype.str, value.shape, value.tobytes())
+            return self._shared.setdefault(key, node)
+        return node
+
+    def _made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+        if op.expand is not None:
+            return None
+        if op.kind == ELEMENTWISE:
+            inputs = self._without_broadcasts(op, inputs)
+        if op.kind == REDUCE and attrs["keepdims"]:
+            # a reduction with its axes kept is a view of the one without: both share one computation
+            reduced = self._made(op, inputs, {**attrs, "keepdims": False})
+            assert reduced is not None
+            return self._made(row("reshape"), (reduced,), {"shape": op.shape(*inputs, **attrs)[0]})
+        for rule in RULES.get(op.name, ()):
+            simpler = rule(self, op, inputs, attrs)
+            if simpler is not None:
+                return simpler
+        return self.node(op, inputs, attrs)
+
+    def node(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+        """Return the one node of this operation on these inputs."""
+        ids = [id(x) for x in inputs]
+        if op.commutative:
+            ids.sort()
+        key = (op.name, tuple(ids), repr(sorted(attrs.items())) if attrs else "")
+        if key not in self._shared:
+            made = apply(op, inputs, attrs)
+            made.name = None
+            self._shared[key] = made
+            self._old.append(made)
+        return self._shared[key]
+
+    def _without_broadcasts(self, op: Operation, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Let an elementwise operation broadcast by itself where another input already has the full shape."""
+        full = np.broadcast_shapes(*[x.shape for x in inputs])
+        out = list(inputs)
+        for i, x in enumerate(inputs):
+            smaller = x
+            if x.op is not None and x.op.name == "broadcast_to" and x.value is None:
+                smaller = x.inputs[0]
+            elif x.value is not None and x.shape != () and _uniform(x.value):
+                scalar = Tensor(x.value[(0,) * x.ndim].reshape(()).copy())
+                smaller = self._leaf(scalar)
+                self._old.append(smaller)
+            if smaller is not x:
+                others = [y.shape for j, y in enumerate(out) if j != i]
+                if others and np.broadcast_shapes(smaller.shape, *others) == full:
+                    out[i] = smaller
+        return tuple(out)
+
+
+def _uniform(value: Any) -> bool:
+    if value.size == 0:
+        return False
+    if not any(value.strides):
+        return True
+    return value.size <= 4096 and bool(np.all(value == value.flat[0]))
+
+
+def _is(x: Tensor, number: float) -> bool:
+    return x.value is not None and x.value.size == 1 and x.value.item() == number
+
+
+def _made_by(x: Tensor, name: str) -> bool:
+    return x.op is not None and x.value is None and x.op.name == name
+
+
+def _same(op: Operation, inputs: tuple[Tensor, ...], kept: int) -> Tensor | None:
+    """Return that input if the operation's result is it: same shape and dtype."""
+    shape, dtype = op.shape(*inputs)
+    x = inputs[kept]
+    return x if x.shape == shape and x.dtype == dtype else None
+
+
+def _pass_through(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    return inputs[0]
+
+
+def _times(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    a, b = inputs
+    for i, (x, c) in enumerate(((a, b), (b, a))):
+        if _is(c, 1.0):
+            return _same(op, inputs, i)
+        if _is(c, -1.0) and _same(op, inputs, i) is not None:
+            return rw.node(row("negative"), (x,), {})
+    # c1 * (c2 * x) with scalars: one factor
+    for x, c in ((a, b), (b, a)):
+        if c.value is not None and c.shape == () and _made_by(x, "multiply"):
+            for y, inner in (x.inputs, x.inputs[::-1]):
+                if inner.value is not None and inner.shape == ():
+                    factor = rw._leaf(Tensor(np.asarray(c.value * inner.value)))
+                    return rw.node(op, (y, factor), {})
+    return None
+
+
+def _plus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    a, b = inputs
+    for i, (x, c) in enumerate(((a, b), (b, a))):
+        if _is(c, 0.0):
+            return _same(op, inputs, i)
+        if _made_by(c, "negative"):
+            return rw.node(row("subtract"), (x, c.inputs[0]), {})
+    return None
+
+
+def _minus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    a, b = inputs
+    if _is(b, 0.0):
+        return _same(op, inputs, 0)
+    if _is(a, 0.0) and _same(op, inputs, 1) is not None:
+        return rw.node(row("negative"), (b,), {})
+    if _made_by(b, "negative"):
+        return rw.node(row("add"), (a, b.inputs[0]), {})
+    return None
+
+
+def _over(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    return _same(op, inputs, 0) if _is(inputs[1], 1.0) else None
+
+
+def _twice_negated(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    return inputs[0].inputs[0] if _made_by(inputs[0], "negative") else None
+
+
+def _cast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    return inputs[0] if inputs[0].dtype == attrs["dtype"] else None
+
+
+def _transpose(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    (x,), axes = inputs, attrs["axes"]
+    if axes == tuple(range(len(axes))):
+        return x
+    if _made_by(x, "transpose"):
+        both = tuple(x.attrs["axes"][i] for i in axes)
+        if both == tuple(range(len(both))):
+            return x.inputs[0]
+        return rw.node(op, x.inputs, {"axes": both})
+    return None
+
+
+def _reshape(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    (x,), shape = inputs, attrs["shape"]
+    if x.shape == shape:
+        return x
+    if _made_by(x, "reshape"):
+        inner = x.inputs[0]
+        return inner if inner.shape == shape else rw.node(op, (inner,), attrs)
+    return None
+
+
+def _broadcast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    (x,), shape = inputs, attrs["shape"]
+    if x.shape == shape:
+        return x
+    return rw.node(op, x.inputs, attrs) if _made_by(x, "broadcast_to") else None
+
+
+def _sum(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    (x,), axis = inputs, attrs["axis"]
+    if not axis:
+        return x if op.shape(x, **attrs) == (x.shape, x.dtype) else None
+    if _made_by(x, "one_hot") and axis == (x.ndim - 1,) and x.dtype.kind == "f":
+        # every row holds a single one: class ids are held to their range where they enter
+        shape, dtype = op.shape(x, **attrs)
+        ones = Tensor(np.broadcast_to(np.ones((), dtype), shape))
+        rw._old.append(ones)
+        return ones
+    return None
+
+
+RULES: dict[str, tuple[Callable[..., Tensor | None], ...]] = {
+    "identity": (_pass_through,),
+    "stop_gradient": (_pass_through,),
+    "multiply": (_times,),
+    "add": (_plus,),
+    "subtract": (_minus,),
+    "divide": (_over,),
+    "negative": (_twice_negated,),
+    "cast": (_cast,),
+    "transpose": (_transpose,),
+    "reshape": (_reshape,),
+    "broadcast_to": (_broadcast,),
+    "sum": (_sum,),
+}

@@ -1,0 +1,245 @@
+"""Training runs in folders: data in, a model file, a history and a record out. What the command line does."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data, io, nn, optim
+from .nn import activations
+from .op import Array
+from .train import History, evaluate, fit, predict
+
+LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do. The defaults suit small and medium tables and images."""
+
+    hidden: tuple[int, ...] = (256, 128)
+    activation: str = "relu"
+    dropout: float = 0.2
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    l2: float = 0.0
+    test: float = 0.2
+    validation: float = 0.0
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if any(h < 1 for h in self.hidden):
+            raise ValueError(f"hidden is {list(self.hidden)}; every hidden layer needs one unit or more, such as 128,64")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it lies between 0 (none) and 1")
+        if self.patience is not None and not self.validation:
+            raise ValueError("patience stops on the validation part: give its share too, such as --validation 0.1")
+        activations.get(self.activation)
+        optim.get(self.optimizer, lr=self.lr)
+
+
+@dataclass
+class Prepared:
+    """Data read and made ready: a training and a test part, in raw rows and as a network sees them."""
+
+    source: str
+    preprocessor: data.Preprocessor
+    train: data.Dataset
+    test: data.Dataset
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+    def part(self, dataset: data.Dataset) -> tuple[Array, Array]:
+        """Return X and y of a part."""
+        return arrays(self.preprocessor, dataset)
+
+
+def arrays(preprocessor: data.Preprocessor, dataset: data.Dataset) -> tuple[Array, Array]:
+    """Return X and y of raw rows, y shaped as the task's loss takes it: ids, or a column beside a network's one output."""
+    y = preprocessor.transform_target(dataset)
+    return preprocessor.transform(dataset), y[:, None].astype(np.float32) if preprocessor.task == "binary" else y
+
+
+@dataclass
+class Result:
+    """A finished run."""
+
+    folder: Path
+    model: nn.Module
+    history: History
+    metrics: dict[str, dict[str, float]]
+    seconds: float
+
+
+def prepare(source: str, target: str | None = None, task: str | None = None, *, test: float = 0.2, seed: int = 0) -> Prepared:
+    """Read data, part it, and learn its preprocessing from the training part alone."""
+    dataset = data.read(source, target, task)
+    train, held = dataset.split(test, seed)
+    preprocessor = data.Preprocessor.fit(train)
+    notes = [*dataset.notes, dataset.task_reason, *preprocessor.notes]
+    return Prepared(str(source), preprocessor, train, held, dataset.fingerprint(), [n for n in notes if n])
+
+
+def network(preprocessor: data.Preprocessor, settings: Settings) -> nn.Sequential:
+    """Build the multilayer perceptron that fits the data."""
+    width = len(preprocessor.feature_names)
+    layers: list[nn.Module] = []
+    for units in settings.hidden:
+        layers += [nn.Linear(width, units), activations.get(settings.activation)]
+        layers += [nn.Dropout(settings.dropout)] * bool(settings.dropout)
+        width = units
+    outputs = len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
+    return nn.Sequential(*_separate(layers), nn.Linear(width, outputs)).initialize(settings.seed)
+
+
+def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """Give every place a layer object of its own."""
+    return [nn.from_config(layer.config()) for layer in layers]
+
+
+def claim(out: Path | None, source: str, overwrite: bool) -> Path:
+    """Make the folder of a run: `out`, or the first free ``runs/NAME``, ``runs/NAME-2``, ….
+
+    Raises
+    ------
+    FileExistsError
+        If `out` holds a run already and `overwrite` is False.
+    """
+    if out is not None:
+        held = [f for f in ("model.safetensors", "run.json", "history.jsonl") if (out / f).exists()]
+        if held and not overwrite:
+            raise FileExistsError(f"{out} holds a run already ({', '.join(held)}); name another --out, or say --overwrite")
+        if out.exists() and not out.is_dir():
+            raise FileExistsError(f"{out} is a file; --out names a folder")
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    name = Path(source).name.split(".")[0] or "run"
+    number = 1
+    while True:
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def train(
+    prepared: Prepared,
+    settings: Settings,
+    folder: Path,
+    *,
+    progress: bool | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+) -> Result:
+    """Train a network on prepared data and write the run into `folder`.
+
+    The folder gets ``model.safetensors`` (weights; architecture and preprocessing in the metadata), ``history.jsonl``
+    and ``run.json``, each written whole.
+    """
+    started = time.perf_counter()
+    preprocessor = prepared.preprocessor
+    model = network(preprocessor, settings)
+    X, y = prepared.part(prepared.train)
+    loss = LOSSES[preprocessor.task]
+    history = fit(
+        model, X, y, loss=loss, optimizer=optim.get(settings.optimizer, lr=settings.lr), epochs=settings.epochs,
+        batch_size=settings.batch_size, validation=settings.validation or None, seed=settings.seed, l2=settings.l2,
+        early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
+    )  # fmt: skip
+    model.eval()
+    metrics = {"train": _measured(model, X, y, preprocessor), "test": _measured(model, *prepared.part(prepared.test), preprocessor)}
+    seconds = time.perf_counter() - started
+    described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
+                 "fingerprint": prepared.fingerprint}  # fmt: skip
+    io.save(folder / "model.safetensors", model, described)
+    lines = "".join(json.dumps(row) + "\n" for row in history)
+    io.write_atomically(folder / "history.jsonl", lines.encode())
+    record = {
+        "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
+        "settings": asdict(settings), "seed": settings.seed, "examples": {"train": len(prepared.train), "test": len(prepared.test)},
+        "parameters": model.num_parameters, "fingerprint": prepared.fingerprint, "notes": prepared.notes,
+        "versions": versions(), "seconds": seconds, "epochs": len(history), "stopped": history.stopped, "metrics": metrics,
+    }  # fmt: skip
+    io.write_atomically(folder / "run.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    return Result(folder, model, history, metrics, seconds)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    from . import __version__
+
+    return {"chainrule": __version__, "numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()}
+
+
+@dataclass
+class Trained:
+    """A model file with what is needed to use it."""
+
+    model: nn.Module
+    preprocessor: data.Preprocessor
+    loss: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trained:
+        """Read a model file that a run wrote; its folder will do too."""
+        file = Path(path)
+        if file.is_dir():
+            file = file / "model.safetensors"
+        model, metadata = io.load(file)
+        absent = [k for k in ("loss", "preprocessing") if k not in metadata]
+        if absent:
+            raise ValueError(f"{file} holds a model without {' and '.join(absent)}: it was not written by a training run")
+        try:
+            preprocessor = data.Preprocessor.from_dict(metadata["preprocessing"])
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        if metadata["loss"] != LOSSES[preprocessor.task]:
+            raise ValueError(f"{file}: loss {metadata['loss']!r} does not go with a {preprocessor.task} task")
+        return cls(model, preprocessor, metadata["loss"], metadata)
+
+    def evaluate(self, dataset: data.Dataset) -> dict[str, float]:
+        """Return the loss and the metrics on raw rows with targets."""
+        return _measured(self.model, *arrays(self.preprocessor, dataset), self.preprocessor)
+
+    def held_out(self, dataset: data.Dataset) -> tuple[data.Dataset, str]:
+        """Return the rows that the model was not trained on, as far as that is known, and what they are."""
+        if dataset.test is not None:
+            return dataset.test, "its own test part"
+        if dataset.fingerprint() == self.metadata.get("fingerprint"):
+            _, test = dataset.split(self.metadata["test"], self.metadata["seed"])
+            return test, "the part held out in training (all rows: --all)"
+        return dataset, "all rows"
+
+    def predict(self, dataset: data.Dataset) -> dict[str, Array]:
+        """Return column name -> values: the prediction and, for classes, the probability of each."""
+        output = predict(self.model, self.preprocessor.transform(dataset))
+        if self.preprocessor.task == "regression":
+            return {"prediction": self.preprocessor.inverse_target(output)}
+        shares = np.asarray(nn.losses.activate(self.loss, output.astype(np.float64)))
+        if self.preprocessor.task == "binary":
+            shares = np.concatenate([1 - shares, shares], axis=1)
+        labels = self.preprocessor.inverse_target(np.argmax(shares, axis=1))
+        columns = {f"probability {c}": shares[:, i] for i, c in enumerate(self.preprocessor.classes)}
+        return {"prediction": labels, **columns}
+
+
+def _measured(model: nn.Module, X: Array, y: Array, preprocessor: data.Preprocessor) -> dict[str, float]:
+    loss = LOSSES[preprocessor.task]
+    figures = evaluate(model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None)
+    for name in ("rmse", "mae"):  # in the target's own unit
+        if name in figures:
+            figures[name] *= preprocessor.target.std
+    return figures

@@ -1,0 +1,23 @@
+"""Training: fit, evaluate, predict; callbacks, history, checkpoints."""
+
+from .callbacks import Callback, EarlyStopping, Run
+from .checkpoint import Checkpoint
+from .evaluate import evaluate, predict
+from .fit import NonFiniteError, fit
+from .history import History
+from .metrics import METRICS
+from .step import TrainingStep
+
+__all__ = [
+    "METRICS",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "NonFiniteError",
+    "Run",
+    "TrainingStep",
+    "evaluate",
+    "fit",
+    "predict",
+]

@@ -1,0 +1,187 @@
+"""Callbacks: called by fit as it goes; early stopping is one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import nn
+from .history import History
+from .step import TrainingStep
+
+
+@dataclass
+class Run:
+    """A training run as callbacks see it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        Its weights are current whenever an epoch's callback is called.
+    history : History
+        The rows so far.
+    epochs, batch_size, steps_per_epoch : int
+    epoch : int
+        Epochs finished.
+    step : int
+        Steps made since the start.
+    loss : float
+        Of the last step.
+    """
+
+    model: nn.Module
+    history: History
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int
+    training: TrainingStep
+    epoch: int = 0
+    step: int = 0
+    loss: float = math.nan
+    stopping: str | None = field(default=None)
+
+    def stop(self, reason: str = "a callback asked for it") -> None:
+        """End the run after the current step."""
+        self.stopping = self.stopping or reason
+
+
+class Callback:
+    """Base of callbacks; override what you need. Any object with these methods will do, and so will a plain function,
+    which is called after each epoch."""
+
+    def on_begin(self, run: Run) -> None:
+        """Before the first step."""
+
+    def on_step(self, run: Run) -> None:
+        """After each step; ``run.loss`` is its loss. The model's own weights are written at the end of an epoch only."""
+
+    def on_epoch(self, run: Run) -> None:
+        """After each epoch; ``run.history[-1]`` is its row."""
+
+    def on_end(self, run: Run) -> None:
+        """After the last step, also when the run was stopped or interrupted."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of this callback (numbers, text, arrays)."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for a while, and keep the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement that are allowed.
+    metric : str or None
+        A column of the history; None: ``val_loss``, or ``loss`` without a validation part.
+    min_delta : float
+        What counts as an improvement.
+    maximize : bool or None
+        Whether larger is better; None: for accuracy and r2.
+    """
+
+    def __init__(self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None) -> None:
+        if patience < 1:
+            raise ValueError(f"patience is {patience}; 1 or more epochs would do")
+        self.patience, self.metric, self.min_delta, self.maximize = patience, metric, min_delta, maximize
+        self.best = math.inf
+        self.best_epoch: int | None = None
+        self.weights: list[Any] | None = None
+
+    def on_begin(self, run: Run) -> None:
+        """Without a checkpoint to go on from, begin anew."""
+        if run.step == 0:
+            self.best, self.best_epoch, self.weights = math.inf, None, None
+
+    def on_epoch(self, run: Run) -> None:
+        """Compare; keep the weights if best, stop if patience is over."""
+        row = run.history[-1]
+        metric = self.metric or ("val_loss" if "val_loss" in row else "loss")
+        if metric not in row:
+            raise ValueError(f"EarlyStopping watches {metric!r}; the history has {', '.join(row)}")
+        larger = self.maximize if self.maximize is not None else metric.removeprefix("val_") in ("accuracy", "r2")
+        value = -row[metric] if larger else row[metric]
+        if value < self.best - self.min_delta:
+            self.best, self.best_epoch = value, run.epoch
+            t = run.training
+            self.weights = [a.copy() for a in (*t.parameters.values(), *t.buffers.values())]
+        elif self.best_epoch is not None and run.epoch - self.best_epoch >= self.patience:
+            run.stop(f"{metric} has not improved for {self.patience} epochs")
+
+    def on_end(self, run: Run) -> None:
+        """Put the best weights back."""
+        if self.weights is not None:
+            t = run.training
+            for array, best in zip((*t.parameters.values(), *t.buffers.values()), self.weights, strict=True):
+                array[...] = best
+            run.history.best_epoch = self.best_epoch
+
+    def state(self) -> dict[str, Any]:
+        """Return the best figure, its epoch and its weights."""
+        kept = {f"weights.{i}": w for i, w in enumerate(self.weights or [])}
+        return {"best": None if math.isinf(self.best) else self.best, "best_epoch": self.best_epoch, **kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned."""
+        self.best = math.inf if state["best"] is None else state["best"]
+        self.best_epoch = state["best_epoch"]
+        n = sum(k.startswith("weights.") for k in state)
+        self.weights = [state[f"weights.{i}"] for i in range(n)] or None
+
+
+class EachEpoch(Callback):
+    """A plain function as a callback."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def on_epoch(self, run: Run) -> None:
+        """Call it."""
+        self.function(run)
+
+
+class Progress(Callback):
+    """A progress bar on standard error, by rich."""
+
+    def on_begin(self, run: Run) -> None:
+        """Draw the bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=run.epochs, completed=run.epoch, figures="")
+        self._bar.start()
+
+    def on_epoch(self, run: Run) -> None:
+        """Advance it."""
+        from .history import summary
+
+        row = {k: v for k, v in run.history[-1].items() if k != "lr"}
+        self._bar.update(self._task, completed=run.epoch, figures=summary(row))
+
+    def on_end(self, run: Run) -> None:
+        """Remove it."""
+        self._bar.stop()
+
+
+def as_callback(x: Any) -> Any:
+    """Return a callback for what a caller gave."""
+    if isinstance(x, Callback) or any(hasattr(x, m) for m in ("on_begin", "on_step", "on_epoch", "on_end")):
+        return x
+    if callable(x):
+        return EachEpoch(x)
+    raise TypeError(f"a callback is a function or has on_epoch (on_begin, on_step, on_end); found {type(x).__name__}")

@@ -1,0 +1,156 @@
+"""Running a model without training it: predict, evaluate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..compile import compile
+from ..nn import losses
+from ..op import Array
+from ..tensor import Tensor, checked_array
+from .metrics import Metric, resolve
+from .step import Scalar
+
+#: Rows that predict runs at once: large enough to fill the matrix multiply, small enough to stay out of memory's way.
+ROWS = 1024
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model and its parts into evaluation mode, and each back into its own afterwards."""
+    modes = [(m, m.training) for _, m in model.named_modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def predict(
+    model: nn.Module, X: Any, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
+) -> Array:
+    """Return the model's output for every row of `X`, in evaluation mode.
+
+    Parameters
+    ----------
+    model : nn.Module
+    X : array of shape (m, …)
+    batch_size : int
+        Rows at once; changes the memory that is taken, not the result beyond rounding.
+    engine, threads
+        As for ``chainrule.compile``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of shape (m, …): what the model returns; for the losses on logits these are logits.
+
+    Raises
+    ------
+    ValueError
+        For an X without rows, with NaN or infinity, or of a shape that the model does not take.
+    """
+    return Forward(model, batch_size=batch_size, engine=engine, threads=threads)(checked_input(X, "X"))
+
+
+class Forward:
+    """A model's forward pass in evaluation mode, planned once a batch shape; parameters and buffers are read anew."""
+
+    def __init__(
+        self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+        self.model, self.batch_size = model, batch_size
+
+        def forward(state: Mapping[str, Any], rows: Any) -> Any:
+            return nn.functional_call(model, state, rows)[0]
+
+        self._run = compile(forward, engine=engine, threads=threads)
+
+    def __call__(self, X: Array) -> Array:
+        """Return the output for every row of X."""
+        size = self.batch_size
+        buffers = {k: b.value if isinstance(b, Tensor) else b for k, b in self.model.named_buffers()}
+        with evaluation_mode(self.model):
+            parts = [self._run(buffers, X[start : start + size]) for start in range(0, len(X), size)]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def measure(output: Array, y: Array, loss: str | Scalar, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Return the loss and the metrics of an output."""
+    y = fitting_dtype(y, output.dtype)
+    with np.errstate(all="ignore"):
+        figures = {"loss": float(losses.get(loss)(output, y))}
+        return figures | {name: float(function(output, y)) for name, function in metrics.items()}
+
+
+def evaluate(
+    model: nn.Module,
+    X: Any,
+    y: Any,
+    *,
+    loss: str | Scalar = "cross_entropy",
+    metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
+    batch_size: int = ROWS,
+    engine: str | None = None,
+    threads: int | None = None,
+) -> dict[str, float]:
+    """Return the loss and the metrics of a model on data, as ``{"loss": …, "accuracy": …}``.
+
+    Parameters
+    ----------
+    model, X, batch_size, engine, threads
+        As for `predict`.
+    y : array of shape (m, …)
+        Targets as the loss takes them.
+    loss : str or callable
+    metrics
+        Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: what goes with
+        the loss.
+    """
+    y = checked_target(y, X)
+    output = predict(model, X, batch_size=batch_size, engine=engine, threads=threads)
+    return measure(output, y, loss, resolve(metrics, loss))
+
+
+def checked_input(X: Any, name: str) -> Array:
+    """Return `X` as an array with rows and finite numbers; raise saying what is wrong."""
+    X = checked_array(X, name)
+    if X.ndim == 0 or X.shape[0] == 0:
+        raise ValueError(f"{name} has shape {X.shape}: no examples; it needs one row or more, (m, …)")
+    return require_finite(X, name)
+
+
+def require_finite(x: Array, name: str) -> Array:
+    """Raise unless all numbers are finite, saying how many are not and where the first is."""
+    if x.dtype.kind == "f" and not np.isfinite(x.sum(dtype=np.float64)):  # the sum finds any, at the cost of one pass
+        bad = ~np.isfinite(x)
+        count = int(bad.sum())
+        if count:
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"{name} holds {count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite, the first "
+                f"{x[first]} at {list(first)}; impute or remove them first"
+            )
+    return x
+
+
+def checked_target(y: Any, X: Any) -> Array:
+    """Return `y` as an array with as many rows as `X`."""
+    y = checked_array(y, "y")
+    rows = np.shape(X)[0] if np.ndim(X) else 0
+    if y.ndim == 0 or y.shape[0] != rows:
+        raise ValueError(f"y has shape {y.shape}, X has {rows:,} rows; they need one target an example")
+    return require_finite(y, "y")
+
+
+def fitting_dtype(y: Array, dtype: Any) -> Array:
+    """Return real targets in the model's dtype; class ids stay integers."""
+    return y.astype(dtype) if y.dtype.kind == "f" and y.dtype != dtype else y

@@ -1,0 +1,96 @@
+"""What a training run measured, epoch by epoch: a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class History:
+    """A table with a row an epoch: the loss, the metrics, those of the validation part, the learning rate, seconds.
+
+    Attributes
+    ----------
+    rows : list of dict
+    stopped : str or None
+        Why the run ended before its last epoch; None if it didn't.
+    best_epoch : int or None
+        The epoch whose weights were kept, with early stopping.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]] | None = None) -> None:
+        self.rows: list[dict[str, Any]] = list(rows or [])
+        self.stopped: str | None = None
+        self.best_epoch: int | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(dict.fromkeys(k for row in self.rows for k in row))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __getitem__(self, key: str | int) -> Any:
+        """Return a column (by name) as a list, or a row (by number) as a dict."""
+        if isinstance(key, int):
+            return self.rows[key]
+        if key not in self.columns:
+            raise KeyError(f"no column {key!r}; there are {', '.join(self.columns) or 'none yet'}")
+        return [row.get(key) for row in self.rows]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return column name -> list of values."""
+        return {c: self[c] for c in self.columns}
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k} {_number(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
+        return f"History({len(self.rows)} epochs; {last})"
+
+    def __str__(self) -> str:
+        columns = self.columns
+        cells = [columns, *[[_number(row.get(c)) for c in columns] for row in self.rows]]
+        widths = [max(len(r[i]) for r in cells) for i in range(len(columns))]
+        lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in cells]
+        if self.stopped:
+            lines.append(f"stopped: {self.stopped}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw loss and metrics by epoch with matplotlib; return the figure, or write it to `path`.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib (the extra ``plot``).
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError("History.plot needs matplotlib: pip install 'chainrule[plot]'") from None
+        names = [c for c in self.columns if c not in ("epoch", "lr", "seconds") and not c.startswith("val_")]
+        figure = Figure(figsize=(4.5 * max(len(names), 1), 3.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0] if names else (), names, strict=False):
+            for column, label in ((name, "training"), (f"val_{name}", "validation")):
+                if column in self.columns:
+                    axes.plot(self["epoch"], self[column], label=label)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(name)
+            axes.legend()
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+
+def _number(x: Any) -> str:
+    if isinstance(x, float):
+        return f"{x:.4g}" if abs(x) < 1e-3 or abs(x) >= 1e4 else f"{x:.4f}"
+    return "" if x is None else str(x)
+
+
+def summary(row: Mapping[str, Any]) -> str:
+    """Return a row as one line, for progress."""
+    return "  ".join(f"{k} {_number(v)}" for k, v in row.items() if k not in ("epoch", "seconds"))

@@ -1,0 +1,197 @@
+"""One training step as one plan: forward, backward and update; parameters and optimiser state change in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..engine import Binding, bind
+from ..nn import losses
+from ..op import Array, Shape
+from ..plan import Plan, build
+from ..reverse import reverse, topological
+from ..tensor import Recording, Tensor, constant, traced_leaf
+from ..tree import flatten, unflatten
+
+Scalar = Callable[[Any, Any], Any]
+
+
+class TrainingStep:
+    """A model, a loss and an optimiser, planned together.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its parameters and buffers are copied; `write_back` puts the trained values into the model.
+    loss : str or callable
+        A loss by name, or any function (output, target) -> scalar.
+    optimizer
+        From ``chainrule.optim``.
+    l1, l2 : float
+        Regularisation of the weights, added to what is minimised (not to the loss that is reported).
+    metrics : mapping of name to function (output, target) -> scalar
+        Computed with each step, from the same forward pass.
+    engine, threads
+        As for ``chainrule.compile``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | Scalar,
+        optimizer: Any,
+        *,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        metrics: Mapping[str, Scalar] | None = None,
+        engine: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
+        self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
+        self._engine, self._threads = engine, threads
+        self.parameters = {name: np.array(p.concrete("a parameter"), order="C") for name, p in model.named_parameters()}
+        self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
+        if not self.parameters:
+            raise ValueError("the model has no parameters: there is nothing to train")
+        state, self._state_structure = flatten(optimizer.init(self.parameters))
+        self.optimizer_state = [np.array(s, order="C") for s in state]
+        self._bindings: dict[Any, Binding] = {}
+
+    @property
+    def states(self) -> list[Array]:
+        """All arrays that a step changes in place: parameters, buffers, optimiser state."""
+        return [*self.parameters.values(), *self.buffers.values(), *self.optimizer_state]
+
+    def binding(self, x: Array, y: Array) -> Binding:
+        """Return the bound plan for batches of this shape and dtype, planning it if need be."""
+        key = (x.shape, x.dtype.str, y.shape, y.dtype.str)
+        if key not in self._bindings:
+            plan = self.plan(x.shape, x.dtype, y.shape, y.dtype)
+            self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self._threads)
+        return self._bindings[key]
+
+    def run(self, x: Array, y: Array) -> tuple[Any, ...]:
+        """Make one step on a batch; return the loss and the metrics, taken before the update."""
+        binding = self.binding(x, y)
+        with np.errstate(all="ignore"):
+            binding.run((x, y))
+        return self.results(binding)
+
+    def results(self, binding: Binding) -> tuple[Any, ...]:
+        """Return the loss and the metrics of a binding's last run."""
+        return tuple(binding.value(n).item() for n in binding.plan.outputs)
+
+    def plan(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> Plan:
+        """Plan the step for batches of these shapes."""
+        with Recording("a training step") as recording:
+            mark = frozenset({recording})
+            x = traced_leaf(x_shape, x_dtype, mark, name="X")
+            y = traced_leaf(y_shape, y_dtype, mark, name="Y")
+            parameters = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.parameters.items()}
+            buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
+            state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
+            output, new_buffers = nn.functional_call(self.model, {**parameters, **buffers}, x)
+            loss, objective = self._objective(output, y, parameters)
+            gradients = self._gradients(objective, parameters)
+            new_parameters, new_state = self.optimizer.update(
+                gradients, unflatten(self._state_structure, state), parameters
+            )
+            measured = [constant(function(output, y)) for function in self.metrics.values()]
+        updated = [new_parameters[k] for k in parameters] + [new_buffers.get(k, buffers[k]) for k in buffers]
+        updated += flatten(new_state)[0]
+        leaves = [*parameters.values(), *buffers.values(), *state]
+        updates = {i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old}
+        plan, captured = build([loss, *measured], [x, y], states=leaves, updates=updates, name="training step")
+        if captured:
+            raise ValueError("the model uses parameters that are not registered in it: assign their modules to attributes")
+        return plan
+
+    def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        if not isinstance(output, Tensor):
+            raise TypeError(f"the model returned {type(output).__name__}, a loss needs a tensor")
+        loss = self.loss(output, y)
+        if not isinstance(loss, Tensor) or loss.shape != () or loss.dtype.kind != "f":
+            found = f"shape {loss.shape}, {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"the loss returned {found}; a loss is one real number, computed from the output")
+        objective = loss
+        if self.l1 or self.l2:
+            objective = loss + losses.penalty(parameters, l1=self.l1, l2=self.l2)
+        return loss, objective
+
+    def _gradients(self, objective: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+        start = constant(np.ones((), objective.dtype))
+        gradients, _ = reverse([objective], [start], list(parameters.values()))
+        unreached = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
+        if unreached:
+            raise ValueError(
+                f"the loss does not reach the parameter{'s' * (len(unreached) > 1)} {', '.join(unreached)}: they would never "
+                "be trained. Use them in forward, or remove them."
+            )
+        return {name: constant(g) for name, g in zip(parameters, gradients, strict=True)}
+
+    def write_back(self) -> None:
+        """Put copies of the current parameters and buffers into the model."""
+        self.model.load_state_dict({**self.parameters, **self.buffers})
+
+    def snapshot(self) -> list[Array]:
+        """Return copies of everything that steps change."""
+        return [s.copy() for s in self.states]
+
+    def restore(self, snapshot: Sequence[Array]) -> None:
+        """Put back what `snapshot` returned."""
+        for state, saved in zip(self.states, snapshot, strict=True):
+            np.copyto(state, saved)
+
+    def first_bad(self, x: Array, y: Array) -> str | None:
+        """Say which value or gradient of a step on this batch is the first that is not finite; None if all are."""
+        with Recording("a look for what is not finite") as recording, np.errstate(all="ignore"):
+            mark = frozenset({recording})
+            parameters = {k: Tensor(v, recordings=mark) for k, v in self.parameters.items()}
+            output, _ = nn.functional_call(self.model, {**parameters, **self.buffers}, Tensor(x, name="X"))
+            _, objective = self._objective(output, y, parameters)
+            named = {id(p): p.name or name for name, p in parameters.items()}
+            for node in topological([objective]):
+                if _is_bad(node.value):
+                    return _described(node, named)
+            leaves = list(parameters.values())
+            _, passed = reverse([objective], [np.ones((), objective.dtype)], leaves, keep=True)
+            for node in reversed(topological([objective])):
+                if _is_bad(passed.get(id(node))):
+                    return "the gradient of " + _described(node, named, passed[id(node)])
+        return None
+
+
+def _arrays(named: Any) -> list[tuple[str, Any]]:
+    return [(k, v.value if isinstance(v, Tensor) else v) for k, v in named]
+
+
+def _like(new: Any, old: Tensor) -> Tensor:
+    """Hold an update to the shape and dtype of what it updates."""
+    new = constant(new)
+    if new.shape != old.shape:
+        raise ValueError(f"an update of shape {new.shape} for a state of shape {old.shape}")
+    return new if new.dtype == old.dtype else new.astype(old.dtype)  # type: ignore[no-any-return]
+
+
+def _is_bad(value: Any) -> bool:
+    return value is not None and value.dtype.kind == "f" and not np.isfinite(value).all()
+
+
+def _described(node: Tensor, named: Mapping[int, str], value: Any = None) -> str:
+    value = node.value if value is None else value
+    bad = int(np.count_nonzero(~np.isfinite(value)))
+    kind = "nan" if np.isnan(value).any() else "inf"
+    name = node.name or named.get(id(node)) or (f"the result of {node.op.name}" if node.op else "a constant")
+    text = f"{name} (shape {value.shape}: {kind} in {bad:,} of {value.size:,} elements)"
+    sources = []
+    for x in node.inputs:
+        if x.value is not None and x.value.dtype.kind == "f" and x.value.size:
+            label = x.name or named.get(id(x)) or (x.op.name if x.op else "a constant")
+            sources.append(f"{label} up to {np.max(np.abs(x.value)):.3g} in size")
+    if node.op is not None and sources:
+        text += f", computed by {node.op.name} from {' and '.join(sources)}"
+    return text

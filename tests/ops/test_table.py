@@ -1,0 +1,357 @@
+"""Every row of the operation table against every property that a row must have."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from tests.ops.checking import (
+    check_first_order,
+    check_second_order,
+    close,
+    cotangents,
+    evaluate,
+    in_dtype,
+    may_overwrite,
+    points,
+    real,
+    traced,
+)
+
+from chainrule import ops
+from chainrule.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
+from chainrule.reverse import reverse
+from chainrule.tensor import Recording, Tensor, apply, traced_leaf
+
+ROWS = ops.rows()
+SMOOTH = [op for op in ROWS if op.differentiable]
+
+
+def cases(rows: Any) -> list[Any]:
+    return [pytest.param(op, e, id=f"{op.name}-{i}") for op in rows for i, e in enumerate(points(op))]
+
+
+def fill(index: Any, arrays: Any) -> Any:
+    return tuple(arrays[int(i)] if type(i).__name__ == "Slot" else i for i in index)
+
+
+def placed(g: Any, where: Any, shape: Any) -> Any:
+    out = np.zeros(shape, g.dtype)
+    np.add.at(out, where, g)
+    return out
+
+
+def one_hot(ids: Any, classes: int, dtype: Any) -> Any:
+    return np.eye(classes, dtype=dtype)[ids]
+
+
+def cofactor(a: Any) -> Any:
+    """By minors, the definition."""
+    out = np.empty_like(a)
+    for where in np.ndindex(*a.shape):
+        *batch, i, j = where
+        minor = np.delete(np.delete(a[tuple(batch)], i, 0), j, 1)
+        out[where] = (-1) ** (i + j) * np.linalg.det(minor)
+    return out
+
+
+#: What the rows compute, by NumPy and SciPy functions that share no code with the rows' own kernels where that can be.
+ORACLES: dict[str, Callable[..., Any]] = {
+    "cast": lambda x, dtype: np.array(x, dtype),
+    "matmul": lambda a, b: np.einsum("...ij,...jk->...ik", a, b),
+    "sigmoid": scipy.special.expit,
+    "softplus": lambda x: np.log1p(np.exp(x)),
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "erf": scipy.special.erf,
+    "binary_cross_entropy_with_logits": lambda z, t: (
+        -t * np.log(scipy.special.expit(z)) - (1 - t) * np.log(scipy.special.expit(-z))
+    ),
+    "where": np.where,
+    "stop_gradient": lambda x: x,
+    "identity": lambda x: x,
+    "sum": np.sum,
+    "max": lambda x, **kw: np.sort(x.reshape(-1))[-1] if len(kw["axis"]) == x.ndim else np.max(x, **kw),
+    "min": lambda x, **kw: np.sort(x.reshape(-1))[0] if len(kw["axis"]) == x.ndim else np.min(x, **kw),
+    "prod": np.prod,
+    "all": np.all,
+    "any": np.any,
+    "logsumexp": lambda x, **kw: np.log(np.sum(np.exp(x), **kw)),
+    "softmax": scipy.special.softmax,
+    "cross_entropy_with_logits": lambda z, t: -np.sum(t * scipy.special.log_softmax(z, -1), axis=-1),
+    "one_hot": one_hot,
+    "cumsum": np.cumsum,
+    "argmax": np.argmax,
+    "argmin": np.argmin,
+    "slice": lambda x, index: x[index],
+    "place": lambda g, index, shape: placed(g, index, shape),
+    "gather": lambda x, *arrays, index: x[fill(index, arrays)],
+    "scatter_add": lambda g, *arrays, index, shape: placed(g, fill(index, arrays), shape),
+    "argsort": lambda x, axis: np.argsort(x, axis, kind="stable"),
+    "transpose": np.transpose,
+    "reshape": np.reshape,
+    "broadcast_to": lambda x, shape: np.zeros(shape) + x,
+    "concatenate": lambda *xs, axis: np.concatenate(xs, axis),
+    "inv": lambda a: np.linalg.solve(a, np.broadcast_to(np.eye(a.shape[-1]), a.shape)),
+    "solve": lambda a, b: np.linalg.inv(a) @ b,
+    "cofactor": cofactor,
+    "det": lambda a: np.prod(np.linalg.eigvals(a), axis=-1).real,
+    "slogdet_sign": lambda a: np.sign(np.linalg.det(a)),
+    "logabsdet": lambda a: np.log(np.abs(np.linalg.det(a))),
+    "cholesky": np.linalg.cholesky,
+    "pinv": lambda a, rtol: np.linalg.pinv(a),
+    "norm2": lambda x, axis, keepdims: np.sum(np.abs(x) ** 2, axis=axis, keepdims=keepdims) ** 0.5,
+    "searchsorted": np.searchsorted,
+    "uniform": lambda counter, **attrs: ops.random.uniform(counter, **attrs),  # its own test: test_random.py
+} | {
+    name: getattr(np, name)
+    for name in (
+        "add subtract multiply divide negative power square exp expm1 log log1p sqrt log2 log10 exp2 logaddexp cbrt "
+        "sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh hypot absolute sign maximum "
+        "minimum floor ceil rint trunc equal not_equal less less_equal greater greater_equal logical_and logical_or "
+        "logical_xor logical_not isnan isinf isfinite signbit"
+    ).split()
+}
+
+
+def test_every_row_has_an_oracle() -> None:
+    assert set(ORACLES) >= {op.name for op in ROWS}
+
+
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_value(op: Operation, example: Example) -> None:
+    found = evaluate(op, example.inputs, example.attrs)
+    expected = np.asarray(ORACLES[op.name](*example.inputs, **example.attrs))
+    assert found.shape == expected.shape
+    close(found, expected, 1e-13, op.name)
+    tensor = apply(op, tuple(Tensor(np.array(x)) for x in example.inputs), dict(example.attrs))
+    np.testing.assert_array_equal(tensor.value, found)
+
+
+@pytest.mark.parametrize(("op", "example"), cases(SMOOTH))
+def test_jacobian(op: Operation, example: Example) -> None:
+    check_first_order(op, example)
+
+
+@pytest.mark.parametrize(("op", "example"), cases(SMOOTH))
+def test_recorded_pass_gives_the_same(op: Operation, example: Example) -> None:
+    g = np.random.default_rng(2).normal(size=evaluate(op, example.inputs, example.attrs).shape)
+    on_arrays = cotangents(op, example.inputs, example.attrs, g, graph=False)
+    on_tensors = cotangents(op, example.inputs, example.attrs, g, graph=True)
+    for a, b in zip(on_arrays, on_tensors, strict=True):
+        close(b, a, 1e-14, op.name)
+        assert a.dtype == b.dtype
+
+
+@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if op.name not in FLAT))
+def test_gradient_of_the_gradient(op: Operation, example: Example) -> None:
+    check_second_order(op, example)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_shape_and_dtype(op: Operation, example: Example, dtype: Any) -> None:
+    """The rule, the kernel, the traced and the eager node all say the same; and so do their gradients."""
+    example = in_dtype(example, dtype)
+    arrays = [np.asarray(x) for x in example.inputs]
+    found = evaluate(op, arrays, example.attrs)
+    shape, kind = op.shape(*arrays, **example.attrs)
+    assert (tuple(shape), np.dtype(kind)) == (found.shape, found.dtype)
+    node, leaves = traced(op, arrays, example.attrs)
+    assert (node.shape, node.dtype, node.value) == (found.shape, found.dtype, None)
+    if real(found) and "dtype" not in example.attrs and any(real(x) for x in arrays):
+        assert found.dtype == dtype
+    if not op.differentiable:
+        return
+    with Recording("a cotangent") as recording:
+        seed = traced_leaf(node.shape, node.dtype, frozenset({recording}))
+    wanted = [x for x in leaves if x.dtype.kind == "f"]
+    for leaf, g in zip(wanted, reverse([node], [seed], wanted)[0], strict=True):
+        assert (tuple(g.shape), g.dtype) == (leaf.shape, leaf.dtype)
+    eager = cotangents(op, arrays, example.attrs, np.ones(found.shape), graph=False)
+    assert [(g.shape, g.dtype) for g in eager] == [(x.shape, x.dtype) for x in wanted]
+
+
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_float32_is_close_to_float64(op: Operation, example: Example) -> None:
+    if "dtype" in example.attrs:
+        return
+    low = in_dtype(example, np.float32)
+    high = in_dtype(low, np.float64)
+    close(evaluate(op, low.inputs, low.attrs), evaluate(op, high.inputs, high.attrs), 2e-5, op.name)
+    if op.differentiable:
+        g = np.ones(evaluate(op, high.inputs, high.attrs).shape)
+        for a, b in zip(*(cotangents(op, e.inputs, e.attrs, g, graph=False) for e in (low, high)), strict=True):
+            close(a, b, 2e-4, op.name)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("op", "example"), cases(op for op in ROWS if op.kernel is not None and op.kind != VIEW))
+def test_out_is_filled(op: Operation, example: Example, dtype: Any) -> None:
+    example = in_dtype(example, dtype)
+    arrays = [np.asarray(x) for x in example.inputs]
+    expected = evaluate(op, arrays, example.attrs)
+    assert op.kernel is not None
+    for filling in (np.nan, 7) if expected.dtype.kind == "f" else (1, 0):
+        out = np.full(expected.shape, filling, expected.dtype)
+        assert op.kernel(*arrays, out=out, **example.attrs) is out
+        np.testing.assert_array_equal(out, expected)
+    for k in may_overwrite(op, arrays, expected):
+        copies = [x.copy() for x in arrays]
+        result = op.kernel(*copies, out=copies[k], **example.attrs)
+        assert result is copies[k]
+        np.testing.assert_array_equal(result, expected)
+    strided = np.full((*expected.shape, 2), 3, expected.dtype)[..., 0]
+    op.kernel(*arrays, out=strided, **example.attrs)
+    np.testing.assert_array_equal(strided, expected)
+
+
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_inputs_in_any_memory_layout(op: Operation, example: Example) -> None:
+    arrays = [np.asarray(x) for x in example.inputs]
+    backwards = [np.flip(np.flip(x).copy()) for x in arrays]
+    spaced = [np.repeat(x[..., None], 2, -1)[..., 0] for x in arrays]
+    fortran = [np.array(x, order="F") for x in arrays]
+    expected = evaluate(op, arrays, example.attrs)
+    for layout in (backwards, spaced, fortran):
+        before = [x.copy() for x in layout]
+        close(evaluate(op, layout, example.attrs), expected, 1e-14, op.name)
+        for x, y in zip(layout, before, strict=True):
+            np.testing.assert_array_equal(x, y)  # inputs are never written
+        if op.differentiable:
+            g = np.ones(expected.shape)
+            for a, b in zip(
+                cotangents(op, arrays, example.attrs, g, graph=False),
+                cotangents(op, layout, example.attrs, g, graph=False),
+                strict=True,
+            ):
+                close(b, a, 1e-13, op.name)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "gradients"), [pytest.param(op, *k, id=op.name) for op in ROWS for k in op.kinks]
+)
+@pytest.mark.parametrize("graph", [False, True])
+def test_kinks_have_the_stated_subgradient(op: Operation, inputs: Any, gradients: Any, graph: bool) -> None:
+    found = cotangents(op, [np.asarray(x) for x in inputs], {}, 1.0, graph=graph)
+    assert [float(g) for g in found] == list(gradients)
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_formula(op: Operation) -> None:
+    for example in points(op):
+        names = [f"x_{i}" for i in range(len(example.inputs))]
+        if callable(op.latex):
+            text = op.latex(*names, **example.attrs)
+        else:
+            text = op.latex.format(*names, **example.attrs)
+        assert text.strip() and "x_0" in text
+        braces = text.replace(r"\{", "").replace(r"\}", "")
+        assert braces.count("{") == braces.count("}")
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_flops_are_counted(op: Operation) -> None:
+    if op.flops is None:
+        assert not op.differentiable or op.name in ("cast",)
+        return
+    for example in points(op):
+        out = evaluate(op, example.inputs, example.attrs)
+        count = op.flops(out.shape, *[np.shape(x) for x in example.inputs], **example.attrs)
+        assert isinstance(count, int) and count >= 0
+
+
+@pytest.mark.parametrize("op", [op for op in ROWS if op.commutative], ids=lambda op: op.name)
+def test_commutative_rows_commute(op: Operation) -> None:
+    for example in points(op):
+        a, b = example.inputs
+        np.testing.assert_array_equal(evaluate(op, (a, b), {}), evaluate(op, (b, a), {}))
+
+
+@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if op.name in FLAT))
+def test_flat_rows_have_zero_gradients(op: Operation, example: Example) -> None:
+    for g in cotangents(op, example.inputs, example.attrs, 1.0 + 0 * evaluate(op, example.inputs, {}), graph=False):
+        assert not g.any()
+
+
+# -- hand-computed, one a family -------------------------------------------------------------------------------------------
+
+
+def test_by_hand() -> None:
+    a, b = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0], [6.0]])
+    assert evaluate(ops.row("matmul"), (a, b), {}).tolist() == [[17.0], [39.0]]
+    assert [g.tolist() for g in cotangents(ops.row("matmul"), (a, b), {}, [[1.0], [10.0]], graph=False)] == [
+        [[5.0, 6.0], [50.0, 60.0]],
+        [[31.0], [42.0]],
+    ]
+    (g,) = cotangents(ops.row("det"), (a,), {}, 1.0, graph=False)
+    close(g, [[4.0, -3.0], [-2.0, 1.0]], 1e-14)
+    (g,) = cotangents(ops.row("tanh"), (np.array(0.5),), {}, 2.0, graph=False)
+    assert math.isclose(g, 2 / math.cosh(0.5) ** 2, rel_tol=1e-15)
+    every = {"axis": (0,), "keepdims": False}
+    (g,) = cotangents(ops.row("prod"), (np.array([2.0, 0.0, 5.0]),), every, 1.0, graph=False)
+    assert g.tolist() == [0.0, 10.0, 0.0]
+    (g,) = cotangents(ops.row("max"), (np.array([1.0, 3.0, 3.0]),), every, 1.0, graph=False)
+    assert g.tolist() == [0.0, 0.5, 0.5]  # ties share
+    (g,) = cotangents(ops.row("norm2"), (np.array([3.0, 4.0]),), every, 10.0, graph=False)
+    assert g.tolist() == [6.0, 8.0]
+    (g,) = cotangents(ops.row("norm2"), (np.zeros(2),), every, 10.0, graph=False)
+    assert g.tolist() == [0.0, 0.0]  # the origin: subgradient 0
+    (g,) = cotangents(ops.row("cumsum"), (np.zeros(3),), {"axis": 0}, [1.0, 10.0, 100.0], graph=False)
+    assert g.tolist() == [111.0, 110.0, 100.0]
+
+
+# -- a test of the tests: rules that are wrong are caught --------------------------------------------------------------------
+
+WRONG = [
+    ("tanh", (lambda g, out, x: g * (1.0 + out * out),)),
+    ("tanh", (lambda g, out, x: g * (1.0 - out * out) * (1 + 1e-6),)),
+    ("matmul", (lambda g, out, a, b: g @ b.T, lambda g, out, a, b: a @ g)),
+    ("divide", (lambda g, out, a, b: g / b, lambda g, out, a, b: g * out / b)),
+    ("sum", (lambda g, out, x, axis, keepdims: np.broadcast_to(np.sum(g) / x.size, x.shape),)),
+    ("sigmoid", (lambda g, out, x: g * out,)),
+    ("inv", (lambda g, out, a: -(out @ g @ out),)),
+]
+
+
+@pytest.mark.parametrize(("name", "vjp"), WRONG)
+def test_a_wrong_rule_is_caught(name: str, vjp: Any) -> None:
+    wrong = replace(ops.row(name), vjp=vjp)
+    shapes = [e for e in points(ops.row(name)) if all(np.ndim(x) == 2 and np.size(x) for x in e.inputs)] or points(wrong)
+    if name == "matmul":
+        square = np.random.default_rng(0).normal(size=(2, 3, 3))
+        shapes = [Example((square[0], square[1]))]
+    with pytest.raises(AssertionError):
+        check_first_order(wrong, shapes[0])
+
+
+def test_a_wrong_second_derivative_is_caught() -> None:
+    # right in value, but the part of the rule that depends on x is hidden from the graph
+    hidden = replace(ops.row("square"), vjp=(lambda g, out, x: g * 2.0 * ops.stop_gradient(x),))
+    check_first_order(hidden, points(hidden)[0])
+    with pytest.raises(AssertionError):
+        check_second_order(hidden, points(hidden)[0])
+
+
+def test_incomplete_rows_cannot_exist() -> None:
+    row = ops.row("exp")
+    with pytest.raises(TypeError, match="neither a domain nor examples"):
+        replace(row, domain=())
+    with pytest.raises(TypeError, match="has no reverse rule"):
+        replace(row, vjp=(None,))
+    with pytest.raises(TypeError, match="exactly one of kernel and expand"):
+        replace(row, kernel=None)
+    with pytest.raises(TypeError, match="exactly one of kernel and expand"):
+        replace(row, expand=lambda x: x)
+    with pytest.raises(TypeError, match="is none of"):
+        replace(row, kind="other kind")
+    with pytest.raises(ValueError, match="stands in the table already"):
+        ops.table.register(row)
+    with pytest.raises(KeyError, match="no operation 'exq'"):
+        ops.row("exq")
+
+
+def test_elementwise_rows_are_written_so() -> None:
+    assert all(op.domain or op.examples for op in ROWS if op.kind == ELEMENTWISE)
