@@ -45,7 +45,7 @@ class Grid:
             "settings": {
                 "seconds": self.seconds,
                 "block_seconds": self.block_seconds,
-                "environment": {str(threads): thread_environment(threads) for threads in self.threads},
+                "environment": {str(threads): pair_environment(threads) for threads in self.threads},
             },
         }
 
@@ -61,7 +61,7 @@ class Grid:
                     yield {"workload": workload.name, "threads": threads, "pair": list(pair), **result}
 
     def _measure(self, workload: Workload, threads: int, pair: tuple[str, str]) -> dict[str, Any]:
-        environment = os.environ | thread_environment(threads)
+        environment = os.environ | pair_environment(threads)
         job = {
             "workload": asdict(workload),
             "sides": pair,
@@ -86,6 +86,11 @@ class Grid:
             if result["status"] == "failed":
                 result["stderr"] = done.stderr[-4000:]
             return result
+
+
+def pair_environment(threads: int) -> dict[str, str]:
+    """The variables of a pair's process; OpenBLAS's idle threads stop after 2^20 cycles, see `benchmarks.measure`."""
+    return {**thread_environment(threads), "OPENBLAS_THREAD_TIMEOUT": "20"}
 
 
 def _known_to_skip(

@@ -13,13 +13,9 @@ from typing import Any
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """What every BLAS and OpenMP that a side may bring reads when it is loaded; see `benchmarks.measure`."""
+    """What the BLAS and OpenMP libraries that a side may bring read when they are loaded."""
     counts = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    return {
-        **{variable: str(threads) for variable in counts},
-        "OPENBLAS_THREAD_TIMEOUT": "20",  # 2^20 cycles
-        "JAX_PLATFORMS": "cpu",
-    }
+    return {**{variable: str(threads) for variable in counts}, "JAX_PLATFORMS": "cpu"}
 
 
 def machine_record(distributions: list[str]) -> dict[str, Any]:

@@ -54,15 +54,18 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     first, second = measure.alternate(runners[0], runners[1], job["seconds"], job["block_seconds"], pause)
     # Before and after, because a busy machine may have slowed either one down.
     rate = max(rate, measure.machine_rate(workload), key=lambda found: float(found["rate"]))
-    sides = {}
+    sides = []
     for name, runner, times in zip(job["sides"], runners, (first, second), strict=True):
         summary = measure.spread(times)
-        sides[name] = {
-            "seconds_per_step": asdict(summary),
-            "multiply_share": workload.flops() / summary.median / rate["rate"],
-            "steps_per_run": runner.steps_per_run,
-            "samples": times,
-        }
+        sides.append(
+            {
+                "side": name,
+                "seconds_per_step": asdict(summary),
+                "multiply_share": workload.flops() / summary.median / rate["rate"],
+                "steps_per_run": runner.steps_per_run,
+                "samples": times,
+            }
+        )
     return {
         "status": "timed",
         "sides": sides,

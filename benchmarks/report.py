@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Style = Literal["text", "markdown"]
 HEAD = ("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread", "A share", "B share")
+BUSY = 0.5  # a load average, before the first measurement, from which on something else is running
 LEGEND = """\
 µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
 of the pairs and its quartiles; above 1, A is faster. share: of the machine's float32 multiply rate, measured in the
@@ -32,10 +33,15 @@ def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Sty
 def machine_lines(record: dict[str, Any]) -> str:
     machine = record["machine"]
     blas = machine["numpy_blas"]
-    versions = ", ".join(f"{name} {found or 'absent'}" for name, found in machine["versions"].items())
+    versions = ", ".join(f"{name} {found or '(no version)'}" for name, found in machine["versions"].items())
     usable = len(machine["affinity"]) if machine["affinity"] else machine["cores"]
     load = machine["load_average"]
-    busy = f", load {load[0]:.1f} at the start" if load else ""
+    busy = ""
+    if load and load[0] > BUSY:
+        busy = (
+            f"\nOther programs were running at the start (load {load[0]:.1f}): "
+            "the figures, above all those with several threads, are not to be trusted."
+        )
     return (
         f"{machine['date']}  {machine['cpu']}, {usable} of {machine['cores']} cores usable{busy}\n"
         f"Python {machine['python']}, {versions}; NumPy's BLAS: {blas.get('name')} {blas.get('version')}"
@@ -74,8 +80,8 @@ def fastest(timed: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def _row(result: dict[str, Any]) -> tuple[str, ...]:
     a, b = result["pair"]
-    times = [result["sides"][name]["seconds_per_step"] for name in (a, b)]
-    shares = [f"{100 * result['sides'][name]['multiply_share']:.0f}%" for name in (a, b)]
+    times = [side["seconds_per_step"] for side in result["sides"]]
+    shares = [f"{100 * side['multiply_share']:.0f}%" for side in result["sides"]]
     ratio = result["ratio"]
     cells = [result["workload"], str(result["threads"]), a, b]
     for time in times:

@@ -37,15 +37,16 @@ LAYERS = (
     "compile",  # compile(f): trace, plan, run
     "nn",  # modules, layers, losses
     "optim",  # optimisers and schedules
-    "backprop",  # the articles' view: names -> values and gradients
+    "backpropagation",  # the articles' view: names -> values and gradients
     "data",  # reading, splitting, preparing
     "io",  # saving, loading, exchange
     "train",  # fit, checkpoints
     "check",  # gradient check, audit
     "explain",  # derivations, reports
-    "sklearn",  # estimators
-    "cli",  # the command line
     "__init__",  # the public names
+    "sklearn",  # estimators
+    "runs",  # training runs in folders
+    "cli",  # the command line
     "__main__",  # python -m chainrule
 )
 
@@ -365,6 +366,13 @@ def test_the_default_installation_is_small() -> None:
 @pytest.mark.parametrize("name", ["py.typed", "data/digits.npz", "data/digits.txt"])
 def test_the_package_brings_its_files(name: str) -> None:
     assert importlib.resources.files("chainrule").joinpath(name).is_file()
+
+
+def test_every_public_name_is_there() -> None:
+    import chainrule
+
+    assert [name for name in chainrule.__all__ if not hasattr(chainrule, name)] == []
+    assert set(chainrule.__all__) <= set(dir(chainrule))
 
 
 def test_the_version_is_stated_once_more_in_the_package() -> None:

@@ -180,7 +180,7 @@ def _activation(workload: Workload, width: int) -> tuple[Callable[[Array], objec
         zeros, zero, positive = np.zeros(shape, np.float32), constant(0), np.empty(shape, np.bool)
 
         def relu(z: Array) -> object:
-            return np.maximum(z, zeros, z)
+            return np.maximum(z, zeros, out=z)  # positional: deprecated, and the warning takes longer than the maximum
 
         def relu_slope(a: Array, da: Array) -> object:
             np.greater(a, zero, positive)

@@ -1,6 +1,13 @@
-"""Backpropagation with the lid off: train networks on a CPU, and see, check and derive every gradient on the way."""
+"""Backpropagation with the lid off: train networks on a CPU, and see, check and derive every gradient on the way.
 
-from . import nn, optim
+Derivatives and compiled functions load with the package; networks, training, files and data when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .compile import Compiled, compile
 from .ops import (
     elu,
@@ -19,12 +26,37 @@ from .ops import (
 )
 from .plan import Plan, verify
 from .tensor import Parameter, Tensor, tensor
-from .train import Callback, Checkpoint, EarlyStopping, History, NonFiniteError, evaluate, fit, predict
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from . import data, nn, optim
+    from .backpropagation import Backprop, backprop
+    from .io import load, save
+    from .train import Callback, Checkpoint, EarlyStopping, History, NonFiniteError, evaluate, fit, predict
 
 __version__ = "0.1.0"
 
+#: Public name -> the module that holds it, loaded when the name is first used.
+_LATER = {
+    "Backprop": "backpropagation",
+    "backprop": "backpropagation",
+    "Callback": "train",
+    "Checkpoint": "train",
+    "EarlyStopping": "train",
+    "History": "train",
+    "NonFiniteError": "train",
+    "evaluate": "train",
+    "fit": "train",
+    "predict": "train",
+    "load": "io",
+    "save": "io",
+    "data": "",
+    "nn": "",
+    "optim": "",
+}
+
 __all__ = [
+    "Backprop",
     "Callback",
     "Checkpoint",
     "Compiled",
@@ -34,7 +66,9 @@ __all__ = [
     "Parameter",
     "Plan",
     "Tensor",
+    "backprop",
     "compile",
+    "data",
     "elu",
     "erf",
     "evaluate",
@@ -46,6 +80,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "leaky_relu",
+    "load",
     "log_softmax",
     "logsumexp",
     "nn",
@@ -53,6 +88,7 @@ __all__ = [
     "optim",
     "predict",
     "relu",
+    "save",
     "sigmoid",
     "silu",
     "softmax",
@@ -63,3 +99,16 @@ __all__ = [
     "verify",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+    module = importlib.import_module(f".{_LATER[name] or name}", __name__)
+    value = getattr(module, name) if _LATER[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

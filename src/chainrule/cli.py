@@ -235,7 +235,7 @@ def backprop(
     import numpy as np
 
     from . import data, runs
-    from .backprop import backprop as through
+    from .backpropagation import backprop as through
 
     with explained():
         if batch_size < 1:

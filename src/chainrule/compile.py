@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from .tensor import Parameter, Recording, Tensor, checked_array, constant, trace
 from .tree import Structure, flatten, unflatten
 
 _STATIC = (str, bytes, bool, np.dtype, type)
+_NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
 
 
 class _Planned:
@@ -46,8 +47,9 @@ class Compiled:
         self._keep = tuple([keep] if isinstance(keep, str) else keep)
         self._engine, self._threads = choose(engine), threads
         self._plans: dict[Any, _Planned] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # f may call its own compiled form
         self._last: _Planned | None = None
+        self.__name__ = type(f).__name__  # unless f has one
         functools.update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -85,47 +87,48 @@ class Compiled:
         key: list[Any] = [structure]
         for x in leaves:
             kind = type(x)
-            if kind is np.ndarray and x.dtype.kind in "fbiu":
+            if kind is np.ndarray and x.dtype in _NATIVE:
                 arrays.append(x)
-                key.append((x.shape, x.dtype.char))
+                key.append((x.shape, x.dtype))
             elif kind is float or kind is int:
-                arrays.append(np.asarray(x))
-                key.append(kind)
-            elif isinstance(x, _STATIC) or callable(x):
-                key.append(("static", x))
+                arrays.append(checked_array(x, "an argument"))
+                key.append((kind, arrays[-1].dtype))
+            elif _is_static(x):
+                key.append((kind, x))
             else:
                 array = checked_array(x.value if isinstance(x, Tensor) else x, "an argument")
                 arrays.append(array)
-                key.append((array.shape, array.dtype.char))
+                key.append((array.shape, array.dtype, isinstance(x, Tensor) and x.weak))
         signature = tuple(key)
         planned = self._plans.get(signature)
         if planned is None:
             with self._lock:
-                planned = self._plans.get(signature) or self._trace(leaves, structure)
+                planned = self._plans.get(signature) or self._trace(leaves, structure, iter(arrays))
                 if planned is None:
                     return None, arrays
                 self._plans[signature] = planned
         self._last = planned
         return planned, arrays
 
-    def _trace(self, leaves: list[Any], structure: Structure) -> _Planned | None:
+    def _trace(self, leaves: list[Any], structure: Structure, arrays: Iterator[Array]) -> _Planned | None:
         inputs = []
         call = []
         with Recording(f"compile of {self.__name__}") as recording:
             mark = frozenset({recording})
             for x in leaves:
-                if isinstance(x, _STATIC) or (callable(x) and not isinstance(x, Tensor)):
+                if _is_static(x):
                     call.append(x)
                     continue
-                array = x.value if isinstance(x, Tensor) else np.asarray(x)
-                leaf = traced_leaf(array.shape, array.dtype, mark, weak=type(x) in (int, float))
+                array = next(arrays)
+                weak = x.weak if isinstance(x, Tensor) else type(x) in (int, float)
+                leaf = traced_leaf(array.shape, array.dtype, mark, weak=weak)
                 inputs.append(leaf)
                 call.append(leaf)
             args, kwargs = unflatten(structure, call)
             result = self._f(*args, **kwargs)
         outputs, out_structure = flatten(result)
-        fixed = [(i, o) for i, o in enumerate(outputs) if isinstance(o, _STATIC)]
-        nodes = [constant(o) for o in outputs if not isinstance(o, _STATIC)]
+        fixed = [(i, o) for i, o in enumerate(outputs) if _is_fixed(o)]
+        nodes = [constant(o) for o in outputs if not _is_fixed(o)]
         keep = _named(topological(nodes), self._keep, self.__name__)
         try:
             plan, captured = build(nodes, inputs, keep=keep, name=self.__name__)
@@ -151,6 +154,16 @@ class Compiled:
             results.insert(i, o)
         result = unflatten(planned.structure, results)
         return (result, kept) if self._keep else result
+
+
+def _is_static(x: Any) -> bool:
+    """Whether an argument is part of the signature, not an input: text, flags, dtypes, functions."""
+    return isinstance(x, _STATIC) or (callable(x) and not isinstance(x, Tensor))
+
+
+def _is_fixed(x: Any) -> bool:
+    """Whether a result is returned as it was when the function was traced."""
+    return isinstance(x, _STATIC) or type(x) in (int, float)
 
 
 def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict[str, Tensor]:

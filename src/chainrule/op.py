@@ -48,14 +48,15 @@ class Operation:
     expand
         For an operation that is computed through simpler rows but has a derivative of its own (for numerical
         stability): ``expand(*inputs, **attrs)``, written with NumPy functions, works on arrays and on tensors. Plans
-        replace the operation by what it expands to, so that parts are shared. Exactly one of kernel and expand is given.
+        replace the operation by what it expands to, so that parts are shared. Exactly one of kernel and expand is
+        given.
     vjp
         The reverse rules, one an input: ``rule(g, out, *inputs, **attrs)`` gives the input's cotangent, before
         un-broadcasting. None in an input's place: the derivative there is zero almost everywhere (or the input is an
         index). A single callable ``rule(index, g, out, *inputs, **attrs)`` serves operations with any number of inputs.
     kind
-        What plans need to know: ``elementwise`` (broadcasts, may be fused, may write over an input), ``view`` (shares its
-        input's memory), ``reduce``, ``contract`` (matrix multiplies) or ``other``.
+        What plans need to know: ``elementwise`` (broadcasts, may be fused, may write over an input), ``view`` (shares
+        its input's memory), ``reduce``, ``contract`` (matrix multiplies) or ``other``.
     differentiable
         False for operations whose result is no real number (comparisons, arg-reductions): nothing flows through them.
     latex

@@ -35,6 +35,42 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
     return order
 
 
+def _leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tensor], set[int]]:
+    """Return the nodes on the paths from `targets` to `outputs`, inputs before users, and their ids."""
+    order: list[Tensor] = []
+    needed: set[int] = set()
+    seen: set[int] = set()
+    stack: list[Tensor | None] = list(reversed(outputs))
+    while stack:
+        node = stack.pop()
+        if node is None:  # what follows is a node whose inputs are all in order
+            node = stack.pop()
+            assert node is not None
+            key = id(node)
+            on_a_path = key in targets
+            for x in node.inputs:
+                if id(x) in needed:
+                    on_a_path = True
+                    break
+            if on_a_path:
+                needed.add(key)
+                order.append(node)
+            continue
+        key = id(node)
+        if key in seen:
+            continue
+        seen.add(key)
+        if node.inputs:
+            stack += (node, None)
+            for x in node.inputs:
+                if id(x) not in seen:
+                    stack.append(x)
+        elif key in targets:
+            needed.add(key)
+            order.append(node)
+    return order, needed
+
+
 def reverse(
     outputs: Sequence[Tensor],
     cotangents: Sequence[Any],
@@ -67,13 +103,8 @@ def reverse(
     -----
     The chain rule in its adjoint form: for v = f(u), ū += (∂f/∂u)ᵀ v̄, over the nodes in reverse topological order.
     """
-    order = topological(outputs)
     targets = {id(t) for t in wanted}
-    needed = set()
-    for node in order:
-        if id(node) in targets or any(id(x) in needed for x in node.inputs):
-            needed.add(id(node))
-
+    order, needed = _leading_to(targets, outputs)
     pending: dict[int, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if id(node) in needed:
@@ -81,30 +112,32 @@ def reverse(
     reached: dict[int, Any] = {}
     with np.errstate(all="ignore"):
         for node in reversed(order):
-            key = id(node)
-            if key not in pending:
+            g = pending.pop(id(node), None)
+            if g is None:
                 continue
-            g = pending.pop(key)
-            if node.name is not None and isinstance(g, Tensor):
+            recorded = isinstance(g, Tensor)
+            if recorded and node.name is not None:
                 g = g.named("d" + node.name)
-            if keep or key in targets:
-                reached[key] = g
+            if keep or id(node) in targets:
+                reached[id(node)] = g
             op = node.op
             if op is None or not op.differentiable:
                 continue
-            out: Any = node
-            inputs: Sequence[Any] = node.inputs
-            if not isinstance(g, Tensor):  # no record wanted: the same rules, on arrays
-                out, inputs = node.value, [x.value for x in node.inputs]
-            for index, x in enumerate(node.inputs):
-                if id(x) not in needed:
+            nodes, rules = node.inputs, op.vjp
+            # no record wanted: the same rules, on arrays
+            out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
+            for index, x in enumerate(nodes):
+                key = id(x)
+                if key not in needed:
                     continue
-                rule = op.rule(index)
+                rule = rules[index] if isinstance(rules, tuple) else op.rule(index)
                 part = None if rule is None else rule(g, out, *inputs, **node.attrs)
                 if part is None:
                     continue
-                part = fitted(part, x, op.name, index)
-                pending[id(x)] = pending[id(x)] + part if id(x) in pending else part
+                if part.shape != x.shape or part.dtype is not x.dtype:
+                    part = fitted(part, x, op.name, index)
+                earlier = pending.get(key)
+                pending[key] = part if earlier is None else earlier + part
     gradients = []
     for t in wanted:
         if id(t) in reached:
@@ -128,12 +161,14 @@ def fitted(part: Any, x: Tensor, name: str, index: int) -> Any:
 def backward(output: Tensor, gradient: Any = None) -> None:
     """Add d output / d leaf to ``leaf.grad`` for every leaf that requires a gradient."""
     if output.dtype.kind != "f" or STANDING not in output.recordings:
-        raise ValueError("backward(): this tensor depends on no tensor made with requires_grad=True, and on no parameter")
+        raise ValueError(
+            "backward(): this tensor depends on no tensor made with requires_grad=True, and on no parameter"
+        )
     if gradient is None:
         if output.shape != ():
             raise ValueError(
-                f"backward() of a tensor of shape {output.shape}: a gradient is of a scalar; reduce it (np.sum, np.mean) "
-                "or pass the cotangent, backward(gradient)"
+                f"backward() of a tensor of shape {output.shape}: a gradient is of a scalar; reduce it (np.sum, "
+                "np.mean) or pass the cotangent, backward(gradient)"
             )
         gradient = np.ones((), output.dtype)
     gradient = np.asarray(gradient, dtype=output.dtype)

@@ -14,7 +14,7 @@ import numpy as np
 from .op import Array, Operation, Shape
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_FLOAT64 = FLOATS[1]
+_FLOAT32, _FLOAT64 = FLOATS
 _NOTHING: frozenset[Recording] = frozenset()
 
 #: NumPy function -> implementation on tensors. Filled by ``chainrule.ops``; operators and both protocols read it.
@@ -65,7 +65,19 @@ class Tensor:
         True for a Python scalar, which takes the dtype of what it meets.
     """
 
-    __slots__ = ("__weakref__", "attrs", "dtype", "grad", "inputs", "name", "op", "recordings", "shape", "value", "weak")
+    __slots__ = (
+        "__weakref__",
+        "attrs",
+        "dtype",
+        "grad",
+        "inputs",
+        "name",
+        "op",
+        "recordings",
+        "shape",
+        "value",
+        "weak",
+    )
 
     op: Operation | None
     inputs: tuple[Tensor, ...]
@@ -90,7 +102,7 @@ class Tensor:
         self.recordings = recordings
         self.grad = None
 
-    # -- what it is --------------------------------------------------------------------------------------------------
+    # -- what it is --------------------------------------------------------------------------------
 
     @property
     def ndim(self) -> int:
@@ -143,14 +155,15 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    # -- leaving the graph -------------------------------------------------------------------------------------------
+    # -- leaving the graph -------------------------------------------------------------------------
 
     def concrete(self, use: str) -> Array:
         """Return the value; raise if there is none yet. `use` says for what, for the message."""
         if self.value is None:
             raise TypeError(
-                f"{use} needs a value, but this tensor (shape {self.shape}, {self.dtype}) is being traced and has none. "
-                "Express a choice that depends on values with np.where; call the function without compile for a look."
+                f"{use} needs a value, but this tensor (shape {self.shape}, {self.dtype}) is being traced and has "
+                "none. Express a choice that depends on values with np.where; call the function without compile to "
+                "look."
             )
         return self.value
 
@@ -206,7 +219,7 @@ class Tensor:
     def __complex__(self) -> complex:
         raise TypeError("complex numbers are not differentiated here: tensors are float32 or float64")
 
-    # -- the backward pass, for those used to it ---------------------------------------------------------------------
+    # -- the backward pass, for those used to it ---------------------------------------------------
 
     def backward(self, gradient: Any = None) -> None:
         """Add the gradient of this scalar to ``.grad`` of every leaf made with ``requires_grad=True``.
@@ -218,7 +231,7 @@ class Tensor:
         """
         FUNCTIONS["backward"](self, gradient)
 
-    # -- writing is refused ------------------------------------------------------------------------------------------
+    # -- writing is refused ------------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -226,9 +239,11 @@ class Tensor:
             "np.concatenate or np.stack."
         )
 
-    # -- NumPy's protocols -------------------------------------------------------------------------------------------
+    # -- NumPy's protocols -------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if not kwargs and method == "__call__" and ufunc in FUNCTIONS:
+            return FUNCTIONS[ufunc](*inputs)
         _refuse_out(kwargs, f"np.{ufunc.__name__}")
         if method == "__call__":
             function = FUNCTIONS.get(ufunc)
@@ -248,6 +263,8 @@ class Tensor:
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = FUNCTIONS.get(func)
+        if function is not None and "out" not in kwargs:
+            return function(*args, **kwargs)
         where = getattr(func, "__module__", "numpy") or "numpy"
         name = f"{where.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
         if function is None:
@@ -256,7 +273,7 @@ class Tensor:
         kwargs.pop("out", None)
         return function(*args, **kwargs)
 
-    # -- operators: each is the NumPy function of that name ----------------------------------------------------------
+    # -- operators: each is the NumPy function of that name ----------------------------------------
 
     def __add__(self, other: Any) -> Any:
         return FUNCTIONS[np.add](self, other)
@@ -353,7 +370,7 @@ class Tensor:
     def __round__(self, ndigits: int = 0) -> Any:
         return FUNCTIONS[np.round](self, ndigits)
 
-    # -- methods as on arrays ----------------------------------------------------------------------------------------
+    # -- methods as on arrays ----------------------------------------------------------------------
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
         """As ``numpy.ndarray.reshape``."""
@@ -362,7 +379,7 @@ class Tensor:
     def transpose(self, *axes: Any) -> Any:
         """As ``numpy.ndarray.transpose``."""
         if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)):
-            axes = axes[0]
+            return FUNCTIONS[np.transpose](self, axes[0])
         return FUNCTIONS[np.transpose](self, axes or None)
 
     def astype(self, dtype: Any) -> Any:
@@ -448,15 +465,20 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
 def checked_array(x: Any, argument: str) -> Array:
     """Return `x` as an array of a dtype the library computes with; raise naming `argument` otherwise."""
     array = np.asarray(x)
+    if array.dtype is _FLOAT32 or array.dtype is _FLOAT64:
+        return array
     kind = array.dtype.kind
     if kind == "f":
-        if array.dtype in FLOATS:
-            return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+        native = array.dtype.newbyteorder("=")
+        if native in FLOATS:
+            return array.astype(native, copy=False)
         raise TypeError(f"{argument} has dtype {array.dtype}; float32 or float64 would do: x.astype(np.float32)")
     if kind in "biu":
         return array
     if kind == "c":
-        raise TypeError(f"{argument} is complex ({array.dtype}); the library differentiates real numbers: float32 or float64")
+        raise TypeError(
+            f"{argument} is complex ({array.dtype}); the library differentiates real numbers: float32 or float64"
+        )
     raise TypeError(f"{argument} is of type {type(x).__name__} (dtype {array.dtype}), not an array of real numbers")
 
 
@@ -492,28 +514,31 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     values are known.
     """
     recordings = _NOTHING
-    lifted = traced = False
+    lifted = traced = mixed = False
+    values = []
     for x in inputs:
         if isinstance(x, Tensor):
             lifted = True
+            values.append(x.value)
             if x.value is None:
                 traced = True
             if x.recordings is not recordings and x.recordings:
                 recordings = recordings | x.recordings if recordings else x.recordings
+        else:
+            mixed = True
     if not lifted:
         return op.evaluate(*inputs, **attrs)
-    nodes = tuple([x if isinstance(x, Tensor) else constant(x) for x in inputs])
+    if mixed:
+        inputs = tuple([x if isinstance(x, Tensor) else constant(x) for x in inputs])
+        values = [x.value for x in inputs]
     node = Tensor.__new__(Tensor)
     node.name = node.grad = None
     node.weak = False
-    if traced:
-        node.value = None
-        node.shape, node.dtype = op.shape(*nodes, **attrs)
-    else:
+    if not traced:
         try:
-            value = op.evaluate(*[n.value for n in nodes], **attrs)
+            value = op.kernel(*values, **attrs) if op.kernel is not None else op.evaluate(*values, **attrs)
         except (ValueError, TypeError, IndexError):
-            op.shape(*nodes, **attrs)  # says what does not fit, in our words
+            op.shape(*inputs, **attrs)  # says what does not fit, in our words
             raise
         if type(value) is not np.ndarray:
             value = np.asarray(value)
@@ -521,7 +546,10 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         if not recordings:  # nothing will ask how it came about
             node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
             return node
-    node.op, node.inputs, node.attrs = op, nodes, attrs
+    else:
+        node.value = None
+        node.shape, node.dtype = op.shape(*inputs, **attrs)
+    node.op, node.inputs, node.attrs = op, inputs, attrs
     node.recordings = recordings if op.differentiable else _NOTHING
     return node
 
@@ -529,8 +557,8 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
 def missing(name: str) -> str:
     """Return the message for a NumPy function without a rule."""
     return (
-        f"np.{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have one "
-        "(chainrule.ops.names() lists them), or apply it to tensor.detach() if no derivative is wanted there."
+        f"np.{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have "
+        "one (chainrule.ops.names() lists them), or apply it to tensor.detach() if no derivative is wanted there."
     )
 
 

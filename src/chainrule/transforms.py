@@ -18,13 +18,16 @@ from .tensor import FLOATS, Recording, Tensor, checked_array, constant
 from .tree import Structure, flatten, paths, unflatten
 
 Function = Callable[..., Any]
+_FLOAT32, _FLOAT64 = FLOATS
 
 
 def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
     """Return a node for an argument: a fresh leaf, or an identity of a tensor that an outer call follows."""
     if isinstance(x, Tensor):
         if x.dtype.kind != "f":
-            raise TypeError(f"{argument} has dtype {x.dtype}; a derivative needs float32 or float64: x.astype(np.float64)")
+            raise TypeError(
+                f"{argument} has dtype {x.dtype}; a derivative needs float32 or float64: x.astype(np.float64)"
+            )
         for r in x.recordings:
             r.nested = True
         node: Tensor = identity(x) if x.recordings or x.value is None else Tensor(x.value)
@@ -39,7 +42,9 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
     else:
         array = checked_array(x, argument)
         if array.dtype not in FLOATS:
-            raise TypeError(f"{argument} has dtype {array.dtype}; a derivative needs float32 or float64: x.astype(np.float64)")
+            raise TypeError(
+                f"{argument} has dtype {array.dtype}; a derivative needs float32 or float64: x.astype(np.float64)"
+            )
         node = Tensor(array)
     node.recordings = frozenset({recording})
     return node
@@ -47,17 +52,37 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
 
 def _leaves(nest: Any, argument: str, recording: Recording) -> tuple[list[Tensor], Structure]:
     values, structure = flatten(nest)
-    where = paths(nest, argument)
-    return [_leaf(v, w, recording) for v, w in zip(values, where, strict=True)], structure
+    alone = frozenset({recording})
+    nodes = []
+    for i, v in enumerate(values):
+        if type(v) is np.ndarray and (v.dtype is _FLOAT32 or v.dtype is _FLOAT64):
+            nodes.append(Tensor(v, recordings=alone))
+        else:
+            nodes.append(_leaf(v, paths(nest, argument)[i], recording))
+    return nodes, structure
 
 
 def _finished(x: Any) -> Any:
     """Return a result as an array, or as a tensor while an outer derivative or trace still follows it."""
-    if not isinstance(x, Tensor):
-        return x
-    if x.value is None or any(r.active for r in x.recordings):
-        return x
-    return x.value
+    if isinstance(x, Tensor):
+        if x.value is None or (x.recordings and any(r.active for r in x.recordings)):
+            return x
+        return x.value
+    return np.asarray(x) if isinstance(x, np.generic) else x
+
+
+def _own(results: Sequence[Any], given: Sequence[Any] = ()) -> list[Any]:
+    """Return results; the arrays among them get memory of their own: not shared, not read-only, not an input's."""
+    seen = {id(x) for x in given}
+    out = []
+    for x in results:
+        x = _finished(x)
+        if isinstance(x, np.ndarray):
+            if x.base is not None or id(x) in seen or not x.flags.writeable:
+                x = x.copy()
+            seen.add(id(x))
+        out.append(x)
+    return out
 
 
 def _all_finished(nest: Any) -> Any:
@@ -83,19 +108,16 @@ def _pull(
     outputs: Sequence[Tensor],
     cotangents: Sequence[Any],
     wanted: Sequence[Tensor],
-    where: Sequence[str],
-    *,
-    allow_unused: bool,
-    recording: Recording,
+    where: Callable[[int], str] | None,
 ) -> list[Any]:
-    """Run the reverse pass and settle what is said of inputs that the outputs don't depend on."""
+    """Run the reverse pass; an input that the outputs don't depend on raises, named by `where`, or gets zeros."""
     gradients, _ = reverse(outputs, cotangents, wanted)
     for i, g in enumerate(gradients):
         if g is None:
-            if not allow_unused and not recording.nested:
+            if where is not None:
                 raise ValueError(
-                    f"{where[i]} does not reach the result: its gradient would be zero everywhere. Leave it out of argnums, "
-                    "or pass allow_unused=True to get zeros."
+                    f"{where(i)} does not reach the result: its gradient would be zero everywhere. Leave it out of "
+                    "argnums, or pass allow_unused=True to get zeros."
                 )
             gradients[i] = np.zeros(wanted[i].shape, wanted[i].dtype)
     return gradients
@@ -120,7 +142,7 @@ def _name_of(f: Any) -> str:
 
 def _scalar(out: Any, name: str) -> Tensor:
     if not isinstance(out, Tensor):
-        if np.ndim(out) == 0 and np.asarray(out).dtype.kind in "fiu":
+        if isinstance(out, int | float | np.number | np.ndarray) and np.ndim(out) == 0 and not isinstance(out, bool):
             return constant(np.asarray(out, dtype=np.float64))  # depends on no argument: said further on
         raise ValueError(_not_scalar(name, out))
     if out.shape != ():
@@ -176,24 +198,28 @@ def value_and_grad(
             call = list(args)
             tensors: list[Tensor] = []
             structures = []
-            where: list[str] = []
             for a in wanted:
                 nodes, structure = _leaves(args[a], f"argument {a}", recording)
                 call[a] = unflatten(structure, nodes)
                 tensors += nodes
                 structures.append(structure)
-                where += paths(args[a], f"argument {a} of {name}")
             result = f(*call, **kwargs)
             aux = None
             if has_aux:
                 if not (isinstance(result, tuple) and len(result) == 2):
-                    raise ValueError(f"has_aux=True: {name} must return (scalar, anything), it returned {type(result).__name__}")
+                    raise ValueError(
+                        f"has_aux=True: {name} must return (scalar, anything), it returned {type(result).__name__}"
+                    )
                 result, aux = result
             out = _scalar(result, name)
         followed = _followed([out])
-        gradients = _pull([out], [_seed(out, followed)], tensors, where, allow_unused=allow_unused, recording=recording)
-        finished = iter([_finished(g) for g in gradients])
-        parts = tuple(unflatten(s, [next(finished) for _ in range(s.leaves)]) for s in structures)
+
+        def where(i: int) -> str:
+            return [p for a in wanted for p in paths(args[a], f"argument {a} of {name}")][i]
+
+        gradients = _pull([out], [_seed(out, followed)], tensors, None if allow_unused or recording.nested else where)
+        finished = iter(_own(gradients, [out.value]))
+        parts = tuple([unflatten(s, finished) for s in structures])
         gradient = parts[0] if isinstance(argnums, int | np.integer) else parts
         value = _finished(out)
         return ((value, _all_finished(aux)) if has_aux else value), gradient
@@ -201,7 +227,9 @@ def value_and_grad(
     return with_gradient
 
 
-def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_unused: bool = False) -> Function:
+def grad(
+    f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_unused: bool = False
+) -> Function:
     """Return a function that computes the gradient of `f`, a function to a scalar.
 
     Parameters, errors: as for `value_and_grad`. With `has_aux` the result is ``(gradient, aux)``.
@@ -219,8 +247,9 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Evaluate `f` and return ``(value, pullback)``.
 
-    ``pullback(cotangent)`` takes a cotangent of the value's structure and shapes and returns a tuple with one gradient an
-    argument: cotangentᵀ · Jacobian. It may be called any number of times. With `has_aux`: ``(value, pullback, aux)``.
+    ``pullback(cotangent)`` takes a cotangent of the value's structure and shapes and returns a tuple with one gradient
+    an argument: cotangentᵀ · Jacobian. It may be called any number of times. With `has_aux`:
+    ``(value, pullback, aux)``.
     """
     name = _name_of(f)
     with Recording(f"vjp of {name}") as recording:
@@ -253,11 +282,11 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
             if tuple(c.shape) != tuple(o.shape):
                 raise ValueError(f"the cotangent has shape {tuple(c.shape)}, the value of {name} has {tuple(o.shape)}")
             starts.append(_seed(o, followed, c))
-        gradients = _pull([o for o, _ in used], starts, tensors, [""] * len(tensors), allow_unused=True, recording=recording)
-        finished = iter([_finished(g) for g in gradients])
-        return tuple(unflatten(s, [next(finished) for _ in range(s.leaves)]) for s in structures)
+        gradients = _pull([o for o, _ in used], starts, tensors, None)
+        finished = iter(_own(gradients, starts))
+        return tuple(unflatten(s, finished) for s in structures)
 
-    value = _all_finished(result)
+    value = unflatten(out_structure, [_finished(o) for o in nodes_out])
     return (value, pullback, _all_finished(aux)) if has_aux else (value, pullback)
 
 
@@ -305,11 +334,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     followed = _followed([g for g, _ in linear]) or any(isinstance(t, Tensor) for _, t in linear)
     starts = [constant(t) if followed else t for _, t in linear]
     pushed, _ = reverse([g for g, _ in linear], starts, dummies)
-    tangent = iter([np.zeros(u.shape, u.dtype) if p is None else _finished(p) for u, p in zip(dummies, pushed, strict=True)])
-    moved = [
-        next(tangent) if isinstance(o, Tensor) and o.dtype.kind == "f" else np.zeros(np.shape(o)) for o in outputs
-    ]
-    return _all_finished(result), unflatten(out_structure, moved)
+    tangent = iter(
+        _own([np.zeros(u.shape, u.dtype) if p is None else p for u, p in zip(dummies, pushed, strict=True)], starts)
+    )
+    moved = [next(tangent) if isinstance(o, Tensor) and o.dtype.kind == "f" else np.zeros(np.shape(o)) for o in outputs]
+    return unflatten(out_structure, [_finished(constant(o)) for o in outputs]), unflatten(out_structure, moved)
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
@@ -346,7 +375,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
                 leaves = [flatten(r) for r in rows]
                 inner = leaves[0][1]
                 columns = list(zip(*[x for x, _ in leaves], strict=True))
-                stacked = [np.reshape(np.stack([_shaped(c) for c in col]), (*shape, *np.shape(col[0]))) for col in columns]
+                stacked = [
+                    np.reshape(np.stack([_shaped(c) for c in col]), (*shape, *np.shape(col[0]))) for col in columns
+                ]
             else:
                 points, inner = flatten(tuple(args[a] for a in wanted))
                 stacked = [np.zeros((*shape, *np.shape(p)), dtype) for p in points]

@@ -50,6 +50,10 @@ def _collect(kind: Any, keys: tuple[Hashable, ...], items: Iterable[Any]) -> tup
     leaves: list[Any] = []
     children = []
     for item in items:
+        if hasattr(item, "dtype"):  # an array or a tensor: the common leaf
+            leaves.append(item)
+            children.append(_A_LEAF)
+            continue
         below, structure = flatten(item)
         leaves += below
         children.append(structure)
@@ -66,7 +70,7 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
         return next(leaves)
     if structure.kind is None:
         return None
-    items = [_build(c, leaves) for c in structure.children]
+    items = [next(leaves) if c.kind is LEAF else _build(c, leaves) for c in structure.children]
     if issubclass(structure.kind, dict):
         return dict(zip(structure.keys, items, strict=True))
     if hasattr(structure.kind, "_fields"):

@@ -139,6 +139,8 @@ def test_folder_with_both_plain_and_gzip_says_which_it_reads(tmp_path):
 
 def test_single_file_gives_features(tmp_path):
     path = family(tmp_path) / "t10k-images-idx3-ubyte"
+    whole = read_features(tmp_path)
+    assert whole.y is None and whole.test is None and whole.task is None
     assert read_features(path).X.shape == (4, 6)
     with pytest.raises(ValueError, match="one IDX file has no target beside it; give the folder"):
         read(path)

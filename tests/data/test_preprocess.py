@@ -153,11 +153,12 @@ def test_column_of_names_is_dropped():
 
 
 def test_rare_categories_are_left_to_zeros():
-    values = [f"c{i:03}" for i in range(110) for _ in range(4 if i < 90 else 3)]
+    values = [f"c{i:03}" for i in range(110) for _ in range(3 if i < 20 else 4)]
     train = Dataset.from_columns({"c": texts(*values)}, np.arange(len(values)) % 2)
     prepared = Preprocessor.fit(train)
     assert len(prepared.feature_names) == 100
-    assert prepared.feature_names[-1] == "c=c099"
+    # The 90 with four rows, and the first ten of the 20 with three.
+    assert prepared.feature_names[9:11] == ("c=c009", "c=c020") and prepared.feature_names[-1] == "c=c109"
     said = "one-hot encoded c in 100 categories, the most frequent; 10 rarer ones set all of them to 0"
     assert said in prepared.notes
     X, notes = prepared.transform_with_notes(train)
@@ -498,6 +499,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
         ),
         ("image", lambda d: d["features"].update(image_shape=[64]), "image_shape must have 2 or 3 entries"),
         ("image", lambda d: d["features"].update(low=16), "low must be below high"),
+        ("image", lambda d: d["features"].update(std=0), "image features: std must be above 0"),
     ],
 )
 def test_from_dict_says_what_is_wrong(name, change, message):

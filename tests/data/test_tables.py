@@ -207,6 +207,13 @@ def test_parquet_types(tmp_path):
     )
 
 
+def test_parquet_target_that_is_not_a_number_is_missing(tmp_path):
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"a": [1, 2, 3, 4], "y": [0.5, float("nan"), None, 1.5]}).write_parquet(path)
+    dataset = read(path, "y")
+    assert dataset.y.tolist() == [0.5, 1.5] and dataset.columns["a"].tolist() == [1, 4]
+
+
 def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
     path = tmp_path / "table.parquet"
     pl.DataFrame({"a": [1, 2], "path": [[1, 2], [3]], "y": [0, 1]}).write_parquet(path)

@@ -27,6 +27,7 @@ RNG = np.random.default_rng(0)
         (np.arange(30.0) % 3, "multiclass", "only 3 different whole numbers"),
         ([0, 1, 2, 0, 1, 2], "multiclass", "counts from 0 to 2"),
         ([3, 5, 9, 3, 5, 9], "regression", "3 different whole numbers in 6 rows"),
+        (np.arange(99) % 10 + 3, "regression", "10 different whole numbers in 99 rows"),
         (np.arange(1000) % 21, "regression", "21 different whole numbers in 1,000 rows"),
         (np.arange(1000), "regression", "1,000 different whole numbers"),
         (np.linspace(0, 1, 50), "regression", "50 different numbers in 50 rows"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-import chainrule.transforms  # noqa: F401  (registers backward)
+import chainrule.transforms
 from chainrule import ops
 from chainrule.reverse import reverse
 from chainrule.tensor import FUNCTIONS, Recording, Tensor, traced_leaf
@@ -56,7 +56,7 @@ def each(functions: str, *inputs: np.ndarray, smooth: bool = True) -> None:
         case(getattr(np, name), getattr(np, name), *inputs, smooth=smooth)
 
 
-# -- elementwise -----------------------------------------------------------------------------------------------------------
+# -- elementwise -----------------------------------------------------------------------------------
 each("tan", UNIT)
 each("negative square exp expm1 exp2 sin cos arctan sinh cosh tanh arcsinh absolute fabs positive sinc copy real", A)
 each("log log1p log2 log10 sqrt cbrt reciprocal", POSITIVE)
@@ -97,7 +97,7 @@ case(np.select, lambda a, b: np.select([a > 0.5, a > 0], [a * a, b], 3.0), A, C)
 case(np.nan_to_num, lambda a: np.nan_to_num(np.where(MASK, a, np.nan), nan=2.0, posinf=3.0, neginf=4.0), A)
 case(np.isclose, lambda a: np.isclose(a, A + 1e-9), A, smooth=False)
 
-# -- reductions ------------------------------------------------------------------------------------------------------------
+# -- reductions ------------------------------------------------------------------------------------
 for name in "sum mean max min amax amin prod var std ptp median nansum nanmax nanmin".split():
     f = getattr(np, name)
     for kwargs in ({}, {"axis": 0}, {"axis": -1}, {"axis": 1, "keepdims": True}):
@@ -113,7 +113,8 @@ case(np.var, lambda a: np.var(a, axis=0, ddof=1), A)
 case(np.var, lambda a: np.var(a, correction=1), A)
 case(np.std, lambda a: np.std(a, axis=1, ddof=1, keepdims=True), A)
 for name in ("nansum", "nanmax", "nanmin", "nan_to_num"):
-    case(getattr(np, name), lambda a, f=getattr(np, name): f(np.where(np.abs(A) < 0.4, np.nan, a)), A)
+    f = getattr(np, name)
+    case(f, lambda a, f=f: f(np.where(np.abs(A) < 0.4, np.nan, a)), A)
 case(np.average, lambda a: np.average(a), A)
 case(np.average, lambda a: np.average(a, axis=1), A)
 case(np.average, lambda a, w: np.average(a, axis=1, weights=w), A, POSITIVE[0])
@@ -148,7 +149,7 @@ case(np.trapezoid, lambda y: np.trapezoid(y, dx=0.5, axis=0), A)
 case(np.trapezoid, lambda y, x: np.trapezoid(y, x), A, np.sort(normal(4)))
 case(np.trapezoid, lambda y, x: np.trapezoid(y, x, axis=0), A, POSITIVE)
 
-# -- contractions ----------------------------------------------------------------------------------------------------------
+# -- contractions ----------------------------------------------------------------------------------
 case(np.matmul, lambda a, b: a @ b, A, B)
 case(np.matmul, lambda a, b: a @ b, D, B)
 case(np.matmul, lambda a, b: a @ b, V, W)
@@ -195,7 +196,7 @@ for mode in ("full", "same", "valid"):
         case(np.convolve, lambda a, b, mode=mode: np.convolve(a, b, mode), normal(n), normal(m))
         case(np.correlate, lambda a, b, mode=mode: np.correlate(a, b, mode), normal(n), normal(m))
 
-# -- linear algebra --------------------------------------------------------------------------------------------------------
+# -- linear algebra --------------------------------------------------------------------------------
 STACK = normal(2, 3, 3) + 3 * np.eye(3)
 case(np.linalg.inv, np.linalg.inv, S)
 case(np.linalg.inv, np.linalg.inv, STACK)
@@ -257,7 +258,7 @@ for k in (-1, 0, 2):
     case(np.tril, lambda a, k=k: np.tril(a, k), D)
     case(np.triu, lambda a, k=k: np.triu(a, k), A)
 
-# -- shapes ----------------------------------------------------------------------------------------------------------------
+# -- shapes ----------------------------------------------------------------------------------------
 case(np.transpose, np.transpose, D)
 case(np.transpose, lambda a: np.transpose(a, (1, -1, 0)), D)
 case(np.transpose, lambda a: a.transpose(2, 0, 1), D)
@@ -351,7 +352,7 @@ for kwargs in ({}, {"indexing": "ij"}, {"sparse": True}, {"sparse": True, "index
     case(np.meshgrid, lambda a, b, kw=kwargs: tuple(np.meshgrid(a, b, **kw)), V, normal(3))
 case(np.meshgrid, lambda a, b, c: tuple(np.meshgrid(a, b, c)), V, normal(3), normal(2))
 
-# -- indexing: each is a case of "getitem" ----------------------------------------------------------------------------------
+# -- indexing: each is a case of "getitem" ---------------------------------------------------------
 ROWS_OF_A, IDS = np.array([2, 0, 2, -1]), np.array([[0, 1], [3, 3]])
 INDICES: list[Any] = [
     0, -1, np.int64(1), slice(1, None), slice(None, None, -1), slice(2, 0, -1), slice(None, None, 2), slice(5, 9),
@@ -401,7 +402,7 @@ case(np.interp, lambda x, k, f: np.interp(x, k, f), SPACED, KNOTS, normal(4))
 case(np.interp, lambda x, f: np.interp(x, KNOTS, f, left=9.0, right=8.0), SPACED.reshape(5, 1), normal(4))
 case(np.interp, lambda x: np.interp(x, [0.0], [2.0]), np.array(0.3))
 
-# -- what reads no values, and the library's own -------------------------------------------------------------------------------
+# -- what reads no values, and the library's own ---------------------------------------------------
 case(np.shape, lambda a: np.ones(np.shape(a)) * a, A)
 case(np.ndim, lambda a: a * np.ndim(a), A)
 case(np.size, lambda a: a * (np.size(a) + np.size(a, 1)), A)
@@ -453,7 +454,9 @@ def test_value_and_dtype(c: Case, dtype: Any) -> None:
         assert isinstance(a, Tensor)
         assert a.shape == np.shape(b)
         assert a.dtype == np.asarray(b).dtype
-        np.testing.assert_allclose(a.value, b, rtol=1e-12 if dtype is np.float64 else 2e-4, atol=1e-5 if dtype is np.float32 else 1e-12)
+        np.testing.assert_allclose(
+            a.value, b, rtol=1e-12 if dtype is np.float64 else 2e-4, atol=1e-5 if dtype is np.float32 else 1e-12
+        )
 
 
 @every

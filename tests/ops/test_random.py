@@ -75,7 +75,6 @@ def test_counter_may_be_a_tensor() -> None:
     np.testing.assert_array_equal(found.value, uniform(4, **draw))
 
 
-
 def test_errors() -> None:
     with pytest.raises(TypeError, match="counter has shape \\(2,\\)"):
         uniform(np.array([1, 2]), seed=1)

@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
+
+from chainrule import ops
+from chainrule.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
+from chainrule.reverse import reverse
+from chainrule.tensor import Recording, Tensor, apply, traced_leaf
 from tests.ops.checking import (
     check_first_order,
     check_second_order,
@@ -20,11 +25,6 @@ from tests.ops.checking import (
     real,
     traced,
 )
-
-from chainrule import ops
-from chainrule.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
-from chainrule.reverse import reverse
-from chainrule.tensor import Recording, Tensor, apply, traced_leaf
 
 ROWS = ops.rows()
 SMOOTH = [op for op in ROWS if op.differentiable]
@@ -276,7 +276,7 @@ def test_flat_rows_have_zero_gradients(op: Operation, example: Example) -> None:
         assert not g.any()
 
 
-# -- hand-computed, one a family -------------------------------------------------------------------------------------------
+# -- hand-computed, one a family -------------------------------------------------------------------
 
 
 def test_by_hand() -> None:
@@ -303,7 +303,7 @@ def test_by_hand() -> None:
     assert g.tolist() == [111.0, 110.0, 100.0]
 
 
-# -- a test of the tests: rules that are wrong are caught --------------------------------------------------------------------
+# -- a test of the tests: rules that are wrong are caught ------------------------------------------
 
 WRONG = [
     ("tanh", (lambda g, out, x: g * (1.0 + out * out),)),
@@ -319,7 +319,9 @@ WRONG = [
 @pytest.mark.parametrize(("name", "vjp"), WRONG)
 def test_a_wrong_rule_is_caught(name: str, vjp: Any) -> None:
     wrong = replace(ops.row(name), vjp=vjp)
-    shapes = [e for e in points(ops.row(name)) if all(np.ndim(x) == 2 and np.size(x) for x in e.inputs)] or points(wrong)
+    shapes = [e for e in points(ops.row(name)) if all(np.ndim(x) == 2 and np.size(x) for x in e.inputs)] or points(
+        wrong
+    )
     if name == "matmul":
         square = np.random.default_rng(0).normal(size=(2, 3, 3))
         shapes = [Example((square[0], square[1]))]

@@ -292,7 +292,8 @@ def _plain_column(path: str | os.PathLike[str], column: "polars.Series") -> "pol
     """A column of numbers, booleans or texts; dates become days or seconds since 1970."""
     pl = _polars()
     dtype = column.dtype
-    if dtype.is_float() or dtype in (pl.Boolean, pl.String) or (dtype.is_integer() and dtype != pl.Int128):
+    fits_in_64_bits = dtype.is_integer() and not str(dtype).endswith("128")
+    if dtype.is_float() or dtype in (pl.Boolean, pl.String) or fits_in_64_bits:
         return column
     if dtype.is_numeric() or dtype == pl.Null:
         return column.cast(pl.Float64)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path`: afterwards the file holds all of it, or what it held before.
 
-    Written beside the target under a passing name, flushed to disk, then renamed over it.
+    Written beside the target under a passing name, flushed to disk, then renamed over it. A link is followed; a device
+    or a pipe (``/dev/stdout``) is written to directly; a file that is replaced keeps its permissions.
 
     Raises
     ------
@@ -19,18 +22,73 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         When it cannot be written (folder missing, no permission, disk full); the message names the target. The old
         content is kept.
     """
-    target = Path(path)
-    passing = target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
+    """Write several files; when one cannot be written, none has changed.
+
+    All are written and flushed under passing names before the first is renamed. (Between the renames, which allocate
+    nothing, a crash of the machine can leave some old and some new; each is whole.)
+
+    Raises
+    ------
+    OSError
+        As for `write_atomically`.
+    """
+    staged: list[tuple[Path, Path]] = []
     try:
-        handle = os.open(passing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(passing, target)
+        for path, content in contents.items():
+            target = Path(os.path.realpath(path))
+            with _explained(path, target, content):
+                if _is_special(target):
+                    target.write_bytes(content)
+                    continue
+                passing = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.partial")
+                staged.append((passing, target))
+                _write(passing, content, _mode(target))
+        for passing, target in staged:
+            with _explained(target, target, b""):
+                os.replace(passing, target)
+    except BaseException:
+        for passing, _ in staged:
+            with contextlib.suppress(OSError):
+                passing.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, content: bytes, mode: int | None) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if mode is not None:
+        os.chmod(path, mode)
+
+
+def _is_special(target: Path) -> bool:
+    try:
+        mode = target.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _mode(target: Path) -> int | None:
+    try:
+        return stat.S_IMODE(target.stat().st_mode)
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _explained(path: str | os.PathLike[str], target: Path, content: bytes) -> Iterator[None]:
+    """Say which file could not be written, and that the old one is unchanged."""
+    try:
+        yield
     except OSError as error:
-        with contextlib.suppress(OSError):
-            passing.unlink()
         reason = error.strerror or str(error)
-        kept = " What it held before is unchanged." if target.exists() else ""
-        raise OSError(error.errno, f"cannot write {target} ({len(content):,} bytes): {reason}.{kept}") from error
+        size = f" ({len(content):,} bytes)" if content else ""
+        kept = " What it held before is unchanged." if target.is_file() else ""
+        raise OSError(error.errno, f"cannot write {os.fspath(path)}{size}: {reason}.{kept}") from error

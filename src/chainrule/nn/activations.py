@@ -1,4 +1,4 @@
-"""Activations as layers. Each applies one function of ``chainrule.ops`` element by element (softmax: along the last axis)."""
+"""Activations as layers: one function element by element (softmax: along the last axis)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Activation(Layer):
         return name("A", self.function(x))
 
     def function(self, x: Tensor) -> Any:
-        """Apply the activation."""
-        raise NotImplementedError
+        """Apply the activation. To be written by subclasses."""
+        raise TypeError(f"{type(self).__name__} has no function(self, x); write one")
 
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able data."""
@@ -75,7 +75,9 @@ class ELU(Activation):
 
     def function(self, x: Tensor) -> Any:
         """Apply the activation."""
-        return ops.elu(x, self.alpha)
+        positive = np.greater(x, 0.0)
+        # expm1 sees no positive x (it would overflow), and its slope at 0 is alpha
+        return np.where(positive, x, self.alpha * np.expm1(np.where(positive, 0.0, x)))
 
 
 class GELU(Activation):
@@ -118,7 +120,7 @@ class Tanh(Activation):
 
     def function(self, x: Tensor) -> Any:
         """Apply the activation."""
-        return np.tanh(x)  # type: ignore[call-overload]
+        return np.tanh(x)
 
 
 class Softplus(Activation):

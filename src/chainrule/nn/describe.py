@@ -95,7 +95,7 @@ def _parts(config: Any, depth: int) -> tuple[str, dict[str, Any]]:
     if depth > _DEEPEST:
         raise ValueError(f"the description nests Sequentials more than {_DEEPEST} deep")
     if not isinstance(config, Mapping):
-        raise TypeError(f"a layer's description is a dict with a \"type\", not a {type(config).__name__}")
+        raise TypeError(f'a layer\'s description is a dict with a "type", not a {type(config).__name__}')
     settings = dict(config)
     name = settings.pop("type", None)
     if not isinstance(name, str) or (name != "Sequential" and name not in KNOWN):
@@ -108,5 +108,5 @@ def _parts(config: Any, depth: int) -> tuple[str, dict[str, Any]]:
 def _inner(settings: dict[str, Any]) -> list[Any]:
     inner = settings.pop("layers", None)
     if settings or not isinstance(inner, list):
-        raise ValueError(f"Sequential takes a list \"layers\" alone; found {', '.join(settings) or type(inner).__name__}")
+        raise ValueError(f'Sequential takes a list "layers" alone; found {", ".join(settings) or type(inner).__name__}')
     return inner

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..tensor import Parameter, Tensor, constant
 from .module import Module, _join
 
+Swap: TypeAlias = dict[int, Tensor]  # id of a parameter -> what stands for it
+States: TypeAlias = dict[tuple[int, str], Any]  # (id of a module, buffer) -> what stands for it
 
-def functional_call(module: Module, values: Mapping[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
+
+def functional_call(
+    module: Module, values: Mapping[str, Any], *args: Any, **kwargs: Any
+) -> tuple[Any, dict[str, Tensor]]:
     """Run ``module(*args)`` with the parameters and buffers at the paths of `values` replaced.
 
     Parameters
     ----------
     module
-        Stays as it is: a twin of it, made of the same objects but for those replaced, is run. Concurrent calls are fine.
+        Stays as it is: a twin of it, made of the same objects but for those replaced, is run. Concurrent calls are
+        fine. What `forward` assigns to attributes other than buffers is lost with the twin.
     values
         Dotted path (of ``named_parameters`` or ``named_buffers``) -> tensor or array of the same shape; any float
         dtype. A leaf without a name takes the parameter's (``W1``). What is not named here stays.
@@ -41,8 +47,8 @@ def functional_call(module: Module, values: Mapping[str, Any], *args: Any, **kwa
     """
     parameters = dict(module.named_parameters())
     buffers = {_join(path, name): (m, name) for path, m in module.named_modules() for name in m._buffers}
-    swap: dict[int, Tensor] = {}
-    states: dict[tuple[int, str], Any] = {}
+    swap: Swap = {}
+    states: States = {}
     for path, value in values.items():
         if path in parameters:
             old: Any = parameters[path]
@@ -51,7 +57,8 @@ def functional_call(module: Module, values: Mapping[str, Any], *args: Any, **kwa
             owner, name = buffers[path]
             states[id(owner), name] = _fitting(path, value, owner._buffers[name].shape)
         else:
-            raise KeyError(f"{path!r} is no parameter or buffer of this {type(module).__name__}; there are {_some(parameters, buffers)}")
+            there = _some([*parameters, *buffers])
+            raise KeyError(f"{path!r} is no parameter or buffer of this {type(module).__name__}; there are {there}")
     twins: dict[int, Module] = {}
     twin = _twin(module, swap, states, twins)
     before = {path: twins[id(m)].__dict__[name] for path, (m, name) in buffers.items()}
@@ -64,8 +71,7 @@ def functional_call(module: Module, values: Mapping[str, Any], *args: Any, **kwa
     return output, replaced
 
 
-def _some(parameters: Mapping[str, Any], buffers: Mapping[str, Any]) -> str:
-    names = [*parameters, *buffers]
+def _some(names: list[str]) -> str:
     return (", ".join(names[:12]) + (" …" if len(names) > 12 else "")) or "none"
 
 
@@ -85,8 +91,8 @@ def _named(tensor: Tensor, name: str | None) -> Tensor:
     return tensor.named(name)
 
 
-def _twin(module: Module, swap: dict[int, Tensor], states: dict[tuple[int, str], Any], twins: dict[int, Module]) -> Module:
-    """Return a copy of `module` down to its containers, with parameters and buffers replaced; shared ones stay shared."""
+def _twin(module: Module, swap: Swap, states: States, twins: dict[int, Module]) -> Module:
+    """Return a copy of `module` down to its containers, parameters and buffers replaced; shared ones stay shared."""
     if id(module) in twins:
         return twins[id(module)]
     twin: Module = object.__new__(type(module))
@@ -100,14 +106,15 @@ def _twin(module: Module, swap: dict[int, Tensor], states: dict[tuple[int, str],
     return twin
 
 
-def _swapped(value: Any, swap: dict[int, Tensor], states: dict[tuple[int, str], Any], twins: dict[int, Module]) -> Any:
+def _swapped(value: Any, swap: Swap, states: States, twins: dict[int, Module]) -> Any:
     if isinstance(value, Parameter):
         return swap.get(id(value), value)
     if isinstance(value, Module):
         return _twin(value, swap, states, twins)
     if isinstance(value, types.MethodType):  # self.act = self.relu: bound to the twin
         owner = value.__self__
-        return types.MethodType(value.__func__, _twin(owner, swap, states, twins)) if isinstance(owner, Module) else value
+        if isinstance(owner, Module):
+            return types.MethodType(value.__func__, _twin(owner, swap, states, twins))
     if isinstance(value, dict):
         items = {k: _swapped(v, swap, states, twins) for k, v in value.items()}
         return items if any(items[k] is not v for k, v in value.items()) else value

@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -39,7 +39,9 @@ class VarianceScaling:
     fan: str
     distribution: str
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int) -> Array:
+    def __call__(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
+    ) -> Array:
         """Return an array of `shape` and `dtype`."""
         fan = fan_in if self.fan == "in" else (fan_in + fan_out) / 2
         variance = self.scale / max(fan, 1)
@@ -58,7 +60,9 @@ class Constant:
     def __post_init__(self) -> None:
         _finite(self)
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int) -> Array:
+    def __call__(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
+    ) -> Array:
         """Return an array of `shape` and `dtype`."""
         return np.full(shape, self.value, dtype)
 
@@ -75,7 +79,9 @@ class Uniform:
         if not self.low <= self.high:
             raise ValueError(f"uniform: low is {self.low}, high is {self.high}; low must not exceed high")
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int) -> Array:
+    def __call__(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
+    ) -> Array:
         """Return an array of `shape` and `dtype`."""
         return rng.uniform(self.low, self.high, shape).astype(dtype)
 
@@ -92,7 +98,9 @@ class Normal:
         if self.std < 0:
             raise ValueError(f"normal: std is {self.std}; a standard deviation is at least 0")
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int) -> Array:
+    def __call__(
+        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
+    ) -> Array:
         """Return an array of `shape` and `dtype`."""
         return rng.normal(self.mean, self.std, shape).astype(dtype)
 
@@ -145,10 +153,12 @@ def get(spec: Any) -> Initializer:
                 return _FAMILIES[name](**arguments)  # type: ignore[no-any-return]
             except TypeError:
                 takes = ", ".join(f.name for f in fields(_FAMILIES[name]))
-                raise ValueError(f"initialiser {name!r} takes {takes}; found {', '.join(arguments) or 'nothing'}") from None
+                raise ValueError(
+                    f"initialiser {name!r} takes {takes}; found {', '.join(arguments) or 'nothing'}"
+                ) from None
         raise ValueError(f"no initialiser {name!r}; there are {', '.join([*_NAMED, *_FAMILIES])}")
     if callable(spec):
-        return spec
+        return cast(Initializer, spec)
     raise TypeError(f"an initialiser is a name or a callable, not {type(spec).__name__}")
 
 

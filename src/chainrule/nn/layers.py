@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Linear(Layer):
     """
 
     starts = True
-    roles = {"weight": "W", "bias": "b"}
+    roles: ClassVar = {"weight": "W", "bias": "b"}
     gives = ("Z",)
     weight: Parameter
     bias: Parameter | None
@@ -68,7 +68,7 @@ class Linear(Layer):
         if not x.shape or x.shape[-1] != self.in_features:
             raise ValueError(f"{called(x)} has shape {x.shape}, Linear expects (…, {self.in_features})")
         weight = name("W", self.weight)
-        out: Tensor = np.matmul(as_dtype(x, weight.dtype), weight)  # type: ignore[call-overload]
+        out: Any = np.matmul(as_dtype(x, weight.dtype), weight)
         if self.bias is not None:
             out = out + name("b", self.bias)
         return name("Z", out)
@@ -108,7 +108,8 @@ class Flatten(Layer):
         """Return x with two axes."""
         if not x.shape:
             raise ValueError(f"{called(x)} has no axes, Flatten expects (m, …)")
-        return x if x.ndim == 2 else np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))  # type: ignore[call-overload,no-any-return]
+        flat: Any = np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
+        return flat  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able data."""
@@ -180,7 +181,7 @@ class LayerNorm(Layer):
         Added to the variance. Source: Ba et al., "Layer normalization", 2016.
     """
 
-    roles = {"weight": "gamma", "bias": "beta"}
+    roles: ClassVar = {"weight": "gamma", "bias": "beta"}
     gives = ("N",)
     weight: Parameter
     bias: Parameter
@@ -196,7 +197,7 @@ class LayerNorm(Layer):
         if not x.shape or x.shape[-1] != self.features:
             raise ValueError(f"{called(x)} has shape {x.shape}, LayerNorm expects (…, {self.features})")
         x = as_dtype(x, self.weight.dtype)
-        centred = x - np.mean(x, axis=-1, keepdims=True)  # type: ignore[call-overload]
+        centred = x - np.mean(x, axis=-1, keepdims=True)
         spread = np.sqrt(np.mean(np.square(centred), axis=-1, keepdims=True) + self.eps)
         return name("N", centred / spread * name("gamma", self.weight) + name("beta", self.bias))
 
@@ -211,8 +212,8 @@ class LayerNorm(Layer):
 class BatchNorm1d(Layer):
     """Standardises each feature over the batch, then scales and shifts.
 
-    In training by the batch's mean and (biased) variance, which also move the running ones (buffers; the running variance
-    is the unbiased one, as in PyTorch); in evaluation by the running ones.
+    In training by the batch's mean and (biased) variance, which also move the running ones (buffers; the running
+    variance is the unbiased one, as in PyTorch); in evaluation by the running ones.
 
     Parameters
     ----------
@@ -224,7 +225,7 @@ class BatchNorm1d(Layer):
         Weight of the new batch in the running statistics, 0 < momentum <= 1. Source: Ioffe & Szegedy, 2015.
     """
 
-    roles = {"weight": "gamma", "bias": "beta"}
+    roles: ClassVar = {"weight": "gamma", "bias": "beta"}
     gives = ("N",)
     weight: Parameter
     bias: Parameter
@@ -250,8 +251,10 @@ class BatchNorm1d(Layer):
         if self.training:
             m = x.shape[0]
             if m < 2:
-                raise ValueError(f"{called(x)} has {m} example(s); batch norm needs at least 2 in training, or model.eval()")
-            mean: Any = np.mean(x, axis=0)  # type: ignore[call-overload]
+                raise ValueError(
+                    f"{called(x)} has {m} example(s); batch norm needs at least 2 in training, or model.eval()"
+                )
+            mean: Any = np.mean(x, axis=0)
             centred = x - mean
             variance: Any = np.mean(np.square(centred), axis=0)
             old, new = 1 - self.momentum, self.momentum
@@ -265,7 +268,13 @@ class BatchNorm1d(Layer):
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able data."""
         dtype = str(self.weight.dtype)
-        return {"type": "BatchNorm1d", "features": self.features, "eps": self.eps, "momentum": self.momentum, "dtype": dtype}
+        return {
+            "type": "BatchNorm1d",
+            "features": self.features,
+            "eps": self.eps,
+            "momentum": self.momentum,
+            "dtype": dtype,
+        }
 
     def _signature(self) -> str:
         return f"{self.features}"
@@ -283,7 +292,7 @@ class Embedding(Layer):
     """
 
     starts = True
-    roles = {"weight": "W"}
+    roles: ClassVar = {"weight": "W"}
     gives = ("Z",)
     weight: Parameter
     _ids = True
@@ -306,7 +315,9 @@ class Embedding(Layer):
         if x.dtype.kind not in "iu":
             raise TypeError(f"{called(x)} has dtype {x.dtype}, Embedding expects integers from 0 to {self.rows - 1}")
         if x.value is not None and x.value.size and not 0 <= x.value.min() <= x.value.max() < self.rows:
-            raise ValueError(f"{called(x)} holds ids {x.value.min()} … {x.value.max()}, Embedding has rows 0 … {self.rows - 1}")
+            raise ValueError(
+                f"{called(x)} holds ids {x.value.min()} … {x.value.max()}, Embedding has rows 0 … {self.rows - 1}"
+            )
         return name("Z", name("W", self.weight)[x])
 
     def config(self) -> dict[str, Any]:
@@ -349,7 +360,7 @@ def _positive_number(name: str, value: Any) -> float:
 
 
 def _word(seed: Any) -> int:
-    seed = init.checked_seed(seed)
-    if seed >= 2**64:
-        raise ValueError(f"seed is {seed}; below 2**64 would do")
-    return seed
+    word = init.checked_seed(seed)
+    if word >= 2**64:
+        raise ValueError(f"seed is {word}; below 2**64 would do")
+    return word

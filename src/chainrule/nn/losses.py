@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -74,14 +74,15 @@ def huber(output: Any, target: Any, *, delta: float = 1.0, reduction: str = "mea
 def binary_cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
     """Return -y log σ(z) - (1 - y) log(1 - σ(z)) of logits z, summed over an example's outputs.
 
-    Targets are 0, 1, or probabilities between; shaped like the output, (m,) or (m, k) for k yes-no questions. By default
-    the mean over the examples, so that dZ = (σ(Z) - Y) / m for any k. (PyTorch's means over the k outputs as well.)
+    Targets are 0, 1, or probabilities between; shaped like the output, (m,) or (m, k) for k yes-no questions. By
+    default the mean over the examples, so that dZ = (σ(Z) - Y) / m for any k. (PyTorch also divides by k.)
     """
     output, target = _alike("binary_cross_entropy", output, target)
     values = _known(target)
     if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
-            f"binary_cross_entropy: targets reach from {values.min():g} to {values.max():g}; 0, 1 or probabilities between would do"
+            f"binary_cross_entropy: targets reach from {values.min():g} to {values.max():g}; "
+            "0, 1 or probabilities between would do"
         )
     return _reduced(_by_example(ops.binary_cross_entropy_with_logits(output, target)), reduction)
 
@@ -122,7 +123,7 @@ def hinge(output: Any, target: Any, *, reduction: str = "mean") -> Any:
 
 
 def penalty(parameters: Mapping[str, Any], l1: float = 0.0, l2: float = 0.0) -> Any:
-    """Return l1 Σ|W| + l2/2 Σ W² over the weights, the parameters with at least two axes; biases and scales are left out.
+    """Return l1 Σ|W| + l2/2 Σ W² over the weights: the parameters with at least two axes, no biases or scales.
 
     The gradient of the second term is l2 · W: with plain SGD the same as a weight decay of l2.
 
@@ -156,7 +157,11 @@ _LOSSES: dict[str, tuple[Loss, str]] = {
     "cross_entropy": (cross_entropy, "softmax"),
     "hinge": (hinge, "identity"),
 }
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"identity": lambda z: z, "sigmoid": ops.sigmoid, "softmax": ops.softmax}
+_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "identity": lambda z: z,
+    "sigmoid": ops.sigmoid,
+    "softmax": ops.softmax,
+}
 
 
 def names() -> list[str]:
@@ -171,13 +176,14 @@ def get(loss: Any) -> Loss:
     """
     if isinstance(loss, str):
         if loss not in _LOSSES:
-            raise ValueError(f"no loss {loss!r}; there are {', '.join(_LOSSES)}, or any function (output, target) -> scalar")
+            raise ValueError(
+                f"no loss {loss!r}; there are {', '.join(_LOSSES)}, or any function (output, target) -> scalar"
+            )
         return _LOSSES[loss][0]
     if not callable(loss):
         raise TypeError(f"loss is a {type(loss).__name__}; a name ({', '.join(_LOSSES)}) or a function would do")
-    if any(loss is known for known, _ in _LOSSES.values()) or hasattr(loss, "_chainrule_loss"):
-        return loss
-    return _checked(loss)
+    ready = any(loss is known for known, _ in _LOSSES.values()) or hasattr(loss, "_chainrule_loss")
+    return cast(Loss, loss) if ready else _checked(loss)
 
 
 def _checked(loss: Loss) -> Loss:
@@ -221,7 +227,7 @@ def check_target(loss: Any, output_shape: tuple[int, ...], target: Any) -> None:
     get(loss)(np.zeros(output_shape, np.float32), target, reduction="none")
 
 
-# -- checks --------------------------------------------------------------------------------------------------------------
+# -- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _output(output: Any) -> Any:
@@ -261,7 +267,9 @@ def _classes(loss: str, output: Any, target: Any) -> Any:
     target = _target(target)
     a, b = tuple(output.shape), tuple(target.shape)
     if not a or a[-1] < 2:
-        raise ValueError(f"{loss}: output has shape {a}; one column a class, at least 2, would do (binary_cross_entropy takes 1)")
+        raise ValueError(
+            f"{loss}: output has shape {a}; one column a class, at least 2, would do (binary_cross_entropy takes 1)"
+        )
     _not_empty(loss, a)
     if a == b:
         values = _known(target)
@@ -277,7 +285,9 @@ def _classes(loss: str, output: Any, target: Any) -> Any:
     if b == (*a[:-1], 1):
         target = np.reshape(target, a[:-1])
     elif b != a[:-1]:
-        raise ValueError(f"{loss}: output has shape {a}, target {b}; class ids of shape {a[:-1]} or rows of shape {a} would do")
+        raise ValueError(
+            f"{loss}: output has shape {a}, target {b}; class ids of shape {a[:-1]} or rows of shape {a} would do"
+        )
     if target.dtype.kind == "f":
         raise TypeError(f"{loss}: class ids have dtype {target.dtype}; integers would do: y.astype(int)")
     values = _known(target)

@@ -1,4 +1,4 @@
-"""`Module`: what a network is made of. Attributes that are parameters, buffers or modules belong to it by assignment."""
+"""`Module`: what a network is made of. Parameters, buffers and modules belong to it by assignment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Module:
     _buffers: dict[str, Array]
     _draws: dict[str, Draw]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # so that subclasses need no super().__init__()
+        """Make the module's books."""
         module = super().__new__(cls)
         module.__dict__.update(training=True, _buffers={}, _draws={})
         return module
@@ -139,8 +140,8 @@ class Module:
     def initialize(self, seed: int = 0) -> Self:
         """Draw all parameters again from `seed` and their paths; set buffers back. Return the module.
 
-        With ``seed=0`` this gives the values of construction. Parameters made from arrays (``nn.Parameter(array)``) have
-        no recipe and are left alone.
+        With ``seed=0`` this gives the values of construction (but for layers made with a seed of their own).
+        Parameters made from arrays (``nn.Parameter(array)``) have no recipe and are left alone.
         """
         seed = init.checked_seed(seed)
         for path, owner, name, parameter in self._walk():
@@ -161,7 +162,7 @@ class Module:
     # -- what belongs to it ------------------------------------------------------------------------------------------
 
     def _members(self) -> Iterator[tuple[str, Any]]:
-        """Yield (path component, tensor or module) for every one held directly or in containers."""
+        """Yield (path component, tensor or module) for each one held directly or in containers."""
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor | Module):
                 yield name, value
@@ -242,7 +243,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output. To be written by subclasses."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward(self, X)")
+        raise TypeError(f"{type(self).__name__} has no forward(self, X); write one")
 
     def _as_input(self, x: Any, position: int) -> Any:
         if x is None or isinstance(x, str | dict | Module) or callable(x):
@@ -365,7 +366,7 @@ class Module:
             parts = path.split(".") if path else []
             above = next((p for k in range(len(parts) - 1, 0, -1) if (p := ".".join(parts[:k])) in depths), "")
             depth = depths[path] = depths[above] + 1 if path else 0
-            label = f"({path[len(above):].lstrip('.')}) " if path else ""
+            label = f"({path[len(above) :].lstrip('.')}) " if path else ""
             own = [(n, v) for n, v in module._members() if isinstance(v, Parameter)]
             shapes = ", ".join(f"{n} {v.shape}" for n, v in own)
             count = f"{sum(v.size for _, v in own):,}" if own else ""
@@ -408,9 +409,6 @@ def _setter(module: Module, name: str) -> Callable[[Any], None]:
 def checked_dtype(dtype: Any) -> np.dtype[Any]:
     """Return `dtype` as a NumPy dtype; raise unless it is float32 or float64."""
     try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = None
-    if found not in FLOATS:
-        raise TypeError(f"dtype is {dtype!r}; float32 or float64 would do")
-    return found
+        return FLOATS[FLOATS.index(np.dtype(dtype))]
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype is {dtype!r}; float32 or float64 would do") from None

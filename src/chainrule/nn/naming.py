@@ -1,9 +1,9 @@
-"""Names as the literature gives them: A0 is the input, Z1 = A0 W1 + b1, A1 = f(Z1), …"""
+"""Names as the literature gives them: A0 is the input, then Z1 = A0 W1 + b1, A1 = f(Z1) and so on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..tensor import Tensor
 from .module import Module
@@ -33,7 +33,7 @@ class Layer(Module):
     """
 
     starts: bool = False
-    roles: dict[str, str] = {}
+    roles: ClassVar[dict[str, str]] = {}
     gives: tuple[str, ...] = ()
 
     def forward(self, X: Any) -> Any:
@@ -41,8 +41,8 @@ class Layer(Module):
         return self.compute(X, unnamed)
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
-        """Compute the output, passing values through ``name(letter, value)``."""
-        raise NotImplementedError
+        """Compute the output, passing values through ``name(letter, value)``. To be written by subclasses."""
+        raise TypeError(f"{type(self).__name__} has no compute(self, x, name); write one")
 
 
 class Numbering:

@@ -88,7 +88,7 @@ class Sequential(Module):
         return x
 
     def value_names(self) -> list[str]:
-        """Return the names of the values in the order of computation: A0, W1, b1, Z1, A1, …"""
+        """Return the names of the values in the order of computation: A0, W1, b1, Z1, A1 and so on."""
         return ["A0", *[label for _, _, label in labels(self)]]
 
     def config(self) -> dict[str, Any]:

@@ -28,9 +28,13 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
             parts = [array]
             have = list(shape_of(array))
             if before:
-                parts.insert(0, np.full([before if i == axis else d for i, d in enumerate(have)], fills[axis, 0], array.dtype))
+                parts.insert(
+                    0, np.full([before if i == axis else d for i, d in enumerate(have)], fills[axis, 0], array.dtype)
+                )
             if after:
-                parts.append(np.full([after if i == axis else d for i, d in enumerate(have)], fills[axis, 1], array.dtype))
+                parts.append(
+                    np.full([after if i == axis else d for i, d in enumerate(have)], fills[axis, 1], array.dtype)
+                )
             array = concatenate(parts, axis)
         return array
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
@@ -99,19 +103,24 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     return np.take(a, np.repeat(np.arange(shape_of(a)[axis]), np.asarray(repeats)), axis=axis)
 
 
-# -- triangles and diagonals -------------------------------------------------------------------------------------------------
+# -- triangles and diagonals -----------------------------------------------------------------------
+
+
+def _triangle(m: Any, k: int) -> Any:
+    rows, columns = shape_of(m)[-2:]
+    return np.tri(rows, columns, k, dtype=bool)
 
 
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     """As ``numpy.tril``."""
-    return np.where(np.tri(*shape_of(m)[-2:], k=k, dtype=bool), m, 0.0)
+    return np.where(_triangle(m, k), m, 0.0)
 
 
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
     """As ``numpy.triu``."""
-    return np.where(np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool), 0.0, m)
+    return np.where(_triangle(m, k - 1), 0.0, m)
 
 
 @implements(np.diagonal)

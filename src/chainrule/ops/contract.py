@@ -16,13 +16,15 @@ from .table import implements, promote, register, shape_of
 def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
     if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(
-            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply; the last axis of the first must equal "
-            "the last but one of the second"
+            f"matmul: shapes {tuple(a.shape)} and {tuple(b.shape)} do not multiply; the last axis of the first must "
+            "equal the last but one of the second"
         )
     try:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
-        raise ValueError(f"matmul: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast") from None
+        raise ValueError(
+            f"matmul: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast"
+        ) from None
     return (*batch, a.shape[-2], b.shape[-1]), a.dtype
 
 
@@ -32,8 +34,8 @@ MATMUL = register(
         shape=_matmul_shape,
         kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
         vjp=(
-            lambda g, out, a, b: np.matmul(g, np.swapaxes(b, -1, -2)),
-            lambda g, out, a, b: np.matmul(np.swapaxes(a, -1, -2), g),
+            lambda g, out, a, b: np.matmul(g, b.mT),
+            lambda g, out, a, b: np.matmul(a.mT, g),
         ),
         kind=CONTRACT,
         latex="{0} {1}",
@@ -53,9 +55,11 @@ MATMUL = register(
 def matmul(a: Any, b: Any) -> Any:
     """As ``numpy.matmul``: stacks of matrices, vectors promoted to matrices."""
     (a, b), _ = promote(a, b)
-    na, nb = len(shape_of(a)), len(shape_of(b))
+    na, nb = len(a.shape), len(b.shape)
     if na == 0 or nb == 0:
-        raise ValueError(f"matmul: shapes {tuple(shape_of(a))} and {tuple(shape_of(b))}; neither may be a scalar, use * instead")
+        raise ValueError(
+            f"matmul: shapes {tuple(shape_of(a))} and {tuple(shape_of(b))}; neither may be a scalar, use * instead"
+        )
     if na >= 2 and nb >= 2:
         return apply(MATMUL, (a, b), {})
     left = np.expand_dims(a, 0) if na == 1 else a
@@ -115,7 +119,10 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         over_a, over_b = list(range(len(sa) - n, len(sa))), list(range(n))
     over_a, over_b = [i % len(sa) for i in over_a], [i % len(sb) for i in over_b]
     if [sa[i] for i in over_a] != [sb[i] for i in over_b]:
-        raise ValueError(f"tensordot: axes {tuple(over_a)} of shape {tuple(sa)} and {tuple(over_b)} of shape {tuple(sb)} differ in length")
+        raise ValueError(
+            f"tensordot: axes {tuple(over_a)} of shape {tuple(sa)} and {tuple(over_b)} of shape {tuple(sb)} differ "
+            "in length"
+        )
     kept_a = [i for i in range(len(sa)) if i not in over_a]
     kept_b = [i for i in range(len(sb)) if i not in over_b]
     k = math.prod(sa[i] for i in over_a)

@@ -24,7 +24,10 @@ CUMSUM = register(
         kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
         vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),
         latex=r"\operatorname{{cumsum}}({0})",
-        examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 0}), Example((rng.normal(size=(3, 4)),), {"axis": 1})],
+        examples=lambda rng: [
+            Example((rng.normal(size=(3, 4)),), {"axis": 0}),
+            Example((rng.normal(size=(3, 4)),), {"axis": 1}),
+        ],
         flops=lambda out, x, **attrs: math.prod(x),
     )
 )
@@ -87,7 +90,9 @@ def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None
     lead = (slice(None),) * axis
     step = 1
     while step < n:
-        a = np.concatenate([a[(*lead, slice(0, step))], a[(*lead, slice(step, n))] * a[(*lead, slice(0, n - step))]], axis)
+        a = np.concatenate(
+            [a[(*lead, slice(0, step))], a[(*lead, slice(step, n))] * a[(*lead, slice(0, n - step))]], axis
+        )
         step *= 2
     return a
 

@@ -39,7 +39,9 @@ def _labels(term: str, subscripts: str, covered: int) -> Labels:
     head, dots, tail = term.partition("...")
     for letter in head + tail:
         if not (letter.isascii() and letter.isalpha()):
-            raise ValueError(f"einsum: {letter!r} in the subscripts {subscripts!r}; letters, ',', '...' and '->' would do")
+            raise ValueError(
+                f"einsum: {letter!r} in the subscripts {subscripts!r}; letters, ',', '...' and '->' would do"
+            )
     under = [("…", k) for k in range(covered, 0, -1)] if dots else []
     return (*head, *under, *tail)
 
@@ -67,7 +69,9 @@ def parse(subscripts: str, shapes: Sequence[Sequence[int]]) -> tuple[list[Labels
         if unknown:
             raise ValueError(f"einsum: the output index {_written(unknown)!r} of {subscripts!r} is in no operand")
         if "..." not in right and widest:
-            raise ValueError(f"einsum: the operands of {subscripts!r} have '...', the output has not; sum those axes first")
+            raise ValueError(
+                f"einsum: the operands of {subscripts!r} have '...', the output has not; sum those axes first"
+            )
         return inputs, output
     once = sorted(label for label in set(seen) if isinstance(label, str) and seen.count(label) == 1)
     return inputs, (*[("…", k) for k in range(widest, 0, -1)], *once)

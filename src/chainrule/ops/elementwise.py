@@ -49,10 +49,14 @@ def elementwise_row(
     return function
 
 
-# -- arithmetic ------------------------------------------------------------------------------------------------------
+# -- arithmetic ------------------------------------------------------------------------------------
 
-add = elementwise_row(np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), "{0} + {1}", REAL, REAL, commutative=True, precedence=0)
-subtract = elementwise_row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), "{0} - {1}", REAL, REAL, precedence=0)
+add = elementwise_row(
+    np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), "{0} + {1}", REAL, REAL, commutative=True, precedence=0
+)
+subtract = elementwise_row(
+    np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), "{0} - {1}", REAL, REAL, precedence=0
+)
 multiply = elementwise_row(
     np.multiply,
     (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
@@ -97,9 +101,17 @@ square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), "{0}^2",
 @implements(np.power)
 def power(a: Any, b: Any) -> Any:
     """Return `a` to the power of `b`; small constant exponents become cheaper operations."""
-    if isinstance(a, Tensor) and a.dtype.kind == "f" and type(b) in (int, float) and b in (1, 2, 0.5, -1):
-        return {1: lambda x: x + 0.0, 2: square, 0.5: np.sqrt, -1: lambda x: 1.0 / x}[b](a)
+    if isinstance(a, Tensor) and a.dtype.kind == "f" and type(b) in (int, float) and b in _CHEAPER:
+        return _CHEAPER[b](a)
     return _power(a, b)
+
+
+_CHEAPER: dict[float, Callable[[Any], Any]] = {
+    1: lambda x: x + 0.0,
+    2: square,
+    0.5: lambda x: np.sqrt(x),
+    -1: lambda x: 1.0 / x,
+}
 
 
 @implements(np.float_power)
@@ -110,16 +122,22 @@ def float_power(a: Any, b: Any) -> Any:
 
 reciprocal = implements(np.reciprocal)(lambda x: 1.0 / x)
 
-# -- exponentials and logarithms ---------------------------------------------------------------------------------------
+# -- exponentials and logarithms -------------------------------------------------------------------
 
 exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), "e^{{{0}}}", REAL, floating=True, precedence=2)
-expm1 = elementwise_row(np.expm1, (lambda g, out, x: g * (out + 1.0),), "e^{{{0}}} - 1", REAL, floating=True, precedence=0)
+expm1 = elementwise_row(
+    np.expm1, (lambda g, out, x: g * (out + 1.0),), "e^{{{0}}} - 1", REAL, floating=True, precedence=0
+)
 log = elementwise_row(np.log, (lambda g, out, x: g / x,), r"\log {0}", POSITIVE, floating=True, precedence=2)
 log1p = elementwise_row(np.log1p, (lambda g, out, x: g / (1.0 + x),), r"\log(1 + {0})", (-0.7, 3.0), floating=True)
 sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), r"\sqrt{{{0}}}", POSITIVE, floating=True)
 LN2, LN10 = math.log(2.0), math.log(10.0)
-log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), r"\log_2 {0}", POSITIVE, floating=True, precedence=2)
-log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), r"\log_{{10}} {0}", POSITIVE, floating=True, precedence=2)
+log2 = elementwise_row(
+    np.log2, (lambda g, out, x: g / (x * LN2),), r"\log_2 {0}", POSITIVE, floating=True, precedence=2
+)
+log10 = elementwise_row(
+    np.log10, (lambda g, out, x: g / (x * LN10),), r"\log_{{10}} {0}", POSITIVE, floating=True, precedence=2
+)
 exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), "2^{{{0}}}", REAL, floating=True, precedence=2)
 logaddexp = elementwise_row(
     np.logaddexp,
@@ -132,14 +150,32 @@ logaddexp = elementwise_row(
 )
 cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), r"\sqrt[3]{{{0}}}", POSITIVE, floating=True)
 
-# -- trigonometry ------------------------------------------------------------------------------------------------------
+# -- trigonometry ----------------------------------------------------------------------------------
 
 sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), r"\sin {0}", REAL, floating=True, precedence=2)
 cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), r"\cos {0}", REAL, floating=True, precedence=2)
-tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), r"\tan {0}", (-1.2, 1.2), floating=True, precedence=2)
-arcsin = elementwise_row(np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arcsin {0}", UNIT, floating=True, precedence=2)
-arccos = elementwise_row(np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), r"\arccos {0}", UNIT, floating=True, precedence=2)
-arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), r"\arctan {0}", REAL, floating=True, precedence=2)
+tan = elementwise_row(
+    np.tan, (lambda g, out, x: g * (1.0 + out * out),), r"\tan {0}", (-1.2, 1.2), floating=True, precedence=2
+)
+arcsin = elementwise_row(
+    np.arcsin,
+    (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),),
+    r"\arcsin {0}",
+    UNIT,
+    floating=True,
+    precedence=2,
+)
+arccos = elementwise_row(
+    np.arccos,
+    (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),),
+    r"\arccos {0}",
+    UNIT,
+    floating=True,
+    precedence=2,
+)
+arctan = elementwise_row(
+    np.arctan, (lambda g, out, x: g / (1.0 + x * x),), r"\arctan {0}", REAL, floating=True, precedence=2
+)
 arctan2 = elementwise_row(
     np.arctan2,
     (lambda g, out, y, x: g * x / (x * x + y * y), lambda g, out, y, x: -g * y / (x * x + y * y)),
@@ -150,9 +186,16 @@ arctan2 = elementwise_row(
 )
 sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), r"\sinh {0}", REAL, floating=True, precedence=2)
 cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), r"\cosh {0}", REAL, floating=True, precedence=2)
-tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), r"\tanh {0}", REAL, floating=True, precedence=2)
+tanh = elementwise_row(
+    np.tanh, (lambda g, out, x: g * (1.0 - out * out),), r"\tanh {0}", REAL, floating=True, precedence=2
+)
 arcsinh = elementwise_row(
-    np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), r"\operatorname{{arsinh}} {0}", REAL, floating=True, precedence=2
+    np.arcsinh,
+    (lambda g, out, x: g / np.sqrt(x * x + 1.0),),
+    r"\operatorname{{arsinh}} {0}",
+    REAL,
+    floating=True,
+    precedence=2,
 )
 arccosh = elementwise_row(
     np.arccosh,
@@ -163,7 +206,12 @@ arccosh = elementwise_row(
     precedence=2,
 )
 arctanh = elementwise_row(
-    np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), r"\operatorname{{artanh}} {0}", UNIT, floating=True, precedence=2
+    np.arctanh,
+    (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),),
+    r"\operatorname{{artanh}} {0}",
+    UNIT,
+    floating=True,
+    precedence=2,
 )
 hypot = elementwise_row(
     np.hypot,
@@ -175,10 +223,15 @@ hypot = elementwise_row(
     commutative=True,
 )
 
-# -- kinks ---------------------------------------------------------------------------------------------------------------
+# -- kinks -----------------------------------------------------------------------------------------
 
 absolute = elementwise_row(
-    np.absolute, (lambda g, out, x: g * np.sign(x),), r"\left|{0}\right|", REAL, numpy=(np.absolute, np.fabs), kinks=(((0.0,), (0.0,)),)
+    np.absolute,
+    (lambda g, out, x: g * np.sign(x),),
+    r"\left|{0}\right|",
+    REAL,
+    numpy=(np.absolute, np.fabs),
+    kinks=(((0.0,), (0.0,)),),
 )
 sign = elementwise_row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL)
 
@@ -217,7 +270,9 @@ minimum = elementwise_row(
 floor = elementwise_row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, floating=True)
 ceil = elementwise_row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, floating=True)
 rint = elementwise_row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, floating=True)
-trunc = elementwise_row(np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), floating=True)
+trunc = elementwise_row(
+    np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), floating=True
+)
 
 
 @implements(np.clip)
@@ -253,7 +308,13 @@ def floor_divide(a: Any, b: Any) -> Any:
     """As ``numpy.floor_divide``; the derivative is zero."""
     return np.floor(a / b)
 
-for _function, _factor in ((np.deg2rad, math.pi / 180), (np.radians, math.pi / 180), (np.rad2deg, 180 / math.pi), (np.degrees, 180 / math.pi)):
+
+for _function, _factor in (
+    (np.deg2rad, math.pi / 180),
+    (np.radians, math.pi / 180),
+    (np.rad2deg, 180 / math.pi),
+    (np.degrees, 180 / math.pi),
+):
     FUNCTIONS[_function] = lambda x, _factor=_factor: x * _factor
 
 

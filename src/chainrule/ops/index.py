@@ -13,7 +13,7 @@ from ..tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
 from .table import as_dtype, implements, is_tensor, register, shape_of
 
-# -- basic indexing: views ---------------------------------------------------------------------------------------------------
+# -- basic indexing: views -------------------------------------------------------------------------
 
 
 def _probe(shape: Shape) -> Array:
@@ -25,7 +25,9 @@ SLICE = register(
     Operation(
         "slice",
         shape=lambda x, index: (_probe(x.shape)[index].shape, x.dtype),
-        kernel=lambda x, index: x[index],
+        kernel=lambda x, index: x[
+            index if Ellipsis in index else (*index, Ellipsis)
+        ],  # a view also where it has no axes
         vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
         kind=VIEW,
         latex=lambda x, index: x + r"_{[\cdot]}",
@@ -55,7 +57,9 @@ PLACE = register(
         kernel=_place_kernel,
         vjp=(lambda g, out, x, index, shape: g[index],),
         latex=r"\operatorname{{place}}({0})",
-        examples=lambda rng: [Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})],
+        examples=lambda rng: [
+            Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
+        ],
         flops=lambda out, *shapes, **attrs: 0,
     )
 )
@@ -66,7 +70,7 @@ def place(g: Any, index: Any, shape: Shape) -> Any:
     return apply(PLACE, (g,), {"index": index, "shape": tuple(shape)})
 
 
-# -- advanced indexing ---------------------------------------------------------------------------------------------------------
+# -- advanced indexing -----------------------------------------------------------------------------
 # The index arrays are inputs (they may be computed); `index` says where each stands: an int k is the k-th of them.
 
 
@@ -84,8 +88,8 @@ def _gather_shape(x: Any, *arrays: Any, index: Any) -> tuple[Shape, np.dtype[Any
         if type(i) is Slot and arrays[i].dtype.kind not in "iu":
             raise TypeError(f"index {k} has dtype {arrays[i].dtype}; index arrays are integers or booleans")
     try:
-        # the probe has extent 1 where index arrays go, so that zeros are in range; lengths elsewhere are real
-        return _probe(tuple(builtins.max(d, 1) for d in x.shape))[_fill(index, probes)].shape, x.dtype
+        # zeros stand for the positions: in range wherever the axis has any length
+        return _probe(x.shape)[_fill(index, probes)].shape, x.dtype
     except IndexError as error:
         raise IndexError(f"indexing shape {tuple(x.shape)}: {error}") from None
 
@@ -191,7 +195,10 @@ def getitem(x: Tensor, index: Any) -> Any:
                 plain.append(Slot(len(arrays)))
                 arrays.append(array)
             else:
-                raise TypeError(f"index of type {type(part).__name__} (dtype {array.dtype}); integers, slices, None, … or arrays would do")
+                raise TypeError(
+                    f"index of type {type(part).__name__} (dtype {array.dtype}); "
+                    "integers, slices, None, … or arrays would do"
+                )
     if not arrays:
         key = tuple(plain)
         try:
@@ -217,7 +224,9 @@ def _check_mask(mask: Array, plain: list[Any], x: Tensor) -> None:
         return
     axis = _axis_of(plain, x.ndim, plain)
     if mask.shape != x.shape[axis : axis + mask.ndim]:
-        raise IndexError(f"boolean index of shape {mask.shape} on axes {axis}… of shape {tuple(x.shape)}; the lengths must be equal")
+        raise IndexError(
+            f"boolean index of shape {mask.shape} on axes {axis}… of shape {tuple(x.shape)}; the lengths must be equal"
+        )
 
 
 def _check_range(x: Tensor, plain: list[Any], arrays: list[Any]) -> None:
@@ -230,10 +239,13 @@ def _check_range(x: Tensor, plain: list[Any], arrays: list[Any]) -> None:
             raise IndexError(f"too many indices for shape {tuple(x.shape)}")
         n = x.shape[axis]
         if values is not None and values.size and (values.min() < -n or values.max() >= n):
-            raise IndexError(f"index array reaches {int(values.min())}…{int(values.max())}, axis {axis} of shape {tuple(x.shape)} has length {n}")
+            raise IndexError(
+                f"index array reaches {int(values.min())}…{int(values.max())}, "
+                f"axis {axis} of shape {tuple(x.shape)} has length {n}"
+            )
 
 
-# -- take, sort ------------------------------------------------------------------------------------------------------------------
+# -- take, sort ------------------------------------------------------------------------------------
 
 
 @implements(np.take)

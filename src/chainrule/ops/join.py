@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,9 @@ def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:
             a == b for j, (a, b) in enumerate(zip(x.shape, first, strict=True)) if j != axis
         )
         if not same:
-            raise ValueError(f"concatenate: array {i} has shape {tuple(x.shape)}, array 0 has {first}; only axis {axis} may differ")
+            raise ValueError(
+                f"concatenate: array {i} has shape {tuple(x.shape)}, array 0 has {first}; only axis {axis} may differ"
+            )
     return tuple(builtins.sum(x.shape[axis] for x in xs) if j == axis else d for j, d in enumerate(first)), xs[0].dtype
 
 
@@ -49,7 +52,9 @@ CONCATENATE = register(
 
 
 @implements(np.concatenate, np.concat)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0, out: None = None, *, dtype: Any = None, **more: Any) -> Any:
+def concatenate(
+    arrays: Sequence[Any], axis: int | None = 0, out: None = None, *, dtype: Any = None, **more: Any
+) -> Any:
     """As ``numpy.concatenate``."""
     if len(arrays) == 0:
         raise ValueError("concatenate: no arrays given")
@@ -108,15 +113,18 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         for i in range(sections):
             edges.append(edges[-1] + small + (i < extra))
     lead = (slice(None),) * axis
-    return [ary[(*lead, slice(a, b))] for a, b in zip(edges, edges[1:], strict=False)]
+    return [ary[(*lead, slice(a, b))] for a, b in itertools.pairwise(edges)]
 
 
 @implements(np.split)
-def split_evenly(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def split_evenly(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """As ``numpy.split``: a number of sections must divide the axis."""
     n = shape_of(ary)[normalize_axis(axis, len(shape_of(ary)))[0]]
     if not np.iterable(indices_or_sections) and n % operator.index(indices_or_sections):
-        raise ValueError(f"split: {n} elements do not divide into {indices_or_sections} equal parts; np.array_split takes unequal ones")
+        raise ValueError(
+            f"split: {n} elements do not divide into {indices_or_sections} equal parts; "
+            "np.array_split takes unequal ones"
+        )
     return split(ary, indices_or_sections, axis)
 
 

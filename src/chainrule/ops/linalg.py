@@ -56,7 +56,11 @@ def _well_conditioned(rng: np.random.Generator, *shape: int) -> Any:
 
 
 def _square_examples(rng: np.random.Generator) -> list[Example]:
-    return [Example((_well_conditioned(rng, 3, 3),)), Example((_well_conditioned(rng, 2, 2, 2),)), Example((np.zeros((0, 2, 2)),))]
+    return [
+        Example((_well_conditioned(rng, 3, 3),)),
+        Example((_well_conditioned(rng, 2, 2, 2),)),
+        Example((np.zeros((0, 2, 2)),)),
+    ]
 
 
 def _cubic(out: Shape, a: Shape, *rest: Shape, **attrs: Any) -> int:
@@ -92,7 +96,9 @@ def _solve_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
     try:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
-        raise ValueError(f"solve: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast") from None
+        raise ValueError(
+            f"solve: the leading axes of shapes {tuple(a.shape)} and {tuple(b.shape)} do not broadcast"
+        ) from None
     return (*batch, *b.shape[-2:]), a.dtype
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..op import ELEMENTWISE, Example, Operation
-from ..tensor import FUNCTIONS, apply
+from ..tensor import FUNCTIONS, Tensor, apply
 from .elementwise import REAL, elementwise_row
 from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, register, shape_of
 
-# -- choices -------------------------------------------------------------------------------------------------------------
+# -- choices ---------------------------------------------------------------------------------------
 
 
 def _where_kernel(condition: Any, a: Any, b: Any, out: Any = None) -> Any:
@@ -113,7 +113,7 @@ def identity(x: Any) -> Any:
     return out
 
 
-# -- comparisons and logic: nothing flows through them ---------------------------------------------------------------------
+# -- comparisons and logic: nothing flows through them ---------------------------------------------
 
 for _ufunc, _sign in (
     (np.equal, "="),
@@ -138,11 +138,11 @@ for _ufunc, _sign in (
         aliases=(),
         commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
     )
-for _ufunc in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
+for _unary in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
     elementwise_row(
-        _ufunc,
+        _unary,
         (None,),
-        r"\operatorname{{" + _ufunc.__name__.replace("_", r"\_") + "}}({0})",
+        r"\operatorname{{" + _unary.__name__.replace("_", r"\_") + "}}({0})",
         REAL,
         differentiable=False,
         result=bool,
@@ -177,20 +177,22 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """As ``numpy.select``."""
     out = default
     for condition, choice in zip(list(condlist)[::-1], list(choicelist)[::-1], strict=True):
-        out = np.where(condition, choice, out) if is_tensor(condition, choice, out) else np.where(condition, choice, out)
+        out = np.where(condition, choice, out)
     return out
 
 
 @implements(np.allclose)
 def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """As ``numpy.allclose``: compares values, not a differentiable function."""
-    return bool(np.allclose(*[x.concrete("np.allclose") if is_tensor(x) else x for x in (a, b)], rtol, atol, equal_nan))
+    x, y = (t.concrete("np.allclose") if isinstance(t, Tensor) else t for t in (a, b))
+    return bool(np.allclose(x, y, rtol, atol, equal_nan))
 
 
 @implements(np.array_equal)
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     """As ``numpy.array_equal``: compares values, not a differentiable function."""
-    return bool(np.array_equal(*[x.concrete("np.array_equal") if is_tensor(x) else x for x in (a1, a2)], equal_nan))
+    x, y = (t.concrete("np.array_equal") if isinstance(t, Tensor) else t for t in (a1, a2))
+    return bool(np.array_equal(x, y, equal_nan))
 
 
 @implements(np.isclose)

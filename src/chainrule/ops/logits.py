@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -52,9 +53,8 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _softmax_expand(x: Any, *, axis: tuple[int, ...]) -> Any:
-    top = np.max(x, axis=axis, keepdims=True)
-    e = np.exp(x - top)
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
+    return e / np.add.reduce(e, axis=axis, keepdims=True)
 
 
 SOFTMAX = register(
@@ -94,15 +94,18 @@ def stop_gradient(x: Any) -> Any:
 
 def _cross_entropy_expand(z: Any, t: Any) -> Any:
     # log-sum-exp and t·z around the largest logit, where they don't cancel; the last term is 0 when t sums to one
-    top = np.max(z, axis=-1, keepdims=True)
+    top = np.maximum.reduce(z, axis=-1, keepdims=True)
     shifted = z - top
-    fit = np.sum(t * shifted, axis=-1)
-    return np.log(np.sum(np.exp(shifted), axis=-1)) - fit + np.reshape(top, top.shape[:-1]) * (1.0 - np.sum(t, axis=-1))
+    fit = np.add.reduce(t * shifted, axis=-1)
+    rest = top.reshape(top.shape[:-1]) * (1.0 - np.add.reduce(t, axis=-1))
+    return np.log(np.add.reduce(np.exp(shifted), axis=-1)) - fit + rest
 
 
 def _cross_entropy_shape(z: Any, t: Any) -> tuple[Shape, np.dtype[Any]]:
     if tuple(z.shape) != tuple(t.shape) or not z.shape:
-        raise ValueError(f"cross_entropy: logits have shape {tuple(z.shape)}, targets {tuple(t.shape)}; they must be equal")
+        raise ValueError(
+            f"cross_entropy: logits have shape {tuple(z.shape)}, targets {tuple(t.shape)}; they must be equal"
+        )
     return tuple(z.shape[:-1]), z.dtype
 
 
@@ -112,8 +115,8 @@ CROSS_ENTROPY = register(
         shape=_cross_entropy_shape,
         expand=_cross_entropy_expand,
         vjp=(
-            lambda g, out, z, t: np.expand_dims(g, -1) * (softmax(z, -1) - t),
-            lambda g, out, z, t: -np.expand_dims(g, -1) * z,
+            lambda g, out, z, t: g.reshape(*g.shape, 1) * (apply(SOFTMAX, (z,), {"axis": (len(z.shape) - 1,)}) - t),
+            lambda g, out, z, t: -g.reshape(*g.shape, 1) * z,
         ),
         kind=OTHER,
         latex=r"\log \sum e^{{{0}}} - {1} \cdot {0}",
@@ -133,10 +136,23 @@ def cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
     return apply(CROSS_ENTROPY, (logits, as_dtype(targets, logits.dtype)), {})
 
 
+#: Up to this many classes a table of all rows is kept.
+_TABLED = 256
+
+
+@functools.lru_cache(maxsize=32)
+def _one_hot_rows(classes: int, dtype: Any) -> Any:
+    """Return the rows of classes 0, 1, …, between two rows of zeros for ids outside that range."""
+    return np.pad(np.eye(classes, dtype=dtype), ((1, 1), (0, 0)))
+
+
 def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> Any:
     if out is None:
         out = np.empty((*ids.shape, classes), dtype)
-    np.equal(np.arange(classes, dtype=ids.dtype), ids[..., None], out=out, casting="unsafe")
+    if classes <= _TABLED:
+        _one_hot_rows(classes, dtype).take(np.add(ids, 1, dtype=np.intp, casting="unsafe"), 0, out, "clip")
+    else:
+        np.equal(np.arange(classes), ids[..., None], out=out, casting="unsafe")
     return out
 
 

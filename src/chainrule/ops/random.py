@@ -5,7 +5,7 @@ of two 64-bit words and a counter of four into four 64-bit words::
 
     block k of a draw, k = 1, 2, …:    words[4 (k - 1) … 4 (k - 1) + 3] = philox4x64_10(
         key     = (seed, stream),
-        counter = (k, c, 0, 0))        # c: the value of the counter input; k counts from 1 (NumPy's generator adds first)
+        counter = (k, c, 0, 0))        # c: the value of the counter input; k from 1, as NumPy's generator adds first
 
 A draw of n numbers uses the words in order, element by element in C order:
 

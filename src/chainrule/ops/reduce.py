@@ -12,6 +12,8 @@ from ..op import REDUCE, Example, Operation, Shape
 from ..tensor import FUNCTIONS, Tensor, apply
 from .table import as_dtype, implements, register, shape_of
 
+_add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
+_multiply: Any = np.multiply
 Axis = int | tuple[int, ...] | None
 
 
@@ -19,6 +21,8 @@ def normalize_axis(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]
     """Return `axis` as a sorted tuple of non-negative axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return (axis % ndim,)
     given = axis if isinstance(axis, tuple | list) else (axis,)
     out = []
     for a in given:
@@ -40,11 +44,21 @@ def reduced_shape(shape: Shape, axis: tuple[int, ...], keepdims: bool) -> Shape:
 
 def restore(x: Any, shape: Shape, axis: tuple[int, ...]) -> Any:
     """Put the reduced axes back, each of length 1, so that `x` broadcasts against the reduction's input."""
-    return np.reshape(x, reduced_shape(shape, axis, True))
+    return x.reshape(reduced_shape(shape, axis, True))
+
+
+def spread(x: Any, shape: Shape) -> Any:
+    """Return ``np.broadcast_to(x, shape)``, without its cost for arrays."""
+    if isinstance(x, np.ndarray):
+        out = np.empty(shape, x.dtype)
+        out[...] = x
+        return out
+    return np.broadcast_to(x, shape)
 
 
 def shape_rule(dtype: Any = None) -> Any:
     """Return the shape rule of a reduction; `dtype` gives the result's dtype from its input's."""
+
     def shape(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> tuple[Shape, np.dtype[Any]]:
         kind = dtype(x.dtype) if dtype else x.dtype
         return reduced_shape(x.shape, axis, keepdims), np.dtype(kind)
@@ -69,7 +83,7 @@ def reduction_examples(rng: np.random.Generator) -> list[Example]:
 
 
 def _sum_kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-    return np.add.reduce(x, axis, None, out, keepdims)
+    return _add.reduce(x, axis, out=out, keepdims=keepdims)
 
 
 SUM = register(
@@ -77,7 +91,7 @@ SUM = register(
         "sum",
         shape=shape_rule(accumulator),
         kernel=_sum_kernel,
-        vjp=(lambda g, out, x, axis, keepdims: np.broadcast_to(restore(g, x.shape, axis), x.shape),),
+        vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
         kind=REDUCE,
         latex=lambda x, axis, keepdims: r"\sum " + x,
         precedence=1,
@@ -97,6 +111,8 @@ def sum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims
 
 def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
     """Refuse the arguments of a reduction that tensors do not take."""
+    if out is None and not more:
+        return
     given = [k for k, v in more.items() if v is not np._NoValue and v is not None and not (k == "where" and v is True)]
     if given or out is not None:
         raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}")
@@ -115,9 +131,9 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     return sum(a, axes, keepdims=keepdims) / count
 
 
-def _extreme(name: str, ufunc: np.ufunc, latex: str) -> Operation:
+def _extreme(name: str, ufunc: Any, latex: str) -> Operation:
     def kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return ufunc.reduce(x, axis, None, out, keepdims)
+        return ufunc.reduce(x, axis, out=out, keepdims=keepdims)
 
     def shape(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> tuple[Shape, np.dtype[Any]]:
         if 0 in [x.shape[i] for i in axis]:
@@ -197,7 +213,9 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) 
     shape = tuple(x.shape)
     kept = [i for i in range(len(shape)) if i not in axis]
     order = kept + list(axis)
-    flat = np.reshape(np.transpose(x, order), [shape[i] for i in kept] + [-1 if 0 not in shape else math.prod(shape[i] for i in axis)])
+    flat = np.reshape(
+        np.transpose(x, order), [shape[i] for i in kept] + [-1 if 0 not in shape else math.prod(shape[i] for i in axis)]
+    )
     others = _exclusive_product(flat, len(kept)) if flat.shape[-1] else flat
     others = np.transpose(np.reshape(others, [shape[i] for i in order]), np.argsort(order).tolist())
     return restore(g, shape, axis) * others
@@ -207,7 +225,7 @@ PROD = register(
     Operation(
         "prod",
         shape=shape_rule(accumulator),
-        kernel=lambda x, out=None, *, axis, keepdims: np.multiply.reduce(x, axis, None, out, keepdims),
+        kernel=lambda x, out=None, *, axis, keepdims: _multiply.reduce(x, axis, out=out, keepdims=keepdims),
         vjp=(_prod_rule,),
         kind=REDUCE,
         latex=lambda x, axis, keepdims: r"\prod " + x,
@@ -254,12 +272,12 @@ argmax = _arg("argmax", np.argmax)
 argmin = _arg("argmin", np.argmin)
 
 
-def _truth(name: str, ufunc: np.ufunc, function: Any) -> Any:
+def _truth(name: str, ufunc: Any, function: Any) -> Any:
     op = register(
         Operation(
             name,
             shape=shape_rule(lambda dtype: np.dtype(bool)),
-            kernel=lambda x, out=None, *, axis, keepdims: ufunc.reduce(x, axis, bool, out, keepdims),
+            kernel=lambda x, out=None, *, axis, keepdims: ufunc.reduce(x, axis, bool, out=out, keepdims=keepdims),
             vjp=(None,),
             kind=REDUCE,
             differentiable=False,
@@ -285,10 +303,12 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
 
 
+_of_numbers: dict[Any, Any] = {np.nansum: np.sum, np.nanmax: np.max, np.nanmin: np.min}
 for _function, _replacement in ((np.nansum, 0.0), (np.nanmax, -math.inf), (np.nanmin, math.inf)):
 
-    def _without_nan(a: Tensor, axis: Axis = None, *, _f: Any = _function, _r: float = _replacement, **more: Any) -> Any:
-        base = {np.nansum: np.sum, np.nanmax: np.max, np.nanmin: np.min}[_f]
-        return base(np.where(np.isnan(a), _r, a), axis=axis, **more)
+    def _without_nan(
+        a: Tensor, axis: Axis = None, *, _f: Any = _function, _r: float = _replacement, **more: Any
+    ) -> Any:
+        return _of_numbers[_f](np.where(np.isnan(a), _r, a), axis=axis, **more)
 
     FUNCTIONS[_function] = _without_nan

@@ -15,7 +15,9 @@ from ..tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
 from .table import as_dtype, implements, is_tensor, register, shape_of
 
-# -- the views -----------------------------------------------------------------------------------------------------------
+_add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
+
+# -- the views -------------------------------------------------------------------------------------
 
 TRANSPOSE = register(
     Operation(
@@ -139,7 +141,9 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     axes = tuple(i for i, d in enumerate(old) if d == 1) if axis is None else normalize_axis(axis, len(old))
     for i in axes:
         if old[i] != 1:
-            raise ValueError(f"squeeze: axis {i} of shape {tuple(old)} has length {old[i]}, only axes of length 1 can go")
+            raise ValueError(
+                f"squeeze: axis {i} of shape {tuple(old)} has length {old[i]}, only axes of length 1 can go"
+            )
     return reshape(a, [d for i, d in enumerate(old) if i not in axes])
 
 
@@ -195,9 +199,7 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     old = tuple(shape_of(array))
     if old == target:
         return array
-    fits = len(old) <= len(target) and builtins.all(
-        a in (1, b) for a, b in zip(old[::-1], target[::-1], strict=False)
-    )
+    fits = len(old) <= len(target) and builtins.all(a in (1, b) for a, b in zip(old[::-1], target[::-1], strict=False))
     if not fits:
         raise ValueError(f"broadcast_to: shape {old} does not broadcast to {target}")
     return apply(BROADCAST, (array,), {"shape": target})
@@ -216,18 +218,20 @@ def unbroadcast(g: Any, shape: Shape) -> Any:
     if have == shape:
         return g
     lead = len(have) - len(shape)
+    if lead > 0 and have[lead:] == shape:  # a bias: the common case
+        return _add.reduce(g, axis=tuple(range(lead)))
     if lead < 0:
         return np.broadcast_to(g, shape)
     axes = tuple(i for i, d in enumerate(have) if i < lead or (shape[i - lead] == 1 and d != 1))
     if axes:
-        g = np.sum(g, axis=axes, keepdims=lead == 0)
+        g = _add.reduce(g, axis=axes, keepdims=lead == 0)
     if tuple(g.shape) != shape:
         size_one = math.prod(g.shape) == math.prod(shape)
         g = np.reshape(g, shape) if size_one else np.broadcast_to(g, shape)
     return g
 
 
-# -- functions that read no values -------------------------------------------------------------------------------------------
+# -- functions that read no values -----------------------------------------------------------------
 
 FUNCTIONS[np.shape] = shape_of
 FUNCTIONS[np.ndim] = lambda a: len(shape_of(a))
@@ -239,7 +243,9 @@ FUNCTIONS[np.real] = lambda x: x
 
 
 def _like(fill: float) -> Any:
-    def function(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any) -> Any:
+    def function(
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any
+    ) -> Any:
         return np.full(shape_of(a) if shape is None else shape, fill, dtype or a.dtype)
 
     return function
@@ -250,6 +256,8 @@ FUNCTIONS[np.ones_like] = _like(1)
 
 
 @implements(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any) -> Any:
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any
+) -> Any:
     """As ``numpy.full_like``; the fill may be a tensor."""
     return broadcast_to(as_dtype(fill_value, dtype or a.dtype), shape_of(a) if shape is None else shape)

@@ -10,7 +10,7 @@ from ..op import OTHER, Example, Operation
 from ..tensor import Tensor, apply
 from .table import array_of, as_dtype, implements, is_tensor, promote, register, shape_of
 
-# -- convolution ---------------------------------------------------------------------------------------------------------
+# -- convolution -----------------------------------------------------------------------------------
 
 
 def _part(full: int, n: int, m: int, mode: str, name: str) -> slice:
@@ -49,7 +49,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     return convolve(a, v[::-1], mode)
 
 
-# -- interpolation ---------------------------------------------------------------------------------------------------------
+# -- interpolation ---------------------------------------------------------------------------------
 
 SEARCHSORTED = register(
     Operation(
@@ -90,11 +90,17 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     At a knot (a kink) the derivative in `x` is that of the piece to its right; outside the knots it is 0.
     """
     if period is not None:
-        raise TypeError("np.interp(…, period=…) on tensors: reduce x to one period first, x - period * np.floor(x / period)")
-    x, xp, fp = (as_dtype(k if is_tensor(k) else np.asarray(k), np.float64) for k in (x, xp, fp))  # as NumPy computes it
+        raise TypeError(
+            "np.interp(…, period=…) on tensors: reduce x to one period first, x - period * np.floor(x / period)"
+        )
+    x, xp, fp = (
+        as_dtype(k if is_tensor(k) else np.asarray(k), np.float64) for k in (x, xp, fp)
+    )  # as NumPy computes it
     n = shape_of(xp)[0] if len(shape_of(xp)) == 1 else 0
     if not n or tuple(shape_of(fp)) != (n,):
-        raise ValueError(f"interp: xp has shape {tuple(shape_of(xp))}, fp {tuple(shape_of(fp))}; two vectors of one length would do")
+        raise ValueError(
+            f"interp: xp has shape {tuple(shape_of(xp))}, fp {tuple(shape_of(fp))}; two vectors of one length would do"
+        )
     xp, fp = (k if is_tensor(k) else Tensor(k) for k in (xp, fp))
     if n == 1:
         inside = fp[0] + 0.0 * x

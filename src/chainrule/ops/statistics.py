@@ -41,7 +41,7 @@ def std(
 
 
 def _degrees(name: str, a: Any, axes: tuple[int, ...], ddof: float) -> float:
-    count = math.prod(a.shape[i] for i in axes) - ddof
+    count: float = math.prod(a.shape[i] for i in axes) - ddof
     if count <= 0:
         raise ValueError(f"np.{name} over axes {axes} of shape {tuple(a.shape)} with ddof={ddof}: too few elements")
     return count
@@ -55,7 +55,9 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
     else:
         if shape_of(weights) != shape_of(a):
             if not isinstance(axis, int) or len(shape_of(weights)) != 1:
-                raise ValueError(f"weights have shape {shape_of(weights)}, a has {shape_of(a)}; give one axis and as many weights")
+                raise ValueError(
+                    f"weights have shape {shape_of(weights)}, a has {shape_of(a)}; give one axis and as many weights"
+                )
             weights = np.reshape(weights, [-1 if i == axis % len(shape_of(a)) else 1 for i in range(len(shape_of(a)))])
             weights = np.broadcast_to(weights, shape_of(a))
         total = np.sum(weights, axis=axis, keepdims=keepdims)
@@ -66,7 +68,9 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
 
 
 @implements(np.median)
-def median(a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+def median(
+    a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Any:
     """As ``numpy.median`` along one axis or all."""
     old = shape_of(a)
     if axis is None:

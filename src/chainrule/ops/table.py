@@ -12,6 +12,7 @@ from ..tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
 
 _ROWS: dict[str, Operation] = {}
 _SCALARS = (float, int, bool)
+_FLOAT32, _FLOAT64 = FLOATS
 
 
 def register(op: Operation) -> Operation:
@@ -87,6 +88,12 @@ def promote(*xs: Any, floating: bool = False) -> tuple[tuple[Any, ...], bool]:
 
     Returns the inputs and whether all are weak (Python scalars). With `floating`, integers become float64.
     """
+    if len(xs) == 2 and hasattr(xs[0], "dtype") and hasattr(xs[1], "dtype"):
+        a, b = xs
+        dtype = a.dtype
+        if dtype is b.dtype and (dtype is _FLOAT32 or dtype is _FLOAT64):
+            if not (isinstance(a, Tensor) and a.weak) and not (isinstance(b, Tensor) and b.weak):
+                return xs, False
     xs = tuple([x if isinstance(x, Tensor) or type(x) in _SCALARS else checked_array(x, "an operand") for x in xs])
     dtype = np.result_type(*[_stand_in(x) for x in xs])
     if floating and dtype.kind in "biu":
@@ -140,18 +147,37 @@ def elementwise_shape(name: str, result: Any = None) -> Callable[..., tuple[Shap
     return shape
 
 
+def _ready(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return the inputs when they need no promotion: what `promote` would give, quickly for the common cases."""
+    first = xs[0]
+    if not isinstance(first, Tensor) or first.weak:
+        return None
+    dtype = first.dtype
+    if dtype is not _FLOAT32 and dtype is not _FLOAT64:
+        return None
+    if len(xs) == 1:
+        return xs
+    second = xs[1]
+    kind = type(second)
+    if len(xs) != 2:
+        return None
+    if kind is float or kind is int:
+        return (first, np.asarray(second, dtype))
+    if kind is np.ndarray:
+        return xs if second.dtype is dtype else None
+    return xs if isinstance(second, Tensor) and second.dtype is dtype and not second.weak else None
+
+
 def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
     """Return the function that applies an elementwise row to tensors, arrays and numbers."""
-
     if op.shape is None or op.kind != ELEMENTWISE:
         raise TypeError(f"{op.name} is not an elementwise row")
     result_is_bool = not op.differentiable
 
     def function(*xs: Any) -> Any:
-        first = xs[0]
-        dtype = first.dtype if isinstance(first, Tensor) else None
-        if dtype in FLOATS and all(isinstance(x, Tensor) and x.dtype is dtype and not x.weak for x in xs):
-            return apply(op, xs, {})
+        ready = _ready(xs)
+        if ready is not None:
+            return apply(op, ready, {})
         if not is_tensor(*xs):
             return op.evaluate(*xs)
         promoted, weak = promote(*xs, floating=floating)

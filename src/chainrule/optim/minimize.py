@@ -1,4 +1,4 @@
-"""Full-batch minimisation through ``scipy.optimize.minimize``: gradients and Hessian-vector products are the library's."""
+"""Full-batch minimisation through SciPy, with the library's gradients and Hessian-vector products."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class _Objective:
     def __init__(self, f: Callable[[Any], Any], start: Any) -> None:
         leaves, self.structure = flatten(start)
         self.where = paths(start, "params")
-        arrays = [checked_array(x.value if isinstance(x, Tensor) else x, w) for x, w in zip(leaves, self.where, strict=True)]
+        arrays = [
+            checked_array(x.value if isinstance(x, Tensor) else x, w) for x, w in zip(leaves, self.where, strict=True)
+        ]
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
         self.start = np.concatenate([np.zeros(0), *[a.astype(np.float64).ravel() for a in arrays]])
@@ -93,18 +95,23 @@ class _Objective:
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         flat = np.array(flat, dtype=np.float64)
-        value, gradient = self.both(self.nest(flat))
+        with np.errstate(all="ignore"):  # a step too far is judged by its loss
+            value, gradient = self.both(self.nest(flat))
         self.evaluations += 1
         loss = float(value)
         slope = np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in flatten(gradient)[0]])
         if self.best is None and not (math.isfinite(loss) and np.isfinite(slope).all()):
-            raise ValueError(f"the loss or its gradient is not finite at the start (loss {loss:g}); look at the data and first weights")
+            raise ValueError(
+                f"the loss or its gradient is not finite at the start (loss {loss:g}); "
+                "look at the data and the first weights"
+            )
         if self.best is None or loss < self.best[0]:
             self.best = loss, flat, slope
         return loss, slope
 
     def product(self, flat: Array, direction: Array) -> Array:
-        moved = hvp(self.f, self.nest(np.array(flat)), self.nest(np.array(direction, dtype=np.float64)))
+        with np.errstate(all="ignore"):
+            moved = hvp(self.f, self.nest(np.array(flat)), self.nest(np.array(direction, dtype=np.float64)))
         return np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in flatten(moved)[0]])
 
 

@@ -8,6 +8,7 @@ PyTorch's. A parameter keeps its dtype: rates and corrections are computed in fl
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -23,7 +24,7 @@ Slots = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class Optimizer(ABC):
     """What all optimisers share.
 
     Attributes
@@ -126,9 +127,9 @@ class Optimizer:
         """Return the scalars of update number `t` = 1, 2, …: float64, to be cast to each parameter's dtype."""
         return {"lr": lr}
 
+    @abstractmethod
     def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
         """Return a new parameter and its slots."""
-        raise NotImplementedError
 
     # -- description -------------------------------------------------------------------------------------------------
 
@@ -208,8 +209,9 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adaptive moments: m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², p - lr m̂ / (sqrt(v̂) + eps).
 
-    m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ) undo the start from zero. Computed as p - s m / (sqrt(v) + eps c), c = sqrt(1-β₂ᵗ),
-    s = lr c / (1-β₁ᵗ): the same, with two operations on arrays fewer. Source: Kingma & Ba, "Adam", 2015.
+    m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ) undo the start from zero. Computed as p - s m / (sqrt(v) + eps c) with
+    c = sqrt(1-β₂ᵗ), s = lr c / (1-β₁ᵗ): the same, with two operations on arrays fewer.
+    Source: Kingma & Ba, "Adam", 2015.
 
     Parameters
     ----------

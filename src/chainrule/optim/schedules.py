@@ -7,6 +7,7 @@ steps = epochs × batches an epoch.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,17 +17,20 @@ from ..ops.table import as_dtype
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(ABC):
     """A learning rate that changes with the step."""
 
+    @abstractmethod
     def __call__(self, step: Any) -> Any:
         """Return the learning rate of the update that follows `step` others, float64."""
-        raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description, from which ``schedules.get`` builds it again."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {"name": type(self).__name__, **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()}}
+        return {
+            "name": type(self).__name__,
+            **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,9 @@ def get(spec: Any) -> Schedule:
             return kind(**settings)
         except TypeError:
             takes = ", ".join(f.name for f in fields(kind))
-            raise ValueError(f"schedule {name} takes {takes}; found {', '.join(map(str, settings)) or 'nothing'}") from None
+            raise ValueError(
+                f"schedule {name} takes {takes}; found {', '.join(map(str, settings)) or 'nothing'}"
+            ) from None
     raise TypeError(f"lr is {spec!r}; a number or a schedule of chainrule.optim would do")
 
 

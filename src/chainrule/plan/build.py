@@ -1,4 +1,4 @@
-"""Graph to plan: order, views, fusion, registers, buffers."""
+"""Graph to plan: order, views, groups of elementwise steps."""
 
 from __future__ import annotations
 
@@ -10,23 +10,10 @@ import numpy as np
 from ..op import ELEMENTWISE, Shape
 from ..op import VIEW as VIEW_KIND
 from ..ops.table import row
-from ..reverse import topological
 from ..tensor import Parameter, Tensor
-from .model import (
-    ALIGNMENT,
-    BUFFER,
-    CONSTANT,
-    INPUT,
-    PASSED,
-    STATE,
-    VIEW,
-    Fused,
-    Plan,
-    Step,
-    Value,
-    contiguous_strides,
-)
+from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, changed, contiguous_strides
 from .simplify import Rewriter
+from .storage import Storage, states_in_place
 from .verify import verify
 
 
@@ -46,7 +33,8 @@ def build(
     outputs, inputs, states
         Nodes of one graph; inputs and states are leaves without values.
     updates
-        State number -> the node whose value the state takes at the end of a run.
+        State number -> the node whose value the state takes at the end of a run. All are computed from the states as
+        they were before the run, and so are the outputs.
     keep
         Further values to hold to the end of a run, under these names.
     name
@@ -58,14 +46,18 @@ def build(
         Verified.
     captured
         Parameters that the graph reads besides its inputs; their values follow the inputs, in this order.
+
+    Raises
+    ------
+    ValueError
+        Where the graph reads a traced tensor that is neither input nor state; where an update does not fit its state.
     """
     updates = dict(updates or {})
     keep = dict(keep or {})
+    _check_updates(states, updates)
     rewriter = Rewriter()
-    roots = [*outputs, *updates.values(), *keep.values()]
-    new = rewriter.rewrite(roots)
-    for leaf in (*inputs, *states):
-        rewriter.rewrite([leaf])
+    new = rewriter.rewrite([*outputs, *updates.values(), *keep.values()])
+    rewriter.rewrite([*inputs, *states])  # for their names
     builder = _Builder(name)
     captured = list(rewriter.captured.values())
     for leaf in (*inputs, *(leaf for _, leaf in captured)):
@@ -73,15 +65,25 @@ def build(
     for leaf in states:
         builder.add_leaf(leaf, STATE)
     n = len(outputs)
-    builder.finals = dict(zip(updates, new[n : n + len(updates)], strict=True))
-    builder.names = {k: v for k, v in rewriter.names.items()}
-    plan = builder.plan(new[:n], dict(zip(keep, new[n + len(updates) :], strict=True)))
+    finals = dict(zip(updates, new[n : n + len(updates)], strict=True))
+    kept = dict(zip(keep, new[n + len(updates) :], strict=True))
+    plan = builder.plan(new[:n], finals, kept, rewriter.names)
     verify(plan)
     return plan, [p for p, _ in captured]
 
 
+def _check_updates(states: Sequence[Tensor], updates: Mapping[int, Tensor]) -> None:
+    for s, node in updates.items():
+        if not 0 <= s < len(states):
+            raise ValueError(f"an update of state {s}; there are {len(states)} states")
+        if node.shape != states[s].shape or node.dtype != states[s].dtype:
+            raise ValueError(
+                f"the update of state {s} has shape {node.shape}, {node.dtype}; the state has {states[s].shape}, {states[s].dtype}"
+            )
+
+
 class _Builder:
-    """Carries one build from ordered nodes to the finished plan."""
+    """Carries one build from simplified nodes to the finished plan."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,10 +91,8 @@ class _Builder:
         self.number: dict[int, int] = {}  # id(node) -> value
         self.inputs: list[int] = []
         self.states: list[int] = []
-        self.finals: dict[int, Tensor] = {}
-        self.names: dict[str, Tensor] = {}
         self.steps: list[Step] = []
-        self.alive: list[Tensor] = []
+        self.alive: list[Tensor] = []  # keeps ids of numbered nodes from being used again
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -114,47 +114,73 @@ class _Builder:
     def of(self, node: Tensor) -> int:
         """Return the value of a leaf or an already numbered node."""
         if id(node) not in self.number:
-            if node.op is not None or node.value is None:
+            if node.value is None:
                 raise ValueError(
                     f"the function's result depends on a traced tensor that is none of its arguments: {node!r}. "
                     "A tensor of one trace was kept and used in another."
                 )
-            array = node.value
-            if any(array.strides) or array.ndim == 0:
-                array = np.array(array, order="C")
-            array.setflags(write=False)
-            n = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
-            self.number[id(node)] = n
+            array = _own_copy(node.value)
+            self.number[id(node)] = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
             self.alive.append(node)
         return self.number[id(node)]
 
     # -- order and steps ---------------------------------------------------------------------------------------------
 
-    def plan(self, outputs: Sequence[Tensor], keep: Mapping[str, Tensor]) -> Plan:
+    def plan(
+        self,
+        outputs: Sequence[Tensor],
+        finals: Mapping[int, Tensor],
+        keep: Mapping[str, Tensor],
+        names: Mapping[str, Tensor],
+    ) -> Plan:
         """Build the plan."""
-        finals = list(self.finals.values())
-        order = [n for n in topological([*outputs, *keep.values(), *finals]) if n.op is not None]
-        for node in _updates_last(order, finals, [*outputs, *keep.values()]):
+        results = [*outputs, *keep.values()]
+        early, late = _updates_last(_ordered([*results, *finals.values()]), finals.values(), results)
+        for node in early:
             self._emit(node)
-        kept = {name: self.of(node) for name, node in keep.items()}
-        out = [self.of(node) for node in outputs]
-        updates = {s: self.of(node) for s, node in self.finals.items()}
-        self._name(kept)
+        changing = {self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]}
+        copies: dict[int, int] = {}
+        out = [self._settled(self.of(node), changing, copies) for node in outputs]
+        kept = {k: self._settled(self.of(node), changing, copies) for k, node in keep.items()}
+        after = {id(node) for node in late}
+        updates = {
+            s: self._settled(self.of(node), changing, copies)
+            for s, node in finals.items()
+            if id(node) not in after and self.number.get(id(node)) != self.states[s]
+        }
+        for node in late:
+            self._emit(node)
+        updates |= {s: self.of(node) for s, node in finals.items() if id(node) in after}
+        self._name(kept, names)
         groups = _grouped(self.steps, self.values)
+        in_place = states_in_place(self.values, groups, self.states, updates)
         lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
-        in_place = self._states_in_place(groups, updates, {self.values[i].root for i in (*out, *kept.values())})
-        steps, arena = _Storage(self.values, groups, lasting, in_place).assign()
+        steps, arena = Storage(self.values, groups, lasting, in_place).assign()
         return Plan(
             values=tuple(self.values),
             steps=tuple(steps),
             inputs=tuple(self.inputs),
             states=tuple(self.states),
             outputs=tuple(out),
-            updates=tuple(updates.items()),
+            updates=tuple(sorted(updates.items())),
             kept=kept,
             arena=arena,
             name=self.name,
         )
+
+    def _settled(self, number: int, changing: set[int], copies: dict[int, int]) -> int:
+        """Return a value that no update overwrites: a copy, where `number` lies in a state that changes."""
+        value = self.values[number]
+        if value.root not in changing:
+            return number
+        if number not in copies:
+            copies[number] = self._copied(value)
+        return copies[number]
+
+    def _copied(self, value: Value) -> int:
+        copy = self.add(value.shape, value.dtype, BUFFER)
+        self.steps.append(Step(row("identity"), (value.number,), copy))
+        return copy
 
     def _emit(self, node: Tensor) -> None:
         assert node.op is not None
@@ -164,70 +190,38 @@ class _Builder:
             source = self.values[inputs[0]]
             layout = _view_layout(node, source)
             if layout is None:  # not expressible over these strides: copy first
-                copy = self.add(source.shape, source.dtype, BUFFER)
-                self.steps.append(Step(row("identity"), (source.number,), copy))
-                source = self.values[copy]
+                source = self.values[self._copied(source)]
                 layout = _view_layout(node, source)
                 assert layout is not None
             offset, strides = layout
             self.number[id(node)] = self.add(
-                node.shape, node.dtype, VIEW, root=source.root, offset=source_offset(source) + offset, strides=strides
+                node.shape, node.dtype, VIEW, root=source.root, offset=source.start + offset, strides=strides
             )
             return
         n = self.add(node.shape, node.dtype, BUFFER)
         self.number[id(node)] = n
         self.steps.append(Step(node.op, tuple(inputs), n, dict(node.attrs)))
 
-    def _name(self, kept: Mapping[str, int]) -> None:
+    def _name(self, kept: Mapping[str, int], nodes: Mapping[str, Tensor]) -> None:
         names: dict[int, list[str]] = {}
-        for name, node in self.names.items():
+        for name, node in nodes.items():
             if id(node) in self.number:
                 names.setdefault(self.number[id(node)], []).append(name)
         for name, number in kept.items():
             if name not in names.setdefault(number, []):
                 names[number].append(name)
         for number, given in names.items():
-            self.values[number] = _changed(self.values[number], names=tuple(sorted(given)))
-
-    def _states_in_place(
-        self, groups: Sequence[Sequence[Step]], updates: Mapping[int, int], taken: set[int]
-    ) -> dict[int, int]:
-        """Find the updates that may be written straight into their state: nobody reads the old value afterwards."""
-        last_read: dict[int, tuple[int, int]] = {}
-        written: dict[int, tuple[int, int]] = {}
-        for g, group in enumerate(groups):
-            for k, step in enumerate(group):
-                for i in step.inputs:
-                    last_read[self.values[i].root] = (g, k)
-                written[step.output] = (g, k)
-        place = {}
-        for state, number in updates.items():
-            old = self.states[state]
-            new = self.values[number]
-            if new.storage != BUFFER or number in taken or number not in written or old in taken or number in place:
-                continue
-            if any(old == self.values[v].root for s, v in updates.items() if s != state):
-                continue  # another state takes the old value: it must still be there at the end
-            read, (g, k) = last_read.get(old, (-1, -1)), written[number]
-            step = groups[g][k]
-            if read > (g, k):
-                continue
-            if read == (g, k) and not _may_alias(step, old, self.values):
-                continue
-            if not _read_in_place_only(groups[g], old, new, self.values):
-                continue
-            place[number] = state
-        return place
+            self.values[number] = changed(self.values[number], names=tuple(sorted(given)))
 
 
-def _changed(value: Value, **changes: Any) -> Value:
-    fields = {f: getattr(value, f) for f in Value.__dataclass_fields__}
-    return Value(**{**fields, **changes})
-
-
-def source_offset(value: Value) -> int:
-    """Return the bytes from the root's first element to this value's."""
-    return value.offset if value.storage == VIEW else 0
+def _own_copy(array: Any) -> Any:
+    """Return a read-only copy of a constant, C-ordered; of one number spread over many elements, that number."""
+    if array.size > 1 and not any(array.strides):
+        array = np.broadcast_to(array[(0,) * array.ndim].copy(), array.shape)
+    else:
+        array = np.array(array, order="C")
+    array.setflags(write=False)
+    return array
 
 
 def _view_layout(node: Tensor, source: Value) -> tuple[int, tuple[int, ...]] | None:
@@ -235,9 +229,8 @@ def _view_layout(node: Tensor, source: Value) -> tuple[int, tuple[int, ...]] | N
     assert node.op is not None
     if 0 in source.shape or 0 in node.shape:
         return 0, contiguous_strides(node.shape, node.dtype.itemsize)
-    low = sum(min(0, (d - 1) * s) for d, s in zip(source.shape, source.strides, strict=True))
-    high = sum(max(0, (d - 1) * s) for d, s in zip(source.shape, source.strides, strict=True))
-    memory = np.empty(high - low + source.dtype.itemsize, np.uint8)  # never touched: costs no pages
+    low, high = source.span
+    memory = np.empty(high - low, np.uint8)  # never touched: costs no pages
     array = np.ndarray(source.shape, source.dtype, buffer=memory, offset=-low, strides=source.strides)
     view = node.op.evaluate(array, **node.attrs)
     if not np.may_share_memory(view, memory):
@@ -246,43 +239,54 @@ def _view_layout(node: Tensor, source: Value) -> tuple[int, tuple[int, ...]] | N
     return start, view.strides
 
 
-def _updates_last(order: Sequence[Tensor], finals: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Put each state's update, and what only updates need, last, one after another.
+def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return all operations that the outputs depend on, inputs before users.
+
+    Of a node's inputs the elementwise ones come last: right before their user, where they fuse with it and where what
+    they make lives shortest.
+    """
+    order: list[Tensor] = []
+    seen: set[int] = set()
+    stack: list[tuple[Tensor, bool]] = [(t, False) for t in reversed(outputs)]
+    while stack:
+        node, finished = stack.pop()
+        if finished:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            if node.op is None:
+                continue
+            stack.append((node, True))
+            for late in (True, False):
+                for x in reversed(node.inputs):
+                    if x.op is not None and (x.op.kind == ELEMENTWISE) == late and id(x) not in seen:
+                        stack.append((x, False))
+    return order
+
+
+def _updates_last(
+    order: Sequence[Tensor], finals: Any, results: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Split the order in two: last come the updates of states and the elementwise operations that only they need.
 
     Then the old value has been read by everybody else, and the update can overwrite it.
     """
-    if not finals:
-        return list(order)
+    final_ids = {id(f) for f in finals}
+    if not final_ids:
+        return list(order), []
     users: dict[int, list[Tensor]] = {}
     for node in order:
         for x in node.inputs:
             users.setdefault(id(x), []).append(node)
-    final_ids = {id(f) for f in finals}
-    out_ids = {id(o) for o in outputs}
+    taken = {id(o) for o in results}
     late: set[int] = set()
     for node in reversed(order):
-        if id(node) in out_ids or node.op is None or node.op.kind != ELEMENTWISE:
+        if id(node) in taken or node.op is None or node.op.kind != ELEMENTWISE:
             continue
         using = users.get(id(node), [])
         if all(id(u) in late for u in using) and (using or id(node) in final_ids):
             late.add(id(node))
-    return [n for n in order if id(n) not in late] + [n for n in order if id(n) in late]
-
-
-def _may_alias(step: Step, number: int, values: Sequence[Value]) -> bool:
-    """Whether `step` may write its result over its input `number`: elementwise, of one layout, allowed by the kernel."""
-    out = values[step.output]
-    if step.op.kind != ELEMENTWISE:
-        return False
-    for k, i in enumerate(step.inputs):
-        v = values[i]
-        if v.root != values[number].root:
-            continue
-        if v.shape != out.shape or v.dtype != out.dtype or v.strides != out.strides or source_offset(v):
-            return False
-        if step.op.aliases is not None and k not in step.op.aliases:
-            return False
-    return True
+    return [n for n in order if id(n) not in late], [n for n in order if id(n) in late]
 
 
 def _grouped(steps: Sequence[Step], values: Sequence[Value]) -> list[list[Step]]:
@@ -305,125 +309,3 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value]) -> list[list[Step]]
         made.add(step.output)
         shape = own if step.op.kind == ELEMENTWISE else None
     return groups
-
-
-def _read_in_place_only(group: Sequence[Step], root: int, out: Value, values: Sequence[Value]) -> bool:
-    """Whether a group reads `root` only at the element it writes: then `root` may be overwritten tile by tile."""
-    return all(
-        values[i].shape == out.shape and values[i].strides == out.strides and not source_offset(values[i])
-        for step in group
-        for i in step.inputs
-        if values[i].root == root
-    )
-
-
-class _Storage:
-    """Gives registers and buffers by lifetimes."""
-
-    def __init__(
-        self, values: list[Value], groups: Sequence[Sequence[Step]], lasting: set[int], in_place: Mapping[int, int]
-    ) -> None:
-        self.values, self.groups, self.in_place = values, groups, in_place
-        self.last: dict[int, tuple[int, int]] = {}
-        for g, group in enumerate(groups):
-            for k, step in enumerate(group):
-                for i in step.inputs:
-                    self.last[values[i].root] = (g, k)
-        end = (len(groups), 0)
-        for root in lasting:
-            self.last[root] = end
-        self.viewed = {v.root for v in values if v.storage == VIEW}
-        self.free: list[tuple[int, int]] = []  # (offset, size)
-        self.top = 0
-        self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
-
-    def assign(self) -> tuple[list[Step | Fused], int]:
-        """Return the finished steps and the size of the arena."""
-        out: list[Step | Fused] = []
-        for g, group in enumerate(self.groups):
-            if len(group) == 1:
-                self._store(group[0], g, 0, fused=False)
-                out.append(group[0])
-            else:
-                out.append(self._fuse(group, g))
-            self._release(g)
-        return out, self.top
-
-    def _fuse(self, group: Sequence[Step], g: int) -> Fused:
-        registers: dict[int, int] = {}
-        dtypes: list[np.dtype[Any]] = []
-        idle: list[int] = []
-        for k, step in enumerate(group):
-            number = step.output
-            value = self.values[number]
-            last = self.last.get(number, (g, k))
-            dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
-            local = last[0] == g and number not in self.viewed and number not in self.in_place
-            if local:
-                self.values[number] = _changed(value, storage=PASSED)
-                reusable = [registers[i] for i in dying if _may_alias(step, i, self.values)]
-                chosen = next((r for r in (*reusable, *idle) if dtypes[r] == value.dtype), None)
-                if chosen is None:
-                    chosen = len(dtypes)
-                    dtypes.append(value.dtype)
-                if chosen in idle:
-                    idle.remove(chosen)
-                registers[number] = chosen
-            else:
-                self._store(step, g, k, fused=True)
-            idle += [registers[i] for i in dying if registers[i] != registers.get(number) and registers[i] not in idle]
-        return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
-
-    def _store(self, step: Step, g: int, k: int, *, fused: bool) -> None:
-        """Find memory for a step's result: its state, a dying input's buffer, or a gap in the arena."""
-        number = step.output
-        value = self.values[number]
-        if number in self.in_place:
-            self.values[number] = _changed(value, state=self.in_place[number])
-            return
-        for i in dict.fromkeys(step.inputs):
-            v = self.values[i]
-            ends_here = self.last.get(v.root) == (g, k)
-            alone = _read_in_place_only(self.groups[g], v.root, value, self.values)
-            if v.storage == BUFFER and i in self.held and ends_here and alone and _may_alias(step, i, self.values):
-                self.held[number] = self.held.pop(i)
-                self.values[number] = _changed(value, offset=self.held[number][0])
-                return
-        size = -(-max(value.nbytes, 1) // ALIGNMENT) * ALIGNMENT
-        offset = self._take(size)
-        self.held[number] = (offset, size)
-        self.values[number] = _changed(value, offset=offset)
-
-    def _take(self, size: int) -> int:
-        fits = [(s, o) for o, s in self.free if s >= size]
-        if fits:
-            have, offset = min(fits)
-            self.free.remove((offset, have))
-            if have > size:
-                self.free.append((offset + size, have - size))
-            return offset
-        tail = [(o, s) for o, s in self.free if o + s == self.top]
-        if tail:  # grow the free block at the end
-            offset, have = tail[0]
-            self.free.remove(tail[0])
-            self.top += size - have
-            return offset
-        offset = self.top
-        self.top += size
-        return offset
-
-    def _release(self, g: int) -> None:
-        """Free the buffers whose last reader was group g (or that nobody reads)."""
-        for number in list(self.held):
-            if self.last.get(number, (-1, -1))[0] <= g:
-                self._give(*self.held.pop(number))
-
-    def _give(self, offset: int, size: int) -> None:
-        for o, s in list(self.free):
-            if o + s == offset:
-                self.free.remove((o, s))
-                offset, size = o, s + size
-            elif offset + size == o:
-                self.free.remove((o, s))
-                size += s
-        self.free.append((offset, size))

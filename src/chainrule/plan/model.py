@@ -7,8 +7,9 @@ operation makes it, and the programs of fused elementwise chains over registers.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,30 @@ class Value:
         """Bytes of the elements, without gaps."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def start(self) -> int:
+        """Bytes from the root's first element to this value's."""
+        return self.offset if self.storage == VIEW else 0
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and one past the last byte of the elements, relative to the first element."""
+        if 0 in self.shape:
+            return 0, 0
+        reach = [(d - 1) * s for d, s in zip(self.shape, self.strides, strict=True)]
+        return sum(min(0, r) for r in reach), sum(max(0, r) for r in reach) + self.dtype.itemsize
+
+    def same_layout(self, other: Value) -> bool:
+        """Whether both have each element at the same place of their root."""
+        return (self.shape, self.dtype, self.strides, self.start) == (other.shape, other.dtype, other.strides, other.start)
+
     def __str__(self) -> str:
         return f"%{self.number}"
+
+
+def changed(value: Value, **changes: Any) -> Value:
+    """Return `value` with some attributes replaced."""
+    return replace(value, **changes)
 
 
 @dataclass(frozen=True)
@@ -157,43 +180,47 @@ class Plan:
             f"plan of {self.name}: {len(self.steps)} steps, {len(self.operations)} operations, "
             f"{_bytes(self.arena)} of buffers, {self.flops:,} flops"
         ]
-        for title, numbers in (("inputs", self.inputs), ("states", self.states)):
-            if numbers:
-                lines.append(f"  {title:<8}" + ", ".join(_typed(v[i]) for i in numbers))
-        constants = [x for x in v if x.storage == CONSTANT and x.root == x.number]
-        if constants:
-            lines.append("  constant" + ", ".join(f" {_typed(x)}{_content(x)}" for x in constants))
+        lines += _listed("inputs", [_typed(v[i]) for i in self.inputs])
+        lines += _listed("states", [_typed(v[i]) for i in self.states])
+        lines += _listed("constants", [_typed(x) + _content(x) for x in v if x.storage == CONSTANT])
         for step in self.steps:
             if isinstance(step, Fused):
-                lines.append(f"  fused over {_shape(step.shape)}, {len(step.register_dtypes)} registers")
-                lines += [self._line(s, "    ", step.registers) for s in step.steps]
+                n = len(step.register_dtypes)
+                lines.append(f"  fused over {_shape(step.shape)}" + (f", {n} register{'s' * (n > 1)}" if n else ""))
+                lines += [self._line(s, "    ", step) for s in step.steps]
             else:
-                lines.append(self._line(step, "  ", {}))
+                lines.append(self._line(step, "  ", None))
         for state, value in self.updates:
-            in_place = v[value].state == state
-            lines.append(f"  %{self.states[state]} <- %{value}" + ("  (written in place)" if in_place else ""))
-        lines.append("  outputs " + ", ".join(_typed(v[i]) for i in self.outputs))
-        if self.kept:
-            lines.append("  kept    " + ", ".join(f"{name} = %{i}" for name, i in self.kept.items()))
+            if v[value].state != state:
+                lines.append(f"  %{self.states[state]} <- copy of {self._operand(value, {})}")
+        lines += _listed("outputs", [f"{self._operand(i, {})}: {_shape(v[i].shape)} {v[i].dtype}" for i in self.outputs])
+        lines += _listed("kept", [f"{name} = {self._operand(i, {})}" for name, i in self.kept.items()])
         return "\n".join(lines)
 
-    def _line(self, step: Step, indent: str, registers: Mapping[int, int]) -> str:
-        v = self.values
-        args = ", ".join(self._operand(i, registers) for i in step.inputs)
-        attrs = "".join(f", {k}={x}" for k, x in step.attrs.items())
-        out = v[step.output]
+    def _line(self, step: Step, indent: str, fused: Fused | None) -> str:
+        out = self.values[step.output]
+        registers = fused.registers if fused is not None else {}
+        args = ", ".join([*(self._operand(i, registers) for i in step.inputs), *_attrs(step.attrs)])
         target = f"r{registers[step.output]}" if step.output in registers else str(out)
-        where = "" if step.output in registers else f"  {_place(out)}"
-        names = f"  # {', '.join(out.names)}" if out.names else ""
-        return f"{indent}{target:<5}= {step.op.name}({args}{attrs}) : {_shape(out.shape)} {out.dtype}{where}{names}"
+        if out.state is not None:
+            target = str(self.values[self.states[out.state]])
+        text = f"{indent}{target:<4} = {step.op.name}({args})"
+        kind = f"{_shape(out.shape)} {out.dtype}" if fused is None else str(out.dtype)
+        notes = ["in place"] if out.state is not None else []
+        if out.names:
+            notes.append(", ".join(out.names))
+        place = f" @{out.offset}" if out.storage == BUFFER and out.state is None else ""
+        return f"{text:<60} {kind}{place}" + (f"  # {'; '.join(notes)}" if notes else "")
 
     def _operand(self, number: int, registers: Mapping[int, int]) -> str:
         if number in registers:
             return f"r{registers[number]}"
         x = self.values[number]
+        root = self.values[x.root]
+        name = str(root) if root.state is None else f"%{self.states[root.state]}"
         if x.storage == VIEW:
-            return f"%{x.root}" + (".T" if _is_transposed(x, self.values[x.root]) else f"[view {_shape(x.shape)}]")
-        return str(x)
+            return name + (".T" if _is_transposed(x, root) else f"[{_shape(x.shape)}]")
+        return name
 
 
 def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
@@ -220,13 +247,37 @@ def _typed(x: Value) -> str:
 
 
 def _content(x: Value) -> str:
-    return f" = {x.array.item():.6g}" if x.array is not None and x.array.size == 1 else ""
+    if x.array is None or x.array.size == 0:
+        return ""
+    first = x.array[(0,) * x.array.ndim]
+    spread = x.array.size == 1 or not any(x.array.strides)
+    return f" = {first:.6g}" if spread else ""
 
 
-def _place(x: Value) -> str:
-    if x.state is not None:
-        return f"@state {x.state}"
-    return f"@{x.offset}" if x.storage == BUFFER else ""
+def _listed(title: str, items: Iterable[str]) -> list[str]:
+    """Return a title and what belongs to it, over as many lines as it takes; nothing for nothing."""
+    text = ", ".join(items)
+    if not text:
+        return []
+    return textwrap.wrap(text, 100, initial_indent=f"  {title:<10}", subsequent_indent=" " * 12, break_long_words=False)
+
+
+def _attrs(attrs: Mapping[str, Any]) -> list[str]:
+    return [f"{k}={_short(x)}" for k, x in attrs.items() if x is not False]
+
+
+def _short(x: Any) -> str:
+    """Return a static attribute as short text: slices as in an index, arrays by their shape."""
+    if isinstance(x, slice):
+        parts = ["" if p is None else str(p) for p in (x.start, x.stop, x.step)]
+        return ":".join(parts if x.step is not None else parts[:2])
+    if isinstance(x, tuple | list):
+        text = "(" + ", ".join(map(_short, x)) + ("," if len(x) == 1 else "") + ")"
+    elif isinstance(x, np.ndarray):
+        return f"array of {_shape(x.shape)}"
+    else:
+        text = "..." if x is Ellipsis else str(x)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _bytes(n: int) -> str:

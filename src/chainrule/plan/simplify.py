@@ -64,11 +64,12 @@ class Rewriter:
 
     def _leaf(self, node: Tensor) -> Tensor:
         """Parameters become inputs, read anew at each run; equal scalar constants become one."""
+        if isinstance(node, Parameter):
+            if id(node) not in self.captured:
+                self.captured[id(node)] = node, traced_leaf(node.shape, node.dtype, node.recordings, name=node.name)
+            return self.captured[id(node)][1]
         if node.value is None:
             return node
-        if isinstance(node, Parameter):
-            leaf = traced_leaf(node.shape, node.dtype, node.recordings, name=node.name)
-            return self.captured.setdefault(id(node), (node, leaf))[1]
         if any(r.active and r is not STANDING for r in node.recordings):
             raise Followed
         value = node.value
@@ -77,12 +78,18 @@ class Rewriter:
             return self._shared.setdefault(key, node)
         return node
 
+    def constant(self, value: Any) -> Tensor:
+        """Return the leaf of a constant."""
+        leaf = self._leaf(Tensor(np.asarray(value)))
+        self._old.append(leaf)
+        return leaf
+
     def _made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
         if op.expand is not None:
             return None
         if op.kind == ELEMENTWISE:
             inputs = self._without_broadcasts(op, inputs)
-        if op.kind == REDUCE and attrs["keepdims"]:
+        if op.kind == REDUCE and attrs.get("keepdims"):
             # a reduction with its axes kept is a view of the one without: both share one computation
             reduced = self._made(op, inputs, {**attrs, "keepdims": False})
             assert reduced is not None
@@ -98,13 +105,19 @@ class Rewriter:
         ids = [id(x) for x in inputs]
         if op.commutative:
             ids.sort()
-        key = (op.name, tuple(ids), repr(sorted(attrs.items())) if attrs else "")
+        key = (op.name, tuple(ids), _key(attrs) if attrs else ())
         if key not in self._shared:
-            made = apply(op, inputs, attrs)
-            made.name = None
+            with np.errstate(all="ignore"):
+                made = apply(op, inputs, attrs)
+            # what is computed from constants alone is a constant; it is computed here, once
+            made = made if isinstance(made, Tensor) and made.value is None else self._leaf(Tensor(np.asarray(_value(made))))
             self._shared[key] = made
-            self._old.append(made)
+            self._old += (made, *inputs)
         return self._shared[key]
+
+    def existing(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+        """Return that node if it is part of the graph already."""
+        return self._shared.get((op.name, tuple(id(x) for x in inputs), _key(attrs) if attrs else ()))
 
     def _without_broadcasts(self, op: Operation, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Let an elementwise operation broadcast by itself where another input already has the full shape."""
@@ -115,9 +128,7 @@ class Rewriter:
             if x.op is not None and x.op.name == "broadcast_to" and x.value is None:
                 smaller = x.inputs[0]
             elif x.value is not None and x.shape != () and _uniform(x.value):
-                scalar = Tensor(x.value[(0,) * x.ndim].reshape(()).copy())
-                smaller = self._leaf(scalar)
-                self._old.append(smaller)
+                smaller = self.constant(x.value[(0,) * x.ndim].copy())
             if smaller is not x:
                 others = [y.shape for j, y in enumerate(out) if j != i]
                 if others and np.broadcast_shapes(smaller.shape, *others) == full:
@@ -125,12 +136,34 @@ class Rewriter:
         return tuple(out)
 
 
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, Tensor) else x
+
+
+def _key(x: Any) -> Any:
+    """Return a hashable stand-in for static attributes: equal for what is the same, and only for that.
+
+    Types count: an index 0 is a position, while ``Slot(0)`` stands for an index array.
+    """
+    if isinstance(x, dict):
+        return tuple([(k, _key(x[k])) for k in sorted(x)])
+    if isinstance(x, tuple | list):
+        return (type(x), tuple([_key(i) for i in x]))
+    if isinstance(x, slice):
+        return ("slice", _key(x.start), _key(x.stop), _key(x.step))
+    if isinstance(x, np.ndarray):
+        return ("array", x.shape, x.dtype.str, x.tobytes())
+    if isinstance(x, float):
+        return (type(x), np.float64(x).tobytes())  # tells -0 from 0; one nan is like another
+    return (type(x), x)
+
+
 def _uniform(value: Any) -> bool:
     if value.size == 0:
         return False
     if not any(value.strides):
         return True
-    return value.size <= 4096 and bool(np.all(value == value.flat[0]))
+    return value.size <= 4096 and value.tobytes() == value[(0,) * value.ndim].tobytes() * value.size
 
 
 def _is(x: Tensor, number: float) -> bool:
@@ -164,9 +197,18 @@ def _times(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[
         if c.value is not None and c.shape == () and _made_by(x, "multiply"):
             for y, inner in (x.inputs, x.inputs[::-1]):
                 if inner.value is not None and inner.shape == ():
-                    factor = rw._leaf(Tensor(np.asarray(c.value * inner.value)))
-                    return rw.node(op, (y, factor), {})
+                    with np.errstate(all="ignore"):
+                        factor = np.asarray(c.value * inner.value)
+                    if _is_normal(factor):
+                        return rw.node(op, (y, rw.constant(factor)), {})
     return None
+
+
+def _is_normal(number: Any) -> bool:
+    """Whether a factor neither overflowed nor lost digits: only then two factors may become one."""
+    if number.dtype.kind != "f":
+        return True
+    return bool(np.finfo(number.dtype).tiny <= abs(number) < np.inf)
 
 
 def _plus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
@@ -183,8 +225,6 @@ def _minus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[
     a, b = inputs
     if _is(b, 0.0):
         return _same(op, inputs, 0)
-    if _is(a, 0.0) and _same(op, inputs, 1) is not None:
-        return rw.node(row("negative"), (b,), {})
     if _made_by(b, "negative"):
         return rw.node(row("add"), (a, b.inputs[0]), {})
     return None
@@ -196,6 +236,13 @@ def _over(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[s
 
 def _twice_negated(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     return inputs[0].inputs[0] if _made_by(inputs[0], "negative") else None
+
+
+def _positive(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    """``x > 0`` is ``relu(x) > 0``: where relu(x) is there anyway, x need not be kept for the way back."""
+    x, zero = inputs
+    out = rw.existing(row("relu"), (x,), {}) if _is(zero, 0.0) else None
+    return None if out is None else rw.node(op, (out, zero), attrs)
 
 
 def _cast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
@@ -238,9 +285,7 @@ def _sum(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[st
     if _made_by(x, "one_hot") and axis == (x.ndim - 1,) and x.dtype.kind == "f":
         # every row holds a single one: class ids are held to their range where they enter
         shape, dtype = op.shape(x, **attrs)
-        ones = Tensor(np.broadcast_to(np.ones((), dtype), shape))
-        rw._old.append(ones)
-        return ones
+        return rw.constant(np.broadcast_to(np.ones((), dtype), shape))
     return None
 
 
@@ -251,6 +296,7 @@ RULES: dict[str, tuple[Callable[..., Tensor | None], ...]] = {
     "add": (_plus,),
     "subtract": (_minus,),
     "divide": (_over,),
+    "greater": (_positive,),
     "negative": (_twice_negated,),
     "cast": (_cast,),
     "transpose": (_transpose,),

@@ -3,8 +3,9 @@
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoint import Checkpoint
 from .evaluate import evaluate, predict
-from .fit import NonFiniteError, fit
+from .fit import fit
 from .history import History
+from .loop import NonFiniteError
 from .metrics import METRICS
 from .step import TrainingStep
 

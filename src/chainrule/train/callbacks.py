@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .. import nn
@@ -28,6 +28,12 @@ class Run:
         Steps made since the start.
     loss : float
         Of the last step.
+    training : TrainingStep
+        The plan's own parameters, buffers and optimiser state.
+    stopping : str or None
+        Why the run is about to end.
+    interrupted : bool
+        Whether Ctrl-C was pressed.
     """
 
     model: nn.Module
@@ -39,7 +45,8 @@ class Run:
     epoch: int = 0
     step: int = 0
     loss: float = math.nan
-    stopping: str | None = field(default=None)
+    stopping: str | None = None
+    interrupted: bool = False
 
     def stop(self, reason: str = "a callback asked for it") -> None:
         """End the run after the current step."""
@@ -47,8 +54,11 @@ class Run:
 
 
 class Callback:
-    """Base of callbacks; override what you need. Any object with these methods will do, and so will a plain function,
-    which is called after each epoch."""
+    """Base of callbacks; override what you need.
+
+    Any object with some of these methods will do, and so will a plain function, which is called after each epoch. An
+    error in one ends the run, as an error anywhere else does: the model keeps the weights so far.
+    """
 
     def on_begin(self, run: Run) -> None:
         """Before the first step."""
@@ -60,7 +70,10 @@ class Callback:
         """After each epoch; ``run.history[-1]`` is its row."""
 
     def on_end(self, run: Run) -> None:
-        """After the last step, also when the run was stopped or interrupted."""
+        """Once, after the last step, also when the run was stopped or failed; the model has its weights by then.
+
+        Called if `on_begin` was, in the opposite order.
+        """
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of this callback (numbers, text, arrays)."""
@@ -85,40 +98,53 @@ class EarlyStopping(Callback):
         Whether larger is better; None: for accuracy and r2.
     """
 
-    def __init__(self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None) -> None:
-        if patience < 1:
-            raise ValueError(f"patience is {patience}; 1 or more epochs would do")
-        self.patience, self.metric, self.min_delta, self.maximize = patience, metric, min_delta, maximize
+    def __init__(
+        self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
+    ) -> None:
+        if isinstance(patience, bool) or not hasattr(patience, "__index__") or patience < 1:
+            raise ValueError(f"patience is {patience!r}; a whole number of epochs from 1 would do")
+        if not 0 <= min_delta < math.inf:
+            raise ValueError(f"min_delta is {min_delta!r}; a number from 0 would do")
+        self.patience, self.metric, self.min_delta, self.maximize = int(patience), metric, min_delta, maximize
         self.best = math.inf
         self.best_epoch: int | None = None
         self.weights: list[Any] | None = None
 
     def on_begin(self, run: Run) -> None:
-        """Without a checkpoint to go on from, begin anew."""
+        """Without a checkpoint to go on from, begin anew; with one that ended here, end again."""
         if run.step == 0:
             self.best, self.best_epoch, self.weights = math.inf, None, None
+        elif run.history.rows:
+            self._stop_if_over(run, self._column(run.history[-1]))
+
+    def _column(self, row: dict[str, Any]) -> str:
+        column = self.metric or ("val_loss" if "val_loss" in row else "loss")
+        if column not in row:
+            raise ValueError(f"EarlyStopping watches {column!r}; the history has {', '.join(row)}")
+        return column
+
+    def _stop_if_over(self, run: Run, column: str) -> None:
+        if run.epoch - (self.best_epoch or 0) >= self.patience:
+            run.stop(f"{column} has not improved for {self.patience} epoch{'s' * (self.patience > 1)}")
 
     def on_epoch(self, run: Run) -> None:
         """Compare; keep the weights if best, stop if patience is over."""
         row = run.history[-1]
-        metric = self.metric or ("val_loss" if "val_loss" in row else "loss")
-        if metric not in row:
-            raise ValueError(f"EarlyStopping watches {metric!r}; the history has {', '.join(row)}")
-        larger = self.maximize if self.maximize is not None else metric.removeprefix("val_") in ("accuracy", "r2")
-        value = -row[metric] if larger else row[metric]
+        column = self._column(row)
+        larger = self.maximize if self.maximize is not None else column.removeprefix("val_") in ("accuracy", "r2")
+        value = -row[column] if larger else row[column]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch = value, run.epoch
-            t = run.training
-            self.weights = [a.copy() for a in (*t.parameters.values(), *t.buffers.values())]
-        elif self.best_epoch is not None and run.epoch - self.best_epoch >= self.patience:
-            run.stop(f"{metric} has not improved for {self.patience} epochs")
+            self.weights = [a.copy() for a in _trained(run)]
+        else:
+            self._stop_if_over(run, column)
 
     def on_end(self, run: Run) -> None:
         """Put the best weights back."""
         if self.weights is not None:
-            t = run.training
-            for array, best in zip((*t.parameters.values(), *t.buffers.values()), self.weights, strict=True):
+            for array, best in zip(_trained(run), self.weights, strict=True):
                 array[...] = best
+            run.training.write_back()
             run.history.best_epoch = self.best_epoch
 
     def state(self) -> dict[str, Any]:
@@ -132,6 +158,10 @@ class EarlyStopping(Callback):
         self.best_epoch = state["best_epoch"]
         n = sum(k.startswith("weights.") for k in state)
         self.weights = [state[f"weights.{i}"] for i in range(n)] or None
+
+
+def _trained(run: Run) -> list[Any]:
+    return [*run.training.parameters.values(), *run.training.buffers.values()]
 
 
 class EachEpoch(Callback):
@@ -180,6 +210,8 @@ class Progress(Callback):
 
 def as_callback(x: Any) -> Any:
     """Return a callback for what a caller gave."""
+    if isinstance(x, type):
+        raise TypeError(f"a callback is an object or a function, {x.__name__} is a class: {x.__name__}() would do")
     if isinstance(x, Callback) or any(hasattr(x, m) for m in ("on_begin", "on_step", "on_epoch", "on_end")):
         return x
     if callable(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ from ..op import Array
 from .step import TrainingStep
 
 FORMAT = "chainrule-checkpoint"
+VERSION = 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Where and how often to save a run.
+
+    A run that is stopped (Ctrl-C, early stopping, a callback) is saved too, and so is its end.
 
     Attributes
     ----------
@@ -38,11 +42,13 @@ class Checkpoint:
     def __post_init__(self) -> None:
         for name in ("epochs", "steps"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"a checkpoint every {value} {name}; 1 or more would do, or None")
-        folder = Path(self.path).parent
-        if not folder.is_dir():
-            raise FileNotFoundError(f"checkpoint: there is no folder {folder}")
+            if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
+                raise ValueError(f"a checkpoint every {value!r} {name}; a whole number from 1 would do, or None")
+        path = Path(self.path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"checkpoint: there is no folder {path.parent}")
+        if path.is_dir():
+            raise IsADirectoryError(f"checkpoint: {path} is a folder; name a file in it")
 
 
 @dataclass
@@ -65,23 +71,25 @@ def save_checkpoint(
     settings: Mapping[str, Any],
 ) -> None:
     """Write a run's whole state, atomically."""
-    arrays: dict[str, Array] = {}
-    arrays |= {f"parameters/{k}": v for k, v in training.parameters.items()}
-    arrays |= {f"buffers/{k}": v for k, v in training.buffers.items()}
-    arrays |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
-    plain: list[dict[str, Any]] = []
+    arrays = _targets(training)
+    kept: list[dict[str, Any]] = []
     for i, callback in enumerate(callbacks):
         state = callback.state() if hasattr(callback, "state") else {}
         arrays |= {f"callbacks/{i}/{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
-        plain.append({k: v for k, v in state.items() if not isinstance(v, np.ndarray)})
-    metadata = {
-        "format": FORMAT,
+        kept.append({k: v for k, v in state.items() if not isinstance(v, np.ndarray)})
+    record = {
         "progress": [progress.epoch, progress.batch, progress.step, progress.seconds, list(progress.sums)],
         "history": rows,
-        "callbacks": plain,
+        "callbacks": kept,
+        "kinds": [type(c).__name__ for c in callbacks],
         "settings": dict(settings),
     }
-    save_arrays(path, arrays, metadata)
+    # as text of its own: figures may be NaN or infinite, which strict JSON does not know
+    try:
+        text = json.dumps(record, default=_plain)
+    except TypeError as error:
+        raise TypeError(f"checkpoint: a callback's state() holds numbers, text and arrays ({error})") from None
+    save_arrays(path, arrays, {"format": FORMAT, "version": VERSION, "record": text})
 
 
 def load_checkpoint(
@@ -98,30 +106,62 @@ def load_checkpoint(
     arrays, metadata = load_arrays(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is no checkpoint (its metadata has no format {FORMAT!r})")
-    saved = metadata["settings"]
-    other = [
-        f"{k} was {saved.get(k)!r}, is {settings.get(k)!r}"
-        for k in sorted({*saved, *settings})
-        if saved.get(k) != settings.get(k)
-    ]
-    if other:
-        raise ValueError(f"{path} belongs to another run: {'; '.join(other)}. Give the same settings, or another path.")
-    targets = {f"parameters/{k}": v for k, v in training.parameters.items()}
-    targets |= {f"buffers/{k}": v for k, v in training.buffers.items()}
-    targets |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
+    if metadata.get("version") != VERSION:
+        raise ValueError(f"{path} is a checkpoint of format version {metadata.get('version')!r}; this release reads {VERSION}")
+    try:
+        record = json.loads(metadata["record"])
+        epoch, batch, step, seconds, sums = record["progress"]
+        progress = Progress(int(epoch), int(batch), int(step), float(seconds), tuple(float(s) for s in sums))
+        rows, kept, kinds, saved = [dict(r) for r in record["history"]], record["callbacks"], record["kinds"], record["settings"]
+        whole = min(progress.epoch, progress.batch, progress.step) >= 0 and len(rows) == progress.epoch
+        if not whole or len(kept) != len(kinds) or (progress.batch > 0) != bool(sums):
+            raise ValueError("its parts contradict each other")
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: the checkpoint's record is damaged: {error!r}") from None
+    _same_settings(path, saved, json.loads(json.dumps(dict(settings), default=_plain)))
+    given = [type(c).__name__ for c in callbacks]
+    if kinds != given:
+        had, has = (", ".join(k) or "none" for k in (kinds, given))
+        raise ValueError(f"{path} was saved with the callbacks {had}; this run has {has}. Give the same ones.")
+    targets = _targets(training)
     for name, array in targets.items():
         found = arrays.get(name)
         if found is None or found.shape != array.shape or found.dtype != array.dtype:
             there = "is missing" if found is None else f"has shape {found.shape} {found.dtype}"
             raise ValueError(f"{path}: {name} {there}, the run needs {array.shape} {array.dtype}")
-    if len(metadata["callbacks"]) != len(callbacks):
-        raise ValueError(f"{path} was saved with {len(metadata['callbacks'])} callbacks, this run has {len(callbacks)}")
-    for name, array in targets.items():
-        np.copyto(array, arrays[name])
-    for i, (callback, plain) in enumerate(zip(callbacks, metadata["callbacks"], strict=True)):
+    for i, (callback, plain) in enumerate(zip(callbacks, kept, strict=True)):
         prefix = f"callbacks/{i}/"
         state = {**plain, **{k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}}
         if state and hasattr(callback, "restore"):
             callback.restore(state)
-    epoch, batch, step, seconds, sums = metadata["progress"]
-    return Progress(epoch, batch, step, seconds, tuple(sums)), metadata["history"]
+    for name, array in targets.items():
+        np.copyto(array, arrays[name])
+    return progress, rows
+
+
+def _targets(training: TrainingStep) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    arrays |= {f"parameters/{k}": v for k, v in training.parameters.items()}
+    arrays |= {f"buffers/{k}": v for k, v in training.buffers.items()}
+    arrays |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
+    return arrays
+
+
+def _same_settings(path: Any, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    other = [_difference(k, saved.get(k), now.get(k)) for k in sorted({*saved, *now}) if saved.get(k) != now.get(k)]
+    if other:
+        raise ValueError(f"{path} belongs to another run: {'; '.join(other)}. Give the same settings, or another path.")
+
+
+def _difference(name: str, was: Any, now: Any) -> str:
+    if isinstance(was, dict) and isinstance(now, dict):
+        parts = [k for k in sorted({*was, *now}) if was.get(k) != now.get(k)]
+        return "; ".join(_difference(f"{name} {k}", was.get(k), now.get(k)) for k in parts)
+    texts = repr(was), repr(now)
+    return f"{name} was {texts[0]}, is {texts[1]}" if max(map(len, texts)) < 80 else f"{name} differs"
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, np.generic):
+        return x.item()
+    raise TypeError(f"{type(x).__name__} cannot be saved")

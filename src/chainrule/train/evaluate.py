@@ -56,7 +56,8 @@ def predict(
     ValueError
         For an X without rows, with NaN or infinity, or of a shape that the model does not take.
     """
-    return Forward(model, batch_size=batch_size, engine=engine, threads=threads)(checked_input(X, "X"))
+    forward = Forward(model, batch_size=batch_size, engine=engine, threads=threads)
+    return forward(checked_input(X, "X", model.dtype))
 
 
 class Forward:
@@ -65,12 +66,15 @@ class Forward:
     def __init__(
         self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size!r}; a whole number from 1 would do")
         self.model, self.batch_size = model, batch_size
 
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
-            return nn.functional_call(model, state, rows)[0]
+            output = nn.functional_call(model, state, rows)[0]
+            if not isinstance(output, Tensor):
+                raise TypeError(f"the model returned a {type(output).__name__}; one tensor would do")
+            return output
 
         self._run = compile(forward, engine=engine, threads=threads)
 
@@ -115,40 +119,45 @@ def evaluate(
         Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: what goes with
         the loss.
     """
+    figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype)
     y = checked_target(y, X)
     output = predict(model, X, batch_size=batch_size, engine=engine, threads=threads)
-    return measure(output, y, loss, resolve(metrics, loss))
+    return measure(output, y, loss, figures)
 
 
-def checked_input(X: Any, name: str) -> Array:
-    """Return `X` as an array with rows and finite numbers; raise saying what is wrong."""
+def checked_input(X: Any, name: str, dtype: Any = None) -> Array:
+    """Return `X` as an array with rows and finite numbers, real ones in `dtype`; raise saying what is wrong."""
     X = checked_array(X, name)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"{name} has shape {X.shape}: no examples; it needs one row or more, (m, …)")
-    return require_finite(X, name)
+    return require_finite(X, name, dtype)
 
 
-def require_finite(x: Array, name: str) -> Array:
-    """Raise unless all numbers are finite, saying how many are not and where the first is."""
-    if x.dtype.kind == "f" and not np.isfinite(x.sum(dtype=np.float64)):  # the sum finds any, at the cost of one pass
-        bad = ~np.isfinite(x)
-        count = int(bad.sum())
-        if count:
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(
-                f"{name} holds {count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite, the first "
-                f"{x[first]} at {list(first)}; impute or remove them first"
-            )
-    return x
+def require_finite(x: Array, name: str, dtype: Any = None) -> Array:
+    """Return `x`, real numbers in `dtype`; raise unless all are finite there, saying how many are not and where."""
+    if x.dtype.kind != "f":
+        return x
+    with np.errstate(all="ignore"):
+        cast = x if dtype is None or x.dtype == dtype else x.astype(dtype)
+        if np.isfinite(cast.sum(dtype=np.float64)):  # the sum finds any, at the cost of one pass
+            return cast
+    bad = ~np.isfinite(cast)
+    count = int(bad.sum())
+    if count:
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        those = f"{count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite"
+        if np.isfinite(x[first]):
+            raise ValueError(f"{name} holds {those} in {cast.dtype}, the first {x[first]} at {list(first)}; scale the data")
+        raise ValueError(f"{name} holds {those}, the first {x[first]} at {list(first)}; impute or remove them first")
+    return cast
 
 
-def checked_target(y: Any, X: Any) -> Array:
-    """Return `y` as an array with as many rows as `X`."""
-    y = checked_array(y, "y")
-    rows = np.shape(X)[0] if np.ndim(X) else 0
-    if y.ndim == 0 or y.shape[0] != rows:
-        raise ValueError(f"y has shape {y.shape}, X has {rows:,} rows; they need one target an example")
-    return require_finite(y, "y")
+def checked_target(y: Any, X: Array, name: str = "y", inputs: str = "X", dtype: Any = None) -> Array:
+    """Return `y` as an array with as many rows as `X`, real ones in `dtype`."""
+    y = checked_array(y, name)
+    if y.ndim == 0 or y.shape[0] != len(X):
+        raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; they need one target an example")
+    return require_finite(y, name, dtype)
 
 
 def fitting_dtype(y: Array, dtype: Any) -> Array:

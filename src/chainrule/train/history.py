@@ -34,9 +34,9 @@ class History:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)
 
-    def __getitem__(self, key: str | int) -> Any:
+    def __getitem__(self, key: str | int | slice) -> Any:
         """Return a column (by name) as a list, or a row (by number) as a dict."""
-        if isinstance(key, int):
+        if not isinstance(key, str):
             return self.rows[key]
         if key not in self.columns:
             raise KeyError(f"no column {key!r}; there are {', '.join(self.columns) or 'none yet'}")

@@ -18,7 +18,8 @@ def accuracy(output: Any, target: Any) -> Any:
     """
     columns = output.shape[-1] if len(output.shape) > 1 else 1
     if columns > 1:
-        ids = np.argmax(target, axis=-1) if len(target.shape) == len(output.shape) else target
+        rows = tuple(target.shape) == tuple(output.shape)
+        ids = np.argmax(target, axis=-1) if rows else np.reshape(target, output.shape[:-1])
         hits = np.equal(np.argmax(output, axis=-1), ids)
     else:
         hits = np.equal(np.greater(np.reshape(output, -1), 0), np.greater(np.reshape(target, -1), 0.5))
@@ -26,10 +27,15 @@ def accuracy(output: Any, target: Any) -> Any:
 
 
 def r2(output: Any, target: Any) -> Any:
-    """Return the coefficient of determination, 1 - squared error / variance, over all elements."""
-    output, target = np.reshape(output, -1), np.reshape(target, -1)
+    """Return the coefficient of determination, 1 - squared error / variance, over all elements, in float64.
+
+    0 for targets that are all equal. (In the history, ``r2`` of the training part is the mean over its batches.)
+    """
+    output, target = (np.reshape(a, -1).astype(np.float64) for a in (output, target))
     spread = np.sum(np.square(target - np.mean(target)))
-    return 1.0 - np.sum(np.square(output - target)) / np.maximum(spread, 1e-300)
+    varies = spread > 0
+    share = np.sum(np.square(output - target)) / np.where(varies, spread, 1.0)
+    return np.where(varies, 1.0 - share, 0.0)
 
 
 def rmse(output: Any, target: Any) -> Any:
@@ -46,19 +52,36 @@ METRICS: Mapping[str, Metric] = {"accuracy": accuracy, "r2": r2, "rmse": rmse, "
 _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",), "hinge": ("accuracy",)}
 
 
-def resolve(metrics: Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any) -> dict[str, Metric]:
+#: Columns of the history that are there already.
+TAKEN = ("epoch", "loss", "lr", "seconds")
+
+
+def resolve(metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any) -> dict[str, Metric]:
     """Return name -> function for what a caller gave; None takes what goes with the loss."""
     if metrics is None:
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
         metrics = _BY_LOSS.get(name, ())
     if isinstance(metrics, Mapping):
-        return dict(metrics)
+        named = list(metrics.items())
+    elif isinstance(metrics, str) or callable(metrics):
+        named = [_named(metrics)]
+    elif isinstance(metrics, Iterable):
+        named = [_named(m) for m in metrics]
+    else:
+        raise TypeError(f"metrics is a {type(metrics).__name__}; names, functions, or a dict of functions would do")
     found: dict[str, Metric] = {}
-    for m in [metrics] if isinstance(metrics, str) else metrics:
-        if callable(m):
-            found[getattr(m, "__name__", type(m).__name__)] = m
-        elif m in METRICS:
-            found[m] = METRICS[m]
-        else:
-            raise ValueError(f"metrics names {m!r}; there are {', '.join(METRICS)}, or give a function (output, target) -> number")
+    for key, function in named:
+        if not isinstance(key, str) or key in TAKEN or key in found or key.startswith("val_"):
+            raise ValueError(f"metrics: the name {key!r} is taken; give another: metrics={{'name': function}}")
+        if not callable(function):
+            raise TypeError(f"metrics: {key!r} is a {type(function).__name__}; a function (output, target) -> number would do")
+        found[key] = function
     return found
+
+
+def _named(metric: str | Metric) -> tuple[str, Metric]:
+    if isinstance(metric, str) and metric in METRICS:
+        return metric, METRICS[metric]
+    if callable(metric):
+        return getattr(metric, "__name__", type(metric).__name__), metric
+    raise ValueError(f"metrics names {metric!r}; there are {', '.join(METRICS)}, or give a function (output, target) -> number")

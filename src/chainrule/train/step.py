@@ -100,7 +100,7 @@ class TrainingStep:
             new_parameters, new_state = self.optimizer.update(
                 gradients, unflatten(self._state_structure, state), parameters
             )
-            measured = [constant(function(output, y)) for function in self.metrics.values()]
+            measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
         updated = [new_parameters[k] for k in parameters] + [new_buffers.get(k, buffers[k]) for k in buffers]
         updated += flatten(new_state)[0]
         leaves = [*parameters.values(), *buffers.values(), *state]
@@ -146,6 +146,13 @@ class TrainingStep:
         for state, saved in zip(self.states, snapshot, strict=True):
             np.copyto(state, saved)
 
+    def first_bad_state(self) -> str | None:
+        """Say which parameter, buffer or optimiser state is not finite as it is now; None if all are."""
+        names = {path: p.name or path for path, p in self.model.named_parameters()}
+        named = [(names[k], a) for k, a in self.parameters.items()] + list(self.buffers.items())
+        named += [("the optimiser's state", a) for a in self.optimizer_state]
+        return next((f"{name}, as updated ({_count(a)})" for name, a in named if _is_bad(a)), None)
+
     def first_bad(self, x: Array, y: Array) -> str | None:
         """Say which value or gradient of a step on this batch is the first that is not finite; None if all are."""
         with Recording("a look for what is not finite") as recording, np.errstate(all="ignore"):
@@ -181,12 +188,27 @@ def _is_bad(value: Any) -> bool:
     return value is not None and value.dtype.kind == "f" and not np.isfinite(value).all()
 
 
-def _described(node: Tensor, named: Mapping[int, str], value: Any = None) -> str:
-    value = node.value if value is None else value
+def _count(value: Array) -> str:
     bad = int(np.count_nonzero(~np.isfinite(value)))
     kind = "nan" if np.isnan(value).any() else "inf"
+    return f"shape {value.shape}: {kind} in {bad:,} of {value.size:,} element{'s' * (value.size != 1)}"
+
+
+def _measured(name: str, function: Scalar, output: Any, y: Any) -> Tensor:
+    """Trace a metric."""
+    try:
+        value = constant(function(output, y))
+    except TypeError as error:
+        raise TypeError(f"metrics: {name}: {error}") from None
+    if value.shape != ():
+        raise ValueError(f"metrics: {name} returned shape {value.shape}; one number would do")
+    return value
+
+
+def _described(node: Tensor, named: Mapping[int, str], value: Any = None) -> str:
+    value = node.value if value is None else value
     name = node.name or named.get(id(node)) or (f"the result of {node.op.name}" if node.op else "a constant")
-    text = f"{name} (shape {value.shape}: {kind} in {bad:,} of {value.size:,} elements)"
+    text = f"{name} ({_count(value)})"
     sources = []
     for x in node.inputs:
         if x.value is not None and x.value.dtype.kind == "f" and x.value.size:

@@ -76,25 +76,27 @@ class Backprop:
         return dict(self.items())
 
     def table(self) -> list[dict[str, Any]]:
-        """Return what is printed, a row a name: name, shape, norm (Euclidean), min, max, zeros (share of exact zeros)."""
+        """Return what is printed, one dict a name: name, shape, norm, min, max, zeros (share of exact zeros)."""
         return [{"name": name, "shape": array.shape, **_figures(array)} for name, array in self.items()]
 
     def __str__(self) -> str:
-        rows = [("name", "shape", "norm", "min", "max", "zeros")]
+        rows: list[tuple[str, ...]] = [("name", "shape", "norm", "min", "max", "zeros")]
         for row in self.table():
             name, shape = str(row["name"]), "×".join(map(str, row["shape"])) or "()"
             numbers = [f"{row[k]:.4g}" for k in ("norm", "min", "max")]
             rows.append((_cut(name, 24), _cut(shape, 16), *numbers, f"{row['zeros']:.0%}"))
         widths = [max(len(row[i]) for row in rows) for i in range(6)]
         lines = [
-            f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  {r[3]:>{widths[3]}} … {r[4]:<{widths[4]}}  {r[5]:>5}"
+            f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}  "
+            f"{r[3]:>{widths[3]}} … {r[4]:<{widths[4]}}  {r[5]:>5}"
             for r in rows
         ]
         at = 1 + len(self.values)
         return "\n".join([f"loss {self.loss:.6g}", "", *lines[:at], "", *lines[at:]])
 
     def __repr__(self) -> str:
-        return f"<Backprop: loss {self.loss:.6g}, {len(self.values)} values, {len(self.gradients)} gradients; print it for a table>"
+        held = f"{len(self.values)} values, {len(self.gradients)} gradients"
+        return f"<Backprop: loss {self.loss:.6g}, {held}; print it for a table>"
 
 
 def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Backprop:
@@ -171,12 +173,12 @@ def _collected(
     registered = {id(t): i for i, t in enumerate(parameters.values())}
     place = {name: registered.get(id(named[name]), i) if name in named else i for i, name in enumerate(entries)}
     order = sorted(entries, key=lambda n: (_number(n), not entries[n][2], _rank(n), place[n]))
-    values = {name: entries[name][0] for name in order}
+    values = {name: np.asarray(entries[name][0]) for name in order}
     values_then = [n for n in order if not entries[n][2]]
     back: list[str] = []
-    for number in sorted({_number(n) for n in order}, reverse=True):
-        back += [n for n in values_then[::-1] if _number(n) == number]
-        back += [n for n in order if entries[n][2] and _number(n) == number]
+    for layer in sorted({_number(n) for n in order}, reverse=True):
+        back += [n for n in values_then[::-1] if _number(n) == layer]
+        back += [n for n in order if entries[n][2] and _number(n) == layer]
     gradients = {"d" + n: np.asarray(entries[n][1]) for n in back if entries[n][1] is not None}
     assert total.value is not None
     return Backprop(float(total.value), values, gradients, closing if closing in values else last)

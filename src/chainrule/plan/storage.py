@@ -1,0 +1,201 @@
+"""Where a plan's values lie: states overwritten in place, registers of fused steps, buffers reused by lifetimes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..op import ELEMENTWISE
+from .model import ALIGNMENT, BUFFER, PASSED, VIEW, Fused, Step, Value, changed
+
+Group = Sequence[Step]
+
+
+def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
+    """Whether `step` may write its result over its input in `root`: elementwise, of one layout, allowed by the kernel."""
+    out = values[step.output]
+    if step.op.kind != ELEMENTWISE:
+        return False
+    for k, i in enumerate(step.inputs):
+        v = values[i]
+        if v.root == root and not (v.same_layout(out) and (step.op.aliases is None or k in step.op.aliases)):
+            return False
+    return True
+
+
+def states_in_place(
+    values: Sequence[Value], groups: Sequence[Group], states: Sequence[int], updates: Mapping[int, int]
+) -> dict[int, int]:
+    """Return the updates (value -> state) that may be written into their state: nobody reads the old value afterwards."""
+    last_read: dict[int, tuple[int, int]] = {}
+    written: dict[int, tuple[int, int]] = {}
+    for g, group in enumerate(groups):
+        for k, step in enumerate(group):
+            for i in step.inputs:
+                last_read[values[i].root] = (g, k)
+            written[step.output] = (g, k)
+    place: dict[int, int] = {}
+    for state, number in updates.items():
+        if values[number].storage != BUFFER or number not in written or number in place:
+            continue
+        old = states[state]
+        read, (g, k) = last_read.get(old, (-1, -1)), written[number]
+        if read > (g, k) or (read == (g, k) and not may_overwrite(groups[g][k], old, values)):
+            continue
+        if _read_by_element(_reads(groups[g], values), old, values[number], values):
+            place[number] = state
+    return place
+
+
+def _reads(group: Group, values: Sequence[Value]) -> dict[int, set[int]]:
+    """Return, for each root that a group reads, through which values."""
+    reads: dict[int, set[int]] = {}
+    for step in group:
+        for i in step.inputs:
+            reads.setdefault(values[i].root, set()).add(i)
+    return reads
+
+
+def _read_by_element(reads: Mapping[int, set[int]], root: int, out: Value, values: Sequence[Value]) -> bool:
+    """Whether a group reads `root` only at the element it writes: then `root` may be overwritten tile by tile."""
+    return all(values[i].same_layout(out) for i in reads.get(root, ()))
+
+
+class Storage:
+    """Gives registers and buffers by lifetimes.
+
+    Parameters
+    ----------
+    values
+        Of the plan; entries are replaced by ones that say where they lie.
+    groups
+        The steps in order; steps of one group run tile by tile.
+    lasting
+        Roots that are read after the last step.
+    in_place
+        Values that are written into a state.
+    """
+
+    def __init__(
+        self, values: list[Value], groups: Sequence[Group], lasting: set[int], in_place: Mapping[int, int]
+    ) -> None:
+        self.values, self.groups, self.in_place = values, groups, in_place
+        self.last: dict[int, tuple[int, int]] = {}
+        for g, group in enumerate(groups):
+            for k, step in enumerate(group):
+                for i in step.inputs:
+                    self.last[values[i].root] = (g, k)
+        for root in lasting:
+            self.last[root] = (len(groups), 0)
+        self.viewed = {v.root for v in values if v.storage == VIEW}
+        self.arena = _Arena()
+        self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
+        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers read last there
+
+    def assign(self) -> tuple[list[Step | Fused], int]:
+        """Return the finished steps and the size of the arena."""
+        out: list[Step | Fused] = []
+        for g, group in enumerate(self.groups):
+            reads = _reads(group, self.values)
+            if len(group) == 1:
+                self._store(group[0], g, 0, reads)
+                out.append(group[0])
+            else:
+                out.append(self._fuse(group, g, reads))
+            for number in self.ending[g]:
+                if number in self.held:
+                    self.arena.give(*self.held.pop(number))
+        return out, self.arena.top
+
+    def _fuse(self, group: Group, g: int, reads: Mapping[int, set[int]]) -> Fused:
+        registers: dict[int, int] = {}
+        dtypes: list[np.dtype[Any]] = []
+        idle: list[int] = []
+        for k, step in enumerate(group):
+            number = step.output
+            value = self.values[number]
+            last = self.last.get(number, (g, k))
+            dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
+            local = last[0] == g and number not in self.viewed and number not in self.in_place
+            if local:
+                self.values[number] = changed(value, storage=PASSED)
+                reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]
+                chosen = next((r for r in (*reusable, *idle) if dtypes[r] == value.dtype), None)
+                if chosen is None:
+                    chosen = len(dtypes)
+                    dtypes.append(value.dtype)
+                if chosen in idle:
+                    idle.remove(chosen)
+                registers[number] = chosen
+            else:
+                self._store(step, g, k, reads)
+            idle += [registers[i] for i in dying if registers[i] != registers.get(number) and registers[i] not in idle]
+        return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
+
+    def _store(self, step: Step, g: int, k: int, reads: Mapping[int, set[int]]) -> None:
+        """Find memory for a step's result: its state, a dying input's buffer, or a gap in the arena."""
+        number = step.output
+        value = self.values[number]
+        if number in self.in_place:
+            self.values[number] = changed(value, state=self.in_place[number])
+            return
+        place = None
+        for i in dict.fromkeys(step.inputs):
+            if i in self.held and self.last[i] == (g, k) and may_overwrite(step, i, self.values):
+                if _read_by_element(reads, i, value, self.values):
+                    place = self.held.pop(i)
+                    break
+        if place is None:
+            size = -(-max(value.nbytes, 1) // ALIGNMENT) * ALIGNMENT
+            place = self.arena.take(size), size
+        self.held[number] = place
+        self.values[number] = changed(value, offset=place[0])
+        self.ending[self.last.get(number, (g, k))[0]].append(number)
+
+
+class _Arena:
+    """Free and taken stretches of one block of memory that grows at its end; best fit."""
+
+    def __init__(self) -> None:
+        self.top = 0
+        self._by_size: list[tuple[int, int]] = []  # (size, offset), sorted
+        self._starts: dict[int, int] = {}  # offset -> size
+        self._ends: dict[int, int] = {}  # end -> offset
+
+    def take(self, size: int) -> int:
+        """Return the offset of `size` bytes that nobody uses."""
+        at = bisect_left(self._by_size, (size, 0))
+        if at < len(self._by_size):
+            have, offset = self._by_size[at]
+            self._remove(offset)
+            if have > size:
+                self._add(offset + size, have - size)
+            return offset
+        offset = self.top
+        if self.top in self._ends:  # grow the free stretch at the end
+            offset = self._ends[self.top]
+            self._remove(offset)
+        self.top = offset + size
+        return offset
+
+    def give(self, offset: int, size: int) -> None:
+        """Take back a stretch, joined with its free neighbours."""
+        if offset + size in self._starts:
+            size += self._remove(offset + size)
+        if offset in self._ends:
+            before = self._ends[offset]
+            offset, size = before, size + self._remove(before)
+        self._add(offset, size)
+
+    def _add(self, offset: int, size: int) -> None:
+        self._starts[offset], self._ends[offset + size] = size, offset
+        insort(self._by_size, (size, offset))
+
+    def _remove(self, offset: int) -> int:
+        size = self._starts.pop(offset)
+        del self._ends[offset + size]
+        del self._by_size[bisect_left(self._by_size, (size, offset))]
+        return size

@@ -1,0 +1,138 @@
+"""backprop: the article's view of one pass; nothing of the model changes."""
+
+import numpy as np
+import pytest
+
+from chainrule import nn
+from chainrule.backpropagation import backprop
+
+RNG = np.random.default_rng(2)
+X = RNG.normal(size=(9, 5))
+IDS = RNG.integers(0, 3, 9)
+
+
+def network(outputs, dtype=np.float64):
+    layers = nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 4), nn.Tanh(), nn.Linear(4, outputs)
+    return nn.Sequential(*layers).to(dtype)
+
+
+def by_hand(model, dZ3, b):
+    """The articles' equations, from the error signal of the last layer down."""
+    W2, W3 = (model[i].weight.value for i in (2, 4))
+    dA2 = dZ3 @ W3.T
+    dZ2 = dA2 * (1 - b["A2"] ** 2)
+    dA1 = dZ2 @ W2.T
+    dZ1 = dA1 * (b["Z1"] > 0)
+    return {
+        "dZ3": dZ3, "dW3": b["A2"].T @ dZ3, "db3": dZ3.sum(0), "dA2": dA2,
+        "dZ2": dZ2, "dW2": b["A1"].T @ dZ2, "db2": dZ2.sum(0), "dA1": dA1,
+        "dZ1": dZ1, "dW1": b["A0"].T @ dZ1, "db1": dZ1.sum(0), "dA0": dZ1 @ model[0].weight.value.T,
+    }  # fmt: skip
+
+
+Y = RNG.normal(size=(9, 3))
+YES = (RNG.random((9, 3)) > 0.5).astype(float)
+PAIRINGS = {
+    "half_mse": (Y, Y, lambda z: z),
+    "binary_cross_entropy": (YES, YES, lambda z: 1 / (1 + np.exp(-z))),
+    "cross_entropy": (IDS, np.eye(3)[IDS], lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("loss", PAIRINGS)
+def test_dz_of_the_last_layer_is_a_minus_y_over_m_and_the_rest_follows(loss):
+    target, Y, activation = PAIRINGS[loss]
+    model = network(3)
+    b = backprop(model, X, target, loss)
+    np.testing.assert_allclose(b["A3"], activation(b["Z3"]), rtol=1e-12)
+    np.testing.assert_allclose(b["dZ3"], (b["A3"] - Y) / 9, rtol=1e-12, atol=1e-16)
+    for name, value in by_hand(model, (b["A3"] - Y) / 9, b).items():
+        np.testing.assert_allclose(b[name], value, rtol=1e-11, atol=1e-15, err_msg=name)
+    np.testing.assert_array_equal(b["Z1"], X @ model[0].weight.value + model[0].bias.value)
+    assert b.output == "A3" and b.loss == pytest.approx(float(nn.losses.get(loss)(b["Z3"], target)))
+    assert ("dA3" in b) == (loss == "half_mse")
+
+
+def test_names_come_in_the_order_of_the_passes_and_shapes_agree():
+    b = backprop(network(3), X, IDS)
+    assert list(b.values) == "A0 W1 b1 Z1 A1 W2 b2 Z2 A2 W3 b3 Z3 A3".split()
+    assert list(b.gradients) == "dZ3 dW3 db3 dA2 dZ2 dW2 db2 dA1 dZ1 dW1 db1 dA0".split()
+    assert all(b[name].shape == b[name[1:]].shape for name in b.gradients)
+    assert b.to_dict().keys() == dict(b.items()).keys() == set(b) and len(b) == 25 and b.get("Q") is None
+    with pytest.raises(KeyError, match="no 'dQ' in this pass; there are A0"):
+        b["dQ"]
+
+
+def test_sum_loss_is_m_times_the_mean():
+    model = network(3)
+    one = backprop(model, X, IDS, lambda out, y: nn.losses.cross_entropy(out, y, reduction="sum"))
+    np.testing.assert_allclose(one["dW1"], 9 * backprop(model, X, IDS)["dW1"], rtol=1e-12)
+    np.testing.assert_array_equal(one["A3"], one["Z3"])  # of a loss of one's own: the output itself
+
+
+def test_the_table_is_plain_aligned_and_narrow():
+    text = str(backprop(network(3, np.float32), X, IDS))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80 and lines[0].startswith("loss ")
+    header = lines[2]
+    assert header.split()[:3] == ["name", "shape", "norm"]
+    row = next(line for line in lines if line.startswith("dW1"))
+    assert "5×7" in row and len(row) == len(header)
+
+
+def test_nothing_of_the_model_changes():
+    layers = nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 3)
+    model = nn.Sequential(*layers)
+    nn.losses.cross_entropy(model(X), IDS).backward()
+    state, grad = model.state_dict(), model[0].weight.grad.copy()
+    b = backprop(model, X, IDS)
+    assert model.training and np.array_equal(model[0].weight.grad, grad)
+    for path, value in model.state_dict().items():
+        assert np.array_equal(value, state[path])
+    assert ({"M1", "D1", "dD1", "N1", "dgamma1"} <= set(b) and "dM1" in b) or "M1" in b
+    np.testing.assert_allclose(b["dA1"], b["dD1"] * b["M1"], rtol=1e-6)
+    b["W1"][:] = 0
+    assert np.array_equal(model[0].weight.value, state["0.weight"])
+
+
+def test_linear_after_linear_shares_its_value():
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 1)).to(np.float64)
+    b = backprop(model, X, Y[:, 0], "mse")
+    assert b["A1"] is b["Z1"] and b["dA1"] is b["dZ1"] and b["A2"] is b["Z2"]
+    np.testing.assert_allclose(b["dZ2"], 2 * (b["Z2"] - Y[:, :1]) / 9)
+
+
+class Own(nn.Module):
+    def __init__(self):
+        self.net = nn.Linear(5, 3)
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+
+    def forward(self, X):
+        h = self.net(X).named("hidden")
+        return np.tanh(h) * self.scale
+
+
+def test_any_module_unnamed_parameters_go_by_their_path():
+    b = backprop(Own(), X, Y, "mse")
+    assert set(b.values) == {"X", "net.weight", "net.bias", "scale", "hidden", "output"}
+    assert set(b.gradients) == {"d" + name for name in b.values}
+    np.testing.assert_allclose(b["dscale"], (b["doutput"] * np.tanh(b["hidden"])).sum(0), rtol=1e-5)
+
+
+def test_an_embedding_has_no_gradient_of_its_ids():
+    model = nn.Sequential(nn.Embedding(6, 2), nn.Flatten(), nn.Linear(4, 3))
+    b = backprop(model, RNG.integers(0, 6, (9, 2)), IDS)
+    assert "dA0" not in b and b["dW1"].shape == (6, 2)
+
+
+def test_bad_input():
+    class Idle(Own):
+        def forward(self, X):
+            return self.net(X)
+
+    with pytest.raises(ValueError, match="scale did not reach the loss"):
+        backprop(Idle(), X, Y, "mse")
+    with pytest.raises(ValueError, match="the loss does not depend"):
+        backprop(network(3), X, IDS, lambda out, y: 1.0)
+    with pytest.raises(ValueError, match=r"X has shape \(9, 4\), Linear expects \(…, 5\)"):
+        backprop(network(3), X[:, :4], IDS)
