@@ -71,6 +71,8 @@ def fastest(timed: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     closest: dict[tuple[str, int, str], tuple[float, str]] = {}
     for result in timed:
         a, b = result["pair"]
+        if a == b:
+            continue  # the noise of the clock, not a peer
         key = result["workload"], result["threads"], a
         ratio = result["ratio"]["median"]
         if key not in closest or ratio < closest[key][0]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 app = typer.Typer(
     help="Backpropagation with the lid off: train networks on a CPU and look at every gradient.",
@@ -21,8 +21,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, markup=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False, markup=False)
 
 DataArgument = Annotated[str, typer.Argument(help="digits, a CSV, TSV, Parquet or NPZ file, or a folder of IDX files")]
 ModelArgument = Annotated[Path, typer.Argument(help="a model.safetensors, or the folder of its run")]
@@ -37,33 +35,56 @@ def explained() -> Iterator[None]:
     """Turn what a user can put right into one line on standard error, and exit status 1."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError) as error:
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (ValueError, TypeError, LookupError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if os.environ.get("CHAINRULE_TRACEBACK"):
             raise
-        fail(str(error) or type(error).__name__)
+        fail(_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error})" if str(error) else "not enough memory"
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 28]"
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text or type(error).__name__
 
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong and leave."""
-    err.print(f"error: {message}", style="red" if err.is_terminal else None)
+    typer.echo("error: " + " ".join(message.split()), err=True)
     raise typer.Exit(1)
+
+
+def say(label: str, *lines: str) -> None:
+    """Print lines beside a label, wrapped to the terminal in a column of their own."""
+    width = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 10_000
+    for i, line in enumerate(lines):
+        indent = f"{label if i == 0 else '':<9}"
+        for part in textwrap.wrap(line, max(width, 40), initial_indent=indent, subsequent_indent=" " * 9):
+            typer.echo(part)
 
 
 def widths(text: str) -> tuple[int, ...]:
     """Read ``128,64``."""
-    if text.strip().lower() in ("", "none", "0"):
+    if text.strip().lower() in ("", "none"):
         return ()
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--hidden is {text!r}; whole numbers with commas between would do, such as 128,64") from None
+        raise ValueError(f"hidden is {text!r}; whole numbers with commas between would do, such as 128,64") from None
 
 
 @app.command()
 def train(
     source: DataArgument,
     target: TargetOption = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass or regression, instead of the inferred one")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary, multiclass or regression, instead of the inferred one")
+    ] = None,
     hidden: HiddenOption = "256,128",
     activation: ActivationOption = "relu",
     dropout: Annotated[float, typer.Option(help="share of hidden values dropped in training")] = 0.2,
@@ -72,11 +93,17 @@ def train(
     lr: Annotated[float, typer.Option(help="learning rate")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, rmsprop, adagrad")] = "adam",
     l2: Annotated[float, typer.Option(help="L2 regularisation of the weights")] = 0.0,
-    test: Annotated[float, typer.Option(help="share held out for the final test, where the data has no test part")] = 0.2,
+    test: Annotated[
+        float, typer.Option(help="share held out for the final test, where the data has no test part")
+    ] = 0.2,
     validation: Annotated[float, typer.Option(help="share of the training part to measure after each epoch")] = 0.0,
-    patience: Annotated[int | None, typer.Option(help="stop after so many epochs without improvement, keep the best")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="stop after so many epochs without improvement, keep the best")
+    ] = None,
     seed: SeedOption = 0,
-    out_folder: Annotated[Path | None, typer.Option("--out", help="the run's folder; default: runs/NAME, numbered")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="the run's folder; default: runs/NAME, numbered")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in --out")] = False,
     engine: Annotated[str | None, typer.Option(help="which engine computes")] = None,
     threads: Annotated[int | None, typer.Option(help="threads the engine may use")] = None,
@@ -90,59 +117,51 @@ def train(
             widths(hidden), activation, dropout, epochs, batch_size, optimizer, lr, l2, test, validation, patience, seed
         )
         prepared = runs.prepare(source, target, task, test=test, seed=seed)
+        runs.check_engine(engine, threads)
         folder = runs.claim(out_folder, source, overwrite)
         try:
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, settings))
-            result = runs.train(prepared, settings, folder, progress=False if quiet else None, engine=engine, threads=threads)
+            shown = False if quiet else None
+            result = runs.train(prepared, settings, folder, progress=shown, engine=engine, threads=threads)
         except BaseException:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+            runs.release(folder)
             raise
         if not quiet:
             _conclude(result)
 
 
 def _introduce(prepared: Any, model: Any) -> None:
-    lines = [f"{prepared.source}: {len(prepared.train):,} rows to train, {len(prepared.test):,} to test", *prepared.notes]
-    _say("data", lines)
-    _say("network", [f"{_sizes(model)}, {model.num_parameters:,} parameters"])
-
-
-def _say(label: str, lines: list[str]) -> None:
-    """Print lines beside a label, wrapped in a column of their own."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=8)
-    grid.add_column(overflow="fold")
-    for i, line in enumerate(lines):
-        grid.add_row(label if i == 0 else "", line)
-    out.print(grid)
+    rows = f"{prepared.source}: {len(prepared.train):,} rows to train, {len(prepared.test):,} to test"
+    say("data", rows, *prepared.notes)
+    say("network", f"{_sizes(model)}, {model.num_parameters:,} parameters")
 
 
 def _sizes(model: Any) -> str:
     from .nn import Linear
 
-    linear = [m for m in model if isinstance(m, Linear)]
-    kinds = {type(m).__name__ for m in model} - {"Linear", "Dropout"}
-    return "-".join(str(n) for n in (linear[0].in_features, *(m.out_features for m in linear))) + " " + " ".join(sorted(kinds))
+    linear = [m for m in model.modules() if isinstance(m, Linear)]
+    known = {"Linear", "Dropout", "Sequential"}
+    kinds = {name for m in model.modules() if (name := type(m).__name__) not in known}
+    sizes = "-".join(str(n) for n in (linear[0].in_features, *(m.out_features for m in linear))) if linear else ""
+    return " ".join([sizes, *sorted(kinds)]).strip()
 
 
 def _conclude(result: Any) -> None:
     rows = result.history.rows
     names = [k for k in (rows[-1] if rows else {}) if k not in ("epoch", "lr", "seconds")]
     if names:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
-        for name in ("epoch", *names):
-            table.add_column(name, justify="right")
-        for row in _some(rows):
-            table.add_row(str(row["epoch"]), *(f"{row[name]:.4f}" for name in names))
-        out.print(table)
+        cells = [["epoch", *names], *([str(r["epoch"]), *(f"{r[n]:.4f}" for n in names)] for r in _some(rows))]
+        columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            typer.echo("  ".join(c.rjust(w) for c, w in zip(line, columns, strict=True)))
     if result.history.stopped:
-        out.print(f"stopped  {result.history.stopped}")
+        best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
+        say("stopped", result.history.stopped + best)
     for part, figures in result.metrics.items():
-        out.print(f"{part:<8} " + ", ".join(_figure(name, x) for name, x in figures.items()))
-    out.print(f"time     {result.seconds:.1f} s")
-    out.print(f"written  {result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
+        say(part, ", ".join(f"{name} {_figure(name, x)}" for name, x in figures.items()))
+    say("time", f"{result.seconds:.1f} s")
+    say("written", f"{result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
 
 
 def _some(rows: list[Any]) -> list[Any]:
@@ -152,7 +171,7 @@ def _some(rows: list[Any]) -> list[Any]:
 
 
 def _figure(name: str, x: float) -> str:
-    return f"{name} {100 * x:.2f} %" if name == "accuracy" else f"{name} {x:.4g}"
+    return f"{100 * x:.2f} %" if name == "accuracy" else f"{x:.4g}"
 
 
 @app.command()
@@ -170,14 +189,14 @@ def evaluate(
         dataset = data.read(source, target or _own_target(trained, source), trained.preprocessor.task)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
         figures = trained.evaluate(rows)
-        out.print(f"{source}: {len(rows):,} rows, {which}")
+        say("data", f"{source}: {len(rows):,} rows, {which}")
         for name, x in figures.items():
-            out.print(f"{name:<9}{_figure(name, x).removeprefix(name).strip()}")
+            say(name, _figure(name, x))
 
 
 def _own_target(trained: Any, source: str) -> str | None:
     """For tables, the column that the model was trained to predict."""
-    is_table = Path(source).suffix in (".csv", ".tsv", ".gz", ".parquet", ".npz") and Path(source).is_file()
+    is_table = Path(source).suffix.lower() in (".csv", ".tsv", ".gz", ".parquet", ".npz") and Path(source).is_file()
     name: str | None = trained.preprocessor.target_name
     return name if is_table else None
 
@@ -186,7 +205,9 @@ def _own_target(trained: Any, source: str) -> str | None:
 def predict(
     model: ModelArgument,
     source: DataArgument,
-    out_file: Annotated[Path | None, typer.Option("--out", help="a CSV file to write; default: standard output")] = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="a CSV file to write; default: standard output")
+    ] = None,
 ) -> None:
     """Predict for the rows of new data; writes CSV."""
     from . import data, io, runs
@@ -195,28 +216,28 @@ def predict(
         trained = runs.Trained.load(model)
         dataset = data.read_features(source)
         _, notes = trained.preprocessor.transform_with_notes(dataset)
-        for note in notes:
-            err.print(note)
-        columns = trained.predict(dataset)
-        lines = _csv(columns)
+        for note in (*dataset.notes, *notes):
+            typer.echo(note, err=True)
+        text = _csv(trained.predict(dataset))
         if out_file is None:
-            try:
-                sys.stdout.write(lines)
-                sys.stdout.flush()
-            except BrokenPipeError:  # the reader has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.stdout.write(text)
+            sys.stdout.flush()
         else:
-            io.write_atomically(out_file, lines.encode())
-            out.print(f"{len(dataset):,} predictions written to {out_file}")
+            io.write_atomically(out_file, text.encode())
+            say("written", f"{len(dataset):,} predictions to {out_file}")
 
 
 def _csv(columns: Any) -> str:
+    """Return columns as CSV: predictions exactly, probabilities to six digits."""
     import io as text
 
     buffer = text.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    cells = [[f"{v:.6g}" if isinstance(v, float) else v for v in values.tolist()] for values in columns.values()]
+    cells = [
+        values.tolist() if name == "prediction" else [f"{v:.6g}" for v in values.tolist()]
+        for name, values in columns.items()
+    ]
     writer.writerows(zip(*cells, strict=True))
     return buffer.getvalue()
 
@@ -231,15 +252,19 @@ def backprop(
     batch_size: Annotated[int, typer.Option(help="examples in the batch")] = 32,
     seed: SeedOption = 0,
 ) -> None:
-    """Show every value and gradient of one batch: Z, A, dZ, dA, dW, db."""
+    """Show every value and gradient of one batch.
+
+    Z, A, W, b of each layer, and dZ, dA, dW, db.
+    """
     import numpy as np
 
+    from . import backprop as through
     from . import data, runs
-    from .backpropagation import backprop as through
 
     with explained():
         if batch_size < 1:
-            raise ValueError(f"--batch-size is {batch_size}; 1 or more would do")
+            raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+        settings = runs.Settings(widths(hidden), activation, dropout=0.0, seed=seed)
         if model is not None:
             trained = runs.Trained.load(model)
             dataset = data.read(source, target or _own_target(trained, source), trained.preprocessor.task)
@@ -247,12 +272,13 @@ def backprop(
         else:
             prepared = runs.prepare(source, target, seed=seed)
             dataset, preprocessor = prepared.train, prepared.preprocessor
-            network = runs.network(preprocessor, runs.Settings(widths(hidden), activation, dropout=0.0, seed=seed))
+            network = runs.network(preprocessor, settings)
         batch = dataset.take(np.arange(min(batch_size, len(dataset))))
         X, y = runs.arrays(preprocessor, batch)
         loss = runs.LOSSES[preprocessor.task]
-        out.print(f"{source}: the first {len(batch)} rows; {_sizes(network)}; loss {loss}")
-        out.print(str(through(network, X, y, loss=loss)))
+        say("data", f"{source}: the first {len(batch)} rows{'' if model else ' of the training part'}")
+        say("network", f"{_sizes(network)}, loss {loss}")
+        typer.echo(str(through(network, X, y, loss=loss)))
 
 
 def version(shown: bool) -> None:
@@ -260,13 +286,15 @@ def version(shown: bool) -> None:
     if shown:
         from . import __version__
 
-        out.print(f"chainrule {__version__}")
+        typer.echo(f"chainrule {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    shown: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="print the version")] = False,
+    shown: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="print the version")
+    ] = False,
 ) -> None:
     """Backpropagation with the lid off: train networks on a CPU and look at every gradient."""
 

@@ -23,7 +23,9 @@ _NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
 class _Planned:
     """One signature's plan, and its bindings that nobody is using."""
 
-    def __init__(self, plan: Plan, captured: list[Parameter], structure: Structure, fixed: list[tuple[int, Any]]) -> None:
+    def __init__(
+        self, plan: Plan, captured: list[Parameter], structure: Structure, fixed: list[tuple[int, Any]]
+    ) -> None:
         self.plan = plan
         self.captured = captured
         self.structure = structure
@@ -39,7 +41,12 @@ class Compiled:
     """
 
     def __init__(
-        self, f: Callable[..., Any], *, keep: Iterable[str] = (), engine: str | None = None, threads: int | None = None
+        self,
+        f: Callable[..., Any],
+        *,
+        keep: Iterable[str] = (),
+        engine: str | None = None,
+        threads: int | None = None,
     ) -> None:
         if not callable(f):
             raise TypeError(f"compile takes a function, not a {type(f).__name__}")
@@ -79,7 +86,9 @@ class Compiled:
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
-            raise ValueError("the function uses a tensor that an outer derivative follows; it runs as part of that")
+            raise ValueError(
+                "the function uses a tensor that an outer derivative follows; it runs as part of that"
+            )
         return planned.plan
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
@@ -91,8 +100,8 @@ class Compiled:
                 arrays.append(x)
                 key.append((x.shape, x.dtype))
             elif kind is float or kind is int:
-                arrays.append(checked_array(x, "an argument"))
-                key.append((kind, arrays[-1].dtype))
+                arrays.append(_number(x))
+                key.append(kind)
             elif _is_static(x):
                 key.append((kind, x))
             else:
@@ -149,11 +158,18 @@ class Compiled:
             results: list[Any] = [binding.value(n).copy() for n in planned.plan.outputs]
             kept = {name: binding.value(n).copy() for name, n in planned.plan.kept.items()}
         finally:
+            binding.release()
             planned.idle.append(binding)
         for i, o in planned.fixed:
             results.insert(i, o)
         result = unflatten(planned.structure, results)
         return (result, kept) if self._keep else result
+
+
+def _number(x: float) -> Array:
+    if not isinstance(x, int) or -(2**63) <= x < 2**63:
+        return np.asarray(x)
+    raise ValueError(f"an argument is {x}, beyond the range of int64; float(…) would do")
 
 
 def _is_static(x: Any) -> bool:
@@ -174,7 +190,9 @@ def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict
     absent = [name for name in wanted if name not in found]
     if absent:
         there = ", ".join(sorted(found)) or "none"
-        raise ValueError(f"keep names {', '.join(absent)}, but {function} computes no value of that name; there are: {there}")
+        raise ValueError(
+            f"keep names {', '.join(absent)}, but {function} computes no value of that name; there are: {there}"
+        )
     return {name: found[name] for name in wanted}
 
 

@@ -60,14 +60,17 @@ def _leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tens
         if key in seen:
             continue
         seen.add(key)
-        if node.inputs:
-            stack += (node, None)
-            for x in node.inputs:
-                if id(x) not in seen:
-                    stack.append(x)
-        elif key in targets:
-            needed.add(key)
-            order.append(node)
+        stack += (node, None)
+        for x in node.inputs:
+            key = id(x)
+            if key in seen:
+                continue
+            if x.inputs:
+                stack.append(x)
+            elif key in targets:  # a leaf; the others, constants, need no visit
+                seen.add(key)
+                needed.add(key)
+                order.append(x)
     return order, needed
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import platform
 import time
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import data, io, nn, optim
+from .engine import choose
 from .nn import activations
 from .op import Array
 from .train import History, evaluate, fit, predict
@@ -39,9 +42,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         if any(h < 1 for h in self.hidden):
-            raise ValueError(f"hidden is {list(self.hidden)}; every hidden layer needs one unit or more, such as 128,64")
+            raise ValueError(
+                f"hidden is {list(self.hidden)}; every hidden layer needs one unit or more, such as 128,64"
+            )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}; {least} or more would do")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it lies between 0 (none) and 1")
+        if not 0 < self.test < 1:
+            raise ValueError(f"test is {self.test}; the share held out lies between 0 and 1, such as 0.2")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation is {self.validation}; the share lies between 0 (none) and 1, such as 0.1")
+        if not 0 <= self.l2 < math.inf:
+            raise ValueError(f"l2 is {self.l2}; a number from 0 would do")
         if self.patience is not None and not self.validation:
             raise ValueError("patience stops on the validation part: give its share too, such as --validation 0.1")
         activations.get(self.activation)
@@ -65,7 +80,7 @@ class Prepared:
 
 
 def arrays(preprocessor: data.Preprocessor, dataset: data.Dataset) -> tuple[Array, Array]:
-    """Return X and y of raw rows, y shaped as the task's loss takes it: ids, or a column beside a network's one output."""
+    """Return X and y of raw rows, y as the task's loss takes it: ids, or a column beside a network's one output."""
     y = preprocessor.transform_target(dataset)
     return preprocessor.transform(dataset), y[:, None].astype(np.float32) if preprocessor.task == "binary" else y
 
@@ -81,7 +96,9 @@ class Result:
     seconds: float
 
 
-def prepare(source: str, target: str | None = None, task: str | None = None, *, test: float = 0.2, seed: int = 0) -> Prepared:
+def prepare(
+    source: str, target: str | None = None, task: str | None = None, *, test: float = 0.2, seed: int = 0
+) -> Prepared:
     """Read data, part it, and learn its preprocessing from the training part alone."""
     dataset = data.read(source, target, task)
     train, held = dataset.split(test, seed)
@@ -98,8 +115,12 @@ def network(preprocessor: data.Preprocessor, settings: Settings) -> nn.Sequentia
         layers += [nn.Linear(width, units), activations.get(settings.activation)]
         layers += [nn.Dropout(settings.dropout)] * bool(settings.dropout)
         width = units
-    outputs = len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
-    return nn.Sequential(*_separate(layers), nn.Linear(width, outputs)).initialize(settings.seed)
+    return nn.Sequential(*_separate(layers), nn.Linear(width, outputs_for(preprocessor))).initialize(settings.seed)
+
+
+def outputs_for(preprocessor: data.Preprocessor) -> int:
+    """Return how many outputs a network has for the task: one a class, or one."""
+    return len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
 
 
 def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
@@ -116,11 +137,13 @@ def claim(out: Path | None, source: str, overwrite: bool) -> Path:
         If `out` holds a run already and `overwrite` is False.
     """
     if out is not None:
-        held = [f for f in ("model.safetensors", "run.json", "history.jsonl") if (out / f).exists()]
-        if held and not overwrite:
-            raise FileExistsError(f"{out} holds a run already ({', '.join(held)}); name another --out, or say --overwrite")
         if out.exists() and not out.is_dir():
             raise FileExistsError(f"{out} is a file; --out names a folder")
+        held = [f for f in ("model.safetensors", "run.json", "history.jsonl") if (out / f).exists()]
+        if held and not overwrite:
+            raise FileExistsError(
+                f"{out} holds a run already ({', '.join(held)}); name another --out, or say --overwrite"
+            )
         out.mkdir(parents=True, exist_ok=True)
         return out
     name = Path(source).name.split(".")[0] or "run"
@@ -159,28 +182,64 @@ def train(
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
     )  # fmt: skip
     model.eval()
-    metrics = {"train": _measured(model, X, y, preprocessor), "test": _measured(model, *prepared.part(prepared.test), preprocessor)}
+    metrics = {
+        "train": _measured(model, X, y, preprocessor),
+        "test": _measured(model, *prepared.part(prepared.test), preprocessor),
+    }
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
                  "fingerprint": prepared.fingerprint}  # fmt: skip
-    io.save(folder / "model.safetensors", model, described)
-    lines = "".join(json.dumps(row) + "\n" for row in history)
-    io.write_atomically(folder / "history.jsonl", lines.encode())
     record = {
         "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
-        "settings": asdict(settings), "seed": settings.seed, "examples": {"train": len(prepared.train), "test": len(prepared.test)},
-        "parameters": model.num_parameters, "fingerprint": prepared.fingerprint, "notes": prepared.notes,
-        "versions": versions(), "seconds": seconds, "epochs": len(history), "stopped": history.stopped, "metrics": metrics,
+        "settings": asdict(settings), "seed": settings.seed, "engine": choose(engine), "threads": threads,
+        "examples": {"train": len(prepared.train), "test": len(prepared.test)}, "parameters": model.num_parameters,
+        "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
+        "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch, "metrics": metrics,
     }  # fmt: skip
-    io.write_atomically(folder / "run.json", (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+    io.write_together({
+        folder / "model.safetensors": io.model_bytes(model, described),
+        folder / "history.jsonl": "".join(_json(row) + "\n" for row in history).encode(),
+        folder / "run.json": (_json(record, indent=2) + "\n").encode(),
+    })  # fmt: skip
     return Result(folder, model, history, metrics, seconds)
+
+
+def _json(x: Any, indent: int | None = None) -> str:
+    """Return strict JSON: null for what is not finite."""
+    return json.dumps(_finite(x), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(x: Any) -> Any:
+    if isinstance(x, dict):
+        return {k: _finite(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_finite(v) for v in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def check_engine(engine: str | None, threads: int | None) -> None:
+    """Raise for an engine that is not there, or no thread, before anything is written."""
+    choose(engine)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}; 1 or more would do")
+
+
+def release(folder: Path) -> None:
+    """Remove the folder of a run that failed, unless something is in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
     from . import __version__
 
-    return {"chainrule": __version__, "numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()}
+    return {
+        "chainrule": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
 
 
 @dataclass
@@ -201,13 +260,19 @@ class Trained:
         model, metadata = io.load(file)
         absent = [k for k in ("loss", "preprocessing") if k not in metadata]
         if absent:
-            raise ValueError(f"{file} holds a model without {' and '.join(absent)}: it was not written by a training run")
+            raise ValueError(
+                f"{file} holds a model without {' and '.join(absent)}: it was not written by a training run"
+            )
         try:
             preprocessor = data.Preprocessor.from_dict(metadata["preprocessing"])
-        except ValueError as error:
+            if metadata["loss"] != LOSSES[preprocessor.task]:
+                raise ValueError(f"loss {metadata['loss']!r} does not go with a {preprocessor.task} task")
+            width, outputs = len(preprocessor.feature_names), outputs_for(preprocessor)
+            given = predict(model, np.zeros((1, width), np.float32)).shape
+            if given != (1, outputs):
+                raise ValueError(f"the network gives {given} for one row; the preprocessing needs {(1, outputs)}")
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{file}: {error}") from None
-        if metadata["loss"] != LOSSES[preprocessor.task]:
-            raise ValueError(f"{file}: loss {metadata['loss']!r} does not go with a {preprocessor.task} task")
         return cls(model, preprocessor, metadata["loss"], metadata)
 
     def evaluate(self, dataset: data.Dataset) -> dict[str, float]:
@@ -218,8 +283,11 @@ class Trained:
         """Return the rows that the model was not trained on, as far as that is known, and what they are."""
         if dataset.test is not None:
             return dataset.test, "its own test part"
-        if dataset.fingerprint() == self.metadata.get("fingerprint"):
-            _, test = dataset.split(self.metadata["test"], self.metadata["seed"])
+        share: Any = self.metadata.get("test")
+        seed: Any = self.metadata.get("seed")
+        numbers = isinstance(share, float) and isinstance(seed, int)
+        if numbers and dataset.fingerprint() == self.metadata.get("fingerprint"):
+            _, test = dataset.split(share, seed)
             return test, "the part held out in training (all rows: --all)"
         return dataset, "all rows"
 
@@ -238,7 +306,9 @@ class Trained:
 
 def _measured(model: nn.Module, X: Array, y: Array, preprocessor: data.Preprocessor) -> dict[str, float]:
     loss = LOSSES[preprocessor.task]
-    figures = evaluate(model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None)
+    figures = evaluate(
+        model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None
+    )
     for name in ("rmse", "mae"):  # in the target's own unit
         if name in figures:
             figures[name] *= preprocessor.target.std

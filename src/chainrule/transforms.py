@@ -92,7 +92,13 @@ def _all_finished(nest: Any) -> Any:
 
 def _followed(tensors: Sequence[Tensor]) -> bool:
     """Whether some derivative or trace beyond a just closed one goes through `tensors`."""
-    return any(t.value is None or any(r.active for r in t.recordings) for t in tensors)
+    for t in tensors:
+        if t.value is None:
+            return True
+        for r in t.recordings:
+            if r.active:
+                return True
+    return False
 
 
 def _seed(out: Tensor, followed: bool, value: Any = None) -> Any:
@@ -124,6 +130,8 @@ def _pull(
 
 
 def _argnums(argnums: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
+    if type(argnums) is int and 0 <= argnums < count:
+        return (argnums,)
     wanted = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
     out = []
     for a in wanted:
@@ -190,11 +198,12 @@ def value_and_grad(
         For arguments that are not real numbers, and for NumPy functions without a rule.
     """
     name = _name_of(f)
+    purpose = f"grad of {name}"
 
     @functools.wraps(f, updated=())
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
         wanted = _argnums(argnums, len(args), name)
-        with Recording(f"grad of {name}") as recording:
+        with Recording(purpose) as recording:
             call = list(args)
             tensors: list[Tensor] = []
             structures = []

@@ -89,7 +89,12 @@ def test_a_block_has_at_least_one_run():
 
 
 def test_the_fastest_peer_is_the_one_with_the_smallest_ratio():
-    timed = [result(("ours", "slow"), 5.0), result(("ours", "fast"), 1.5), result(("other", "slow"), 0.5)]
+    timed = [
+        result(("ours", "slow"), 5.0),
+        result(("ours", "fast"), 1.5),
+        result(("other", "slow"), 0.5),
+        result(("a", "a"), 1),
+    ]
     assert fastest(timed) == [("w", "1", "ours", "fast", "1.50"), ("w", "1", "other", "slow", "0.50")]
 
 

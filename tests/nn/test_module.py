@@ -260,6 +260,8 @@ def test_copy_and_pickle_keep_everything():
         assert other is not m and other[0].weight is not m[0].weight
         for path, value in m.state_dict().items():
             assert np.array_equal(other.state_dict()[path], value)
+        nn.losses.mse(other(X), np.zeros((6, 2))).backward()
+        assert other[0].weight.grad is not None and m[0].weight.grad is None
 
 
 def every_layer():

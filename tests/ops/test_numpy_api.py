@@ -519,3 +519,34 @@ def test_as_dtype_and_scatter_add() -> None:
 def test_own_functions_are_exported() -> None:
     for name in ops.__all__:
         assert hasattr(ops, name)
+
+
+# -- kinks of compositions: the subgradients that their docstrings state ------------------
+
+KINKS: list[tuple[Callable[..., Any], Any, Any]] = [
+    (np.linalg.norm, np.zeros(3), [0, 0, 0]),
+    (lambda x: np.linalg.norm(x, 3), np.zeros(3), [0, 0, 0]),
+    (lambda x: np.linalg.norm(x, 1), np.array([0.0, 2, -1]), [0, 1, -1]),
+    (lambda x: np.linalg.norm(x, np.inf), np.array([2.0, -2, 1]), [0.5, -0.5, 0]),
+    (np.std, np.full(3, 2.0), [0, 0, 0]),
+    (lambda x: np.sum(np.clip(x, -1, 1)), np.array([-2.0, -1, 0, 1, 2]), [0, 0.5, 1, 0.5, 0]),
+    (lambda x: np.sum(np.abs(x)), np.zeros(2), [0, 0]),
+    (lambda x: np.sum(ops.relu(x)), np.zeros(2), [0, 0]),
+    (lambda x: np.sum(ops.leaky_relu(x, 0.1)), np.zeros(2), [0.1, 0.1]),
+    (lambda x: np.sum(ops.elu(x, 2.0)), np.zeros(2), [2.0, 2.0]),
+    (np.max, np.array([1.0, 1, 0]), [0.5, 0.5, 0]),
+    (lambda x: np.median(x), np.array([3.0, 1, 2, 9]), [0.5, 0, 0.5, 0]),
+    (lambda x: np.sum(np.interp(x, KNOTS, [0.0, 1, 3, 3])), np.array([-0.3, 2.0]), [2.5, 0]),
+    (lambda x: np.sum(x**0), np.array([0.0, 1]), [0, 0]),
+    (lambda x: np.sum(x**2.0), np.array([0.0, 1]), [0, 2]),
+    (lambda x: np.sum(np.power(x, np.array([0, 1, 3]))), np.zeros(3), [0, 1, 0]),
+    (np.prod, np.array([0.0, 0, 2]), [0, 0, 0]),
+    (lambda x: np.sum(np.sinc(x)), np.zeros(1), [0]),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "expected"), KINKS)
+def test_kinks(f: Any, x: Any, expected: Any) -> None:
+    close(cr.grad(f)(x), np.asarray(expected, float), 1e-12)
+    recorded = cr.grad(lambda w: np.sum(w * cr.grad(f)(x * 1.0) * 1.0))  # the same by the recorded pass
+    close(recorded(np.ones_like(x)), np.asarray(expected, float), 1e-12)

@@ -21,7 +21,7 @@ def _matrix(a: Any) -> bool:
     return a.ndim == 2 and 0 not in a.shape
 
 
-#: name -> (function of two values, whether it applies to them). Values stay small, and away from kinks by accident only.
+#: name -> (function of two values, whether it applies to them). Values stay small.
 OPERATIONS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], bool]]] = {
     "add": (lambda a, b: a + b, lambda a, b: True),
     "subtract": (lambda a, b: a - b, lambda a, b: True),
@@ -46,12 +46,18 @@ OPERATIONS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], bool
     "column": (lambda a, b: a[..., None], lambda a, b: a.ndim < 3),
     "spread": (lambda a, b: np.broadcast_to(a, (2, *a.shape)), lambda a, b: a.ndim < 3),
     "sum": (lambda a, b: np.sum(a, axis=0), lambda a, b: a.ndim > 0),
-    "mean of rows": (lambda a, b: a - np.mean(a, axis=-1, keepdims=True), lambda a, b: a.ndim > 0 and 0 not in a.shape),
+    "mean of rows": (
+        lambda a, b: a - np.mean(a, axis=-1, keepdims=True),
+        lambda a, b: a.ndim > 0 and 0 not in a.shape,
+    ),
     "total": (lambda a, b: np.sum(a) * 0.1, lambda a, b: True),
     "max": (lambda a, b: np.max(a, axis=-1), lambda a, b: a.ndim > 0 and a.shape[-1] > 0),
     "softmax": (lambda a, b: cr.softmax(a), lambda a, b: a.ndim > 0 and 0 not in a.shape),
     "gram": (lambda a, b: np.tanh(a @ np.transpose(a)), lambda a, b: _matrix(a)),
-    "matmul": (lambda a, b: np.tanh(np.transpose(a) @ b), lambda a, b: _matrix(a) and _matrix(b) and a.shape[0] == b.shape[0]),
+    "matmul": (
+        lambda a, b: np.tanh(np.transpose(a) @ b),
+        lambda a, b: _matrix(a) and _matrix(b) and a.shape[0] == b.shape[0],
+    ),
     "join": (lambda a, b: np.concatenate([a, a[::-1]]), lambda a, b: a.ndim > 0),
     "pick": (lambda a, b: a[np.array([0, -1, 0])], lambda a, b: a.ndim > 0 and a.shape[0] > 0),
 }
@@ -80,7 +86,9 @@ def interpret(program: Program, inputs: Sequence[Any]) -> list[Any]:
 
 
 programs = st.lists(
-    st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=25
+    st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 30), st.integers(0, 30)),
+    min_size=1,
+    max_size=25,
 )
 sizes = st.sampled_from([0, 1, 2, 3, 5])
 shapes = st.one_of(
@@ -122,7 +130,9 @@ def blocks_of(elements: int) -> Iterator[None]:
         module.BLOCK = before
 
 
-def traced(shapes: Sequence[tuple[int, ...]], dtype: Any, recording: Recording, prefix: str = "x") -> list[Tensor]:
+def traced(
+    shapes: Sequence[tuple[int, ...]], dtype: Any, recording: Recording, prefix: str = "x"
+) -> list[Tensor]:
     mark = frozenset({recording})
     return [traced_leaf(s, dtype, mark, name=f"{prefix}{k}") for k, s in enumerate(shapes)]
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engine.test_numpy import network
-from tests.plan.graphs import arrays, check_states, planned
 
 import chainrule as cr
 from chainrule import ops
@@ -15,6 +13,8 @@ from chainrule.plan import Fused, Plan, PlanError, build
 from chainrule.plan.simplify import _key
 from chainrule.reverse import reverse
 from chainrule.tensor import Recording, constant, traced_leaf
+from tests.engine.test_numpy import network
+from tests.plan.graphs import arrays, check_states, planned
 
 
 def names(plan: Plan) -> list[str]:
@@ -25,7 +25,7 @@ def plan_of(function: Any, *shapes: Any, dtype: Any = np.float64, **more: Any) -
     return planned(lambda x, s: (function(*x), {}), arrays(shapes, dtype), **more)
 
 
-# -- what is left out, what is shared -----------------------------------------------------------------------------------
+# -- what is left out, what is shared -------------------------------------------------------
 
 
 def test_dead_nodes_are_gone() -> None:
@@ -43,19 +43,46 @@ def test_equal_parts_are_computed_once() -> None:
 
 def test_attributes_tell_parts_apart() -> None:
     plan = plan_of(lambda x: [np.sum(x, axis=0), np.sum(x, axis=1), x[0], x[1], x[0:2, 0], x[0, 0:2]], (3, 3))
-    check_states(lambda x, s: ([np.sum(x[0], axis=0), np.sum(x[0], axis=1), x[0][1], x[0][0:2, 0], x[0][0, 0:2]], {}), arrays([(3, 3)], float), [])
+    check_states(
+        lambda x, s: ([np.sum(x[0], axis=0), np.sum(x[0], axis=1), x[0][1], x[0][0:2, 0], x[0][0, 0:2]], {}),
+        arrays([(3, 3)], float),
+        [],
+    )
     assert names(plan) == ["sum", "sum"]
 
 
 def test_the_place_of_an_index_array_tells_parts_apart() -> None:
     index = np.array([1, 2])
-    plan = check_states(lambda x, s: ([x[0][x[1], 0], x[0][0, x[1]]], {}), [np.arange(9.0).reshape(3, 3), index], [])
+    plan = check_states(
+        lambda x, s: ([x[0][x[1], 0], x[0][0, x[1]]], {}), [np.arange(9.0).reshape(3, 3), index], []
+    )
     assert names(plan) == ["gather", "gather"]
 
 
 def test_keys_of_attributes() -> None:
-    different = [0, 0.0, -0.0, False, Slot(0), "0", None, np.dtype("f4"), np.dtype("f8"), slice(0), slice(0, 0), (0,), (0.0,), ...]
-    different += [np.arange(5000), np.where(np.arange(5000) == 2500, 0, np.arange(5000)), [0], np.zeros(2), np.zeros(2, "f4")]
+    different = [
+        0,
+        0.0,
+        -0.0,
+        False,
+        Slot(0),
+        "0",
+        None,
+        np.dtype("f4"),
+        np.dtype("f8"),
+        slice(0),
+        slice(0, 0),
+        (0,),
+        (0.0,),
+        ...,
+    ]
+    different += [
+        np.arange(5000),
+        np.where(np.arange(5000) == 2500, 0, np.arange(5000)),
+        [0],
+        np.zeros(2),
+        np.zeros(2, "f4"),
+    ]
     keys = [_key({"a": x}) for x in different]
     assert len(set(keys)) == len(different)
     assert _key({"a": np.arange(3), "b": slice(1, None)}) == _key({"b": slice(1, None), "a": np.arange(3)})
@@ -72,7 +99,13 @@ def test_softmax_cross_entropy_and_its_gradient_share_one_exponential() -> None:
 def test_identities_are_gone() -> None:
     def function(x: Any) -> Any:
         y = np.copy(x).named("y") * 1.0 + 0.0
-        return [-(-(y / 1.0)) - 0.0, np.transpose(np.transpose(x)), np.reshape(np.reshape(x, -1), (2, 3)), x.astype(x.dtype)]
+        negated = -(y / 1.0)
+        return [
+            -negated - 0.0,
+            np.transpose(np.transpose(x)),
+            np.reshape(np.reshape(x, -1), (2, 3)),
+            x.astype(x.dtype),
+        ]
 
     plan = plan_of(function, (2, 3))
     assert not plan.steps
@@ -116,7 +149,7 @@ def test_the_mask_of_relu_needs_no_pre_activation() -> None:
     assert greater.inputs[0] == relu.output
 
 
-# -- memory -------------------------------------------------------------------------------------------------------------------
+# -- memory -------------------------------------------------------
 
 
 def chain(depth: int, width: int = 16) -> Plan:
@@ -161,7 +194,7 @@ def test_twenty_thousand_operations(shape: Any) -> None:
     str(plan)
 
 
-# -- what it refuses, what it shows -----------------------------------------------------------------------------------------
+# -- what it refuses, what it shows -------------------------------------------------------
 
 
 def test_a_tensor_of_another_trace_is_refused() -> None:

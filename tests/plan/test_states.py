@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.plan.graphs import arrays, check_states, dtypes, interpret, planned, programs, shapes
 
 from chainrule import engine
 from chainrule.plan import Fused, Plan
+from tests.plan.graphs import arrays, check_states, dtypes, interpret, planned, programs, shapes
 
 
 def in_place(plan: Plan) -> set[int]:
@@ -17,7 +17,11 @@ def in_place(plan: Plan) -> set[int]:
 
 
 def test_sgd_writes_in_place() -> None:
-    plan = check_states(lambda x, s: ([np.sum(s[0] @ x[0])], {0: s[0] - 0.1 * x[0]}), arrays([(3, 3)], float), arrays([(3, 3)], float))
+    plan = check_states(
+        lambda x, s: ([np.sum(s[0] @ x[0])], {0: s[0] - 0.1 * x[0]}),
+        arrays([(3, 3)], float),
+        arrays([(3, 3)], float),
+    )
     assert in_place(plan) == {0}
 
 
@@ -38,7 +42,11 @@ def test_adam_writes_all_in_place() -> None:
         m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
         return [], {0: p - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8), 1: m, 2: v, 3: t}
 
-    plan = check_states(step, arrays([(7, 5)], float), [*arrays([(7, 5)], float), np.zeros((7, 5)), np.zeros((7, 5)), np.zeros(())])
+    plan = check_states(
+        step,
+        arrays([(7, 5)], float),
+        [*arrays([(7, 5)], float), np.zeros((7, 5)), np.zeros((7, 5)), np.zeros(())],
+    )
     assert in_place(plan) == {0, 1, 2, 3}
 
 
@@ -47,7 +55,9 @@ def test_two_states_swap() -> None:
 
 
 def test_three_states_rotate_and_one_is_returned() -> None:
-    check_states(lambda x, s: ([s[0], s[2][::-1]], {0: s[1], 1: s[2], 2: s[0]}), [], arrays([(4,), (4,), (4,)], float))
+    check_states(
+        lambda x, s: ([s[0], s[2][::-1]], {0: s[1], 1: s[2], 2: s[0]}), [], arrays([(4,), (4,), (4,)], float)
+    )
 
 
 def test_each_update_sees_the_others_old_value() -> None:
@@ -63,7 +73,9 @@ def test_an_update_that_is_a_view_of_its_own_state() -> None:
 def test_a_state_read_through_a_view_in_the_step_that_updates_it() -> None:
     plan = check_states(lambda x, s: ([], {0: 2.0 * s[0] - s[0].T}), [], arrays([(9, 9)], float), block=9)
     assert not in_place(plan)
-    check_states(lambda x, s: ([], {0: np.tanh(2.0 * s[0] - s[0][::-1])}), [], arrays([(40, 3)], float), block=3)
+    check_states(
+        lambda x, s: ([], {0: np.tanh(2.0 * s[0] - s[0][::-1])}), [], arrays([(40, 3)], float), block=3
+    )
     check_states(lambda x, s: ([], {0: np.tanh(s[0]) - s[0][0]}), [], arrays([(40, 3)], float), block=3)
 
 
@@ -88,7 +100,11 @@ def test_one_value_for_two_states() -> None:
 
 
 def test_an_input_or_a_constant_becomes_a_state() -> None:
-    check_states(lambda x, s: ([s[0]], {0: x[0], 1: np.full(2, 3.0)}), arrays([(3, 2)], float), arrays([(3, 2), (2,)], float))
+    check_states(
+        lambda x, s: ([s[0]], {0: x[0], 1: np.full(2, 3.0)}),
+        arrays([(3, 2)], float),
+        arrays([(3, 2), (2,)], float),
+    )
 
 
 def test_a_state_that_becomes_itself_costs_nothing() -> None:
@@ -98,7 +114,9 @@ def test_a_state_that_becomes_itself_costs_nothing() -> None:
 
 
 def test_the_update_must_fit_its_state() -> None:
-    with pytest.raises(ValueError, match=r"update of state 0 has shape \(2,\), float64; the state has \(3,\), float64"):
+    with pytest.raises(
+        ValueError, match=r"update of state 0 has shape \(2,\), float64; the state has \(3,\), float64"
+    ):
         planned(lambda x, s: ([], {0: s[0][:2]}), [], arrays([(3,)], float))
     with pytest.raises(ValueError, match="there are 1 states"):
         planned(lambda x, s: ([], {1: s[0]}), [], arrays([(3,)], float))
@@ -136,5 +154,9 @@ def test_random_updates(data: Any, program: Any, shapes: Any, dtype: Any, block:
 
 
 def test_updates_of_a_network_run_in_one_fused_step_each() -> None:
-    plan = planned(lambda x, s: ([], {0: s[0] - 0.1 * x[0], 1: s[1] - 0.1 * x[1]}), arrays([(4, 3), (3,)], float), arrays([(4, 3), (3,)], float))
+    plan = planned(
+        lambda x, s: ([], {0: s[0] - 0.1 * x[0], 1: s[1] - 0.1 * x[1]}),
+        arrays([(4, 3), (3,)], float),
+        arrays([(4, 3), (3,)], float),
+    )
     assert [type(s) for s in plan.steps] == [Fused, Fused]

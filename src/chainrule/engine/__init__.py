@@ -9,6 +9,8 @@ from ..op import Array
 from ..plan.model import Plan
 from .base import Binding
 
+__all__ = ["ENGINES", "Binding", "bind", "choose"]
+
 ENGINES = ("numpy",)
 
 
@@ -20,7 +22,9 @@ def choose(engine: str | None = None) -> str:
     return wanted
 
 
-def bind(plan: Plan, states: Sequence[Array] = (), *, engine: str | None = None, threads: int | None = None) -> Binding:
+def bind(
+    plan: Plan, states: Sequence[Array] = (), *, engine: str | None = None, threads: int | None = None
+) -> Binding:
     """Bind a plan to memory on an engine.
 
     Parameters

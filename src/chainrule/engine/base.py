@@ -26,5 +26,9 @@ class Binding(ABC):
         """Run the plan once; None for an input whose buffer was filled."""
 
     @abstractmethod
+    def release(self) -> None:
+        """Let go of arrays that the last run read where they are; their inputs must be given again."""
+
+    @abstractmethod
     def value(self, n: int) -> Array:
         """Return value n as the last run left it; valid until the next run."""

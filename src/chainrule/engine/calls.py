@@ -80,7 +80,9 @@ _REDUCTIONS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.
 
 
 def _reduced(step: Step, inputs: Sequence[Array], out: Array) -> Call | None:
-    return partial(_REDUCTIONS[step.op.name].reduce, inputs[0], step.attrs["axis"], None, out, step.attrs["keepdims"])
+    return partial(
+        _REDUCTIONS[step.op.name].reduce, inputs[0], step.attrs["axis"], None, out, step.attrs["keepdims"]
+    )
 
 
 def _relu(step: Step, inputs: Sequence[Array], out: Array) -> Call | None:

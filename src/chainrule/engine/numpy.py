@@ -35,7 +35,9 @@ class NumPyBinding(Binding):
         for k, (n, array) in enumerate(zip(plan.states, states, strict=True)):
             _check(f"state {k}", array, plan.values[n])
             if not (array.flags.c_contiguous and array.flags.writeable):
-                raise ValueError(f"state {k} is not a C-ordered array that can be written; np.array(state, order='C') makes one")
+                raise ValueError(
+                    f"state {k} is not a C-ordered array that can be written; np.array(state, order='C') makes one"
+                )
             self._arrays[n] = array
         for n in plan.inputs:
             value = plan.values[n]
@@ -67,11 +69,15 @@ class NumPyBinding(Binding):
         makers: list[tuple[Callable[[], list[Call]], set[int]]] = []
         for step in self.plan.steps:
             roots = {v[i].root for i in step.inputs}
-            makers.append((self._fused(step) if isinstance(step, Fused) else partial(self._single, step), roots))
+            makers.append(
+                (self._fused(step) if isinstance(step, Fused) else partial(self._single, step), roots)
+            )
         for state, n in self.plan.updates:
             if v[n].state != state:
                 makers.append((partial(self._update, state, n), {v[n].root}))
-        readers: dict[int, list[tuple[int, int, Callable[[], list[Call]]]]] = {n: [] for n in self.plan.inputs}
+        readers: dict[int, list[tuple[int, int, Callable[[], list[Call]]]]] = {
+            n: [] for n in self.plan.inputs
+        }
         for make, roots in makers:
             start = len(self._calls)
             self._calls += make()
@@ -145,6 +151,11 @@ class NumPyBinding(Binding):
             self._arrays[v.number] = _view(array, v)
         for start, stop, make in self._readers[k]:
             self._calls[start:stop] = make()
+
+    def release(self) -> None:
+        """Let go of arrays that the last run read where they are; their inputs must be given again."""
+        for k, buffer in enumerate(self._buffers):
+            self._rebind(k, buffer)
 
     def value(self, n: int) -> Array:
         """Return the memory of value n, as the last run left it; the next run overwrites it."""

@@ -58,7 +58,9 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} holds arrays, but no model of this library (its metadata has no format {FORMAT!r})")
     if metadata.get("version") != VERSION:
-        raise ValueError(f"{path} is a model of format version {metadata.get('version')!r}; this release reads {VERSION}")
+        raise ValueError(
+            f"{path} is a model of format version {metadata.get('version')!r}; this release reads {VERSION}"
+        )
     if "architecture" not in metadata:
         raise ValueError(f"{path}: the description of the architecture is missing from its metadata")
     try:

@@ -24,7 +24,9 @@ DTYPES = {
 _WRITABLE = {np.dtype(d) for d in DTYPES.values()}
 
 
-def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = None) -> None:
+def save_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = None
+) -> None:
     """Write arrays and metadata to a safetensors file, atomically.
 
     Parameters
@@ -82,7 +84,9 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"no file {file}" if not file.exists() else f"{file} is a folder, not a safetensors file")
+        raise FileNotFoundError(
+            f"no file {file}" if not file.exists() else f"{file} is a folder, not a safetensors file"
+        )
     size = file.stat().st_size
     header = _header(file, size)
     from safetensors import SafetensorError
@@ -107,7 +111,9 @@ def _header(file: Path, size: int) -> dict[str, Any]:
         head = stream.read(8)
         length = int.from_bytes(head, "little")
         if len(head) < 8 or length > min(size - 8, MOST_HEADER_BYTES):
-            raise ValueError(f"{file} is no safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared")
+            raise ValueError(
+                f"{file} is no safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"
+            )
         try:
             header = json.loads(stream.read(length))
         except (ValueError, RecursionError) as error:

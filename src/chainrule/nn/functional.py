@@ -15,6 +15,9 @@ Swap: TypeAlias = dict[int, Tensor]  # id of a parameter -> what stands for it
 States: TypeAlias = dict[tuple[int, str], Any]  # (id of a module, buffer) -> what stands for it
 
 
+_REPLACEABLE = (Parameter, Module, list, tuple, dict, types.MethodType)
+
+
 def functional_call(
     module: Module, values: Mapping[str, Any], *args: Any, **kwargs: Any
 ) -> tuple[Any, dict[str, Tensor]]:
@@ -100,7 +103,7 @@ def _twin(module: Module, swap: Swap, states: States, twins: dict[int, Module]) 
     for name, value in module.__dict__.items():
         if (id(module), name) in states:
             value = states[id(module), name]
-        elif isinstance(value, Parameter | Module | list | tuple | dict | types.MethodType):
+        elif isinstance(value, _REPLACEABLE):
             value = _swapped(value, swap, states, twins)
         twin.__dict__[name] = value
     return twin
@@ -118,7 +121,7 @@ def _swapped(value: Any, swap: Swap, states: States, twins: dict[int, Module]) -
     if isinstance(value, dict):
         items = {k: _swapped(v, swap, states, twins) for k, v in value.items()}
         return items if any(items[k] is not v for k, v in value.items()) else value
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         parts = [_swapped(v, swap, states, twins) for v in value]
         if all(a is b for a, b in zip(parts, value, strict=True)):
             return value

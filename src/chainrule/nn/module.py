@@ -10,7 +10,7 @@ import numpy as np
 
 from ..op import Array
 from ..ops.table import as_dtype
-from ..tensor import FLOATS, Parameter, Tensor, checked_array
+from ..tensor import FLOATS, STANDING, Parameter, Tensor, checked_array
 from . import init
 
 
@@ -53,6 +53,12 @@ class Module:
         module.__dict__.update(training=True, _buffers={}, _draws={})
         return module
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for _, member in self._members():
+            if isinstance(member, Parameter):  # a copied mark would not be the one that `backward` looks for
+                member.recordings = frozenset({STANDING})
+
     # -- registration ------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -64,7 +70,7 @@ class Module:
                 f"nn.Parameter(value); found a {type(value).__name__}"
             )
         object.__setattr__(self, name, value)
-        if isinstance(value, Module | list | tuple | dict):
+        if isinstance(value, (Module, *_NESTS)):
             self._adopt()
 
     def make_parameter(
@@ -125,14 +131,16 @@ class Module:
 
     def _adopt(self) -> None:
         """Draw again, under their path from here, what was drawn under a shorter one and never assigned."""
-        for path, owner, name, parameter in self._walk():
-            draw = owner._draws.get(name)
-            depth = path.count(".") + 1
-            if draw and draw.seed is None and draw.depth < depth and parameter.value is draw.value:
-                draw.depth = depth
-                _redraw(parameter, draw, 0, path)
-        for path, module in self.named_modules():
+        for path, module, members in self._visit():
             module._placed(path)
+            for name, draw in module._draws.items():
+                depth = path.count(".") + 2 if path else 1
+                if draw.depth >= depth or draw.seed is not None:
+                    continue
+                parameter = next((v for n, v in members if n == name), None)
+                if isinstance(parameter, Parameter) and parameter.value is draw.value:
+                    draw.depth = depth
+                    _redraw(parameter, draw, 0, _join(path, name))
 
     def _placed(self, path: str) -> None:
         """Learn the path in a larger network; for modules whose randomness depends on it."""
@@ -164,23 +172,27 @@ class Module:
     def _members(self) -> Iterator[tuple[str, Any]]:
         """Yield (path component, tensor or module) for each one held directly or in containers."""
         for name, value in self.__dict__.items():
-            if isinstance(value, Tensor | Module):
+            if isinstance(value, _HELD):
                 yield name, value
-            elif isinstance(value, list | tuple | dict):
+            elif isinstance(value, _NESTS):
                 yield from _held(name if name != "_layers" else "", value)
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield (dotted path, module), this one first, each once."""
+    def _visit(self) -> Iterator[tuple[str, Module, list[tuple[str, Any]]]]:
+        """Yield (dotted path, module, its members), this one first, each once."""
         seen: set[int] = set()
-        stack: list[tuple[str, Module]] = [(prefix, self)]
+        stack: list[tuple[str, Module]] = [("", self)]
         while stack:
             path, module = stack.pop()
             if id(module) in seen:
                 continue
             seen.add(id(module))
-            yield path, module
-            below = [(_join(path, n), m) for n, m in module._members() if isinstance(m, Module)]
-            stack.extend(reversed(below))
+            members = list(module._members())
+            yield path, module, members
+            stack.extend([(_join(path, n), m) for n, m in members[::-1] if isinstance(m, Module)])
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield (dotted path, module), this one first, each once."""
+        return ((path, module) for path, module, _ in self._visit())
 
     def modules(self) -> Iterator[Module]:
         """Yield every module, this one first, each once."""
@@ -189,8 +201,8 @@ class Module:
     def _walk(self) -> Iterator[tuple[str, Module, str, Parameter]]:
         """Yield (path, owner, name within the owner, parameter), each parameter once, under its first path."""
         seen: set[int] = set()
-        for path, module in self.named_modules():
-            for name, value in module._members():
+        for path, module, members in self._visit():
+            for name, value in members:
                 if isinstance(value, Parameter) and id(value) not in seen:
                     seen.add(id(value))
                     yield _join(path, name), module, name, value
@@ -379,6 +391,10 @@ class Module:
         return "\n".join([*lines, total])
 
 
+_HELD = (Tensor, Module)
+_NESTS = (list, tuple, dict)
+
+
 def _redraw(parameter: Parameter, draw: Draw, seed: int, path: str) -> None:
     rng = init.generator(seed, path)
     value = np.asarray(draw.initializer(rng, parameter.shape, parameter.dtype, draw.fan_in, draw.fan_out))
@@ -392,9 +408,9 @@ def _redraw(parameter: Parameter, draw: Draw, seed: int, path: str) -> None:
 def _held(name: str, container: Any) -> Iterator[tuple[str, Any]]:
     items = container.items() if isinstance(container, dict) else enumerate(container)
     for key, value in items:
-        if isinstance(value, Tensor | Module):
+        if isinstance(value, _HELD):
             yield _join(name, str(key)), value
-        elif isinstance(value, list | tuple | dict):
+        elif isinstance(value, _NESTS):
             yield from _held(_join(name, str(key)), value)
 
 

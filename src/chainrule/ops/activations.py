@@ -95,8 +95,9 @@ def gelu(x: Any, approximate: bool = False) -> Any:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """Return x where positive, else alpha (e^x - 1). Source: Clevert et al., 2015."""
-    return np.where(np.greater(x, 0), x, alpha * np.expm1(np.minimum(x, 0.0)))
+    """Return x where positive, else alpha (e^x - 1); the subgradient at 0 is alpha. Source: Clevert et al., 2015."""
+    positive = np.greater(x, 0)
+    return np.where(positive, x, alpha * np.expm1(np.where(positive, 0.0, x)))
 
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:

@@ -124,11 +124,11 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     no_more("mean", out, more)
     if dtype is not None or a.dtype.kind != "f":
         a = as_dtype(a, dtype or np.float64)
-    axes = normalize_axis(axis, len(shape_of(a)))
-    count = math.prod(a.shape[i] for i in axes)
+    axes = normalize_axis(axis, len(a.shape))
+    count = a.size if len(axes) == len(a.shape) else math.prod([a.shape[i] for i in axes])
     if count == 0:
         raise ValueError(f"np.mean of no elements: the array has shape {tuple(a.shape)}, the axes are {axes}")
-    return sum(a, axes, keepdims=keepdims) / count
+    return apply(SUM, (a,), {"axis": axes, "keepdims": bool(keepdims)}) / count
 
 
 def _extreme(name: str, ufunc: Any, latex: str) -> Operation:

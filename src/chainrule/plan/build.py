@@ -120,7 +120,9 @@ class _Builder:
                     "A tensor of one trace was kept and used in another."
                 )
             array = _own_copy(node.value)
-            self.number[id(node)] = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
+            self.number[id(node)] = self.add(
+                node.shape, node.dtype, CONSTANT, array=array, strides=array.strides
+            )
             self.alive.append(node)
         return self.number[id(node)]
 
@@ -138,7 +140,9 @@ class _Builder:
         early, late = _updates_last(_ordered([*results, *finals.values()]), finals.values(), results)
         for node in early:
             self._emit(node)
-        changing = {self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]}
+        changing = {
+            self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]
+        }
         copies: dict[int, int] = {}
         out = [self._settled(self.of(node), changing, copies) for node in outputs]
         kept = {k: self._settled(self.of(node), changing, copies) for k, node in keep.items()}

@@ -76,7 +76,12 @@ class Value:
 
     def same_layout(self, other: Value) -> bool:
         """Whether both have each element at the same place of their root."""
-        return (self.shape, self.dtype, self.strides, self.start) == (other.shape, other.dtype, other.strides, other.start)
+        return (self.shape, self.dtype, self.strides, self.start) == (
+            other.shape,
+            other.dtype,
+            other.strides,
+            other.start,
+        )
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -186,14 +191,18 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Fused):
                 n = len(step.register_dtypes)
-                lines.append(f"  fused over {_shape(step.shape)}" + (f", {n} register{'s' * (n > 1)}" if n else ""))
+                lines.append(
+                    f"  fused over {_shape(step.shape)}" + (f", {n} register{'s' * (n > 1)}" if n else "")
+                )
                 lines += [self._line(s, "    ", step) for s in step.steps]
             else:
                 lines.append(self._line(step, "  ", None))
         for state, value in self.updates:
             if v[value].state != state:
                 lines.append(f"  %{self.states[state]} <- copy of {self._operand(value, {})}")
-        lines += _listed("outputs", [f"{self._operand(i, {})}: {_shape(v[i].shape)} {v[i].dtype}" for i in self.outputs])
+        lines += _listed(
+            "outputs", [f"{self._operand(i, {})}: {_shape(v[i].shape)} {v[i].dtype}" for i in self.outputs]
+        )
         lines += _listed("kept", [f"{name} = {self._operand(i, {})}" for name, i in self.kept.items()])
         return "\n".join(lines)
 
@@ -234,7 +243,9 @@ def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
 
 
 def _is_transposed(x: Value, root: Value) -> bool:
-    return x.shape == root.shape[::-1] and x.strides == root.strides[::-1] and x.offset == 0 and len(x.shape) > 1
+    return (
+        x.shape == root.shape[::-1] and x.strides == root.strides[::-1] and x.offset == 0 and len(x.shape) > 1
+    )
 
 
 def _shape(shape: Shape) -> str:
@@ -259,7 +270,9 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
     text = ", ".join(items)
     if not text:
         return []
-    return textwrap.wrap(text, 100, initial_indent=f"  {title:<10}", subsequent_indent=" " * 12, break_long_words=False)
+    return textwrap.wrap(
+        text, 100, initial_indent=f"  {title:<10}", subsequent_indent=" " * 12, break_long_words=False
+    )
 
 
 def _attrs(attrs: Mapping[str, Any]) -> list[str]:

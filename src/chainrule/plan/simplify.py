@@ -66,7 +66,10 @@ class Rewriter:
         """Parameters become inputs, read anew at each run; equal scalar constants become one."""
         if isinstance(node, Parameter):
             if id(node) not in self.captured:
-                self.captured[id(node)] = node, traced_leaf(node.shape, node.dtype, node.recordings, name=node.name)
+                self.captured[id(node)] = (
+                    node,
+                    traced_leaf(node.shape, node.dtype, node.recordings, name=node.name),
+                )
             return self.captured[id(node)][1]
         if node.value is None:
             return node
@@ -110,7 +113,11 @@ class Rewriter:
             with np.errstate(all="ignore"):
                 made = apply(op, inputs, attrs)
             # what is computed from constants alone is a constant; it is computed here, once
-            made = made if isinstance(made, Tensor) and made.value is None else self._leaf(Tensor(np.asarray(_value(made))))
+            made = (
+                made
+                if isinstance(made, Tensor) and made.value is None
+                else self._leaf(Tensor(np.asarray(_value(made))))
+            )
             self._shared[key] = made
             self._old += (made, *inputs)
         return self._shared[key]
@@ -167,7 +174,7 @@ def _uniform(value: Any) -> bool:
 
 
 def _is(x: Tensor, number: float) -> bool:
-    return x.value is not None and x.value.size == 1 and x.value.item() == number
+    return x.value is not None and x.value.size == 1 and bool(x.value.item() == number)
 
 
 def _made_by(x: Tensor, name: str) -> bool:
@@ -181,7 +188,9 @@ def _same(op: Operation, inputs: tuple[Tensor, ...], kept: int) -> Tensor | None
     return x if x.shape == shape and x.dtype == dtype else None
 
 
-def _pass_through(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _pass_through(
+    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
+) -> Tensor | None:
     return inputs[0]
 
 
@@ -234,11 +243,15 @@ def _over(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[s
     return _same(op, inputs, 0) if _is(inputs[1], 1.0) else None
 
 
-def _twice_negated(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _twice_negated(
+    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
+) -> Tensor | None:
     return inputs[0].inputs[0] if _made_by(inputs[0], "negative") else None
 
 
-def _positive(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _positive(
+    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
+) -> Tensor | None:
     """``x > 0`` is ``relu(x) > 0``: where relu(x) is there anyway, x need not be kept for the way back."""
     x, zero = inputs
     out = rw.existing(row("relu"), (x,), {}) if _is(zero, 0.0) else None
@@ -249,7 +262,9 @@ def _cast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[s
     return inputs[0] if inputs[0].dtype == attrs["dtype"] else None
 
 
-def _transpose(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _transpose(
+    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
+) -> Tensor | None:
     (x,), axes = inputs, attrs["axes"]
     if axes == tuple(range(len(axes))):
         return x
@@ -271,7 +286,9 @@ def _reshape(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dic
     return None
 
 
-def _broadcast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _broadcast(
+    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
+) -> Tensor | None:
     (x,), shape = inputs, attrs["shape"]
     if x.shape == shape:
         return x

@@ -93,7 +93,9 @@ class Storage:
         self.viewed = {v.root for v in values if v.storage == VIEW}
         self.arena = _Arena()
         self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
-        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers read last there
+        self.ending: list[list[int]] = [
+            [] for _ in range(len(groups) + 1)
+        ]  # group -> buffers read last there
 
     def assign(self) -> tuple[list[Step | Fused], int]:
         """Return the finished steps and the size of the arena."""
@@ -132,7 +134,11 @@ class Storage:
                 registers[number] = chosen
             else:
                 self._store(step, g, k, reads)
-            idle += [registers[i] for i in dying if registers[i] != registers.get(number) and registers[i] not in idle]
+            idle += [
+                registers[i]
+                for i in dying
+                if registers[i] != registers.get(number) and registers[i] not in idle
+            ]
         return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
 
     def _store(self, step: Step, g: int, k: int, reads: Mapping[int, set[int]]) -> None:

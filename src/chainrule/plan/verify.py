@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ..op import ELEMENTWISE
 from ..op import VIEW as VIEW_KIND
-from .model import ALIGNMENT, BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value, contiguous_strides
+from .model import (
+    ALIGNMENT,
+    BUFFER,
+    CONSTANT,
+    INPUT,
+    PASSED,
+    STATE,
+    VIEW,
+    Fused,
+    Plan,
+    Step,
+    Value,
+    contiguous_strides,
+)
 
 
 class PlanError(ValueError):
@@ -47,31 +61,52 @@ def _values(plan: Plan) -> None:
     for place, v in enumerate(plan.values):
         _require(v.number == place, f"value {place} is numbered {v.number}")
         _require(v.storage in storages, f"{v} has unknown storage {v.storage!r}")
-        _require(v.dtype.kind in "fbiu" and v.dtype.isnative, f"{v} has dtype {v.dtype}, which no engine computes with")
+        _require(
+            v.dtype.kind in "fbiu" and v.dtype.isnative,
+            f"{v} has dtype {v.dtype}, which no engine computes with",
+        )
         _require(all(d >= 0 for d in v.shape), f"{v} has a negative length: {v.shape}")
         _require(len(v.strides) == len(v.shape), f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
-        _require(0 <= v.root < len(plan.values), f"{v} has root {v.root}, there are {len(plan.values)} values")
-        _require((v.storage == CONSTANT) == (v.array is not None), f"{v} ({v.storage}): constants, and only they, have content")
+        _require(
+            0 <= v.root < len(plan.values), f"{v} has root {v.root}, there are {len(plan.values)} values"
+        )
+        _require(
+            (v.storage == CONSTANT) == (v.array is not None),
+            f"{v} ({v.storage}): constants, and only they, have content",
+        )
         _require(v.state is None or v.storage == BUFFER, f"{v} ({v.storage}) is written into a state")
         if v.storage == VIEW:
             _view(plan, v)
             continue
         _require(v.root == v.number, f"{v} is no view, but its root is %{v.root}")
         if v.array is not None:
-            _require(v.array.shape == v.shape and v.array.dtype == v.dtype, f"constant {v} is of another shape or dtype")
+            _require(
+                v.array.shape == v.shape and v.array.dtype == v.dtype,
+                f"constant {v} is of another shape or dtype",
+            )
             _require(v.array.strides == v.strides, f"constant {v} has other strides")
             _require(not v.array.flags.writeable, f"constant {v} can be written")
         else:
-            _require(v.strides == contiguous_strides(v.shape, v.dtype.itemsize), f"{v} has memory of its own, but gaps in it")
+            _require(
+                v.strides == contiguous_strides(v.shape, v.dtype.itemsize),
+                f"{v} has memory of its own, but gaps in it",
+            )
         if v.state is not None:
             _require(0 <= v.state < len(plan.states), f"{v} is written into state {v.state}, which is none")
         elif v.storage == BUFFER:
             fits = 0 <= v.offset and v.offset + v.nbytes <= plan.arena
-            _require(fits, f"buffer {v} has bytes {v.offset} to {v.offset + v.nbytes}, the arena {plan.arena}")
-            _require(v.offset % ALIGNMENT == 0, f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}")
+            _require(
+                fits, f"buffer {v} has bytes {v.offset} to {v.offset + v.nbytes}, the arena {plan.arena}"
+            )
+            _require(
+                v.offset % ALIGNMENT == 0, f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}"
+            )
     for title, numbers, storage in (("input", plan.inputs, INPUT), ("state", plan.states, STATE)):
         there = [v.number for v in plan.values if v.storage == storage]
-        _require(sorted(numbers) == there, f"the plan's {title}s are {list(numbers)}, the values that are {title}s {there}")
+        _require(
+            sorted(numbers) == there,
+            f"the plan's {title}s are {list(numbers)}, the values that are {title}s {there}",
+        )
 
 
 def _view(plan: Plan, v: Value) -> None:
@@ -82,7 +117,10 @@ def _view(plan: Plan, v: Value) -> None:
     _require(not any(s % size for s in (*v.strides, v.offset)), f"{v} lies across the elements of {root}")
     low, high = v.span
     inside = 0 <= v.offset + low and v.offset + high <= root.span[1]
-    _require(inside or 0 in v.shape, f"{v} reaches bytes {v.offset + low} to {v.offset + high} of {root}: {root.span[1]} bytes")
+    _require(
+        inside or 0 in v.shape,
+        f"{v} reaches bytes {v.offset + low} to {v.offset + high} of {root}: {root.span[1]} bytes",
+    )
 
 
 def _numbered(plan: Plan) -> list[tuple[int, Step, Fused | None]]:
@@ -104,7 +142,10 @@ def _dataflow(plan: Plan) -> None:
     for g, step in enumerate(plan.steps):
         if isinstance(step, Fused):
             here = {s.output for s in step.steps if 0 <= s.output < len(v) and v[s.output].storage == PASSED}
-            _require(set(step.registers) == here, f"step {g} has registers for {set(step.registers)}, not for {here}")
+            _require(
+                set(step.registers) == here,
+                f"step {g} has registers for {set(step.registers)}, not for {here}",
+            )
     for g, step, fused in _numbered(plan):
         where = f"step {g} ({step.op.name})"
         for i in (*step.inputs, step.output):
@@ -123,10 +164,15 @@ def _dataflow(plan: Plan) -> None:
             _require(out.storage == BUFFER, f"{where} writes a register outside a fused step")
         else:
             _require(step.op.kind == ELEMENTWISE, f"{where} is not elementwise, but fused")
-            _require(out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}")
+            _require(
+                out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}"
+            )
         ready.add(step.output)
     for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates)):
-        _require(0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED, f"%{i} is a result, but never computed")
+        _require(
+            0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED,
+            f"%{i} is a result, but never computed",
+        )
     _updates(plan)
 
 
@@ -138,7 +184,10 @@ def _fits(step: Step, plan: Plan, where: str) -> None:
         shape, dtype = step.op.shape(*[_Shaped(plan.values[i]) for i in step.inputs], **step.attrs)
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise PlanError(f"{where}: {error}") from error
-    _require((tuple(shape), dtype) == (out.shape, out.dtype), f"{where} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}")
+    _require(
+        (tuple(shape), dtype) == (out.shape, out.dtype),
+        f"{where} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}",
+    )
 
 
 def _updates(plan: Plan) -> None:
@@ -146,10 +195,16 @@ def _updates(plan: Plan) -> None:
     v = plan.values
     updated = [s for s, _ in plan.updates]
     _require(len(set(updated)) == len(updated), "a state is updated twice")
-    _require(all(0 <= s < len(plan.states) for s in updated), f"updates of states {updated}; there are {len(plan.states)}")
+    _require(
+        all(0 <= s < len(plan.states) for s in updated),
+        f"updates of states {updated}; there are {len(plan.states)}",
+    )
     for s, n in plan.updates:
         old = v[plan.states[s]]
-        _require((v[n].shape, v[n].dtype) == (old.shape, old.dtype), f"%{n} becomes state {s}, whose shape or dtype differs")
+        _require(
+            (v[n].shape, v[n].dtype) == (old.shape, old.dtype),
+            f"%{n} becomes state {s}, whose shape or dtype differs",
+        )
     in_place = [(x.state, x.number) for x in v if x.state is not None]
     for s, n in in_place:
         _require((s, n) in plan.updates, f"%{n} is written into state {s}, but is not its update")
@@ -159,7 +214,7 @@ def _updates(plan: Plan) -> None:
 
 
 def _memory(plan: Plan) -> None:
-    """Simulate the run: who owns each byte, each state and each register, and is it still to be read?"""
+    """Simulate the run: what is written over a byte, a state or a register must not be read any more."""
     v = plan.values
     numbered = _numbered(plan)
     last: dict[int, int] = {}
@@ -183,7 +238,10 @@ def _memory(plan: Plan) -> None:
                     _require(owner == i, f"{where} reads %{i} from a register that holds %{owner}")
             if step.output in fused.registers:
                 r = fused.registers[step.output]
-                _require(0 <= r < len(fused.register_dtypes), f"{where} writes register {r} of {len(fused.register_dtypes)}")
+                _require(
+                    0 <= r < len(fused.register_dtypes),
+                    f"{where} writes register {r} of {len(fused.register_dtypes)}",
+                )
                 _require(fused.register_dtypes[r] == out.dtype, f"{where}: register {r} is of another dtype")
                 _overwrites(step, registers.get(r), last, t, v, where)
                 registers[r] = step.output
@@ -196,7 +254,9 @@ def _memory(plan: Plan) -> None:
                 if start == out.offset:
                     _overwrites(step, owner, last, t, v, where)
                 else:
-                    _require(last.get(owner, -1) < t, f"{where} overwrites %{owner}, which is still to be read")
+                    _require(
+                        last.get(owner, -1) < t, f"{where} overwrites %{owner}, which is still to be read"
+                    )
 
 
 class _Stretches:
@@ -218,7 +278,9 @@ class _Stretches:
         return lost
 
 
-def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str) -> None:
+def _overwrites(
+    step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str
+) -> None:
     """Hold writing over `owner` to the rules: it is dead, or dies here as an input that the kernel may overwrite."""
     if owner is None or last.get(owner, -1) < t:
         return
@@ -248,9 +310,11 @@ def _tiles(plan: Plan) -> None:
             continue
         written = {_extent(plan, plan.values[o]): plan.values[o] for o in fused.outputs}
         places = sorted(p for p in written if p[1] < p[2])
-        for one, other in zip(places, places[1:], strict=False):
+        for one, other in pairwise(places):
             apart = one[0] != other[0] or one[2] <= other[1]
-            _require(apart, f"step {g} writes {written[one]} and {written[other]} over each other across tiles")
+            _require(
+                apart, f"step {g} writes {written[one]} and {written[other]} over each other across tiles"
+            )
         for i in {i for s in fused.steps for i in s.inputs if i not in fused.registers}:
             read = plan.values[i]
             memory, low, high = _extent(plan, read)
@@ -265,5 +329,7 @@ def _useful(plan: Plan) -> None:
     v = plan.values
     wanted = {v[i].root for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates))}
     for g, step, _ in reversed(_numbered(plan)):
-        _require(step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads")
+        _require(
+            step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads"
+        )
         wanted |= {v[i].root for i in step.inputs}

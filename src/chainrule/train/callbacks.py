@@ -64,7 +64,7 @@ class Callback:
         """Before the first step."""
 
     def on_step(self, run: Run) -> None:
-        """After each step; ``run.loss`` is its loss. The model's own weights are written at the end of an epoch only."""
+        """After each step; ``run.loss`` is its loss. The model gets its weights at the end of the epoch."""
 
     def on_epoch(self, run: Run) -> None:
         """After each epoch; ``run.history[-1]`` is its row."""

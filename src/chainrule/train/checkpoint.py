@@ -107,12 +107,19 @@ def load_checkpoint(
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is no checkpoint (its metadata has no format {FORMAT!r})")
     if metadata.get("version") != VERSION:
-        raise ValueError(f"{path} is a checkpoint of format version {metadata.get('version')!r}; this release reads {VERSION}")
+        raise ValueError(
+            f"{path} is a checkpoint of format version {metadata.get('version')!r}; this release reads {VERSION}"
+        )
     try:
         record = json.loads(metadata["record"])
         epoch, batch, step, seconds, sums = record["progress"]
         progress = Progress(int(epoch), int(batch), int(step), float(seconds), tuple(float(s) for s in sums))
-        rows, kept, kinds, saved = [dict(r) for r in record["history"]], record["callbacks"], record["kinds"], record["settings"]
+        rows, kept, kinds, saved = (
+            [dict(r) for r in record["history"]],
+            record["callbacks"],
+            record["kinds"],
+            record["settings"],
+        )
         whole = min(progress.epoch, progress.batch, progress.step) >= 0 and len(rows) == progress.epoch
         if not whole or len(kept) != len(kinds) or (progress.batch > 0) != bool(sums):
             raise ValueError("its parts contradict each other")

@@ -147,7 +147,9 @@ def require_finite(x: Array, name: str, dtype: Any = None) -> Array:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         those = f"{count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite"
         if np.isfinite(x[first]):
-            raise ValueError(f"{name} holds {those} in {cast.dtype}, the first {x[first]} at {list(first)}; scale the data")
+            raise ValueError(
+                f"{name} holds {those} in {cast.dtype}, the first {x[first]} at {list(first)}; scale the data"
+            )
         raise ValueError(f"{name} holds {those}, the first {x[first]} at {list(first)}; impute or remove them first")
     return cast
 

@@ -95,7 +95,8 @@ def fit(
     Returns
     -------
     History
-        A row an epoch. After Ctrl-C: the rows so far, ``history.stopped`` says so, and the model has the weights so far.
+        A row an epoch. After Ctrl-C: the rows so far, ``history.stopped`` says so, and the model has the weights
+        so far.
 
     Raises
     ------
@@ -131,8 +132,8 @@ def fit(
             validate = _validation(model, held_out, loss, figures, engine, threads)
         training = TrainingStep(model, loss, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads)
         loop = Loop(
-            training, X, y, rows, size=min(size or len(rows), len(rows)), shuffle=bool(shuffle), seed=seed, epochs=epochs,
-            callbacks=calls, saved=saved, validate=validate,
+            training, X, y, rows, size=min(size or len(rows), len(rows)), shuffle=bool(shuffle), seed=seed,
+            epochs=epochs, callbacks=calls, saved=saved, validate=validate,
         )  # fmt: skip
         if where is not None:
             loop.checkpoint = where
@@ -196,7 +197,9 @@ def _parts(
             raise ValueError(f"validation has {len(validation)} parts; a share between 0 and 1, or (X, y), would do")
         held_X = checked_input(validation[0], "validation[0]", dtype)
         if held_X.shape[1:] != X.shape[1:]:
-            raise ValueError(f"validation[0] has shape {held_X.shape}, X has {X.shape}; all axes but the first must be equal")
+            raise ValueError(
+                f"validation[0] has shape {held_X.shape}, X has {X.shape}; all axes but the first must be equal"
+            )
         return everything, (held_X, checked_target(validation[1], held_X, "validation[1]", "validation[0]", dtype))
     if isinstance(validation, bool) or not isinstance(validation, int | float | np.number):
         raise TypeError(f"validation is a {type(validation).__name__}; a share between 0 and 1, or (X, y), would do")
@@ -206,7 +209,9 @@ def _parts(
         raise ValueError(f"validation is {validation}; a share between 0 and 1, such as 0.1, or (X, y), would do")
     wanted = round(len(X) * float(validation))
     if not 0 < wanted < len(X):
-        raise ValueError(f"validation={validation} of {len(X):,} examples leaves a part empty; another share or (X, y) would do")
+        raise ValueError(
+            f"validation={validation} of {len(X):,} examples leaves a part empty; another share or (X, y) would do"
+        )
     train, held = split(len(X), float(validation), seed)
     return train, (X[held], y[held])
 

@@ -47,7 +47,9 @@ class History:
         return {c: self[c] for c in self.columns}
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{k} {_number(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
+        last = (
+            ", ".join(f"{k} {_number(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
+        )
         return f"History({len(self.rows)} epochs; {last})"
 
     def __str__(self) -> str:

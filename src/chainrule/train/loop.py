@@ -76,9 +76,11 @@ class Loop:
         self._saved_at = -1
 
     def run(self) -> History:
-        """Train to the end, or to a stop. However it ends, the model gets whole weights, and each callback its on_end."""
+        """Train to the end or a stop. However it ends, the model gets whole weights and each callback its on_end."""
         p = self.progress
-        run = Run(self.training.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step)
+        run = Run(
+            self.training.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step
+        )
         self._before = self.training.snapshot()
         with Interrupts(run) as interrupts, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
@@ -189,9 +191,9 @@ class Loop:
                 break
         cause = f": the first tensor that went bad is {found}" if found else ""
         return NonFiniteError(
-            f"training stopped being finite in epoch {epoch}, step {at + 1} of {self.batches}{cause}. A smaller learning "
-            "rate, clip_norm in the optimiser, or standardised inputs usually help. The model has the weights from before "
-            "that step."
+            f"training stopped being finite in epoch {epoch}, step {at + 1} of {self.batches}{cause}. A smaller "
+            "learning rate, clip_norm in the optimiser, or standardised inputs usually help. The model has the weights "
+            "from before that step."
         )
 
 

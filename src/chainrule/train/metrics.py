@@ -56,7 +56,9 @@ _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",
 TAKEN = ("epoch", "loss", "lr", "seconds")
 
 
-def resolve(metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any) -> dict[str, Metric]:
+def resolve(
+    metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any
+) -> dict[str, Metric]:
     """Return name -> function for what a caller gave; None takes what goes with the loss."""
     if metrics is None:
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
@@ -74,7 +76,9 @@ def resolve(metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric
         if not isinstance(key, str) or key in TAKEN or key in found or key.startswith("val_"):
             raise ValueError(f"metrics: the name {key!r} is taken; give another: metrics={{'name': function}}")
         if not callable(function):
-            raise TypeError(f"metrics: {key!r} is a {type(function).__name__}; a function (output, target) -> number would do")
+            raise TypeError(
+                f"metrics: {key!r} is a {type(function).__name__}; a function (output, target) -> number would do"
+            )
         found[key] = function
     return found
 
@@ -84,4 +88,6 @@ def _named(metric: str | Metric) -> tuple[str, Metric]:
         return metric, METRICS[metric]
     if callable(metric):
         return getattr(metric, "__name__", type(metric).__name__), metric
-    raise ValueError(f"metrics names {metric!r}; there are {', '.join(METRICS)}, or give a function (output, target) -> number")
+    raise ValueError(
+        f"metrics names {metric!r}; there are {', '.join(METRICS)}, or give a function (output, target) -> number"
+    )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..engine import Binding, bind
+from ..engine import bind
+from ..engine.base import Binding
 from ..nn import losses
 from ..op import Array, Shape
 from ..plan import Plan, build
@@ -104,10 +105,14 @@ class TrainingStep:
         updated = [new_parameters[k] for k in parameters] + [new_buffers.get(k, buffers[k]) for k in buffers]
         updated += flatten(new_state)[0]
         leaves = [*parameters.values(), *buffers.values(), *state]
-        updates = {i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old}
+        updates = {
+            i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
+        }
         plan, captured = build([loss, *measured], [x, y], states=leaves, updates=updates, name="training step")
         if captured:
-            raise ValueError("the model uses parameters that are not registered in it: assign their modules to attributes")
+            raise ValueError(
+                "the model uses parameters that are not registered in it: assign their modules to attributes"
+            )
         return plan
 
     def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -128,8 +133,8 @@ class TrainingStep:
         unreached = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
         if unreached:
             raise ValueError(
-                f"the loss does not reach the parameter{'s' * (len(unreached) > 1)} {', '.join(unreached)}: they would never "
-                "be trained. Use them in forward, or remove them."
+                f"the loss does not reach the parameter{'s' * (len(unreached) > 1)} {', '.join(unreached)}: they would "
+                "never be trained. Use them in forward, or remove them."
             )
         return {name: constant(g) for name, g in zip(parameters, gradients, strict=True)}
 
