@@ -132,3 +132,14 @@ def test_minus_infinity_masks() -> None:
 def test_logsumexp_gradient_where_everything_is_minus_infinity(dtype: Any) -> None:
     g = cr.grad(lambda z: np.where(True, ops.logsumexp(z), 0.0))(np.full(3, -np.inf, dtype))
     assert g.dtype == dtype  # NaN: there is no gradient; the point is that nothing warns or raises
+
+
+@pytest.mark.parametrize("classes", [3, 300])
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64])
+def test_one_hot(classes: int, kind: Any) -> None:
+    ids = np.array([[0, 2], [1, 2]], kind)
+    for found in (ops.one_hot(ids, classes), ops.one_hot(cr.tensor(ids), classes).value):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.eye(classes)[ids])
+    with pytest.raises(TypeError, match="class ids are integers"):
+        ops.one_hot(np.ones(2), 3)

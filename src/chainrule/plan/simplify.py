@@ -170,7 +170,7 @@ def _uniform(value: Any) -> bool:
         return False
     if not any(value.strides):
         return True
-    return value.size <= 4096 and value.tobytes() == value[(0,) * value.ndim].tobytes() * value.size
+    return bool(value.size <= 4096 and value.tobytes() == value[(0,) * value.ndim].tobytes() * value.size)
 
 
 def _is(x: Tensor, number: float) -> bool:

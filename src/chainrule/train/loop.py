@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data import epoch_order
 from ..op import Array
+from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, save_checkpoint
 from .history import History
@@ -82,7 +83,9 @@ class Loop:
             self.training.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step
         )
         self._before = self.training.snapshot()
-        with Interrupts(run) as interrupts, contextlib.ExitStack() as ends:
+        largest = 2 * self.size * max(a.size for a in self.training.parameters.values())
+        threads = limited(self.training.threads, largest)
+        with Interrupts(run) as interrupts, threads, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
             try:
                 for c in self.callbacks:

@@ -53,7 +53,7 @@ class TrainingStep:
     ) -> None:
         self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
-        self._engine, self._threads = engine, threads
+        self._engine, self.threads = engine, threads
         self.parameters = {name: np.array(p.concrete("a parameter"), order="C") for name, p in model.named_parameters()}
         self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
         if not self.parameters:
@@ -72,7 +72,7 @@ class TrainingStep:
         key = (x.shape, x.dtype.str, y.shape, y.dtype.str)
         if key not in self._bindings:
             plan = self.plan(x.shape, x.dtype, y.shape, y.dtype)
-            self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self._threads)
+            self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self.threads)
         return self._bindings[key]
 
     def run(self, x: Array, y: Array) -> tuple[Any, ...]:
