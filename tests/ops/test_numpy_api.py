@@ -420,7 +420,7 @@ case("astype", lambda a: a.astype(np.float64), A)
 case("astype", lambda a: a.astype(bool), A, smooth=False)
 
 #: Not NumPy functions, or tested where they belong.
-ELSEWHERE = {"identity", "stop_gradient", "backward", "scatter_add", "as_dtype"}
+ELSEWHERE = {"identity", "relu", "stop_gradient", "backward", "scatter_add", "as_dtype"}
 
 
 def named(c: Case) -> str:

@@ -241,7 +241,7 @@ def _winner(g: Any, wins: Any, tie: Any) -> Any:
     return np.where(tie, 0.5 * g, np.where(wins, g, 0.0))
 
 
-maximum = elementwise_row(
+_maximum = elementwise_row(
     np.maximum,
     (
         lambda g, out, a, b: _winner(g, np.greater(a, b), np.equal(a, b)),
@@ -250,10 +250,22 @@ maximum = elementwise_row(
     r"\max({0}, {1})",
     REAL,
     REAL,
-    numpy=(np.maximum, np.fmax),
+    numpy=(),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
+
+
+@implements(np.maximum, np.fmax)
+def maximum(a: Any, b: Any) -> Any:
+    """Return the larger of each pair; ties share the gradient. With the number 0 it is the ReLU, whose slope at 0 is 0."""
+    if type(b) in (int, float) and b == 0 and isinstance(a, Tensor) and a.dtype.kind == "f":
+        return FUNCTIONS["relu"](a)
+    if type(a) in (int, float) and a == 0 and isinstance(b, Tensor) and b.dtype.kind == "f":
+        return FUNCTIONS["relu"](b)
+    return _maximum(a, b)
+
+
 minimum = elementwise_row(
     np.minimum,
     (
