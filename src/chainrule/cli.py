@@ -87,10 +87,13 @@ def train(
     ] = None,
     hidden: HiddenOption = "256,128",
     activation: ActivationOption = "relu",
-    dropout: Annotated[float, typer.Option(help="share of hidden values dropped in training")] = 0.2,
+    dropout: Annotated[float, typer.Option(help="share of hidden values dropped in training")] = 0.1,
     epochs: Annotated[int, typer.Option(help="passes over the training part")] = 30,
     batch_size: Annotated[int, typer.Option(help="examples a step")] = 32,
     lr: Annotated[float, typer.Option(help="learning rate")] = 1e-3,
+    schedule: Annotated[
+        str, typer.Option(help="of the learning rate: cosine (down to 0 over the run) or constant")
+    ] = "cosine",
     optimizer: Annotated[str, typer.Option(help="adam, adamw, sgd, rmsprop, adagrad")] = "adam",
     l2: Annotated[float, typer.Option(help="L2 regularisation of the weights")] = 0.0,
     test: Annotated[
@@ -114,7 +117,19 @@ def train(
 
     with explained():
         settings = runs.Settings(
-            widths(hidden), activation, dropout, epochs, batch_size, optimizer, lr, l2, test, validation, patience, seed
+            hidden=widths(hidden),
+            activation=activation,
+            dropout=dropout,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            lr=lr,
+            schedule=schedule,
+            l2=l2,
+            test=test,
+            validation=validation,
+            patience=patience,
+            seed=seed,
         )
         prepared = runs.prepare(source, target, task, test=test, seed=seed)
         runs.check_engine(engine, threads)

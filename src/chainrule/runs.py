@@ -20,6 +20,8 @@ from .nn import activations
 from .op import Array
 from .train import History, evaluate, fit, predict
 
+#: How the learning rate goes on: down to 0 along half a cosine over the run, or as it is.
+SCHEDULES = ("cosine", "constant")
 LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
 
 
@@ -29,11 +31,12 @@ class Settings:
 
     hidden: tuple[int, ...] = (256, 128)
     activation: str = "relu"
-    dropout: float = 0.2
+    dropout: float = 0.1
     epochs: int = 30
     batch_size: int = 32
     optimizer: str = "adam"
     lr: float = 1e-3
+    schedule: str = "cosine"
     l2: float = 0.0
     test: float = 0.2
     validation: float = 0.0
@@ -59,8 +62,15 @@ class Settings:
             raise ValueError(f"l2 is {self.l2}; a number from 0 would do")
         if self.patience is not None and not self.validation:
             raise ValueError("patience stops on the validation part: give its share too, such as --validation 0.1")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {self.schedule!r}; {' or '.join(SCHEDULES)} would do")
         activations.get(self.activation)
-        optim.get(self.optimizer, lr=self.lr)
+        self.make_optimizer(1)
+
+    def make_optimizer(self, steps: int) -> optim.Optimizer:
+        """Return the optimiser for a run of so many steps."""
+        optimizer = optim.get(self.optimizer, lr=self.lr)
+        return optim.get(optimizer, lr=optim.Cosine(self.lr, steps)) if self.schedule == "cosine" else optimizer
 
 
 @dataclass
@@ -176,9 +186,11 @@ def train(
     model = network(preprocessor, settings)
     X, y = prepared.part(prepared.train)
     loss = LOSSES[preprocessor.task]
+    rows = len(X) - round(len(X) * settings.validation)
+    optimizer = settings.make_optimizer(settings.epochs * -(-rows // settings.batch_size))
     history = fit(
-        model, X, y, loss=loss, optimizer=optim.get(settings.optimizer, lr=settings.lr), epochs=settings.epochs,
-        batch_size=settings.batch_size, validation=settings.validation or None, seed=settings.seed, l2=settings.l2,
+        model, X, y, loss=loss, optimizer=optimizer, epochs=settings.epochs, batch_size=settings.batch_size,
+        validation=settings.validation or None, seed=settings.seed, l2=settings.l2,
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
     )  # fmt: skip
     model.eval()

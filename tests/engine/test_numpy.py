@@ -116,6 +116,17 @@ def test_blocks_of_rows(shape: Any) -> None:
         close(f, e)
 
 
+def test_a_result_read_through_a_view_in_the_same_chain() -> None:
+    def function(x: Any) -> Any:
+        y = np.tanh(x)
+        z = y + np.transpose(y) * 2.0
+        return [np.exp(z[::-1]) - z + z[0]]
+
+    x = arrays([(40, 40)], np.float64)
+    found, _ = run(function, x, block=100)
+    close(found[0], function(x[0])[0])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, (0, 1), (1, 2), (0, 2)])
 def test_sums(axis: Any, dtype: Any) -> None:
@@ -132,6 +143,17 @@ def test_a_long_float32_sum_stays_accurate() -> None:
     x = np.full(10_000_000, 0.1, np.float32)
     (found,), _ = run(lambda x: [np.sum(x)], [x])
     assert abs(found / 1e6 - 1) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8, np.uint8, np.uint64])
+@pytest.mark.parametrize("classes", [3, 100, 300])
+def test_one_hot_of_ids_that_are_no_class_is_zero(dtype: Any, classes: int) -> None:
+    limits = np.iinfo(dtype)
+    ids = np.array([0, 1, 2, 99, limits.max, max(limits.min, -1), limits.min, 3], dtype)
+    for x in (ids, ids.reshape(2, 4), ids[:0], ids[1].reshape(())):
+        (found,), _ = run(lambda x: [cr.one_hot(x, classes)], [x])
+        expected = (x[..., None] == np.arange(classes)).astype(np.float32)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_infinities_and_nan_pass_sums() -> None:

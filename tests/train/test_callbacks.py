@@ -93,6 +93,17 @@ def test_an_error_keeps_the_steps_made(data, make, train, identical):
     assert identical(model.state_dict(), train(make(), X[:40], y[:40], shuffle=False, batch_size=20, epochs=1)[0])
 
 
+def test_at_the_end_the_model_has_its_weights_and_may_be_given_others(data, make, train):
+    def check(run):
+        trained = run.training.parameters
+        assert run.step == 2 and all(np.array_equal(p.value, trained[k]) for k, p in run.model.named_parameters())
+        trained["0.bias"][...] = 7
+
+    log = Log(step=lambda run: run.step == 2 and run.stop(), end=check)
+    state, _, _ = train(make(), *data, callbacks=[log])
+    assert log.calls[-1] == "end" and state["0.bias"].tolist() == [7] * 8
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -106,7 +117,7 @@ def test_what_is_no_callback(data, make, train, given, message):
         train(make(), *data, callbacks=given)
 
 
-# -- early stopping ------------------------------------------------------------------------------------------------------
+# -- early stopping -------------------------------------------------------------------------------------------------
 
 
 class Script:
@@ -150,7 +161,11 @@ def test_early_stopping_watches_validation_and_others_see_its_choice(data, make,
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"patience": 0}, "patience is 0"), ({"patience": "x"}, "patience is 'x'"), ({"min_delta": -1.0}, "min_delta is -1")],
+    [
+        ({"patience": 0}, "patience is 0"),
+        ({"patience": "x"}, "patience is 'x'"),
+        ({"min_delta": -1.0}, "min_delta is -1"),
+    ],
 )
 def test_early_stopping_settings(settings, message):
     with pytest.raises(ValueError, match=message):
@@ -164,7 +179,7 @@ def test_early_stopping_on_a_column_that_is_not_there(data, make, train):
         train(make(), *data, early_stopping="loss")
 
 
-# -- history and bar -----------------------------------------------------------------------------------------------------
+# -- history and bar ------------------------------------------------------------------------------------------------
 
 
 def test_history_is_a_table(data, make, train):
@@ -220,7 +235,9 @@ def test_a_bar_on_a_terminal():
 
     outer, inner = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=inner, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=inner, env=environment, check=True
+    )
     os.close(inner)
     shown = os.read(outer, 100_000).decode()
     os.close(outer)

@@ -77,9 +77,7 @@ def test_a_run_that_has_ended_stays_as_it_is(data, make, train, identical, tmp_p
 def test_more_epochs_go_on(data, make, train, identical, tmp_path):
     file = tmp_path / "run"
     train(make(), *data, epochs=2, checkpoint=file)
-    assert identical(
-        train(make(), *data, epochs=4, checkpoint=file, resume=True)[0], train(make(), *data, epochs=4)[0]
-    )
+    assert identical(train(make(), *data, epochs=4, checkpoint=file, resume=True)[0], train(make(), *data, epochs=4)[0])
 
 
 def test_a_stopped_run_is_saved_where_it_stopped(data, make, train, identical, tmp_path):
@@ -141,7 +139,7 @@ def test_killed_and_resumed_in_another_process(tmp_path):
     assert resumed.stdout == whole.stdout != ""
 
 
-# -- refusals ------------------------------------------------------------------------------------------------------------
+# -- refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -178,7 +176,7 @@ def test_other_settings_are_refused_by_name(data, make, train, saved, changed, m
 
 def test_other_data_and_other_networks_are_refused(data, make, train, saved):
     X, y = data
-    with pytest.raises(ValueError, match="data was .* is "):
+    with pytest.raises(ValueError, match=r"data was .* is "):
         train(make(dropout=0.1), X + 1, y, checkpoint=saved, resume=True)
     with pytest.raises(ValueError, match="model differs"):
         train(make(dropout=0.2), X, y, checkpoint=saved, resume=True)
@@ -213,7 +211,7 @@ def test_truncated_checkpoints_are_refused(data, make, train, saved):
     for length in [*range(0, 20), *range(20, len(whole), 97), len(whole) - 1]:
         saved.write_bytes(whole[:length])
         model = make(dropout=0.1)
-        with pytest.raises(ValueError, match="truncated|damaged|no safetensors"):
+        with pytest.raises(ValueError, match=r"truncated|damaged|no safetensors"):
             train(model, *data, checkpoint=saved, resume=True)
         assert np.array_equal(model[0].weight.value, make()[0].weight.value)
 
@@ -226,7 +224,7 @@ def test_truncated_checkpoints_are_refused(data, make, train, saved):
         (lambda a, m: m.pop("record"), "record is damaged"),
         (lambda a, m: m.update(record="{"), "record is damaged"),
         (lambda a, m: m.update(record="[]"), "record is damaged"),
-        (lambda a, m: m.update(record=m["record"].replace('"progress": [3', '"progress": [2')), "contradict each other"),
+        (lambda a, m: m.update(record=m["record"].replace('"progress": [3', '"progress": [2')), "contradict"),
         (lambda a, m: m.update(record=m["record"].replace('"progress": [3', '"progress": ["x"')), "record is damaged"),
         (lambda a, m: a.pop("parameters/0.weight"), "parameters/0.weight is missing, the run needs"),
         (lambda a, m: a.update({"optimizer/1": np.zeros(3, "f4")}), r"optimizer/1 has shape \(3,\) float32"),
@@ -275,8 +273,8 @@ def test_callbacks_of_ones_own_are_restored(data, make, train, tmp_path):
 
 def test_when_it_is_saved(data, make, train, tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr("chainrule.train.loop.save_checkpoint", lambda path, training, p, *rest: saved.append((p.epoch, p.batch)))
+    monkeypatch.setattr(
+        "chainrule.train.loop.save_checkpoint", lambda path, training, p, *rest: saved.append((p.epoch, p.batch))
+    )
     train(make(), *data, checkpoint=cr.Checkpoint(tmp_path / "a", epochs=2, steps=3), epochs=3, batch_size=15)
     assert saved == [(0, 3), (1, 2), (2, 0), (2, 1), (3, 0)]
-
-

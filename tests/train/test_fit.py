@@ -77,7 +77,9 @@ def test_one_step_is_the_step_written_by_hand(make, fitted, hand):
     model.load_state_dict({k: rng.normal(size=v.shape) for k, v in model.state_dict().items()})
     before = parameters(model)
     optimizer = optim.SGD(0.5, weight_decay=fitted.pop("decay", 0.0))
-    history = cr.fit(model, X, y, optimizer=optimizer, epochs=1, batch_size=None, shuffle=False, progress=False, **fitted)
+    history = cr.fit(
+        model, X, y, optimizer=optimizer, epochs=1, batch_size=None, shuffle=False, progress=False, **fitted
+    )
     loss, expected = by_hand(X, y, *before, lr=0.5, **hand)
     for found, wanted in zip(parameters(model), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-14)
@@ -260,7 +262,9 @@ def test_evaluate_takes_whole_numbers_for_real_targets():
     model = nn.Sequential(nn.Linear(2, 1))
     y = np.arange(6)
     figures = cr.evaluate(model, X, y, loss="mse", metrics=["r2", "rmse", "mae"])
-    assert figures == pytest.approx(cr.evaluate(model, X, y.astype(float)[:, None], loss="mse", metrics=["r2", "rmse", "mae"]))
+    assert figures == pytest.approx(
+        cr.evaluate(model, X, y.astype(float)[:, None], loss="mse", metrics=["r2", "rmse", "mae"])
+    )
     output = cr.predict(model, X)[:, 0].astype(np.float64)
     assert figures["loss"] == pytest.approx(np.mean((output - y) ** 2), rel=1e-5)
     assert figures["rmse"] == pytest.approx(np.sqrt(figures["loss"]), rel=1e-5)
@@ -278,3 +282,20 @@ def test_blas_threads_are_put_back(data, make, train):
     assert during == [1] and library.threads == before
     train(make(), *data, threads=2, epochs=1, callbacks=[lambda run: during.append(library.threads)])
     assert during == [1, 2] and library.threads == before
+
+
+def test_blas_threads_are_put_back_by_runs_that_overlap():
+    from chainrule.train.blas import OpenBLAS
+
+    number = [4]
+    blas = OpenBLAS(lambda: number[0], lambda n: number.__setitem__(0, n))
+    for order in ((0, 1), (1, 0)):
+        runs = [blas.limited(1), blas.limited(1)]
+        for r in runs:
+            r.__enter__()
+        for i in order:
+            runs[i].__exit__(None, None, None)
+        assert number == [4]
+    with blas.limited(6):
+        assert number == [6]
+    assert number == [4]

@@ -1,7 +1,7 @@
 """The NumPy engine, the reference: every step becomes one bound call into its row's kernel.
 
-Binding a plan allocates the arena once and turns each step into a call whose arrays are fixed; running it is a loop over
-those calls. Fused steps over large arrays run in blocks of rows that stay in the cache.
+Binding a plan allocates the arena once and turns each step into a call whose arrays are fixed; running it is a loop
+over those calls. Fused steps over large arrays run in blocks of rows that stay in the cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ..op import Array
 from ..plan.model import BUFFER, CONSTANT, VIEW, Fused, Plan, Step, Value
 from .base import Binding
-from .calls import Call, call
+from .calls import Call, Calls
 
 #: Elements of one block of a fused step: two operands and a result of float32 fill half of a 1 MiB cache.
 BLOCK = 32_768
@@ -42,7 +42,7 @@ class NumPyBinding(Binding):
         for n in plan.inputs:
             value = plan.values[n]
             self._arrays[n] = np.zeros(value.shape, value.dtype)
-        self._buffers = [self._arrays[n] for n in plan.inputs]
+        self._inputs = [(n, self._arrays[n]) for n in plan.inputs]
         views: dict[int, list[Value]] = {}
         for value in plan.values:
             if value.storage in (BUFFER, CONSTANT):
@@ -52,6 +52,7 @@ class NumPyBinding(Binding):
         for value in (v for of_root in views.values() for v in of_root):
             self._arrays[value.number] = _view(self._arrays[value.root], value)
         self._input_views = [views.get(n, []) for n in plan.inputs]
+        self._maker = Calls()
         self._calls: list[Call] = []
         self._readers: list[list[tuple[int, int, Callable[[], list[Call]]]]] = []
         self._bind()
@@ -86,7 +87,7 @@ class NumPyBinding(Binding):
         self._readers = [readers[n] for n in self.plan.inputs]
 
     def _single(self, step: Step) -> list[Call]:
-        return [call(step, [self._arrays[i] for i in step.inputs], self._arrays[step.output])]
+        return [self._maker.call(step, [self._arrays[i] for i in step.inputs], self._arrays[step.output])]
 
     def _update(self, state: int, n: int) -> list[Call]:
         return [partial(np.copyto, self._arrays[self.plan.states[state]], self._arrays[n])]
@@ -109,7 +110,7 @@ class NumPyBinding(Binding):
 
         def make() -> list[Call]:
             return [
-                call(s, [part(i, start, stop) for i in s.inputs], part(s.output, start, stop))
+                self._maker.call(s, [part(i, start, stop) for i in s.inputs], part(s.output, start, stop))
                 for start in range(0, max(rows, 1), max(block, 1))
                 for stop in [min(start + block, rows)]
                 for s in step.steps
@@ -119,28 +120,37 @@ class NumPyBinding(Binding):
 
     def input_buffer(self, k: int) -> Array:
         """Return the memory of input k, to be filled before a run; it then need not be passed."""
-        self._rebind(k, self._buffers[k])
-        return self._buffers[k]
+        _, buffer = self._inputs[k]
+        self._rebind(k, buffer)
+        return buffer
 
     def run(self, inputs: Sequence[Array | None] = ()) -> None:
         """Run the plan. None, or nothing, for an input leaves it as it was."""
-        if len(inputs) > len(self._buffers):
-            raise ValueError(f"{len(inputs)} inputs were given, the plan has {len(self._buffers)}")
+        if len(inputs) > len(self._inputs):
+            raise ValueError(f"{len(inputs)} inputs were given, the plan has {len(self._inputs)}")
         for k, array in enumerate(inputs):
-            if array is not None and array is not self._arrays[self.plan.inputs[k]]:
+            if array is None:
+                continue
+            n, buffer = self._inputs[k]
+            if array is buffer or array is self._arrays[n]:
+                self._rebind(k, array)
+            elif (
+                buffer.nbytes <= COPIED_BYTES and array.shape == buffer.shape and array.dtype == buffer.dtype
+            ):
+                np.copyto(buffer, array)
+            else:
                 self._give(k, array)
         for compute in self._calls:
             compute()
 
     def _give(self, k: int, array: Array) -> None:
-        """Copy an input into its buffer; a large one, if C-ordered, is read where it is."""
+        """Read a large C-ordered input where it is; copy any other into the buffer."""
         value = self.plan.values[self.plan.inputs[k]]
         _check(f"input {k}", array, value)
         if value.nbytes > COPIED_BYTES and array.flags.c_contiguous and type(array) is np.ndarray:
             self._rebind(k, array)
         else:
-            self._rebind(k, self._buffers[k])
-            np.copyto(self._buffers[k], array)
+            np.copyto(self.input_buffer(k), array)
 
     def _rebind(self, k: int, array: Array) -> None:
         n = self.plan.inputs[k]
@@ -154,7 +164,7 @@ class NumPyBinding(Binding):
 
     def release(self) -> None:
         """Let go of arrays that the last run read where they are; their inputs must be given again."""
-        for k, buffer in enumerate(self._buffers):
+        for k, (_, buffer) in enumerate(self._inputs):
             self._rebind(k, buffer)
 
     def value(self, n: int) -> Array:

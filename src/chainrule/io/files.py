@@ -41,8 +41,8 @@ def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
         for path, content in contents.items():
             target = Path(os.path.realpath(path))
             with _explained(path, target, content):
-                if _is_special(target):
-                    target.write_bytes(content)
+                if _is_special(path):
+                    Path(path).write_bytes(content)
                     continue
                 passing = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.partial")
                 staged.append((passing, target))
@@ -67,9 +67,9 @@ def _write(path: Path, content: bytes, mode: int | None) -> None:
         os.chmod(path, mode)
 
 
-def _is_special(target: Path) -> bool:
+def _is_special(path: str | os.PathLike[str]) -> bool:
     try:
-        mode = target.stat().st_mode
+        mode = os.stat(path).st_mode
     except OSError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

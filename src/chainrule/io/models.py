@@ -13,6 +13,9 @@ from .weights import load_arrays, to_bytes
 FORMAT = "chainrule-model"
 VERSION = 1
 
+#: A description may ask for so many without having them in its file: then the missing ones can be named.
+FEW_PARAMETERS = 1_000_000
+
 
 def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model to a safetensors file: its weights, and its architecture in the metadata.
@@ -64,7 +67,8 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     if "architecture" not in metadata:
         raise ValueError(f"{path}: the description of the architecture is missing from its metadata")
     try:
-        model = nn.from_config(metadata["architecture"], max_parameters=sum(a.size for a in arrays.values()))
+        most = max(sum(a.size for a in arrays.values()), FEW_PARAMETERS)
+        model = nn.from_config(metadata["architecture"], max_parameters=most)
         model.load_state_dict(arrays)
         wrong = [
             f"{name} has dtype {arrays[name].dtype}, the model has {array.dtype}"

@@ -67,7 +67,7 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = N
             text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
-    return save(plain, text)
+    return save(plain, text or None)  # an empty dict beside no arrays gives a file that it cannot read itself
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:

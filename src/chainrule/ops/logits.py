@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -136,23 +135,10 @@ def cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
     return apply(CROSS_ENTROPY, (logits, as_dtype(targets, logits.dtype)), {})
 
 
-#: Up to this many classes a table of all rows is kept.
-_TABLED = 256
-
-
-@functools.lru_cache(maxsize=32)
-def _one_hot_rows(classes: int, dtype: Any) -> Any:
-    """Return the rows of classes 0, 1, …, between two rows of zeros for ids outside that range."""
-    return np.pad(np.eye(classes, dtype=dtype), ((1, 1), (0, 0)))
-
-
 def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> Any:
     if out is None:
         out = np.empty((*ids.shape, classes), dtype)
-    if classes <= _TABLED:
-        _one_hot_rows(classes, dtype).take(np.add(ids, 1, dtype=np.intp, casting="unsafe"), 0, out, "clip")
-    else:
-        np.equal(np.arange(classes), ids[..., None], out=out, casting="unsafe")
+    np.equal(np.arange(classes), ids[..., None], out=out, casting="unsafe")
     return out
 
 

@@ -11,6 +11,7 @@ from ..op import ELEMENTWISE, Shape
 from ..op import VIEW as VIEW_KIND
 from ..ops.table import row
 from ..tensor import Parameter, Tensor
+from .factors import move_factors
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, changed, contiguous_strides
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
@@ -56,7 +57,7 @@ def build(
     keep = dict(keep or {})
     _check_updates(states, updates)
     rewriter = Rewriter()
-    new = rewriter.rewrite([*outputs, *updates.values(), *keep.values()])
+    new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
     rewriter.rewrite([*inputs, *states])  # for their names
     builder = _Builder(name)
     captured = list(rewriter.captured.values())
@@ -76,9 +77,10 @@ def _check_updates(states: Sequence[Tensor], updates: Mapping[int, Tensor]) -> N
     for s, node in updates.items():
         if not 0 <= s < len(states):
             raise ValueError(f"an update of state {s}; there are {len(states)} states")
-        if node.shape != states[s].shape or node.dtype != states[s].dtype:
+        old = states[s]
+        if node.shape != old.shape or node.dtype != old.dtype:
             raise ValueError(
-                f"the update of state {s} has shape {node.shape}, {node.dtype}; the state has {states[s].shape}, {states[s].dtype}"
+                f"the update of state {s} has shape {node.shape}, {node.dtype}; the state has {old.shape}, {old.dtype}"
             )
 
 

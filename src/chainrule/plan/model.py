@@ -29,8 +29,8 @@ class Value:
     number : int
         Its place in ``plan.values``.
     storage : str
-        ``input`` (given at each run), ``constant``, ``state`` (kept from run to run), ``buffer`` (in the arena), ``view``
-        (memory of another value), ``register`` (exists only inside one fused step).
+        ``input`` (given at each run), ``constant``, ``state`` (kept from run to run), ``buffer`` (in the arena),
+        ``view`` (memory of another value), ``register`` (exists only inside one fused step).
     root : int
         The value whose memory this one uses; itself unless it is a view.
     offset : int

@@ -15,7 +15,7 @@ Rewrite = Callable[["Rewriter", Tensor], Tensor | None]
 
 
 class Followed(Exception):
-    """The function uses, beside its arguments, a tensor that an outer derivative follows: it cannot be planned alone."""
+    """Besides its arguments the function uses a tensor that an outer derivative follows: no plan of its own."""
 
 
 class Rewriter:
@@ -102,6 +102,12 @@ class Rewriter:
             if simpler is not None:
                 return simpler
         return self.node(op, inputs, attrs)
+
+    def made(self, name: str, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+        """Return the simplified node of a row that is no composite."""
+        made = self._made(row(name), inputs, attrs)
+        assert made is not None
+        return made
 
     def node(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """Return the one node of this operation on these inputs."""
@@ -208,12 +214,12 @@ def _times(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[
                 if inner.value is not None and inner.shape == ():
                     with np.errstate(all="ignore"):
                         factor = np.asarray(c.value * inner.value)
-                    if _is_normal(factor):
+                    if is_normal(factor):
                         return rw.node(op, (y, rw.constant(factor)), {})
     return None
 
 
-def _is_normal(number: Any) -> bool:
+def is_normal(number: Any) -> bool:
     """Whether a factor neither overflowed nor lost digits: only then two factors may become one."""
     if number.dtype.kind != "f":
         return True

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..op import ELEMENTWISE
-from .model import ALIGNMENT, BUFFER, PASSED, VIEW, Fused, Step, Value, changed
+from .model import ALIGNMENT, BUFFER, PASSED, Fused, Step, Value, changed
 
 Group = Sequence[Step]
 
 
 def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
-    """Whether `step` may write its result over its input in `root`: elementwise, of one layout, allowed by the kernel."""
+    """Whether `step` may write over its input in `root`: elementwise, of one layout, allowed by the kernel."""
     out = values[step.output]
     if step.op.kind != ELEMENTWISE:
         return False
@@ -29,7 +29,7 @@ def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
 def states_in_place(
     values: Sequence[Value], groups: Sequence[Group], states: Sequence[int], updates: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return the updates (value -> state) that may be written into their state: nobody reads the old value afterwards."""
+    """Return the updates (value -> state) that may be written in place: nobody reads the old value afterwards."""
     last_read: dict[int, tuple[int, int]] = {}
     written: dict[int, tuple[int, int]] = {}
     for g, group in enumerate(groups):
@@ -90,7 +90,6 @@ class Storage:
                     self.last[values[i].root] = (g, k)
         for root in lasting:
             self.last[root] = (len(groups), 0)
-        self.viewed = {v.root for v in values if v.storage == VIEW}
         self.arena = _Arena()
         self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
         self.ending: list[list[int]] = [
@@ -121,7 +120,7 @@ class Storage:
             value = self.values[number]
             last = self.last.get(number, (g, k))
             dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
-            local = last[0] == g and number not in self.viewed and number not in self.in_place
+            local = last[0] == g and number not in self.in_place
             if local:
                 self.values[number] = changed(value, storage=PASSED)
                 reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]

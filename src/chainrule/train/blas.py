@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,10 @@ FLOPS_FOR_THREADS = 200_000_000
 
 
 class OpenBLAS:
-    """The library in NumPy's wheels: the number of threads belongs to the process, so runs in parallel share it."""
+    """The library in NumPy's wheels. The number of threads belongs to the process."""
 
     def __init__(self, get: Any, set_: Any) -> None:
         self._get, self._set = get, set_
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before = 0
 
     @property
     def threads(self) -> int:
@@ -36,34 +31,33 @@ class OpenBLAS:
 
     @contextlib.contextmanager
     def limited(self, threads: int) -> Iterator[None]:
-        """Let products take `threads` threads; afterwards, when the last such run has ended, as many as before."""
-        with self._lock:
-            if self._users == 0:
-                self._before = self.threads
-            self._users += 1
-            self._set(threads)
+        """Let products take `threads` threads; afterwards as many as before.
+
+        Of runs that overlap in several Python threads, the one that began first restores the number, whichever of them
+        ends last: the others find it lowered, and leave what is higher.
+        """
+        before = self.threads
+        self._set(threads)
         try:
             yield
         finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._set(self._before)
+            self._set(before if threads > before else max(before, self.threads))
 
 
-@functools.cache
 def library() -> OpenBLAS | None:
     """Return the OpenBLAS of NumPy's wheel; None where NumPy uses another one."""
     package = Path(np.__file__).parent
     for folder in (package.parent / "numpy.libs", package / ".libs", package / ".dylibs"):
         for file in sorted(folder.glob("*openblas*")):
-            try:
-                loaded = ctypes.CDLL(str(file))
-                for form in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+            with contextlib.suppress(OSError):
+                loaded = ctypes.CDLL(str(file))  # it is loaded already: this only gives access
+                for form in (
+                    "scipy_openblas_{}_num_threads64_",
+                    "openblas_{}_num_threads64_",
+                    "openblas_{}_num_threads",
+                ):
                     if hasattr(loaded, form.format("set")):
                         return OpenBLAS(getattr(loaded, form.format("get")), getattr(loaded, form.format("set")))
-            except OSError:
-                continue
     return None
 
 
@@ -77,7 +71,7 @@ def limited(threads: int | None, flops: int) -> contextlib.AbstractContextManage
     flops : int
         Of the largest product.
     """
-    blas = library()
-    if blas is None or (threads is None and flops >= FLOPS_FOR_THREADS):
+    if threads is None and flops >= FLOPS_FOR_THREADS:
         return contextlib.nullcontext()
-    return blas.limited(threads or 1)
+    blas = library()
+    return contextlib.nullcontext() if blas is None else blas.limited(threads or 1)

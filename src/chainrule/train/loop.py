@@ -116,25 +116,24 @@ class Loop:
         first = p.batch
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
         self._before = training.snapshot()
-        with np.errstate(all="ignore"):
-            for b in range(first, self.batches):
-                rows = order[b * size : (b + 1) * size]
-                results = self._step(rows)
-                if not math.isfinite(results[0]):
-                    raise self._explained(order, first, b)
-                for i, value in enumerate(results):
-                    sums[i] += value * len(rows)
-                p.batch, p.step = b + 1, p.step + 1
-                run.step, run.loss = p.step, results[0]
-                if b + 1 == self.batches:
-                    break
-                p.sums, p.seconds = tuple(sums), time.perf_counter() - started
-                for on_step in self._on_step:
-                    on_step(run)
-                if self.checkpoint and self.checkpoint.steps and p.step % self.checkpoint.steps == 0:
-                    self._save()
-                if run.stopping is not None:
-                    return
+        for b in range(first, self.batches):
+            rows = order[b * size : (b + 1) * size]
+            results = self._step(rows)
+            if not math.isfinite(results[0]):
+                raise self._explained(order, first, b)
+            for i, value in enumerate(results):
+                sums[i] += value * len(rows)
+            p.batch, p.step = b + 1, p.step + 1
+            run.step, run.loss = p.step, results[0]
+            if b + 1 == self.batches:
+                break
+            p.sums, p.seconds = tuple(sums), time.perf_counter() - started
+            for on_step in self._on_step:
+                on_step(run)
+            if self.checkpoint and self.checkpoint.steps and p.step % self.checkpoint.steps == 0:
+                self._save()
+            if run.stopping is not None:
+                return
         if not all(np.isfinite(s).all() for s in training.states if s.dtype.kind == "f"):
             raise self._explained(order, first, self.batches - 1)
         for on_step in self._on_step:
@@ -147,7 +146,8 @@ class Loop:
         np.take(self.X, rows, axis=0, out=binding.input_buffer(0), mode="clip")
         np.take(self.y, rows, axis=0, out=binding.input_buffer(1), mode="clip")
         self._torn = True
-        binding.run()
+        with np.errstate(all="ignore"):
+            binding.run()
         self._torn = False
         return self.training.results(binding)
 

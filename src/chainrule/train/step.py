@@ -54,26 +54,33 @@ class TrainingStep:
         self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
         self._engine, self.threads = engine, threads
-        self.parameters = {name: np.array(p.concrete("a parameter"), order="C") for name, p in model.named_parameters()}
-        self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
-        if not self.parameters:
+        given = {name: p.concrete("a parameter") for name, p in model.named_parameters()}
+        if not given:
             raise ValueError("the model has no parameters: there is nothing to train")
-        state, self._state_structure = flatten(optimizer.init(self.parameters))
+        # all parameters of a dtype lie in one vector: the optimiser then updates them by one chain of operations
+        self._blocks, self._places = _in_blocks(given)
+        self.parameters = {
+            name: self._blocks[key][start:stop].reshape(given[name].shape)
+            for name, (key, start, stop) in self._places.items()
+        }
+        self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
+        state, self._state_structure = flatten(optimizer.init(self._blocks))
         self.optimizer_state = [np.array(s, order="C") for s in state]
         self._bindings: dict[Any, Binding] = {}
 
     @property
     def states(self) -> list[Array]:
         """All arrays that a step changes in place: parameters, buffers, optimiser state."""
-        return [*self.parameters.values(), *self.buffers.values(), *self.optimizer_state]
+        return [*self._blocks.values(), *self.buffers.values(), *self.optimizer_state]
 
     def binding(self, x: Array, y: Array) -> Binding:
         """Return the bound plan for batches of this shape and dtype, planning it if need be."""
-        key = (x.shape, x.dtype.str, y.shape, y.dtype.str)
-        if key not in self._bindings:
+        key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
+        found = self._bindings.get(key)
+        if found is None:
             plan = self.plan(x.shape, x.dtype, y.shape, y.dtype)
-            self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self.threads)
-        return self._bindings[key]
+            found = self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self.threads)
+        return found
 
     def run(self, x: Array, y: Array) -> tuple[Any, ...]:
         """Make one step on a batch; return the loss and the metrics, taken before the update."""
@@ -92,19 +99,27 @@ class TrainingStep:
             mark = frozenset({recording})
             x = traced_leaf(x_shape, x_dtype, mark, name="X")
             y = traced_leaf(y_shape, y_dtype, mark, name="Y")
-            parameters = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.parameters.items()}
+            blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.items()}
+            parameters = {
+                name: np.reshape(blocks[key][start:stop], self.parameters[name].shape)  # type: ignore[index, call-overload]
+                for name, (key, start, stop) in self._places.items()
+            }
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
             state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
             output, new_buffers = nn.functional_call(self.model, {**parameters, **buffers}, x)
             loss, objective = self._objective(output, y, parameters)
             gradients = self._gradients(objective, parameters)
-            new_parameters, new_state = self.optimizer.update(
-                gradients, unflatten(self._state_structure, state), parameters
-            )
+            slopes = {
+                k: np.concatenate(
+                    [np.reshape(gradients[name], -1) for name, (key, *_) in self._places.items() if key == k]
+                )
+                for k in blocks
+            }
+            new_blocks, new_state = self.optimizer.update(slopes, unflatten(self._state_structure, state), blocks)
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
-        updated = [new_parameters[k] for k in parameters] + [new_buffers.get(k, buffers[k]) for k in buffers]
+        updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
         updated += flatten(new_state)[0]
-        leaves = [*parameters.values(), *buffers.values(), *state]
+        leaves = [*blocks.values(), *buffers.values(), *state]
         updates = {
             i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
         }
@@ -166,15 +181,29 @@ class TrainingStep:
             output, _ = nn.functional_call(self.model, {**parameters, **self.buffers}, Tensor(x, name="X"))
             _, objective = self._objective(output, y, parameters)
             named = {id(p): p.name or name for name, p in parameters.items()}
-            for node in topological([objective]):
+            order = topological([objective])
+            parts = _parts(order)
+            for node in order:
                 if _is_bad(node.value):
-                    return _described(node, named)
+                    return _described(node, named, parts)
             leaves = list(parameters.values())
             _, passed = reverse([objective], [np.ones((), objective.dtype)], leaves, keep=True)
-            for node in reversed(topological([objective])):
+            for node in reversed(order):
                 if _is_bad(passed.get(id(node))):
-                    return "the gradient of " + _described(node, named, passed[id(node)])
+                    return "the gradient of " + _described(node, named, parts, passed[id(node)])
         return None
+
+
+def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, tuple[str, int, int]]]:
+    """Copy arrays into one vector a dtype; return the vectors, and where each array lies: (dtype, start, stop)."""
+    places: dict[str, tuple[str, int, int]] = {}
+    parts: dict[str, list[Array]] = {}
+    for name, array in arrays.items():
+        key = array.dtype.name
+        start = sum(part.size for part in parts.setdefault(key, []))
+        parts[key].append(array.reshape(-1))
+        places[name] = (key, start, start + array.size)
+    return {key: np.concatenate(vectors) for key, vectors in parts.items()}, places
 
 
 def _arrays(named: Any) -> list[tuple[str, Any]]:
@@ -210,9 +239,27 @@ def _measured(name: str, function: Scalar, output: Any, y: Any) -> Tensor:
     return value
 
 
-def _described(node: Tensor, named: Mapping[int, str], value: Any = None) -> str:
+def _parts(order: Sequence[Tensor]) -> dict[int, str]:
+    """Return, for values without a name, the name of the value that they are computed for."""
+    users: dict[int, set[int]] = {}
+    for node in order:
+        for x in node.inputs:
+            users.setdefault(id(x), set()).add(id(node))
+    parts: dict[int, str] = {}
+    for node in reversed(order):
+        if node.name is not None:
+            parts[id(node)] = node.name
+        elif len(using := users.get(id(node), set())) == 1 and (one := next(iter(using))) in parts:
+            parts[id(node)] = parts[one]
+    return parts
+
+
+def _described(node: Tensor, named: Mapping[int, str], parts: Mapping[int, str], value: Any = None) -> str:
     value = node.value if value is None else value
-    name = node.name or named.get(id(node)) or (f"the result of {node.op.name}" if node.op else "a constant")
+    name = node.name or named.get(id(node))
+    if name is None:
+        within = f" in {parts[id(node)]}" if id(node) in parts else ""
+        name = (f"the result of {node.op.name}" if node.op else "a constant") + within
     text = f"{name} ({_count(value)})"
     sources = []
     for x in node.inputs:

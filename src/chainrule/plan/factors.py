@@ -1,0 +1,150 @@
+"""Constant factors moved to where they cost nothing: learning rates into the mean that gradients start from.
+
+A backward pass is linear in what it starts from. Hence a factor of its results, c · (Aᵀ dZ), may move down to where
+another constant factor stands already, Aᵀ (c · dZ), c · (1/n · …) = (c/n) · …, as long as nobody needs the values on
+the way without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..reverse import topological
+from ..tensor import Tensor
+from .simplify import Rewriter, is_normal
+
+#: Operations that are linear in all inputs together; and those that are in one of these, each for itself.
+SUMS = frozenset({"add", "subtract"})
+LINEAR = {
+    "matmul": (0, 1),
+    "multiply": (0, 1),
+    "divide": (0,),
+    "sum": (0,),
+    "negative": (0,),
+    "transpose": (0,),
+    "reshape": (0,),
+    "broadcast_to": (0,),
+    "slice": (0,),
+    "place": (0,),
+    "scatter_add": (0,),
+}
+
+
+def move_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
+    """Return `roots` with constant factors moved towards the leaves, where that leaves less to compute."""
+    order = topological(roots)
+    ways = _ways(order)
+    if not any(_factor(node) is not None and id(_rest(node)) in ways for node in order):
+        return list(roots)
+    moved = _rebuilt(rewriter, roots, _demands(order, ways, roots), ways)
+    return moved if _work(moved) < _work(roots) else list(roots)
+
+
+def _factor(node: Tensor) -> Tensor | None:
+    """Return the constant number that a node multiplies by, if it does just that."""
+    if node.op is None or node.op.name != "multiply" or node.value is not None:
+        return None
+    return next(
+        (x for x in node.inputs if x.value is not None and x.shape == () and x.dtype.kind == "f"), None
+    )
+
+
+def _rest(node: Tensor) -> Tensor:
+    factor = _factor(node)
+    return next(x for x in node.inputs if x is not factor)
+
+
+def _ways(order: Sequence[Tensor]) -> dict[int, tuple[int, ...]]:
+    """Return, for nodes that can take a factor, the inputs to pass it to; none for one that has a factor itself."""
+    ways: dict[int, tuple[int, ...]] = {}
+    for node in order:
+        if _factor(node) is not None:
+            ways[id(node)] = ()
+        elif node.op is not None and node.op.name in SUMS:
+            if all(id(x) in ways for x in node.inputs):
+                ways[id(node)] = (0, 1)
+        elif node.op is not None and node.op.name in LINEAR:
+            for k in LINEAR[node.op.name]:
+                if id(node.inputs[k]) in ways:
+                    ways[id(node)] = (k,)
+                    break
+    return ways
+
+
+def _demands(
+    order: Sequence[Tensor], ways: dict[int, tuple[int, ...]], roots: Sequence[Tensor]
+) -> dict[int, float | None]:
+    """Return the factor that all users of a node want it with; None where they differ or it is a result."""
+    wanted: dict[int, float | None] = {id(r): None for r in roots}
+
+    def want(node: Tensor, factor: float) -> None:
+        if wanted.setdefault(id(node), factor) != factor:
+            wanted[id(node)] = None
+
+    for node in reversed(order):
+        own = wanted.get(id(node))
+        factor = _factor(node)
+        if factor is not None:
+            rest = _rest(node)
+            movable = id(rest) in ways
+            want(rest, (own or 1.0) * factor.value.item() if movable else 1.0)  # type: ignore[union-attr]
+            continue
+        way = ways.get(id(node), ())
+        for k, x in enumerate(node.inputs):
+            want(x, own if k in way and own is not None else 1.0)
+    return wanted
+
+
+def _rebuilt(
+    rewriter: Rewriter,
+    roots: Sequence[Tensor],
+    wanted: dict[int, float | None],
+    ways: dict[int, tuple[int, ...]],
+) -> list[Tensor]:
+    """Compute each node with the factor that its users want."""
+    new: dict[int, Tensor] = {}  # with the wanted factor, or plain where users differ
+    names: dict[int, list[str]] = {}
+    for name, node in rewriter.names.items():
+        names.setdefault(id(node), []).append(name)
+
+    def scaled(node: Tensor, factor: float) -> Tensor:
+        if factor == 1.0:
+            return node
+        return rewriter.made("multiply", (rewriter.constant(np.asarray(factor, node.dtype)), node), {})
+
+    def given(x: Tensor, factor: float) -> Tensor:
+        """Return `x` times `factor`, from whatever of it was computed."""
+        return new[id(x)] if wanted[id(x)] == factor else scaled(new[id(x)], factor)
+
+    for node in topological(roots):
+        if node.op is None or node.value is not None:
+            new[id(node)] = node
+            continue
+        own = wanted[id(node)] or 1.0
+        factor = _factor(node)
+        if factor is not None:
+            rest = _rest(node)
+            if id(rest) in ways:
+                new[id(node)] = given(rest, own * factor.value.item())  # type: ignore[union-attr]
+            else:
+                both = rewriter.constant(np.asarray(own * factor.value.item(), node.dtype))  # type: ignore[union-attr]
+                if own != 1.0 and not is_normal(both.value):
+                    new[id(node)] = scaled(rewriter.made("multiply", (factor, given(rest, 1.0)), {}), own)
+                else:
+                    new[id(node)] = rewriter.made("multiply", (both, given(rest, 1.0)), {})
+            continue
+        way = ways.get(id(node), ())
+        inputs = tuple([given(x, own if k in way else 1.0) for k, x in enumerate(node.inputs)])
+        made = rewriter.made(node.op.name, inputs, node.attrs)
+        new[id(node)] = made if way else scaled(made, own)
+        for name in names.get(id(node), ()) if own != 1.0 else ():
+            rewriter.names[f"{own:.3g}·{name}"] = new[id(node)]
+    return [new[id(r)] for r in roots]
+
+
+def _work(roots: Sequence[Tensor]) -> int:
+    """Return the number of elements computed."""
+    return sum(math.prod(n.shape) + 1 for n in topological(roots) if n.op is not None and n.value is None)

@@ -1,0 +1,126 @@
+"""Model files: weights and architecture, and what does not fit."""
+
+import time
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn
+from chainrule.io import load_arrays, save_arrays
+
+
+def every_layer():
+    return nn.Sequential(
+        nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 8, weight_init="glorot_uniform"), nn.BatchNorm1d(8), nn.ReLU(),
+        nn.Dropout(0.25, seed=9), nn.Sequential(nn.Linear(8, 8, bias=False), nn.LayerNorm(8), nn.Tanh()), nn.Identity(),
+        nn.LeakyReLU(0.2), nn.ELU(), nn.GELU(), nn.SiLU(), nn.Sigmoid(), nn.Softplus(), nn.Linear(8, 3), nn.Softmax(),
+    ).initialize(5)  # fmt: skip
+
+
+def test_round_trip_of_every_layer(tmp_path):
+    model, ids = every_layer(), np.array([[0, 6], [3, 2], [1, 1]])
+    cr.fit(model, ids, np.eye(3, dtype="f4"), loss="mse", epochs=3, progress=False)
+    cr.save(tmp_path / "m", model, {"classes": ["a", "b"], "scale": 0.1})
+    again, metadata = cr.load(tmp_path / "m")
+    assert metadata == {"classes": ["a", "b"], "scale": 0.1}
+    assert repr(again) == repr(model) and again.config() == model.config() and not again.training
+    state, same = model.state_dict(), again.state_dict()
+    assert state.keys() == same.keys() and all(state[k].tobytes() == same[k].tobytes() for k in state)
+    assert cr.predict(again, ids).tobytes() == cr.predict(model, ids).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_stays(tmp_path, dtype):
+    cr.save(tmp_path / "m", nn.Sequential(nn.Linear(2, 2, dtype=dtype)))
+    assert cr.load(tmp_path / "m")[0].dtype == dtype
+
+
+def test_loaded_weights_can_be_trained(tmp_path):
+    cr.save(tmp_path / "m", nn.Sequential(nn.Linear(2, 2)))
+    model, _ = cr.load(tmp_path / "m")
+    cr.fit(model, np.eye(2, dtype="f4"), np.array([0, 1]), progress=False)
+
+
+def test_modules_of_ones_own_and_names_that_are_taken(tmp_path):
+    class Mine(nn.Module):
+        pass
+
+    with pytest.raises(TypeError, match="Mine is a module of your own: a file can hold its weights"):
+        cr.save(tmp_path / "m", Mine())
+    with pytest.raises(TypeError, match="Mine is a module of your own"):
+        cr.save(tmp_path / "m", nn.Sequential(nn.Linear(1, 1), Mine()))
+    with pytest.raises(ValueError, match="metadata may not hold architecture, format"):
+        cr.save(tmp_path / "m", nn.Linear(1, 1), {"format": 1, "architecture": 2})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def changed(tmp_path):
+    def change(edit):
+        file = tmp_path / "m"
+        cr.save(file, nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)))
+        arrays, metadata = load_arrays(file)
+        edit(arrays, metadata)
+        save_arrays(file, arrays, metadata)
+        return file
+
+    return change
+
+
+def layers(*given):
+    return {"type": "Sequential", "layers": list(given)}
+
+
+def nested(depth):
+    inner = layers()
+    for _ in range(depth):
+        inner = layers(inner)
+    return inner
+
+
+HUGE = {"type": "Linear", "in_features": 10**9, "out_features": 10**9}
+EDITS = [
+    (lambda a, m: m.update(format="other"), "holds arrays, but no model of this library"),
+    (lambda a, m: m.pop("format"), "holds arrays, but no model"),
+    (lambda a, m: m.update(version=2), "is a model of format version 2; this release reads 1"),
+    (lambda a, m: m.pop("architecture"), "the description of the architecture is missing"),
+    (lambda a, m: a.pop("0.weight"), "0.weight is missing"),
+    (lambda a, m: a.update(extra=np.ones(2, "f4")), "extra is unexpected"),
+    (lambda a, m: a.update({"0.weight": np.ones((3, 2), "f4")}), r"0.weight has shape \(3, 2\), the model has"),
+    (lambda a, m: a.update({"0.bias": np.ones(3)}), "0.bias has dtype float64, the model has float32"),
+    (lambda a, m: a.update({"0.bias": np.ones(3, int)}), "0.bias has dtype int64, the model has float32"),
+    (lambda a, m: m.update(architecture=HUGE), "asks for 1,000,000,001,000,000,000 parameters"),
+    (lambda a, m: m.update(architecture={**HUGE, "out_features": 0}), "out_features is 0"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": -1}), "in_features is -1"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": "2"}), "in_features is '2'"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": 1e3}), "in_features is 1000.0"),
+    (lambda a, m: m.update(architecture={"type": "BatchNorm1d", "features": 10**12}), "asks for 2,000,000,000,000"),
+    (lambda a, m: m.update(architecture={"type": "Embedding", "rows": 10**12, "dimensions": 1}), "asks for"),
+    (lambda a, m: m.update(architecture={"type": "os.system"}), "no layer type 'os.system'; there are Sequential"),
+    (lambda a, m: m.update(architecture={"type": "Linear"}), "is missing from the description"),
+    (lambda a, m: m.update(architecture={"type": "ReLU", "evil": 1}), "ReLU has no setting evil"),
+    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": 7})), "p is 7"),
+    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": "x"})), "p is 'x'"),
+    (lambda a, m: m.update(architecture=nested(60)), "nests Sequentials more than 50 deep"),
+    (lambda a, m: m.update(architecture=None), "description is a dict"),
+    (lambda a, m: m.update(architecture=[]), "description is a dict"),
+    (lambda a, m: m.update(architecture="Linear"), "description is a dict"),
+    (lambda a, m: m.update(architecture=layers(3)), "description is a dict"),
+    (lambda a, m: m.update(architecture={"type": "Sequential", "layers": 3}), "Sequential takes a list"),
+    (lambda a, m: m["architecture"]["layers"][0].update(weight_init="nope"), "nope"),
+    (lambda a, m: m["architecture"]["layers"][0].update(weight_init={"name": 3}), "m: "),
+    (lambda a, m: m["architecture"]["layers"][0].update(dtype="object"), "dtype is 'object'"),
+    (lambda a, m: m["architecture"]["layers"][0].update(dtype="float64"), "0.weight has dtype float32, the model has"),
+    (lambda a, m: m["architecture"]["layers"][0].update(bias="yes"), "bias is 'yes'"),
+    (lambda a, m: m["architecture"]["layers"].pop(0), "is unexpected"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "message"), EDITS, ids=range(len(EDITS)))
+def test_what_does_not_fit_is_named(changed, edit, message):
+    file = changed(edit)
+    began = time.process_time()
+    with pytest.raises(ValueError, match=message) as caught:
+        cr.load(file)
+    assert str(file) in str(caught.value) and time.process_time() - began < 5
