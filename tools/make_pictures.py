@@ -25,7 +25,7 @@ COMMANDS = {
 
 def drawn(name: str, arguments: list[str]) -> None:
     """Run a command in an empty folder and draw what it printed."""
-    console = Console(record=True, width=80, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(record=True, width=80, file=open("/dev/null", "w"))
     console.print(Text("$ chainrule " + " ".join(arguments), style="bold"))
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "-c", "from chainrule.cli import main; main()", *arguments]

@@ -87,7 +87,7 @@ class Calls:
         return partial(np.maximum, x, self._constant(np.zeros, x.shape, x.dtype), out=out)
 
     def _one_hot(self, step: Step, inputs: Sequence[Array], out: Array) -> Call | None:
-        """Take rows of a table; rows of zeros at both its ends are for ids that are no class."""
+        """Take rows of a table; the rows at both its ends are for ids that are no class."""
         (ids,), classes = inputs, step.attrs["classes"]
         if classes > TABLED or ids.dtype != np.intp or 0 in out.shape:
             return None
@@ -121,4 +121,5 @@ SHORTCUTS: dict[str, Callable[[Calls, Step, Sequence[Array], Array], Call | None
 
 
 def _one_hot_rows(classes: int, dtype: Any) -> Array:
-    return np.pad(np.eye(classes, dtype=dtype), ((1, 1), (0, 0)))
+    outside = np.nan if np.dtype(dtype).kind == "f" else 0
+    return np.pad(np.eye(classes, dtype=dtype), ((1, 1), (0, 0)), constant_values=outside)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..op import OTHER, Example, Operation, Shape
-from ..tensor import FUNCTIONS, apply
+from ..tensor import FUNCTIONS, Tensor, apply
 from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
 from .table import as_dtype, is_tensor, register, shape_of
 
@@ -92,12 +92,13 @@ def stop_gradient(x: Any) -> Any:
 
 
 def _cross_entropy_expand(z: Any, t: Any) -> Any:
-    # log-sum-exp and t·z around the largest logit, where they don't cancel; the last term is 0 when t sums to one
+    # log-sum-exp and t·z around the largest logit, where they don't cancel
     top = np.maximum.reduce(z, axis=-1, keepdims=True)
     shifted = z - top
-    fit = np.add.reduce(t * shifted, axis=-1)
-    rest = top.reshape(top.shape[:-1]) * (1.0 - np.add.reduce(t, axis=-1))
-    return np.log(np.add.reduce(np.exp(shifted), axis=-1)) - fit + rest
+    loss = np.log(np.add.reduce(np.exp(shifted), axis=-1)) - np.add.reduce(t * shifted, axis=-1)
+    if isinstance(t, Tensor) and t.op is ONE_HOT:
+        return loss  # its rows sum to one (or are NaN): the term below is zero
+    return loss + top.reshape(top.shape[:-1]) * (1.0 - np.add.reduce(t, axis=-1))
 
 
 def _cross_entropy_shape(z: Any, t: Any) -> tuple[Shape, np.dtype[Any]]:
@@ -139,6 +140,8 @@ def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> A
     if out is None:
         out = np.empty((*ids.shape, classes), dtype)
     np.equal(np.arange(classes), ids[..., None], out=out, casting="unsafe")
+    if out.dtype.kind == "f":  # where values are not known beforehand, an id that is no class must not pass in silence
+        out[(ids < 0) | (ids >= classes)] = np.nan
     return out
 
 
@@ -156,8 +159,14 @@ ONE_HOT = register(
 
 
 def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
-    """Return a row of zeros with a one at each class id; shape (…, classes)."""
+    """Return a row of zeros with a one at each class id; shape (…, classes).
+
+    Ids outside 0 … classes - 1 raise; in a compiled function, where they are not known, they give rows of NaN.
+    """
     ids = ids if is_tensor(ids) else np.asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"ids has dtype {ids.dtype}; class ids are integers")
+    known = ids.value if isinstance(ids, Tensor) else ids
+    if known is not None and known.size and not (0 <= known.min() and known.max() < classes):
+        raise ValueError(f"ids reach {known.min()} … {known.max()}; with {classes} classes they go from 0 to {classes - 1}")
     return apply(ONE_HOT, (ids,), {"classes": int(classes), "dtype": np.dtype(dtype)})

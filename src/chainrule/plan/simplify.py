@@ -303,13 +303,7 @@ def _broadcast(
 
 def _sum(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     (x,), axis = inputs, attrs["axis"]
-    if not axis:
-        return x if op.shape(x, **attrs) == (x.shape, x.dtype) else None
-    if _made_by(x, "one_hot") and axis == (x.ndim - 1,) and x.dtype.kind == "f":
-        # every row holds a single one: class ids are held to their range where they enter
-        shape, dtype = op.shape(x, **attrs)
-        return rw.constant(np.broadcast_to(np.ones((), dtype), shape))
-    return None
+    return x if not axis and op.shape(x, **attrs) == (x.shape, x.dtype) else None
 
 
 RULES: dict[str, tuple[Callable[..., Tensor | None], ...]] = {

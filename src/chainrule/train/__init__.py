@@ -2,8 +2,8 @@
 
 from .callbacks import Callback, EarlyStopping, Run
 from .checkpoint import Checkpoint
-from .evaluate import evaluate, predict
-from .fit import fit
+from .evaluation import evaluate, predict
+from .fitting import fit
 from .history import History
 from .loop import NonFiniteError
 from .metrics import METRICS

@@ -100,8 +100,8 @@ class TrainingStep:
             x = traced_leaf(x_shape, x_dtype, mark, name="X")
             y = traced_leaf(y_shape, y_dtype, mark, name="Y")
             blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.items()}
-            parameters = {
-                name: np.reshape(blocks[key][start:stop], self.parameters[name].shape)  # type: ignore[index, call-overload]
+            parameters: dict[str, Tensor] = {
+                name: blocks[key][start:stop].reshape(self.parameters[name].shape)
                 for name, (key, start, stop) in self._places.items()
             }
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}

@@ -20,7 +20,7 @@ from ..tensor import Tensor
 from .callbacks import EarlyStopping, as_callback
 from .callbacks import Progress as ProgressBar
 from .checkpoint import Checkpoint, load_checkpoint
-from .evaluate import Forward, checked_input, checked_target, evaluation_mode, measure
+from .evaluation import Forward, checked_input, checked_target, evaluation_mode, measure
 from .history import History
 from .loop import Loop
 from .metrics import Metric, resolve
