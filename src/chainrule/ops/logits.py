@@ -168,5 +168,6 @@ def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
         raise TypeError(f"ids has dtype {ids.dtype}; class ids are integers")
     known = ids.value if isinstance(ids, Tensor) else ids
     if known is not None and known.size and not (0 <= known.min() and known.max() < classes):
-        raise ValueError(f"ids reach {known.min()} … {known.max()}; with {classes} classes they go from 0 to {classes - 1}")
+        reach = f"{known.min()} … {known.max()}"
+        raise ValueError(f"ids reach {reach}; with {classes} classes they go from 0 to {classes - 1}")
     return apply(ONE_HOT, (ids,), {"classes": int(classes), "dtype": np.dtype(dtype)})
