@@ -1,8 +1,11 @@
 """backprop: the article's view of one pass; nothing of the model changes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+import chainrule as cr
 from chainrule import nn
 from chainrule.backpropagation import backprop
 
@@ -136,3 +139,27 @@ def test_bad_input():
         backprop(network(3), X, IDS, lambda out, y: 1.0)
     with pytest.raises(ValueError, match=r"X has shape \(9, 4\), Linear expects \(…, 5\)"):
         backprop(network(3), X[:, :4], IDS)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "width"), [(nn.Softmax, "cross_entropy", 3), (nn.Sigmoid, "binary_cross_entropy", 1)]
+)
+def test_an_output_activation_in_the_network_is_not_applied_twice(last: Any, loss: str, width: int) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(12, 5))
+    Y = np.eye(3)[rng.integers(0, 3, 12)] if width == 3 else rng.integers(0, 2, (12, 1)).astype(float)
+    layers = [nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, width)]
+    model = nn.Sequential(*layers, last()).to(np.float64)
+    b, plain = backprop(model, X, Y, loss=loss), backprop(model[:-1], X, Y, loss=loss)
+    np.testing.assert_allclose(b["dZ2"], (b["A2"] - Y) / 12, atol=1e-15)
+    np.testing.assert_allclose(b["A2"], np.asarray(model.eval()(X).detach()), rtol=1e-14)
+    assert list(b) == list(plain) and all(np.array_equal(b[name], plain[name]) for name in b)
+    again = nn.Sequential(*layers)
+    started = model.state_dict()
+    figures = cr.evaluate(model, X, Y, loss=loss)
+    assert figures == cr.evaluate(again, X, Y, loss=loss)
+    cr.fit(model, X, Y, loss=loss, epochs=2, batch_size=5)
+    trained = model.state_dict()
+    model.load_state_dict(started)
+    cr.fit(again, X, Y, loss=loss, epochs=2, batch_size=5)
+    assert all(np.array_equal(v, trained[k]) for k, v in again.state_dict().items())

@@ -249,6 +249,10 @@ def test_arguments_that_are_refused() -> None:
         cr.grad(lambda a, b: f(a), argnums=(0, -2))(X, X)
     with pytest.raises(ValueError, match="tangent 0 has shape"):
         cr.jvp(f, (X,), (np.ones(2),))
+    with pytest.raises(TypeError, match="primals is of type float; a tuple with an entry an argument would do"):
+        cr.jvp(np.sin, 2.0, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="argnums is 'x'; the position of an argument"):
+        cr.grad(f, argnums="x")(X)
     with pytest.raises(ValueError, match="1 primals, but 2 tangents"):
         cr.jvp(f, (X,), (X, X))
     with pytest.raises(ValueError, match="the cotangent has shape"):

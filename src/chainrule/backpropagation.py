@@ -11,7 +11,7 @@ import numpy as np
 from .nn import losses
 from .nn.functional import functional_call
 from .nn.module import Module
-from .nn.sequential import Sequential
+from .nn.sequential import Sequential, logits_part
 from .op import Array
 from .reverse import reverse, topological
 from .tensor import FLOATS, Recording, Tensor
@@ -127,6 +127,9 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     -----
     The gradients are those of ``reverse``, the library's one reverse pass, over the graph that was just recorded.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
+    model = logits_part(model, loss)
     with Recording("backprop") as recording:
         given = model._as_input(X, 0)
         x = Tensor(given.concrete("backprop"), name="A0" if isinstance(model, Sequential) else "X")

@@ -132,7 +132,9 @@ def _pull(
 def _argnums(argnums: int | Sequence[int], count: int, name: str) -> tuple[int, ...]:
     if type(argnums) is int and 0 <= argnums < count:
         return (argnums,)
-    wanted = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
+    wanted = (argnums,) if isinstance(argnums, int | np.integer) else argnums
+    if not isinstance(wanted, tuple | list):
+        raise TypeError(f"argnums is {argnums!r}; the position of an argument, or a tuple of positions, would do")
     out = []
     for a in wanted:
         a = operator.index(a)
@@ -322,6 +324,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     J·tangents (the "double reverse" identity).
     """
     name = _name_of(f)
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, tuple | list):
+            raise TypeError(
+                f"jvp of {name}: {what} is of type {type(given).__name__}; a tuple with an entry an argument would do"
+            )
     directions = _tangents(list(primals), list(tangents))
     with Recording(f"jvp of {name}") as recording:
         tensors: list[Tensor] = []

@@ -110,7 +110,7 @@ def test_new_file_in_another_order_with_more_columns_and_no_target():
         "left aside 1 column that the training part did not have: colour",
         "imputed 1 missing value of horsepower with the training median 90",
         "imputed 1 missing value of weight with the training median 3.5",
-        "1 row hold a category of origin that the training part did not have, set to zeros: mars",
+        "1 row holds a category of origin that the training part did not have, set to zeros: mars",
     ]
     assert X[0, 2:].tolist() == [0, 0, 1, 0] and X[1, 2:].tolist() == [0, 0, 0, 0]
     np.testing.assert_array_equal(X, prepared.transform(new))
@@ -121,7 +121,7 @@ def test_missing_category_that_training_did_not_have():
     X, notes = Preprocessor.fit(train).transform_with_notes(Dataset.from_columns({"c": texts(None, "b")}))
     assert X.tolist() == [[0, 0], [0, 1]]
     assert notes == [
-        "1 row hold a category of c that the training part did not have, set to zeros: (missing)"
+        "1 row holds a category of c that the training part did not have, set to zeros: (missing)"
     ]
 
 

@@ -3,11 +3,13 @@
 import json
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chainrule.io import load_arrays, save_arrays
+from chainrule.io.weights import to_bytes
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -34,6 +36,22 @@ def test_round_trip(tmp_path):
         np.testing.assert_array_equal(arrays[name], array)
     save_arrays(file, {})
     assert load_arrays(file) == ({}, {})
+
+
+def test_the_same_content_makes_the_same_bytes():
+    metadata = {f"entry {i}": i for i in range(20)}  # the writer's own order of entries differs from call to call
+    first = to_bytes(ARRAYS, metadata)
+    assert all(to_bytes(ARRAYS, dict(reversed(metadata.items()))) == first for _ in range(5))
+    length = int.from_bytes(first[:8], "little")
+    assert length % 8 == 0 and next(iter(json.loads(first[8 : 8 + length]))) == "__metadata__"
+
+
+def test_what_is_no_file_is_called_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is a folder, not"):
+        load_arrays(tmp_path)
+    if Path("/dev/null").exists():
+        with pytest.raises(FileNotFoundError, match="is a device or a pipe, not"):
+            load_arrays("/dev/null")
 
 
 def test_others_read_it(tmp_path):

@@ -24,7 +24,7 @@ REFUSED = [
     (ROWS.astype(np.float16), IDS, {}, TypeError, "X has dtype float16; float32 or float64"),
     (ROWS[:0], IDS[:0], {}, ValueError, r"X has shape \(0, 5\): no examples"),
     (np.float32(1), IDS, {}, ValueError, r"X has shape \(\): no examples"),
-    (ROWS[:, :4], IDS, {}, ValueError, r"X has shape \(1, 4\), Linear expects \(…, 5\)"),
+    (ROWS[:, :4], IDS, {}, ValueError, r"X has shape \(6, 4\), Linear expects \(…, 5\)"),
     (ROWS, IDS[:5], {}, ValueError, r"y has shape \(5,\), X has 6 rows; they need one target an example"),
     (ROWS, 1, {}, ValueError, r"y has shape \(\), X has 6 rows"),
     (ROWS, IDS + 1, {}, ValueError, "labels reach 3, but the output has 3 columns"),
@@ -100,6 +100,13 @@ def test_a_model_that_cannot_be_trained(make):
         cr.fit(Idle(), ROWS, IDS)
     with pytest.raises(ValueError, match="the model has no parameters: there is nothing to train"):
         cr.fit(nn.Sequential(nn.ReLU()), ROWS, np.zeros(6, int))
+
+
+@pytest.mark.parametrize("run", [cr.fit, cr.evaluate, cr.backprop, lambda model, X, y: cr.predict(model, X)])
+def test_what_is_no_model(run):
+    for model, kind in ((None, "NoneType"), (np.tanh, "ufunc"), (nn.Linear, "type")):
+        with pytest.raises(TypeError, match=rf"model is of type {kind}; an nn\.Module"):
+            run(model, ROWS, IDS)
 
 
 def test_ids_out_of_range_anywhere_in_the_data():

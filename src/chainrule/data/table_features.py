@@ -277,6 +277,6 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
         return []
     names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
     return [
-        f"{counted(unknown.size, 'row')} hold a category of {name} that the training part did not have, "
-        f"set to zeros: {listed(names, 6)}"
+        f"{counted(unknown.size, 'row')} {'holds' if unknown.size == 1 else 'hold'} a category of {name} "
+        f"that the training part did not have, set to zeros: {listed(names, 6)}"
     ]

@@ -67,7 +67,22 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = N
             text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
-    return save(plain, text or None)  # an empty dict beside no arrays gives a file that it cannot read itself
+    # an empty dict beside no arrays gives a file that it cannot read itself
+    return _in_order(save(plain, text or None))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with its header's entries in order: the writer's own order differs from run to run.
+
+    The same arrays and metadata then make the same bytes, so that files can be compared by their checksums.
+    """
+    length = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + length])
+    metadata = entries.pop("__metadata__", {})
+    begin = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    header = json.dumps(begin | entries, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)  # the arrays begin at a multiple of 8
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[8 + length :]))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -85,7 +100,9 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(
-            f"no file {file}" if not file.exists() else f"{file} is a folder, not a safetensors file"
+            f"no file {file}"
+            if not file.exists()
+            else f"{file} is a {'folder' if file.is_dir() else 'device or a pipe'}, not a safetensors file"
         )
     size = file.stat().st_size
     header = _header(file, size)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
 from ..tensor import Parameter, Tensor
+from . import losses
+from .activations import Sigmoid, Softmax
 from .module import Module
 from .naming import Layer, Numbering, labels
 
@@ -107,3 +109,16 @@ def _check(layer: Any, position: int) -> None:
     if not isinstance(layer, Module):
         hint = f"{layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Module) else "a module"
         raise TypeError(f"layer {position} of Sequential is {layer!r}; {hint} would do")
+
+
+def logits_part(model: Module, loss: Any) -> Module:
+    """Return the part of `model` whose output `loss` takes.
+
+    The losses on logits apply sigmoid or softmax themselves, stably. A `Sequential` that ends in that very layer means
+    the same network: the loss is then taken from the layer's input, and its gradient there is (A - Y) / m.
+    """
+    ends: dict[str, type[Module]] = {"softmax": Softmax, "sigmoid": Sigmoid}
+    end = ends.get(losses.output_activation(loss))
+    if end is not None and isinstance(model, Sequential) and len(model) > 1 and type(model[-1]) is end:
+        return model[:-1]
+    return model

@@ -258,7 +258,7 @@ _maximum = elementwise_row(
 
 @implements(np.maximum, np.fmax)
 def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of each pair; ties share the gradient. With the number 0 it is the ReLU, whose slope at 0 is 0."""
+    """Return the larger of each pair; ties share the gradient. With the number 0 it is the ReLU: slope 0 at 0."""
     if type(b) in (int, float) and b == 0 and isinstance(a, Tensor) and a.dtype.kind == "f":
         return FUNCTIONS["relu"](a)
     if type(a) in (int, float) and a == 0 and isinstance(b, Tensor) and b.dtype.kind == "f":

@@ -69,14 +69,17 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
 
 @implements(np.median)
 def median(
-    a: Any, axis: int | None = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
+    a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Any:
-    """As ``numpy.median`` along one axis or all."""
+    """As ``numpy.median`` along one axis, several or all."""
     old = shape_of(a)
-    if axis is None:
-        result = median(np.reshape(a, -1), 0)
-        return np.reshape(result, (1,) * len(old)) if keepdims else result
-    (axis,) = normalize_axis(axis, len(old))
+    axes = normalize_axis(axis, len(old))
+    if len(axes) != 1:  # brought together into one axis, the last
+        rest = tuple(k for k in range(len(old)) if k not in axes)
+        joined = (*(old[k] for k in rest), math.prod(old[k] for k in axes))
+        result = median(np.reshape(np.transpose(a, rest + axes), joined), -1)
+        return np.reshape(result, tuple(1 if k in axes else n for k, n in enumerate(old))) if keepdims else result
+    (axis,) = axes
     n = old[axis]
     if n == 0:
         raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")

@@ -114,7 +114,7 @@ class Storage:
     def _fuse(self, group: Group, g: int, reads: Mapping[int, set[int]]) -> Fused:
         registers: dict[int, int] = {}
         dtypes: list[np.dtype[Any]] = []
-        idle: list[int] = []
+        idle: dict[np.dtype[Any], dict[int, None]] = {}  # registers that hold nothing any more
         for k, step in enumerate(group):
             number = step.output
             value = self.values[number]
@@ -124,20 +124,18 @@ class Storage:
             if local:
                 self.values[number] = changed(value, storage=PASSED)
                 reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]
-                chosen = next((r for r in (*reusable, *idle) if dtypes[r] == value.dtype), None)
+                chosen = next((r for r in reusable if dtypes[r] == value.dtype), None)
+                if chosen is None and idle.get(value.dtype):
+                    chosen, _ = idle[value.dtype].popitem()
                 if chosen is None:
                     chosen = len(dtypes)
                     dtypes.append(value.dtype)
-                if chosen in idle:
-                    idle.remove(chosen)
                 registers[number] = chosen
             else:
                 self._store(step, g, k, reads)
-            idle += [
-                registers[i]
-                for i in dying
-                if registers[i] != registers.get(number) and registers[i] not in idle
-            ]
+            for i in dying:
+                if registers[i] != registers.get(number):
+                    idle.setdefault(dtypes[registers[i]], {})[registers[i]] = None
         return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
 
     def _store(self, step: Step, g: int, k: int, reads: Mapping[int, set[int]]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from .. import nn
 from ..compile import compile
 from ..nn import losses
+from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor, checked_array
 from .metrics import Metric, resolve
@@ -56,6 +57,7 @@ def predict(
     ValueError
         For an X without rows, with NaN or infinity, or of a shape that the model does not take.
     """
+    require_module(model)
     forward = Forward(model, batch_size=batch_size, engine=engine, threads=threads)
     return forward(checked_input(X, "X", model.dtype))
 
@@ -119,10 +121,17 @@ def evaluate(
         Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: what goes with
         the loss.
     """
+    require_module(model)
     figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype)
     y = checked_target(y, X)
-    output = predict(model, X, batch_size=batch_size, engine=engine, threads=threads)
+    output = predict(logits_part(model, loss), X, batch_size=batch_size, engine=engine, threads=threads)
     return measure(output, y, loss, figures)
+
+
+def require_module(model: Any) -> None:
+    """Raise unless `model` is one: a function has no parameters to train."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
 
 
 def checked_input(X: Any, name: str, dtype: Any = None) -> Array:

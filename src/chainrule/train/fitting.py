@@ -15,12 +15,13 @@ import numpy as np
 from .. import nn, optim
 from ..data import split
 from ..nn import losses
+from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor
 from .callbacks import EarlyStopping, as_callback
 from .callbacks import Progress as ProgressBar
 from .checkpoint import Checkpoint, load_checkpoint
-from .evaluation import Forward, checked_input, checked_target, evaluation_mode, measure
+from .evaluation import Forward, checked_input, checked_target, evaluation_mode, measure, require_module
 from .history import History
 from .loop import Loop
 from .metrics import Metric, resolve
@@ -73,7 +74,8 @@ def fit(
     validation : float, (X, y) or None
         A share of the examples to hold out (drawn from `seed`), or separate data: measured after each epoch.
     seed : int
-        Of the order, the split and dropout. The same seed gives the same weights.
+        Of the order, the split and dropout. The same seed gives the same weights. The first weights are the model's
+        own: ``model.initialize(seed)`` draws others.
     callbacks : iterable
         Functions of a `Run`, called after each epoch, or `Callback` objects.
     progress : bool or None
@@ -107,6 +109,7 @@ def fit(
     FileExistsError
         If the checkpoint is there already and `resume` is False.
     """
+    require_module(model)
     epochs, size = at_least(1, epochs=epochs), None if batch_size is None else at_least(1, batch_size=batch_size)
     seed = at_least(0, seed=seed)
     optimizer = optim.get("adam" if optimizer is None else optimizer)
@@ -116,12 +119,14 @@ def fit(
     saved = len(calls)  # the bar holds nothing that a checkpoint needs
     if progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
         calls.append(ProgressBar())
+    whole, model = model, logits_part(model, loss)
     dtype = model.dtype or np.dtype(np.float32)
     X, y = checked_input(X, "X", dtype), checked_target(y, X, dtype=dtype)
     rows, held_out = _parts(X, y, validation, seed, dtype)
-    modes = [(m, m.training) for m in model.modules()]
+    modes = [(m, m.training) for m in whole.modules()]
     dropouts = [(m, m.seed) for m in model.modules() if isinstance(m, nn.Dropout)]
     try:
+        whole.train()
         model.train()
         for layer, own in dropouts:
             layer.seed = (own + seed * 0x9E3779B97F4A7C15) % 2**64  # another seed draws other masks
@@ -135,6 +140,7 @@ def fit(
             training, X, y, rows, size=min(size or len(rows), len(rows)), shuffle=bool(shuffle), seed=seed,
             epochs=epochs, callbacks=calls, saved=saved, validate=validate,
         )  # fmt: skip
+        loop.model = whole
         if where is not None:
             loop.checkpoint = where
             loop.settings = {
@@ -224,7 +230,11 @@ def _check_data(model: nn.Module, loss: str | Scalar, X: Array, y: Array, prefix
         rows += [int(X.argmin()) // width, int(X.argmax()) // width]
     try:
         with evaluation_mode(model), np.errstate(all="ignore"):
-            output = model(X[rows])
+            try:
+                output = model(X[rows])
+            except ValueError:
+                model(X)  # the same error, saying the shape that the caller gave
+                raise
         if not isinstance(output, Tensor):
             raise TypeError(f"the model returned a {type(output).__name__}; a loss takes one tensor")
         losses.check_target(loss, (len(X), *output.shape[1:]), y)
