@@ -296,6 +296,25 @@ def backprop(
         typer.echo(str(through(network, X, y, loss=loss)))
 
 
+@app.command()
+def doctor() -> None:
+    """Say which engine, threads and versions are in use."""
+    from . import engine, runs
+
+    with explained():
+        chosen = engine.choose()
+        lines = [f"{chosen} (CHAINRULE_ENGINE or --engine choose another)"]
+        if "native" in engine.available():
+            from .engine.native import default_threads, instruction_set
+
+            lines.append(f"native engine: {instruction_set()}, {default_threads()} threads")
+        else:
+            lines.append("native engine: left out when installing, for want of a C++ compiler")
+        say("engine", *lines)
+        numbers = ", ".join(f"{name} {number}" for name, number in runs.versions().items())
+        say("versions", numbers, f"NumPy's BLAS: {runs.blas()}")
+
+
 def version(shown: bool) -> None:
     """Print the version and leave."""
     if shown:

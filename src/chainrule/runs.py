@@ -254,6 +254,13 @@ def versions() -> dict[str, str]:
     }
 
 
+def blas() -> str:
+    """Return which library NumPy multiplies matrices with."""
+    found = np.show_config(mode="dicts")
+    library = found.get("Build Dependencies", {}).get("blas", {}) if isinstance(found, dict) else {}
+    return f"{library.get('name', 'unknown')} {library.get('version', '')}".strip()
+
+
 @dataclass
 class Trained:
     """A model file with what is needed to use it."""

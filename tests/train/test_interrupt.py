@@ -65,17 +65,17 @@ def test_a_second_one_leaves_a_waiting_callback(data, make, train):
 def test_within_a_step_the_epoch_is_taken_back(data, make, train, identical, monkeypatch):
     X, y = data
     one_epoch = train(make(dropout=0.2), X, y, epochs=1)[0]
-    step = Loop._step
+    run = Loop._run
 
-    def torn(self, rows):
-        if self.progress.step < 5:
-            return step(self, rows)
+    def torn(self, order, b, steps, milliseconds):
+        if self.progress.epoch < 1:
+            return run(self, order, b, steps, milliseconds)
         self._torn = True
         for p in self.training.parameters.values():
             p[...] = np.nan
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "_step", torn)
+    monkeypatch.setattr(Loop, "_run", torn)
     state, rows, history = train(make(dropout=0.2), X, y)
     assert identical(state, one_epoch) and len(rows) == 1
     assert history.stopped == "interrupted within a step; the weights are those before epoch 2"

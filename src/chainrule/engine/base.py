@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from ..op import Array
 from ..plan.model import Plan
@@ -28,6 +33,54 @@ class Binding(ABC):
     @abstractmethod
     def release(self) -> None:
         """Let go of arrays that the last run read where they are; their inputs must be given again."""
+
+    def run_batches(
+        self,
+        rest: Any,
+        X: Array,
+        y: Array,
+        order: Array,
+        first: int,
+        size: int,
+        rows: int,
+        results: Array,
+        milliseconds: float,
+    ) -> int:
+        """Run step after step on batches gathered into inputs 0 and 1.
+
+        Parameters
+        ----------
+        rest : Binding or None
+            For the last batch, where it is smaller than `size`.
+        X, y : arrays
+            Whose rows are gathered.
+        order : array of int64
+            The numbers of the rows; those from `first` on, `rows` of them, are used.
+        size : int
+            Rows a batch.
+        results : array of float64, (steps, outputs)
+            Takes the outputs of each step.
+        milliseconds : float
+            Return when so much time is over.
+
+        Returns
+        -------
+        int
+            Steps made: all of them, or fewer when time is over or the first output of a step is not finite.
+        """
+        end = time.perf_counter() + milliseconds / 1000
+        steps = -(-rows // size)
+        for s in range(steps):
+            ids = order[first + s * size : first + min((s + 1) * size, rows)]
+            binding = self if len(ids) == size else rest
+            np.take(X, ids, axis=0, out=binding.input_buffer(0), mode="clip")
+            np.take(y, ids, axis=0, out=binding.input_buffer(1), mode="clip")
+            binding.run()
+            for k, n in enumerate(binding.plan.outputs):
+                results[s, k] = binding.value(n)
+            if not math.isfinite(results[s, 0]) or time.perf_counter() > end:
+                return s + 1
+        return steps
 
     @abstractmethod
     def value(self, n: int) -> Array:

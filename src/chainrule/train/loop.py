@@ -19,6 +19,9 @@ from .history import History
 from .interrupt import Interrupts
 from .step import TrainingStep
 
+#: Milliseconds after which a run of steps comes back, so that Ctrl-C and progress are served.
+SLICE = 100.0
+
 
 class NonFiniteError(FloatingPointError):
     """The loss, or a parameter, became NaN or infinite; the message names the first value that did."""
@@ -60,9 +63,11 @@ class Loop:
         saved: int,
         validate: Callable[[], Mapping[str, float]] | None,
     ) -> None:
-        self.training, self.X, self.y, self.rows, self.size = training, X, y, rows, size
+        self.training, self.rows, self.size = training, rows, size
+        self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)  # gathered row by row
         self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
         self.callbacks, self.saved, self.validate = callbacks, saved, validate
+        self.model = training.model  # as callbacks see it
         self.history = History()
         self.progress = Progress()
         self.checkpoint: Checkpoint | None = None
@@ -80,7 +85,7 @@ class Loop:
         """Train to the end or a stop. However it ends, the model gets whole weights and each callback its on_end."""
         p = self.progress
         run = Run(
-            self.training.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step
+            self.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step
         )
         self._before = self.training.snapshot()
         largest = 2 * self.size * max(a.size for a in self.training.parameters.values())
@@ -116,16 +121,16 @@ class Loop:
         first = p.batch
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
         self._before = training.snapshot()
-        for b in range(first, self.batches):
-            rows = order[b * size : (b + 1) * size]
-            results = self._step(rows)
-            if not math.isfinite(results[0]):
-                raise self._explained(order, first, b)
-            for i, value in enumerate(results):
-                sums[i] += value * len(rows)
-            p.batch, p.step = b + 1, p.step + 1
-            run.step, run.loss = p.step, results[0]
-            if b + 1 == self.batches:
+        while p.batch < self.batches:
+            for results in self._steps(order, p.batch):
+                if not math.isfinite(results[0]):
+                    raise self._explained(order, first, p.batch)
+                count = min(size, len(order) - p.batch * size)
+                for i, value in enumerate(results):
+                    sums[i] += value * count
+                p.batch, p.step = p.batch + 1, p.step + 1
+                run.step, run.loss = p.step, results[0]
+            if p.batch == self.batches:
                 break
             p.sums, p.seconds = tuple(sums), time.perf_counter() - started
             for on_step in self._on_step:
@@ -140,16 +145,28 @@ class Loop:
             on_step(run)
         self._close_epoch(run, sums, started)
 
-    def _step(self, rows: Array) -> tuple[Any, ...]:
-        """Gather a batch into the plan's own input buffers, and run it."""
-        binding = self._bindings[len(rows)]
-        np.take(self.X, rows, axis=0, out=binding.input_buffer(0), mode="clip")
-        np.take(self.y, rows, axis=0, out=binding.input_buffer(1), mode="clip")
+    def _steps(self, order: Array, b: int) -> list[list[float]]:
+        """Make steps from batch b on, as many as nobody wants to look in between, for at most a tenth of a second."""
+        most = self.batches - b
+        if self._on_step:
+            most = 1
+        elif self.checkpoint and self.checkpoint.steps:
+            most = min(most, self.checkpoint.steps - self.progress.step % self.checkpoint.steps)
+        return self._run(order, b, most, SLICE)
+
+    def _run(self, order: Array, b: int, steps: int, milliseconds: float) -> list[list[float]]:
+        first = b * self.size
+        rows = min(steps * self.size, len(order) - first)
+        whole = self._bindings[min(self.size, rows)]
+        rest = self._bindings.get(rows % self.size)
+        results = np.empty((steps, len(whole.plan.outputs)))
         self._torn = True
         with np.errstate(all="ignore"):
-            binding.run()
+            size = min(self.size, rows)
+            made = whole.run_batches(rest, self.X, self.y, order, first, size, rows, results, milliseconds)
         self._torn = False
-        return self.training.results(binding)
+        found: list[list[float]] = results[:made].tolist()
+        return found
 
     def _close_epoch(self, run: Run, sums: list[float], started: float) -> None:
         p = self.progress
@@ -185,7 +202,7 @@ class Loop:
         for b in range(first, bad + 1):
             rows = order[b * self.size : (b + 1) * self.size]
             good = training.snapshot()
-            loss = self._step(rows)[0]
+            loss = self._run(order, b, 1, SLICE)[0][0]
             after = training.first_bad_state()
             if not math.isfinite(loss) or after:
                 training.restore(good)

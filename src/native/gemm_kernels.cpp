@@ -1,0 +1,281 @@
+// Register tiles of the matrix multiply and the packing of its second operand, for one instruction set.
+#include "isa_tables.hpp"
+
+#include "isa.hpp"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+// Rows of the largest tile: two vectors across, so 2 rows accumulators, 2 vectors of B and a broadcast element of A
+// have to fit in the registers.
+#if defined(__AVX512F__)
+constexpr int kRows = 14;
+#elif defined(__AVX2__)
+constexpr int kRows = 6;
+#elif defined(__ARM_NEON)
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 4;
+#endif
+static_assert(kRows <= kTileRowsMax);
+
+constexpr std::ptrdiff_t kWorthPrefetch = 128;
+
+// Each element of C is the chain of fused multiply-adds over k in order, whatever the tile's size, so results don't
+// depend on how C was cut.
+template <class T, int R, int N, bool ByRows>
+void tile(const Tile<T>& t) {
+    constexpr int W = kWidth<T>;
+    Vec<T> sum[R][N];
+    for (int i = 0; i < R; ++i)
+        for (int j = 0; j < N; ++j) sum[i][j] = Vec<T>{};
+    const T* b = t.b;
+    const T* a = t.a;
+    const std::ptrdiff_t b_stride = t.b_stride;
+    const std::ptrdiff_t a_stride = t.a_stride;
+    if (t.k >= kWorthPrefetch) { // C is wanted only at the end: time enough to fetch it
+        for (int i = 0; i < R; ++i)
+            for (int j = 0; j < N; ++j) __builtin_prefetch(t.c + i * t.c_stride + j * W, 1);
+    }
+    for (std::ptrdiff_t p = 0; p < t.k; ++p) {
+        Vec<T> right[N];
+        for (int j = 0; j < N; ++j) right[j] = load(b + j * W);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) {
+            const Vec<T> left = splat(ByRows ? a[i * a_stride] : a[i]);
+            for (int j = 0; j < N; ++j) sum[i][j] = fma(left, right[j], sum[i][j]);
+        }
+        b += b_stride;
+        a += ByRows ? 1 : a_stride;
+    }
+    T* c = t.c;
+    const bool whole = t.last == W;
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i, c += t.c_stride) {
+        for (int j = 0; j < N; ++j) {
+            T* to = c + j * W;
+            if (j + 1 < N || whole) {
+                store(to, t.add ? load(to) + sum[i][j] : sum[i][j]);
+            } else {
+                store_partial(to, t.add ? load_partial(to, t.last) + sum[i][j] : sum[i][j], t.last);
+            }
+        }
+    }
+}
+
+template <class T, int R>
+void dot_rows(std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row, const T* b, T* c, std::ptrdiff_t c_stride, bool add) {
+    constexpr int W = kWidth<T>;
+    Vec<T> sum[R];
+    for (int i = 0; i < R; ++i) sum[i] = Vec<T>{};
+    std::ptrdiff_t p = 0;
+    for (; p + W <= k; p += W) {
+        const Vec<T> right = load(b + p);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) sum[i] = fma(load(a + i * a_row + p), right, sum[i]);
+    }
+    if (p < k) {
+        const int rest = static_cast<int>(k - p);
+        const Vec<T> right = load_partial(b + p, rest);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i) sum[i] = fma(load_partial(a + i * a_row + p, rest), right, sum[i]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+        T* to = c + i * c_stride;
+        *to = add ? *to + sum_lanes(sum[i]) : sum_lanes(sum[i]);
+    }
+}
+
+template <class T>
+void dot(std::ptrdiff_t rows, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row, const T* b, T* c,
+         std::ptrdiff_t c_stride, bool add) {
+    std::ptrdiff_t i = 0;
+    for (; i + 8 <= rows; i += 8) dot_rows<T, 8>(k, a + i * a_row, a_row, b, c + i * c_stride, c_stride, add);
+    for (; i < rows; ++i) dot_rows<T, 1>(k, a + i * a_row, a_row, b, c + i * c_stride, c_stride, add);
+}
+
+template <class T>
+void pack_rows(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t row, T* out, int stride) {
+    constexpr int W = kWidth<T>;
+    const int whole = n / W * W;
+    for (std::ptrdiff_t p = 0; p < k; ++p, b += row, out += stride) {
+        int j = 0;
+        for (; j < whole; j += W) store(out + j, load(b + j));
+        if (j < n) store(out + j, load_partial(b + j, n - j)), j += W;
+        for (; j < stride; j += W) store(out + j, Vec<T>{});
+    }
+}
+
+
+#if CHAINRULE_VECTOR_BYTES == 64
+CHAINRULE_INLINE void transpose(F32 (&r)[16]) {
+    F32 s[16];
+    for (int i = 0; i < 16; i += 4) { // 4 × 4 within each quarter of the vectors
+        const __m512 ab = _mm512_unpacklo_ps((__m512)r[i], (__m512)r[i + 1]);
+        const __m512 AB = _mm512_unpackhi_ps((__m512)r[i], (__m512)r[i + 1]);
+        const __m512 cd = _mm512_unpacklo_ps((__m512)r[i + 2], (__m512)r[i + 3]);
+        const __m512 CD = _mm512_unpackhi_ps((__m512)r[i + 2], (__m512)r[i + 3]);
+        s[i] = (F32)_mm512_unpacklo_pd((__m512d)ab, (__m512d)cd);
+        s[i + 1] = (F32)_mm512_unpackhi_pd((__m512d)ab, (__m512d)cd);
+        s[i + 2] = (F32)_mm512_unpacklo_pd((__m512d)AB, (__m512d)CD);
+        s[i + 3] = (F32)_mm512_unpackhi_pd((__m512d)AB, (__m512d)CD);
+    }
+    for (int i = 0; i < 4; ++i) { // 4 × 4 of the quarters
+        const __m512 ac = _mm512_shuffle_f32x4((__m512)s[i], (__m512)s[i + 4], 0x88);
+        const __m512 bd = _mm512_shuffle_f32x4((__m512)s[i], (__m512)s[i + 4], 0xdd);
+        const __m512 eg = _mm512_shuffle_f32x4((__m512)s[i + 8], (__m512)s[i + 12], 0x88);
+        const __m512 fh = _mm512_shuffle_f32x4((__m512)s[i + 8], (__m512)s[i + 12], 0xdd);
+        r[i] = (F32)_mm512_shuffle_f32x4(ac, eg, 0x88);
+        r[i + 8] = (F32)_mm512_shuffle_f32x4(ac, eg, 0xdd);
+        r[i + 4] = (F32)_mm512_shuffle_f32x4(bd, fh, 0x88);
+        r[i + 12] = (F32)_mm512_shuffle_f32x4(bd, fh, 0xdd);
+    }
+}
+
+CHAINRULE_INLINE void transpose(F64 (&r)[8]) {
+    F64 s[8];
+    for (int i = 0; i < 8; i += 2) {
+        s[i] = (F64)_mm512_unpacklo_pd((__m512d)r[i], (__m512d)r[i + 1]);
+        s[i + 1] = (F64)_mm512_unpackhi_pd((__m512d)r[i], (__m512d)r[i + 1]);
+    }
+    for (int i = 0; i < 2; ++i) {
+        const __m512d ac = _mm512_shuffle_f64x2((__m512d)s[i], (__m512d)s[i + 2], 0x88);
+        const __m512d bd = _mm512_shuffle_f64x2((__m512d)s[i], (__m512d)s[i + 2], 0xdd);
+        const __m512d eg = _mm512_shuffle_f64x2((__m512d)s[i + 4], (__m512d)s[i + 6], 0x88);
+        const __m512d fh = _mm512_shuffle_f64x2((__m512d)s[i + 4], (__m512d)s[i + 6], 0xdd);
+        r[i] = (F64)_mm512_shuffle_f64x2(ac, eg, 0x88);
+        r[i + 4] = (F64)_mm512_shuffle_f64x2(ac, eg, 0xdd);
+        r[i + 2] = (F64)_mm512_shuffle_f64x2(bd, fh, 0x88);
+        r[i + 6] = (F64)_mm512_shuffle_f64x2(bd, fh, 0xdd);
+    }
+}
+#elif CHAINRULE_VECTOR_BYTES == 32
+CHAINRULE_INLINE void transpose(F32 (&r)[8]) {
+    F32 s[8];
+    for (int i = 0; i < 8; i += 4) {
+        const F32 ab = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        const F32 AB = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+        const F32 cd = __builtin_shufflevector(r[i + 2], r[i + 3], 0, 8, 1, 9, 4, 12, 5, 13);
+        const F32 CD = __builtin_shufflevector(r[i + 2], r[i + 3], 2, 10, 3, 11, 6, 14, 7, 15);
+        s[i] = __builtin_shufflevector(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13);
+        s[i + 1] = __builtin_shufflevector(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+        s[i + 2] = __builtin_shufflevector(AB, CD, 0, 1, 8, 9, 4, 5, 12, 13);
+        s[i + 3] = __builtin_shufflevector(AB, CD, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    for (int i = 0; i < 4; ++i) {
+        r[i] = __builtin_shufflevector(s[i], s[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        r[i + 4] = __builtin_shufflevector(s[i], s[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+
+CHAINRULE_INLINE void transpose(F64 (&r)[4]) {
+    F64 s[4];
+    for (int i = 0; i < 4; i += 2) {
+        s[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 4, 2, 6);
+        s[i + 1] = __builtin_shufflevector(r[i], r[i + 1], 1, 5, 3, 7);
+    }
+    for (int i = 0; i < 2; ++i) {
+        r[i] = __builtin_shufflevector(s[i], s[i + 2], 0, 1, 4, 5);
+        r[i + 2] = __builtin_shufflevector(s[i], s[i + 2], 2, 3, 6, 7);
+    }
+}
+#else
+CHAINRULE_INLINE void transpose(F32 (&r)[4]) {
+    const F32 ab = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    const F32 AB = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    const F32 cd = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    const F32 CD = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
+}
+
+CHAINRULE_INLINE void transpose(F64 (&r)[2]) {
+    const F64 a = r[0], b = r[1];
+    r[0] = __builtin_shufflevector(a, b, 0, 2);
+    r[1] = __builtin_shufflevector(a, b, 1, 3);
+}
+#endif
+
+template <class T>
+void pack_columns(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t column, T* out, int stride) {
+    constexpr int W = kWidth<T>;
+    for (int j = 0; j < stride; j += W) {
+        const int columns = n - j < W ? (n - j < 0 ? 0 : n - j) : W;
+        const T* from = b + j * column;
+        T* to = out + j;
+        std::ptrdiff_t p = 0;
+        Vec<T> r[W];
+        for (; p + W <= k; p += W, to += W * stride) {
+            if (columns == W) {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) r[i] = load(from + i * column + p);
+            } else {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) r[i] = i < columns ? load(from + i * column + p) : Vec<T>{};
+            }
+            transpose(r);
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i) store(to + i * stride, r[i]);
+        }
+        if (p < k) {
+            const int rest = static_cast<int>(k - p);
+            for (int i = 0; i < W; ++i) r[i] = i < columns ? load_partial(from + i * column + p, rest) : Vec<T>{};
+            transpose(r);
+            for (int i = 0; i < rest; ++i) store(to + i * stride, r[i]);
+        }
+    }
+}
+
+template <class T>
+void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride, bool add) {
+    constexpr int W = kWidth<T>;
+    for (int start = 0; start < rows; start += W, tile += W * tile_stride, c += W) {
+        const int part = rows - start < W ? rows - start : W;
+        T* to = c;
+        for (int j = 0; j < columns; j += W) {
+            Vec<T> r[W];
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i) r[i] = i < part ? load(tile + i * tile_stride + j) : Vec<T>{};
+            transpose(r);
+            const int count = columns - j < W ? columns - j : W;
+            for (int q = 0; q < count; ++q, to += c_stride)
+                store_partial(to, add ? load_partial(to, part) + r[q] : r[q], part);
+        }
+    }
+}
+
+template <class T, int N, bool ByRows, int R>
+void fill(typename GemmKernels<T>::Run* table) {
+    table[R] = tile<T, R, N, ByRows>;
+    if constexpr (R > 1) fill<T, N, ByRows, R - 1>(table);
+}
+
+template <class T>
+GemmKernels<T> table() {
+    GemmKernels<T> g = {};
+    g.width = kWidth<T>;
+    g.rows = kRows;
+    fill<T, 1, true, kRows>(g.by_rows[0]);
+    fill<T, 2, true, kRows>(g.by_rows[1]);
+    fill<T, 1, false, kRows>(g.by_columns[0]);
+    fill<T, 2, false, kRows>(g.by_columns[1]);
+    g.wide_row[0] = tile<T, 1, 8, true>;
+    g.wide_row[1] = tile<T, 1, 8, false>;
+    g.store_transposed = store_transposed<T>;
+    g.dot = dot<T>;
+    g.pack_rows = pack_rows<T>;
+    g.pack_columns = pack_columns<T>;
+    return g;
+}
+
+} // namespace
+
+void fill_gemm(Kernels& k) {
+    k.gemm_f32 = table<float>();
+    k.gemm_f64 = table<double>();
+}
+
+} // namespace chainrule::CHAINRULE_ISA

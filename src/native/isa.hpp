@@ -1,0 +1,184 @@
+// Vectors of one instruction set, for the sources that are compiled once per set.
+//
+// Everything here lives in chainrule::CHAINRULE_ISA (avx512, avx2, neon or portable), so that no inline function of one
+// set can be linked into another: the linker keeps one copy of equal symbols, and it must not be the one that the
+// machine at hand cannot run. For the same reason these sources use no templates of the standard library.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifndef CHAINRULE_ISA
+#error "CHAINRULE_ISA names the instruction set: avx512, avx2, neon or portable"
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define CHAINRULE_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define CHAINRULE_VECTOR_BYTES 32
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#define CHAINRULE_VECTOR_BYTES 16
+#else
+#define CHAINRULE_VECTOR_BYTES 16
+#endif
+
+#define CHAINRULE_INLINE [[gnu::always_inline]] static inline
+
+namespace chainrule::CHAINRULE_ISA {
+
+constexpr int kVectorBytes = CHAINRULE_VECTOR_BYTES;
+
+typedef float F32 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+typedef double F64 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+typedef std::int32_t I32 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+typedef std::uint32_t U32 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+typedef std::uint64_t U64 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+typedef std::int64_t I64 __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+
+// The same with the alignment of one element: what loads and stores go through.
+typedef float F32U __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(4), may_alias));
+typedef double F64U __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(8), may_alias));
+
+template <class T>
+struct Vectors;
+template <>
+struct Vectors<float> {
+    using Float = F32;
+    using Unaligned = F32U;
+    using Int = I32;
+    using Unsigned = U32;
+    using Scalar = std::int32_t;
+};
+template <>
+struct Vectors<double> {
+    using Float = F64;
+    using Unaligned = F64U;
+    using Int = I64;
+    using Unsigned = U64;
+    using Scalar = std::int64_t;
+};
+template <class T>
+using Vec = typename Vectors<T>::Float;
+template <class T>
+using Mask = typename Vectors<T>::Int; // 0 or -1 in each lane
+template <class T>
+constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <class T>
+CHAINRULE_INLINE Vec<T> load(const T* p) {
+    return *reinterpret_cast<const typename Vectors<T>::Unaligned*>(p);
+}
+
+template <class T>
+CHAINRULE_INLINE void store(T* p, Vec<T> v) {
+    *reinterpret_cast<typename Vectors<T>::Unaligned*>(p) = v;
+}
+
+template <class T>
+CHAINRULE_INLINE Vec<T> splat(T x) {
+    return x - Vec<T>{}; // x - 0 keeps -0, which x + 0 would not
+}
+
+// The first n lanes, 0 <= n <= width; the others are zero and their memory is not touched.
+CHAINRULE_INLINE F32 load_partial(const float* p, int n) {
+#if defined(__AVX512F__)
+    return (F32)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+#elif defined(__AVX2__)
+    const I32 lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (F32)_mm256_maskload_ps(p, (__m256i)(lane < n));
+#else
+    F32 v = {};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+#endif
+}
+
+CHAINRULE_INLINE F64 load_partial(const double* p, int n) {
+#if defined(__AVX512F__)
+    return (F64)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1u), p);
+#elif defined(__AVX2__)
+    const I64 lane = {0, 1, 2, 3};
+    return (F64)_mm256_maskload_pd(p, (__m256i)(lane < n));
+#else
+    F64 v = {};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+#endif
+}
+
+CHAINRULE_INLINE void store_partial(float* p, F32 v, int n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
+#else
+    for (int i = 0; i < n; ++i) p[i] = v[i]; // masked stores of AVX2 are slow on some processors
+#endif
+}
+
+CHAINRULE_INLINE void store_partial(double* p, F64 v, int n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1u), (__m512d)v);
+#else
+    for (int i = 0; i < n; ++i) p[i] = v[i];
+#endif
+}
+
+// a * b + c, rounded once where the instruction set can do that.
+CHAINRULE_INLINE F32 fma(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+    return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+    return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+    return (F32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+CHAINRULE_INLINE F64 fma(F64 a, F64 b, F64 c) {
+#if defined(__AVX512F__)
+    return (F64)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__AVX2__)
+    return (F64)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__ARM_NEON)
+    return (F64)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+// The sum of all lanes, halves first: one fixed order.
+CHAINRULE_INLINE float sum_lanes(F32 v) {
+#if CHAINRULE_VECTOR_BYTES == 64
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+#elif CHAINRULE_VECTOR_BYTES == 32
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+#else
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+#endif
+    return v[0] + v[1];
+}
+
+CHAINRULE_INLINE double sum_lanes(F64 v) {
+#if CHAINRULE_VECTOR_BYTES == 64
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+#elif CHAINRULE_VECTOR_BYTES == 32
+    v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+#endif
+    return v[0] + v[1];
+}
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__ARM_NEON)
+constexpr bool kFusesMultiplyAdd = true;
+#else
+constexpr bool kFusesMultiplyAdd = false;
+#endif
+
+} // namespace chainrule::CHAINRULE_ISA

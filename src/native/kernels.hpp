@@ -1,0 +1,76 @@
+// What each instruction set provides: tables of functions, chosen once at run time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vecmath.hpp"
+
+namespace chainrule {
+
+// One register tile of C = A B (+ C): rows × columns of C over the whole of k.
+template <class T>
+struct Tile {
+    std::ptrdiff_t k;
+    const T* a;              // the tile's first element of A
+    std::ptrdiff_t a_stride; // from row to row (kernels of `by_rows`) or column to column (`by_columns`) of A
+    const T* b;
+    std::ptrdiff_t b_stride; // from row to row of B; its columns are adjacent
+    T* c;
+    std::ptrdiff_t c_stride;
+    int last; // valid columns of the tile's last vector, 1 … width
+    bool add; // C += A B, else C = A B
+};
+
+constexpr int kTileRowsMax = 16;
+
+template <class T>
+struct GemmKernels {
+    using Run = void (*)(const Tile<T>&);
+    int width; // elements of a vector
+    int rows;  // most rows of a tile
+    // [vectors across - 1][rows]
+    Run by_rows[2][kTileRowsMax + 1];    // A's elements of one row are adjacent
+    Run by_columns[2][kTileRowsMax + 1]; // A's elements of one column are adjacent
+    Run wide_row[2]; // one row, eight vectors across: A's elements adjacent, or not
+    // c[j c_stride + i] (+)= tile[i tile_stride + j]; the tile has whole vectors.
+    void (*store_transposed)(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride,
+                             bool add);
+    // c[i c_stride] (+)= row i of A · b, for some rows of adjacent elements; b adjacent too.
+    void (*dot)(std::ptrdiff_t rows, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row, const T* b, T* c,
+                std::ptrdiff_t c_stride, bool add);
+    // k × n (n <= 2 width) of B into k rows of `stride` elements, zeros beyond n. Strides in elements.
+    void (*pack_rows)(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t row, T* out, int stride);
+    void (*pack_columns)(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t column, T* out, int stride);
+};
+
+struct Kernels {
+    const char* name;
+    GemmKernels<float> gemm_f32;
+    GemmKernels<double> gemm_f64;
+    VecKernels<float> vec_f32;
+    VecKernels<double> vec_f64;
+    CommonKernels common;
+};
+
+namespace avx512 {
+const Kernels& kernels();
+}
+namespace avx2 {
+const Kernels& kernels();
+}
+namespace neon {
+const Kernels& kernels();
+}
+namespace portable {
+const Kernels& kernels();
+}
+
+// The best that this machine runs, or what select() chose.
+const Kernels& kernels();
+
+// Choose by name ("avx512", "avx2", "neon", "portable"); false where it is unknown, not built or not supported here.
+// For tests and measurements: not while anything else runs, and not between planning a multiply and running it.
+bool select(const char* name);
+
+} // namespace chainrule

@@ -1,0 +1,116 @@
+// Sums, maxima and minima, for one instruction set.
+//
+// Sums halve the array down to blocks and add a block in lanes, so that rounding errors grow with the logarithm of the
+// length and the order of additions depends on the length alone.
+#include "isa.hpp"
+#include "isa_tables.hpp"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+constexpr std::ptrdiff_t kBlock = 1024;
+constexpr std::ptrdiff_t kRowsAtOnce = 128;
+
+template <class T>
+T sum_block(std::ptrdiff_t n, const T* x) {
+    constexpr int W = kWidth<T>;
+    Vec<T> s[4] = {};
+    std::ptrdiff_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W)
+        for (int j = 0; j < 4; ++j) s[j] += load(x + i + j * W);
+    for (; i + W <= n; i += W) s[0] += load(x + i);
+    if (i < n) s[1] += load_partial(x + i, static_cast<int>(n - i));
+    return sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
+}
+
+template <class T>
+T sum(std::ptrdiff_t n, const T* x) {
+    if (n <= kBlock) return sum_block(n, x);
+    const std::ptrdiff_t half = (n / 2 + kBlock - 1) / kBlock * kBlock;
+    return sum(half, x) + sum(n - half, x + half);
+}
+
+template <bool Max, class T>
+[[gnu::always_inline]] inline Vec<T> better(Vec<T> a, Vec<T> b) {
+    const Mask<T> first = (Max ? a >= b : a <= b) | (a != a);
+    return first ? a : b;
+}
+
+template <bool Max, class T>
+T extreme(std::ptrdiff_t n, const T* x) {
+    constexpr int W = kWidth<T>;
+    T lanes[4 * W];
+    int count = 0;
+    std::ptrdiff_t i = 0;
+    if (n >= 4 * W) {
+        Vec<T> m[4];
+        for (int j = 0; j < 4; ++j) m[j] = load(x + j * W);
+        for (i = 4 * W; i + 4 * W <= n; i += 4 * W)
+            for (int j = 0; j < 4; ++j) m[j] = better<Max, T>(m[j], load(x + i + j * W));
+        store(lanes, better<Max, T>(better<Max, T>(m[0], m[1]), better<Max, T>(m[2], m[3])));
+        count = W;
+    }
+    T best = count > 0 ? lanes[0] : x[i++];
+    const auto take = [&](T v) {
+        if ((Max ? v > best : v < best) || v != v) best = best != best ? best : v;
+    };
+    for (int j = 1; j < count; ++j) take(lanes[j]);
+    for (; i < n; ++i) take(x[i]);
+    return best;
+}
+
+template <class T>
+void sum_rows(std::ptrdiff_t rows, std::ptrdiff_t columns, const T* x, std::ptrdiff_t stride, T* out) {
+    for (std::ptrdiff_t i = 0; i < rows; ++i) out[i] = sum(columns, x + i * stride);
+}
+
+// Sums of some columns over all rows, N vectors across, `rest` columns in the last.
+template <class T, int N>
+void add_up_columns(std::ptrdiff_t rows, const T* x, std::ptrdiff_t stride, bool add, T* out, int rest) {
+    constexpr int W = kWidth<T>;
+    const bool whole = rest == W;
+    Vec<T> total[N] = {};
+    for (std::ptrdiff_t start = 0; start < rows; start += kRowsAtOnce) {
+        const std::ptrdiff_t end = start + kRowsAtOnce < rows ? start + kRowsAtOnce : rows;
+        Vec<T> s[N] = {};
+        for (std::ptrdiff_t i = start; i < end; ++i) {
+            const T* row = x + i * stride;
+            for (int j = 0; j < N; ++j)
+                s[j] += j + 1 < N || whole ? load(row + j * W) : load_partial(row + j * W, rest);
+        }
+        for (int j = 0; j < N; ++j) total[j] += s[j];
+    }
+    for (int j = 0; j < N; ++j) {
+        T* to = out + j * W;
+        if (j + 1 < N || whole) store(to, add ? load(to) + total[j] : total[j]);
+        else store_partial(to, add ? load_partial(to, rest) + total[j] : total[j], rest);
+    }
+}
+
+template <class T>
+void sum_columns(std::ptrdiff_t rows, std::ptrdiff_t columns, const T* x, std::ptrdiff_t stride, bool add, T* out) {
+    constexpr int W = kWidth<T>;
+    std::ptrdiff_t j = 0;
+    for (; j + 8 * W <= columns; j += 8 * W) add_up_columns<T, 8>(rows, x + j, stride, add, out + j, W);
+    for (; j + 2 * W <= columns; j += 2 * W) add_up_columns<T, 2>(rows, x + j, stride, add, out + j, W);
+    for (; j + W <= columns; j += W) add_up_columns<T, 1>(rows, x + j, stride, add, out + j, W);
+    if (j < columns) add_up_columns<T, 1>(rows, x + j, stride, add, out + j, static_cast<int>(columns - j));
+}
+
+template <class T>
+void fill(VecKernels<T>& k) {
+    k.sum = sum<T>;
+    k.maximum = extreme<true, T>;
+    k.minimum = extreme<false, T>;
+    k.sum_rows = sum_rows<T>;
+    k.sum_columns = sum_columns<T>;
+}
+
+} // namespace
+
+void fill_reductions(Kernels& k) {
+    fill(k.vec_f32);
+    fill(k.vec_f64);
+}
+
+} // namespace chainrule::CHAINRULE_ISA
