@@ -40,7 +40,8 @@ class Side:
 SIDES: dict[str, Side] = {
     side.name: side
     for side in (
-        Side("chainrule_compiled", "chainrule", "chainrule", "a compiled training step"),
+        Side("chainrule_compiled", "chainrule", "chainrule", "a compiled training step, NumPy engine"),
+        Side("chainrule_native", "chainrule", "chainrule", "an epoch of steps in one call of the native engine"),
         Side("chainrule_eager", "chainrule", "chainrule", "value_and_grad of a NumPy function, update by hand"),
         Side("numpy_hand", "numpy", "numpy", "forward, backward and update by hand, out= and reused buffers"),
         Side("torch_eager", "torch", "torch", "nn.Sequential, backward(), the fused optimiser"),
@@ -53,12 +54,13 @@ SIDES: dict[str, Side] = {
 }
 
 DEFAULT_PAIRS: tuple[tuple[str, str], ...] = (
+    ("chainrule_native", "jax_scan"),
+    ("chainrule_native", "torch_eager"),
+    ("chainrule_native", "torch_compile"),
+    ("chainrule_native", "jax_jit"),
+    ("chainrule_native", "sklearn"),
+    ("chainrule_native", "numpy_hand"),
     ("chainrule_compiled", "numpy_hand"),
-    ("chainrule_compiled", "torch_eager"),
-    ("chainrule_compiled", "torch_compile"),
-    ("chainrule_compiled", "jax_jit"),
-    ("chainrule_compiled", "jax_scan"),
-    ("chainrule_compiled", "sklearn"),
     ("chainrule_eager", "torch_eager"),
     ("chainrule_eager", "autograd"),
 )

@@ -18,12 +18,12 @@ constexpr int kMostOperands = 96;               // operands and registers of one
 
 using Any = void (*)();
 
-enum class Form { unary, binary, compare, test, where, cast, logic, logical_not, fill };
+enum class Form { unary, binary, compare, test, where, cast, logic, logical_not, scaled, fill };
 
 struct Instruction {
-    Form form;
-    DType dtype; // of the operands that are computed with
-    Any function;
+    Form form = Form::fill;
+    DType dtype = DType::float32; // of the operands that are computed with
+    Any function = nullptr;
     std::array<int, 3> in{-1, -1, -1}; // operands and registers by number
     int out = -1;
     void (*call)(const Instruction&, std::ptrdiff_t n) = nullptr;
@@ -65,6 +65,12 @@ void call_where(const Instruction& i, std::ptrdiff_t n) {
 }
 void call_cast(const Instruction& i, std::ptrdiff_t n) {
     reinterpret_cast<void (*)(std::ptrdiff_t, const void*, void*)>(i.function)(n, i.from[0], i.to);
+}
+
+template <class T, bool Minus>
+void call_scaled(const Instruction& i, std::ptrdiff_t n) { // operands: an array, a number, the array it is added to
+    const T scale = *i.operand<T>(1);
+    reinterpret_cast<decltype(VecKernels<T>::multiply_add)>(i.function)(n, i.operand<T>(0), Minus ? -scale : scale, i.operand<T>(2), i.result<T>());
 }
 
 template <class T>
@@ -471,6 +477,50 @@ Instruction instruction_of(const ProgramSpec& p, const StepSpec& step) {
     return made;
 }
 
+// number · array, then that added to, or taken from, another array: one pass over memory, and how optimisers move.
+template <class T>
+bool join_scaled(const Instruction& product, const Instruction& sum, Instruction& made) {
+    const VecKernels<T>& k = vec<T>();
+    const auto is = [&](const Instruction& i, Binary b) { return i.form == Form::binary && i.function == as_any(k.binary[static_cast<int>(b)]); };
+    const bool minus = is(sum, Binary::subtract);
+    if (!is(product, Binary::multiply) || !(minus || is(sum, Binary::add)) || product.by[0] + product.by[1] != 1) return false;
+    const std::size_t number = product.by[0] == 0 ? 0 : 1;
+    const std::size_t other = sum.in[1] == product.out ? 0 : 1;
+    if (sum.in[1 - other] != product.out || sum.in[other] == product.out || sum.by[other] != 1 || (minus && other != 0)) return false;
+    made = sum;
+    made.form = Form::scaled;
+    made.function = as_any(k.multiply_add);
+    made.in = {product.in[1 - number], product.in[number], sum.in[other]};
+    made.by = {1, 0, 1};
+    made.call = minus ? call_scaled<T, true> : call_scaled<T, false>;
+    return true;
+}
+
+// Joins instructions where nothing else reads what passes between them. `registers`: the first that is no memory.
+std::vector<Instruction> joined(const std::vector<Instruction>& all, int registers) {
+    const auto read_later = [&](int operand, std::size_t from) {
+        for (std::size_t i = from; i < all.size(); ++i) {
+            if (std::find(all[i].in.begin(), all[i].in.end(), operand) != all[i].in.end()) return true;
+            if (all[i].out == operand) return false;
+        }
+        return false;
+    };
+    std::vector<Instruction> out;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        Instruction made;
+        const bool between = i + 1 < all.size() && all[i].out >= registers && all[i].dtype == all[i + 1].dtype &&
+                             (all[i + 1].out == all[i].out || !read_later(all[i].out, i + 2));
+        if (between && ((all[i].dtype == DType::float32 && join_scaled<float>(all[i], all[i + 1], made)) ||
+                        (all[i].dtype == DType::float64 && join_scaled<double>(all[i], all[i + 1], made)))) {
+            out.push_back(made);
+            ++i;
+        } else {
+            out.push_back(all[i]);
+        }
+    }
+    return out;
+}
+
 bool takes_scalars(Form form) {
     return form == Form::binary || form == Form::compare || form == Form::where || form == Form::logic;
 }
@@ -535,7 +585,9 @@ std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& gr
     const Extent order = strides.back();
 
     std::size_t bytes = 0;
-    const std::ptrdiff_t tile = std::min(kTile, std::max<std::ptrdiff_t>(program->total, 1));
+    // a little more than a tile goes in one, too
+    const std::ptrdiff_t most = program->total <= 3 * kTile ? 3 * kTile : kTile;
+    const std::ptrdiff_t tile = std::min(most, std::max<std::ptrdiff_t>(program->total, 1));
     const auto reserve = [&](std::ptrdiff_t item) {
         const std::size_t at = bytes;
         bytes += (static_cast<std::size_t>(tile * item) + 63) / 64 * 64;
@@ -579,7 +631,7 @@ std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& gr
         if (o < program->operands.size() && program->operands[o].walk != Walk::whole)
             throw PlanError("a result is not contiguous");
     }
-    program->instructions = std::move(instructions);
+    program->instructions = joined(instructions, static_cast<int>(numbers.size()));
     return program;
 }
 
