@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <new>
+#include <set>
 
 namespace chainrule {
 namespace {
@@ -34,6 +36,33 @@ Place place_of(const ProgramSpec& p, int value) {
     return {v.root, v.storage == Storage::view ? v.offset : 0};
 }
 
+// A part of a concatenation that may be made where it ends up, instead of being copied there.
+struct Part {
+    int root, whole;
+    std::ptrdiff_t offset; // bytes from the start of the whole
+};
+
+std::vector<Part> parts_in_place(const ProgramSpec& p) {
+    const auto value = [&](int n) -> const ValueSpec& { return p.values[static_cast<std::size_t>(n)]; };
+    std::vector<Part> parts;
+    std::set<int> taken; // wholes, which move themselves, and roots that have a place already
+    for (const GroupSpec& group : p.groups) {
+        const StepSpec& step = group.steps.front();
+        if (step.op != "concatenate" || step.numbers != std::vector<std::int64_t>{0} || value(step.output).state >= 0) continue;
+        if (!taken.insert(step.output).second) continue;
+        std::ptrdiff_t offset = 0;
+        for (const int n : step.inputs) {
+            const ValueSpec &part = value(n), &root = value(part.root);
+            const bool all = part.storage != Storage::view || (part.offset == 0 && elements(part.shape) == elements(root.shape) && contiguous(part));
+            const bool own = root.storage == Storage::buffer && root.state < 0;
+            if (all && own && part.dtype == value(step.output).dtype && taken.insert(part.root).second)
+                parts.push_back({part.root, step.output, offset});
+            offset += elements(part.shape) * static_cast<std::ptrdiff_t>(size_of(part.dtype));
+        }
+    }
+    return parts;
+}
+
 std::unique_ptr<Task> task_of(const ProgramSpec& program, const GroupSpec& group) {
     if (auto task = elementwise_task(program, group)) return task;
     return group.steps.size() == 1 && group.registers.empty() ? other_task(program, group.steps.front()) : nullptr;
@@ -49,6 +78,11 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     if (constants.size() != p.values.size() || states.size() != p.states.size() || calls_.size() != p.groups.size())
         throw PlanError("constants, states or calls do not match the plan");
     std::size_t bytes = whole_lines(static_cast<std::size_t>(p.arena)) + kLine;
+    const std::vector<Part> parts = parts_in_place(p);
+    std::map<int, char*> wholes;
+    for (const Part& part : parts) wholes[part.whole] = nullptr;
+    for (const auto& whole : wholes)
+        bytes += whole_lines(static_cast<std::size_t>(span(p.values[static_cast<std::size_t>(whole.first)]).second));
     for (const int n : p.inputs)
         bytes += whole_lines(static_cast<std::size_t>(span(p.values[static_cast<std::size_t>(n)]).second));
     memory_.reset(static_cast<char*>(std::calloc(bytes, 1)), std::free);
@@ -72,6 +106,15 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
             bases_[i] = v.state >= 0 ? states[static_cast<std::size_t>(v.state)] : arena + v.offset;
         if ((v.storage == Storage::input || v.storage == Storage::state) && bases_[i] == nullptr)
             throw PlanError("an input or a state is not listed");
+    }
+    for (auto& [n, memory] : wholes) {
+        bases_[static_cast<std::size_t>(n)] = memory = next;
+        next += whole_lines(static_cast<std::size_t>(span(p.values[static_cast<std::size_t>(n)]).second));
+    }
+    for (const Part& part : parts) {
+        const std::ptrdiff_t end = part.offset + span(p.values[static_cast<std::size_t>(part.root)]).second;
+        if (end <= span(p.values[static_cast<std::size_t>(part.whole)]).second) // else the step is refused below
+            bases_[static_cast<std::size_t>(part.root)] = wholes[part.whole] + part.offset;
     }
     for (std::size_t g = 0; g < p.groups.size(); ++g) {
         std::unique_ptr<Task> task = task_of(p, p.groups[g]);

@@ -31,15 +31,6 @@ void check_extent(const ValueSpec& v, const std::string& who) {
     require(v.offset >= -kMostBytes && v.offset <= kMostBytes, who + " has an offset out of range");
 }
 
-bool contiguous(const ValueSpec& v) {
-    auto step = static_cast<std::ptrdiff_t>(size_of(v.dtype));
-    for (std::size_t i = v.shape.size(); i-- > 0;) {
-        if (v.shape[i] != 1 && v.strides[i] != step) return false;
-        step *= v.shape[i];
-    }
-    return true;
-}
-
 void check_value(const ProgramSpec& p, std::size_t number) {
     const ValueSpec& v = p.values[number];
     const std::string who = name(number);
@@ -164,6 +155,15 @@ std::ptrdiff_t elements(const Extent& shape) {
     std::ptrdiff_t n = 1;
     for (const std::ptrdiff_t d : shape) n *= d;
     return n;
+}
+
+bool contiguous(const ValueSpec& v) {
+    auto step = static_cast<std::ptrdiff_t>(size_of(v.dtype));
+    for (std::size_t i = v.shape.size(); i-- > 0;) {
+        if (v.shape[i] != 1 && v.strides[i] != step) return false;
+        step *= v.shape[i];
+    }
+    return true;
 }
 
 std::pair<std::ptrdiff_t, std::ptrdiff_t> span(const ValueSpec& v) {

@@ -55,6 +55,7 @@ struct PlanError : std::runtime_error {
 };
 
 std::ptrdiff_t elements(const Extent& shape);
+bool contiguous(const ValueSpec& value); // C-ordered, without gaps
 // First and one past the last byte of a value's elements, from its first element.
 std::pair<std::ptrdiff_t, std::ptrdiff_t> span(const ValueSpec& value);
 

@@ -74,9 +74,9 @@ public:
         walk_ = Odometer<2>(outer, {&a, &b});
     }
     void run(const Context& c) override {
-        if (count_ == 0) return;
         const char* const from = c.at<char>(from_);
         char* const to = c.at<char>(to_);
+        if (count_ == 0 || (from == to && run_ == count_ * size_)) return; // nothing, or made in its place
         walk_.reset();
         do std::memmove(to + walk_.at[1], from + walk_.at[0], static_cast<std::size_t>(run_));
         while (walk_.next());
