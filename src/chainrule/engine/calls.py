@@ -43,6 +43,8 @@ class Calls:
         kernel = step.op.kernel
         assert kernel is not None
         if isinstance(kernel, np.ufunc) and kernel not in _BY_KEYWORD:
+            if out.ndim == 0:  # on arrays without axes NumPy takes a slower way
+                inputs, out = [x.reshape(1) for x in inputs], out.reshape(1)
             return partial(kernel, *inputs, out)
         return partial(kernel, *inputs, out=out, **step.attrs)
 
