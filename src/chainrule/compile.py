@@ -205,7 +205,8 @@ def compile(
     ----------
     f : callable
         Of arrays, numbers, or dicts, lists and tuples of them; written with NumPy functions. What it does beside
-        computing (printing, changing lists) happens only while it is traced.
+        computing (printing, changing lists) happens only while it is traced; a number that it takes out of a parameter
+        then, with ``.item()``, stays as it was.
     keep : iterable of str
         Names of values to return as well: the result becomes ``(result, {name: array})``.
     engine : str or None
