@@ -118,3 +118,15 @@ def test_model_files_hold_plain_data(prepared, tmp_path):
         "version",
     }
     assert isinstance(nn.from_config(metadata["architecture"]), nn.Sequential)
+
+
+def test_missing_values_of_a_matrix_are_imputed_and_said(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = (X[:, 0] > 0).astype(int)
+    X[::7, 1] = np.nan
+    np.savez(tmp_path / "data.npz", X=X, y=y)
+    prepared = runs.prepare(tmp_path / "data.npz")
+    assert any("imputed" in note and "median" in note for note in prepared.notes), prepared.notes
+    for part in (prepared.train, prepared.test):
+        assert np.isfinite(prepared.part(part)[0]).all()

@@ -112,7 +112,7 @@ def prepare(
     """Read data, part it, and learn its preprocessing from the training part alone."""
     dataset = data.read(source, target, task)
     train, held = dataset.split(test, seed)
-    preprocessor = data.Preprocessor.fit(train)
+    preprocessor = data.Preprocessor.fit(train, impute=True)
     notes = [*dataset.notes, dataset.task_reason, *preprocessor.notes]
     return Prepared(str(source), preprocessor, train, held, dataset.fingerprint(), [n for n in notes if n])
 
