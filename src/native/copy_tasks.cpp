@@ -1,0 +1,119 @@
+// Copies between strided places, joining and placing.
+#include <cstring>
+
+#include "tasks.hpp"
+
+namespace chainrule {
+namespace {
+
+class CopyTask final : public Task {
+public:
+    CopyTask(Place from, Place to, const Extent& shape, const Extent& from_strides, const Extent& to_strides, std::ptrdiff_t size)
+        : from_(from), to_(to), size_(size), count_(elements(shape)), inner_(1), walk_(Extent(), {&kNone, &kNone}) {
+        Extent outer = shape, a = from_strides, b = to_strides;
+        run_ = size;
+        while (!outer.empty() && (outer.back() == 1 || (a.back() == run_ && b.back() == run_))) { // one run of bytes
+            run_ *= outer.back();
+            outer.pop_back();
+            a.pop_back();
+            b.pop_back();
+        }
+        walk_ = Odometer<2>(outer, {&a, &b});
+    }
+    void run(const Context& c) override {
+        const char* const from = c.at<char>(from_);
+        char* const to = c.at<char>(to_);
+        if (count_ == 0 || (from == to && run_ == count_ * size_)) return; // nothing, or made in its place
+        walk_.reset();
+        do std::memmove(to + walk_.at[1], from + walk_.at[0], static_cast<std::size_t>(run_));
+        while (walk_.next());
+    }
+
+private:
+    static inline const Extent kNone{};
+    Place from_, to_;
+    std::ptrdiff_t size_, count_, inner_, run_ = 0;
+    Odometer<2> walk_;
+};
+
+// Several tasks that make one step.
+class Sequence final : public Task {
+public:
+    std::vector<std::unique_ptr<Task>> tasks;
+    void run(const Context& c) override {
+        for (const auto& t : tasks) t->run(c);
+    }
+    std::size_t workspace() const override {
+        std::size_t most = 0;
+        for (const auto& t : tasks) most = std::max(most, t->workspace());
+        return most;
+    }
+};
+
+class ZeroTask final : public Task {
+public:
+    ZeroTask(Place to, std::ptrdiff_t bytes) : to_(to), bytes_(bytes) {}
+    void run(const Context& c) override { std::memset(c.at<char>(to_), 0, static_cast<std::size_t>(bytes_)); }
+
+private:
+    Place to_;
+    std::ptrdiff_t bytes_;
+};
+
+} // namespace
+
+std::unique_ptr<Task> copy_task(const ProgramSpec& p, const StepSpec& step) {
+    const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
+    require(x.shape == out.shape && x.dtype == out.dtype, "copy: the forms differ");
+    return std::make_unique<CopyTask>(place_of(p, step.inputs[0]), place_of(p, step.output), x.shape, x.strides, out.strides, item(x));
+}
+
+std::unique_ptr<Task> concatenate_task(const ProgramSpec& p, const StepSpec& step) {
+    const ValueSpec& out = value(p, step.output);
+    require(step.numbers.size() == 1 && !out.shape.empty(), "concatenate: no axis");
+    const auto axis = static_cast<std::size_t>(step.numbers[0]);
+    require(axis < out.shape.size(), "concatenate: no such axis");
+    auto all = std::make_unique<Sequence>();
+    std::ptrdiff_t at = 0;
+    for (const int n : step.inputs) {
+        const ValueSpec& x = value(p, n);
+        require(x.shape.size() == out.shape.size() && x.dtype == out.dtype, "concatenate: the forms differ");
+        for (std::size_t a = 0; a < out.shape.size(); ++a)
+            require(a == axis ? x.shape[a] <= out.shape[a] - at : x.shape[a] == out.shape[a], "concatenate: lengths differ");
+        Place to = place_of(p, step.output);
+        to.offset += at * out.strides[axis];
+        all->tasks.push_back(std::make_unique<CopyTask>(place_of(p, n), to, x.shape, x.strides, out.strides, item(x)));
+        at += x.shape[axis];
+    }
+    require(at == out.shape[axis], "concatenate: the parts do not fill the result");
+    return all;
+}
+
+// numbers: the byte offset of the part within the result, then its strides.
+std::unique_ptr<Task> place_task(const ProgramSpec& p, const StepSpec& step) {
+    const ValueSpec &x = value(p, step.inputs.at(0)), &out = value(p, step.output);
+    require(step.numbers.size() == 1 + x.shape.size() && x.dtype == out.dtype, "place: the forms differ");
+    ValueSpec part = x;
+    part.offset = static_cast<std::ptrdiff_t>(step.numbers[0]);
+    for (std::size_t a = 0; a < x.shape.size(); ++a) part.strides[a] = static_cast<std::ptrdiff_t>(step.numbers[1 + a]);
+    if (elements(x.shape) > 0) {
+        const std::ptrdiff_t most = span(out).second; // no position within the result is farther
+        require(part.offset >= 0 && part.offset < most, "place: the part lies outside the result");
+        for (std::size_t a = 0; a < x.shape.size(); ++a) {
+            const std::ptrdiff_t s = part.strides[a], reach = most / std::max<std::ptrdiff_t>(x.shape[a] - 1, 1);
+            require(x.shape[a] == 1 || (s % item(x) == 0 && s >= -reach && s <= reach), "place: strides out of range");
+            if (x.shape[a] == 1) part.strides[a] = 0;
+        }
+        const auto [low, high] = span(part);
+        require(part.offset % item(x) == 0 && part.offset + low >= 0 && part.offset + high <= span(out).second,
+                "place: the part lies outside the result");
+    }
+    auto all = std::make_unique<Sequence>();
+    all->tasks.push_back(std::make_unique<ZeroTask>(place_of(p, step.output), elements(out.shape) * item(out)));
+    Place to = place_of(p, step.output);
+    if (elements(x.shape) > 0) to.offset += part.offset;
+    all->tasks.push_back(std::make_unique<CopyTask>(place_of(p, step.inputs[0]), to, x.shape, x.strides, part.strides, item(x)));
+    return all;
+}
+
+} // namespace chainrule

@@ -1,0 +1,107 @@
+// Matrix multiplies as steps of a program.
+#include <cstring>
+
+#include "gemm.hpp"
+#include "tasks.hpp"
+
+namespace chainrule {
+namespace {
+
+constexpr double kThreadedFlops = 1.0e6;     // a multiply from which a second thread pays
+constexpr std::ptrdiff_t kTinyProduct = 128; // multiplications up to which plain loops are faster than tiles
+
+template <class T>
+class MatmulTask final : public Task {
+public:
+    MatmulTask(const ProgramSpec& p, const StepSpec& step)
+        : a_(place_of(p, step.inputs[0])), b_(place_of(p, step.inputs[1])), c_(place_of(p, step.output)),
+          walk_(Extent(), {&kNone, &kNone, &kNone}) {
+        const ValueSpec &a = value(p, step.inputs[0]), &b = value(p, step.inputs[1]), &c = value(p, step.output);
+        const std::size_t na = a.shape.size(), nb = b.shape.size(), nc = c.shape.size();
+        require(na >= 2 && nb >= 2 && nc == std::max(na, nb), "matmul: two matrices are needed");
+        const std::ptrdiff_t m = a.shape[na - 2], k = a.shape[na - 1], n = b.shape[nb - 1];
+        require(b.shape[nb - 2] == k && c.shape[nc - 2] == m && c.shape[nc - 1] == n, "matmul: the shapes do not multiply");
+        Extent batch(c.shape.begin(), c.shape.end() - 2), sa(batch.size(), 0), sb(batch.size(), 0), sc(batch.size(), 0);
+        for (std::size_t i = 0; i < batch.size(); ++i) {
+            sc[i] = c.strides[i];
+            const auto along = [&](const ValueSpec& x, std::size_t nx) {
+                const std::size_t lead = nc - nx;
+                if (i < lead) return std::ptrdiff_t{0};
+                require(x.shape[i - lead] == batch[i] || x.shape[i - lead] == 1, "matmul: leading axes do not broadcast");
+                return x.shape[i - lead] == 1 ? std::ptrdiff_t{0} : x.strides[i - lead];
+            };
+            sa[i] = along(a, na);
+            sb[i] = along(b, nb);
+        }
+        count_ = elements(c.shape);
+        batches_ = elements(batch);
+        m_ = m, n_ = n, k_ = k;
+        tiny_ = batches_ == 1 && count_ > 0 && count_ <= kTinyProduct && k <= kTinyProduct / count_;
+        walk_ = Odometer<3>(batch, {&sa, &sb, &sc});
+        const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+        const auto strides = [&](const ValueSpec& x, std::size_t nx) {
+            return Strides{x.strides[nx - 2] / size, x.strides[nx - 1] / size};
+        };
+        empty_ = k == 0;
+        a_strides_ = strides(a, na), b_strides_ = strides(b, nb);
+        if (count_ > 0 && !empty_) gemm_ = Gemm<T>(m, n, k, a_strides_, b_strides_, n);
+        flops_ = 2.0 * static_cast<double>(count_) * static_cast<double>(k);
+    }
+    std::size_t workspace() const override { return count_ > 0 && !empty_ ? gemm_.workspace() : 0; }
+    void run(const Context& c) override {
+        if (count_ == 0) return;
+        if (empty_) {
+            std::memset(c.at<char>(c_), 0, static_cast<std::size_t>(count_) * sizeof(T));
+            return;
+        }
+        if (tiny_) return multiply(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_));
+        if (batches_ == 1) {
+            if (c.team.size() > 1 && flops_ > kThreadedFlops)
+                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, Epilogue{}, c.workspace, c.team);
+            else
+                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, Epilogue{}, c.workspace);
+            return;
+        }
+        walk_.reset();
+        const char *a = c.at<char>(a_), *b = c.at<char>(b_);
+        char* out = c.at<char>(c_);
+        do gemm_.run(reinterpret_cast<const T*>(a + walk_.at[0]), reinterpret_cast<const T*>(b + walk_.at[1]),
+                     reinterpret_cast<T*>(out + walk_.at[2]), false, Epilogue{}, c.workspace);
+        while (walk_.next());
+    }
+
+private:
+    void multiply(const T* a, const T* b, T* out) const {
+        for (std::ptrdiff_t i = 0; i < m_; ++i, a += a_strides_.row) {
+            for (std::ptrdiff_t j = 0; j < n_; ++j) {
+                const T *x = a, *y = b + j * b_strides_.column;
+                T sum = *x * *y;
+                for (std::ptrdiff_t p = 1; p < k_; ++p) sum += *(x += a_strides_.column) * *(y += b_strides_.row);
+                *out++ = sum;
+            }
+        }
+    }
+
+    static inline const Extent kNone{};
+    Place a_, b_, c_;
+    Gemm<T> gemm_;
+    Odometer<3> walk_;
+    std::ptrdiff_t count_ = 0, batches_ = 1;
+    std::ptrdiff_t m_ = 0, n_ = 0, k_ = 0;
+    Strides a_strides_{}, b_strides_{};
+    bool empty_ = false, tiny_ = false;
+    double flops_ = 0;
+};
+
+} // namespace
+
+std::unique_ptr<Task> matmul_task(const ProgramSpec& p, const StepSpec& step) {
+    require(step.inputs.size() == 2, "matmul takes two operands");
+    const DType d = value(p, step.output).dtype;
+    require(value(p, step.inputs[0]).dtype == d && value(p, step.inputs[1]).dtype == d, "matmul: the dtypes differ");
+    if (d == DType::float32) return std::make_unique<MatmulTask<float>>(p, step);
+    if (d == DType::float64) return std::make_unique<MatmulTask<double>>(p, step);
+    return nullptr;
+}
+
+} // namespace chainrule
