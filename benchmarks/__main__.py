@@ -1,17 +1,23 @@
-"""``python -m benchmarks``: measure pairs of sides over the grid and print a table."""
+"""``python -m benchmarks``: measure and print a table; pairs of sides over the grid, or what else an option names."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.grid import Grid, write_json
-from benchmarks.report import report
+from benchmarks.machine import thread_numbers, usual_threads
+from benchmarks.memory import COMPARED, WORKLOADS, Memory
+from benchmarks.overhead import Overhead
+from benchmarks.report import row_name
 from benchmarks.sides import DEFAULT_PAIRS, SIDES
-from benchmarks.workloads import GRID, QUICK, select
+from benchmarks.workloads import GRID, QUICK, Workload, select
+
+Measurement = Grid | Memory | Overhead
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,22 +27,39 @@ def main(arguments: list[str] | None = None) -> int:
         print(_listing())
         return 0
     try:
-        grid = _grid(options)
+        if options.json is not None and not options.json.resolve().parent.is_dir():
+            raise ValueError(f"--json is {str(options.json)!r}, there is no folder {options.json.resolve().parent}")
+        measurement = _measurement(options)
     except ValueError as error:
         parser.error(str(error))
-
-    record, results = grid.describe(), []
-    start = time.monotonic()
-    try:
-        for done, result in enumerate(grid.results(), 1):
-            results.append(result)
-            _progress(done, grid.size(), time.monotonic() - start, result)
-            if options.json is not None:
-                write_json(options.json, {**record, "complete": done == grid.size(), "results": results})
-    except KeyboardInterrupt:
-        print("interrupted; what was measured so far:", file=sys.stderr)
-    print(report(record, results, options.format))
+    record, results = measure(measurement, options.json)
+    print(measurement.report(record, results, options.format))
     return 1 if any(result["status"] in ("wrong", "failed") for result in results) else 0
+
+
+def measure(measurement: Measurement, file: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure, telling how it goes on; returns the record and the results, which `file` gets as they come."""
+    record, results = measurement.describe(), []
+    size, start = measurement.size(), time.monotonic()
+    try:
+        for done, result in enumerate(measurement.results(), 1):
+            results.append(result)
+            _say(f"[{done}/{size}, {time.monotonic() - start:.0f} s] {_outcome(measurement, result)}")
+            if file is not None:
+                write_json(file, {**record, "complete": done == size, "results": results})
+    except KeyboardInterrupt:
+        _say("interrupted; what was measured so far:")
+    return record, results
+
+
+def _outcome(measurement: Measurement, result: dict[str, Any]) -> str:
+    if result["status"] in ("timed", "measured"):
+        return measurement.progress(result)
+    return f"{row_name(result)}  {result['status']}, {result['side']}: {result['reason']}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,34 +68,56 @@ def _parser() -> argparse.ArgumentParser:
         description="Time training steps of pairs of libraries that alternate in one process.",
         epilog="Exit code 1: a side was wrong or failed. Absent libraries are skipped and named.",
     )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--overhead", action="store_true", help="time steps without arithmetic on the native engine")
+    instead.add_argument("--memory", action="store_true", help="peak memory of processes that train, side by side")
+    instead.add_argument("--list", action="store_true", help="list workloads, sides and default pairs")
     parser.add_argument(
         "--workload", metavar="NAMES", help="comma-separated names or their beginnings up to a slash (default: all)"
     )
     parser.add_argument("--sides", metavar="A,B,…", help="pair the first side with each of the others")
     parser.add_argument("--pairs", metavar="A:B,…", help="the pairs; a side with itself shows the noise")
-    parser.add_argument("--threads", metavar="N,…", default=None, help="numbers of threads (default: 1,2)")
-    parser.add_argument("--seconds", type=float, default=None, help="alternate each pair for so long (default: 2)")
+    parser.add_argument("--threads", metavar="N,…", help="numbers of threads (default: 1,2; --memory: 1)")
+    parser.add_argument("--seconds", type=float, help="alternate each pair for so long (default: 2)")
     parser.add_argument("--format", choices=("text", "markdown"), default="text", help="of the table")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, after each pair")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, as it comes")
     parser.add_argument("--quick", action="store_true", help="three workloads, one thread, half a second a pair")
-    parser.add_argument("--list", action="store_true", help="list workloads, sides and default pairs")
     return parser
 
 
-def _grid(options: argparse.Namespace) -> Grid:
-    """The grid that the options ask for. Raises ValueError that names the option and what would do."""
-    if options.workload:
-        workloads = select(options.workload.split(","))
-    else:
-        workloads = select(list(QUICK)) if options.quick else list(GRID)
-    threads_text = options.threads or ("1" if options.quick else "1,2")
-    threads = [int(text) if text.isdigit() else 0 for text in threads_text.split(",")]
-    if min(threads) < 1:
-        raise ValueError(f"--threads is {threads_text!r}, it takes whole numbers from 1, such as 1,2")
+def _measurement(options: argparse.Namespace) -> Measurement:
+    """What the options ask for. Raises ValueError that names the option and what would do."""
+    usual = [1] if options.quick or options.memory else usual_threads()
+    threads = thread_numbers(options.threads) if options.threads else usual
     seconds = options.seconds if options.seconds is not None else (0.5 if options.quick else 2.0)
-    if not seconds > 0:
-        raise ValueError(f"--seconds is {seconds}, it has to be above zero")
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"--seconds is {seconds}, it takes a number above zero")
+    if options.overhead:
+        _refuse(options, "--overhead", "workload", "sides", "pairs")
+        return Overhead(threads, seconds)
+    if options.memory:
+        _refuse(options, "--memory", "pairs", "seconds", "quick")
+        sides = options.sides.split(",") if options.sides else list(COMPARED)
+        _check_sides(sides)
+        return Memory(_workloads(options, WORKLOADS), sides, threads)
+    workloads = _workloads(options, QUICK if options.quick else [w.name for w in GRID])
     return Grid(workloads, _pairs(options.sides, options.pairs), threads, seconds)
+
+
+def _refuse(options: argparse.Namespace, mode: str, *names: str) -> None:
+    for name in names:
+        if getattr(options, name):
+            raise ValueError(f"--{name} does not go with {mode}")
+
+
+def _workloads(options: argparse.Namespace, default: Sequence[str]) -> list[Workload]:
+    return select(options.workload.split(",") if options.workload else list(default))
+
+
+def _check_sides(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in SIDES:
+            raise ValueError(f"no side is called {name!r}; there are: {', '.join(SIDES)}")
 
 
 def _pairs(sides: str | None, pairs: str | None) -> list[tuple[str, str]]:
@@ -88,10 +133,7 @@ def _pairs(sides: str | None, pairs: str | None) -> list[tuple[str, str]]:
         if not all(text.count(":") == 1 for text in pairs.split(",")):
             raise ValueError(f"--pairs is {pairs!r}, it takes pairs such as numpy_hand:jax_scan")
         wanted = [(a, b) for a, b in (text.split(":") for text in pairs.split(","))]
-    for a, b in wanted:
-        for name in (a, b):
-            if name not in SIDES:
-                raise ValueError(f"no side is called {name!r}; there are: {', '.join(SIDES)}")
+    _check_sides([name for pair in wanted for name in pair])
     return wanted
 
 
@@ -104,16 +146,6 @@ def _listing() -> str:
         lines.append(f"  {side.name:26} {side.runs}" + (f" [{absent}]" if absent else ""))
     lines += ["Default pairs:", *(f"  {a}:{b}" for a, b in DEFAULT_PAIRS)]
     return "\n".join(lines)
-
-
-def _progress(done: int, size: int, seconds: float, result: dict[str, Any]) -> None:
-    a, b = result["pair"]
-    if result["status"] == "timed":
-        outcome = f"{result['ratio']['median']:.2f}"
-    else:
-        outcome = f"{result['status']}, {result['side']}: {result['reason']}"
-    text = f"[{done}/{size}, {seconds:.0f} s] {result['workload']} {result['threads']}T {a} : {b}  {outcome}"
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine_record, thread_environment
+from benchmarks.machine import machine_record
+from benchmarks.process import measured, process_environment, skipped
+from benchmarks.report import Style, report
 from benchmarks.sides import SIDES
 from benchmarks.workloads import Workload
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,8 @@ class Grid:
         return len(self.workloads) * len(self.pairs) * len(self.threads)
 
     def describe(self) -> dict[str, Any]:
-        """The record that goes with the results: machine, versions, settings."""
         names = sorted({name for pair in self.pairs for name in pair})
-        # Of a library that is split in two, the half that computes is named as well.
-        distributions = sorted({"numpy", *(SIDES[name].distribution for name in names)})
-        distributions += ["jaxlib"] if "jax" in distributions else []
-        return {
-            "machine": machine_record(distributions),
-            "sides": {name: SIDES[name].runs for name in names},
-            "settings": {
-                "seconds": self.seconds,
-                "block_seconds": self.block_seconds,
-                "environment": {str(threads): pair_environment(threads) for threads in self.threads},
-            },
-        }
+        return description(names, self.threads, seconds=self.seconds, block_seconds=self.block_seconds)
 
     def results(self) -> Iterator[dict[str, Any]]:
         """One result a pair, in the order workload, threads, pair; absent and unfit sides come as skipped."""
@@ -60,8 +46,14 @@ class Grid:
                         unfit[result["side"], workload.name] = result["reason"]
                     yield {"workload": workload.name, "threads": threads, "pair": list(pair), **result}
 
+    def progress(self, result: dict[str, Any]) -> str:
+        a, b = result["pair"]
+        return f"{result['workload']} {result['threads']}T {a} : {b}  {result['ratio']['median']:.2f}"
+
+    def report(self, record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:
+        return report(record, results, style)
+
     def _measure(self, workload: Workload, threads: int, pair: tuple[str, str]) -> dict[str, Any]:
-        environment = os.environ | pair_environment(threads)
         job = {
             "workload": asdict(workload),
             "sides": pair,
@@ -69,28 +61,20 @@ class Grid:
             "seconds": self.seconds,
             "block_seconds": self.block_seconds,
         }
-        with tempfile.TemporaryDirectory() as folder:
-            job_file, result_file = Path(folder, "job.json"), Path(folder, "result.json")
-            job_file.write_text(json.dumps(job), encoding="utf-8")
-            command = [sys.executable, "-m", "benchmarks.pair", str(job_file), str(result_file)]
-            try:
-                done = subprocess.run(
-                    command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=self.time_limit
-                )
-            except subprocess.TimeoutExpired:
-                return {"status": "failed", "side": None, "reason": f"took over {self.time_limit:.0f} s"}
-            if not result_file.exists():
-                last_words = done.stderr.strip().splitlines()[-1:] or [f"ended with code {done.returncode}"]
-                return {"status": "failed", "side": None, "reason": last_words[0]}
-            result: dict[str, Any] = json.loads(result_file.read_text(encoding="utf-8"))
-            if result["status"] == "failed":
-                result["stderr"] = done.stderr[-4000:]
-            return result
+        return measured("benchmarks.pair", job, self.time_limit)
 
 
-def pair_environment(threads: int) -> dict[str, str]:
-    """The variables of a pair's process; OpenBLAS's idle threads stop after 2^20 cycles, see `benchmarks.measure`."""
-    return {**thread_environment(threads), "OPENBLAS_THREAD_TIMEOUT": "20"}
+def description(sides: Sequence[str], threads: Sequence[int], **settings: Any) -> dict[str, Any]:
+    """The record that goes with results: machine, versions, what each side runs, settings."""
+    # Of a library that is split in two, the half that computes is named as well.
+    distributions = sorted({"numpy", *(SIDES[name].distribution for name in sides)})
+    distributions += ["jaxlib"] if "jax" in distributions else []
+    environment = {str(number): process_environment(number) for number in threads}
+    return {
+        "machine": machine_record(distributions),
+        "sides": {name: SIDES[name].runs for name in sides},
+        "settings": {**settings, "environment": environment},
+    }
 
 
 def _known_to_skip(
@@ -99,7 +83,7 @@ def _known_to_skip(
     for name in pair:
         reason = SIDES[name].absent() or unfit.get((name, workload.name))
         if reason is not None:
-            return {"status": "skipped", "side": name, "reason": reason}
+            return skipped(name, reason)
     return None
 
 

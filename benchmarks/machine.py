@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,18 @@ def machine_record(distributions: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy_blas": numpy_blas(),
         "versions": {name: version(name) for name in distributions},
+        "revision": revision(),
     }
+
+
+def revision() -> str | None:
+    """The commit that the sources are at, "-dirty" with changes of their own; None without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def load_average() -> list[float] | None:
@@ -61,12 +75,40 @@ def affinity() -> list[int] | None:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
+def thread_numbers(text: str) -> list[int]:
+    """The numbers of threads in "1,2". Raises ValueError for what is no such list, or more than can be had."""
+    threads = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if min(threads) < 1:
+        raise ValueError(f"--threads is {text!r}, it takes whole numbers from 1, such as 1,2")
+    usable = len(affinity() or ())
+    if usable and max(threads) > usable:
+        raise ValueError(f"--threads is {text!r}, this process may use {usable} processors")
+    return threads
+
+
+def usual_threads() -> list[int]:
+    """One thread and two, where the process may use so many processors."""
+    return [1, 2][: len(affinity() or ()) or None]
+
+
 def pin(threads: int) -> list[int] | None:
     """Keep this process to the first `threads` of its processors. Returns them, None where it cannot be done."""
     allowed = affinity()
     if allowed is not None:
         os.sched_setaffinity(0, allowed[:threads])
     return affinity()
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[None]:
+    """Keep this process, and what it starts, to the first `threads` of its processors for a while."""
+    before = affinity()
+    pin(threads)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
 
 
 def cgroup_quota() -> str | None:

@@ -1,19 +1,15 @@
-"""One pair of sides on one workload, in a process of its own: ``python -m benchmarks.pair JOB RESULT``.
-
-JOB and RESULT are JSON files. The process is kept to as many processors as threads before anything that makes
-threads is loaded; the parent has set the variables that BLAS and OpenMP read.
-"""
+"""One pair of sides on one workload: what `benchmarks.process` runs for the grid."""
 
 from __future__ import annotations
 
-import json
-import sys
 import traceback
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import machine, measure
+from benchmarks.process import skipped
+from benchmarks.sides import SIDES, Runner, Unsupported
+from benchmarks.workloads import Workload, make_data
 
 PAUSE_SECONDS = 0.01  # between blocks with several threads
 
@@ -24,13 +20,6 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     The result's status is "timed", "skipped" (a side cannot run this), "wrong" (it disagrees with the reference) or
     "failed" (it raised).
     """
-    pinned = machine.pin(job["threads"])
-
-    # Only now, with the process pinned: these load NumPy and with it the BLAS threads.
-    from benchmarks import measure
-    from benchmarks.sides import SIDES, Runner, Unsupported
-    from benchmarks.workloads import Workload, make_data
-
     workload = Workload(**{**job["workload"], "layers": tuple(job["workload"]["layers"])})
     data = make_data(workload)
     runners: list[Runner] = []
@@ -41,7 +30,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         except (Unsupported, ImportError, AttributeError) as error:
             # An attribute that is missing is an interface that this side's library does not have yet, or any more.
             kind = "" if isinstance(error, Unsupported) else f"{type(error).__name__}: "
-            return {"status": "skipped", "side": name, "reason": f"{kind}{error}"}
+            return skipped(name, f"{kind}{error}")
         except Exception as error:
             traceback.print_exc()
             return {"status": "failed", "side": name, "reason": f"{type(error).__name__}: {error}"}
@@ -72,17 +61,6 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "ratio": asdict(measure.spread(measure.pair_ratios(first, second))),
         "step_flops": workload.flops(),
         "multiply_rate": rate,
-        "affinity": pinned,
         "thread_pools": machine.blas_threads(),
         "load_average": machine.load_average(),
     }
-
-
-def main() -> None:
-    job_file, result_file = map(Path, sys.argv[1:3])
-    job = json.loads(job_file.read_text(encoding="utf-8"))
-    result_file.write_text(json.dumps(run(job)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 Style = Literal["text", "markdown"]
-HEAD = ("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread", "A share", "B share")
+HEAD = (
+    *("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread"),
+    *("Gflop/s", "A share", "B share"),
+)
 BUSY = 0.5  # a load average, before the first measurement, from which on something else is running
 LEGEND = """\
 µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
-of the pairs and its quartiles; above 1, A is faster. share: of the machine's float32 multiply rate, measured in the
-same process, that the step's matrix multiplies reach."""
+of the pairs and its quartiles; above 1, A is faster. Gflop/s: the machine's float32 multiply rate, measured in the same
+process; share: how much of it the step's matrix multiplies reach."""
 
 
 def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:
@@ -24,10 +27,7 @@ def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Sty
         parts.append(table(("workload", "threads", "side", "fastest peer", "times faster"), fastest(timed), style))
     else:
         parts.append("Nothing was timed.")
-    left_out = _left_out(results)
-    if left_out:
-        parts.append("Not timed:\n" + "\n".join(f"- {line}" for line in left_out))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *left_out(results)]) + "\n"
 
 
 def machine_lines(record: dict[str, Any]) -> str:
@@ -42,10 +42,15 @@ def machine_lines(record: dict[str, Any]) -> str:
             f"\nOther programs were running at the start (load {load[0]:.1f}): "
             "the figures, above all those with several threads, are not to be trusted."
         )
-    return (
-        f"{machine['date']}  {machine['cpu']}, {usable} of {machine['cores']} cores usable{busy}\n"
-        f"Python {machine['python']}, {versions}; NumPy's BLAS: {blas.get('name')} {blas.get('version')}"
-    )
+    lines = [
+        f"{machine['date']}  {machine['cpu']}, {usable} of {machine['cores']} cores usable{busy}",
+        f"Python {machine['python']}, {versions}; NumPy's BLAS: {blas.get('name')} {blas.get('version')}",
+        f"Sources: {machine['revision'] or 'of an unknown revision'}",
+    ]
+    for threads, variables in record["settings"]["environment"].items():
+        settings = " ".join(f"{name}={value}" for name, value in variables.items())
+        lines.append(f"{threads}T: kept to as many processors; {settings}")
+    return "\n".join(lines)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> str:
@@ -87,28 +92,35 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
     ratio = result["ratio"]
     cells = [result["workload"], str(result["threads"]), a, b]
     for time in times:
-        cells += [_microseconds(time["median"]), f"{_microseconds(time['lower'])}–{_microseconds(time['upper'])}"]
-    cells += [f"{ratio['median']:.2f}", f"{ratio['lower']:.2f}–{ratio['upper']:.2f}", *shares]
+        cells += [microseconds(time["median"]), f"{microseconds(time['lower'])}–{microseconds(time['upper'])}"]
+    rate = f"{result['multiply_rate']['rate'] / 1e9:.0f}"
+    cells += [f"{ratio['median']:.2f}", f"{ratio['lower']:.2f}–{ratio['upper']:.2f}", rate, *shares]
     return tuple(cells)
 
 
-def _microseconds(seconds: float) -> str:
+def microseconds(seconds: float) -> str:
     """Three significant digits, without an exponent."""
     figure = seconds * 1e6
     return f"{figure:.0f}" if figure >= 100 else f"{figure:.1f}" if figure >= 10 else f"{figure:.2f}"
 
 
-def _left_out(results: Sequence[dict[str, Any]]) -> list[str]:
-    """A line for each side and reason, with the workloads that it concerns (none named when it is all of them)."""
+def left_out(results: Sequence[dict[str, Any]]) -> list[str]:
+    """Nothing, or a paragraph with each side that has no figures, why, and where (unless everywhere)."""
     concerned: dict[tuple[str, str], list[str]] = {}
     for result in results:
-        if result["status"] != "timed":
-            side = result["side"] or " or ".join(result["pair"])
-            workloads = concerned.setdefault((side, f"{result['status']}: {result['reason']}"), [])
-            if result["workload"] not in workloads:
-                workloads.append(result["workload"])
-    everything = {result["workload"] for result in results}
-    return [
-        f"{side}: {reason}" + ("" if set(workloads) == everything else f" ({', '.join(workloads)})")
-        for (side, reason), workloads in concerned.items()
+        if result["status"] not in ("timed", "measured"):
+            side = result["side"] or " or ".join(result.get("pair", ["the process"]))
+            rows = concerned.setdefault((side, f"{result['status']}: {result['reason']}"), [])
+            if row_name(result) not in rows:
+                rows.append(row_name(result))
+    everything = {row_name(result) for result in results}
+    lines = [
+        f"- {side}: {reason}" + ("" if set(rows) == everything else f" ({', '.join(rows)})")
+        for (side, reason), rows in concerned.items()
     ]
+    return ["\n".join(["Not measured:", *lines])] if lines else []
+
+
+def row_name(result: dict[str, Any]) -> str:
+    names = [result[key] for key in ("workload", "case", "program") if key in result]
+    return f"{names[0]} {result['threads']}T"

@@ -39,15 +39,11 @@ def main() -> None:
         weights, first, second, count = state
         loss, gradients = jax.value_and_grad(loss_of)(weights, *batch)
         count = count + 1
-        scale1, scale2 = 1 / (1 - ADAM_BETA1**count), 1 / (1 - ADAM_BETA2**count)
-        first = jax.tree.map(lambda m, g: ADAM_BETA1 * m + (1 - ADAM_BETA1) * g, first, gradients)
-        second = jax.tree.map(lambda v, g: ADAM_BETA2 * v + (1 - ADAM_BETA2) * g * g, second, gradients)
-        weights = jax.tree.map(
-            lambda p, m, v: p - LEARNING_RATE * (m * scale1) / (jnp.sqrt(v * scale2) + ADAM_EPSILON),
-            weights,
-            first,
-            second,
-        )
+        root = jnp.sqrt(1 - ADAM_BETA2**count)
+        rate, epsilon = LEARNING_RATE * root / (1 - ADAM_BETA1**count), ADAM_EPSILON * root
+        first = jax.tree.map(lambda m, g: m + (1 - ADAM_BETA1) * (g - m), first, gradients)
+        second = jax.tree.map(lambda v, g: v + (1 - ADAM_BETA2) * (g * g - v), second, gradients)
+        weights = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + epsilon), weights, first, second)
         return (weights, first, second, count), loss
 
     def run_epoch(state: Any, key: Any, inputs: Any, labels: Any) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,31 @@ def make(workload: Workload, data: Data, threads: int) -> Runner:
         raise Unsupported("the native engine was not built")
     if workload.optimizer is None:
         return gradients_only(workload, data, threads, "native")
-    return Epochs(workload, data, threads)
+    training = training_step(workload, data, threads, "native")
+    first = training.snapshot()
+    binding = training.binding(data.inputs[0], data.targets[0])
+    return Epochs(binding, data, workload.passes, lambda: training.restore(first))
 
 
 class Epochs:
-    """A runner that takes `workload.epoch_steps` steps in one call of the engine."""
+    """A runner that goes `passes` times over the data, batch by batch, in one call of the engine."""
 
-    def __init__(self, workload: Workload, data: Data, threads: int) -> None:
-        self._training: Any = training_step(workload, data, threads, "native")
-        self._first = self._training.snapshot()
-        self.steps_per_run = workload.epoch_steps
-        inputs, targets = data.inputs, data.targets
-        self._X = np.ascontiguousarray(np.concatenate(list(inputs)))
-        self._y = np.ascontiguousarray(np.concatenate(list(targets)))
-        self._size = len(inputs[0])
-        self._binding = self._training.binding(inputs[0], targets[0])
-        self._order = np.tile(np.arange(len(self._X), dtype=np.int64), workload.passes)
+    def __init__(self, binding: Any, data: Data, passes: int, restore: Callable[[], None]) -> None:
+        self.binding = binding
+        self._restore = restore
+        batches, self._size = data.targets.shape[:2]
+        self._X, self._y = (array.reshape(-1, *array.shape[2:]) for array in (data.inputs, data.targets))
+        self._order = np.tile(np.arange(len(self._X), dtype=np.int64), passes)
+        self.steps_per_run = batches * passes
         self._results = np.empty((self.steps_per_run, 1))
 
     def reset(self) -> None:
-        self._training.restore(self._first)
+        self._restore()
 
     def run(self, count: int) -> None:
         rows = len(self._order)
         for _ in range(count):
-            self._binding.run_batches(
-                None, self._X, self._y, self._order, 0, self._size, rows, self._results, 1e9
-            )
+            self.binding.run_batches(None, self._X, self._y, self._order, 0, self._size, rows, self._results, 1e9)
 
     def finish(self) -> None:
         pass

@@ -44,7 +44,7 @@ def result(pair, ratio, workload="w", threads=1):
     ]
     spread_of_ratio = {"median": ratio, "lower": ratio / 2, "upper": ratio * 2, "count": 9}
     found = {"workload": workload, "threads": threads, "pair": list(pair), "status": "timed"}
-    return {**found, "sides": sides, "ratio": spread_of_ratio}
+    return {**found, "sides": sides, "ratio": spread_of_ratio, "multiply_rate": {"rate": 5e10}}
 
 
 def test_spread_by_hand():
@@ -125,11 +125,13 @@ def test_report_has_figures_shares_and_what_is_missing():
         "3.00–12.0",
         "3.00",
         "1.50–6.00",
+        "50",
         "26%",
         "26%",
     ]
     assert "- ghost: skipped: ghost is not installed" in text
     assert record["machine"]["cpu"] in text
+    assert "1T: kept to as many processors; OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1" in text
 
 
 def test_a_tiny_grid_from_the_command_to_its_file(tmp_path, capsys):
@@ -198,7 +200,14 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
         (["--pairs", "numpy_hand"], "it takes pairs such as"),
         (["--sides", "a,b", "--pairs", "a:b"], "exclude each other"),
         (["--threads", "1,x"], "--threads is '1,x'"),
+        (["--threads", "99999"], "--threads is '99999', this process may use"),
         (["--seconds", "0"], "--seconds is 0.0"),
+        (["--seconds", "nan"], "--seconds is nan"),
+        (["--overhead", "--workload", "2-4-1"], "--workload does not go with --overhead"),
+        (["--memory", "--pairs", ":".join(ITSELF)], "--pairs does not go with --memory"),
+        (["--memory", "--sides", "matlab"], "no side is called 'matlab'"),
+        (["--memory", "--overhead"], "not allowed with argument"),
+        (["--json", "no/such/folder/file.json"], "there is no folder"),
     ],
 )
 def test_bad_options_are_named(options, message, capsys):

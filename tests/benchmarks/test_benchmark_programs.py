@@ -60,24 +60,39 @@ def test_programs_take_turns_and_one_that_fails_is_left_out(folder, monkeypatch,
         return programs.Finished(seconds={"chainrule": 2.0, "jax": 3.0}[name] + seed, test_accuracy=0.9)
 
     monkeypatch.setattr(programs, "run", run)
-    monkeypatch.setattr(programs, "pin", lambda threads: None)
     file = tmp_path / "programs.json"
-    assert programs.main([str(folder), "--rounds", "3", "--json", str(file)]) == 1
-    assert turns == [("chainrule", 0), ("torch", 0), ("jax", 0)] + [
-        (n, s) for s in (1, 2) for n in ("chainrule", "jax")
-    ]
+    assert programs.main([str(folder), "--rounds", "3", "--threads", "1", "--json", str(file)]) == 1
+    warm_up = [("chainrule", 0), ("torch", 0), ("jax", 0)]
+    assert turns == warm_up + [(n, s) for s in (1, 2, 3) for n in ("chainrule", "jax")]
     printed = capsys.readouterr().out
-    assert "torch: not measured, torch is not installed" in printed
+    assert "- torch: failed: torch is not installed" in printed
     row = next(line for line in printed.splitlines() if line.startswith("jax"))
-    assert row.split() == ["jax", "4.00", "3.50–4.50", "1.33", "90.00%"]
-    assert len(json.loads(file.read_text(encoding="utf-8"))["runs"]["jax"]) == 3
+    assert row.split() == ["jax", "1", "5.00", "4.50–5.50", "1.25", "90.00%", "90.00–90.00%"]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert [r["status"] for r in found["results"]] == ["timed", "failed", "timed"]
+    assert len(found["results"][2]["runs"]) == 3 and found["settings"]["rounds"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--programs", "matlab"], "no program is called 'matlab'; there are: chainrule, torch, jax"),
+        (["--rounds", "0"], "--rounds is 0"),
+        (["--threads", "x"], "--threads is 'x'"),
+    ],
+)
+def test_bad_options_are_named(options, message, folder, capsys):
+    with pytest.raises(SystemExit):
+        programs.main([str(folder), *options])
+    assert message in capsys.readouterr().err
 
 
 def test_the_library_runs_the_same_training(tmp_path):
-    command = programs.chainrule_command(tmp_path, 10, 3, tmp_path / "out")
-    assert command[1:3] == ["train", str(tmp_path)]
-    options = dict(zip(command[3::2], command[4::2], strict=True))
+    command = programs.chainrule_command(tmp_path, 10, 3, 2, tmp_path / "out")
+    assert command[3:5] == ["train", str(tmp_path)]
+    options = dict(zip(command[5::2], command[6::2], strict=True))
     assert options["--hidden"] == "256,128" and options["--batch-size"] == "128" and options["--seed"] == "3"
+    assert options["--dropout"] == "0" and options["--schedule"] == "constant" and options["--threads"] == "2"
 
 
 @pytest.mark.slow
