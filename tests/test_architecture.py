@@ -54,6 +54,7 @@ LAYERS = (
 AGAINST_THE_DIRECTION = {
     ("op", "tensor"): "annotations only (TYPE_CHECKING)",
     ("op", "ops"): "in Operation.__reduce__: a row is pickled by its name and found again in the table",
+    ("plan.model", "engine.native"): "in Plan.__str__: which steps have no kernel there; nothing where it wasn't built",
 }
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.

@@ -49,6 +49,20 @@ def test_a_callable_without_a_name() -> None:
     assert "plan of Counted" in str(f.plan())
 
 
+def test_what_it_is_called_and_the_plans_it_made() -> None:
+    f = compile(np.tanh, engine="numpy")
+    assert (repr(f), f.plans) == ("<compiled tanh: not traced yet, numpy engine>", ())
+    f(X)
+    assert repr(f) == "<compiled tanh: 1 plan, numpy engine>"
+    f(X[0])
+    assert repr(f) == "<compiled tanh: 2 plans, numpy engine>"
+    assert f.plans == (f.plan(X), f.plan(X[0]))
+    cr.verify(f)
+    f.plans[0].__dict__["arena"] = -1
+    with pytest.raises(cr.plan.PlanError):
+        cr.verify(f)
+
+
 def test_it_traces_once_a_signature() -> None:
     f = Counted(lambda x, **more: x * 2.0 + sum(more.values()))
     c = compile(f)

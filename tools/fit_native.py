@@ -86,7 +86,7 @@ FITS = [
         "sin(r) = r + r³ P(r²), |r| <= pi / 4",
         near_zero(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, -1 / mp.mpf(6)),
         0.0,
-        0.617,
+        0.625,
         (2**-26, 2**-57),
         lambda z: z + mp.mpf(2) ** -16,
     ),
@@ -95,11 +95,66 @@ FITS = [
         "cos(r) = 1 - r²/2 + r⁴ P(r²), |r| <= pi / 4",
         near_zero(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, 1 / mp.mpf(24)),
         0.0,
-        0.617,
+        0.625,
         (2**-26, 2**-57),
         lambda z: z**2 + mp.mpf(2) ** -16,
     ),
+    Fit(
+        "kAtan",
+        "arctan(t) = t + t³ P(t²), |t| <= tan(pi / 8)",
+        near_zero(lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, -1 / mp.mpf(3)),
+        0.0,
+        0.1716,
+        (2**-26, 2**-58),
+        lambda z: z + mp.mpf(2) ** -16,
+    ),
+    Fit(
+        "kAsin",
+        "arcsin(t) = t + t³ P(t²), |t| <= 1/2",
+        near_zero(lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, 1 / mp.mpf(6)),
+        0.0,
+        0.25,
+        (2**-26, 2**-58),
+        lambda z: z + mp.mpf(2) ** -16,
+    ),
+    Fit(
+        "kInverseCubeRoot",
+        "(1 + f)^(-1/3) = P(f), a first guess, 1 + f from sqrt(1/2) to sqrt(2)",
+        lambda f: 1 / mp.cbrt(1 + f),
+        -0.29294,
+        0.41422,
+        (2**-10, 2**-16),
+    ),
+    Fit(
+        "kShortLog",
+        "log(1 + f) = 2 s + s z P(z), s = f / (2 + f), z = s²: for floats by way of doubles",
+        near_zero(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, 2 / mp.mpf(3)),
+        0.0,
+        0.02944,
+        (1.0, 2**-36),
+        lambda z: z / 2 + mp.mpf(2) ** -20,
+    ),
+    Fit(
+        "kShortExp",
+        "exp(r) = 1 + r + r² P(r), |r| <= ln 2 / 2: for floats by way of doubles",
+        near_zero(lambda r: (mp.expm1(r) - r) / r**2, 0.5),
+        -HALF_LN2,
+        HALF_LN2,
+        (1.0, 2**-31),
+        lambda r: r**2 / mp.exp(r) + mp.mpf(2) ** -20,
+    ),
+    Fit(
+        "kLogRest",
+        "log(1 + f) = 2 s + s z (2/3 + z P(z)), s = f / (2 + f), z = s²: for sums of two numbers",
+        near_zero(lambda z: ((2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z - 2 / mp.mpf(3)) / z, 2 / mp.mpf(5)),
+        0.0,
+        0.02944,
+        (1.0, 2**-65),
+        lambda z: z**2 / 2 + mp.mpf(2) ** -26,
+    ),
 ]
+
+CONSTANTS = [("kHalfPi", "pi / 2 as a sum, largest first", mp.pi / 2, 3)]
 
 
 def chebyshev_points(low: float, high: float, count: int) -> list[mp.mpf]:
@@ -131,11 +186,25 @@ def row(f: Fit, dtype: type[np.floating], wanted: float) -> str:
             break
     else:
         raise ValueError(f"{f.name}: no degree reaches {wanted}; the best is {found}")
+    return declaration(f.name, dtype, rounded, f" // error {found:.1e}")
+
+
+def declaration(name: str, dtype: type[np.floating], numbers: list[np.floating], note: str) -> str:
+    """Return C++ for an array of numbers."""
     suffix, kind = ("f", "float") if dtype is np.float32 else ("", "double")
-    digits = [f"{float(c)!r}{suffix}" if dtype is np.float64 else f"{c!s}{suffix}" for c in rounded]
-    lines = [f"inline constexpr {kind} {f.name}{'F' if suffix else 'D'}[] = {{ // error {found:.1e}"]
+    digits = [f"{c!s}{suffix}" for c in numbers]
+    lines = [f"inline constexpr {kind} {name}{'F' if suffix else 'D'}[] = {{{note}"]
     lines += [f"    {d}," for d in digits]
     return "\n".join([*lines, "};"])
+
+
+def parts(name: str, value: mp.mpf, count: int, dtype: type[np.floating]) -> str:
+    """Return the declaration of an array whose sum is `value`, each number what the ones before it left."""
+    numbers = []
+    for _ in range(count):
+        numbers.append(dtype(str(value)))
+        value -= mp.mpf(float(numbers[-1]))
+    return declaration(name, dtype, numbers, "")
 
 
 def main() -> None:
@@ -146,6 +215,11 @@ def main() -> None:
         for dtype, wanted in zip((np.float32, np.float64), f.errors, strict=True):
             if wanted < 1:
                 print(row(f, dtype, wanted))
+        print()
+    for name, note, value, count in CONSTANTS:
+        print(f"// {note}")
+        for dtype in (np.float32, np.float64):
+            print(parts(name, value, count, dtype))
         print()
     print("} // namespace chainrule")
 

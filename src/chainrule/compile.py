@@ -77,6 +77,16 @@ class Compiled:
         outputs = [constant(o) for o in flatten(result)[0]]
         return result, _named(topological(outputs), self._keep, self.__name__)
 
+    def __repr__(self) -> str:
+        n = len(self._plans)
+        made = "not traced yet" if not n else "1 plan" if n == 1 else f"{n} plans"
+        return f"<compiled {self.__name__}: {made}, {self._engine} engine>"
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans made so far, one a signature, in the order in which they were made."""
+        return tuple(planned.plan for planned in self._plans.copy().values())
+
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """Return the plan for arguments like these, making it if need be; without arguments, the last one used."""
         if not args and not kwargs:

@@ -85,17 +85,17 @@ public:
     Program(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
             std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates, std::int64_t arena,
             const std::map<int, Memory>& constants, const std::vector<Memory>& state_memory, const std::vector<int>& host_groups,
-            nb::callable host, int threads)
+            nb::callable host, int threads, const std::vector<int>& kept)
         : host_(std::move(host)) {
         ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena);
         if (state_memory.size() != p.states.size()) throw chainrule::PlanError("there are other states than memory for them");
-        std::vector<char*> fixed(p.values.size(), nullptr), kept;
+        std::vector<char*> fixed(p.values.size(), nullptr), held;
         for (const auto& [n, memory] : constants) {
             if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw chainrule::PlanError("a constant is no value");
             fixed[static_cast<std::size_t>(n)] = checked(memory, p.values[static_cast<std::size_t>(n)], "a constant");
         }
         for (std::size_t i = 0; i < p.states.size(); ++i)
-            kept.push_back(checked(state_memory[i], p.values[static_cast<std::size_t>(p.states[i])], "a state"));
+            held.push_back(checked(state_memory[i], p.values[static_cast<std::size_t>(p.states[i])], "a state"));
         std::vector<Executor::Call> calls(p.groups.size());
         for (const int g : host_groups) {
             if (g < 0 || static_cast<std::size_t>(g) >= p.groups.size()) throw chainrule::PlanError("a call for no group");
@@ -105,7 +105,7 @@ public:
             };
         }
         if (threads < 1 || threads > kMostThreads) throw nb::value_error("threads is out of range");
-        executor_ = std::make_unique<Executor>(std::move(p), std::move(fixed), std::move(kept), std::move(calls), threads);
+        executor_ = std::make_unique<Executor>(std::move(p), std::move(fixed), std::move(held), std::move(calls), threads, kept);
     }
 
     Block block() const { return {executor_->memory()}; }
@@ -114,6 +114,14 @@ public:
         const Busy busy(*this);
         nb::gil_scoped_release free;
         executor_->run();
+    }
+
+    std::vector<double> run_timed(int times) {
+        const Busy busy(*this);
+        std::vector<double> spent;
+        nb::gil_scoped_release free;
+        executor_->run_timed(times, spent);
+        return spent;
     }
 
     std::uintptr_t address(int n) const {
@@ -165,6 +173,13 @@ public:
             if (ids[i] < 0 || ids[i] >= x_rows || ids[i] >= y_rows) throw nb::value_error("run_batches: a row that is not there");
         auto* out = reinterpret_cast<double*>(results.first);
 
+        struct Back { // inputs lie in the executors' own memory again
+            Executor* const (&executors)[2];
+            ~Back() {
+                for (Executor* e : executors)
+                    if (e != nullptr) e->set_input(0, nullptr), e->set_input(1, nullptr);
+            }
+        } const back{executors};
         nb::gil_scoped_release free;
         using Clock = std::chrono::steady_clock;
         // the clock is asked about once a millisecond
@@ -174,8 +189,8 @@ public:
         for (std::int64_t s = 0; s < steps; ++s) {
             const std::int64_t n = std::min(size, rows - s * size);
             Executor& e = n == size ? *executors[0] : *executors[1];
-            gather(reinterpret_cast<const char*>(x.first), x_row, ids + s * size, n, e.input(0));
-            gather(reinterpret_cast<const char*>(y.first), y_row, ids + s * size, n, e.input(1));
+            e.read_rows(0, reinterpret_cast<char*>(x.first), x_row, ids + s * size, n);
+            e.read_rows(1, reinterpret_cast<char*>(y.first), y_row, ids + s * size, n);
             e.run();
             bool finite = true;
             for (std::size_t k = 0; k < width; ++k) {
@@ -226,23 +241,6 @@ private:
                 throw nb::value_error("run_batches: an output is not one number");
     }
 
-    template <class T>
-    static void gather_items(const char* from, const std::int64_t* ids, std::int64_t n, char* to) {
-        constexpr auto size = static_cast<std::int64_t>(sizeof(T)); // known here, so that this is a load and a store
-        for (std::int64_t i = 0; i < n; ++i) std::memcpy(to + i * size, from + ids[i] * size, sizeof(T));
-    }
-
-    static void gather(const char* from, std::int64_t bytes, const std::int64_t* ids, std::int64_t n, char* to) {
-        if (bytes == 8) return gather_items<std::uint64_t>(from, ids, n, to);
-        if (bytes == 4) return gather_items<std::uint32_t>(from, ids, n, to);
-        if (bytes % 64 == 0 && bytes <= 1024) { // a call for each row would take longer than its copy
-            for (std::int64_t i = 0; i < n; ++i, to += bytes)
-                for (std::int64_t at = 0; at < bytes; at += 64) std::memcpy(to + at, from + ids[i] * bytes + at, 64);
-            return;
-        }
-        for (std::int64_t i = 0; i < n; ++i, to += bytes) std::memcpy(to, from + ids[i] * bytes, static_cast<std::size_t>(bytes));
-    }
-
     static double number(const Executor& e, int n) {
         const char* const at = e.address(n);
         switch (e.program().values[static_cast<std::size_t>(n)].dtype) {
@@ -277,8 +275,9 @@ NB_MODULE(_native, m) {
     nb::class_<Block>(m, "Block");
     nb::class_<Program>(m, "Program")
         .def(nb::init<const std::vector<ValueRow>&, const std::vector<GroupRow>&, std::vector<int>, std::vector<int>, std::vector<int>,
-                      std::vector<std::pair<int, int>>, std::int64_t, const std::map<int, Memory>&, const std::vector<Memory>&, const std::vector<int>&, nb::callable, int>())
+                      std::vector<std::pair<int, int>>, std::int64_t, const std::map<int, Memory>&, const std::vector<Memory>&, const std::vector<int>&, nb::callable, int, const std::vector<int>&>())
         .def("run", &Program::run)
+        .def("run_timed", &Program::run_timed)
         .def("block", &Program::block)
         .def("address", &Program::address)
         .def("set_input", &Program::set_input)

@@ -6,33 +6,50 @@
 namespace chainrule {
 namespace {
 
+// Runs of elements, each along one stride on either side.
 class CopyTask final : public Task {
 public:
-    CopyTask(Place from, Place to, const Extent& shape, const Extent& from_strides, const Extent& to_strides, std::ptrdiff_t size)
-        : from_(from), to_(to), size_(size), count_(elements(shape)), inner_(1), walk_(Extent(), {&kNone, &kNone}) {
-        Extent outer = shape, a = from_strides, b = to_strides;
-        run_ = size;
-        while (!outer.empty() && (outer.back() == 1 || (a.back() == run_ && b.back() == run_))) { // one run of bytes
-            run_ *= outer.back();
-            outer.pop_back();
-            a.pop_back();
-            b.pop_back();
-        }
-        walk_ = Odometer<2>(outer, {&a, &b});
+    CopyTask(Place from, Place to, Extent shape, Extent from_strides, Extent to_strides, std::ptrdiff_t size)
+        : from_(from), to_(to), size_(size), count_(elements(shape)), walk_(Extent(), {&kNone, &kNone}) {
+        join_axes<2>(shape, {&from_strides, &to_strides});
+        const auto [n, from_by, to_by] = split_last<2>(shape, {&from_strides, &to_strides});
+        run_ = n, from_by_ = from_by, to_by_ = to_by;
+        dense_ = n == 1 || (from_by == size && to_by == size);
+        runs_ = elements(shape);
+        walk_ = Odometer<2>(shape, {&from_strides, &to_strides});
     }
     void run(const Context& c) override {
         const char* const from = c.at<char>(from_);
         char* const to = c.at<char>(to_);
-        if (count_ == 0 || (from == to && run_ == count_ * size_)) return; // nothing, or made in its place
-        walk_.reset();
-        do std::memmove(to + walk_.at[1], from + walk_.at[0], static_cast<std::size_t>(run_));
-        while (walk_.next());
+        if (count_ == 0 || (from == to && dense_ && runs_ == 1)) return; // nothing, or made in its place
+        if (runs_ > 1) {
+            in_ranges(c, runs_, run_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+                Odometer<2> walk = walk_;
+                walk.start(first);
+                for (std::ptrdiff_t i = first; i < last; ++i, walk.next()) copy(from + walk.at[0], to + walk.at[1], run_);
+            });
+        } else {
+            in_ranges(c, run_, 1, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+                copy(from + first * from_by_, to + first * to_by_, last - first);
+            });
+        }
     }
 
 private:
+    void copy(const char* from, char* to, std::ptrdiff_t n) const {
+        if (dense_) {
+            std::memmove(to, from, static_cast<std::size_t>(n * size_));
+            return;
+        }
+        with_item(size_, [&]<class T>(T) {
+            for (std::ptrdiff_t i = 0; i < n; ++i, from += from_by_, to += to_by_) *reinterpret_cast<T*>(to) = *reinterpret_cast<const T*>(from);
+        });
+    }
+
     static inline const Extent kNone{};
     Place from_, to_;
-    std::ptrdiff_t size_, count_, inner_, run_ = 0;
+    std::ptrdiff_t size_, count_, run_ = 0, runs_ = 0, from_by_ = 0, to_by_ = 0;
+    bool dense_ = false;
     Odometer<2> walk_;
 };
 
@@ -53,9 +70,15 @@ public:
 class ZeroTask final : public Task {
 public:
     ZeroTask(Place to, std::ptrdiff_t bytes) : to_(to), bytes_(bytes) {}
-    void run(const Context& c) override { std::memset(c.at<char>(to_), 0, static_cast<std::size_t>(bytes_)); }
+    void run(const Context& c) override {
+        char* const to = c.at<char>(to_);
+        in_ranges(c, (bytes_ + kLine - 1) / kLine, kLine / 4, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+            std::memset(to + first * kLine, 0, static_cast<std::size_t>(std::min(last * kLine, bytes_) - first * kLine));
+        });
+    }
 
 private:
+    static constexpr std::ptrdiff_t kLine = 64;
     Place to_;
     std::ptrdiff_t bytes_;
 };

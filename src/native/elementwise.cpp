@@ -10,10 +10,9 @@ namespace chainrule {
 namespace {
 
 constexpr std::ptrdiff_t kTile = 1024;          // elements: a register of doubles takes 8 KiB
-constexpr double kThreadedElements = 60000;     // element operations from which a second thread pays
+// Nanoseconds an element of 4 bytes, about: for steps of passes, plain operations, and functions.
+constexpr double kPassStep = 0.03, kPlain = 0.06, kFunction = 0.5;
 constexpr int kMostOperands = 96;               // operands and registers of one program
-
-using Any = void (*)();
 
 enum class Walk { whole, scalar, strided };
 
@@ -23,12 +22,14 @@ struct Operand {
     std::ptrdiff_t item;
     Extent strides; // bytes, over the collapsed axes; for strided walks
     int scratch = -1; // where a strided walk collects its elements
+    bool rows_alike = false; // a strided walk along one row, the same for all rows
 };
 
-class Program final : public Task {
+class Program final : public Chain {
 public:
     std::vector<Operand> operands;
     std::vector<Instruction> instructions;
+    std::deque<std::vector<PassStep>> steps; // of the passes among them
     std::vector<std::ptrdiff_t> scratch; // offsets of registers and collected operands in the workspace
     std::size_t scratch_bytes = 0;
     Extent shape; // collapsed
@@ -38,12 +39,14 @@ public:
     std::size_t workspace() const override { return scratch_bytes; }
 
     void bind(const Context& c) override {
-        if (total > tile) return;
+        if (total > tile || left_out_) return;
         calls_.assign(instructions.begin(), instructions.end());
-        place(c, 0, c.own(0), calls_.data());
+        addresses(c, 0, c.own(0), at_);
+        for (Instruction& i : calls_) aim(i, at_);
     }
 
     void run(const Context& c) override {
+        if (left_out_ || total == 0) return;
         if (total <= tile) { // all in one go, and nothing to find out
             for (const Operand& o : operands)
                 if (o.walk == Walk::strided) collect(o, c.at<char>(o.place), 0, total, c.own(0) + o.scratch);
@@ -51,22 +54,54 @@ public:
             return;
         }
         const auto parts = static_cast<int>((total + tile - 1) / tile);
-        if (c.team.size() > 1 && static_cast<double>(total) * static_cast<double>(instructions.size()) > kThreadedElements) {
-            c.team.run(parts, [&](int part, int member) { run_tile(c, part * tile, c.own(member)); });
+        if (c.team.worth(nanoseconds(total))) {
+            c.team.run(parts, [&](int part, int member) { run_tile(c, part * tile, tile, c.own(member)); });
         } else {
-            for (int part = 0; part < parts; ++part) run_tile(c, part * tile, c.own(0));
+            for (int part = 0; part < parts; ++part) run_tile(c, part * tile, tile, c.own(0));
         }
     }
 
-private:
-    std::vector<Instruction> calls_; // of a single tile: its operands do not move from run to run
+    double nanoseconds(std::ptrdiff_t n) const override {
+        double each = 0;
+        for (const Instruction& i : instructions)
+            each += (i.form == Form::pass ? kPassStep * i.count : i.form == Form::unary ? kFunction : kPlain) * (i.dtype == DType::float32 ? 1 : 2);
+        return each * static_cast<double>(n);
+    }
 
-    void run_tile(const Context& c, std::ptrdiff_t first, char* own) const {
-        const std::ptrdiff_t n = std::min(tile, total - first);
-        for (const Operand& o : operands)
-            if (o.walk == Walk::strided) collect(o, c.at<char>(o.place), first, n, own + o.scratch);
+    int operand_at(Place place) const override {
+        for (std::size_t k = 0; k < operands.size(); ++k)
+            if (operands[k].walk == Walk::whole && operands[k].place.root == place.root && operands[k].place.offset == place.offset)
+                return static_cast<int>(k);
+        return -1;
+    }
+
+    void run_part(const Context& c, std::ptrdiff_t first, std::ptrdiff_t n, int operand, const char* memory, char* own) const override {
+        const std::ptrdiff_t item = operands[static_cast<std::size_t>(operand)].item;
+        for (const std::ptrdiff_t last = first + n; first < last; first += tile, memory += tile * item)
+            run_tile(c, first, std::min(tile, last - first), own, operand, memory);
+    }
+
+    void leave_out() override { left_out_ = true; }
+
+private:
+    std::array<char*, kMostOperands> at_{};
+    std::vector<Instruction> calls_; // of a single tile: its operands do not move from run to run
+    bool left_out_ = false;          // something else runs it
+
+    void run_tile(const Context& c, std::ptrdiff_t first, std::ptrdiff_t most, char* own, int operand = -1,
+                  const char* memory = nullptr) const {
+        const std::ptrdiff_t n = std::min(most, total - first);
         std::array<char*, kMostOperands> at;
         addresses(c, first, own, at);
+        for (std::size_t k = 0; k < operands.size(); ++k) {
+            const Operand& o = operands[k];
+            if (o.walk != Walk::strided) continue;
+            char* const base = c.at<char>(o.place);
+            const std::ptrdiff_t column = first % shape.back();
+            if (o.rows_alike && column + n <= shape.back()) at[k] = base + column * o.item; // as it lies
+            else collect(o, base, first, n, at[k]);
+        }
+        if (operand >= 0) at[static_cast<std::size_t>(operand)] = const_cast<char*>(memory); // which is only read
         for (Instruction i : instructions) {
             aim(i, at);
             i.call(i, n);
@@ -87,18 +122,19 @@ private:
         for (std::size_t k = 0; k < i.in.size(); ++k)
             if (i.in[k] >= 0) i.from[k] = at[static_cast<std::size_t>(i.in[k])];
         i.to = at[static_cast<std::size_t>(i.out)];
-    }
-
-    void place(const Context& c, std::ptrdiff_t first, char* own, Instruction* made) const {
-        std::array<char*, kMostOperands> at;
-        addresses(c, first, own, at);
-        for (std::size_t i = 0; i < instructions.size(); ++i) aim(made[i], at);
+        i.at = at.data();
     }
 
     // Copies elements first … first + n - 1 of a broadcast or strided operand side by side.
     void collect(const Operand& o, const char* base, std::ptrdiff_t first, std::ptrdiff_t n, char* to) const {
         const std::size_t axes = shape.size();
-        if (axes == 2 && n == total) return collect_rows(o, base, to);
+        if (axes == 2 && first % shape[1] == 0) {
+            const std::ptrdiff_t rows = n / shape[1];
+            const char* const at = base + first / shape[1] * o.strides[0];
+            collect_rows(o, at, rows, to);
+            if (n > rows * shape[1]) copy_run(at + rows * o.strides[0], o.strides[1], o.item, n - rows * shape[1], to + rows * shape[1] * o.item);
+            return;
+        }
         std::array<std::ptrdiff_t, 32> index{};
         const char* from = base;
         std::ptrdiff_t rest = first;
@@ -124,9 +160,10 @@ private:
         }
     }
 
-    void collect_rows(const Operand& o, const char* from, char* to) const {
-        const std::ptrdiff_t rows = shape[0], columns = shape[1], down = o.strides[0], across = o.strides[1];
+    void collect_rows(const Operand& o, const char* from, std::ptrdiff_t rows, char* to) const {
+        const std::ptrdiff_t columns = shape[1], down = o.strides[0], across = o.strides[1];
         const std::ptrdiff_t bytes = columns * o.item;
+        if (rows == 0) return;
         if (down == 0) { // one row, copied twice as far each time
             copy_run(from, across, o.item, columns, to);
             for (std::ptrdiff_t done = 1; done < rows; done *= 2)
@@ -213,7 +250,7 @@ Extent collapse(const Extent& shape, std::vector<Extent>& strides) {
 
 } // namespace
 
-std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& group) {
+std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& group) {
     std::vector<Instruction> instructions;
     for (const StepSpec& step : group.steps) {
         Instruction made = instruction_of(p, step);
@@ -272,7 +309,9 @@ std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& gr
 
     std::size_t bytes = 0;
     // a little more than a tile goes in one, too
-    const std::ptrdiff_t most = program->total <= 3 * kTile ? 3 * kTile : kTile;
+    std::ptrdiff_t most = program->total <= 3 * kTile ? 3 * kTile : kTile;
+    // whole rows, which are easier to collect
+    if (program->shape.size() > 1 && program->shape.back() <= kTile && program->total > 0) most = most / program->shape.back() * program->shape.back();
     const std::ptrdiff_t tile = std::min(most, std::max<std::ptrdiff_t>(program->total, 1));
     const auto reserve = [&](std::ptrdiff_t item) {
         const std::size_t at = bytes;
@@ -291,7 +330,11 @@ std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& gr
             fixed = fixed && o.strides[a] == 0;
         }
         o.walk = whole || program->total <= 1 ? Walk::whole : fixed && !whole_only[k] ? Walk::scalar : Walk::strided;
-        if (o.walk == Walk::strided) o.scratch = static_cast<int>(reserve(o.item));
+        if (o.walk == Walk::strided) {
+            o.scratch = static_cast<int>(reserve(o.item));
+            const bool along = o.strides.back() == o.item;
+            o.rows_alike = along && std::all_of(o.strides.begin(), o.strides.end() - 1, [](std::ptrdiff_t by) { return by == 0; });
+        }
         program->operands.push_back(o);
     }
     for (const DType d : group.register_types)
@@ -317,7 +360,7 @@ std::unique_ptr<Task> elementwise_task(const ProgramSpec& p, const GroupSpec& gr
         if (o < program->operands.size() && program->operands[o].walk != Walk::whole)
             throw PlanError("a result is not contiguous");
     }
-    program->instructions = joined(instructions, static_cast<int>(numbers.size()));
+    program->instructions = in_passes(instructions, static_cast<int>(numbers.size()), program->steps);
     return program;
 }
 

@@ -1,6 +1,7 @@
 #include "executor.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -11,6 +12,8 @@ namespace chainrule {
 namespace {
 
 constexpr std::size_t kLine = 64;
+constexpr std::ptrdiff_t kReadInPlace = 16 * 1024;   // bytes of a batch from which moving the input is cheaper than a copy
+constexpr double kBytesPerNanosecond = 10;           // copied by one thread, from memory that is not in the cache
 
 std::size_t whole_lines(std::size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
@@ -71,12 +74,14 @@ std::unique_ptr<Task> task_of(const ProgramSpec& program, const GroupSpec& group
 bool has_kernel(const ProgramSpec& program, const GroupSpec& group) { return task_of(program, group) != nullptr; }
 
 Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vector<char*> states,
-                   std::vector<Call> calls, int threads)
+                   std::vector<Call> calls, int threads, const std::vector<int>& kept)
     : program_(std::move(program)), calls_(std::move(calls)), team_(threads) {
     check(program_);
     const ProgramSpec& p = program_;
     if (constants.size() != p.values.size() || states.size() != p.states.size() || calls_.size() != p.groups.size())
         throw PlanError("constants, states or calls do not match the plan");
+    for (const int n : kept)
+        if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw PlanError("a value to keep is no value");
     std::size_t bytes = whole_lines(static_cast<std::size_t>(p.arena)) + kLine;
     const std::vector<Part> parts = parts_in_place(p);
     std::map<int, char*> wholes;
@@ -130,8 +135,82 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
         if (n == to) continue;
         tasks_.push_back(update_task(p, n, to));
     }
+    end_multiplies(kept);
     for (const auto& task : tasks_) workspace_each_ = std::max(workspace_each_, whole_lines(task->workspace()));
     resize(threads);
+}
+
+Executor::Bytes Executor::bytes_of(int n) const {
+    const auto [low, high] = span(program_.values[static_cast<std::size_t>(n)]);
+    return {address(n) + low, address(n) + high};
+}
+
+// Lets multiplies end with the chains that read their results, block by block, where nothing in between minds. The
+// product then never reaches memory if only its chain wants it. (Updates of parameters stay apart: they stream long
+// arrays through the cache, which goes faster in one piece.)
+void Executor::end_multiplies(const std::vector<int>& kept) {
+    const ProgramSpec& p = program_;
+    for (std::size_t j = 0; j < p.groups.size(); ++j) {
+        auto* const chain = dynamic_cast<Chain*>(tasks_[j].get());
+        if (chain == nullptr) continue;
+        const std::ptrdiff_t total = elements(p.values[static_cast<std::size_t>(p.groups[j].steps.front().output)].shape);
+        for (std::size_t i = j; i-- > 0;) {
+            const StepSpec& step = p.groups[i].steps.front();
+            if (step.op != "matmul" || dynamic_cast<HostTask*>(tasks_[i].get()) != nullptr) continue;
+            const ValueSpec& product = p.values[static_cast<std::size_t>(step.output)];
+            if (product.root != step.output || product.state >= 0 || elements(product.shape) != total) continue;
+            const Ending end = {chain, chain->operand_at({step.output, 0}), read_elsewhere(i, j, step.output, kept), chain->nanoseconds(total)};
+            if (end.operand < 0 || !may_run_at(i, j, step.output) || !tasks_[i]->end_with(end)) continue;
+            chain->leave_out();
+            break;
+        }
+    }
+}
+
+// Whether the chain of group j may run while group i makes its product: what lies between must not make what the chain
+// reads, nor read or make what lies where it writes; and it must read the product only in its own order.
+bool Executor::may_run_at(std::size_t i, std::size_t j, int product) const {
+    const ProgramSpec& p = program_;
+    const GroupSpec& group = p.groups[j];
+    const std::ptrdiff_t total = elements(p.values[static_cast<std::size_t>(product)].shape);
+    const auto apart = [](const Bytes& a, const Bytes& b) { return a.last <= b.first || b.last <= a.first; };
+    std::vector<Bytes> reads, writes;
+    for (const StepSpec& step : group.steps) {
+        for (const int n : step.inputs) {
+            if (group.registers.count(n) > 0) continue;
+            const ValueSpec& v = p.values[static_cast<std::size_t>(n)];
+            if (v.root != product) reads.push_back(bytes_of(n));
+            else if (!contiguous(v) || elements(v.shape) != total) return false;
+        }
+        if (group.registers.count(step.output) == 0) writes.push_back(bytes_of(step.output));
+    }
+    for (std::size_t t = i; t < j; ++t) {
+        for (const StepSpec& step : p.groups[t].steps) {
+            const auto in_memory = [&](int n) { return p.groups[t].registers.count(n) == 0; };
+            for (const int n : step.inputs)
+                for (const Bytes& w : writes)
+                    if (in_memory(n) && !apart(bytes_of(n), w)) return false;
+            if (!in_memory(step.output) || step.output == product) continue;
+            const Bytes made = bytes_of(step.output);
+            for (const Bytes& w : writes)
+                if (!apart(made, w)) return false;
+            for (const Bytes& r : reads)
+                if (!apart(made, r)) return false;
+        }
+    }
+    return true;
+}
+
+// Whether anything but group j reads the product of group i.
+bool Executor::read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const {
+    const ProgramSpec& p = program_;
+    const auto is = [&](int n) { return p.values[static_cast<std::size_t>(n)].root == product; };
+    for (std::size_t t = i + 1; t < p.groups.size(); ++t)
+        for (const StepSpec& step : p.groups[t].steps)
+            if (t != j && std::any_of(step.inputs.begin(), step.inputs.end(), is)) return true;
+    const auto updated = [&](const std::pair<int, int>& u) { return is(u.second); };
+    return std::any_of(p.outputs.begin(), p.outputs.end(), is) || std::any_of(kept.begin(), kept.end(), is) ||
+           std::any_of(p.updates.begin(), p.updates.end(), updated);
 }
 
 void Executor::resize(int threads) {
@@ -155,6 +234,40 @@ void Executor::set_input(int k, char* memory) {
     bind();
 }
 
+template <class T>
+void gather_items(const char* from, const std::int64_t* ids, std::ptrdiff_t n, char* to) {
+    constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T)); // known here, so that this is a load and a store
+    for (std::ptrdiff_t i = 0; i < n; ++i) std::memcpy(to + i * size, from + ids[i] * size, sizeof(T));
+}
+
+void gather(const char* from, std::ptrdiff_t bytes, const std::int64_t* ids, std::ptrdiff_t n, char* to) {
+    if (bytes == 8) return gather_items<std::uint64_t>(from, ids, n, to);
+    if (bytes == 4) return gather_items<std::uint32_t>(from, ids, n, to);
+    if (bytes % 64 == 0 && bytes <= 1024) { // a call for each row would take longer than its copy
+        for (std::ptrdiff_t i = 0; i < n; ++i, to += bytes)
+            for (std::ptrdiff_t at = 0; at < bytes; at += 64) std::memcpy(to + at, from + ids[i] * bytes + at, 64);
+        return;
+    }
+    for (std::ptrdiff_t i = 0; i < n; ++i, to += bytes) std::memcpy(to, from + ids[i] * bytes, static_cast<std::size_t>(bytes));
+}
+
+void Executor::read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n) {
+    const std::ptrdiff_t bytes = n * row_bytes;
+    if (bytes >= kReadInPlace) {
+        std::ptrdiff_t i = 1;
+        while (i < n && ids[i] == ids[i - 1] + 1) ++i;
+        if (i == n) return set_input(k, rows + ids[0] * row_bytes);
+    }
+    set_input(k, nullptr);
+    char* const to = input(k);
+    if (!team_.worth(static_cast<double>(bytes) / kBytesPerNanosecond)) return gather(rows, row_bytes, ids, n, to);
+    const int parts = static_cast<int>(std::min<std::ptrdiff_t>(n, 4 * team_.size()));
+    team_.run(parts, [&](int part, int) {
+        const std::ptrdiff_t first = n * part / parts, last = n * (part + 1) / parts;
+        gather(rows, row_bytes, ids + first, last - first, to + first * row_bytes);
+    });
+}
+
 char* Executor::address(int n) const {
     const Place p = place_of(program_, n);
     return bases_[static_cast<std::size_t>(p.root)] + p.offset;
@@ -163,6 +276,21 @@ char* Executor::address(int n) const {
 void Executor::run() {
     const Context now = context();
     for (const auto& task : tasks_) task->run(now);
+}
+
+void Executor::run_timed(int times, std::vector<double>& spent) {
+    using Clock = std::chrono::steady_clock;
+    spent.resize(tasks_.size());
+    const Context now = context();
+    for (int i = 0; i < times; ++i) {
+        auto last = Clock::now();
+        for (std::size_t t = 0; t < tasks_.size(); ++t) {
+            tasks_[t]->run(now);
+            const auto next = Clock::now();
+            spent[t] += std::chrono::duration<double, std::nano>(next - last).count();
+            last = next;
+        }
+    }
 }
 
 } // namespace chainrule

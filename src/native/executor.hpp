@@ -30,6 +30,17 @@ struct Context {
     char* own(int member) const { return workspace + static_cast<std::size_t>(member) * workspace_each; }
 };
 
+class Chain;
+
+// A chain that ends a multiply: each block is worked on while it is in the cache. The chain reads the product, all of
+// it, as operand `operand`. `whole`: others read the product, too.
+struct Ending {
+    Chain* chain = nullptr;
+    int operand = 0;
+    bool whole = true;
+    double nanoseconds = 0; // that the chain will take on one thread
+};
+
 // A prepared step. `run` allocates nothing; it may throw std::runtime_error for values that it cannot use.
 class Task {
 public:
@@ -38,10 +49,26 @@ public:
     // Called before the first run and whenever a root or the workspace has moved.
     virtual void bind(const Context&) {}
     virtual std::size_t workspace() const { return 0; } // bytes, for each member
+    // Ends with a chain from now on; false where that is not possible or not worth it.
+    virtual bool end_with(const Ending&) { return false; }
+};
+
+// Elementwise steps, which can be run on a part of their elements.
+class Chain : public Task {
+public:
+    // The number of the operand that is this place and is read in the order of the results, or -1.
+    virtual int operand_at(Place place) const = 0;
+    // Elements first … first + n - 1, with operand number `operand` read at `memory` and bytes `own` for registers.
+    virtual void run_part(const Context& context, std::ptrdiff_t first, std::ptrdiff_t n, int operand, const char* memory,
+                          char* own) const = 0;
+    // About how long so many elements take on one thread.
+    virtual double nanoseconds(std::ptrdiff_t n) const = 0;
+    // Leaves everything to run_part.
+    virtual void leave_out() = 0;
 };
 
 // Each returns nullptr for what it does not do, and throws PlanError for shapes that don't go together.
-std::unique_ptr<Task> elementwise_task(const ProgramSpec& program, const GroupSpec& group);
+std::unique_ptr<Chain> elementwise_task(const ProgramSpec& program, const GroupSpec& group);
 std::unique_ptr<Task> other_task(const ProgramSpec& program, const StepSpec& step);
 std::unique_ptr<Task> update_task(const ProgramSpec& program, int from, int to); // copies a value into a state
 
@@ -55,22 +82,35 @@ public:
     using Call = std::function<void()>;
 
     // `constants` and `states` by value number and by state; their memory must outlive the executor. `calls`: for the
-    // groups without a kernel here, what to do instead.
+    // groups without a kernel here, what to do instead. `kept`: values that are read after a run, besides the outputs.
     Executor(ProgramSpec program, std::vector<char*> constants, std::vector<char*> states,
-             std::vector<Call> calls, int threads);
+             std::vector<Call> calls, int threads, const std::vector<int>& kept = {});
 
     void run();
+    // Runs `times` times; adds the nanoseconds of each group, and of copies into states at the end, to `spent`.
+    void run_timed(int times, std::vector<double>& spent);
     // Where value n lies now.
     char* address(int n) const;
     const ProgramSpec& program() const { return program_; }
     char* input(int k) const { return own_inputs_[static_cast<std::size_t>(k)]; }
     // Read input k at `memory` from now on; nullptr: in the executor's own.
     void set_input(int k, char* memory);
+    // Puts rows ids[0 … n - 1] of `rows` into input k: copies of them, or, where they stand one after the other and are
+    // large, the rows themselves, which then have to stay until the next run is over.
+    void read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n);
     void resize(int threads);
     // What all buffers and the executor's own inputs lie in.
     std::shared_ptr<char> memory() const { return memory_; }
 
 private:
+    struct Bytes {
+        const char *first, *last;
+    };
+
+    void end_multiplies(const std::vector<int>& kept);
+    bool may_run_at(std::size_t i, std::size_t j, int product) const;
+    bool read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const;
+    Bytes bytes_of(int n) const;
     Context context() { return {bases_.data(), team_, workspace_, workspace_each_}; }
     void bind();
 

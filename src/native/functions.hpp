@@ -23,6 +23,10 @@ struct Numbers<float> {
     static constexpr std::int32_t kRootHalf = 0x3f3504f3;
     static constexpr float kExpLow = -104.0f, kExpHigh = 89.0f;
     static constexpr float kTanhOne = 10.0f, kErfOne = 4.0f;
+    static constexpr float kMany = 4096.0f;           // its square plus 1 is its square
+    static constexpr float kCircle = 100000.0f;       // beyond, sin and its like go through the C library
+    static constexpr const float (&kHalfPi)[3] = kHalfPiF;
+    static constexpr float kHuge = 0x1p100f, kTiny = 0x1p-60f, kEnlarge = 0x1p70f;
 };
 
 template <>
@@ -35,6 +39,10 @@ struct Numbers<double> {
     static constexpr std::int64_t kRootHalf = 0x3fe6a09e667f3bcd;
     static constexpr double kExpLow = -746.0, kExpHigh = 710.0;
     static constexpr double kTanhOne = 22.0, kErfOne = 6.0;
+    static constexpr double kMany = 0x1p28;
+    static constexpr double kCircle = 1e9;
+    static constexpr const double (&kHalfPi)[3] = kHalfPiD;
+    static constexpr double kHuge = 0x1p1000, kTiny = 0x1p-400, kEnlarge = 0x1p600;
 };
 
 template <class T>
@@ -91,14 +99,51 @@ CHAINRULE_INLINE Vec<T> product_rest(Vec<T> a, Vec<T> b, Vec<T> p) {
     }
 }
 
-// (numerator + low) / denominator, with what the quotient's rounding lost put back.
+// A number as a sum of two, the second small.
 template <class T>
-CHAINRULE_INLINE Vec<T> quotient(Vec<T> numerator, Vec<T> low, Vec<T> denominator, Vec<T> denominator_low) {
-    const Vec<T> inverse = T(1) / denominator;
-    const Vec<T> q = numerator * inverse;
-    const Vec<T> p = q * denominator;
-    const Vec<T> rest = ((numerator - p) - product_rest<T>(q, denominator, p)) + (low - q * denominator_low);
-    return fma(rest, inverse, q);
+struct Sum {
+    Vec<T> high, low;
+};
+
+template <class T>
+CHAINRULE_INLINE Sum<T> two_sum(Vec<T> a, Vec<T> b) {
+    const Vec<T> s = a + b, t = s - a;
+    return {s, (a - (s - t)) + (b - t)};
+}
+
+// For a product or quotient of sums.
+template <class T>
+CHAINRULE_INLINE Sum<T> two_product(Sum<T> a, Sum<T> b) {
+    const Vec<T> p = a.high * b.high;
+    return {p, product_rest<T>(a.high, b.high, p) + fma(a.high, b.low, a.low * b.high)};
+}
+
+template <class T>
+CHAINRULE_INLINE Sum<T> two_quotient(Sum<T> numerator, Sum<T> denominator) {
+    const Vec<T> inverse = T(1) / denominator.high;
+    const Vec<T> q = numerator.high * inverse;
+    const Vec<T> p = q * denominator.high;
+    const Vec<T> rest = ((numerator.high - p) - product_rest<T>(q, denominator.high, p)) +
+                        (numerator.low - q * denominator.low);
+    return {q, rest * inverse};
+}
+
+template <class T>
+CHAINRULE_INLINE Vec<T> quotient(Sum<T> numerator, Sum<T> denominator) {
+    if constexpr (kPrecise<T>) {
+        const Sum<T> q = two_quotient<T>(numerator, denominator);
+        return q.high + q.low;
+    } else {
+        return numerator.high / denominator.high;
+    }
+}
+
+// The root of high + low >= 0; 0 has no correction.
+template <class T>
+CHAINRULE_INLINE Sum<T> two_root(Sum<T> x) {
+    const Vec<T> s = square_root(x.high), p = s * s;
+    const Vec<T> rest = ((x.high - p) - product_rest<T>(s, s, p)) + x.low;
+    return {s, s > T(0) ? rest * T(0.5) / s : Vec<T>{}};
 }
 
 // Lanes of integers are computed without sign, where overflow (of NaN, say, whose lane is replaced later) is defined.
@@ -184,18 +229,7 @@ CHAINRULE_INLINE Vec<T> exp2(Vec<T> x) {
     return scaled<T>(T(1) + (r + tail), n);
 }
 
-// e^x - 1 as a sum of two, the second small: for x up to about 40.
-template <class T>
-struct Sum {
-    Vec<T> high, low;
-};
-
-template <class T>
-CHAINRULE_INLINE Sum<T> two_sum(Vec<T> a, Vec<T> b) {
-    const Vec<T> s = a + b, t = s - a;
-    return {s, (a - (s - t)) + (b - t)};
-}
-
+// e^x - 1 as a sum of two: for x up to about 40.
 template <class T>
 CHAINRULE_INLINE Sum<T> expm1_parts(const ExpParts<T>& e) {
     const Vec<T> scale = power_of_two<T>(integer<T>(e.n));
@@ -221,26 +255,16 @@ template <class T>
 CHAINRULE_INLINE Vec<T> tanh(Vec<T> x) {
     const Vec<T> a = not_above<T>(magnitude<T>(x), Numbers<T>::kTanhOne);
     const Sum<T> t = expm1_parts<T>(exp_parts<T>(a + a));
-    Vec<T> y;
-    if constexpr (kPrecise<T>) {
-        const Vec<T> d = t.high + T(2);
-        y = quotient<T>(t.high, t.low, d, ((t.high - d) + T(2)) + t.low);
-    } else {
-        y = t.high / (t.high + T(2));
-    }
-    return with_sign<T>(y, x);
+    const Vec<T> d = t.high + T(2);
+    return with_sign<T>(quotient<T>(t, {d, ((t.high - d) + T(2)) + t.low}), x);
 }
 
 template <class T>
 CHAINRULE_INLINE Vec<T> sigmoid(Vec<T> x) {
     const Vec<T> e = exp<T>(-magnitude<T>(x));
     const Vec<T> top = x < T(0) ? e : splat<T>(T(1)), d = T(1) + e;
-    if constexpr (kPrecise<T>) {
-        const Vec<T> y = quotient<T>(top, Vec<T>{}, d, (T(1) - d) + e);
-        return d == T(1) ? top : y; // the correction would lose subnormals
-    } else {
-        return top / d;
-    }
+    const Vec<T> y = quotient<T>({top, Vec<T>{}}, {d, (T(1) - d) + e});
+    return d == T(1) ? top : y; // the correction would lose subnormals
 }
 
 // x = 2^k (1 + f), 1 + f between the roots of 1/2 and 2; for positive finite x.
@@ -332,30 +356,39 @@ CHAINRULE_INLINE Vec<T> log10(Vec<T> x) {
         return log_of_base<T>(x, 0.4342945f, -1.010305e-8f, 0x1.344p-2f, 0x1.3509f8p-18f);
 }
 
+// log(u.high + u.low) + more ln 2, for positive finite u.
 template <class T>
-CHAINRULE_INLINE Vec<T> log1p(Vec<T> x) {
-    using N = Numbers<T>;
-    const Sum<T> u = two_sum<T>(splat<T>(T(1)), x);
+CHAINRULE_INLINE Vec<T> log_of_sum(Sum<T> u, Vec<T> more) {
     const LogParts<T> p = split<T>(u.high);
-    // What 1 + x lost belongs to f, at its scale; beyond 2^60 it is nothing, and 2^-k might not be a number.
+    // The low part belongs to f, at its scale; beyond 2^60 it is nothing, and 2^-k might not be a number.
     const T far = 60;
     const Vec<T> scale = power_of_two<T>(integer<T>(-not_above<T>(p.k, far)));
     const Vec<T> lost = p.k > far ? Vec<T>{} : u.low * scale;
     const Vec<T> f = p.f + lost;
-    Vec<T> y = log_of<T>(p.k, f, lost - (f - p.f));
+    return log_of<T>(p.k + more, f, lost - (f - p.f));
+}
+
+template <class T>
+CHAINRULE_INLINE Vec<T> log1p(Vec<T> x) {
+    using N = Numbers<T>;
+    Vec<T> y = log_of_sum<T>(two_sum<T>(splat<T>(T(1)), x), Vec<T>{});
     y = x == N::kInfinity ? x : y;
     y = x == T(-1) ? splat<T>(-N::kInfinity) : y;
     y = x == T(0) ? x : y; // -0
     return x >= T(-1) ? y : splat<T>(T(__builtin_nan("")));
 }
 
+// log(1 + e) for 0 <= e <= 1: 1 + e is 1 + f or 2 (1 + f).
 template <class T>
-CHAINRULE_INLINE Vec<T> softplus(Vec<T> x) {
-    const Vec<T> e = exp<T>(-magnitude<T>(x));
-    // log(1 + e), e up to 1: 1 + e is 1 + f or 2 (1 + f)
+CHAINRULE_INLINE Vec<T> log1p_of_fraction(Vec<T> e) {
     const Mask<T> big = e > T(0.41421356);
     const Vec<T> f = big ? (e - T(1)) * T(0.5) : e;
-    const Vec<T> y = log_of<T>(big ? splat<T>(T(1)) : Vec<T>{}, f, Vec<T>{});
+    return log_of<T>(big ? splat<T>(T(1)) : Vec<T>{}, f, Vec<T>{});
+}
+
+template <class T>
+CHAINRULE_INLINE Vec<T> softplus(Vec<T> x) {
+    const Vec<T> y = log1p_of_fraction<T>(exp<T>(-magnitude<T>(x)));
     return (x < T(0) ? Vec<T>{} : x) + y;
 }
 

@@ -50,7 +50,8 @@ const GemmKernels<T>& gemm_kernels() {
 } // namespace
 
 template <class T>
-Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, Strides b, std::ptrdiff_t c_row)
+Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, Strides b, std::ptrdiff_t c_row,
+              const Room& room)
     : m_(m), n_(n), k_(k), a_(a), b_(b), c_row_(c_row), kernels_(&gemm_kernels<T>()) {
     const std::ptrdiff_t width = kernels_->width;
     // Along an axis of length 1 any stride will do: one that is read without a copy.
@@ -87,6 +88,7 @@ Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, S
         a_ = a, b_ = b, m_ = m, n_ = n, c_row_ = c_row, exchanged_ = false;
         row_blocks_ = column_blocks_ = 1;
         column_block_ = n;
+        make_room(room);
         return;
     }
     if (dots_) {
@@ -95,14 +97,28 @@ Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, S
         panels_ = padded<T>(b_.row == 1 ? 0 : k_);
         plan_rows(1, 8);
     } else {
-        plan_tiles();
+        plan_tiles(room.bytes > 0);
     }
     workspace_ = kHeader + panels_ + rows_of_a_;
     if (transposed_) workspace_ += padded<T>(kTileRowsMax * 2 * width);
+    make_room(room);
 }
 
 template <class T>
-void Gemm<T>::plan_tiles() {
+void Gemm<T>::make_room(const Room& room) {
+    apart_ = !room.whole && k_parts_ == 1 && !dots_ && k_ <= k_block_;
+    block_at_ = workspace_;
+    if (apart_) {
+        std::ptrdiff_t most = 0;
+        for (int i = 0; i < blocks(); ++i) most = std::max(most, block(i).rows * block(i).columns);
+        workspace_ += padded<T>(most);
+    }
+    own_at_ = workspace_;
+    workspace_ += (room.bytes + 63) / 64 * 64;
+}
+
+template <class T>
+void Gemm<T>::plan_tiles(bool ended) {
     const std::ptrdiff_t width = kernels_->width, panel = 2 * width;
     read_a_ = a_.column == 1 ? ReadA::kRows : a_.row == 1 ? ReadA::kColumns : ReadA::kAny;
     read_b_ = b_.column == 1 ? ReadB::kInPlace : b_.row == 1 ? ReadB::kColumns : ReadB::kAny;
@@ -113,8 +129,9 @@ void Gemm<T>::plan_tiles() {
     k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, kDepth));
     const std::ptrdiff_t fitting = kPanelsBytes / static_cast<std::ptrdiff_t>(sizeof(T)) / k_block_ / panel * panel;
     std::ptrdiff_t across = ceil_div(n_, std::clamp(fitting, panel, kColumns));
-    // Two threads that share panels to be packed would both pack them.
-    if (across == 1 && n_ >= 2 * panel && flops() > 16 * kBlockWork) across = 2;
+    // Two threads that share panels to be packed would both pack them; but an epilogue wants long rows.
+    const bool packed = read_b_ != ReadB::kInPlace || n_ % width != 0;
+    if (across == 1 && n_ >= 2 * panel && flops() > 16 * kBlockWork && packed && !ended) across = 2;
     column_block_ = ceil_div(ceil_div(n_, panel), across) * panel;
     column_blocks_ = static_cast<int>(ceil_div(n_, column_block_));
     const std::ptrdiff_t a_stride = read_a_ == ReadA::kRows ? a_.row : a_.column;
@@ -162,10 +179,10 @@ Block Gemm<T>::block(int i) const {
 }
 
 template <class T>
-void Gemm<T>::finish(const Epilogue& end, int i) const {
+void Gemm<T>::finish(const Epilogue& end, int i, const T* c, std::ptrdiff_t c_row, char* space) const {
     if (end.run == nullptr) return;
     const Block b = block(i);
-    end.run(end.context, b.row, b.rows, b.column, b.columns);
+    end.run(end.context, b, c + b.row * c_row + b.column, c_row, space + own_at_);
 }
 
 template <class T>
@@ -175,7 +192,7 @@ void Gemm<T>::run_blocks(int first, int last, const T* a, const T* b, T* c, bool
     if (k_parts_ > 1) {
         char* space = static_cast<char*>(workspace);
         for (int i = 0; i < k_parts_; ++i) run_part(i, a, b, reinterpret_cast<T*>(space + inner_), space);
-        return add_parts(reinterpret_cast<T*>(space + inner_), c, add, end);
+        return add_parts(reinterpret_cast<T*>(space + inner_), c, add, end, space);
     }
     static_cast<Header*>(workspace)->packed = -1;
     run_some(first, last, a, b, c, add, end, static_cast<char*>(workspace));
@@ -189,7 +206,7 @@ void Gemm<T>::run(const T* a, const T* b, T* c, bool add, const Epilogue& end, v
         team.run(k_parts_, [&](int part, int member) {
             run_part(part, a, b, partial, space + static_cast<std::size_t>(member) * workspace_);
         });
-        return add_parts(partial, c, add, end);
+        return add_parts(partial, c, add, end, space);
     }
     const int parts = std::min(team.size() == 1 ? 1 : kShares * team.size(), blocks());
     char* space = static_cast<char*>(workspace);
@@ -212,10 +229,9 @@ void Gemm<T>::run_batch(std::ptrdiff_t count, const T* a, std::ptrdiff_t a_step,
     const std::ptrdiff_t m = exchanged_ ? n_ : m_;
     const auto one = [&](std::ptrdiff_t i, Team* members, char* space) {
         Shifted shifted = {end, i * m};
-        const Epilogue moved = {[](void* context, std::ptrdiff_t row, std::ptrdiff_t rows, std::ptrdiff_t column,
-                                   std::ptrdiff_t columns) {
+        const Epilogue moved = {[](void* context, const Block& block, const void* part, std::ptrdiff_t row, char* own) {
                                     const Shifted& s = *static_cast<Shifted*>(context);
-                                    s.end.run(s.end.context, s.rows + row, rows, column, columns);
+                                    s.end.run(s.end.context, {s.rows + block.row, block.rows, block.column, block.columns}, part, row, own);
                                 },
                                 &shifted};
         const Epilogue& used = end.run == nullptr ? end : moved;
@@ -242,7 +258,8 @@ void Gemm<T>::run_part(int i, const T* a, const T* b, T* partial, char* space) c
 }
 
 template <class T>
-void Gemm<T>::add_parts(const T* partial, T* c, bool add, const Epilogue& end) const {
+void Gemm<T>::add_parts(const T* partial, T* c, bool add, const Epilogue& end, char* space) const {
+    T* const first = c;
     for (std::ptrdiff_t i = 0; i < m_; ++i, c += c_row_, partial += n_) {
         for (std::ptrdiff_t j = 0; j < n_; ++j) {
             T sum = partial[j];
@@ -250,7 +267,7 @@ void Gemm<T>::add_parts(const T* partial, T* c, bool add, const Epilogue& end) c
             c[j] = add ? c[j] + sum : sum;
         }
     }
-    finish(end, 0);
+    finish(end, 0, first, c_row_, space);
 }
 
 template <class T>
@@ -279,8 +296,15 @@ void Gemm<T>::run_some(int first, int last, const T* a, const T* b, T* c, bool a
             }
             header.packed = k == k_ ? across : -1;
             for (int i = first; i < until; ++i) {
-                run_tiles(inner_block(i), k, a + done * a_.column, b_part, panels, space, c, add || done > 0);
-                if (done + k >= k_) finish(end, i);
+                T* to_c = c;
+                std::ptrdiff_t c_row = c_row_;
+                if (apart_) {
+                    const Block b = block(i);
+                    c_row = b.columns;
+                    to_c = reinterpret_cast<T*>(space + block_at_) - (b.row * c_row + b.column);
+                }
+                run_tiles(inner_block(i), k, a + done * a_.column, b_part, panels, space, to_c, c_row, add || done > 0);
+                if (done + k >= k_) finish(end, i, to_c, c_row, space);
             }
             done += k;
         } while (done < k_);
@@ -301,7 +325,7 @@ void Gemm<T>::run_dots(int first, int last, const T* a, const T* b, T* c, bool a
     for (int i = first; i < last; ++i) {
         const Block part = inner_block(i);
         kernels_->dot(part.rows, k_, a + part.row * a_.row, a_.row, b, c + part.row * c_row_, c_row_, add);
-        finish(end, i);
+        finish(end, i, c, c_row_, space);
     }
 }
 
@@ -338,7 +362,7 @@ std::ptrdiff_t Gemm<T>::gather_a(const T* a, std::ptrdiff_t rows, std::ptrdiff_t
 
 template <class T>
 void Gemm<T>::run_tiles(const Block& part, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space,
-                        T* c, bool add) const {
+                        T* c, std::ptrdiff_t c_row, bool add) const {
     const std::ptrdiff_t tiles = ceil_div(part.rows, kernels_->rows);
     const int width = kernels_->width;
     const bool by_rows = read_a_ == ReadA::kRows;
@@ -349,7 +373,7 @@ void Gemm<T>::run_tiles(const Block& part, std::ptrdiff_t k, const T* a, const T
     for (std::ptrdiff_t t = 0; t < tiles; ++t) {
         const std::ptrdiff_t row = part.row + part.rows * t / tiles;
         const auto rows = static_cast<int>(part.row + part.rows * (t + 1) / tiles - row);
-        Tile<T> tile = {k, a + row * a_.row, by_rows ? a_.row : a_.column, nullptr, 0, nullptr, c_row_, 0, add};
+        Tile<T> tile = {k, a + row * a_.row, by_rows ? a_.row : a_.column, nullptr, 0, nullptr, c_row, 0, add};
         if (rows_of_a_ != 0) {
             if (whole_block && t == 0) block_stride = gather_a(a + part.row * a_.row, part.rows, k, gathered);
             tile.a_stride = whole_block ? block_stride : gather_a(tile.a, rows, k, gathered);
@@ -361,7 +385,7 @@ void Gemm<T>::run_tiles(const Block& part, std::ptrdiff_t k, const T* a, const T
                 tile.b = b + part.column + j;
                 tile.b_stride = b_.row;
                 tile.last = width;
-                tile.c = c + row * c_row_ + part.column + j;
+                tile.c = c + row * c_row + part.column + j;
                 kernels_->wide_row[by_rows ? 0 : 1](tile);
                 panel += k * 8 * width;
                 j += 6 * width;
@@ -375,15 +399,15 @@ void Gemm<T>::run_tiles(const Block& part, std::ptrdiff_t k, const T* a, const T
             tile.last = columns - (across - 1) * width;
             const auto run = (by_rows ? kernels_->by_rows : kernels_->by_columns)[across - 1][rows];
             if (!transposed_) {
-                tile.c = c + row * c_row_ + part.column + j;
+                tile.c = c + row * c_row + part.column + j;
                 run(tile);
             } else {
                 tile.c = turned;
                 tile.c_stride = 2 * width;
                 tile.add = false;
                 run(tile);
-                T* to = c + (part.column + j) * c_row_ + row;
-                kernels_->store_transposed(rows, columns, turned, 2 * width, to, c_row_, add);
+                T* to = c + (part.column + j) * c_row + row;
+                kernels_->store_transposed(rows, columns, turned, 2 * width, to, c_row, add);
             }
             panel += k * across * width;
         }

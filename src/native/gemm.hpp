@@ -15,20 +15,26 @@ struct Strides {
     std::ptrdiff_t column;
 };
 
-// Called with a block of C when it is final and still in the cache.
+struct Block {
+    std::ptrdiff_t row, rows, column, columns;
+};
+
+// Called with a block of C when it is final and still in the cache: `c` is the block's first element, `c_row` its row
+// stride in elements, `own` the bytes asked for with Room, for the calling thread alone.
 //
 // The blocks of one multiply cut C into rectangles: each element is in exactly one call. They are those of
 // Gemm::block(i), the same for every number of threads and every machine with the same instruction set. Calls for
 // different blocks may come at the same time from different threads; the rest of C may be unfinished.
 struct Epilogue {
-    using Function = void (*)(void* context, std::ptrdiff_t row, std::ptrdiff_t rows, std::ptrdiff_t column,
-                              std::ptrdiff_t columns);
+    using Function = void (*)(void* context, const Block& block, const void* c, std::ptrdiff_t c_row, char* own);
     Function run = nullptr;
     void* context = nullptr;
 };
 
-struct Block {
-    std::ptrdiff_t row, rows, column, columns;
+// What an epilogue wants of the workspace.
+struct Room {
+    std::size_t bytes = 0;
+    bool whole = true; // C is wanted itself; if not, blocks may live in the workspace, where the epilogue sees them
 };
 
 // How one multiply of given sizes and strides is done: made once, run many times. T is float or double.
@@ -39,7 +45,8 @@ template <class T>
 class Gemm {
 public:
     Gemm() = default;
-    Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, Strides b, std::ptrdiff_t c_row);
+    Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, Strides b, std::ptrdiff_t c_row,
+         const Room& room = {});
 
     // Bytes of workspace that each thread needs, a multiple of 64. The workspace has to be aligned to 64.
     std::size_t workspace() const { return workspace_; }
@@ -72,7 +79,7 @@ private:
         int packed;  // the column block whose panels follow, or -1
     };
 
-    void plan_tiles();
+    void plan_tiles(bool ended);
     void plan_rows(std::ptrdiff_t across, std::ptrdiff_t least);
     Block inner_block(int i) const;
     void run_some(int first, int last, const T* a, const T* b, T* c, bool add, const Epilogue& end, char* space) const;
@@ -81,10 +88,11 @@ private:
     std::ptrdiff_t gathered_stride(std::ptrdiff_t rows) const;
     std::ptrdiff_t gather_a(const T* a, std::ptrdiff_t rows, std::ptrdiff_t k, T* out) const;
     void run_tiles(const Block& block, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space, T* c,
-                   bool add) const;
+                   std::ptrdiff_t c_row, bool add) const;
     void run_part(int i, const T* a, const T* b, T* partial, char* space) const;
-    void add_parts(const T* partial, T* c, bool add, const Epilogue& end) const;
-    void finish(const Epilogue& end, int block) const;
+    void add_parts(const T* partial, T* c, bool add, const Epilogue& end, char* space) const;
+    void finish(const Epilogue& end, int block, const T* c, std::ptrdiff_t c_row, char* space) const;
+    void make_room(const Room& room);
 
     // Sizes and strides as the tiles see them: with A and B exchanged, of C transposed.
     std::ptrdiff_t m_ = 0, n_ = 0, k_ = 0;
@@ -100,6 +108,8 @@ private:
     int row_blocks_ = 0, column_blocks_ = 0;
     std::size_t panels_ = 0, rows_of_a_ = 0; // bytes in the workspace, after the header
     std::size_t workspace_ = 0;
+    std::size_t block_at_ = 0, own_at_ = 0; // in the workspace: a block of C, and the epilogue's bytes
+    bool apart_ = false;                    // blocks of C live in the workspace
     const GemmKernels<T>* kernels_ = nullptr;
 
     // A long k, cut: multiplies over parts of it, whose results are added.

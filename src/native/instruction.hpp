@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <deque>
 #include <vector>
 
 #include "executor.hpp"
@@ -11,7 +12,7 @@ namespace chainrule {
 
 using Any = void (*)();
 
-enum class Form { unary, binary, compare, test, where, cast, logic, logical_not, scaled, fill };
+enum class Form { unary, binary, compare, test, where, cast, logic, logical_not, pass, fill };
 
 struct Instruction {
     Form form = Form::fill;
@@ -23,6 +24,9 @@ struct Instruction {
     std::array<int, 3> by{1, 1, 1};       // 0: one element for all
     std::array<const char*, 3> from = {}; // where they lie, for one tile
     char* to = nullptr;
+    const PassStep* steps = nullptr;      // of a pass
+    int count = 0;
+    char* const* at = nullptr; // of a pass: where every operand and register lies
 
     template <class T>
     const T* operand(std::size_t k) const {
@@ -40,8 +44,9 @@ Instruction instruction_of(const ProgramSpec& program, const StepSpec& step);
 // Sets what runs the instruction, by its form and dtype.
 void set_call(Instruction& instruction);
 
-// Joins instructions where nothing else reads what passes between them. `registers`: the first that is no memory.
-std::vector<Instruction> joined(const std::vector<Instruction>& all, int registers);
+// Gathers neighbouring arithmetic to passes, in which what one operation hands to the next never reaches memory.
+// `registers`: the first operand that is no memory. The steps of the passes are put into `steps`.
+std::vector<Instruction> in_passes(const std::vector<Instruction>& all, int registers, std::deque<std::vector<PassStep>>& steps);
 
 bool takes_scalars(Form form);
 

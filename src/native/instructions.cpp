@@ -1,5 +1,6 @@
 // The table of instructions: which kernel runs an operation on which dtypes.
 #include "instruction.hpp"
+#include "tasks.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -37,12 +38,6 @@ void call_cast(const Instruction& i, std::ptrdiff_t n) {
     reinterpret_cast<void (*)(std::ptrdiff_t, const void*, void*)>(i.function)(n, i.from[0], i.to);
 }
 
-template <class T, bool Minus>
-void call_scaled(const Instruction& i, std::ptrdiff_t n) { // operands: an array, a number, the array it is added to
-    const T scale = *i.operand<T>(1);
-    reinterpret_cast<decltype(VecKernels<T>::multiply_add)>(i.function)(n, i.operand<T>(0), Minus ? -scale : scale, i.operand<T>(2), i.result<T>());
-}
-
 template <class T>
 void set_call(Instruction& i) {
     switch (i.form) {
@@ -55,55 +50,88 @@ void set_call(Instruction& i) {
     }
 }
 
-// Elements of types that no vector kernel covers (integers), one after another.
-template <class T, class F>
-void loop(std::ptrdiff_t n, const T* a, int as, const T* b, int bs, T* out, F f) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = f(a[i * as], b[i * bs]);
+// Elements of types that no vector kernel covers, in plain loops.
+template <class F, class T, class R>
+void each_pair(std::ptrdiff_t n, const T* a, int as, const T* b, int bs, R* out) {
+    if (as == 1 && bs == 1)
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = F::template of<T>(a[i], b[i]);
+    else
+        for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = F::template of<T>(a[i * as], b[i * bs]);
+}
+template <class F, class T, class R>
+void each(std::ptrdiff_t n, const T* x, R* out) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = F::template of<T>(x[i]);
 }
 
-using I64 = std::int64_t;
-using U64 = std::uint64_t;
+// Integers wrap around, as NumPy's do: they are computed with without a sign, and not in less than 32 bits.
+template <class T>
+using Wide = std::conditional_t<(sizeof(T) < 4), std::uint32_t, std::make_unsigned_t<T>>;
 
-// Sums of integers wrap around, as NumPy's do.
-void add_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, I64* out) {
-    loop(n, a, as, b, bs, out, [](I64 x, I64 y) { return static_cast<I64>(static_cast<U64>(x) + static_cast<U64>(y)); });
-}
-void subtract_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, I64* out) {
-    loop(n, a, as, b, bs, out, [](I64 x, I64 y) { return static_cast<I64>(static_cast<U64>(x) - static_cast<U64>(y)); });
-}
-void multiply_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, I64* out) {
-    loop(n, a, as, b, bs, out, [](I64 x, I64 y) { return static_cast<I64>(static_cast<U64>(x) * static_cast<U64>(y)); });
-}
-void maximum_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, I64* out) {
-    loop(n, a, as, b, bs, out, [](I64 x, I64 y) { return std::max(x, y); });
-}
-void minimum_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, I64* out) {
-    loop(n, a, as, b, bs, out, [](I64 x, I64 y) { return std::min(x, y); });
-}
+#define CHAINRULE_WHOLE_UNARY(name, result, form)                                                                   \
+    struct name##_of {                                                                                              \
+        template <class T>                                                                                          \
+        static result of(T x) {                                                                                     \
+            return static_cast<result>(form);                                                                       \
+        }                                                                                                           \
+    };
+#define CHAINRULE_WHOLE_BINARY(name, result, form)                                                                  \
+    struct name##_of {                                                                                              \
+        template <class T>                                                                                          \
+        static result of(T a, T b) {                                                                                \
+            return static_cast<result>(form);                                                                       \
+        }                                                                                                           \
+    };
 
-template <int Kind>
-void compare_i64(std::ptrdiff_t n, const I64* a, int as, const I64* b, int bs, Bool* out) {
-    for (std::ptrdiff_t i = 0; i < n; ++i) {
-        const I64 x = a[i * as], y = b[i * bs];
-        bool r = false;
-        if constexpr (Kind == 0) r = x == y;
-        if constexpr (Kind == 1) r = x != y;
-        if constexpr (Kind == 2) r = x < y;
-        if constexpr (Kind == 3) r = x <= y;
-        if constexpr (Kind == 4) r = x > y;
-        if constexpr (Kind == 5) r = x >= y;
-        out[i] = r;
+CHAINRULE_WHOLE_UNARY(identity, T, x)
+CHAINRULE_WHOLE_UNARY(negative, T, Wide<T>(0) - static_cast<Wide<T>>(x))
+CHAINRULE_WHOLE_UNARY(absolute, T, x < 0 ? Wide<T>(0) - static_cast<Wide<T>>(x) : static_cast<Wide<T>>(x))
+CHAINRULE_WHOLE_UNARY(sign, T, (x > 0) - (x < 0))
+CHAINRULE_WHOLE_UNARY(square, T, static_cast<Wide<T>>(x) * static_cast<Wide<T>>(x))
+CHAINRULE_WHOLE_UNARY(relu, T, x > 0 ? x : T(0))
+CHAINRULE_WHOLE_UNARY(never, Bool, (static_cast<void>(x), false))
+CHAINRULE_WHOLE_UNARY(always, Bool, (static_cast<void>(x), true))
+CHAINRULE_WHOLE_UNARY(is_negative, Bool, x < T(0))
+CHAINRULE_WHOLE_UNARY(logical_not, Bool, x == T(0))
+CHAINRULE_WHOLE_BINARY(add, T, static_cast<Wide<T>>(a) + static_cast<Wide<T>>(b))
+CHAINRULE_WHOLE_BINARY(subtract, T, static_cast<Wide<T>>(a) - static_cast<Wide<T>>(b))
+CHAINRULE_WHOLE_BINARY(multiply, T, static_cast<Wide<T>>(a) * static_cast<Wide<T>>(b))
+CHAINRULE_WHOLE_BINARY(maximum, T, a > b ? a : b)
+CHAINRULE_WHOLE_BINARY(minimum, T, a < b ? a : b)
+CHAINRULE_WHOLE_BINARY(equal, Bool, a == b)
+CHAINRULE_WHOLE_BINARY(not_equal, Bool, a != b)
+CHAINRULE_WHOLE_BINARY(less, Bool, a < b)
+CHAINRULE_WHOLE_BINARY(less_equal, Bool, a <= b)
+CHAINRULE_WHOLE_BINARY(greater, Bool, a > b)
+CHAINRULE_WHOLE_BINARY(greater_equal, Bool, a >= b)
+CHAINRULE_WHOLE_BINARY(logical_and, Bool, (a != T(0)) & (b != T(0)))
+CHAINRULE_WHOLE_BINARY(logical_or, Bool, (a != T(0)) | (b != T(0)))
+CHAINRULE_WHOLE_BINARY(logical_xor, Bool, (a != T(0)) ^ (b != T(0)))
+
+struct power_of { // of integers without a sign; those with one may have no power
+    template <class T>
+    static T of(T a, T b) {
+        Wide<T> base = a, result = 1;
+        for (; b != 0; b = static_cast<T>(b >> 1), base *= base)
+            if (b & 1) result *= base;
+        return static_cast<T>(result);
     }
-}
+};
 
 template <class T>
 void where_plain(std::ptrdiff_t n, const Bool* c, int cs, const T* a, int as, const T* b, int bs, T* out) {
     for (std::ptrdiff_t i = 0; i < n; ++i) out[i] = c[i * cs] ? a[i * as] : b[i * bs];
 }
 
-template <class T>
-void copy_plain(std::ptrdiff_t n, const T* x, T* out) {
-    std::memmove(out, x, static_cast<std::size_t>(n) * sizeof(T));
+// Beyond the integer's range C++ leaves the result open. NumPy's on x86-64 is the processor's: the smallest integer of 32
+// or 64 bits; without a sign the upper half of the range is moved down for it.
+template <class To, class From>
+To whole(From x) {
+    using Signed = std::conditional_t<(sizeof(To) < 8), std::int32_t, std::int64_t>;
+    constexpr From limit = static_cast<From>(std::uint64_t{1} << std::numeric_limits<Signed>::digits);
+    const auto near = [](From v) { return v >= -limit && v < limit ? static_cast<Signed>(v) : std::numeric_limits<Signed>::min(); };
+    if constexpr (std::is_unsigned_v<To> && sizeof(To) == sizeof(Signed))
+        if (x >= limit) return static_cast<To>(static_cast<To>(near(x - limit)) ^ (To(1) << std::numeric_limits<Signed>::digits));
+    return static_cast<To>(near(x));
 }
 
 template <class From, class To>
@@ -111,13 +139,8 @@ void cast_plain(std::ptrdiff_t n, const void* from, void* to) {
     const From* x = static_cast<const From*>(from);
     To* out = static_cast<To*>(to);
     for (std::ptrdiff_t i = 0; i < n; ++i) {
-        if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
-            // beyond the integer's range C++ leaves the result open; NumPy's on x86-64 is the smallest integer
-            constexpr From limit = static_cast<From>(std::uint64_t{1} << (std::min<int>(63, std::numeric_limits<To>::digits)));
-            out[i] = x[i] >= -limit && x[i] < limit ? static_cast<To>(x[i]) : std::numeric_limits<To>::min();
-        } else {
-            out[i] = static_cast<To>(x[i]);
-        }
+        if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) out[i] = whole<To>(x[i]);
+        else out[i] = static_cast<To>(x[i]);
     }
 }
 
@@ -128,17 +151,6 @@ void cast_to_bool(std::ptrdiff_t n, const void* from, void* to) {
 }
 
 using CastRun = void (*)(std::ptrdiff_t, const void*, void*);
-
-template <class From>
-CastRun cast_from(DType to) {
-    switch (to) {
-    case DType::boolean: return cast_to_bool<From>;
-    case DType::int64: return cast_plain<From, std::int64_t>;
-    case DType::float32: return cast_plain<From, float>;
-    case DType::float64: return cast_plain<From, double>;
-    default: return nullptr;
-    }
-}
 
 int common_type(DType d) {
     switch (d) {
@@ -152,16 +164,10 @@ int common_type(DType d) {
 
 CastRun cast_run(DType from, DType to) {
     if (common_type(from) >= 0 && common_type(to) >= 0) return kernels().common.cast[common_type(from)][common_type(to)];
-    switch (from) {
-    case DType::int8: return cast_from<std::int8_t>(to);
-    case DType::int16: return cast_from<std::int16_t>(to);
-    case DType::int32: return cast_from<std::int32_t>(to);
-    case DType::uint8: return cast_from<std::uint8_t>(to);
-    case DType::uint16: return cast_from<std::uint16_t>(to);
-    case DType::uint32: return cast_from<std::uint32_t>(to);
-    case DType::uint64: return cast_from<std::uint64_t>(to);
-    default: return nullptr;
-    }
+    return with_type(from, [&]<class From>(From) -> CastRun {
+        if (to == DType::boolean) return cast_to_bool<From>;
+        return with_type(to, []<class To>(To) -> CastRun { return cast_plain<From, To>; });
+    });
 }
 
 template <class T>
@@ -186,51 +192,100 @@ Instruction real_instruction(const std::string& op) {
         return {Form::binary, d, as_any(k.binary[i])};
     if (const int i = find_compare(op.c_str()); i >= 0) return {Form::compare, d, as_any(k.compare[i])};
     if (const int i = find_test(op.c_str()); i >= 0) return {Form::test, d, as_any(k.test[i])};
+    if (op == "logical_and") return {Form::compare, d, as_any(each_pair<logical_and_of, T, Bool>)};
+    if (op == "logical_or") return {Form::compare, d, as_any(each_pair<logical_or_of, T, Bool>)};
+    if (op == "logical_xor") return {Form::compare, d, as_any(each_pair<logical_xor_of, T, Bool>)};
+    if (op == "logical_not") return {Form::test, d, as_any(each<logical_not_of, T, Bool>)};
     return {Form::fill, d, nullptr};
 }
 
-Instruction integer_instruction(const std::string& op) {
-    static const std::map<std::string, Any> binary = {
-        {"add", as_any(add_i64)},         {"subtract", as_any(subtract_i64)}, {"multiply", as_any(multiply_i64)},
-        {"maximum", as_any(maximum_i64)}, {"minimum", as_any(minimum_i64)},
+struct Named {
+    Form form;
+    Any function;
+};
+
+// What integers and truth values have in common.
+template <class T>
+std::map<std::string, Named> whole_table() {
+    return {
+#define CHAINRULE_ROW(name, form, run, result) {#name, {Form::form, as_any(run<name##_of, T, result>)}}
+        CHAINRULE_ROW(identity, unary, each, T),
+        {"floor", {Form::unary, as_any(each<identity_of, T, T>)}},
+        {"ceil", {Form::unary, as_any(each<identity_of, T, T>)}},
+        {"trunc", {Form::unary, as_any(each<identity_of, T, T>)}},
+        CHAINRULE_ROW(relu, unary, each, T),
+        {"isnan", {Form::test, as_any(each<never_of, T, Bool>)}},
+        {"isinf", {Form::test, as_any(each<never_of, T, Bool>)}},
+        {"isfinite", {Form::test, as_any(each<always_of, T, Bool>)}},
+        {"signbit", {Form::test, as_any(each<is_negative_of, T, Bool>)}},
+        CHAINRULE_ROW(logical_not, test, each, Bool),
+        CHAINRULE_ROW(equal, compare, each_pair, Bool),
+        CHAINRULE_ROW(not_equal, compare, each_pair, Bool),
+        CHAINRULE_ROW(less, compare, each_pair, Bool),
+        CHAINRULE_ROW(less_equal, compare, each_pair, Bool),
+        CHAINRULE_ROW(greater, compare, each_pair, Bool),
+        CHAINRULE_ROW(greater_equal, compare, each_pair, Bool),
+        CHAINRULE_ROW(logical_and, compare, each_pair, Bool),
+        CHAINRULE_ROW(logical_or, compare, each_pair, Bool),
+        CHAINRULE_ROW(logical_xor, compare, each_pair, Bool),
+        {"where", {Form::where, as_any(where_plain<T>)}},
     };
-    static const std::map<std::string, Any> compare = {
-        {"equal", as_any(compare_i64<0>)},      {"not_equal", as_any(compare_i64<1>)},
-        {"less", as_any(compare_i64<2>)},       {"less_equal", as_any(compare_i64<3>)},
-        {"greater", as_any(compare_i64<4>)},    {"greater_equal", as_any(compare_i64<5>)},
-    };
-    if (const auto f = binary.find(op); f != binary.end()) return {Form::binary, DType::int64, f->second};
-    if (const auto f = compare.find(op); f != compare.end()) return {Form::compare, DType::int64, f->second};
-    if (op == "where") return {Form::where, DType::int64, as_any(where_plain<I64>)};
-    if (op == "identity") return {Form::unary, DType::int64, as_any(copy_plain<I64>)};
-    return {Form::fill, DType::int64, nullptr};
+}
+
+template <class T>
+std::map<std::string, Named> integer_table() {
+    auto table = whole_table<T>();
+    table.insert({
+        CHAINRULE_ROW(negative, unary, each, T),
+        CHAINRULE_ROW(absolute, unary, each, T),
+        CHAINRULE_ROW(sign, unary, each, T),
+        CHAINRULE_ROW(square, unary, each, T),
+        CHAINRULE_ROW(add, binary, each_pair, T),
+        CHAINRULE_ROW(subtract, binary, each_pair, T),
+        CHAINRULE_ROW(multiply, binary, each_pair, T),
+        CHAINRULE_ROW(maximum, binary, each_pair, T),
+        CHAINRULE_ROW(minimum, binary, each_pair, T),
+    });
+    if constexpr (std::is_unsigned_v<T>) table.insert(CHAINRULE_ROW(power, binary, each_pair, T));
+    return table;
+}
+
+// NumPy's sum of truth values is whether any holds, their product whether all do.
+std::map<std::string, Named> boolean_table() {
+    using T = Bool;
+    auto table = whole_table<T>();
+    table.insert({
+        {"absolute", {Form::unary, as_any(each<identity_of, T, T>)}},
+        {"add", {Form::binary, as_any(each_pair<logical_or_of, T, T>)}},
+        {"maximum", {Form::binary, as_any(each_pair<logical_or_of, T, T>)}},
+        {"multiply", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
+        {"minimum", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
+    });
+    return table;
+}
+#undef CHAINRULE_ROW
+
+Instruction named_instruction(const std::map<std::string, Named>& table, const std::string& op, DType d) {
+    const auto found = table.find(op);
+    return found != table.end() ? Instruction{found->second.form, d, found->second.function} : Instruction{Form::fill, d, nullptr};
+}
+
+Instruction whole_instruction(const std::string& op, DType d) {
+    return with_type(d, [&]<class T>(T) -> Instruction {
+        if constexpr (std::is_floating_point_v<T>) {
+            return {Form::fill, d, nullptr};
+        } else {
+            static const auto table = integer_table<T>();
+            return named_instruction(table, op, d);
+        }
+    });
 }
 
 Instruction boolean_instruction(const std::string& op) {
     if (const int i = find_logic(op.c_str()); i >= 0) return {Form::logic, DType::boolean, as_any(kernels().common.logic[i])};
     if (op == "logical_not") return {Form::logical_not, DType::boolean, as_any(kernels().common.logical_not)};
-    if (op == "where") return {Form::where, DType::boolean, as_any(where_plain<Bool>)};
-    if (op == "identity") return {Form::unary, DType::boolean, as_any(copy_plain<Bool>)};
-    return {Form::fill, DType::boolean, nullptr};
-}
-
-// number · array, then that added to, or taken from, another array: one pass over memory, and how optimisers move.
-template <class T>
-bool join_scaled(const Instruction& product, const Instruction& sum, Instruction& made) {
-    const VecKernels<T>& k = vec<T>();
-    const auto is = [&](const Instruction& i, Binary b) { return i.form == Form::binary && i.function == as_any(k.binary[static_cast<int>(b)]); };
-    const bool minus = is(sum, Binary::subtract);
-    if (!is(product, Binary::multiply) || !(minus || is(sum, Binary::add)) || product.by[0] + product.by[1] != 1) return false;
-    const std::size_t number = product.by[0] == 0 ? 0 : 1;
-    const std::size_t other = sum.in[1] == product.out ? 0 : 1;
-    if (sum.in[1 - other] != product.out || sum.in[other] == product.out || sum.by[other] != 1 || (minus && other != 0)) return false;
-    made = sum;
-    made.form = Form::scaled;
-    made.function = as_any(k.multiply_add);
-    made.in = {product.in[1 - number], product.in[number], sum.in[other]};
-    made.by = {1, 0, 1};
-    made.call = minus ? call_scaled<T, true> : call_scaled<T, false>;
-    return true;
+    static const auto table = boolean_table();
+    return named_instruction(table, op, DType::boolean);
 }
 
 } // namespace
@@ -239,10 +294,7 @@ void set_call(Instruction& i) {
     if (i.form == Form::cast) i.call = call_cast;
     else if (i.form == Form::logic) i.call = call_binary<Bool>;
     else if (i.form == Form::logical_not) i.call = call_unary<Bool>;
-    else if (i.dtype == DType::float32) set_call<float>(i);
-    else if (i.dtype == DType::float64) set_call<double>(i);
-    else if (i.dtype == DType::int64) set_call<std::int64_t>(i);
-    else set_call<Bool>(i);
+    else with_type(i.dtype, [&]<class T>(T) { set_call<T>(i); });
 }
 
 Instruction instruction_of(const ProgramSpec& p, const StepSpec& step) {
@@ -261,7 +313,7 @@ Instruction instruction_of(const ProgramSpec& p, const StepSpec& step) {
     Instruction made{Form::fill, d, nullptr};
     if (d == DType::float32) made = real_instruction<float>(op);
     if (d == DType::float64) made = real_instruction<double>(op);
-    if (d == DType::int64) made = integer_instruction(op);
+    if (integer(d)) made = whole_instruction(op, d);
     if (d == DType::boolean) made = boolean_instruction(op);
     const bool to_bool = made.form == Form::compare || made.form == Form::test;
     const std::size_t needs = made.form == Form::where ? 3
@@ -270,30 +322,6 @@ Instruction instruction_of(const ProgramSpec& p, const StepSpec& step) {
     if (made.form != Form::fill && (step.inputs.size() != needs || out != (to_bool ? DType::boolean : d)))
         return {Form::fill, d, nullptr};
     return made;
-}
-
-std::vector<Instruction> joined(const std::vector<Instruction>& all, int registers) {
-    const auto read_later = [&](int operand, std::size_t from) {
-        for (std::size_t i = from; i < all.size(); ++i) {
-            if (std::find(all[i].in.begin(), all[i].in.end(), operand) != all[i].in.end()) return true;
-            if (all[i].out == operand) return false;
-        }
-        return false;
-    };
-    std::vector<Instruction> out;
-    for (std::size_t i = 0; i < all.size(); ++i) {
-        Instruction made;
-        const bool between = i + 1 < all.size() && all[i].out >= registers && all[i].dtype == all[i + 1].dtype &&
-                             (all[i + 1].out == all[i].out || !read_later(all[i].out, i + 2));
-        if (between && ((all[i].dtype == DType::float32 && join_scaled<float>(all[i], all[i + 1], made)) ||
-                        (all[i].dtype == DType::float64 && join_scaled<double>(all[i], all[i + 1], made)))) {
-            out.push_back(made);
-            ++i;
-        } else {
-            out.push_back(all[i]);
-        }
-    }
-    return out;
 }
 
 bool takes_scalars(Form form) {

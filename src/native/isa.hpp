@@ -150,6 +150,80 @@ CHAINRULE_INLINE F64 fma(F64 a, F64 b, F64 c) {
 #endif
 }
 
+CHAINRULE_INLINE F32 square_root(F32 x) {
+#if defined(__AVX512F__)
+    return (F32)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (F32)_mm256_sqrt_ps((__m256)x);
+#elif defined(__ARM_NEON)
+    return (F32)vsqrtq_f32((float32x4_t)x);
+#else
+    for (int i = 0; i < kWidth<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+CHAINRULE_INLINE F64 square_root(F64 x) {
+#if defined(__AVX512F__)
+    return (F64)_mm512_sqrt_pd((__m512d)x);
+#elif defined(__AVX2__)
+    return (F64)_mm256_sqrt_pd((__m256d)x);
+#elif defined(__ARM_NEON)
+    return (F64)vsqrtq_f64((float64x2_t)x);
+#else
+    for (int i = 0; i < kWidth<double>; ++i) x[i] = __builtin_sqrt(x[i]);
+    return x;
+#endif
+}
+
+// Whether any lane of a mask is set.
+CHAINRULE_INLINE bool any(I32 mask) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__ARM_NEON)
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
+CHAINRULE_INLINE bool any(I64 mask) { return any((I32)mask); }
+
+// Floats as doubles, their first half and their second, and back.
+struct Wide {
+    F64 first, second;
+};
+
+CHAINRULE_INLINE Wide widened(F32 x) {
+#if defined(__AVX512F__)
+    return {(F64)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)x)),
+            (F64)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)x, 1))};
+#elif defined(__AVX2__)
+    return {(F64)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)x)),
+            (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)x, 1))};
+#elif defined(__ARM_NEON)
+    return {(F64)vcvt_f64_f32(vget_low_f32((float32x4_t)x)), (F64)vcvt_high_f64_f32((float32x4_t)x)};
+#else
+    return {F64{x[0], x[1]}, F64{x[2], x[3]}};
+#endif
+}
+
+CHAINRULE_INLINE F32 narrowed(Wide x) {
+#if defined(__AVX512F__)
+    const __m512 first = _mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)x.first));
+    return (F32)_mm512_insertf32x8(first, _mm512_cvtpd_ps((__m512d)x.second), 1);
+#elif defined(__AVX2__)
+    const __m256 first = _mm256_castps128_ps256(_mm256_cvtpd_ps((__m256d)x.first));
+    return (F32)_mm256_insertf128_ps(first, _mm256_cvtpd_ps((__m256d)x.second), 1);
+#elif defined(__ARM_NEON)
+    return (F32)vcvt_high_f32_f64(vcvt_f32_f64((float64x2_t)x.first), (float64x2_t)x.second);
+#else
+    return F32{static_cast<float>(x.first[0]), static_cast<float>(x.first[1]), static_cast<float>(x.second[0]),
+               static_cast<float>(x.second[1])};
+#endif
+}
+
 // The sum of all lanes, halves first: one fixed order.
 CHAINRULE_INLINE float sum_lanes(F32 v) {
 #if CHAINRULE_VECTOR_BYTES == 64

@@ -15,6 +15,7 @@ const Kernels& kernels() {
         fill_scalar(k.vec_f64);
         fill_functions(k);
         fill_elementwise(k);
+        fill_passes(k);
         fill_reductions(k);
         fill_uniform(k);
         return k;

@@ -8,6 +8,7 @@ namespace chainrule::CHAINRULE_ISA {
 void fill_gemm(Kernels& k);
 void fill_functions(Kernels& k);
 void fill_elementwise(Kernels& k);
+void fill_passes(Kernels& k);
 void fill_reductions(Kernels& k);
 void fill_uniform(Kernels& k);
 

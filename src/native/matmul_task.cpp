@@ -7,7 +7,8 @@
 namespace chainrule {
 namespace {
 
-constexpr double kThreadedFlops = 1.0e6;     // a multiply from which a second thread pays
+constexpr double kFlopsPerNanosecond = 60; // about what one thread reaches on small multiplies
+constexpr double kEndingFlops = 0.5e6;     // a multiply from which a chain at its end pays
 constexpr std::ptrdiff_t kTinyProduct = 128; // multiplications up to which plain loops are faster than tiles
 
 template <class T>
@@ -56,10 +57,12 @@ public:
         }
         if (tiny_) return multiply(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_));
         if (batches_ == 1) {
-            if (c.team.size() > 1 && flops_ > kThreadedFlops)
-                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, Epilogue{}, c.workspace, c.team);
+            Working working = {&c, this};
+            const Epilogue end = {ending_.chain != nullptr ? run_ending : nullptr, &working};
+            if (c.team.worth(flops_ / kFlopsPerNanosecond + ending_.nanoseconds))
+                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, end, c.workspace, c.team);
             else
-                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, Epilogue{}, c.workspace);
+                gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, end, c.workspace);
             return;
         }
         walk_.reset();
@@ -70,7 +73,29 @@ public:
         while (walk_.next());
     }
 
+    bool end_with(const Ending& ending) override {
+        if (batches_ != 1 || empty_ || flops_ <= kEndingFlops) return false;
+        ending_ = ending;
+        gemm_ = Gemm<T>(m_, n_, k_, a_strides_, b_strides_, n_, {ending.chain->workspace(), ending.whole});
+        return true;
+    }
+
 private:
+    struct Working {
+        const Context* context;
+        const MatmulTask* task;
+    };
+
+    static void run_ending(void* working, const Block& block, const void* c, std::ptrdiff_t c_row, char* own) {
+        const Working& w = *static_cast<const Working*>(working);
+        const Ending& end = w.task->ending_;
+        const auto* memory = static_cast<const char*>(c);
+        std::ptrdiff_t first = block.row * w.task->n_ + block.column, rows = block.rows, columns = block.columns;
+        if (columns == w.task->n_ && c_row == columns) columns *= rows, rows = 1; // in one piece
+        for (; rows > 0; --rows, first += w.task->n_, memory += c_row * static_cast<std::ptrdiff_t>(sizeof(T)))
+            end.chain->run_part(*w.context, first, columns, end.operand, memory, own);
+    }
+
     void multiply(const T* a, const T* b, T* out) const {
         for (std::ptrdiff_t i = 0; i < m_; ++i, a += a_strides_.row) {
             for (std::ptrdiff_t j = 0; j < n_; ++j) {
@@ -89,6 +114,7 @@ private:
     std::ptrdiff_t count_ = 0, batches_ = 1;
     std::ptrdiff_t m_ = 0, n_ = 0, k_ = 0;
     Strides a_strides_{}, b_strides_{};
+    Ending ending_;
     bool empty_ = false, tiny_ = false;
     double flops_ = 0;
 };

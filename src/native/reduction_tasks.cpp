@@ -1,5 +1,7 @@
 // Reductions over axes.
 #include <cmath>
+#include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "kernels.hpp"
@@ -8,40 +10,80 @@
 namespace chainrule {
 namespace {
 
-constexpr std::ptrdiff_t kShortRow = 16; // elements of a row up to which several rows are reduced at once
+constexpr std::ptrdiff_t kShortRow = 16;   // elements of a row up to which several rows are reduced at once
+constexpr std::ptrdiff_t kWideRow = 1024;  // columns from which threads share columns rather than rows
+constexpr std::ptrdiff_t kColumns = 256;   // the least that a thread takes of them
 
 enum class Fold { sum, max, min, prod, all, any };
 
+template <class T>
+const VecKernels<T>& vector_kernels() {
+    if constexpr (std::is_same_v<T, float>) return kernels().vec_f32;
+    else return kernels().vec_f64;
+}
+
 // The common case: a matrix whose rows, or columns, or all of whose elements are reduced.
+//
+// What is added up in one number goes in blocks where it is large, by the sizes alone, so that threads may share it.
 template <class T>
 class MatrixReduction final : public Task {
 public:
     MatrixReduction(Place x, Place out, std::ptrdiff_t rows, std::ptrdiff_t columns, bool along_rows, Fold fold)
-        : x_(x), out_(out), rows_(rows), columns_(columns), along_rows_(along_rows), fold_(fold) {}
+        : x_(x), out_(out), rows_(rows), columns_(columns), along_rows_(along_rows), fold_(fold) {
+        const bool large = rows * columns >= kThreadedWork;
+        if (along_rows && rows == 1 && large) block_ = kPartWork;
+        if (!along_rows && large && columns < kWideRow) block_ = std::max<std::ptrdiff_t>(kPartWork / columns, 1);
+        if (block_ > 0) parts_.resize(static_cast<std::size_t>(along_rows ? blocks(columns) : blocks(rows) * columns));
+    }
     void run(const Context& c) override {
-        const VecKernels<T>& k = kernel();
         const T* const x = c.at<T>(x_);
         T* const out = c.at<T>(out_);
-        if (along_rows_ && columns_ <= kShortRow && rows_ > 1) {
-            if (fold_ == Fold::sum) reduce_short(x, out, [](T a, T b) { return a + b; });
-            else if (fold_ == Fold::max) reduce_short(x, out, [](T a, T b) { return b > a || b != b ? b : a; });
-            else reduce_short(x, out, [](T a, T b) { return b < a || b != b ? b : a; });
-        } else if (fold_ == Fold::sum) {
-            if (rows_ == 1 && along_rows_) *out = k.sum(columns_, x);
-            else if (along_rows_) k.sum_rows(rows_, columns_, x, columns_, out);
-            else k.sum_columns(rows_, columns_, x, columns_, false, out);
+        if (along_rows_ && block_ > 0) {
+            in_ranges(c, blocks(columns_), block_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+                for (std::ptrdiff_t b = first; b < last; ++b)
+                    parts_[static_cast<std::size_t>(b)] = whole(std::min(block_, columns_ - b * block_), x + b * block_);
+            });
+            *out = whole(blocks(columns_), parts_.data());
+        } else if (along_rows_) {
+            in_ranges(c, rows_, columns_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) { reduce_rows(last - first, x + first * columns_, out + first); });
+        } else if (block_ > 0) {
+            in_ranges(c, blocks(rows_), block_ * columns_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+                for (std::ptrdiff_t b = first; b < last; ++b)
+                    kernel().sum_columns(std::min(block_, rows_ - b * block_), columns_, x + b * block_ * columns_, columns_, false,
+                                         parts_.data() + b * columns_);
+            });
+            kernel().sum_columns(blocks(rows_), columns_, parts_.data(), columns_, false, out);
         } else {
-            const auto f = fold_ == Fold::max ? k.maximum : k.minimum;
-            for (std::ptrdiff_t r = 0; r < rows_; ++r) out[r] = f(columns_, x + r * columns_);
+            in_ranges(c, columns_, rows_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+                kernel().sum_columns(rows_, last - first, x + first, columns_, false, out + first);
+            }, kColumns);
         }
     }
 
 private:
+    std::ptrdiff_t blocks(std::ptrdiff_t n) const { return (n + block_ - 1) / block_; }
+
+    T whole(std::ptrdiff_t n, const T* x) const {
+        return fold_ == Fold::sum ? kernel().sum(n, x) : fold_ == Fold::max ? kernel().maximum(n, x) : kernel().minimum(n, x);
+    }
+
+    void reduce_rows(std::ptrdiff_t rows, const T* x, T* out) const {
+        if (columns_ <= kShortRow && rows_ > 1) {
+            if (fold_ == Fold::sum) reduce_short(rows, x, out, [](T a, T b) { return a + b; });
+            else if (fold_ == Fold::max) reduce_short(rows, x, out, [](T a, T b) { return b > a || b != b ? b : a; });
+            else reduce_short(rows, x, out, [](T a, T b) { return b < a || b != b ? b : a; });
+        } else if (fold_ == Fold::sum) {
+            kernel().sum_rows(rows, columns_, x, columns_, out);
+        } else {
+            for (std::ptrdiff_t r = 0; r < rows; ++r) out[r] = whole(columns_, x + r * columns_);
+        }
+    }
+
     template <class F>
-    void reduce_short(const T* x, T* out, F f) const {
+    void reduce_short(std::ptrdiff_t rows, const T* x, T* out, F f) const {
         constexpr std::ptrdiff_t together = 8;
         std::ptrdiff_t r = 0;
-        for (; r + together <= rows_; r += together, x += together * columns_, out += together) {
+        for (; r + together <= rows; r += together, x += together * columns_, out += together) {
             std::array<T, static_cast<std::size_t>(together)> all;
             for (std::ptrdiff_t i = 0; i < together; ++i) all[static_cast<std::size_t>(i)] = x[i * columns_];
             for (std::ptrdiff_t j = 1; j < columns_; ++j)
@@ -49,82 +91,227 @@ private:
                     all[static_cast<std::size_t>(i)] = f(all[static_cast<std::size_t>(i)], x[i * columns_ + j]);
             std::copy(all.begin(), all.end(), out);
         }
-        for (; r < rows_; ++r, x += columns_) {
+        for (; r < rows; ++r, x += columns_) {
             T one = *x;
             for (std::ptrdiff_t j = 1; j < columns_; ++j) one = f(one, x[j]);
             *out++ = one;
         }
     }
 
-    static const VecKernels<T>& kernel() {
-        if constexpr (std::is_same_v<T, float>) return kernels().vec_f32;
-        else return kernels().vec_f64;
-    }
+    static const VecKernels<T>& kernel() { return vector_kernels<T>(); }
+
     Place x_, out_;
     std::ptrdiff_t rows_, columns_;
     bool along_rows_;
     Fold fold_;
+    std::ptrdiff_t block_ = 0; // columns, or rows, that are added up at once
+    std::vector<T> parts_;
 };
 
-// Any axes, any strides: one result after another.
-template <class T, class Out>
-class AnyReduction final : public Task {
+// How elements join. `of`: an element as a term; `start`: what no terms give.
+struct Sum {
+    template <class S, class T>
+    static S of(T x) { return static_cast<S>(x); }
+    template <class S>
+    static S join(S a, S b) { return static_cast<S>(a + b); }
+    template <class S>
+    static constexpr S start() { return S(0); }
+};
+struct Product {
+    template <class S, class T>
+    static S of(T x) { return static_cast<S>(x); }
+    template <class S>
+    static S join(S a, S b) { return static_cast<S>(a * b); }
+    template <class S>
+    static constexpr S start() { return S(1); }
+};
+// NaN wins.
+struct Most {
+    template <class S, class T>
+    static S of(T x) { return x; }
+    template <class S>
+    static S join(S a, S b) { return a >= b || a != a ? a : b; }
+    template <class S>
+    static constexpr S start() { return std::numeric_limits<S>::has_infinity ? -std::numeric_limits<S>::infinity() : std::numeric_limits<S>::lowest(); }
+};
+struct Least {
+    template <class S, class T>
+    static S of(T x) { return x; }
+    template <class S>
+    static S join(S a, S b) { return a <= b || a != a ? a : b; }
+    template <class S>
+    static constexpr S start() { return std::numeric_limits<S>::has_infinity ? std::numeric_limits<S>::infinity() : std::numeric_limits<S>::max(); }
+};
+struct All {
+    template <class S, class T>
+    static S of(T x) { return x != T(0); }
+    template <class S>
+    static S join(S a, S b) { return a & b; }
+    template <class S>
+    static constexpr S start() { return 1; }
+};
+struct AnyOf {
+    template <class S, class T>
+    static S of(T x) { return x != T(0); }
+    template <class S>
+    static S join(S a, S b) { return a | b; }
+    template <class S>
+    static constexpr S start() { return 0; }
+};
+
+// Any axes, any strides. The terms of a result are walked by falling strides, the last of their axes in one loop. Where
+// results lie closer together than terms, those along the last of their axes are computed together.
+//
+// Floating-point sums are collected in double, and each kTogether of these sums in another.
+template <class F, class T, class S, class Out>
+class StridedReduction final : public Task {
 public:
-    AnyReduction(Place x, Place out, const Extent& kept, const Extent& kept_strides, const Extent& gone, const Extent& gone_strides, Fold fold)
-        : x_(x), out_(out), results_(elements(kept)), terms_(elements(gone)), fold_(fold), outer_(kept, {&kept_strides}),
-          inner_(gone, {&gone_strides}) {}
+    StridedReduction(Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side)
+        : x_(x), out_(out), terms_(elements(gone)), outer_(Extent(), {&kNone}), runs_(Extent(), {&kNone}) {
+        join_axes<1>(kept, {&kept_strides});
+        join_axes<1>(gone, {&gone_strides});
+        if (side_by_side) {
+            const auto [n, by] = split_last<1>(kept, {&kept_strides});
+            width_ = n, across_ = by;
+        }
+        const auto [n, by] = split_last<1>(gone, {&gone_strides});
+        run_ = n, by_ = by, run_count_ = elements(gone);
+        results_ = elements(kept);
+        outer_ = Odometer<1>(kept, {&kept_strides});
+        runs_ = Odometer<1>(gone, {&gone_strides});
+    }
     void run(const Context& c) override {
         const char* const x = c.at<char>(x_);
-        Out* out = c.at<Out>(out_);
-        outer_.reset();
-        for (std::ptrdiff_t r = 0; r < results_; ++r) {
-            *out++ = reduced(x + outer_.at[0]);
-            outer_.next();
-        }
+        Out* const out = c.at<Out>(out_);
+        const std::ptrdiff_t chunks = (width_ + kChunk - 1) / kChunk;
+        in_ranges(c, results_ * chunks, terms_ * std::min(width_, kChunk), [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+            Odometer<1> outer = outer_;
+            for (std::ptrdiff_t i = first; i < last; ++i) {
+                const std::ptrdiff_t from = i % chunks * kChunk, n = std::min(kChunk, width_ - from);
+                if (from == 0 || i == first) outer.start(i / chunks);
+                Out* const to = out + i / chunks * width_ + from;
+                if (width_ == 1) *to = static_cast<Out>(one(x + outer.at[0]));
+                else several(x + outer.at[0] + from * across_, n, to);
+            }
+        });
     }
 
 private:
-    // Integers wrap around, as NumPy's do.
-    template <class Sum, class F>
-    static Sum wrapped(Sum a, Sum b, F f) {
-        if constexpr (std::is_same_v<Sum, std::int64_t>) return static_cast<Sum>(f(static_cast<std::uint64_t>(a), static_cast<std::uint64_t>(b)));
-        else return static_cast<Sum>(f(a, b));
+    static constexpr std::ptrdiff_t kChunk = 256;
+    static constexpr std::ptrdiff_t kTogether = 128;
+    static constexpr std::ptrdiff_t kLanes = 8; // sums that don't wait for each other
+
+    static S term(const char* x) { return F::template of<S>(*reinterpret_cast<const T*>(x)); }
+    static S join(S a, S b) { return F::template join<S>(a, b); }
+    static constexpr S start() { return F::template start<S>(); }
+
+    S one(const char* x) const {
+        Odometer<1> runs = runs_;
+        runs.reset();
+        S total = start(), part = start();
+        for (std::ptrdiff_t r = 0; r < (terms_ > 0 ? run_count_ : 0); ++r, runs.next()) {
+            part = join(part, along_run(x + runs.at[0]));
+            if (r % kTogether == kTogether - 1) total = join(total, part), part = start();
+        }
+        return join(total, part);
+    }
+    // What the vector kernels do as well.
+    static constexpr bool kVector = std::is_floating_point_v<T> && !std::is_same_v<F, Product> && !std::is_same_v<Out, Bool>;
+
+    S along_run(const char* x) const {
+        if constexpr (kVector) {
+            if (by_ == static_cast<std::ptrdiff_t>(sizeof(T)) && run_ > 0) {
+                const T* const row = reinterpret_cast<const T*>(x);
+                const VecKernels<T>& k = vector_kernels<T>();
+                return std::is_same_v<F, Sum> ? k.sum(run_, row) : std::is_same_v<F, Most> ? k.maximum(run_, row) : k.minimum(run_, row);
+            }
+        }
+        constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+        return by_ == size ? along<size>(x) : along<0>(x);
+    }
+    template <std::ptrdiff_t By> // 0: not known here
+    S along(const char* x) const {
+        const std::ptrdiff_t by = By > 0 ? By : by_;
+        S total = start();
+        for (std::ptrdiff_t from = 0; from < run_; from += kTogether * kLanes) {
+            const std::ptrdiff_t end = std::min(run_, from + kTogether * kLanes);
+            std::array<S, static_cast<std::size_t>(kLanes)> lanes;
+            lanes.fill(start());
+            std::ptrdiff_t k = from;
+            for (; k + kLanes <= end; k += kLanes, x += kLanes * by)
+                for (std::ptrdiff_t j = 0; j < kLanes; ++j) lanes[static_cast<std::size_t>(j)] = join(lanes[static_cast<std::size_t>(j)], term(x + j * by));
+            for (; k < end; ++k, x += by) lanes[0] = join(lanes[0], term(x));
+            S part = lanes[0];
+            for (std::ptrdiff_t j = 1; j < kLanes; ++j) part = join(part, lanes[static_cast<std::size_t>(j)]);
+            total = join(total, part);
+        }
+        return total;
     }
 
-    Out reduced(const char* x) {
-        using Sum = std::conditional_t<std::is_floating_point_v<Out>, double, Out>;
-        const auto first = [&] { return *reinterpret_cast<const T*>(x + inner_.at[0]); };
-        inner_.reset();
-        Sum total = fold_ == Fold::prod || fold_ == Fold::all ? Sum(1) : Sum(0);
-        if (fold_ == Fold::max || fold_ == Fold::min) {
-            total = static_cast<Sum>(first());
-            for (std::ptrdiff_t i = 0; i < terms_; ++i, inner_.next()) {
-                const auto v = static_cast<Sum>(first());
-                if (v != v || (total == total && (fold_ == Fold::max ? v > total : v < total))) total = v;
-            }
-            return static_cast<Out>(total);
-        }
-        for (std::ptrdiff_t i = 0; i < terms_; ++i, inner_.next()) {
-            const auto v = static_cast<Sum>(first());
-            switch (fold_) {
-            case Fold::sum: total = wrapped<Sum>(total, v, [](auto a, auto b) { return a + b; }); break;
-            case Fold::prod: total = wrapped<Sum>(total, v, [](auto a, auto b) { return a * b; }); break;
-            case Fold::all: total = static_cast<Sum>(total != Sum(0) && v != Sum(0)); break;
-            default: total = static_cast<Sum>(total != Sum(0) || v != Sum(0)); break;
+    void several(const char* x, std::ptrdiff_t n, Out* out) const {
+        Odometer<1> runs = runs_;
+        runs.reset();
+        constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+        if constexpr (kVector && std::is_same_v<F, Sum>) {
+            if (across_ == size && terms_ > 0 && run_count_ <= kTogether) {
+                for (std::ptrdiff_t r = 0; r < run_count_; ++r, runs.next())
+                    vector_kernels<T>().sum_columns(run_, n, reinterpret_cast<const T*>(x + runs.at[0]), by_ / size, r > 0, out);
+                return;
             }
         }
-        return static_cast<Out>(total);
+        std::array<S, static_cast<std::size_t>(kChunk)> total, part;
+        std::fill_n(total.begin(), n, start());
+        std::fill_n(part.begin(), n, start());
+        std::ptrdiff_t added = 0;
+        const auto flush = [&] {
+            for (std::ptrdiff_t j = 0; j < n; ++j) total[static_cast<std::size_t>(j)] = join(total[static_cast<std::size_t>(j)], part[static_cast<std::size_t>(j)]);
+            std::fill_n(part.begin(), n, start());
+        };
+        for (std::ptrdiff_t r = 0; r < (terms_ > 0 ? run_count_ : 0); ++r, runs.next()) {
+            const char* row = x + runs.at[0];
+            for (std::ptrdiff_t k = 0; k < run_; ++k, row += by_) {
+                if (across_ == size) add_row<size>(row, n, part.data());
+                else add_row<0>(row, n, part.data());
+                if (++added % kTogether == 0) flush();
+            }
+        }
+        flush();
+        for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = static_cast<Out>(total[static_cast<std::size_t>(j)]);
+    }
+    template <std::ptrdiff_t Across>
+    void add_row(const char* row, std::ptrdiff_t n, S* sums) const {
+        const std::ptrdiff_t across = Across > 0 ? Across : across_;
+        for (std::ptrdiff_t j = 0; j < n; ++j) sums[j] = join(sums[j], term(row + j * across));
     }
 
+    static inline const Extent kNone{};
     Place x_, out_;
-    std::ptrdiff_t results_, terms_;
-    Fold fold_;
-    Odometer<1> outer_, inner_;
+    std::ptrdiff_t terms_, results_ = 0, width_ = 1, across_ = 0; // `width_` results side by side
+    std::ptrdiff_t run_ = 0, by_ = 0, run_count_ = 0;              // terms in one loop, and how many such loops
+    Odometer<1> outer_, runs_;
 };
+
+// What a fold of elements of one dtype gives, or nullptr for what it does not give.
+template <class T, class Make>
+std::unique_ptr<Task> strided(Fold fold, DType x, DType out, Make make) {
+    // integers wrap around in sums and products, with a sign and without one alike
+    using S = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
+    using Total = std::conditional_t<std::is_floating_point_v<T>, T, std::uint64_t>;
+    const bool total = std::is_floating_point_v<T> ? out == x : out == DType::int64 || out == DType::uint64;
+    switch (fold) {
+    case Fold::sum: return total ? make.template operator()<Sum, T, S, Total>() : nullptr;
+    case Fold::prod: return total ? make.template operator()<Product, T, S, Total>() : nullptr;
+    case Fold::max: return out == x ? make.template operator()<Most, T, T, T>() : nullptr;
+    case Fold::min: return out == x ? make.template operator()<Least, T, T, T>() : nullptr;
+    case Fold::all: return out == DType::boolean ? make.template operator()<All, T, Bool, Bool>() : nullptr;
+    default: return out == DType::boolean ? make.template operator()<AnyOf, T, Bool, Bool>() : nullptr;
+    }
+}
 
 // numbers: the axes.
 std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold fold) {
-    const ValueSpec &x = value(p, step.inputs.at(0)), &out = value(p, step.output);
+    require(step.inputs.size() == 1, "a reduction takes one array");
+    const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
     std::vector<bool> gone(x.shape.size(), false);
     for (const std::int64_t a : step.numbers) {
         require(a >= 0 && static_cast<std::size_t>(a) < x.shape.size(), "a reduction over an axis that is not there");
@@ -155,51 +342,104 @@ std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold
         if (x.dtype == DType::float32) return std::make_unique<MatrixReduction<float>>(from, to, rows, columns, last, fold);
         return std::make_unique<MatrixReduction<double>>(from, to, rows, columns, last, fold);
     }
-    const auto any = [&]<class T, class Out>(T, Out) -> std::unique_ptr<Task> {
-        return std::make_unique<AnyReduction<T, Out>>(from, to, kept, kept_strides, over, over_strides, fold);
-    };
-    if (x.dtype == DType::float32 && out.dtype == DType::float32) return any(float{}, float{});
-    if (x.dtype == DType::float64 && out.dtype == DType::float64) return any(double{}, double{});
-    if (x.dtype == DType::int64 && out.dtype == DType::int64) return any(std::int64_t{}, std::int64_t{});
-    if (x.dtype == DType::boolean && out.dtype == DType::int64) return any(Bool{}, std::int64_t{});
-    if (x.dtype == DType::boolean && out.dtype == DType::boolean) return any(Bool{}, Bool{});
-    return nullptr;
+    // the smaller of the two steps is the inner one
+    std::ptrdiff_t along_kept = std::numeric_limits<std::ptrdiff_t>::max(), along_gone = along_kept;
+    for (std::size_t a = 0; a < x.shape.size(); ++a) {
+        std::ptrdiff_t& least = gone[a] ? along_gone : along_kept;
+        if (x.shape[a] > 1) least = std::min(least, std::abs(x.strides[a]));
+    }
+    const bool side_by_side = along_kept < along_gone;
+    std::vector<std::size_t> order(over.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return std::abs(over_strides[a]) > std::abs(over_strides[b]); });
+    Extent terms, terms_strides;
+    for (const std::size_t a : order) {
+        terms.push_back(over[a]);
+        terms_strides.push_back(over_strides[a]);
+    }
+    return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
+        return strided<T>(fold, x.dtype, out.dtype, [&]<class F, class E, class S, class Out>() -> std::unique_ptr<Task> {
+            return std::make_unique<StridedReduction<F, E, S, Out>>(from, to, kept, kept_strides, terms, terms_strides, side_by_side);
+        });
+    });
 }
 
-template <class T>
+// Where the first of the largest, or smallest, elements stands in each line; NaN counts as beyond all.
+template <class T, bool Most>
 class ArgTask final : public Task {
 public:
-    ArgTask(Place x, Place out, const Extent& kept, const Extent& strides, std::ptrdiff_t length, std::ptrdiff_t by, bool most)
-        : x_(x), out_(out), results_(elements(kept)), length_(length), by_(by), most_(most), outer_(kept, {&strides}) {}
+    ArgTask(Place x, Place out, Extent kept, Extent strides, std::ptrdiff_t length, std::ptrdiff_t by)
+        : x_(x), out_(out), length_(length), by_(by), outer_(Extent(), {&kNone}) {
+        join_axes<1>(kept, {&strides});
+        if (!strides.empty() && std::abs(strides.back()) < std::abs(by)) {
+            const auto [n, across] = split_last<1>(kept, {&strides});
+            width_ = n, across_ = across;
+        }
+        results_ = elements(kept);
+        outer_ = Odometer<1>(kept, {&strides});
+    }
     void run(const Context& c) override {
         const char* const x = c.at<char>(x_);
-        auto* out = c.at<std::int64_t>(out_);
-        outer_.reset();
-        for (std::ptrdiff_t r = 0; r < results_; ++r, outer_.next()) {
-            const char* row = x + outer_.at[0];
-            std::ptrdiff_t best = 0;
-            T top = *reinterpret_cast<const T*>(row);
-            for (std::ptrdiff_t i = 1; i < length_ && top == top; ++i) {
-                const T v = *reinterpret_cast<const T*>(row + i * by_);
-                if (v != v || (most_ ? v > top : v < top)) {
-                    top = v;
-                    best = i;
-                }
+        auto* const out = c.at<std::int64_t>(out_);
+        const std::ptrdiff_t chunks = (width_ + kChunk - 1) / kChunk;
+        in_ranges(c, results_ * chunks, length_ * std::min(width_, kChunk), [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
+            Odometer<1> outer = outer_;
+            for (std::ptrdiff_t i = first; i < last; ++i) {
+                const std::ptrdiff_t from = i % chunks * kChunk, n = std::min(kChunk, width_ - from);
+                if (from == 0 || i == first) outer.start(i / chunks);
+                if (width_ == 1) out[i] = best(x + outer.at[0]);
+                else side_by_side(x + outer.at[0] + from * across_, n, out + i / chunks * width_ + from);
             }
-            *out++ = best;
-        }
+        });
     }
 
 private:
+    static constexpr std::ptrdiff_t kChunk = 256;
+
+    static bool better(T v, T top) { return top == top && (v != v || (Most ? v > top : v < top)); }
+
+    std::ptrdiff_t best(const char* row) const {
+        if constexpr (std::is_floating_point_v<T>) {
+            if (by_ == static_cast<std::ptrdiff_t>(sizeof(T)) && length_ > kShortRow) {
+                const T* const x = reinterpret_cast<const T*>(row);
+                const VecKernels<T>& k = vector_kernels<T>();
+                const T top = Most ? k.maximum(length_, x) : k.minimum(length_, x);
+                return std::find_if(x, x + length_, [top](T v) { return v == top || v != v; }) - x; // no NaN unless it is the top
+            }
+        }
+        std::ptrdiff_t best = 0;
+        T top = *reinterpret_cast<const T*>(row);
+        for (std::ptrdiff_t i = 1; i < length_; ++i) {
+            const T v = *reinterpret_cast<const T*>(row + i * by_);
+            if (better(v, top)) top = v, best = i;
+        }
+        return best;
+    }
+
+    void side_by_side(const char* x, std::ptrdiff_t n, std::int64_t* out) const {
+        std::array<T, static_cast<std::size_t>(kChunk)> top;
+        for (std::ptrdiff_t j = 0; j < n; ++j) top[static_cast<std::size_t>(j)] = *reinterpret_cast<const T*>(x + j * across_);
+        std::fill_n(out, n, 0);
+        for (std::ptrdiff_t i = 1; i < length_; ++i) {
+            x += by_;
+            for (std::ptrdiff_t j = 0; j < n; ++j) {
+                const T v = *reinterpret_cast<const T*>(x + j * across_);
+                T& t = top[static_cast<std::size_t>(j)];
+                if (better(v, t)) t = v, out[j] = i;
+            }
+        }
+    }
+
+    static inline const Extent kNone{};
     Place x_, out_;
-    std::ptrdiff_t results_, length_, by_;
-    bool most_;
+    std::ptrdiff_t length_, by_, results_ = 0, width_ = 1, across_ = 0; // `width_` lines side by side
     Odometer<1> outer_;
 };
 
 // numbers: the axis.
 std::unique_ptr<Task> arg_task(const ProgramSpec& p, const StepSpec& step, bool most) {
-    const ValueSpec &x = value(p, step.inputs.at(0)), &out = value(p, step.output);
+    require(step.inputs.size() == 1, "argmax takes one array");
+    const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
     require(step.numbers.size() == 1 && step.numbers[0] >= 0 && static_cast<std::size_t>(step.numbers[0]) < x.shape.size(), "argmax: no such axis");
     const auto axis = static_cast<std::size_t>(step.numbers[0]);
     Extent kept, strides;
@@ -210,13 +450,10 @@ std::unique_ptr<Task> arg_task(const ProgramSpec& p, const StepSpec& step, bool 
     }
     require(out.dtype == DType::int64 && elements(out.shape) == elements(kept) && (x.shape[axis] > 0 || elements(kept) == 0), "argmax: the result has the wrong form");
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);
-    const auto made = [&]<class T>(T) -> std::unique_ptr<Task> {
-        return std::make_unique<ArgTask<T>>(from, to, kept, strides, x.shape[axis], x.strides[axis], most);
-    };
-    if (x.dtype == DType::float32) return made(float{});
-    if (x.dtype == DType::float64) return made(double{});
-    if (x.dtype == DType::int64) return made(std::int64_t{});
-    return nullptr;
+    return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
+        if (most) return std::make_unique<ArgTask<T, true>>(from, to, kept, strides, x.shape[axis], x.strides[axis]);
+        return std::make_unique<ArgTask<T, false>>(from, to, kept, strides, x.shape[axis], x.strides[axis]);
+    });
 }
 
 } // namespace

@@ -1,19 +1,28 @@
 // Which task runs a step that is not elementwise.
 #include "tasks.hpp"
 
+#include <map>
+#include <string>
+
 namespace chainrule {
 
 std::unique_ptr<Task> update_task(const ProgramSpec& p, int from, int to) { return copy_task(p, {"copy", {from}, to, {}}); }
 
 std::unique_ptr<Task> other_task(const ProgramSpec& p, const StepSpec& step) {
+    using Make = std::unique_ptr<Task> (*)(const ProgramSpec&, const StepSpec&);
+    static const std::map<std::string, Make> table = {
+        {"matmul", matmul_task},   {"concatenate", concatenate_task}, {"place", place_task},     {"uniform", uniform_task},
+        {"sum", reduction_task},   {"max", reduction_task},           {"min", reduction_task},   {"prod", reduction_task},
+        {"all", reduction_task},   {"any", reduction_task},           {"argmax", reduction_task}, {"argmin", reduction_task},
+        {"cumsum", order_task},    {"argsort", order_task},           {"searchsorted", order_task},
+        {"gather", index_task},    {"scatter_add", index_task},       {"one_hot", index_task},
+    };
     if (step.inputs.empty()) return nullptr;
+    if (step.op == "power") return power_task(p, step);
+    const auto found = table.find(step.op);
+    if (found == table.end()) return nullptr;
     for (const int n : step.inputs) require(!overlap(p, n, step.output), "a step writes over what it reads");
-    if (step.op == "matmul") return matmul_task(p, step);
-    if (step.op == "concatenate") return concatenate_task(p, step);
-    if (step.op == "place") return place_task(p, step);
-    if (step.op == "uniform") return uniform_task(p, step);
-    if (auto task = reduction_task(p, step)) return task;
-    return index_task(p, step);
+    return found->second(p, step);
 }
 
 } // namespace chainrule

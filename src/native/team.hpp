@@ -30,6 +30,11 @@ public:
 
     int size() const { return size_; }
 
+    // Whether work that takes one thread so long is worth being shared out: several times what a call costs, as
+    // measured when the threads were started.
+    bool worth(double nanoseconds) const { return size_ > 1 && nanoseconds > kWorth * call_nanoseconds_; }
+    double call_nanoseconds() const { return call_nanoseconds_; }
+
     // Must not be called while run() is under way.
     void resize(int threads);
 
@@ -57,13 +62,17 @@ private:
         int end = 0;
     };
 
+    static constexpr double kWorth = 4;
+
     void keep_apart();
+    void measure();
     void start(int threads);
     void stop();
     void work(int member);
     void member(int number);
 
     int size_ = 1;
+    double call_nanoseconds_ = 0;
     int apart_ = -1;  // the processor that the threads keep off: the caller's
     int process_ = 0; // where the threads were started: a forked child has none of them
     std::atomic<int> spin_{50};

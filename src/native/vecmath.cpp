@@ -1,4 +1,4 @@
-// Names of the elementwise functions, and the rare ones through the C library.
+// Names of the elementwise functions, and those through the C library that an instruction set may lack.
 #include "vecmath.hpp"
 
 #include <cmath>

@@ -43,6 +43,24 @@ enum class Type : int { boolean, int64, float32, float64, count };
 using Bool = std::uint8_t; // 0 or 1, as NumPy's
 
 // A step of 1 walks along an operand, a step of 0 takes its first element for all.
+// Steps of a pass with a running value x and an operand a: an array, or one number for all elements.
+#define CHAINRULE_PASS(X)                                                                                           \
+    X(load) X(add) X(subtract) X(subtract_from) X(multiply) X(divide) X(divide_into) X(greater) X(less)
+// Without an operand, and the store.
+#define CHAINRULE_PASS_ALONE(X) X(negative) X(square) X(sqrt) X(absolute) X(reciprocal) X(relu) X(store)
+enum class PassCode : int {
+#define CHAINRULE_ENTRY(name) name, name##_number,
+    CHAINRULE_PASS(CHAINRULE_ENTRY)
+#undef CHAINRULE_ENTRY
+#define CHAINRULE_ENTRY(name) name,
+    CHAINRULE_PASS_ALONE(CHAINRULE_ENTRY)
+#undef CHAINRULE_ENTRY
+};
+struct PassStep {
+    PassCode code;
+    int operand; // its number, where there is one
+};
+
 template <class T>
 struct VecKernels {
     using UnaryRun = void (*)(std::ptrdiff_t n, const T* x, T* out);
@@ -54,6 +72,9 @@ struct VecKernels {
     CompareRun compare[static_cast<int>(Compare::count)];
     TestRun test[static_cast<int>(Test::count)];
     void (*where)(std::ptrdiff_t n, const Bool* c, int c_step, const T* a, int a_step, const T* b, int b_step, T* out);
+    // Several operations in one pass: each step takes a running value x and perhaps an operand, steps[k] of at[…]. What
+    // is stored may be what is read.
+    void (*pass)(std::ptrdiff_t n, const PassStep* steps, int count, char* const* at);
     // out[i] = x[i] * scale + shift[i], and the gradient step of many optimizers: out may be shift.
     void (*multiply_add)(std::ptrdiff_t n, const T* x, T scale, const T* shift, T* out);
 
@@ -80,7 +101,7 @@ struct CommonKernels {
     void (*logical_not)(std::ptrdiff_t n, const Bool* x, Bool* out);
 };
 
-// For the functions of the C library, one element after the other: the rare ones.
+// The C library's functions, one element after the other: where an instruction set has none, or none that is faster.
 void fill_scalar(VecKernels<float>& k);
 void fill_scalar(VecKernels<double>& k);
 

@@ -9,7 +9,10 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.engine import _native
 from chainrule.engine.native import described
+from chainrule.ops import row
+from chainrule.ops.index import Slot
 from chainrule.plan import Plan
+from chainrule.tensor import apply
 from tests.engine.native_cases import Training
 from tests.plan.graphs import arrays, planned
 
@@ -41,7 +44,7 @@ EXTREMES = [
 ]
 NAMES = (
     "add tanh where cast identity sum max prod all argmax matmul concatenate place one_hot gather uniform copy "
-    "cumsum nothing"
+    "cumsum argsort searchsorted scatter_add power any min argmin maximum logical_or nothing"
 ).split()
 
 
@@ -65,12 +68,30 @@ def plans() -> list[Plan]:
         out += [np.prod(h, axis=0), np.all(h > 0), h.astype(np.int64), np.sum(c.T, axis=1), np.cumsum(h, axis=0)]
         return out, {0: s[0] - 0.1 * np.sum(h, axis=0), 1: s[2].T, 2: s[1].T}
 
+    def picking(x: Any, s: Any) -> Any:
+        a, ids, small, flags = x
+        b = a[:, ::-1]
+        picked = [a[ids], a[:, small], b[ids, ..., small], a[ids[:, None], 1:, small], a[2, :, ids[:3]], a[abs(ids), 1]]
+        weights = [np.cos(p) for p in picked]
+        rows, corners = (Slot(0),), (Slot(0), slice(None), Slot(1))
+        back = [
+            apply(row("scatter_add"), (weights[0], ids), {"index": rows, "shape": (5, 6, 4)}),
+            apply(row("scatter_add"), (weights[2].T, small, ids), {"index": corners, "shape": (4, 6, 5)}),
+        ]
+        out = [np.argsort(a, axis=1), np.cumsum(a, axis=0), np.cumsum(small, axis=0), np.sum(a, axis=1)]
+        out += [np.searchsorted(a[0, 0], b[:, 0]), np.power(ids, 2), np.power(small, small), np.any(flags, axis=0)]
+        out += [small * small - small, np.min(small, axis=0), flags | (ids > 0), np.argmin(a, axis=1)]
+        out += [cr.one_hot(small, 4, np.int16)]
+        return [*picked, *back, *out], {}
+
     ids = np.array([0, 3, 1, -1, 2])
+    ints = [ids, np.array([1, 0, 3, 2, 1], np.uint8), np.array([True, False, True, True, False])]
     large = [*arrays([(5, 6), (6, 4)], float), ids]
     states = arrays([(4,), (3, 2), (2, 3)], float)
 
     return [
         planned(everything, large, states),
+        planned(picking, [*arrays([(5, 6, 4)], float), *ints]),
         Training((6, 9, 3), nn.ReLU, optim.Adam(0.01), dropout=0.3).plan(),
         Training((3, 4, 1), nn.Sigmoid, optim.SGD(0.1), "binary_cross_entropy").plan(),
     ]
@@ -144,7 +165,7 @@ def attempt(plan: Plan, rows: Any, threads: int) -> bool:
         missing = _native.without_kernel(*rows)
         spans = {n: (_address(a), _extent(a)) for n, a in constants.items()}
         program = _native.Program(
-            *rows, spans, [(_address(a), _extent(a)) for a in memory], missing, lambda group: None, threads
+            *rows, spans, [(_address(a), _extent(a)) for a in memory], missing, lambda group: None, threads, []
         )
     except (ValueError, TypeError, MemoryError):
         return False

@@ -1,6 +1,7 @@
 """The native engine computes what the NumPy engine computes, the same bits for any number of threads."""
 
 import gc
+import sys
 import threading
 import weakref
 from typing import Any
@@ -378,11 +379,37 @@ def test_values_outlive_the_binding() -> None:
 def test_steps_of_numpy_in_the_middle() -> None:
     def function(x: Any, s: Any) -> Any:
         a = np.tanh(x[0]) + 1.0
-        b = np.cumsum(a, axis=1) * 0.1
-        return [b, np.sort(b @ b.T, axis=0) + 1.0, np.sum(b)], {0: s[0] + np.cumsum(b, axis=0)}
+        b = np.linalg.inv(a @ a.T + 50.0 * np.eye(50)) @ a
+        return [b, np.linalg.inv(a[:, :50]) + 1.0, np.sum(b)], {0: s[0] + np.cumsum(b, axis=0)}
 
-    binding = check(function, arrays([(50, 60)], float), [np.zeros((50, 60))])
-    assert "cumsum" in binding.left_to_numpy
+    binding = check(function, arrays([(50, 60)], float), [np.zeros((50, 60))], tolerance=1e-9)
+    assert binding.left_to_numpy == ("inv", "inv")
+
+
+def test_a_plan_printed_says_which_steps_numpy_does() -> None:
+    def function(x: Any, s: Any) -> Any:
+        return [np.linalg.inv(x[0] * 2.0).named("inverse") * 3.0], {}
+
+    plan = planned(function, arrays([(4, 4)], float))
+    lines = str(plan).splitlines()
+    (line,) = [k for k in lines if "inv(" in k]
+    assert line.endswith("# through NumPy; inverse")
+    assert lines[-1] == "  1 of 3 steps through NumPy in the native engine"
+    assert sum("through NumPy" in k for k in lines) == 2
+    assert "NumPy" not in str(planned(lambda x, s: ([x[0] @ x[0]], {}), arrays([(4, 4)], float)))
+
+
+def test_a_fused_step_that_numpy_does_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(lambda x, s: ([np.tanh(x[0]) * 2.0 + x[0]], {}), arrays([(4, 4)], float))
+    monkeypatch.setattr("chainrule.engine.native.without_kernel", lambda plan: [0])
+    (line,) = [k for k in str(plan).splitlines() if "fused" in k]
+    assert line.endswith("  # through NumPy")
+
+
+def test_a_plan_is_printed_where_the_engine_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(lambda x, s: ([np.linalg.inv(x[0])], {}), arrays([(4, 4)], float))
+    monkeypatch.setitem(sys.modules, "chainrule.engine.native", None)
+    assert "NumPy" not in str(plan)
 
 
 class Stop(Exception):
@@ -391,7 +418,7 @@ class Stop(Exception):
 
 def test_an_exception_within_a_step_leaves_the_binding_usable() -> None:
     x = arrays([(6, 6)], float)
-    plan = planned(lambda x, s: ([np.cumsum(x[0] * 2.0, axis=0) + 1.0], {0: s[0] + 1.0}), x, [np.zeros(3)])
+    plan = planned(lambda x, s: ([np.linalg.inv(x[0] * 2.0) + 1.0], {0: s[0] + 1.0}), x, [np.zeros(3)])
     state = np.zeros(3)
     binding = NativeBinding(plan, [state], 2)
     (group,) = binding._calls
@@ -400,7 +427,7 @@ def test_an_exception_within_a_step_leaves_the_binding_usable() -> None:
     def fail() -> None:
         raise Stop("within the step")
 
-    expected = np.cumsum(x[0] * 2.0, axis=0) + 1.0
+    expected = np.linalg.inv(x[0] * 2.0) + 1.0
     for _ in range(3):
         binding._calls[group] = fail
         with pytest.raises(Stop, match="within the step"):
@@ -412,7 +439,7 @@ def test_an_exception_within_a_step_leaves_the_binding_usable() -> None:
 
 def test_a_binding_that_runs_refuses_to_be_run_again() -> None:
     x = arrays([(6, 6)], float)
-    plan = planned(lambda x, s: ([np.cumsum(x[0] * 2.0, axis=0) + 1.0], {}), x)
+    plan = planned(lambda x, s: ([np.linalg.inv(x[0] * 2.0) + 1.0], {}), x)
     binding = NativeBinding(plan)
     (group,) = binding._calls
     binding._calls[group] = binding.run
@@ -474,10 +501,21 @@ def test_no_step_of_other_layers_is_left_to_numpy() -> None:
     trains_alike(Training((6, 9, 3), nn.ReLU, optim.SGD(0.1), dropout=0.4))
     trains_alike(Training((6, 9, 3), nn.ReLU, optim.Adam(0.1), layers=[nn.LayerNorm(6)]))
     trains_alike(Training((6, 9, 3), nn.ReLU, optim.Adam(0.1), layers=[nn.BatchNorm1d(6)]))
+    more = [nn.Identity(), nn.Flatten(), nn.Linear(6, 6, bias=False)]
+    trains_alike(Training((6, 9, 3), nn.ReLU, optim.SGD(0.1), layers=more))
     trains_alike(Training((6, 9, 3), nn.ReLU, optim.SGD(0.1), metrics={"accuracy": cr.train.metrics.accuracy}))
 
 
+@pytest.mark.parametrize("optimizer", [optim.SGD(0.1), optim.Adam(0.01)])
+def test_no_step_of_an_embedding_is_left_to_numpy(optimizer: Any) -> None:
+    training = Training((12, 9, 3), nn.Tanh, optimizer, layers=[nn.Embedding(20, 3), nn.Flatten()])
+    training.X = np.random.default_rng(1).integers(20, size=(40, 4))
+    trains_alike(training, (1, 2))
+
+
 def test_the_workloads() -> None:
+    trains_alike(Training((2, 4, 1), nn.Sigmoid, optim.SGD(0.1), "half_mse", batch=4, rows=4))
+    trains_alike(Training((64, 32, 10), nn.ReLU, optim.SGD(0.1), batch=32))
     trains_alike(Training((8, 16, 2), nn.Sigmoid, optim.SGD(0.1), batch=4))
     trains_alike(Training((64, 32, 10), nn.ReLU, optim.Adam(1e-3), batch=32), (1, 2))
     trains_alike(Training((784, 128, 10), nn.ReLU, optim.Adam(1e-3), batch=128, rows=128), (1, 2, 3))

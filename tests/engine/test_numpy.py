@@ -131,9 +131,7 @@ def test_a_result_read_through_a_view_in_the_same_chain() -> None:
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, (0, 1), (1, 2), (0, 2)])
 def test_sums(axis: Any, dtype: Any) -> None:
     x = np.random.default_rng(0).normal(size=(3, 50, 200)).astype(dtype)
-    found, _ = run(
-        lambda x: [np.sum(x, axis=axis), np.sum(x, axis=axis, keepdims=True), np.sum(x.T, axis=axis)], [x]
-    )
+    found, _ = run(lambda x: [np.sum(x, axis=axis), np.sum(x, axis=axis, keepdims=True), np.sum(x.T, axis=axis)], [x])
     wide = x.astype(np.float64)
     for f, e in zip(found, [wide.sum(axis), wide.sum(axis, keepdims=True), wide.T.sum(axis)], strict=True):
         close(f, e.astype(dtype), 1e-5 if dtype == np.float32 else 1e-12)
@@ -204,9 +202,7 @@ def test_a_buffer_that_was_filled_need_not_be_given() -> None:
 def test_wrong_inputs_are_refused() -> None:
     binding = bind(planned(lambda x, s: ([x[0] + 1.0], {}), [np.zeros((3, 2))]))
     for bad in (np.zeros((2, 3)), np.zeros(2), np.zeros((3, 2), np.float32)):
-        with pytest.raises(
-            ValueError, match=r"input 0 has shape .*the plan was made for shape \(3, 2\), float64"
-        ):
+        with pytest.raises(ValueError, match=r"input 0 has shape .*the plan was made for shape \(3, 2\), float64"):
             binding.run([bad])
     with pytest.raises(ValueError, match="2 inputs were given, the plan has 1"):
         binding.run([np.zeros((3, 2))] * 2)
@@ -297,3 +293,18 @@ def test_two_bindings_of_one_plan_run_at_once() -> None:
     assert not failures
     for s in states:
         close(s, 50 * x[0], 1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_rows_added_by_number_from_either_end(dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(-300 if dtype == np.int64 else 0, 200, 500).astype(dtype)
+    g = rng.normal(size=(500, 3))
+    (found,), _ = run(lambda g, ids: [ops.index.scatter_add(g, (ids,), (300, 3))], [g, ids])
+    expected = np.zeros((300, 3))
+    for i, row in zip(ids, g, strict=True):
+        expected[int(i)] += row
+    close(found, expected)
+    plan = planned(lambda x, s: ([ops.index.scatter_add(x[0], (x[1],), (100, 3))], {}), [g, ids])
+    with pytest.raises(IndexError, match="is out of bounds for axis 0 with size 100"):
+        bind(plan, engine="numpy").run([g, ids])

@@ -4,6 +4,7 @@ import atexit
 import ctypes
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -162,6 +163,13 @@ def gemm(
         *(end, None, team.pointer if team else None, repeat, ctypes.byref(seconds)),
     )
     return seconds.value
+
+
+def names(macro: str) -> list[str]:
+    """Return the functions of one of the lists in vecmath.hpp."""
+    text = (SOURCES / "vecmath.hpp").read_text()
+    body = text.split(f"#define {macro}(X)", 1)[1].replace("\\\n", " ").split("\n", 1)[0]
+    return re.findall(r"X\((\w+)\)", body)
 
 
 KINDS = ("unary", "binary", "compare", "test", "logic")

@@ -19,14 +19,28 @@ using Workspace = std::unique_ptr<void, Free>;
 
 Workspace workspace(std::size_t bytes) { return Workspace(std::aligned_alloc(64, bytes < 64 ? 64 : bytes)); }
 
+// What the tests get of an epilogue.
+using Seen = void (*)(void* context, std::ptrdiff_t row, std::ptrdiff_t rows, std::ptrdiff_t column, std::ptrdiff_t columns);
+
+struct Watched {
+    Seen seen;
+    void* context;
+};
+
+void watch(void* context, const Block& block, const void*, std::ptrdiff_t, char*) {
+    const Watched& w = *static_cast<const Watched*>(context);
+    w.seen(w.context, block.row, block.rows, block.column, block.columns);
+}
+
 template <class T>
 void gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,
           std::ptrdiff_t a_column, const T* b, std::ptrdiff_t b_row, std::ptrdiff_t b_column, T* c,
-          std::ptrdiff_t c_row, int add, Epilogue::Function end, void* context, Team* team, int repeat,
+          std::ptrdiff_t c_row, int add, Seen end, void* context, Team* team, int repeat,
           double* seconds) {
     const Gemm<T> plan(m, n, k, {a_row, a_column}, {b_row, b_column}, c_row);
     const Workspace space = workspace(plan.workspace() * static_cast<std::size_t>(team ? team->size() : 1));
-    const Epilogue epilogue = {end, context};
+    Watched watched = {end, context};
+    const Epilogue epilogue = {end ? watch : nullptr, &watched};
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < repeat; ++i) {
         if (team) plan.run(a, b, c, add != 0, epilogue, space.get(), *team);
@@ -54,16 +68,17 @@ int core_default_threads() { return default_threads(); }
 #define CORE_GEMM(name, T)                                                                                          \
     void name(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row,               \
               std::ptrdiff_t a_column, const T* b, std::ptrdiff_t b_row, std::ptrdiff_t b_column, T* c,             \
-              std::ptrdiff_t c_row, int add, Epilogue::Function end, void* context, Team* team, int repeat,         \
+              std::ptrdiff_t c_row, int add, Seen end, void* context, Team* team, int repeat,         \
               double* seconds) {                                                                                    \
         gemm<T>(m, n, k, a, a_row, a_column, b, b_row, b_column, c, c_row, add, end, context, team, repeat, seconds); \
     }
 // Of matrices whose rows are adjacent, one after the other.
 void core_batch_f64(std::ptrdiff_t count, std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, const double* a,
-                    const double* b, std::ptrdiff_t b_step, double* c, Epilogue::Function end, Team* team) {
+                    const double* b, std::ptrdiff_t b_step, double* c, Seen end, Team* team) {
     const Gemm<double> plan(m, n, k, {k, 1}, {n, 1}, n);
     const Workspace space = workspace(plan.workspace() * static_cast<std::size_t>(team->size()));
-    plan.run_batch(count, a, m * k, b, b_step, c, m * n, false, {end, nullptr}, space.get(), *team);
+    Watched watched = {end, nullptr};
+    plan.run_batch(count, a, m * k, b, b_step, c, m * n, false, {end ? watch : nullptr, &watched}, space.get(), *team);
 }
 
 CORE_GEMM(core_gemm_f32, float)

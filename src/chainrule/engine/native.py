@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Array
+from ..ops.index import Slot
 from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value
 from . import _native
 from .base import Binding
@@ -54,18 +55,27 @@ def described(plan: Plan) -> tuple[Any, ...]:
     )
 
 
+def without_kernel(plan: Plan) -> list[int]:
+    """Return the numbers of the steps that the executor has no kernel for: they run through NumPy."""
+    missing: list[int] = _native.without_kernel(*described(plan))
+    return missing
+
+
 def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
     """Return a step with its attributes as numbers, in the order that the executor's kernel reads them."""
     numbers: list[int] = []
     attrs, name = step.attrs, step.op.name
     if name in ("sum", "max", "min", "prod", "all", "any"):
         numbers = list(attrs["axis"])
-    elif name in ("argmax", "argmin", "concatenate"):
+    elif name in ("argmax", "argmin", "concatenate", "cumsum", "argsort"):
         numbers = [attrs["axis"]]
     elif name == "uniform":
         numbers = [_signed(attrs["seed"]), _signed(attrs["stream"])]
-    elif name == "gather":
-        numbers = [int(len(attrs["index"]) == 1)]
+    elif name in ("gather", "scatter_add"):
+        picked = step.inputs[0] if name == "gather" else step.output
+        numbers = _picked(plan.values[picked].shape, attrs["index"])
+    elif name == "searchsorted":
+        numbers = [int(attrs["side"] == "right")]
     elif name == "place":
         numbers = _layout(plan.values[step.output].shape, plan.values[step.output].dtype, attrs["index"])
     return name, list(step.inputs), step.output, numbers
@@ -73,6 +83,27 @@ def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
 
 def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
+
+
+def _picked(shape: tuple[int, ...], index: Any) -> list[int]:
+    """Return an index: how many kept axes precede the arrays'; for each axis (array or -1, start, step, length)."""
+    rest = len(shape) - sum(i is not None and i is not Ellipsis for i in index)
+    full = [slice(None)] * rest
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
+    # None, which adds an axis of length 1, stays only to part arrays that don't stand side by side
+    parts = [*index[:at], *([None] if at < len(index) else []), *full, *index[at + 1 :]]
+    arrays = [k for k, i in enumerate(parts) if isinstance(i, int)]  # numbers count as arrays, as NumPy has it
+    apart = arrays[-1] - arrays[0] >= len(arrays)
+    numbers = [0 if apart else sum(isinstance(i, slice) for i in parts[: arrays[0]])]
+    for n, i in zip(shape, [i for i in parts if i is not None], strict=True):
+        if type(i) is Slot:
+            numbers += [int(i), 0, 0, 0]
+        elif isinstance(i, slice):
+            steps = range(n)[i]
+            numbers += [-1, steps.start, steps.step, len(steps)] if steps else [-1, 0, 0, 0]
+        else:
+            numbers += [-1, i % n, 0, 1]
+    return numbers
 
 
 def _layout(shape: tuple[int, ...], dtype: Any, index: Any) -> list[int]:
@@ -114,6 +145,7 @@ class NativeBinding(Binding):
             list(self._calls),
             host,
             threads or _native.default_threads(),
+            list(plan.kept.values()),
         )
         self._block = self._program.block()
         self._given: list[Array | None] = [None] * len(plan.inputs)

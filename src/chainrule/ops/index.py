@@ -110,8 +110,9 @@ def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Sh
         out = np.zeros(shape, g.dtype)
     else:
         out.fill(0)
-    if len(index) == 1 and len(arrays) == 1 and arrays[0].ndim == 1 and len(shape) == 2 and arrays[0].size > 64:
-        _scatter_rows(out, arrays[0], g)
+    many = len(index) == 1 and len(arrays) == 1 and arrays[0].ndim == 1 and len(shape) == 2 and arrays[0].size > 64
+    if many and -shape[0] <= arrays[0].min() and arrays[0].max() < shape[0]:
+        _scatter_rows(out, arrays[0].astype(np.intp) % shape[0], g)
     else:
         np.add.at(out, _fill(index, arrays), g)
     return out
@@ -120,7 +121,7 @@ def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Sh
 def _scatter_rows(out: Any, rows: Any, g: Any) -> None:
     """Add rows of g into rows of out: sorted segments, much faster than ``np.add.at``."""
     order = np.argsort(rows, kind="stable")
-    where = np.asarray(rows)[order] % out.shape[0]
+    where = rows[order]
     starts = np.flatnonzero(np.concatenate(([True], where[1:] != where[:-1])))
     out[where[starts]] = np.add.reduceat(np.broadcast_to(g, (rows.size, out.shape[1]))[order], starts, axis=0)
 

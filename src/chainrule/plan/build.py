@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -158,7 +160,7 @@ class _Builder:
             self._emit(node)
         updates |= {s: self.of(node) for s, node in finals.items() if id(node) in after}
         self._name(kept, names)
-        groups = _grouped(self.steps, self.values)
+        groups = _grouped(self.steps, self.values, updates.values())
         in_place = states_in_place(self.values, groups, self.states, updates)
         lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
         steps, arena = Storage(self.values, groups, lasting, in_place).assign()
@@ -295,23 +297,52 @@ def _updates_last(
     return [n for n in order if id(n) not in late], [n for n in order if id(n) in late]
 
 
-def _grouped(steps: Sequence[Step], values: Sequence[Value]) -> list[list[Step]]:
-    """Gather neighbouring elementwise steps of one shape; every other step stands alone.
+def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[int]) -> list[list[Step]]:
+    """Gather elementwise steps of one shape; every other step stands alone.
+
+    A step joins the last group of its shape, if all it reads is there by then and nothing large is made in between:
+    what waits for its reader costs memory. Single numbers cost nothing and are made as soon as they can be, out of the
+    way of the groups that would be cut in two by them. The steps that make `last`, the new values of states, stay
+    behind whatever reads the old ones.
 
     A step that reads a result of its group other than element by element (through a view) begins a new group: tile by
     tile, what it reads may not be there yet.
     """
-    groups: list[list[Step]] = []
-    made: set[int] = set()
-    shape: Shape | None = None
+    groups: list[_Group] = []
+    maker: dict[int, _Group] = {}  # root -> the group that makes it
     for step in steps:
-        own = values[step.output].shape
-        through_view = any(i not in made and values[i].root in made for i in step.inputs)
-        if step.op.kind == ELEMENTWISE and groups and shape == own and not through_view:
-            groups[-1].append(step)
-        else:
-            groups.append([step])
-            made = set()
-        made.add(step.output)
-        shape = own if step.op.kind == ELEMENTWISE else None
-    return groups
+        out = values[step.output]
+        single = math.prod(out.shape) == 1 and step.output not in last
+        elementwise = step.op.kind == ELEMENTWISE
+        before = [maker[r] for r in {values[i].root for i in step.inputs} if r in maker]
+        ready = max([groups.index(g) for g in before], default=-1)
+        start = max(ready, 0)
+        chosen = None
+        if elementwise:
+            for at in range(start, len(groups)) if single else range(len(groups) - 1, start - 1, -1):
+                if groups[at].takes(step, values):
+                    chosen = groups[at]
+                    break
+                if not single and 4 * groups[at].size > math.prod(out.shape):
+                    break
+        if chosen is None:
+            chosen = _Group(out.shape if elementwise else None, math.prod(out.shape))
+            groups.insert(ready + 1 if elementwise and single else len(groups), chosen)
+        chosen.steps.append(step)
+        chosen.made.add(step.output)
+        maker[out.root] = chosen
+    return [g.steps for g in groups]
+
+
+@dataclass(eq=False)
+class _Group:
+    """Steps that run together; `shape` is None for one that no other may join."""
+
+    shape: Shape | None
+    size: int
+    steps: list[Step] = field(default_factory=list)
+    made: set[int] = field(default_factory=set)
+
+    def takes(self, step: Step, values: Sequence[Value]) -> bool:
+        through_view = any(i not in self.made and values[i].root in self.made for i in step.inputs)
+        return self.shape is not None and self.shape == values[step.output].shape and not through_view

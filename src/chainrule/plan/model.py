@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -180,7 +180,7 @@ class Plan:
         return total
 
     def __str__(self) -> str:
-        v = self.values
+        v, through_numpy = self.values, _through_numpy(self)
         lines = [
             f"plan of {self.name}: {len(self.steps)} steps, {len(self.operations)} operations, "
             f"{_bytes(self.arena)} of buffers, {self.flops:,} flops"
@@ -188,15 +188,15 @@ class Plan:
         lines += _listed("inputs", [_typed(v[i]) for i in self.inputs])
         lines += _listed("states", [_typed(v[i]) for i in self.states])
         lines += _listed("constants", [_typed(x) + _content(x) for x in v if x.storage == CONSTANT])
-        for step in self.steps:
+        for g, step in enumerate(self.steps):
+            notes = ["through NumPy"] if g in through_numpy else []
             if isinstance(step, Fused):
                 n = len(step.register_dtypes)
-                lines.append(
-                    f"  fused over {_shape(step.shape)}" + (f", {n} register{'s' * (n > 1)}" if n else "")
-                )
+                line = f"  fused over {_shape(step.shape)}" + (f", {n} register{'s' * (n > 1)}" if n else "")
+                lines.append(line + _note(notes))
                 lines += [self._line(s, "    ", step) for s in step.steps]
             else:
-                lines.append(self._line(step, "  ", None))
+                lines.append(self._line(step, "  ", None, notes))
         for state, value in self.updates:
             if v[value].state != state:
                 lines.append(f"  %{self.states[state]} <- copy of {self._operand(value, {})}")
@@ -204,9 +204,11 @@ class Plan:
             "outputs", [f"{self._operand(i, {})}: {_shape(v[i].shape)} {v[i].dtype}" for i in self.outputs]
         )
         lines += _listed("kept", [f"{name} = {self._operand(i, {})}" for name, i in self.kept.items()])
+        if through_numpy:
+            lines.append(f"  {len(through_numpy)} of {len(self.steps)} steps through NumPy in the native engine")
         return "\n".join(lines)
 
-    def _line(self, step: Step, indent: str, fused: Fused | None) -> str:
+    def _line(self, step: Step, indent: str, fused: Fused | None, notes: Sequence[str] = ()) -> str:
         out = self.values[step.output]
         registers = fused.registers if fused is not None else {}
         args = ", ".join([*(self._operand(i, registers) for i in step.inputs), *_attrs(step.attrs)])
@@ -215,11 +217,11 @@ class Plan:
             target = str(self.values[self.states[out.state]])
         text = f"{indent}{target:<4} = {step.op.name}({args})"
         kind = f"{_shape(out.shape)} {out.dtype}" if fused is None else str(out.dtype)
-        notes = ["in place"] if out.state is not None else []
+        notes = [*notes, *(["in place"] if out.state is not None else [])]
         if out.names:
             notes.append(", ".join(out.names))
         place = f" @{out.offset}" if out.storage == BUFFER and out.state is None else ""
-        return f"{text:<60} {kind}{place}" + (f"  # {'; '.join(notes)}" if notes else "")
+        return f"{text:<60} {kind}{place}" + _note(notes)
 
     def _operand(self, number: int, registers: Mapping[int, int]) -> str:
         if number in registers:
@@ -230,6 +232,20 @@ class Plan:
         if x.storage == VIEW:
             return name + (".T" if _is_transposed(x, root) else f"[{_shape(x.shape)}]")
         return name
+
+
+def _through_numpy(plan: Plan) -> frozenset[int]:
+    """Return which steps the native engine has no kernel for; none where it was not built."""
+    try:
+        from ..engine.native import without_kernel
+
+        return frozenset(without_kernel(plan))
+    except (ImportError, ValueError):  # a plan that breaks the rules is printed, too
+        return frozenset()
+
+
+def _note(parts: Sequence[str]) -> str:
+    return f"  # {'; '.join(parts)}" if parts else ""
 
 
 def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:

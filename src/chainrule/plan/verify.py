@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Protocol
 
 from ..op import ELEMENTWISE
 from ..op import VIEW as VIEW_KIND
@@ -37,18 +38,28 @@ class _Shaped:
         self.shape, self.dtype, self.value = value.shape, value.dtype, value.array
 
 
-def verify(plan: Plan) -> None:
-    """Raise `PlanError` unless the plan keeps every rule.
+class Planned(Protocol):
+    """What has made plans: a compiled function."""
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plans made so far."""
+
+
+def verify(plan: Plan | Planned) -> None:
+    """Raise `PlanError` unless the plan, or each plan that a compiled function has made so far, keeps every rule.
 
     Values are numbered by their place, lie within their roots, and have the shape and dtype that their operation gives;
     every value is written once, before it is read; nothing that is still to be read is overwritten; states change only
     after their last read; registers stay within their fused step; no step is useless.
     """
-    _values(plan)
-    _dataflow(plan)
-    _memory(plan)
-    _tiles(plan)
-    _useful(plan)
+    for one in (plan,) if isinstance(plan, Plan) else plan.plans:
+        _values(one)
+        _dataflow(one)
+        _memory(one)
+        _tiles(one)
+        _useful(one)
+
 
 
 def _require(condition: bool, message: str) -> None:
