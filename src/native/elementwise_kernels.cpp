@@ -133,18 +133,6 @@ void where(std::ptrdiff_t n, const Bool* c, int c_step, const T* a, int a_step, 
     }
 }
 
-template <class T>
-void multiply_add(std::ptrdiff_t n, const T* x, T scale, const T* shift, T* out) {
-    constexpr int W = kWidth<T>;
-    const Vec<T> s = splat<T>(scale);
-    std::ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) store(out + i, fma(load(x + i), s, load(shift + i)));
-    if (i < n) {
-        const int rest = static_cast<int>(n - i);
-        store_partial(out + i, fma(load_partial(x + i, rest), s, load_partial(shift + i, rest)), rest);
-    }
-}
-
 template <class From, class To>
 struct Converted {
     static To of(From x) { return static_cast<To>(x); }
@@ -215,7 +203,6 @@ void fill(VecKernels<T>& k) {
     CHAINRULE_TEST(CHAINRULE_SET)
 #undef CHAINRULE_SET
     k.where = where<T>;
-    k.multiply_add = multiply_add<T>;
 }
 
 } // namespace

@@ -75,9 +75,6 @@ struct VecKernels {
     // Several operations in one pass: each step takes a running value x and perhaps an operand, steps[k] of at[…]. What
     // is stored may be what is read.
     void (*pass)(std::ptrdiff_t n, const PassStep* steps, int count, char* const* at);
-    // out[i] = x[i] * scale + shift[i], and the gradient step of many optimizers: out may be shift.
-    void (*multiply_add)(std::ptrdiff_t n, const T* x, T scale, const T* shift, T* out);
-
     // Sums in one fixed order that depends on the sizes alone: halves down to blocks, lanes within a block.
     T (*sum)(std::ptrdiff_t n, const T* x);
     T (*maximum)(std::ptrdiff_t n, const T* x); // n > 0; NaN if any is

@@ -231,3 +231,15 @@ def test_every_installed_side_passes_the_gate(side):
     workloads = select(["2-4-1", "64-32-10", "4-32-16-4", "1024-512"])
     for found in Grid(workloads, [("numpy_hand", side)], [1], seconds=0.01).results():
         assert found["status"] in ("timed", "skipped"), found
+
+
+def test_profile_names_every_step():
+    pytest.importorskip("chainrule.engine._native")
+    from benchmarks.profile import lines
+    from benchmarks.workloads import GRID
+
+    small = next(w for w in GRID if w.name == "64-32-10/b32/adam")
+    printed = lines(small, 1, 0.01)
+    assert printed[-1].endswith("the least of many runs each")
+    assert sum("matmul" in line for line in printed) == 5
+    assert all(float(line.split()[0]) >= 0 for line in printed)

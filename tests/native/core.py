@@ -71,7 +71,7 @@ def library() -> ctypes.CDLL:
             ("compare", [ctypes.c_int, SIZE, *operand, *operand, POINTER], None),
             ("test", [ctypes.c_int, SIZE, POINTER, POINTER], None),
             ("where", [SIZE, *operand, *operand, *operand, POINTER], None),
-            ("multiply_add", [SIZE, POINTER, number, POINTER, POINTER], None),
+            ("pass", [SIZE, ctypes.c_int, POINTER, POINTER, POINTER], None),
             ("sum", [SIZE, POINTER], number),
             ("maximum", [SIZE, POINTER], number),
             ("minimum", [SIZE, POINTER], number),

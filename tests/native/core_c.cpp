@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <vector>
 
 #include "gemm.hpp"
 #include "kernels.hpp"
@@ -102,12 +103,14 @@ int core_find(int kind, const char* name) {
         kernels().field.compare[f](n, a, a_step, b, b_step, out);                                                   \
     }                                                                                                               \
     void core_test_##suffix(int f, std::ptrdiff_t n, const T* x, Bool* out) { kernels().field.test[f](n, x, out); } \
+    void core_pass_##suffix(std::ptrdiff_t n, int count, const int* codes, const int* operands, char* const* at) {  \
+        std::vector<PassStep> steps;                                                                                \
+        for (int i = 0; i < count; ++i) steps.push_back({static_cast<PassCode>(codes[i]), operands[i]});            \
+        kernels().field.pass(n, steps.data(), count, at);                                                           \
+    }                                                                                                               \
     void core_where_##suffix(std::ptrdiff_t n, const Bool* c, int c_step, const T* a, int a_step, const T* b,       \
                              int b_step, T* out) {                                                                  \
         kernels().field.where(n, c, c_step, a, a_step, b, b_step, out);                                             \
-    }                                                                                                               \
-    void core_multiply_add_##suffix(std::ptrdiff_t n, const T* x, T scale, const T* shift, T* out) {                \
-        kernels().field.multiply_add(n, x, scale, shift, out);                                                      \
     }                                                                                                               \
     T core_sum_##suffix(std::ptrdiff_t n, const T* x) { return kernels().field.sum(n, x); }                         \
     T core_maximum_##suffix(std::ptrdiff_t n, const T* x) { return kernels().field.maximum(n, x); }                 \

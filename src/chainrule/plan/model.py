@@ -179,6 +179,16 @@ class Plan:
                 total += s.op.flops(self.values[s.output].shape, *shapes, **s.attrs)
         return total
 
+    def labels(self) -> list[str]:
+        """Return one line for each step: its operations and the shapes of what it reads and makes."""
+        lines = []
+        for step in self.steps:
+            names = " ".join(s.op.name for s in (step.steps if isinstance(step, Fused) else (step,)))
+            read = ", ".join(_shape(self.values[i].shape) for i in step.inputs)
+            made = step.outputs if isinstance(step, Fused) else (step.output,)
+            lines.append(f"{names}: {read} -> {', '.join(_shape(self.values[i].shape) for i in made)}")
+        return lines
+
     def __str__(self) -> str:
         v, through_numpy = self.values, _through_numpy(self)
         lines = [
