@@ -18,6 +18,7 @@
 
 #include "executor.hpp"
 #include "kernels.hpp"
+#include "pace.hpp"
 
 namespace nb = nanobind;
 
@@ -185,7 +186,8 @@ public:
         // the clock is asked about once a millisecond
         const auto start = Clock::now();
         auto asked = start;
-        std::int64_t next = 0, every = 1;
+        std::int64_t next = 0, every = 1, noted = 0;
+        chainrule::Pace::Run pace(pace_, executor_->team());
         for (std::int64_t s = 0; s < steps; ++s) {
             const std::int64_t n = std::min(size, rows - s * size);
             Executor& e = n == size ? *executors[0] : *executors[1];
@@ -204,6 +206,8 @@ public:
             const auto now = Clock::now();
             if (Milliseconds(now - start).count() > milliseconds) return s + 1;
             every = Milliseconds(now - asked).count() < 1 ? std::min<std::int64_t>(2 * every, 4096) : std::max<std::int64_t>(every / 4, 1);
+            pace.note(s + 1 - noted, std::chrono::duration<double, std::nano>(now - asked).count());
+            noted = s + 1;
             asked = now;
             next = s + every;
         }
@@ -259,6 +263,7 @@ private:
 
     nb::callable host_; // holds no reference back to this object
     std::unique_ptr<Executor> executor_;
+    chainrule::Pace pace_;
     std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
 };
 

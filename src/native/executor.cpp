@@ -201,13 +201,21 @@ bool Executor::may_run_at(std::size_t i, std::size_t j, int product) const {
     return true;
 }
 
-// Whether anything but group j reads the product of group i.
+// Whether the product of group i is read by anything but group j, or there through two values: a chain finds only one of
+// its operands in a block.
 bool Executor::read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const {
     const ProgramSpec& p = program_;
     const auto is = [&](int n) { return p.values[static_cast<std::size_t>(n)].root == product; };
-    for (std::size_t t = i + 1; t < p.groups.size(); ++t)
-        for (const StepSpec& step : p.groups[t].steps)
-            if (t != j && std::any_of(step.inputs.begin(), step.inputs.end(), is)) return true;
+    int through = -1;
+    for (std::size_t t = i + 1; t < p.groups.size(); ++t) {
+        for (const StepSpec& step : p.groups[t].steps) {
+            for (const int n : step.inputs) {
+                if (!is(n)) continue;
+                if (t != j || (through >= 0 && n != through)) return true;
+                through = n;
+            }
+        }
+    }
     const auto updated = [&](const std::pair<int, int>& u) { return is(u.second); };
     return std::any_of(p.outputs.begin(), p.outputs.end(), is) || std::any_of(kept.begin(), kept.end(), is) ||
            std::any_of(p.updates.begin(), p.updates.end(), updated);
@@ -253,7 +261,10 @@ void gather(const char* from, std::ptrdiff_t bytes, const std::int64_t* ids, std
 
 void Executor::read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n) {
     const std::ptrdiff_t bytes = n * row_bytes;
-    if (bytes >= kReadInPlace) {
+    // calls of the host know the executor's own inputs only
+    const bool called = std::any_of(calls_.begin(), calls_.end(), [](const Call& call) { return call != nullptr; });
+    const auto item = size_of(program_.values[static_cast<std::size_t>(program_.inputs[static_cast<std::size_t>(k)])].dtype);
+    if (bytes >= kReadInPlace && !called && reinterpret_cast<std::uintptr_t>(rows) % item == 0) {
         std::ptrdiff_t i = 1;
         while (i < n && ids[i] == ids[i - 1] + 1) ++i;
         if (i == n) return set_input(k, rows + ids[0] * row_bytes);

@@ -99,6 +99,7 @@ public:
     // large, the rows themselves, which then have to stay until the next run is over.
     void read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n);
     void resize(int threads);
+    Team& team() { return team_; }
     // What all buffers and the executor's own inputs lie in.
     std::shared_ptr<char> memory() const { return memory_; }
 

@@ -90,7 +90,7 @@ void Team::stop() {
 }
 
 void Team::run(int parts, Function function, void* context) {
-    if (size_ == 1 || parts <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
+    if (size_ == 1 || alone_ || parts <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
         for (int part = 0; part < parts; ++part) function(context, part, 0);
         return;
     }

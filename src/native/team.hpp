@@ -32,7 +32,9 @@ public:
 
     // Whether work that takes one thread so long is worth being shared out: several times what a call costs, as
     // measured when the threads were started.
-    bool worth(double nanoseconds) const { return size_ > 1 && nanoseconds > kWorth * call_nanoseconds_; }
+    bool worth(double nanoseconds) const { return size_ > 1 && !alone_ && nanoseconds > kWorth * call_nanoseconds_; }
+    // Leaves everything to the calling thread, for as long as the others get no time on a busy machine.
+    void set_alone(bool alone) { alone_ = alone; }
     double call_nanoseconds() const { return call_nanoseconds_; }
 
     // Must not be called while run() is under way.
@@ -72,6 +74,7 @@ private:
     void member(int number);
 
     int size_ = 1;
+    bool alone_ = false;
     double call_nanoseconds_ = 0;
     int apart_ = -1;  // the processor that the threads keep off: the caller's
     int process_ = 0; // where the threads were started: a forked child has none of them
