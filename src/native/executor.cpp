@@ -146,8 +146,7 @@ Executor::Bytes Executor::bytes_of(int n) const {
 }
 
 // Lets multiplies end with the chains that read their results, block by block, where nothing in between minds. The
-// product then never reaches memory if only its chain wants it. (Updates of parameters stay apart: they stream long
-// arrays through the cache, which goes faster in one piece.)
+// product then never reaches memory if only its chain wants it.
 void Executor::end_multiplies(const std::vector<int>& kept) {
     const ProgramSpec& p = program_;
     for (std::size_t j = 0; j < p.groups.size(); ++j) {
@@ -176,6 +175,9 @@ bool Executor::may_run_at(std::size_t i, std::size_t j, int product) const {
     const auto apart = [](const Bytes& a, const Bytes& b) { return a.last <= b.first || b.last <= a.first; };
     std::vector<Bytes> reads, writes;
     for (const StepSpec& step : group.steps) {
+        // updates of states stay where they are: long arrays go through the cache faster in one piece, and a later step
+        // that refuses its input must find the states as they were
+        if (p.values[static_cast<std::size_t>(step.output)].state >= 0) return false;
         for (const int n : step.inputs) {
             if (group.registers.count(n) > 0) continue;
             const ValueSpec& v = p.values[static_cast<std::size_t>(n)];

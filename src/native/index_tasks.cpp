@@ -21,9 +21,10 @@ public:
         in_ranges(c, count_, classes_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
             for (std::ptrdiff_t i = first; i < last; ++i) {
                 T* const row = out + i * classes_;
-                const bool known = ids[i] >= 0 && static_cast<std::uint64_t>(ids[i]) < static_cast<std::uint64_t>(classes_);
+                const Id id = ids[i]; // read once, whatever is written meanwhile
+                const bool known = id >= 0 && static_cast<std::uint64_t>(id) < static_cast<std::uint64_t>(classes_);
                 std::fill_n(row, classes_, known ? T(0) : std::numeric_limits<T>::quiet_NaN()); // 0 where there is no NaN
-                if (known) row[ids[i]] = T(1);
+                if (known) row[id] = T(1);
             }
         });
     }

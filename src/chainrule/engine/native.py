@@ -232,7 +232,10 @@ class NativeBinding(Binding):
         results: Array,
         milliseconds: float,
     ) -> int:
-        """Run the steps of `rows` rows of an order, gathering each batch, without Python; return how many were made."""
+        """Run the steps of `rows` rows of an order, gathering each batch, without Python; return how many were made.
+
+        What inputs 0 and 1 hold afterwards is open: batches that lie in a row are read where they are.
+        """
         for binding in (self, *([rest] if rest else [])):
             if len(binding.plan.inputs) < 2:
                 raise ValueError("run_batches: the plan has no inputs 0 and 1 to gather batches into")
