@@ -42,7 +42,8 @@ LAYERS = (
     "io",  # saving, loading, exchange
     "train",  # fit, checkpoints
     "check",  # gradient check, audit
-    "explain",  # derivations, reports
+    "derivation",  # explain
+    "reporting",  # training reports
     "__init__",  # the public names
     "sklearn",  # estimators
     "runs",  # training runs in folders

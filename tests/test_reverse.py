@@ -154,3 +154,18 @@ def test_random_graphs_agree_with_the_chain_rule_by_hand() -> None:
         w = rng.normal(size=3)
         (g,), _ = reverse([np.sum(w * values[-1])], [ONE], [x])
         close(np.zeros(3) if g is None else g, w @ duals[-1][1], 1e-12)
+
+
+def test_a_given_cotangent_is_passed_on_in_place_of_the_accumulated_one() -> None:
+    x = leaf(A)
+    inner = np.exp(x)
+    y = np.sum(inner * inner + x)  # x also has a path of its own
+    given_here = np.array([2.0, -1.0, 0.5])
+    (g_inner, g), _ = reverse([y], [ONE], [inner, x], given={id(inner): given_here})
+    close(g_inner, given_here, 0.0)
+    close(g, given_here * np.exp(A) + 1, 1e-15)
+    (g,), passed = reverse([y], [ONE], [x], keep=True, given={id(x): given_here, id(leaf(A)): B})
+    close(g, given_here, 0.0)
+    close(passed[id(inner)], 2 * np.exp(A), 1e-15)
+    (g,), _ = reverse([y], [ONE], [x], given={id(inner): leaf(given_here)})
+    close(np.asarray(g.value), given_here * np.exp(A) + 1, 1e-15)

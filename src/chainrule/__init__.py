@@ -29,9 +29,13 @@ from .tensor import Parameter, Tensor, tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import data, nn, optim
+    from . import data, nn, optim, reporting
     from .backpropagation import Backprop, backprop
+    from .check.audit import AuditError, audit, audit_layer, audit_module
+    from .check.gradcheck import GradcheckError, GradcheckResult, gradcheck
+    from .derivation import Derivation, explain
     from .io import load, save
+    from .reporting import GradientFlow, report
     from .train import Callback, Checkpoint, EarlyStopping, History, NonFiniteError, evaluate, fit, predict
 
 __version__ = "0.1.0"
@@ -48,33 +52,55 @@ _LATER = {
     "evaluate": "train",
     "fit": "train",
     "predict": "train",
+    "GradientFlow": "reporting",
+    "report": "reporting",
     "load": "io",
     "save": "io",
+    "AuditError": "check.audit",
+    "audit": "check.audit",
+    "audit_layer": "check.audit",
+    "audit_module": "check.audit",
+    "GradcheckError": "check.gradcheck",
+    "GradcheckResult": "check.gradcheck",
+    "gradcheck": "check.gradcheck",
+    "Derivation": "derivation.derivation",
+    "explain": "derivation.derivation",
     "data": "",
     "nn": "",
     "optim": "",
+    "reporting": "",
 }
 
 __all__ = [
+    "AuditError",
     "Backprop",
     "Callback",
     "Checkpoint",
     "Compiled",
+    "Derivation",
     "EarlyStopping",
+    "GradcheckError",
+    "GradcheckResult",
+    "GradientFlow",
     "History",
     "NonFiniteError",
     "Parameter",
     "Plan",
     "Tensor",
+    "audit",
+    "audit_layer",
+    "audit_module",
     "backprop",
     "compile",
     "data",
     "elu",
     "erf",
     "evaluate",
+    "explain",
     "fit",
     "gelu",
     "grad",
+    "gradcheck",
     "hessian",
     "hvp",
     "jacobian",
@@ -88,6 +114,8 @@ __all__ = [
     "optim",
     "predict",
     "relu",
+    "report",
+    "reporting",
     "save",
     "sigmoid",
     "silu",

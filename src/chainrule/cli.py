@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, predict, backprop."""
+"""The command line: train, report, evaluate, predict, backprop, explain, audit, gradcheck, doctor."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ SeedOption = Annotated[int, typer.Option(help="of the split, the first weights, 
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turn what a user can put right into one line on standard error, and exit status 1."""
+def explained(status: int = 1) -> Iterator[None]:
+    """Turn what a user can put right into one line on standard error, and an exit status."""
     try:
         yield
     except BrokenPipeError:  # the reader has seen enough
@@ -41,7 +41,7 @@ def explained() -> Iterator[None]:
     except (ValueError, TypeError, LookupError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if os.environ.get("CHAINRULE_TRACEBACK"):
             raise
-        fail(_reason(error))
+        fail(_reason(error), status)
 
 
 def _reason(error: BaseException) -> str:
@@ -53,10 +53,10 @@ def _reason(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = 1) -> NoReturn:
     """Say what is wrong and leave."""
     typer.echo("error: " + " ".join(message.split()), err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def say(label: str, *lines: str) -> None:
@@ -110,10 +110,13 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the run in --out")] = False,
     engine: Annotated[str | None, typer.Option(help="which engine computes")] = None,
     threads: Annotated[int | None, typer.Option(help="threads the engine may use")] = None,
+    with_report: Annotated[
+        bool, typer.Option("--report", help="look at the gradients on the way, and write report.html at the end")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors")] = False,
 ) -> None:
     """Train a network on data and write the run into a folder."""
-    from . import runs
+    from . import reporting, runs
 
     with explained():
         settings = runs.Settings(
@@ -131,6 +134,8 @@ def train(
             patience=patience,
             seed=seed,
         )
+        if with_report:
+            reporting.require_plotly()  # before the training, not after it
         prepared = runs.prepare(source, target, task, test=test, seed=seed)
         runs.check_engine(engine, threads)
         folder = runs.claim(out_folder, source, overwrite)
@@ -138,12 +143,35 @@ def train(
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, settings))
             shown = False if quiet else None
-            result = runs.train(prepared, settings, folder, progress=shown, engine=engine, threads=threads)
+            result = runs.train(
+                prepared, settings, folder, progress=shown, engine=engine, threads=threads, report=with_report
+            )
         except BaseException:
             runs.release(folder)
             raise
         if not quiet:
             _conclude(result)
+        if with_report:
+            written = reporting.report(result)
+            if not quiet:
+                say("report", str(written))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="the folder of a run, such as runs/digits")],
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="the file to write; default: report.html in the run's folder")
+    ] = None,
+) -> None:
+    """Write the report of a run, one HTML file.
+
+    Curves, worst predictions, the network's derivation and, of a run trained with --report, the flow of its gradients.
+    """
+    with explained():
+        from . import reporting
+
+        say("written", str(reporting.report(run, out_file)))
 
 
 def _introduce(prepared: Any, model: Any) -> None:
@@ -294,6 +322,126 @@ def backprop(
         say("data", f"{source}: the first {len(batch)} rows{'' if model else ' of the training part'}")
         say("network", f"{_sizes(network)}, loss {loss}")
         typer.echo(str(through(network, X, y, loss=loss)))
+
+
+@app.command()
+def audit(
+    program: Annotated[Path, typer.Argument(help="a Python file with a backward pass; it is imported, which runs it")],
+    forward: Annotated[str, typer.Option(help="what it calls forward(X, parameters) -> cache")] = "forward",
+    backward: Annotated[str, typer.Option(help="what it calls backward(cache, Y, parameters) -> grads")] = "backward",
+    loss: Annotated[str, typer.Option(help="what it calls loss(output, Y), or a loss such as mse")] = "loss",
+    parameters: Annotated[
+        str, typer.Option(help="what it calls the parameters: a dict, or a function that returns it")
+    ] = "parameters",
+    x: Annotated[str, typer.Option(help="what it calls the inputs: an array, or a function that returns it")] = "X",
+    y: Annotated[str, typer.Option(help="what it calls the targets: an array, or a function that returns it")] = "Y",
+    layer: Annotated[
+        bool, typer.Option("--layer", help="forward(*inputs) and backward(dout, cache) are those of one layer")
+    ] = False,
+    ascent: Annotated[bool, typer.Option("--ascent", help="the gradients are meant to be added")] = False,
+    html: Annotated[Path | None, typer.Option(help="a file for the report as a page")] = None,
+) -> None:
+    """Say which line of a hand-written backward pass is wrong.
+
+    Each step is judged given the gradients that the file itself passes on, and the cause is named.
+
+    The file is imported, so all of it runs: audit only programs that you would run. With --layer, the inputs are those
+    that the file calls by the names of forward's arguments, or its tuple "inputs". Exit status: 0 when nothing is
+    wrong, 1 when something is, 2 when the file cannot be audited.
+    """
+    with explained(2):
+        from .check import commands
+
+        names = {"forward": forward, "backward": backward, "loss": loss, "parameters": parameters, "X": x, "Y": y}
+        report = commands.audit_layer(program, names) if layer else commands.audit_network(program, names, ascent)
+        _show(report)
+        if html is not None:
+            from .io import write_atomically
+
+            write_atomically(html, report.to_html().encode())
+            typer.echo(f"written to {html}", err=True)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def gradcheck(
+    target: Annotated[str, typer.Argument(help="file.py:function; the file is imported, which runs it")],
+    grad: Annotated[
+        str | None, typer.Option(help="what the file calls grad(*args), for a function to a number")
+    ] = None,
+    vjp: Annotated[str | None, typer.Option(help="what it calls vjp(*args, cotangent)")] = None,
+    backward: Annotated[
+        str | None, typer.Option(help="what it calls backward(dout, cache), for a function to (output, cache)")
+    ] = None,
+    jacobian: Annotated[str | None, typer.Option(help="what it calls jacobian(*args)")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="draw an argument at random: W=3,4; may be repeated")] = None,
+    order: Annotated[int, typer.Option(help="2: check the derivative of the gradient, too")] = 1,
+    seed: Annotated[int, typer.Option(help="of random arguments, directions and samples")] = 0,
+) -> None:
+    """Compare a function's gradient with central differences.
+
+    The arguments are what the file calls by their names, or drawn with --shape. The gradient is the one named, or the
+    one that the file calls f_grad, grad_f, f_vjp, f_backward or f_jacobian (backward, for forward); else chainrule's
+    own. The file is imported, so all of it runs. Exit status: 0 when the gradient is right, 1 when it is wrong, 2 when
+    it cannot be checked.
+    """
+    with explained(2):
+        from .check.named_function import check_named
+
+        given = {"grad": grad, "vjp": vjp, "backward": backward, "jacobian": jacobian}
+        outcome = check_named(target, given, shape or [], order, seed)
+        typer.echo(str(outcome))
+    raise typer.Exit(0 if outcome else 1)
+
+
+@app.command()
+def explain(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="a model.safetensors, a run's folder, or file.py:function (the file is imported, which runs it)"
+        ),
+    ],
+    loss: Annotated[str | None, typer.Option(help="of a model: from which loss; default: a given gradient")] = None,
+    batch_size: Annotated[int, typer.Option(help="of a model: how many (random) examples")] = 32,
+    shape: Annotated[list[str] | None, typer.Option(help="draw an argument at random: x=3,4; may be repeated")] = None,
+    layout: Annotated[str, typer.Option(help="examples in rows or in columns")] = "rows",
+    notation: Annotated[
+        str, typer.Option(help="gradients (dZ), delta (error signals) or dict (a program's)")
+    ] = "gradients",
+    form: Annotated[str, typer.Option("--format", help="text, markdown, latex, html or numpy")] = "text",
+    output: Annotated[Path | None, typer.Option(help="a file to write to")] = None,
+    seed: Annotated[int, typer.Option(help="of random examples and arguments")] = 0,
+) -> None:
+    """Derive the gradients of a network or a function.
+
+    A function's arguments are what its file calls by their names, or drawn with --shape. The format numpy is the
+    forward and backward pass as a program.
+    """
+    with explained():
+        from .derivation import commands
+
+        if form not in commands.FORMS:
+            raise ValueError(f"format is {form!r}; one of {', '.join(commands.FORMS)} would do")
+        derivation = commands.explained(target, shape or [], loss, batch_size, layout, notation, seed)
+        text = commands.FORMS[form](derivation)
+        if output is None:
+            typer.echo(text.rstrip("\n"))
+        else:
+            from .io import write_atomically
+
+            write_atomically(output, text.encode())
+            typer.echo(f"written to {output}", err=True)
+
+
+def _show(report: Any) -> None:
+    """Print a report: in colours on a terminal, in 80 columns elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(report)
+    else:
+        typer.echo(str(report))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,7 @@ def reverse(
     wanted: Sequence[Tensor],
     *,
     keep: bool = False,
+    given: Mapping[int, Any] | None = None,
 ) -> tuple[list[Any], dict[int, Any]]:
     """Pull cotangents of `outputs` back to `wanted`.
 
@@ -94,6 +95,8 @@ def reverse(
         Tensors of the graph: leaves, or values in between (then it is their total derivative).
     keep
         Also return the cotangent of every node on the way, by ``id(node)``.
+    given
+        Cotangents, by ``id(node)``, that are passed on in place of those accumulated there.
 
     Returns
     -------
@@ -118,6 +121,8 @@ def reverse(
             g = pending.pop(id(node), None)
             if g is None:
                 continue
+            if given is not None:
+                g = given.get(id(node), g)
             recorded = isinstance(g, Tensor)
             if recorded and node.name is not None:
                 g = g.named("d" + node.name)

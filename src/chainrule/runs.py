@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import data, io, nn, optim
+from . import data, io, nn, optim, reporting
 from .engine import choose
 from .nn import activations
 from .op import Array
@@ -175,11 +175,12 @@ def train(
     progress: bool | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    report: bool = False,
 ) -> Result:
     """Train a network on prepared data and write the run into `folder`.
 
     The folder gets ``model.safetensors`` (weights; architecture and preprocessing in the metadata), ``history.jsonl``
-    and ``run.json``, each written whole.
+    and ``run.json``, each written whole; with `report`, also what ``chainrule.report`` makes its page of.
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
@@ -192,6 +193,7 @@ def train(
         model, X, y, loss=loss, optimizer=optimizer, epochs=settings.epochs, batch_size=settings.batch_size,
         validation=settings.validation or None, seed=settings.seed, l2=settings.l2,
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
+        callbacks=[reporting.GradientFlow(folder, X, y)] if report else (),
     )  # fmt: skip
     model.eval()
     metrics = {
@@ -213,6 +215,10 @@ def train(
         folder / "history.jsonl": "".join(_json(row) + "\n" for row in history).encode(),
         folder / "run.json": (_json(record, indent=2) + "\n").encode(),
     })  # fmt: skip
+    if report:
+        reporting.store_predictions(folder, model, *prepared.part(prepared.test), loss, prepared.test, preprocessor)
+    else:
+        reporting.forget(folder)
     return Result(folder, model, history, metrics, seconds)
 
 

@@ -67,8 +67,10 @@ def huber(output: Any, target: Any, *, delta: float = 1.0, reduction: str = "mea
         raise ValueError(f"delta is {delta!r}; a number above 0 would do")
     output, target = _alike("huber", output, target)
     error = output - target
-    near = np.clip(error, -delta, delta)
-    return _reduced(near * (error - 0.5 * near), reduction)  # ½ d² inside; delta |d| - ½ delta² outside
+    size = np.absolute(error)
+    near = np.less_equal(size, delta)
+    inside = np.where(near, error, 0.0)  # no square of what is far away: it could overflow
+    return _reduced(np.where(near, 0.5 * np.square(inside), delta * (size - 0.5 * delta)), reduction)
 
 
 def binary_cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:

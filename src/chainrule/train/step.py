@@ -153,6 +153,20 @@ class TrainingStep:
             )
         return {name: constant(g) for name, g in zip(parameters, gradients, strict=True)}
 
+    def updated(self, gradients: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the parameters changed once more as in the last step, but by these gradients; nothing changes here."""
+        slopes = {
+            k: np.concatenate([gradients[name].reshape(-1) for name, (key, *_) in self._places.items() if key == k])
+            for k in self._blocks
+        }
+        state = unflatten(self._state_structure, self.optimizer_state)
+        state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have come to its end
+        new, _ = self.optimizer.update(slopes, state, self._blocks)
+        return {
+            name: np.asarray(new[key])[start:stop].reshape(self.parameters[name].shape)
+            for name, (key, start, stop) in self._places.items()
+        }
+
     def write_back(self) -> None:
         """Put copies of the current parameters and buffers into the model."""
         self.model.load_state_dict({**self.parameters, **self.buffers})

@@ -1,0 +1,1 @@
+"""The half that is held out: nobody tunes the audit on it."""

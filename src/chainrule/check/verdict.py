@@ -1,0 +1,238 @@
+"""What a gradient check finds: `GradcheckResult`, `GradcheckError` and the parts they are made of."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+Index = tuple[int, ...]
+
+#: cause -> what it means
+GRADCHECK_CAUSES = {
+    "sign": "the gradient has the wrong sign",
+    "constant-factor": "the gradient is a constant multiple of the right one",
+    "zero": "the gradient is zero and should not be",
+    "transposed": "the gradient is the transpose of the right one",
+    "swapped": "the gradients of two arguments are exchanged",
+    "added-multiple": "a multiple of the argument, or a constant, is added to the right gradient",
+    "wrong-shape": "the gradient has not the shape of its argument",
+    "nonfinite": "there are values that are not finite",
+    "float32": "float32 rounding: computed in float64 the gradient is right",
+    "kink": "the value is not between the one-sided slopes at a kink",
+    "noise": "the differences do not settle at any step",
+    "nondeterministic": "called twice, the function gives two results",
+    "mutates": "the function changes its arguments",
+    "unknown": "none of the known ways to get a gradient wrong",
+}
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A place where the function has no derivative, and any value between the one-sided slopes passes."""
+
+    argument: str
+    input_index: Index
+    low: float
+    high: float
+    analytic: float
+
+    def __str__(self) -> str:
+        low, high = sorted((self.low, self.high))
+        value = f"{figure(self.analytic)} is between the slopes {figure(low)} and {figure(high)}"
+        what = "kink" if abs(low) + abs(high) < float("inf") else "jump"
+        return f"{what} at {self.argument}{element(self.input_index)}: {value}"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The numbers of one argument: how many were compared, how many are wrong, and why."""
+
+    argument: str
+    wrong: int
+    compared: int
+    cause: str
+    explanation: str
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.wrong} of {self.compared} wrong. {self.explanation}".rstrip()
+
+
+@dataclass(frozen=True)
+class GradcheckResult:
+    """The gradient agrees. True as a condition.
+
+    Attributes
+    ----------
+    name : str
+        Of the function.
+    checked : int
+        How many numbers were compared.
+    max_error : float
+        The largest difference, relative to the largest entry of its argument's gradient.
+    full : bool
+        Whether the whole Jacobian was compared; otherwise random directions and a sample of the elements of every
+        argument.
+    kinks : tuple of Kink
+        Places without a derivative, where the value is between the one-sided slopes.
+    notes : tuple of str
+        What else there is to know.
+    """
+
+    name: str
+    checked: int
+    max_error: float
+    full: bool
+    kinks: tuple[Kink, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True."""
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        how = "the full Jacobian" if self.full else "random directions and a sample of the elements"
+        lines = [
+            f"The gradient of {self.name} is right: {self.checked:,} numbers compared ({how}), largest relative error "
+            f"{self.max_error:.1e}."
+        ]
+        lines += [f"{kink}." for kink in self.kinks[:5]]
+        if len(self.kinks) > 5:
+            lines.append(f"{len(self.kinks) - 5} more kinks.")
+        return filled([*lines, *self.notes])
+
+
+class GradcheckError(AssertionError):
+    """The gradient is wrong, or could not be checked. False as a condition; reads as text.
+
+    Attributes
+    ----------
+    cause : str
+        One of ``GRADCHECK_CAUSES``.
+    explanation : str
+        The cause in a sentence.
+    argument : int or None
+        The argument where it shows most; None for a parameter of a module, or where no argument is concerned.
+    argument_name : str
+        ``"argument 1 (W)"``.
+    input_index, output_index : tuple of int, or None
+        The elements of the argument and of the output; () for numbers.
+    numeric, analytic : float or None
+        The slope by differences, and the gradient that was checked.
+    relative_error, ratio : float or None
+        ``|numeric - analytic| / max(|numeric|, |analytic|)`` and ``analytic / numeric``.
+    mismatches : tuple of Mismatch
+        All arguments with a wrong gradient, in their order.
+    kinks : tuple of Kink
+    checked : int
+        How many numbers were compared.
+    """
+
+    argument: int | None = None
+    argument_name: str = ""
+    input_index: Index | None = None
+    output: str = ""
+    output_index: Index | None = None
+    numeric: float | None = None
+    analytic: float | None = None
+    mismatches: tuple[Mismatch, ...] = ()
+    kinks: tuple[Kink, ...] = ()
+    checked: int = 0
+    name: str = "f"
+    whose: str = "yours"
+
+    def __init__(self, cause: str, explanation: str, **known: Any) -> None:
+        super().__init__(cause, explanation)
+        self.cause = cause
+        self.explanation = explanation
+        for key, value in known.items():
+            setattr(self, key, value)
+
+    @property
+    def ok(self) -> bool:
+        """False."""
+        return False
+
+    def __bool__(self) -> bool:
+        return False
+
+    @property
+    def ratio(self) -> float | None:
+        """The checked value over the numeric one; None where there is none."""
+        if self.numeric is None or self.analytic is None or self.numeric == 0:
+            return None
+        return self.analytic / self.numeric
+
+    @property
+    def relative_error(self) -> float | None:
+        """The difference over the larger of the two values; None where they are not known."""
+        if self.numeric is None or self.analytic is None:
+            return None
+        scale = max(abs(self.numeric), abs(self.analytic))
+        return abs(self.numeric - self.analytic) / scale if scale else 0.0
+
+    def __str__(self) -> str:
+        lines = []
+        if self.numeric is not None and self.analytic is not None:
+            lines.append(self._values())
+        lines.append(self.explanation)
+        if self.mismatches:
+            lines.append(self._counts())
+            lines += [
+                f"{m.argument}: {m.explanation}"
+                for m in self.mismatches[:5]
+                if m.argument != self.argument_name and m.explanation not in ("", self.explanation)
+            ]
+        lines += [f"{kink}." for kink in self.kinks[:3]]
+        return filled(lines)
+
+    def _values(self) -> str:
+        where = self.argument_name + (f", element {list(self.input_index)}" if self.input_index else "")
+        if self.input_index is None:
+            where += ", along a random direction"
+        if self.output or self.output_index:
+            where += f", of output {self.output}{element(self.output_index or ())}"
+        assert self.numeric is not None and self.analytic is not None
+        line = f"{self.name}'s gradient with respect to {where}: "
+        line += f"numeric {figure(self.numeric)}, {self.whose} {figure(self.analytic)}"
+        compared = compare(self.ratio)
+        relative = self.relative_error
+        extra = [compared] if compared else []
+        if relative is not None and relative == relative:
+            extra.append(f"relative error {relative:.1e}")
+        return f"{line} ({', '.join(extra)})." if extra else f"{line}."
+
+    def _counts(self) -> str:
+        parts = [f"{m.wrong:,} of {m.compared:,} for {m.argument}" for m in self.mismatches[:6]]
+        more = f" and {len(self.mismatches) - 6} more" if len(self.mismatches) > 6 else ""
+        return f"{self.checked:,} numbers compared; wrong: {', '.join(parts)}{more}."
+
+
+def figure(x: float) -> str:
+    """Return a number in five digits."""
+    return f"{x:.5g}"
+
+
+def element(index: Index) -> str:
+    """Return ``[2, 0]``; nothing for a number."""
+    return f"[{', '.join(map(str, index))}]" if index else ""
+
+
+def compare(ratio: float | None) -> str:
+    """Say a ratio in words."""
+    if ratio is None or ratio != ratio or ratio == 0 or abs(ratio) in (float("inf"),):
+        return ""
+    if abs(ratio + 1) < 1e-3:
+        return "the opposite sign"
+    if abs(ratio - 1) < 0.05:
+        return ""
+    return f"{ratio:.4g} times as large" if ratio > 0 else f"{ratio:.4g} times the right one"
+
+
+def filled(lines: list[str]) -> str:
+    """Return paragraphs wrapped within 80 columns."""
+    return "\n".join(textwrap.fill(line, 79, subsequent_indent="  ", break_long_words=False) for line in lines if line)

@@ -1,0 +1,55 @@
+"""Gradients as the gradient from above, times a local derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .expression import Expression, is_name, is_number, make, number, plus, times
+from .rules import simplify
+
+
+def coefficient(e: Expression, label: str) -> Expression | None:
+    """Return c with e = label ⊙ c element by element, e being linear in `label`; None where it is not that simple."""
+    if is_name(e, label):
+        return number(1.0)
+    if label not in e.names():
+        return number(0.0)
+    if e.op in ("cast", "identity", "broadcast_to", "reshape") and e.inputs[0].shape == e.shape:
+        return coefficient(e.inputs[0], label)
+    parts = [coefficient(x, label) for x in e.inputs]
+    if any(p is None for p in parts):
+        return None
+    known = [p for p in parts if p is not None]
+    if e.op == "negative":
+        return make("negative", known[0])
+    if e.op == "add":
+        return plus(*known)
+    if e.op == "subtract":
+        return make("subtract", *known)
+    if e.op == "where" and is_number(known[0], 0.0):
+        return make("where", e.inputs[0], known[1], known[2])
+    if e.op == "divide" and is_number(known[1], 0.0):
+        return make("divide", known[0], e.inputs[1])
+    if e.op == "multiply":
+        for i in (0, 1):
+            if is_number(known[1 - i], 0.0):
+                return times(known[i], e.inputs[1 - i])
+    return None
+
+
+def factored(e: Expression, gradients: Collection[str]) -> tuple[Expression, dict[str, Expression]]:
+    """Return e as Σ g ⊙ c over the gradients in it, and the coefficients; e itself where it is not of that form."""
+    present = [n for n in e.names() if n in gradients]
+    found: dict[str, Expression] = {}
+    total: Expression | None = None
+    for g in present:
+        c = coefficient(e, g)
+        at = next(x for x in e.walk() if is_name(x, g))
+        if c is None or at.shape != e.shape:
+            return simplify(e), {}
+        found[g] = simplify(c)
+        term = times(at, found[g])
+        total = term if total is None else plus(total, term)
+    if total is None or total.shape != e.shape:
+        return simplify(e), {}
+    return simplify(total), found

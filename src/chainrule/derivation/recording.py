@@ -1,0 +1,291 @@
+"""Recording a network or a function, there and back, with every value under its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..nn import losses
+from ..nn.functional import functional_call
+from ..nn.module import Module
+from ..nn.sequential import logits_part
+from ..op import Array
+from ..ops.logits import SOFTMAX
+from ..reverse import reverse, topological
+from ..tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
+from .expression import LONGEST, Expression
+from .graph import PASSING, Reader, as_symbols, evaluated, simplified, unnamed_landmarks
+from .naming import argument_names, name_buffers, name_landmarks, name_one_hot
+
+LOSS = "loss"
+
+
+@dataclass
+class Formulas:
+    """What was read off one recording: an expression for every name, and the names' values.
+
+    Attributes
+    ----------
+    forward, backward : dict
+        Name -> expression in terms of names before it, in the order of computation.
+    values : dict
+        Name -> array: inputs, parameters, all values, all gradients.
+    inputs, parameters, constants : list of str
+        What the forward pass is given.
+    output : str
+        The name of the network's output; `loss`, if there is one, is called "loss".
+    alias : dict
+        Another name of a value: ``{"A2": "Z2"}`` for a last layer without an activation.
+    m : int or None
+        Number of examples.
+    """
+
+    forward: dict[str, Expression]
+    backward: dict[str, Expression]
+    values: dict[str, Array]
+    inputs: list[str]
+    parameters: list[str]
+    constants: list[str]
+    output: str
+    gradients: list[str]
+    users: dict[str, list[str]] = field(default_factory=dict)
+    alias: dict[str, str] = field(default_factory=dict)
+    has_loss: bool = False
+    activation: str | None = None
+    m: int | None = None
+
+
+def _double(x: Any) -> Array:
+    array = np.asarray(x)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+class _Leaves:
+    """The symbols of a recording, and the values that they stand for."""
+
+    def __init__(self, recording: Recording, traced: bool) -> None:
+        self.followed = frozenset({recording})
+        self.traced = traced
+        self.all: list[Tensor] = []
+        self.values: dict[int, Array] = {}
+
+    def make(self, value: Any, name: str | None) -> Tensor:
+        array = _double(value)
+        leaf = (
+            traced_leaf(array.shape, array.dtype, self.followed, name=name)
+            if self.traced
+            else Tensor(array, name=name, recordings=self.followed)
+        )
+        self.all.append(leaf)
+        self.values[id(leaf)] = array
+        return leaf
+
+
+def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
+    """Run a network on X in float64, and back: from its loss, or from an arbitrary gradient of its output."""
+    model = logits_part(model, loss) if loss is not None else model
+    given = checked_array(X.value if isinstance(X, Tensor) else X, "X")
+    given = given if given.dtype.kind in "iu" and model.takes_ids else given.astype(np.float64)
+    _checked(model, given, Y, loss)
+    try:
+        return _network(model, given, Y, loss, traced=True)
+    except TypeError:  # what depends on values cannot be traced
+        return _network(model, given, Y, loss, traced=False)
+
+
+def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
+    """Run forward once on numbers: wrong shapes and labels are found there."""
+    output, _ = functional_call(model, {}, X)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"explain: the model returned a {type(output).__name__}; one tensor would do")
+    if loss is not None and np.shape(losses.get(loss)(output.detach(), Y)) != ():
+        raise ValueError("explain: the loss is no scalar")
+
+
+def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> Formulas:
+    with Recording("explain") as recording:
+        leaves = _Leaves(recording, traced)
+        x = leaves.make(X, "X")
+        parameters = {path: leaves.make(p.value, None) for path, p in model.named_parameters()}
+        labels = model.parameter_names()
+        buffers = {path: leaves.make(value, path) for path, value in model.named_buffers()}
+        output, _ = functional_call(model, {**parameters, **buffers}, x)
+        for path, p in parameters.items():
+            p.name = p.name or labels[path]
+        if output.name is None and output.op is not None:
+            output.name = "output"
+        name_buffers(buffers, output)
+        end, activation = output, None
+        if loss is not None:
+            y = leaves.make(Y, "Y")
+            total = losses.get(loss)(output, y)
+            if not isinstance(total, Tensor) or total.op is None:
+                raise ValueError("explain: the loss does not depend on the model's output")
+            end = total.named(LOSS)
+            name_one_hot(total, y)
+            activation = _activated(output, losses.output_activation(loss))
+        formulas = _formulas(end, leaves, list(parameters.values()), activation, output)
+    formulas.has_loss = loss is not None
+    formulas.m = x.shape[0] if x.shape else None
+    out = formulas.output
+    if loss is not None and activation is None and losses.output_activation(loss) == "identity" and out[0] == "Z":
+        formulas.alias["A" + out[1:]] = out
+    formulas.activation = activation.name if activation is not None else None
+    formulas.inputs = [n for n in ("X", "Y", "y") if any(t.name == n for t in leaves.all)]
+    formulas.parameters = [str(t.name) for t in parameters.values()]
+    return formulas
+
+
+def _activated(output: Tensor, activation: str) -> Tensor | None:
+    match = re.fullmatch(r"Z(\d+)", output.name or "")
+    if activation == "identity":
+        return None
+    name = f"A{match[1]}" if match else "P"
+    made: Tensor = (
+        apply(SOFTMAX, (output,), {"axis": (output.ndim - 1,)})
+        if activation == "softmax"
+        else losses._ACTIVATIONS[activation](output)
+    )
+    made.name = name
+    return made
+
+
+def record_function(function: Callable[..., Any], inputs: Sequence[Any]) -> Formulas:
+    """Run a function on example inputs, and back from its output; every operation's result gets a name."""
+    with np.errstate(all="ignore"):
+        function(*[tensor(value) for value in inputs])
+    try:
+        return _function(function, inputs, traced=True)
+    except TypeError:  # what depends on values cannot be traced
+        return _function(function, inputs, traced=False)
+
+
+def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bool) -> Formulas:
+    names = argument_names(function, len(inputs))
+    with Recording("explain") as recording:
+        leaves = _Leaves(recording, traced)
+        for label, value in zip(names, inputs, strict=True):
+            leaves.make(value, label)
+        given = list(leaves.all)
+        output = function(*given)
+        if not isinstance(output, Tensor) or output.op is None:
+            raise ValueError(
+                f"explain: the function returned a {type(output).__name__}; one tensor that depends on the inputs "
+                "would do"
+            )
+        taken, number = set(names), 0
+        for node in topological([output]):
+            named = node.op is None or node.name is not None or node.op.name in PASSING or not node.op.differentiable
+            if named or node is output:
+                continue
+            number += 1
+            while f"v{number}" in taken:
+                number += 1
+            node.name = f"v{number}"
+        if output.name is None:
+            output = output.named("y" if "y" not in taken else f"v{number + 1}")
+        wanted = [t for t in given if t.dtype.kind == "f"]
+        if not wanted:
+            raise ValueError("explain: no input is an array of floating-point numbers; nothing can be differentiated")
+        formulas = _formulas(output, leaves, wanted, None, output)
+    formulas.inputs = [str(t.name) for t in given]
+    formulas.parameters = []
+    return formulas
+
+
+def _formulas(
+    end: Tensor, leaves: _Leaves, wanted: list[Tensor], activation: Tensor | None, output: Tensor
+) -> Formulas:
+    """Go back from `end`, simplify both ways, and read the formulas off."""
+    symbols, values = leaves.all, [leaves.values[id(t)] for t in leaves.all]
+    if not leaves.traced:
+        ends = [end, output, *([activation] if activation is not None else [])]
+        places = [next(i for i, t in enumerate(symbols) if t is w) for w in wanted]
+        symbols, made = as_symbols(symbols, ends)
+        end, output, activation = made[0], made[1], made[2] if activation is not None else None
+        wanted = [symbols[i] for i in places]
+    if end.name == LOSS:
+        seed = Tensor(np.ones(()))
+    else:
+        shape = output.shape
+        given = np.random.default_rng(0).normal(size=shape) if any(t.name == "X" for t in symbols) else np.ones(shape)
+        seed = traced_leaf(shape, given.dtype, frozenset(), name=f"d{output.name}")
+        symbols, values = [*symbols, seed], [*values, given]
+    _, first = reverse([end], [seed], wanted, keep=True)
+    back_first = [g for g in first.values() if isinstance(g, Tensor)]
+    name_landmarks(unnamed_landmarks([end], back_first, LONGEST, output), end)
+    gradients, passed = reverse([end], [seed], wanted, keep=True)
+    lost = [str(t.name) for t, g in zip(wanted, gradients, strict=True) if g is None]
+    if lost:
+        raise ValueError(f"explain: {', '.join(lost)} did not reach the result: no gradient flows there")
+    passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True))
+    order = topological([end] if activation is None else [end, activation])
+    forward = [n for n in order if n.op is not None and n.name and n.op.name != "identity" and n is not activation]
+    if activation is not None:
+        at = next((i + 1 for i, n in enumerate(forward) if n is output), len(forward))
+        forward.insert(at, activation)
+    back = _backward_order(end, wanted, passed)
+    nodes = [*forward, *(_as_tensor(passed[id(n)]) for n in back)]
+    for symbol, value in zip(symbols, values, strict=True):
+        symbol.value = value
+    evaluated(nodes)
+    simple = simplified(symbols, nodes)
+    labels = [*(str(n.name) for n in forward), *(f"d{n.name}" for n in back)]
+    reader = Reader(zip(labels, simple, strict=True))
+    expressions = {label: reader.read(node, label) for label, node in zip(labels, simple, strict=True)}
+    known = {str(n.name): np.asarray(n.value) for n in [*symbols, *forward]}
+    known.update(reader.constants)
+    known.update({label: np.asarray(node.value) for label, node in zip(labels, nodes, strict=True)})
+    read = {name for e in expressions.values() for name in e.names()}
+    free = [str(t.name) for t in symbols if t is not seed and not any(t is w for w in wanted) and t.name in read]
+    return Formulas(
+        forward={str(n.name): expressions[str(n.name)] for n in forward},
+        backward={f"d{n.name}": expressions[f"d{n.name}"] for n in back},
+        values=known,
+        inputs=[],
+        parameters=[],
+        constants=[n for n in [*free, *reader.constants] if n not in ("X", "Y", "y")],
+        output=str(output.name),
+        gradients=list(dict.fromkeys([f"d{output.name}", *(f"d{n.name}" for n in back)])),
+    )
+
+
+def _as_tensor(g: Any) -> Tensor:
+    return g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+
+
+def _backward_order(end: Tensor, wanted: list[Tensor], passed: dict[int, Any]) -> list[Tensor]:
+    """Return the named values whose gradients are computed, as the way back does: parameters as soon as they can be."""
+    order = topological([end])
+    reached = [n for n in order if id(n) in passed and n.name and (n.op is None or n.op.name != "identity")]
+    position = {id(n): i for i, n in enumerate(order)}
+    earliest: dict[int, int] = {}
+    leaves = {id(t) for t in wanted}
+    boundary = {id(n) for n in reached}
+    users: dict[int, list[Tensor]] = {}
+    for node in order:
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    for t in wanted:  # the first named value that the parameter leads to, over all ways
+        stack, first = [t], len(order)
+        seen: set[int] = set()
+        while stack:
+            for u in users.get(id(stack.pop()), []):
+                if id(u) in seen:
+                    continue
+                seen.add(id(u))
+                if id(u) in boundary:
+                    first = min(first, position[id(u)])
+                else:
+                    stack.append(u)
+        earliest[id(t)] = first
+    result = []
+    for node in reversed([n for n in reached if id(n) not in leaves]):
+        if node is not end:
+            result.append(node)
+        result += [t for t in wanted if earliest[id(t)] == position[id(node)]]
+    return result + [t for t in wanted if not any(t is r for r in result)]

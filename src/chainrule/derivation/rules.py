@@ -1,0 +1,311 @@
+"""Formulas as a person would write them: rules from expression to expression, each an equality of numbers.
+
+What a graph's own simplification does (factors of one, double negations, needless casts) has happened before; these
+rules see what only a reader cares for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from .choices import choice
+from .expression import NUMBER, Expression, fraction, frozen, is_number, make, number, plus, times
+
+Rule = Callable[[Expression], Expression | None]
+
+_REDUCTIONS = frozenset({"sum", "max", "min", "prod", "logsumexp", "norm2", "any", "all"})
+_CONSTANT = frozenset({"identity", "stop_gradient"})
+
+
+def simplify(e: Expression) -> Expression:
+    """Return the expression with all rules applied, from the leaves up, until none changes anything."""
+    for _ in range(20):
+        simpler = e.mapped(_at_node)
+        if simpler == e:
+            break
+        e = simpler
+    return e
+
+
+def _at_node(e: Expression) -> Expression | None:
+    changed = False
+    for _ in range(20):
+        for rule in RULES.values():
+            made = rule(e)
+            if made is not None and made != e:
+                e, changed = made, True
+                break
+        else:
+            break
+    return e if changed else None
+
+
+# -- what only passes values on ------------------------------------------------------------------------------------
+
+
+def passing(e: Expression) -> Expression | None:
+    """``x`` for the identity of x, and for a conversion to the kind of number that x is."""
+    if e.op in _CONSTANT:
+        return e.inputs[0]
+    if e.op == "cast" and e.kind == e.inputs[0].kind:
+        return e.inputs[0]
+    if e.op in ("reshape", "broadcast_to") and e.inputs[0].shape == e.shape:
+        return e.inputs[0]
+    return None
+
+
+def mask(e: Expression) -> Expression | None:
+    """A truth value times a number needs no conversion, nor does an integer beside a number."""
+    if e.op not in ("multiply", "add", "subtract"):
+        return None
+    for i, x in enumerate(e.inputs):
+        plain = x.op == "cast" and (x.inputs[0].kind == "i" or (x.inputs[0].kind == "b" and e.op == "multiply"))
+        if plain and e.inputs[1 - i].kind == "f" and e.kind == "f":
+            return make(e.op, *[x.inputs[0] if j == i else y for j, y in enumerate(e.inputs)])
+    return None
+
+
+def kept_axes(e: Expression) -> Expression | None:
+    """A reduction whose axes are put back: one that keeps them."""
+    if e.op != "reshape" or e.inputs[0].op not in _REDUCTIONS or e.inputs[0]["keepdims"]:
+        return None
+    inner = e.inputs[0]
+    kept = tuple(1 if i in inner["axis"] else d for i, d in enumerate(inner.inputs[0].shape))
+    if kept != e.shape:
+        return None
+    return replace(inner, shape=kept, attrs=frozen({**dict(inner.attrs), "keepdims": True}))
+
+
+def spread(e: Expression) -> Expression | None:
+    """An elementwise operation broadcasts by itself."""
+    if e.op not in ("add", "subtract", "multiply", "divide"):
+        return None
+    for i, x in enumerate(e.inputs):
+        if x.op == "broadcast_to" or (x.op == "reshape" and _leading_ones(x)):
+            parts = [x.inputs[0] if j == i else y for j, y in enumerate(e.inputs)]
+            if np.broadcast_shapes(*[p.shape for p in parts]) == e.shape:
+                return make(e.op, *parts)
+    return None
+
+
+def _leading_ones(e: Expression) -> bool:
+    inner = e.inputs[0].shape
+    return e.shape == (1,) * (len(e.shape) - len(inner)) + inner
+
+
+def reshaped(e: Expression) -> Expression | None:
+    """A factor or a sign goes before a change of shape."""
+    if e.op != "reshape" or e.inputs[0].op not in ("negative", "multiply"):
+        return None
+    inner = e.inputs[0]
+    if inner.op == "negative":
+        return make("negative", replace(e, inputs=inner.inputs))
+    c, rest = inner.inputs
+    if is_number(c) and rest.shape == inner.shape:
+        return times(c, replace(e, inputs=(rest,)))
+    return None
+
+
+# -- products ------------------------------------------------------------------------------------------------------
+
+
+def _factors(e: Expression) -> tuple[float, int, list[Expression], list[Expression]]:
+    """Return number, power of m, numerators and denominators of a product."""
+    if e.op == NUMBER:
+        return e["value"], e["batch"], [], []
+    if e.op == "negative":
+        value, batch, over, under = _factors(e.inputs[0])
+        return -value, batch, over, under
+    if e.op in ("multiply", "divide"):
+        a, b = _factors(e.inputs[0]), _factors(e.inputs[1])
+        if e.op == "multiply":
+            return a[0] * b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
+        if b[0] != 0.0:
+            return a[0] / b[0], a[1] - b[1], a[2] + b[3], a[3] + b[2]
+    return 1.0, 0, [e], []
+
+
+def product(e: Expression) -> Expression | None:
+    """A product as one number, times what is above the line, over what is below it; equal factors as a square."""
+    if e.op not in ("multiply", "divide", "negative"):
+        return None
+    value, batch, over, under = _factors(e)
+    for x in list(over):
+        if x in under and x.shape == e.shape and x.kind == "f":
+            over.remove(x)
+            under.remove(x)
+    near = fraction(value)
+    value = float(near) if near is not None else value
+    top, bottom = _joined(over), _joined(under)
+    made = number(value, batch)
+    if top is not None and bottom is not None:
+        made = _scaled(value, batch, make("divide", top, bottom))
+    elif top is not None:
+        made = _scaled(value, batch, top)
+    elif bottom is not None:
+        made = make("divide", number(value, batch), bottom)
+    if made.shape != e.shape or (made.kind == "b" and e.kind != "b"):
+        return None
+    return made
+
+
+def _scaled(value: float, batch: int, e: Expression) -> Expression:
+    if batch == 0 and value == -1.0:
+        return make("negative", e)
+    return times(number(value, batch), e)
+
+
+def _joined(parts: list[Expression]) -> Expression | None:
+    joined: Expression | None = None
+    grouped: list[tuple[Expression, int]] = []
+    for x, times_ in map(_power, sorted(parts, key=lambda x: x.kind == "b")):  # truth values have no sign
+        at = next((i for i, (y, _) in enumerate(grouped) if y == x and x.kind == "f"), None)
+        if at is None:
+            grouped.append((x, times_))
+        else:
+            grouped[at] = (x, grouped[at][1] + times_)
+    for x, count in grouped:
+        power = x if count == 1 else make("square", x) if count == 2 else make("power", x, number(count))
+        joined = power if joined is None else make("multiply", joined, power)
+    return joined
+
+
+def _power(e: Expression) -> tuple[Expression, int]:
+    """Return base and exponent."""
+    if e.op == "square":
+        return e.inputs[0], 2
+    if e.op == "power" and is_number(e.inputs[1]) and e.inputs[1]["value"] in (2, 3, 4, 5, 6):
+        return e.inputs[0], int(e.inputs[1]["value"])
+    return e, 1
+
+
+def squared(e: Expression) -> Expression | None:
+    """(c x)² = c² x², and (-x)² = x²."""
+    if e.op != "square":
+        return None
+    x = e.inputs[0]
+    if x.op == "negative":
+        return make("square", x.inputs[0])
+    if x.op == "multiply" and is_number(x.inputs[0]):
+        c, rest = x.inputs
+        return times(number(c["value"] ** 2, 2 * c["batch"]), make("square", rest))
+    return None
+
+
+# -- sums ----------------------------------------------------------------------------------------------------------
+
+
+def signs(e: Expression) -> Expression | None:
+    """Minus signs become subtractions: a + (-b) = a - b, a - (-b) = a + b, for numbers too; a + 0 = a."""
+    if e.op not in ("add", "subtract"):
+        return None
+    a, b = e.inputs
+    if is_number(a) and is_number(b) and a["batch"] == b["batch"]:
+        return number(a["value"] + b["value"] * (1 if e.op == "add" else -1), a["batch"])
+    if is_number(b, 0.0) and a.shape == e.shape:
+        return a
+    if is_number(a, 0.0) and b.shape == e.shape:
+        return b if e.op == "add" else make("negative", b)
+    positive = _without_sign(b)
+    if positive is not None:
+        return make("subtract" if e.op == "add" else "add", a, positive)
+    if e.op == "add" and (first := _without_sign(a)) is not None:
+        return make("subtract", b, first)
+    return None
+
+
+def _without_sign(e: Expression) -> Expression | None:
+    if e.op == "negative":
+        return e.inputs[0]
+    if e.op == NUMBER and e["value"] < 0:
+        return number(-e["value"], e["batch"])
+    if e.op == "multiply" and is_number(e.inputs[0]) and e.inputs[0]["value"] < 0:
+        return times(number(-e.inputs[0]["value"], e.inputs[0]["batch"]), e.inputs[1])
+    return None
+
+
+def like_terms(e: Expression) -> Expression | None:
+    """2 x + 3 x = 5 x, wherever they stand in a sum."""
+    if e.op not in ("add", "subtract"):
+        return None
+    merged: list[tuple[float, int, Expression]] = []
+    terms = list(_terms(e, 1.0))
+    for value, batch, x in terms:
+        at = next((i for i, (_, b, y) in enumerate(merged) if y == x and b == batch), None)
+        if at is None:
+            merged.append((value, batch, x))
+        else:
+            merged[at] = (merged[at][0] + value, batch, x)
+    if len(merged) == len(terms):
+        return None
+    total = None
+    for value, batch, x in merged:
+        if value:
+            near = fraction(value)
+            term = _scaled(float(near) if near is not None else value, batch, x)
+            total = term if total is None else plus(total, term)
+    return total if total is not None and total.shape == e.shape else None
+
+
+def _terms(e: Expression, sign: float) -> list[tuple[float, int, Expression]]:
+    if e.op in ("add", "subtract"):
+        return _terms(e.inputs[0], sign) + _terms(e.inputs[1], sign if e.op == "add" else -sign)
+    if e.op == "negative":
+        return _terms(e.inputs[0], -sign)
+    if e.op == "multiply" and is_number(e.inputs[0]):
+        return [(sign * e.inputs[0]["value"], e.inputs[0]["batch"], e.inputs[1])]
+    return [(sign, 0, e)]
+
+
+def exponential(e: Expression) -> Expression | None:
+    """(e^x - 1) + 1 = e^x."""
+    if e.op != "add":
+        return None
+    for a, b in (e.inputs, e.inputs[::-1]):
+        if a.op == "expm1" and is_number(b, 1.0):
+            return make("exp", *a.inputs)
+    return None
+
+
+def scaled_sum(e: Expression) -> Expression | None:
+    """Σ c x = c Σ x for a number c."""
+    if e.op != "sum" or e.inputs[0].op not in ("multiply", "negative"):
+        return None
+    inner = e.inputs[0]
+    if inner.op == "negative":
+        return make("negative", replace(e, inputs=inner.inputs))
+    c, rest = inner.inputs
+    if is_number(c) and rest.shape == inner.shape and rest.kind == "f":
+        return times(c, replace(e, inputs=(rest,)))
+    return None
+
+
+def sum_of_sums(e: Expression) -> Expression | None:
+    """Σᵢ Σⱼ x = Σ x over all axes."""
+    if e.op != "sum" or e.inputs[0].op != "sum" or e["keepdims"] or e.inputs[0]["keepdims"]:
+        return None
+    inner = e.inputs[0]
+    if len(e["axis"]) != len(inner.shape):
+        return None
+    every = tuple(range(len(inner.inputs[0].shape)))
+    return replace(e, inputs=inner.inputs, attrs=frozen({"axis": every, "keepdims": False}))
+
+
+RULES: dict[str, Rule] = {
+    "passing": passing,
+    "mask": mask,
+    "kept_axes": kept_axes,
+    "spread": spread,
+    "choice": choice,
+    "exponential": exponential,
+    "squared": squared,
+    "product": product,
+    "signs": signs,
+    "like_terms": like_terms,
+    "scaled_sum": scaled_sum,
+    "sum_of_sums": sum_of_sums,
+    "reshaped": reshaped,
+}

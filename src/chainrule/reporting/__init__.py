@@ -1,0 +1,7 @@
+"""Training reports: one HTML file that shows a run, what flowed through its network, and how long it took."""
+
+from .gradient_flow import GradientFlow
+from .page import report, require_plotly
+from .storage import forget, store_predictions, store_run
+
+__all__ = ["GradientFlow", "forget", "report", "require_plotly", "store_predictions", "store_run"]

@@ -1,0 +1,186 @@
+"""The files of a run that a report is made of."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import io
+from ..data import Dataset, Preprocessor
+from ..engine import choose
+from ..nn import Module
+from ..op import Array
+from ..train import History
+from .examples import FILE as EXAMPLES
+from .examples import FORMAT, VERSION, examples_bytes
+from .figures import finite
+from .flow_file import Flow, read_flow
+from .gradient_flow import FILE as FLOW
+
+MODEL, HISTORY, RECORD = "model.safetensors", "history.jsonl", "run.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run as its folder holds it; what is not there is None or empty.
+
+    Attributes
+    ----------
+    folder : Path
+    record : dict
+        Of ``run.json``: data, settings, engine, time, metrics.
+    history : list of dict
+        A row an epoch; of a run that was killed, the rows of the epochs that have a snapshot.
+    flow : Flow or None
+    arrays, meta : dict
+        Of ``examples.safetensors``.
+    model : Module or None
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    history: list[dict[str, Any]]
+    flow: Flow | None
+    arrays: dict[str, Array]
+    meta: dict[str, Any]
+    model: Module | None
+
+
+def read_run(folder: Path) -> Stored:
+    """Read the folder of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such folder, or neither a history nor a gradient flow in it.
+    ValueError
+        When a file is not what its name says.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; a report is made of a run's folder, such as runs/digits")
+    flow_path = folder / FLOW
+    flow = read_flow(flow_path) if flow_path.is_file() else None
+    if flow is None and not (folder / HISTORY).is_file():
+        raise FileNotFoundError(f"{folder} holds no run: neither {HISTORY} nor {FLOW} is there")
+    record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    if (folder / HISTORY).is_file():
+        history = [_row(line, folder / HISTORY) for line in (folder / HISTORY).read_text("utf-8").split("\n") if line]
+    else:
+        history = [s.history for s in flow.snapshots if s.history] if flow else []
+    arrays: dict[str, Array] = {}
+    meta: dict[str, Any] = {}
+    if (folder / EXAMPLES).is_file():
+        arrays, meta = io.load_arrays(folder / EXAMPLES)
+        if meta.get("format") != FORMAT or meta.get("version") != VERSION:
+            raise ValueError(f"{folder / EXAMPLES} holds no examples that this release could read")
+    model = io.load(folder / MODEL)[0] if (folder / MODEL).is_file() else None
+    return Stored(folder, record, history, flow, arrays, meta, model)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not the record of a run")
+    return found
+
+
+def _row(line: str, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}: a line is no JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: a line is no row of a history")
+    return row
+
+
+def store_run(
+    folder: str | os.PathLike[str],
+    model: Module,
+    history: History,
+    X: Any,
+    y: Any,
+    *,
+    loss: Any = "cross_entropy",
+    classes: Sequence[Any] = (),
+    feature_names: Sequence[str] | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what `report` shows of a run that ``fit`` made; ``chainrule train --report`` does this by itself.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made if it isn't there; a run in it is replaced (not the gradient flow, which `GradientFlow` has written).
+    model, history
+        As trained, and what ``fit`` returned.
+    X, y : arrays
+        Examples to measure the network on: a test part, usually.
+    loss : str or callable
+    classes : sequence
+        The label of each class id.
+    feature_names : sequence of str or None
+    image_shape : tuple of int or None
+        When each row of X is an image: ``(height, width)`` or ``(height, width, channels)``.
+    engine, threads
+        As given to ``fit``.
+    settings : mapping or None
+        Anything to be listed: the optimiser, the batch size, ….
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    rows = X.reshape(len(X), -1)
+    names = tuple(feature_names) if feature_names is not None else tuple(f"x{i}" for i in range(rows.shape[1]))
+    raw = Dataset(rows, None, names, image_shape=image_shape)
+    record = {
+        "source": "arrays", "loss": loss if isinstance(loss, str) else getattr(loss, "__name__", "a function"),
+        "settings": dict(settings or {}), "engine": choose(engine), "threads": threads, "examples": {"test": len(X)},
+        "parameters": model.num_parameters, "versions": {"numpy": np.__version__, "python": platform.python_version()},
+        "epochs": len(history),
+        "seconds": sum(row["seconds"] for row in history), "stopped": history.stopped,
+        "best_epoch": history.best_epoch,
+    }  # fmt: skip
+    shown = examples_bytes(model, X, y, loss=loss, raw=raw, classes=classes, engine=engine, threads=threads)
+    files = {
+        path / HISTORY: "".join(_text(row) + "\n" for row in history).encode(),
+        path / RECORD: (_text(record) + "\n").encode(),
+        path / EXAMPLES: shown,
+    }
+    try:
+        files[path / MODEL] = io.model_bytes(model, {"loss": record["loss"]})
+    except TypeError:  # of classes that the library doesn't know: the report goes without a derivation
+        (path / MODEL).unlink(missing_ok=True)
+    io.write_together(files)  # type: ignore[arg-type]
+
+
+def store_predictions(
+    folder: Path, model: Module, X: Array, y: Array, loss: str, raw: Dataset, preprocessor: Preprocessor
+) -> None:
+    """Write what a network says about a test part, as a training run prepared it."""
+    decode = preprocessor.inverse_target if preprocessor.task == "regression" else None
+    content = examples_bytes(model, X, y, loss=loss, raw=raw, classes=preprocessor.classes, decode=decode)
+    io.write_atomically(folder / EXAMPLES, content)
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier run left for a report: it would be shown beside another run's history."""
+    for name in (FLOW, EXAMPLES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _text(x: Any) -> str:
+    return json.dumps(finite(x), ensure_ascii=False, allow_nan=False, default=str)

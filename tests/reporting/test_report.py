@@ -1,0 +1,230 @@
+"""The report as a file: what is in it, what it is made of, and that no text of a user's becomes markup."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import io, nn, runs
+from chainrule.data import Dataset
+from chainrule.reporting.examples import examples_bytes, png
+from chainrule.reporting.payload import as_script
+
+pytest.importorskip("plotly", reason="needs plotly: pip install 'chainrule[report]'")
+
+
+class Page(html.parser.HTMLParser):
+    """The tags of a page with their attributes, its text outside of scripts, and its scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.scripts, self.inside = [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        elif self.inside != "style":
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(digits):
+    return cr.report(digits).read_text("utf-8")
+
+
+def test_the_file_is_one_and_small(digits, page):
+    assert len(page.encode()) < 6_000_000
+    read = Page(page)
+    assert not [a for _, a in read.tags if re.match(r"(?!data:|#)", a.get("src", a.get("href", "#")))]
+    policy = next(a["content"] for t, a in read.tags if t == "meta" and "http-equiv" in a)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in re.search("script-src[^;]*", policy)[0]
+    assert len(re.findall("'sha256-", policy)) == 2
+
+
+def test_it_says_what_was_trained_and_how(page):
+    text = " ".join(Page(page).text)
+    for part in ("Training report: digits", "64-16-12-10", "6 epochs", "batches of 32", "cross_entropy", "Engine",
+                 "seed 0", "numpy", "Result, test part", "snapshot", "of the epochs'", "at most 5\u202f%"):  # fmt: skip
+        assert part in text, part
+
+
+def test_the_data_is_that_of_the_run(digits, page):
+    data = json.loads(next(s for s in Page(page).scripts if s.startswith('{"history"')))
+    history = [json.loads(line) for line in (digits / "history.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(data["history"]["val_loss"], [row["val_loss"] for row in history], rtol=1e-5)
+    test = runs.prepare("digits").test
+    counts = np.array(data["confusion"]["counts"])
+    assert counts.sum() == len(test)
+    accuracy = json.loads((digits / "run.json").read_text())["metrics"]["test"]["accuracy"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(accuracy)
+    assert data["flow"]["epochs"][0] == 0
+    assert data["flow"]["epochs"][-1] == 6
+    assert [layer["shape"] for layer in data["flow"]["layers"]] == [[64, 16], [16, 12], [12, 10]]
+
+
+def test_the_worst_examples_are_the_worst(digits):
+    arrays, meta = io.load_arrays(digits / "examples.safetensors")
+    trained, test = runs.Trained.load(digits), runs.prepare("digits").test
+    probabilities = trained.predict(test)
+    true = trained.preprocessor.transform_target(test)
+    shares = np.stack([probabilities[f"probability {c}"] for c in trained.preprocessor.classes], axis=1)
+    given = shares[np.arange(len(true)), true]
+    assert arrays["worst/rows"][0] == np.argmin(given)
+    np.testing.assert_allclose(arrays["worst/probability"], np.sort(given)[:24], rtol=1e-5)
+    first = test.X[arrays["worst/rows"][0]].reshape(8, 8)
+    np.testing.assert_allclose(arrays["worst/images"][0] / 255, first / 16, atol=0.01)
+    assert meta["classes"] == [str(i) for i in range(10)]
+
+
+def test_png_is_read_by_others():
+    Image = pytest.importorskip("PIL.Image")
+    import io as buffers
+
+    rng = np.random.default_rng(0)
+    for shape in ((8, 8), (5, 7, 3)):
+        image = rng.integers(0, 256, shape).astype(np.uint8)
+        np.testing.assert_array_equal(np.asarray(Image.open(buffers.BytesIO(png(image)))), image)
+
+
+def test_what_is_in_a_script_cannot_end_it(markup):
+    text = as_script("x", {markup: [markup, "</script><!--", float("nan")]})
+    assert text.count("<") == text.count(">") == 2
+    assert json.loads(Page(text).scripts[0]) == {markup: [markup, "</script><!--", None]}
+
+
+def test_no_text_of_a_users_becomes_markup(tmp_path, hostile, markup):
+    folder = hostile(tmp_path / "<img src=x onerror=alert(3)>")
+    page = Page(cr.report(folder).read_text("utf-8"))
+    tags = [t for t, _ in page.tags]
+    assert tags.count("script") == 3
+    assert "b" not in tags
+    assert not [a for t, a in page.tags if t == "img" or any(name.startswith("on") for name in a)]
+    text = "".join(page.text)
+    assert text.count(markup) > 20
+    assert "<img src=x onerror=alert(3)>" in text
+
+
+def test_what_is_not_there_is_left_out(digits, tmp_path):
+    for present in (["history.jsonl"], ["gradient_flow.jsonl"], ["history.jsonl", "run.json", "model.safetensors"]):
+        folder = tmp_path / present[-1].split(".")[0]
+        folder.mkdir()
+        for name in present:
+            shutil.copy(digits / name, folder / name)
+        page = cr.report(folder).read_text("utf-8")
+        assert ('id="flow"' in page) == ("gradient_flow.jsonl" in present)
+        assert 'id="confusion"' not in page
+        assert 'id="curve-0"' in page
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "run.json", "gradient_flow.jsonl", "examples.safetensors"])
+def test_a_damaged_file_is_named(digits, tmp_path, name):
+    shutil.copytree(digits, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"[3]\n")
+    with pytest.raises(ValueError, match=re.escape(name)):
+        cr.report(tmp_path / "run")
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        cr.report(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        cr.report(tmp_path)
+
+
+def test_without_plotly_it_says_what_to_install(digits, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(ImportError, match=r"chainrule\[report\]"):
+        cr.report(digits)
+
+
+def stored(output, y, loss, **given):
+    """Return what is kept of a network whose output is its input."""
+    model = nn.Sequential(nn.Identity())
+    raw = given.pop("raw", Dataset(output, None, tuple(f"x{i}" for i in range(output.shape[1]))))
+    content = examples_bytes(model, output, y, loss=loss, raw=raw, **given)
+    return content
+
+
+def loaded(tmp_path, content):
+    (tmp_path / "e.safetensors").write_bytes(content)
+    return io.load_arrays(tmp_path / "e.safetensors")
+
+
+@pytest.mark.parametrize("form", ["ids", "one-hot"])
+def test_classes(tmp_path, form):
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]], np.float32))
+    y = np.array([0, 1, 2])
+    y = np.eye(3, dtype=np.float32)[y] if form == "one-hot" else y
+    arrays, meta = loaded(tmp_path, stored(logits, y, "cross_entropy", classes=("a", "b", "c")))
+    np.testing.assert_array_equal(arrays["confusion"], [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(arrays["worst/rows"], [2, 0, 1])
+    np.testing.assert_allclose(arrays["worst/probability"], [0.1, 0.7, 0.8], rtol=1e-5)
+    assert meta["classes"] == ["a", "b", "c"]
+    assert [name for name, _ in meta["features"][0]] == ["x0", "x1", "x2"]
+
+
+def test_two_classes_by_one_logit(tmp_path):
+    logits, y = np.array([[2.0], [-1.0], [1.0]], np.float32), np.array([[1.0], [0.0], [0.0]], np.float32)
+    arrays, meta = loaded(tmp_path, stored(logits, y, "binary_cross_entropy"))
+    np.testing.assert_array_equal(arrays["confusion"], [[1, 1], [0, 1]])
+    np.testing.assert_allclose(arrays["worst/probability"][0], 1 - 1 / (1 + np.exp(-1)), rtol=1e-5)
+    assert meta["classes"] == ["0", "1"]
+
+
+def test_numbers_come_in_their_own_unit(tmp_path):
+    output, y = np.array([[0.0], [1.0], [2.0]], np.float32), np.array([[0.1], [1.0], [0.0]], np.float32)
+    arrays, _ = loaded(tmp_path, stored(output, y, "mse", decode=lambda a: 10 * a + 5))
+    np.testing.assert_array_equal(arrays["worst/rows"], [2, 0, 1])
+    assert (arrays["worst/true"][0], arrays["worst/predicted"][0]) == (5.0, 25.0)
+    assert sorted(arrays["points/predicted"]) == [5.0, 15.0, 25.0]
+
+
+def test_several_outputs_or_labels_have_no_examples(tmp_path):
+    output = np.ones((4, 3), np.float32)
+    for loss in ("mse", "binary_cross_entropy"):
+        arrays, _ = loaded(tmp_path, stored(output, output, loss))
+        assert set(arrays) == {"sample/X", "sample/y"}
+
+
+def test_a_table_with_missing_values_is_shown(tmp_path):
+    columns = {"size": np.array([1.5, np.nan]), "kind": np.array(["a", None], object)}
+    raw = Dataset(None, columns, ("size", "kind"))
+    output = np.array([[3.0], [-1.0]], np.float32)
+    _, meta = loaded(tmp_path, stored(output, np.zeros((2, 1), np.float32), "mse", raw=raw))
+    assert meta["features"] == [[["size", "1.5"], ["kind", "a"]], [["size", "missing"], ["kind", "missing"]]]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 1, 3)])
+def test_images(tmp_path, shape):
+    X = np.arange(24, dtype=np.float32).reshape(4, 6)
+    raw = Dataset(X, None, tuple(map(str, range(6))), image_shape=shape)
+    arrays, _ = loaded(tmp_path, stored(X, np.zeros(4, np.int64), "cross_entropy", raw=raw))
+    assert arrays["worst/images"].shape == (4, *(shape[:2] if shape[2:] == (1,) else shape))
+    assert arrays["worst/images"].max() == 255
+
+
+def test_a_later_run_without_a_report_leaves_nothing_of_the_earlier(tmp_path):
+    prepared = runs.prepare("digits")
+    settings = runs.Settings(hidden=(4,), epochs=1)
+    runs.train(prepared, settings, tmp_path, progress=False, report=True)
+    assert {p.name for p in tmp_path.iterdir()} > {"gradient_flow.jsonl", "examples.safetensors"}
+    runs.train(prepared, settings, tmp_path, progress=False)
+    assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "history.jsonl", "run.json"}
