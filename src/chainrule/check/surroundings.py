@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import pathlib
 import types
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from .trace import MAKERS
 
 #: Parts of the paths of what is installed: packages, the standard library, code that is generated.
-_INSTALLED = frozenset({"site-packages", "dist-packages", "<string>", pathlib.PurePath(types.__file__).parent.name})
+_INSTALLED = ("site-packages", "dist-packages", PurePath(types.__file__).parent.name)
 
 
 class _NumPy(types.ModuleType):
@@ -89,9 +88,9 @@ def _functions_of(value: Any) -> list[types.FunctionType]:
     return [m for m in methods if not _is_installed(m.__code__.co_filename)]
 
 
-@functools.cache
 def _is_installed(path: str) -> bool:
-    return not _INSTALLED.isdisjoint(pathlib.PurePath(path).parts)
+    folders = path.replace("\\", "/")
+    return path == "<string>" or any(f"/{name}/" in folders for name in _INSTALLED)  # the former: made by dataclasses
 
 
 def _filled(cell: Any) -> bool:
