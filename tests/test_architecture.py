@@ -41,6 +41,7 @@ LAYERS = (
     "data",  # reading, splitting, preparing
     "io",  # saving, loading, exchange
     "train",  # fit, checkpoints
+    "html",  # the frame of HTML files
     "check",  # gradient check, audit
     "derivation",  # explain
     "reporting",  # training reports

@@ -11,7 +11,7 @@ class CopyTask final : public Task {
 public:
     CopyTask(Place from, Place to, Extent shape, Extent from_strides, Extent to_strides, std::ptrdiff_t size)
         : from_(from), to_(to), size_(size), count_(elements(shape)), walk_(Extent(), {&kNone, &kNone}) {
-        join_axes<2>(shape, {&from_strides, &to_strides});
+        join_axes(shape, {&from_strides, &to_strides});
         const auto [n, from_by, to_by] = split_last<2>(shape, {&from_strides, &to_strides});
         run_ = n, from_by_ = from_by, to_by_ = to_by;
         dense_ = n == 1 || (from_by == size && to_by == size);

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "instruction.hpp"
+#include "tasks.hpp"
 
 namespace chainrule {
 namespace {
@@ -224,30 +225,6 @@ Extent broadcast_strides(const ValueSpec& v, const Extent& shape) {
     return out;
 }
 
-// Joins neighbouring axes that every operand walks as one.
-Extent collapse(const Extent& shape, std::vector<Extent>& strides) {
-    Extent axes;
-    std::vector<Extent> out(strides.size());
-    for (std::size_t a = 0; a < shape.size(); ++a) {
-        if (shape[a] == 1) continue;
-        bool joins = !axes.empty();
-        for (std::size_t k = 0; joins && k < strides.size(); ++k) joins = out[k].back() == strides[k][a] * shape[a];
-        if (joins) {
-            axes.back() *= shape[a];
-            for (std::size_t k = 0; k < strides.size(); ++k) out[k].back() = strides[k][a];
-        } else {
-            axes.push_back(shape[a]);
-            for (std::size_t k = 0; k < strides.size(); ++k) out[k].push_back(strides[k][a]);
-        }
-    }
-    if (axes.empty()) {
-        axes.push_back(1);
-        for (Extent& s : out) s.push_back(0);
-    }
-    strides = out;
-    return axes;
-}
-
 } // namespace
 
 std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& group) {
@@ -304,7 +281,14 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
         }
         strides.back() = own;
     }
-    program->shape = collapse(shape, strides);
+    program->shape = shape;
+    std::vector<Extent*> walks;
+    for (Extent& s : strides) walks.push_back(&s);
+    join_axes(program->shape, walks);
+    if (program->shape.empty()) { // one element: an axis of length 1
+        program->shape = {1};
+        for (Extent& s : strides) s = {0};
+    }
     const Extent order = strides.back();
 
     std::size_t bytes = 0;

@@ -61,7 +61,7 @@ std::unique_ptr<Task> one_hot_task(const ProgramSpec& p, const StepSpec& step) {
 struct Runs {
     Runs(Extent shape, Extent strides) : walk(shape, {&strides}) {
         const bool none = elements(shape) == 0;
-        join_axes<1>(shape, {&strides});
+        join_axes(shape, {&strides});
         const auto [n, step] = split_last<1>(shape, {&strides});
         length = n, by = step;
         count = none ? 0 : elements(shape);
@@ -221,7 +221,7 @@ public:
         : x_(x), out_(out), offsets_(pick), front_(pick.front, {&pick.front_strides}), fronts_(elements(pick.front)),
           behind_(Extent(), {&kNone}) {
         Extent shape = pick.behind, strides = pick.behind_strides;
-        join_axes<1>(shape, {&strides});
+        join_axes(shape, {&strides});
         const auto [n, by] = split_last<1>(shape, {&strides});
         run_ = n, by_ = by, runs_ = elements(shape);
         behind_ = Odometer<1>(shape, {&strides});
@@ -287,7 +287,7 @@ public:
         const Extent g_front(strides.begin(), strides.begin() + front_axes(pick));
         front_ = Odometer<2>(pick.front, {&pick.front_strides, &g_front});
         Extent shape = pick.behind, to = pick.behind_strides, from(strides.end() - behind_axes(pick), strides.end());
-        join_axes<2>(shape, {&to, &from});
+        join_axes(shape, {&to, &from});
         const auto [n, to_by, from_by] = split_last<2>(shape, {&to, &from});
         run_ = n, to_by_ = to_by, from_by_ = from_by, runs_ = elements(shape);
         behind_ = Odometer<2>(shape, {&to, &from});
@@ -301,7 +301,7 @@ public:
         const std::ptrdiff_t work = fronts_ * offsets_.count() * runs_ * run_;
         if (work == 0) return;
         const char* const g = c.at<char>(g_);
-        const std::ptrdiff_t parts = work < kThreadedWork ? 1 : c.team.size(), each = reach_ / parts + 1;
+        const std::ptrdiff_t parts = c.team.worth(kElement * static_cast<double>(work)) ? c.team.size() : 1, each = reach_ / parts + 1;
         if (parts == 1) return add(g, reinterpret_cast<char*>(out), low_, low_ + reach_);
         c.team.run(static_cast<int>(parts), [&](int part, int) {
             add(g, reinterpret_cast<char*>(out), low_ + part * each, low_ + (part + 1) * each - 1);

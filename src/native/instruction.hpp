@@ -3,6 +3,7 @@
 
 #include <array>
 #include <deque>
+#include <type_traits>
 #include <vector>
 
 #include "executor.hpp"
@@ -11,6 +12,13 @@
 namespace chainrule {
 
 using Any = void (*)();
+
+// The vector kernels of a real type.
+template <class T>
+const VecKernels<T>& vec() {
+    if constexpr (std::is_same_v<T, float>) return kernels().vec_f32;
+    else return kernels().vec_f64;
+}
 
 enum class Form { unary, binary, compare, test, where, cast, logic, logical_not, pass, fill };
 

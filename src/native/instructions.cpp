@@ -175,12 +175,6 @@ Any as_any(T f) {
     return reinterpret_cast<Any>(f);
 }
 
-template <class T>
-const VecKernels<T>& vec() {
-    if constexpr (std::is_same_v<T, float>) return kernels().vec_f32;
-    else return kernels().vec_f64;
-}
-
 // The instruction for an operation on operands of these dtypes, without its operands; form `fill` where there is none.
 template <class T>
 Instruction real_instruction(const std::string& op) {

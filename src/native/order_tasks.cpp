@@ -168,13 +168,13 @@ public:
         : x_(x), out_(out), length_(lines.length), by_(lines.by), apart_(elements(lines.inner)), walk_(Extent(), {&kNone, &kNone}) {
         Extent shape = lines.outer, from = lines.outer_strides, to = dense_strides(lines.outer, length_ * apart_);
         Extent inner = lines.inner, inner_from = lines.inner_strides, inner_to = dense_strides(lines.inner, 1);
-        join_axes<2>(inner, {&inner_from, &inner_to});
+        join_axes(inner, {&inner_from, &inner_to});
         const auto [n, from_by, to_by] = split_last<2>(inner, {&inner_from, &inner_to});
         run_ = n, run_by_ = from_by;
         shape.insert(shape.end(), inner.begin(), inner.end());
         from.insert(from.end(), inner_from.begin(), inner_from.end());
         to.insert(to.end(), inner_to.begin(), inner_to.end());
-        join_axes<2>(shape, {&from, &to});
+        join_axes(shape, {&from, &to});
         runs_ = elements(shape);
         walk_ = Odometer<2>(shape, {&from, &to});
     }

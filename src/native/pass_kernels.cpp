@@ -17,28 +17,6 @@ CHAINRULE_INLINE Vec<T> one_where(Mask<T> m) {
     return (Vec<T>)(m & (Mask<T>)splat<T>(T(1)));
 }
 
-CHAINRULE_INLINE F32 root(F32 x) {
-#if defined(__AVX512F__)
-    return (F32)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
-    return (F32)_mm256_sqrt_ps((__m256)x);
-#else
-    for (int i = 0; i < kWidth<float>; ++i) x[i] = __builtin_sqrtf(x[i]);
-    return x;
-#endif
-}
-
-CHAINRULE_INLINE F64 root(F64 x) {
-#if defined(__AVX512F__)
-    return (F64)_mm512_sqrt_pd((__m512d)x);
-#elif defined(__AVX2__)
-    return (F64)_mm256_sqrt_pd((__m256d)x);
-#else
-    for (int i = 0; i < kWidth<double>; ++i) x[i] = __builtin_sqrt(x[i]);
-    return x;
-#endif
-}
-
 template <class T>
 CHAINRULE_INLINE Vec<T> without_sign(Vec<T> x) {
     return (Vec<T>)((Mask<T>)x & ~(Mask<T>)splat<T>(T(-0.0)));
@@ -87,7 +65,7 @@ CHAINRULE_INLINE void block(std::ptrdiff_t i, int rest, const PassStep* steps, i
         break;
             CHAINRULE_STEP(negative, -x[k])
             CHAINRULE_STEP(square, x[k] * x[k])
-            CHAINRULE_STEP(sqrt, root(x[k]))
+            CHAINRULE_STEP(sqrt, square_root(x[k]))
             CHAINRULE_STEP(absolute, without_sign<T>(x[k]))
             CHAINRULE_STEP(reciprocal, T(1) / x[k])
             CHAINRULE_STEP(relu, rectified<T>(x[k]))

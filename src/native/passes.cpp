@@ -9,12 +9,6 @@ namespace chainrule {
 namespace {
 
 template <class T>
-const VecKernels<T>& vec() {
-    if constexpr (std::is_same_v<T, float>) return kernels().vec_f32;
-    else return kernels().vec_f64;
-}
-
-template <class T>
 void call_pass(const Instruction& i, std::ptrdiff_t n) {
     vec<T>().pass(n, i.steps, i.count, i.at);
 }

@@ -168,8 +168,8 @@ class StridedReduction final : public Task {
 public:
     StridedReduction(Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side)
         : x_(x), out_(out), terms_(elements(gone)), outer_(Extent(), {&kNone}), runs_(Extent(), {&kNone}) {
-        join_axes<1>(kept, {&kept_strides});
-        join_axes<1>(gone, {&gone_strides});
+        join_axes(kept, {&kept_strides});
+        join_axes(gone, {&gone_strides});
         if (side_by_side) {
             const auto [n, by] = split_last<1>(kept, {&kept_strides});
             width_ = n, across_ = by;
@@ -370,7 +370,7 @@ class ArgTask final : public Task {
 public:
     ArgTask(Place x, Place out, Extent kept, Extent strides, std::ptrdiff_t length, std::ptrdiff_t by)
         : x_(x), out_(out), length_(length), by_(by), outer_(Extent(), {&kNone}) {
-        join_axes<1>(kept, {&strides});
+        join_axes(kept, {&strides});
         if (!strides.empty() && std::abs(strides.back()) < std::abs(by)) {
             const auto [n, across] = split_last<1>(kept, {&strides});
             width_ = n, across_ = across;

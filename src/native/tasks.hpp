@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <memory>
 #include <vector>
 
@@ -92,8 +93,8 @@ private:
 };
 
 // Drops axes of length 1 and joins neighbours that all operands walk as one.
-template <std::size_t N>
-void join_axes(Extent& shape, const std::array<Extent*, N>& strides) {
+template <class Pointers = std::initializer_list<Extent*>>
+void join_axes(Extent& shape, const Pointers& strides) {
     std::size_t axes = 0;
     for (std::size_t a = 0; a < shape.size(); ++a) {
         if (shape[a] == 1) continue;
@@ -128,7 +129,8 @@ inline Extent dense_strides(const Extent& shape, std::ptrdiff_t item) {
     return strides;
 }
 
-constexpr std::ptrdiff_t kThreadedWork = 65536; // elements from which a second thread pays
+constexpr std::ptrdiff_t kThreadedWork = 65536; // elements from which work is cut into parts: the same for any threads
+constexpr double kElement = 0.1;                // nanoseconds that an element takes one thread, about
 constexpr std::ptrdiff_t kPartWork = 16384;     // elements of one part
 
 // Calls f(first, last, member) for ranges that cover 0 … count, by several threads if there is enough work: `each`
@@ -136,7 +138,7 @@ constexpr std::ptrdiff_t kPartWork = 16384;     // elements of one part
 template <class F>
 void in_ranges(const Context& c, std::ptrdiff_t count, std::ptrdiff_t each, F f, std::ptrdiff_t whole = 1) {
     each = std::max<std::ptrdiff_t>(each, 1);
-    if (c.team.size() == 1 || count < 2 || count < kThreadedWork / each) {
+    if (count < 2 || !c.team.worth(kElement * static_cast<double>(count) * static_cast<double>(each))) {
         f(std::ptrdiff_t{0}, count, 0);
         return;
     }

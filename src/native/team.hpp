@@ -18,7 +18,8 @@ int default_threads();
 //
 // Parts are the caller's: the same for every number of threads, so that results are. Each member has a fixed run of
 // consecutive parts, which keeps its data in its cache from one call to the next; whoever is done early takes parts
-// that nobody has begun. So a member that is late, busy elsewhere or missing (after a fork) delays nobody.
+// that nobody has begun. So a member that is late or missing (after a fork) delays nobody; one that loses
+// its processor in the middle of a part does (see pace.hpp).
 class Team {
 public:
     using Function = void (*)(void* context, int part, int member);
@@ -35,7 +36,6 @@ public:
     bool worth(double nanoseconds) const { return size_ > 1 && !alone_ && nanoseconds > kWorth * call_nanoseconds_; }
     // Leaves everything to the calling thread, for as long as the others get no time on a busy machine.
     void set_alone(bool alone) { alone_ = alone; }
-    double call_nanoseconds() const { return call_nanoseconds_; }
 
     // Must not be called while run() is under way.
     void resize(int threads);

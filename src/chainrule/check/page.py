@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from ..html import document
 from .report import CAUSES, Finding, Report, Step
 from .wording import COLUMNS, cells, clean, details, headline, legend, lists, page_of, sentence
 
@@ -61,29 +62,10 @@ _STYLE = """
 }
 """
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 0; background: #fff; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #14171b; }} }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 
 def page(report: Report) -> str:
     """Return the report as a file of its own."""
-    return _PAGE.format(title=_text(report.title), body=fragment(report))
+    return document(sentence(report.title), fragment(report))
 
 
 def fragment(report: Report) -> str:

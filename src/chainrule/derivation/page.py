@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from .latex import escaped
+from ..html import document
+from .latex import Spelling, escaped
 from .steps import Backward
 from .text import dimensions
 from .wording import (
@@ -59,7 +60,7 @@ class _Spelled:
         return re.sub(r"Qname(\d+)q", lambda m: escape(one_line(self.names[int(m[1])])), markup)
 
 
-def _style(derivation: Derivation, spelled: _Spelled | None = None) -> Style:
+def _style(derivation: Derivation, spelled: Spelling | None = None) -> Style:
     return Style(True, derivation.notation == "delta", spelled or escaped, _BEGIN, _END)
 
 
@@ -136,8 +137,12 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
 \usepackage[T1]{fontenc}
-\usepackage{amsmath, amssymb}
+\usepackage{amsmath, amssymb, graphicx}
 \setlength{\parindent}{0pt}
+%% a formula, made smaller where it is wider than the page
+\newsavebox{\formulabox}
+\newcommand{\formula}[1]{\sbox{\formulabox}{$\displaystyle #1$}%%
+  \ifdim\wd\formulabox>\linewidth\resizebox{\linewidth}{!}{\usebox{\formulabox}}\else\usebox{\formulabox}\fi}
 \begin{document}
 \section*{%s}
 %s
@@ -146,18 +151,21 @@ _DOCUMENT = r"""\documentclass{article}
 
 
 def latex_document(derivation: Derivation) -> str:
-    """Return a LaTeX document that needs amsmath and amssymb."""
-    style = _style(derivation)
+    """Return a LaTeX document for pdflatex that needs amsmath, amssymb and graphicx."""
+    style = _style(derivation, _latex_text)
     lines = [_latex_text(legend(derivation)), "", r"\subsection*{Forward}"]
     for s in forward_sections(derivation, style):
-        lines += [rf"\[ {s.formula} \]", *(_latex_line(f"{label}: {text}") + r"\par" for label, text in s.text)]
+        lines += [
+            rf"\[ \formula{{{s.formula}}} \]",
+            *(_latex_line(f"{label}: {text}") + r"\par" for label, text in s.text),
+        ]
     lines.append(r"\subsection*{Backward}")
     for k, s in enumerate(backward_sections(derivation, style), 1):
         lines.append(rf"\paragraph{{{k}.}} {'reuses ' + _latex_line(s.reused) if s.reused else ''}")
-        lines.append(rf"\[ {s.formula} \]")
+        lines.append(rf"\[ \formula{{{s.formula}}} \]")
         lines += [rf"{label}: ${formula}$\par" for label, formula in s.math]
         lines += [rf"{label}: {_latex_line(text)}\par" for label, text in s.text]
-    lines += [r"\subsection*{Cost}", r"\begin{tabular}{lrl}"]
+    lines += [r"\subsection*{Cost}", r"\begin{tabular}{@{}lrp{0.4\linewidth}@{}}"]
     lines += [" & ".join(map(_latex_text, row)) + r" \\" for row in derivation.cost.rows()]
     lines.append(r"\end{tabular}")
     return _DOCUMENT % (_latex_text(headline(derivation)), "\n".join(lines))
@@ -187,12 +195,20 @@ _LATEX_SIGNS = {
     "λ": r"$\lambda$",
     "θ": r"$\theta$",
     "…": r"\ldots{}",
+    "∂": r"$\partial$",
+    "⊗": r"$\otimes$",
     **{sign: f"$_{digit}$" for digit, sign in enumerate("₀₁₂₃₄₅₆₇₈₉")},
 }
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX_SIGNS.get(c, c) for c in escaped(text))
+    """Return text for pdflatex, which knows Latin letters only: other signs go by their numbers."""
+    return "".join(
+        _LATEX_SIGNS.get(c) or (c if c.isascii() or c in _LETTERS else f"[U+{ord(c):04X}]") for c in escaped(text)
+    )
+
+
+_LETTERS = frozenset("ÄÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ")
 
 
 # -- HTML ----------------------------------------------------------------------------------------------------------
@@ -226,29 +242,10 @@ _STYLE = """
 @media (max-width: 40rem) { .chainrule-derivation dl { grid-template-columns: 1fr; } }
 """
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 0; background: #fff; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #14171b; }} }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
-
 
 def html_page(derivation: Derivation) -> str:
     """Return a file of its own: it loads nothing and runs nothing."""
-    return _PAGE.format(title=escape(headline(derivation)), body=html_fragment(derivation))
+    return document(headline(derivation), html_fragment(derivation))
 
 
 def html_fragment(derivation: Derivation) -> str:
