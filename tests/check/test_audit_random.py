@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,19 +139,38 @@ def networks(draw):
     )
 
 
-ROUNDS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def rounds(examples):
+    return settings(
+        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    )
 
 
-@ROUNDS
-@given(networks(), st.integers(0, 5))
-def test_right_passes_are_never_blamed(network, seed):
-    report = network.audited(seed)
-    assert report.ok, f"{network}\n{report}"
+#: The same property with a few networks in every run of the tests, and with many in the slow ones.
+FEW_AND_MANY = pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
 
 
-@ROUNDS
-@given(networks(), st.integers(0, 5), st.sampled_from(sorted(MUTATIONS)), st.integers(1, 3))
-def test_a_mistake_is_always_found_at_its_step(network, seed, mutation, layer):
+@FEW_AND_MANY
+def test_right_passes_are_never_blamed(examples):
+    @rounds(examples)
+    @given(networks(), st.integers(0, 5))
+    def holds(network, seed):
+        report = network.audited(seed)
+        assert report.ok, f"{network}\n{report}"
+
+    holds()
+
+
+@FEW_AND_MANY
+def test_a_mistake_is_always_found_at_its_step(examples):
+    @rounds(examples)
+    @given(networks(), st.integers(0, 5), st.sampled_from(sorted(MUTATIONS)), st.integers(1, 3))
+    def holds(network, seed, mutation, layer):
+        check_that_it_is_found(network, seed, mutation, layer)
+
+    holds()
+
+
+def check_that_it_is_found(network, seed, mutation, layer):
     layer = min(layer, network.depth)
     linear = network.activations[layer - 1] in ("linear", "relu")
     if mutation in ("derivative twice", "derivative left out") and linear:

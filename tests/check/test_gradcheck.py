@@ -399,7 +399,7 @@ def large(wrong_at=None, factor=1.5):
     return gradient
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 def test_one_wrong_element_of_a_hundred_thousand(seed):
     """Sampled elements would miss it; directions of ±1 cannot, and halving them finds it."""
     x = np.random.default_rng(seed).normal(size=100_000)
@@ -502,8 +502,8 @@ def test_a_smooth_function_has_no_kinks():
 
 
 def test_many_kinks_in_a_large_argument():
-    x = np.zeros(12_000)
-    x[::2] = RNG.normal(size=6_000)
+    x = np.zeros(3_000)
+    x[::2] = RNG.normal(size=1_500)
     passing(lambda x: np.sum(np.maximum(x, 0.0)), x, grad=lambda x: (x > 0) * 1.0)
     passing(cr.relu, x[:200].reshape(10, 20))
 
