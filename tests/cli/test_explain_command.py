@@ -48,8 +48,34 @@ def test_a_model(model):
     shown = run(model, "--loss", "cross_entropy", "--batch-size", 4)
     assert shown.exit_code == 0
     assert "dZ₂ = (A₂ − Y) / m" in shown.output
-    assert "dZ₂ is given from above" in run(model).output
+    assert "dZ₂ is given from above" in " ".join(run(model).output.split())
     assert "δ₁ = (W₂ᵀ δ₂)" in run(model, "--layout", "columns", "--notation", "delta").output
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Embedding(5, 4), nn.Linear(4, 3)),
+        (nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3)),
+        (nn.BatchNorm1d(3), nn.ReLU()),
+        (nn.LayerNorm(6), nn.Linear(6, 3)),
+    ],
+)
+@pytest.mark.parametrize("loss", cr.nn.losses.names())
+def test_models_whatever_they_begin_with(layers, loss, tmp_path):
+    cr.save(tmp_path / "model.safetensors", nn.Sequential(*layers))
+    for more in ((), ("--layout", "columns")):
+        shown = run(tmp_path / "model.safetensors", "--loss", loss, "--batch-size", 4, *more)
+        assert shown.exit_code == 0, shown.output
+        assert "m = 4 examples" in shown.output and "BACKWARD" in shown.output
+
+
+def test_a_model_in_a_file(file):
+    shown = run(f"{file}:model", "--loss", "cross_entropy")
+    assert shown.exit_code == 0 and "Y = onehot(y)" in shown.output and "m = 4 examples" in shown.output
+    file.write_text(file.read_text().replace("X = np.ones((4, 3))", ""))
+    assert "m = 9 examples" in run(f"{file}:model", "--batch-size", 9).output
+    assert "belongs to a network" in " ".join((run(f"{file}:f", "--loss", "mse").output).split())
 
 
 def test_a_function(file):
@@ -79,6 +105,8 @@ def test_forms(file, form, sign, tmp_path):
         (("{file}:g", "--shape", "other"), "an argument and its lengths"),
         (("{file}:np",), "a function or a network would do"),
         (("{file}:f", "--format", "word"), "format is 'word'"),
+        (("{file}",), "one of them would do"),
+        (("{file}:model", "--batch-size", "0"), "batch_size is 0"),
     ],
 )
 def test_what_is_wrong_is_said(file, arguments, message):

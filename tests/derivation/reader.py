@@ -9,15 +9,14 @@ import numpy as np
 from chainrule import ops
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>[A-Za-zα-ωΑ-ΡΤ-Ω_][A-Za-zα-ω_]*[₀-₉0-9]*)"
+    r"\s*(?:(?P<number>10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*[⁰¹⁶⁷⁸⁹⁻][⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*|\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>∂L/∂[A-Za-zα-ω_.]+[₀-₉]*|[A-Za-zα-ωΑ-ΡΤ-Ω_][A-Za-zα-ω_.]*[₀-₉0-9]*)"
     r"|(?P<sign>Σ[ᵢⱼₖₗ]*|[-+−⊙·/()\[\]{},²³⁴⁵ᵀ=<>≤≥√^⊗→×|]))"
 )
+_DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _FUNCTIONS = {
     "exp": np.exp,
-    "expm1": np.expm1,
     "log": np.log,
     "tanh": np.tanh,
-    "sqrt": np.sqrt,
     "abs": np.absolute,
     "sign": np.sign,
     "σ": ops.sigmoid,
@@ -26,6 +25,7 @@ _FUNCTIONS = {
     "sin": np.sin,
     "cos": np.cos,
     "max": np.maximum,
+    "flat": lambda x: x.reshape(len(x), -1),
 }
 
 
@@ -39,7 +39,7 @@ class Reader:
             kind = str(match.lastgroup)
             self.tokens.append((kind, match[kind]))
             at = match.end()
-        self.values, self.at = values, 0
+        self.values, self.at, self.within = values, 0, 0
 
     def read(self) -> Any:
         value = self.sum()
@@ -70,19 +70,26 @@ class Reader:
 
     def product(self) -> Any:
         value = self.juxtaposed()
-        while self.next in ("⊙", "·", "/"):
+        while self.next in ("⊙", "·", "/", "⊗"):
             sign = self.take()
             other = self.juxtaposed() if sign != "/" else self.power()
-            value = value / other if sign == "/" else value * other
+            if sign == "⊗":  # outer products of the columns, summed
+                value = np.einsum("ij,kj->ik", value, other)
+            else:
+                value = value / other if sign == "/" else value * other
         return value
 
     def juxtaposed(self) -> Any:
         value = self.power()
-        while self.next and self.next not in "+−⊙·/)]},=<>≤≥" and self.next not in ("if", "else"):
+        while self.next and self.next not in self.closing and self.next not in ("if", "else"):
             other = self.power()
             matrices = np.ndim(value) >= 2 and np.ndim(other) >= 2
             value = value @ other if matrices else value * other
         return value
+
+    @property
+    def closing(self) -> str:
+        return "+−⊙·⊗/)]},=<>≤≥" + ("|" if self.within else "")
 
     def power(self) -> Any:
         value = self.atom()
@@ -97,13 +104,20 @@ class Reader:
         if kind == "number":
             if token == "1" and self.next == "[":
                 return self.indicator()
-            return float(token)
+            digits = token[2:].translate(_DIGITS)
+            return 10.0 ** int(digits) if digits != token[2:] else float(token)
         if token.startswith("Σ"):
             axes = tuple("ᵢⱼₖₗ".index(c) for c in token[1:])
             inner = self.juxtaposed()
             return np.sum(inner, axis=axes, keepdims=True) if axes else np.sum(inner)
         if token == "√":
-            return math.sqrt(self.atom())
+            return np.sqrt(self.atom())
+        if token == "|":
+            self.within += 1
+            value = self.sum()
+            self.take("|")
+            self.within -= 1
+            return np.absolute(value)
         if token == "(":
             value = self.sum()
             self.take(")")

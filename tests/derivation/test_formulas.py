@@ -12,17 +12,23 @@ from chainrule import nn
 from chainrule.derivation.derivation import explain
 from chainrule.derivation.evaluate import evaluate
 from chainrule.derivation.expression import make, name, number
+from chainrule.derivation.latex import latex_form
 from chainrule.derivation.numpy_form import numpy_form
 from chainrule.derivation.rules import RULES, simplify
 from chainrule.derivation.text import display_name, text_form
+from chainrule.derivation.wording import Style, bare
 
+from .latex_reader import on_one_line
 from .networks import ACTIVATIONS, LAYERS, LOSSES, data, network, shaken
 from .reader import Reader
 
 
+def steps_of(derivation):
+    return [*derivation.forward, *([derivation.loss] if derivation.loss else []), *derivation.backward]
+
+
 def texts(derivation):
-    steps = [*derivation.forward, *([derivation.loss] if derivation.loss else []), *derivation.backward]
-    return {s.name: text_form(s.expression) for s in steps}
+    return {s.name: text_form(s.expression) for s in steps_of(derivation)}
 
 
 def read(derivation):
@@ -32,18 +38,67 @@ def read(derivation):
         column = value.ndim == 1 and label in derivation.steps.by_example and value.dtype.kind == "f"
         known[display_name(label)] = value[:, None] if column else value
     worst = 0.0
-    for label, text in texts(derivation).items():
+    for step in steps_of(derivation):
+        text, truth = text_form(step.expression), derivation.values[step.name]
         if any(word in text for word in ("onehot", "uniform", "reshape", "scatter", "[X]")):
             continue
-        got, truth = np.asarray(Reader(text, known).read()), derivation.values[label]
-        got = got.reshape(truth.shape) if got.size == truth.size else np.broadcast_to(got, truth.shape)
-        worst = max(worst, float(np.max(np.abs(got - truth))))
+        for formula in (text, on_one_line(latex_form(step.expression))):
+            got = np.asarray(Reader(formula, known).read())
+            got = got.reshape(truth.shape) if got.size == truth.size else np.broadcast_to(got, truth.shape)
+            worst = max(worst, float(np.max(np.abs(got - truth))))
     return worst
+
+
+def read_as_shown(derivation):
+    """Return the same for the formulas of the way back as they are shown, in text and in LaTeX."""
+    known = {"m": derivation.steps.m}
+    styles = [Style(latex, derivation.notation == "delta") for latex in (False, True)]
+    for label, value in derivation.values.items():
+        known[display_name(label)] = known[styles[0].name(label)] = value
+    worst = 0.0
+    for step in derivation.backward:
+        for style, line in zip(styles, (str, on_one_line), strict=True):
+            got = np.asarray(Reader(line(style.form(step.expression)), known).read())
+            worst = max(worst, float(np.max(np.abs(got - derivation.values[step.name]))))
+    return worst
+
+
+def local_derivatives_are_right(derivation):
+    """Put every gradient together from the gradients before it and the local derivatives shown."""
+    known = {derivation.identifiers[k]: v for k, v in derivation.values.items()} | {"m": derivation.steps.m}
+    put_together = 0
+    for step in derivation.backward:
+        if not step.local or not set(step.local) <= {k[1:] for k in derivation.values}:
+            continue
+        own, core = derivation.values[step.name], bare(step.expression)
+        total = np.zeros(own.shape)
+        for user, local in step.local.items():
+            factor = np.asarray(evaluate(numpy_form(local, derivation.identifiers.__getitem__), known))
+            from_above = derivation.values[f"d{user}"]
+            if core.op == "matmul":
+                ways = (lambda g, c: g @ c.T, lambda g, c: c.T @ g, lambda g, c: g.T @ c.T, lambda g, c: c.T @ g.T)
+                fitting = [w(from_above, factor) for w in ways if agrees(w, from_above, factor, core.shape)]
+                total = min((x.reshape(own.shape) for x in fitting), key=lambda x: np.max(np.abs(x - own)))
+            elif core.op == "sum":
+                total = np.sum(from_above * factor, axis=core["axis"]).reshape(own.shape)
+            else:
+                total = total + from_above * factor
+        put_together += 1
+        np.testing.assert_allclose(total, own, rtol=1e-12, atol=1e-14)
+    return put_together
+
+
+def agrees(way, g, c, shape):
+    try:
+        return way(g, c).shape == shape
+    except ValueError:
+        return False
 
 
 def right(derivation):
     assert max(derivation.errors().values()) < 1e-12
     assert read(derivation) < 1e-5  # decimals are printed with six digits
+    assert local_derivatives_are_right(derivation) > 0
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -134,6 +189,10 @@ def test_layouts_and_notations_hold(layout, notation):
         d = explain(model, X, Y, loss, layout=layout, notation=notation)
         assert max(d.errors().values()) < 1e-12
         assert str(d) and d.to_latex() and d.to_markdown()
+        if layout == "columns" or notation != "delta":
+            assert read_as_shown(d) < 1e-5
+        if notation != "delta":
+            assert local_derivatives_are_right(d) > 8
 
 
 def test_columns_are_those_of_the_articles():
@@ -149,7 +208,7 @@ def test_columns_are_those_of_the_articles():
 
 def test_functions_give_a_wengert_list():
     d = explain(lambda x: np.tanh(x) * np.exp(-(x**2)), 0.5)
-    assert texts(d)["dx"] == "dv₄ · (1 − v₄²) + 2 (dv₁ · x)"
+    assert texts(d)["dx"] == "dv₄ · (1 − v₄²) + 2 dv₁ · x"
     assert max(d.errors().values()) < 1e-14
     h = 1e-6
     f = lambda x: np.tanh(x) * np.exp(-(x**2))  # noqa: E731
@@ -178,6 +237,77 @@ def test_functions_of_arrays(what):
     np.testing.assert_allclose(d.values["dx"], truth, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("function", "inputs", "formulas"),
+    [
+        (lambda x: np.sin(x) + 1.0, (0.5,), {"dv1": "dy", "dx": "dy · cos(x)"}),
+        (lambda x: np.sin(x * 1.0) + x * 1.0, (0.5,), {"dx": "dy · (cos(x) + 1)"}),
+        (lambda X, Y: np.sum(X @ Y), (np.eye(2), np.ones((2, 2))), {"dX": "dv₁ Yᵀ", "dY": "Xᵀ dv₁"}),
+        (lambda y, Y: y * Y + y, (0.3, 0.4), {"dy": "dv₂ · (1 + Y)", "dY": "dv₂ · y"}),
+        (lambda x: x @ np.ones((2, 3)), (np.eye(2),), {"y": "x ones(2×3)", "dx": "dy ones(3×2)"}),
+        (lambda x: x @ np.eye(2), (np.eye(2),), {"y": "x c₁", "dx": "dy c₁ᵀ"}),
+        (lambda x: x**3, (2.0,), {"dx": "3 dy · x²"}),
+    ],
+)
+def test_functions_read_right_whatever_their_names(function, inputs, formulas):
+    d = explain(function, *inputs)
+    assert max(d.errors().values()) < 1e-14
+    assert {k: v for k, v in texts(d).items() if k in formulas} == formulas
+
+
+def test_a_function_without_example_inputs_is_tried_on_numbers():
+    d = explain(lambda x, w: np.tanh(x) * w)
+    assert (d.values["x"], d.values["w"]) == (0.5, 1.5)
+    assert "  x " in str(d) and "= 0.5" in str(d)
+    with pytest.raises(TypeError, match=r"an example of each argument.*with 0\.5 it says"):
+        explain(lambda x: x[0])
+    with pytest.raises(TypeError, match="an example of each argument"):
+        explain(lambda: 1.0)
+
+
+def test_parameters_that_a_function_reads_keep_their_names():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())  # in float32
+    before = [np.array(p.value) for p in model.parameters()]
+    d = explain(lambda X: model(X), np.ones((3, 2)))
+    assert texts(d)["dX"] == "dZ₁ W₁ᵀ"
+    assert max(d.errors().values()) < 1e-14
+    assert all(
+        np.array_equal(p.value, b) and p.value.dtype == b.dtype for p, b in zip(model.parameters(), before, strict=True)
+    )
+
+
+def test_columns_of_sequences_ids_and_masks():
+    rng = np.random.default_rng(0)
+    sequences, ids = rng.normal(size=(7, 4, 6)), rng.integers(0, 5, (7, 2))
+    cases = [
+        (nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, 3)), sequences),
+        (nn.Sequential(nn.Flatten(), nn.Linear(24, 3)), sequences),
+        (nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3), nn.Dropout(0.3)), ids),
+        (nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3)), ids[:, 0]),
+    ]
+    for model, X in cases:
+        for notation in ("gradients", "delta", "dict"):
+            d = explain(shaken(model), X, layout="columns", notation=notation)
+            assert max(d.errors().values()) < 1e-12 and str(d)
+    assert texts(d)["Z2"] == "W₂ Z₁ + b₂"
+
+
+@pytest.mark.parametrize(
+    ("loss", "formula"),
+    [
+        (nn.losses.mse, "2 (A₂ − Y)"),
+        (nn.losses.cross_entropy, "A₂ − Y"),
+        (nn.losses.mae, "sign(A₂ − Y)"),
+    ],
+)
+def test_losses_that_are_summed(loss, formula):
+    X, Y = data("cross_entropy" if loss is nn.losses.cross_entropy else "mse")
+    d = explain(network(nn.Tanh()), X, Y, lambda output, target: loss(output, target, reduction="sum"))
+    assert max(d.errors().values()) < 1e-12
+    assert texts(d)["dZ2"] == formula
+    assert d.to_latex() and d.to_numpy()
+
+
 def test_long_chains():
     def chain(x):
         for _ in range(500):
@@ -200,6 +330,19 @@ def test_a_custom_module_and_a_custom_loss():
     X, Y = data("mse", 2)
     right_now = explain(shaken(Residual()), X, Y, lambda output, target: np.mean(np.abs(output - target) ** 3))
     assert max(right_now.errors().values()) < 1e-12
+
+
+def test_shared_layers_and_branches():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.inner, self.outer = nn.Linear(6, 6), nn.Linear(6, 2)
+
+        def forward(self, X):
+            return self.outer(np.tanh(self.inner(np.tanh(self.inner(X)))) * self.inner(X))
+
+    shared = nn.Linear(6, 6)
+    for model, outputs in ((Twice(), 2), (nn.Sequential(shared, nn.Tanh(), shared), 6)):
+        right(explain(shaken(model), *data("mse", outputs), "mse"))
 
 
 # -- a formula that reads well and is wrong ------------------------------------------------------------------------
@@ -260,6 +403,7 @@ EXAMPLES = {
         make("reshape", make("negative", a), shape=(12,)),
         make("reshape", make("multiply", number(2.0), a), shape=(12,)),
     ],
+    "turned_twice": [make("transpose", make("transpose", a, axes=(1, 0)), axes=(1, 0))],
 }  # fmt: skip
 
 
@@ -340,12 +484,30 @@ def test_printed_formulas_mean_what_they_say(e):
     means_what_it_says(e)
 
 
+UNARY_ROWS = "negative square exp expm1 log log1p sqrt sin cos tanh absolute sign sigmoid softplus relu erf".split()
+
+
+@pytest.mark.parametrize("op", UNARY_ROWS)
+def test_functions_of_sums_and_in_products(op):
+    a, b = (name(n, (3, 3)) for n in "ab")
+    for inner in (a, make("add", a, b), make("multiply", a, b), make("square", a)):
+        e = make(op, inner)
+        for outer in (e, make("multiply", e, b), make("subtract", b, e), make("square", e), make("matmul", e, b)):
+            means_what_it_says(outer)
+
+
+def test_a_transpose_of_a_transpose_may_still_be_one():
+    e = make("transpose", make("transpose", name("a", (2, 3, 4)), axes=(1, 2, 0)), axes=(1, 2, 0))
+    assert simplify(e) == e
+
+
 def means_what_it_says(e):
     with np.errstate(all="ignore"):
         truth = computed(e)
         known = square | {"m": 7}
         printed = [evaluate(numpy_form(e), known), evaluate(numpy_form(simplify(e)), known)]
-        printed += [Reader(text_form(e), known).read(), Reader(text_form(simplify(e)), known).read()]
+        for form in (e, simplify(e)):
+            printed += [Reader(text, known).read() for text in (text_form(form), on_one_line(latex_form(form)))]
     if not np.all(np.isfinite(truth)) or np.max(np.abs(truth)) > 1e8:
         return
     for got in printed:

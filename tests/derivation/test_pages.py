@@ -13,6 +13,7 @@ from chainrule import nn
 from chainrule.derivation.derivation import explain
 
 from .networks import ACTIVATIONS, data, network
+from .test_golden import CASES
 
 EVIL = "<script>alert(1)</script>&\"'$x_1^{\\input{/etc/passwd}}%#~\x02\n<img src=x onerror=alert(2)>"
 
@@ -75,7 +76,7 @@ def test_markdown_escapes_what_the_user_wrote():
 def test_latex_escapes_what_the_user_wrote():
     text = evil().to_latex()
     assert r"\input{/etc" not in text and "\x02" not in text
-    balanced(text)
+    well_formed(text)
 
 
 def test_plain_text_holds_no_control_characters():
@@ -89,29 +90,81 @@ def test_source_holds_names_as_text():
     assert "\n<img" not in source
 
 
-def balanced(text):
-    """Hold braces, environments and delimiters to their pairs."""
-    bare = re.sub(r"\\[{}$%&#_\\]", "", text)
+COMMANDS = set(
+    "documentclass usepackage setlength parindent lineskip lineskiplimit begin end section subsection paragraph "
+    "par newsavebox newcommand sbox usebox ifdim wd linewidth resizebox else fi displaystyle formula formulabox "
+    "left right frac partial mathit text operatorname mathsf mathbf sum prod max min sqrt odot cdot times to "
+    "otimes Sigma gamma beta sigma mu delta alpha lambda theta pi log exp tanh sin cos det lfloor rfloor neq leq "
+    "geq ldots textbackslash textasciicircum textasciitilde textless textgreater ln lor land ast".split()
+)
+
+
+def well_formed(text):
+    """Hold braces, environments and delimiters to their pairs, and commands to those that amsmath has."""
+    bare = re.sub(r"\\[{}$%&#_\\,!\[\]]|%%?\n|% .*\n", "", text)
     assert bare.count("{") == bare.count("}")
+    depth = 0
+    for c in bare:
+        depth += (c == "{") - (c == "}")
+        assert depth >= 0
     assert len(re.findall(r"\\left\b", text)) == len(re.findall(r"\\right\b", text))
-    assert sorted(re.findall(r"\\begin\{(\w+)\}", text)) == sorted(re.findall(r"\\end\{(\w+)\}", text))
-    assert bare.count("$") % 2 == 0
-    assert text.isascii() or not re.search(r"[⊙Σ₀-₉ᵢⱼ→×−γσδ]", text)
+    stack = []
+    for which, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        assert stack.append(name) is None if which == "begin" else stack.pop() == name
+    assert not stack and bare.count("$") % 2 == 0
+    assert set(re.findall(r"\\([A-Za-z]+)", re.sub(r"\\\\", "", text))) <= COMMANDS
+    assert not re.search(r"[^\x00-\x7f\xc0-\xff]", text), "signs that pdflatex does not know"
+
+
+def hostile():
+    class Hostile(nn.Module):
+        def __init__(self):
+            self.layers = {"größe 😀 日本 ∑ γ \u202e": nn.Linear(6, 3), "a%b#c_d\\e{f}<i>$&~^": nn.Linear(3, 3)}
+
+        def forward(self, X):
+            for layer in self.layers.values():
+                X = np.tanh(layer(X))
+            return X
+
+    Hostile.__name__ = "Netz_№%#é"
+    return explain(Hostile(), *data("mse"), "mse")
+
+
+def wengert_list():
+    return explain(lambda x, w: np.where(x > w, np.hypot(x, w), x[::-1] ** 3).max(), np.ones(3), np.arange(3.0))
+
+
+def written():
+    """Yield every golden network in every notation, and names and functions that are hard to set."""
+    for case in CASES:
+        for layout in ("rows", "columns"):
+            for notation in ("gradients", "delta", "dict"):
+                yield f"{case.__name__}-{layout}-{notation}", case(layout, notation).to_latex()
+    for make in (evil, hostile, wengert_list):
+        yield make.__name__, make().to_latex()
+
+
+def test_latex_is_well_formed():
+    for _, text in written():
+        well_formed(text)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_latex_is_well_formed(activation):
-    for more in ({}, {"layout": "columns", "notation": "delta"}):
-        balanced(explain(network(ACTIVATIONS[activation]), *data("cross_entropy"), **more).to_latex())
+def test_latex_of_every_activation_is_well_formed(activation):
+    well_formed(explain(network(ACTIVATIONS[activation]), *data("cross_entropy")).to_latex())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
-@pytest.mark.parametrize("make", [plain, evil])
-def test_latex_compiles(make, tmp_path):
-    (tmp_path / "derivation.tex").write_text(make().to_latex(), encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "derivation.tex"]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stdout[-2000:]
+def test_latex_compiles(tmp_path):
+    for name, text in written():
+        (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", f"{name}.tex"]
+        finished = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+        said = finished.stdout.decode(errors="replace")
+        assert finished.returncode == 0, said[-2000:]
+        assert "Missing character" not in said
+        assert name in ("evil", "hostile") or "Overfull" not in said, name
 
 
 def test_formulas_in_latex():
@@ -119,6 +172,14 @@ def test_formulas_in_latex():
     assert r"\frac{A_{2} - Y}{m}" in text
     assert r"dW_{2} = A_{1}^{\mathsf{T}} \, dZ_{2}" in text
     assert r"\begin{cases}" in text
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        self.inner = nn.Linear(6, 3)
+
+    def forward(self, X, Z):
+        return self.inner(X) + Z
 
 
 def test_wrong_arguments_say_so():
@@ -131,13 +192,27 @@ def test_wrong_arguments_say_so():
     with pytest.raises(TypeError, match="belong to a network"):
         explain(np.sin, 1.0, loss="mse")
     with pytest.raises(TypeError, match="an example of each argument"):
-        explain(np.sin)
+        explain(np.matmul)
+    with pytest.raises(ValueError, match=r"shape \(6,\): a single example.*X\[None\]"):
+        explain(model, X[0], Y[0])
+    with pytest.raises(ValueError, match="there is no example"):
+        explain(model, X[:0])
+    with pytest.raises(ValueError, match="has no parameters"):
+        explain(nn.Sequential(nn.ReLU()), X)
+    with pytest.raises(ValueError, match=r"returned a tuple; one array would do: .*f\(x\)\[0\]"):
+        explain(lambda x: (x, 2 * x), 1.0)
+    with pytest.raises(ValueError, match="does not depend on its arguments"):
+        explain(lambda x: 3.0, 1.0)
+    with pytest.raises(ValueError, match=r"x is int64: 2\.0, say"):
+        explain(lambda x: x * x, 2)
+    with pytest.raises(TypeError, match=r"p is of type dict.*one argument for each"):
+        explain(lambda p: p["a"], {"a": 1.0})
+    with pytest.raises(TypeError, match="forward takes 2 inputs"):
+        explain(TwoInputs(), X)
     with pytest.raises(TypeError, match="a network or a function"):
         explain(3, X)
     with pytest.raises(ValueError, match="layout and notation are those of networks"):
         explain(np.sin, 1.0, layout="columns")
-    with pytest.raises(ValueError, match="examples in rows"):
-        explain(model, X, Y, layout="columns").to_numpy()
 
 
 def test_the_model_stays_as_it_is():

@@ -11,15 +11,19 @@ from .rules import simplify
 _ELEMENTWISE_AXES = frozenset({"sum", "max", "min", "prod", "logsumexp", "softmax", "norm2"})
 
 
-def turned(e: Expression, by_example: frozenset[str]) -> Expression:
-    """Return the formula that gives the transpose of what `e` gives, from transposed values.
+def turned(e: Expression, by_example: frozenset[str], label: str = "") -> Expression:
+    """Return the formula that gives the transpose of what `e` gives, from transposed values; `label` is what it gives.
 
-    Raises
-    ------
-    ValueError
-        For formulas on arrays of more than two axes, which have no columns.
+    Notes
+    -----
+    Arrays of more than two axes stay as they are, examples first; so does what an operation without a transposed form
+    reads, whose result is transposed.
     """
-    return simplify(_Turner(by_example).turn(e))
+    made = _Turner(by_example).turn(e)
+    wanted = (1, *e.shape) if label in by_example else (*e.shape, 1)
+    if label and len(e.shape) == 1 and e.kind == "f" and made.shape != wanted:
+        made = make("reshape", made, shape=wanted)
+    return simplify(made)
 
 
 def turned_array(array: Array, by_example: bool) -> Array:
@@ -38,8 +42,8 @@ class _Turner:
         self.by_example = by_example
 
     def turn(self, e: Expression) -> Expression:
-        if len(e.shape) > 2:
-            raise ValueError(f"layout='columns' is for matrices; {e.op} gives an array of shape {e.shape}")
+        if len(e.shape) > 2 or any(len(x.shape) > 2 for x in e.inputs):
+            return self.laid(e)
         if e.op == NUMBER or (e.op == NAME and e.shape == ()):
             return e
         if e.op == NAME:
@@ -53,14 +57,12 @@ class _Turner:
             return self.reduction(e)
         if e.op == "reshape":
             return self.reshape(e)
-        if e.op == "one_hot":
-            return self.transposed(e)
         if e.op == "broadcast_to":
             shape = e["shape"][::-1] if len(e.shape) == 2 else (*e["shape"], 1)
             actual = e.shape[::-1] if len(e.shape) == 2 else (*e.shape, 1)
             return Expression(e.op, (self.turn(e.inputs[0]),), frozen({"shape": shape}), actual)
         if e.row.kind != "elementwise":
-            raise ValueError(f"layout='columns' has no form of {e.op}")
+            return self.laid(e)
         return make(e.op, *[self.turn(x) for x in e.inputs], **dict(e.attrs))
 
     def shape_of_name(self, e: Expression) -> Shape:
@@ -70,8 +72,24 @@ class _Turner:
             return e.shape if e.kind == "i" else vector
         return e.shape[::-1]
 
-    def transposed(self, e: Expression) -> Expression:
-        return make("transpose", e, axes=(1, 0))
+    def laid(self, e: Expression) -> Expression:
+        """Return what `e` gives from values as they lie in rows, transposed where it has rows."""
+        by_rows = e.mapped(self.as_in_rows)
+        if len(e.shape) == 2:
+            return make("transpose", by_rows, axes=(1, 0))
+        if len(e.shape) == 1 and e.kind == "f":
+            over_examples = e.op != "sum" or 0 in e["axis"]
+            return make("reshape", by_rows, shape=(*e.shape, 1) if over_examples else (1, *e.shape))
+        return by_rows
+
+    def as_in_rows(self, e: Expression) -> Expression | None:
+        """Return a name's value as it lies when examples are in rows."""
+        if e.op != NAME or len(e.shape) not in (1, 2):
+            return None
+        turned_name = replace(e, shape=self.shape_of_name(e))
+        if len(e.shape) == 2:
+            return make("transpose", turned_name, axes=(1, 0))
+        return make("reshape", turned_name, shape=e.shape) if turned_name.shape != e.shape else None
 
     def reduction(self, e: Expression) -> Expression:
         x = self.turn(e.inputs[0])
@@ -89,7 +107,7 @@ class _Turner:
         x = self.turn(e.inputs[0])
         old = tuple(d for d in e.inputs[0].shape if d != 1)
         if old != tuple(d for d in e.shape if d != 1):
-            raise ValueError("layout='columns' has no form of reshape")
+            return self.laid(e)
         wanted = e.shape[::-1]
         if len(e.shape) == 1 or x.shape == wanted:
             return x

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..check.commands import blaming, imported
 from ..io import load
-from ..nn import Embedding, Linear, Module
+from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module
 from .derivation import Derivation, explain
 
 FORMS: dict[str, Callable[[Derivation], str]] = {
@@ -35,17 +35,19 @@ def explained(
     shapes : list of str
         ``"x=3,4"``: draw that argument at random; the others are what the file calls by their names.
     loss : str or None
-        For a model file: the loss, on random targets.
+        For a model: the loss, on the file's Y or y, or on random targets.
     batch_size, seed : int
-        For a model file: how many random examples; of everything that is random.
+        For a model: how many random examples; of everything that is random.
     layout, notation : str
         As in `explain`.
     """
-    path, colon, name = target.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _function(Path(path), name, shapes, layout, notation, seed)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+    if target.endswith(".py"):
+        raise ValueError(f"{target} is a file of functions and networks; one of them would do: {target}:name")
+    path, colon, name = target.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _in_file(Path(path), name, shapes, loss, batch_size, layout, notation, seed)
     place = Path(target)
     model, _ = load(place / "model.safetensors" if place.is_dir() else place)
     rng = np.random.default_rng(seed)
@@ -59,11 +61,28 @@ def _inputs(model: Module, m: int, rng: np.random.Generator) -> Any:
     for module in model.modules():
         if isinstance(module, Linear):
             return rng.normal(size=(m, module.in_features))
+        if isinstance(module, LayerNorm | BatchNorm1d):
+            return rng.normal(size=(m, module.features))
         if isinstance(module, Embedding):
-            raise ValueError(
-                "a network that begins by looking rows up needs inputs of its own: explain(model, X) in Python"
-            )
-    raise ValueError("the model has no Linear layer, which would say how many inputs it takes")
+            return _ids(model, module, m, rng)
+    raise ValueError(
+        "the model has no layer that says how many inputs it takes (Linear, LayerNorm, BatchNorm1d, Embedding): "
+        "explain(model, X) in Python"
+    )
+
+
+def _ids(model: Module, first: Embedding, m: int, rng: np.random.Generator) -> Any:
+    """Return ids of rows that there are: as many for each example as the layer after them takes."""
+    widths = [x.in_features for x in model.modules() if isinstance(x, Linear)]
+    counts = [widths[0] // first.dimensions] if widths and widths[0] % first.dimensions == 0 else []
+    for shape in [*((m, k) for k in counts if k > 1), (m,), (m, 3)]:
+        ids = rng.integers(0, first.rows, shape)
+        try:
+            model(ids)
+        except ValueError:
+            continue
+        return ids
+    raise ValueError("no number of ids for each example fits the network: explain(model, X) in Python")
 
 
 def _targets(model: Module, X: Any, loss: str, rng: np.random.Generator) -> Any:
@@ -75,16 +94,34 @@ def _targets(model: Module, X: Any, loss: str, rng: np.random.Generator) -> Any:
     return rng.normal(size=shape)
 
 
-def _function(path: Path, name: str, shapes: list[str], layout: str, notation: str, seed: int) -> Derivation:
+def _in_file(
+    path: Path, name: str, shapes: list[str], loss: str | None, m: int, layout: str, notation: str, seed: int
+) -> Derivation:
     drawn = _drawn(shapes, seed)
     with imported(path) as program:
         if not hasattr(program, name):
             raise LookupError(f"{path} has no {name}")
         subject = getattr(program, name)
-        arguments = ["X"] if isinstance(subject, Module) else _required(subject, name)
-        inputs = [_argument(program, path, a, drawn) for a in arguments]
+        if isinstance(subject, Module):
+            inputs = _examples(program, subject, drawn, loss, m, np.random.default_rng(seed))
+        else:
+            if loss is not None:
+                raise ValueError(f"--loss {loss} belongs to a network; {name} is a function, and contains its loss")
+            inputs = [_argument(program, path, a, drawn) for a in _required(subject, name)]
         with blaming(path):
             return explain(subject, *inputs, layout=layout, notation=notation)
+
+
+def _examples(
+    program: ModuleType, model: Module, drawn: dict[str, Any], loss: str | None, m: int, rng: np.random.Generator
+) -> list[Any]:
+    """Return X, and with a loss Y and the loss: drawn, or what the file calls so, or random."""
+    X = drawn["X"] if "X" in drawn else getattr(program, "X", None)
+    X = _inputs(model, m, rng) if X is None else X
+    if loss is None:
+        return [X]
+    Y = next((getattr(program, n) for n in ("Y", "y") if hasattr(program, n)), None)
+    return [X, _targets(model, X, loss, rng) if Y is None else Y, loss]
 
 
 def _required(function: Any, name: str) -> list[str]:

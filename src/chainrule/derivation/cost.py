@@ -32,7 +32,8 @@ class Cost:
     ----------
     forward, backward : int
         Multiply–adds of one forward pass, and of backpropagation after it. A matrix product counts one for each pair
-        of numbers that it multiplies, everything else one for each element.
+        of numbers that it multiplies, everything else as its row in the operation table says: an addition one for each
+        element, a sigmoid four.
     forward_mode : int
         Of forward-mode differentiation: a forward pass, and one pass of tangents for each parameter.
     nudging : int
@@ -63,7 +64,7 @@ class Cost:
             (
                 "forward mode",
                 f"{self.forward_mode:,} multiply–adds",
-                f"a pass for each of {self.parameters:,} parameters: {_times(self.forward_mode, whole, 'both passes')}",
+                f"a pass for each of {_count(self.parameters)}: {_times(self.forward_mode, whole, 'both passes')}",
             ),
             (
                 "nudging",
@@ -77,6 +78,10 @@ class Cost:
         """Return the figures as lines of text."""
         width = max(len(much) for _, much, _ in self.rows())
         return [f"{what:<16} {much:>{width}}{'   ' + note if note else ''}" for what, much, note in self.rows()]
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters:,} parameters" if parameters != 1 else "1 parameter"
 
 
 def _times(a: int, b: int, what: str) -> str:

@@ -15,6 +15,7 @@ from ..op import Array
 from .cost import Cost, Passes, cost_of, function_passes, network_passes
 from .evaluate import evaluate
 from .expression import Expression
+from .naming import example_numbers
 from .numpy_form import numpy_form
 from .recording import Formulas, record_function, record_network
 from .steps import Backward, Forward, Steps, second_batch, steps_of
@@ -33,10 +34,10 @@ def explain(
     Parameters
     ----------
     subject : Module or callable
-        A network, or a function of arrays, written with NumPy functions.
+        A network, or a function of arrays, written with NumPy functions, that returns one array.
     *inputs
         For a network its inputs X, examples in rows, and then, if wanted, the targets Y and the loss. For a function
-        one example of each argument.
+        one example of each argument; without any the function is called with the numbers 0.5, 1.5, ….
     Y, loss
         Targets, and a loss by name or as a function (output, target) -> scalar; default with Y: "cross_entropy".
         Without them the derivation begins with a gradient of the output that is given.
@@ -64,14 +65,16 @@ def explain(
     if isinstance(subject, Module):
         X, Y, loss = _network_arguments(inputs, Y, loss)
         first = record_network(subject, X, Y, loss)
-        steps = steps_of(first, _with_another_batch(subject, X, Y, loss, first))
+        second = _with_another_batch(subject, X, Y, loss, first)
+        if second is None and np.ndim(X) == 1:
+            raise ValueError(f"X has shape {np.shape(X)}: a single example? Examples go in rows, X[None] would do")
+        steps = steps_of(first, second)
         passes = network_passes(subject, X, Y, loss)
         derivation = Derivation(steps, type(subject).__name__, passes)
     elif callable(subject):
         if Y is not None or loss is not None:
             raise TypeError("Y and loss belong to a network; a function contains its loss")
-        if not inputs:
-            raise TypeError("explain(function, …) needs an example of each argument: arrays or numbers")
+        inputs = inputs or example_numbers(subject)
         name = getattr(subject, "__name__", type(subject).__name__)
         steps = steps_of(record_function(subject, inputs), None)
         derivation = Derivation(steps, name, function_passes(subject, inputs))

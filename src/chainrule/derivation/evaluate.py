@@ -52,7 +52,7 @@ _NUMPY = frozenset(
     "sum max min prod all any exp exp2 expm1 log log1p log2 log10 sqrt cbrt sin cos tan arcsin arccos arctan arctan2 "
     "sinh cosh tanh arcsinh arccosh arctanh hypot absolute sign maximum minimum floor ceil rint trunc logaddexp where "
     "transpose reshape broadcast_to concatenate arange cumsum argmax argmin argsort isnan isinf isfinite signbit "
-    "logical_and logical_or logical_xor logical_not searchsorted power square".split()
+    "eye logical_and logical_or logical_xor logical_not searchsorted power square".split()
 )
 _LINALG = frozenset({"inv", "solve", "det", "cholesky", "pinv"})
 _CONSTANTS = {"pi": np.pi, "nan": np.nan, "inf": np.inf}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .expression import Expression, is_name, is_number, make, number, plus, times
+from .numpy_form import without_ones
 from .rules import simplify
 
 
@@ -14,7 +15,8 @@ def coefficient(e: Expression, label: str) -> Expression | None:
         return number(1.0)
     if label not in e.names():
         return number(0.0)
-    if e.op in ("cast", "identity", "broadcast_to", "reshape") and e.inputs[0].shape == e.shape:
+    alike = e.op == "reshape" and without_ones(e.inputs[0].shape) == without_ones(e.shape)
+    if e.op in ("broadcast_to", "cast", "identity") or alike:
         return coefficient(e.inputs[0], label)
     parts = [coefficient(x, label) for x in e.inputs]
     if any(p is None for p in parts):
@@ -35,6 +37,17 @@ def coefficient(e: Expression, label: str) -> Expression | None:
             if is_number(known[1 - i], 0.0):
                 return times(known[i], e.inputs[1 - i])
     return None
+
+
+def shares(e: Expression, gradients: Collection[str]) -> dict[str, Expression]:
+    """Return what each gradient in e, broadcast where it is smaller, is multiplied by; none where one is not."""
+    found: dict[str, Expression] = {}
+    for g in [n for n in e.names() if n in gradients]:
+        c = coefficient(e, g)
+        if c is None:
+            return {}
+        found[g] = simplify(c)
+    return found
 
 
 def factored(e: Expression, gradients: Collection[str]) -> tuple[Expression, dict[str, Expression]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,16 +30,18 @@ class Readable(Rewriter):
         """Return None: a formula says Z > 0, where a plan would rather keep A > 0."""
         return None
 
-    def symbol(self, leaf: Tensor) -> None:
+    def symbol(self, leaf: Tensor, name: str | None = None) -> None:
         """Let a leaf stand for any value."""
-        self._finish(leaf, traced_leaf(leaf.shape, leaf.dtype, frozenset(), name=leaf.name))
+        self._finish(leaf, traced_leaf(leaf.shape, leaf.dtype, frozenset(), name=name or leaf.name))
 
 
-def as_symbols(leaves: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return a recorded graph without values: its leaves as symbols, and its outputs; names stay."""
+def as_symbols(
+    leaves: Sequence[Tensor], outputs: Sequence[Tensor], names: Sequence[str | None]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return a recorded graph without values: its leaves as symbols, and its outputs; names are given, or stay."""
     rewriter = Readable()
-    for leaf in leaves:
-        rewriter.symbol(leaf)
+    for leaf, label in zip(leaves, names, strict=True):
+        rewriter.symbol(leaf, label)
     made = rewriter.rewrite(outputs)
     for label, node in rewriter.names.items():
         if node.name is None:
@@ -52,14 +54,17 @@ def evaluated(outputs: Sequence[Tensor]) -> None:
     with np.errstate(all="ignore"):
         for node in topological(outputs):
             if node.op is not None:
-                node.value = np.asarray(node.op.evaluate(*[x.value for x in node.inputs], **node.attrs))
+                attrs = node.attrs
+                if node.op.name == "cast" and node.dtype.kind == "f":  # a network may compute in less
+                    attrs = {**attrs, "dtype": np.dtype(np.float64)}
+                node.value = np.asarray(node.op.evaluate(*[x.value for x in node.inputs], **attrs))
 
 
-def simplified(leaves: Iterable[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the nodes of `outputs`, simplified, with the named `leaves` as symbols."""
+def simplified(leaves: Mapping[str, Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the nodes of `outputs`, simplified, with the `leaves` as symbols under these names."""
     rewriter = Readable()
-    for leaf in leaves:
-        rewriter.symbol(leaf)
+    for label, leaf in leaves.items():
+        rewriter.symbol(leaf, label)
     return rewriter.rewrite(outputs)
 
 
@@ -108,10 +113,18 @@ class Reader:
         if value.size and np.all(value == value.flat[0]) and value.dtype.kind == "f":
             uniform = number(value.flat[0].item())
             return Expression("broadcast_to", (uniform,), frozen({"shape": node.shape}), node.shape)
+        return self._constant(node)
+
+    def _constant(self, node: Tensor) -> Expression:
+        """Return an array that the formulas read, under a name."""
+        value = node.value
+        assert value is not None
         for label, known in self.constants.items():
             if known is value:
                 return name(label, node.shape, _kind(node))
-        label = f"c{len(self.constants) + 1}"
+        k = 1
+        while (label := f"c{k}") in self.constants or label in self.label.values():
+            k += 1
         self.constants[label] = value
         return name(label, node.shape, _kind(node))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..op import Shape
 from .expression import NAME, NUMBER, Expression
 from .numpy_form import without_ones
-from .text import ATOM, GREEK, MATRIX, POWER, PRODUCT, SUM, Printed, index_parts, name_parts, scale
+from .text import ATOM, GREEK, MATRIX, POWER, PRODUCT, SUM, Printed, filled, flattens, index_parts, name_parts, scale
 
 Spelling = Callable[[str], str]
 
@@ -27,6 +28,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
+_FUNCTION = re.compile(r"\\[^ ]+ \{0\}")  # \tanh x, which gets its brackets here
 _PRECEDENCE = {0: SUM, 1: PRODUCT, 2: POWER, 3: ATOM}
 _UNSEEN = frozenset({"cast", "identity", "stop_gradient", "broadcast_to"})
 
@@ -80,7 +82,10 @@ class LatexPrinter:
         if e.op in _UNSEEN:
             return self.text(e.inputs[0])
         if e.kind == "b" and isinstance(e.row.latex, str) and e.row.precedence == 0:
-            return rf"\mathbb{{1}}\left[{self._pattern(e)}\right]", ATOM
+            return rf"\mathbf{{1}}\left[{self._pattern(e)}\right]", ATOM
+        if isinstance(e.row.latex, str) and _FUNCTION.fullmatch(e.row.latex):
+            function = e.row.latex.removesuffix(" {0}").format()
+            return rf"{function}\left({self.text(e.inputs[0])[0]}\right)", ATOM
         return self._pattern(e), _PRECEDENCE[e.row.precedence]
 
     def bracketed(self, e: Expression, precedence: int) -> str:
@@ -150,6 +155,7 @@ class LatexPrinter:
         return rf"\frac{{{a}}}{{{b}}}", PRODUCT
 
     def _matmul(self, e: Expression) -> Printed:
+        e = replace(e, inputs=tuple(filled(x) for x in e.inputs))
         return rf"{self.bracketed(e.inputs[0], MATRIX)} \, {self.bracketed(e.inputs[1], POWER)}", MATRIX
 
     def _square(self, e: Expression) -> Printed:
@@ -164,6 +170,8 @@ class LatexPrinter:
     def _reshape(self, e: Expression) -> Printed:
         if without_ones(e.inputs[0].shape) == without_ones(e.shape):
             return self.text(e.inputs[0])
+        if flattens(e):
+            return rf"\operatorname{{flat}}\left({self.text(e.inputs[0])[0]}\right)", ATOM
         return (
             rf"\operatorname{{reshape}}_{{{latex_shape(e['shape'])}}}\left({self.text(e.inputs[0])[0]}\right)",
             ATOM,

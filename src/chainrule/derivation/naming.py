@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..reverse import topological
-from ..tensor import Tensor
+from ..tensor import Parameter, Tensor
 from .graph import PASSING
 
 
@@ -62,6 +64,79 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     return [parameters[i] if i < len(parameters) else f"x{i + 1}" for i in range(count)]
 
 
+def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
+    """Return a number for each argument that a function must be given, and see that it takes numbers.
+
+    Raises
+    ------
+    TypeError
+        Where it takes no arguments, or no numbers.
+    """
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = "explain(function, …) needs an example of each argument: arrays or numbers"
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise TypeError(needed) from None
+    count = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    numbers = tuple(k + 0.5 for k in range(count))
+    if not numbers:
+        raise TypeError(needed)
+    try:
+        with np.errstate(all="ignore"):
+            function(*numbers)
+    except Exception as error:
+        tried = ", ".join(map(str, numbers))
+        raise TypeError(f"{needed}; with {tried} it says {type(error).__name__}: {error}") from error
+    return numbers
+
+
+def name_once(ends: list[Tensor], symbols: list[Tensor]) -> None:
+    """Give the second value of a name another one: a forward pass may use a name again."""
+    taken = {str(t.name) for t in symbols}
+    leaves = {id(t) for t in symbols}
+    for node in topological(ends):
+        if node.op is None or node.name is None or id(node) in leaves:
+            continue
+        name, k = node.name, 1
+        while name in taken and node.op.name != "identity":
+            k += 1
+            name = f"{node.name}_{k}"
+        taken.add(name)
+        if name != node.name:
+            node.name = name
+
+
+def read_only(nodes: list[Tensor], symbols: list[Tensor]) -> dict[str, Tensor]:
+    """Return the parameters and arrays that are read without being given, under a name each."""
+    found: dict[str, Tensor] = {}
+    taken = {str(n.name) for n in [*symbols, *topological(nodes)] if n.name}
+    known = {id(t) for t in symbols}
+    for node in topological(nodes):
+        if node.op is not None or node.value is None or id(node) in known or node.value.dtype.kind != "f":
+            continue
+        value = node.value
+        if np.all(value == value.flat[:1]) and not isinstance(node, Parameter):
+            continue
+        label, k = node.name, 1
+        while label is None or label in found:
+            label, k = (f"c{k}" if f"c{k}" not in taken else None), k + 1
+        found[label] = node
+    return found
+
+
+def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]) -> set[str]:
+    """Return the names of values that are others under a second name: ``x * 1``."""
+    seen, again = {id(n) for n in known}, set()
+    for node, simpler in zip(forward, simple, strict=False):
+        while simpler.op is not None and simpler.op.name in ("cast", "identity"):
+            simpler = simpler.inputs[0]
+        if id(simpler) in seen:
+            again.add(str(node.name))
+        seen.add(id(simpler))
+    return again
+
+
 def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
     """Name values by the layer that they belong to: the number of the named value that they lead to."""
     order = topological([end])
@@ -80,9 +155,11 @@ def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
                 break
         assert node.op is not None
         letter = {"sqrt": "sigma", "subtract": "C"}.get(node.op.name, "T")
-        name, k = letter + (number or "1"), 1
+        letters = [letter, *"TUVRS"] if number else [letter]
+        name = next((f"{x}{number or 1}" for x in letters if f"{x}{number or 1}" not in taken), "T1")
+        k = 1
         while name in taken:
             k += 1
-            name = f"{letter}{number or 1}_{k}"
+            name = f"T{number}{k}" if number else f"{letter}{k}"
         taken.add(name)
         node.name = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,17 @@ def in_columns(steps: Steps) -> Steps:
     own = steps.by_example
     return replace(
         steps,
-        forward=tuple(replace(f, expression=turned(f.expression, own)) for f in steps.forward),
+        forward=tuple(replace(f, expression=turned(f.expression, own, f.name)) for f in steps.forward),
         loss=steps.loss and replace(steps.loss, expression=turned(steps.loss.expression, own)),
         backward=tuple(_turned_step(b, own) for b in steps.backward),
+        raw_loss=steps.raw_loss and turned(steps.raw_loss, own),
         values={label: turned_array(array, label in own) for label, array in steps.values.items()},
     )
 
 
 def _turned_step(step: Backward, own: frozenset[str]) -> Backward:
     local = {u: turned(c, own) for u, c in step.local.items()}
-    return replace(step, expression=turned(step.expression, own), local=local)
+    return replace(step, expression=turned(step.expression, own, step.name), local=local)
 
 
 # -- error signals -------------------------------------------------------------------------------------------------
@@ -59,14 +61,20 @@ def _turned_step(step: Backward, own: frozenset[str]) -> Backward:
 def signals(steps: Steps) -> Steps:
     """Return the steps with the gradients of activations put into the error signals: δ = (W^T δ) ⊙ f'(Z)."""
     kept: list[Backward] = []
-    inner: dict[str, Expression] = {}
+    inner: dict[str, Backward] = {}
+    gradients = {b.name for b in steps.backward} | {steps.given}
+
+    def put_in(e: Expression) -> Expression | None:
+        return inner[e["name"]].expression if e.op == "name" and e["name"] in inner else None
+
     for step in steps.backward:
-        expression = simplify(step.expression.mapped(lambda e: inner.get(e["name"]) if e.op == "name" else None))
-        names = expression.names()
-        step = replace(step, expression=expression, reused=tuple(g for g in names if g[0] == "d" and g in steps.values))
+        absorbed = next((inner[g] for g in step.reused if g in inner), None)
+        expression = simplify(step.expression.mapped(put_in))
+        reused = tuple(g for g in expression.names() if g in gradients)
+        step = replace(step, expression=expression, reused=reused, inner=absorbed)
         takers = [b.name for b in steps.backward if step.name in b.reused]
         if re.fullmatch(r"dA\d+", step.name) and len(takers) == 1 and re.fullmatch(r"dZ\d+", takers[0]):
-            inner[step.name] = expression
+            inner[step.name] = step
         else:
             kept.append(step)
     return replace(steps, backward=tuple(kept))
@@ -126,7 +134,7 @@ def outer_product(e: Expression) -> bool:
 
 def dictionary_text(derivation: Derivation) -> str:
     """Return the derivation as the lines of a program: cache and grads are dictionaries, as in an article's code."""
-    from .wording import Style, headline, in_words, legend
+    from .wording import WIDTH, Style, explanation, headline, legend, reuse
 
     steps = derivation.steps
     where = {n: "parameters" for n in (*steps.parameters, *steps.constants)}
@@ -136,12 +144,12 @@ def dictionary_text(derivation: Derivation) -> str:
         return f'{where[label]}["{label}"]' if label in where and label not in ("Y", "y") else label
 
     write = NumpyPrinter(naming)
-    lines = [headline(derivation), legend(derivation), "", "FORWARD"]
-    lines += [f"  {naming(f.name)} = {write.text(f.expression)[0]}" for f in derivation.forward]
-    if derivation.loss is not None:
-        lines.append(f"  loss = {write.text(derivation.loss.expression)[0]}")
+    lines = [headline(derivation), *textwrap.wrap(legend(derivation), WIDTH), "", "FORWARD"]
+    for f in (*derivation.forward, *([derivation.loss] if derivation.loss is not None else [])):
+        lines.append(f"  {naming(f.name)} = {write.text(f.expression)[0]}  # {dimensions(f.expression)}")
     lines += ["", "BACKWARD"]
     for step in derivation.backward:
-        lines.append(f"  {naming(step.name)} = {write.text(step.expression)[0]}")
-        lines.append(f"      # {dimensions(step.expression)}. {in_words(derivation, step, Style())}")
-    return "\n".join([*lines, "", "COST", *(f"  {line}" for line in derivation.cost.lines())])
+        taken = f"  # reuses {reuse(step, Style())}" if step.reused else ""
+        lines.append(f"  {naming(step.name)} = {write.text(step.expression)[0]}{taken}")
+        lines += [*explanation(derivation, step, Style(), "      # "), ""]
+    return "\n".join([*lines, "COST", *(f"  {line}" for line in derivation.cost.lines())])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ..op import Shape
-from .expression import NAME, NUMBER, Batch, Expression, Range
+from .expression import NAME, NUMBER, Batch, Expression, Range, fraction
 
-SUM, PRODUCT, SIGN, POWER, ATOM = range(5)
+COMPARED, SUM, PRODUCT, SIGN, POWER, ATOM = range(6)
 Printed = tuple[str, int]
 Naming = Callable[[str], str]
 
@@ -70,7 +71,7 @@ class NumpyPrinter:
             return self._infix(e)
         if e.op in _COMPARISON:
             a, b = (self.bracketed(x, SUM) for x in e.inputs)
-            return f"({a} {_COMPARISON[e.op]} {b})", ATOM
+            return f"{a} {_COMPARISON[e.op]} {b}", COMPARED
         if e.op in _REDUCTION:
             return self._reduced(_REDUCTION[e.op], e)
         return self._call(e.op if e.op in DEFINED else f"np.{_NUMPY_NAMES.get(e.op, e.op)}", e)
@@ -86,20 +87,21 @@ class NumpyPrinter:
         left = self.bracketed(a, own)
         if e.op in ("add", "subtract") and a.kind == b.kind == "b":
             left = f"1.0 * {left}"
-        if e.op == "multiply" and b.op == "divide" and a.op == NUMBER and a["batch"] == 0:
-            return f"{left} * {self.text(b)[0]}", PRODUCT
-        if e.op == "multiply" and a.op == NUMBER and a["batch"] < 0:
-            return self._over_m(a, b)
+        if e.op == "multiply" and a.op == NUMBER:
+            return self._scaled(a, b)
         return f"{left} {sign} {self.bracketed(b, own + 1)}", own
 
-    def _over_m(self, scale: Expression, e: Expression) -> Printed:
-        """Print a number over m, times e."""
-        under = "m" if scale["batch"] == -1 else f"m**{-scale['batch']}"
-        value = scale["value"]
-        inner = self.bracketed(e, PRODUCT)
-        if value in (1.0, -1.0):
-            return (f"{inner} / {under}", PRODUCT) if value == 1.0 else (f"-{inner} / {under}", PRODUCT)
-        return f"{value!r} * {self.bracketed(e, SIGN)} / {under}", PRODUCT
+    def _scaled(self, c: Expression, e: Expression) -> Printed:
+        """Print a number times e: ``2.0 * (A - Y) / (3 * m)``."""
+        minus, over, under = _scale(c["value"], c["batch"])
+        if e.op == "divide":
+            e, divisor = e.inputs
+            under = [*under, self.bracketed(divisor, POWER)]
+        inner = self.bracketed(e, PRODUCT if not over or e.op == "multiply" else SIGN)
+        text = f"{over} * {inner}" if over else inner
+        if under:
+            text += f" / {under[0]}" if len(under) == 1 else f" / ({' * '.join(under)})"
+        return minus + text, PRODUCT
 
     def _identity(self, e: Expression) -> Printed:
         return self.text(e.inputs[0])
@@ -113,7 +115,15 @@ class NumpyPrinter:
         return self.bracketed(e.inputs[0], ATOM) + "**2", POWER
 
     def _power(self, e: Expression) -> Printed:
-        return f"{self.bracketed(e.inputs[0], ATOM)} ** {self.bracketed(e.inputs[1], ATOM)}", POWER
+        base, exponent = self.bracketed(e.inputs[0], ATOM), e.inputs[1]
+        if (
+            exponent.op == NUMBER
+            and exponent["batch"] == 0
+            and exponent["value"].is_integer()
+            and exponent["value"] > 0
+        ):
+            return f"{base}**{int(exponent['value'])}", POWER
+        return f"{base} ** {self.bracketed(exponent, ATOM)}", POWER
 
     def _transpose(self, e: Expression) -> Printed:
         if e["axes"] == (1, 0):
@@ -140,8 +150,7 @@ class NumpyPrinter:
         return f"{self.bracketed(e.inputs[0], ATOM)}.astype({kind})", ATOM
 
     def _one_hot(self, e: Expression) -> Printed:
-        ids = self.bracketed(e.inputs[0], ATOM)
-        return f"({ids}[..., None] == np.arange({e['classes']})).astype(float)", ATOM
+        return f"np.eye({e['classes']})[{self.text(e.inputs[0])[0]}]", ATOM
 
     def _concatenate(self, e: Expression) -> Printed:
         parts = ", ".join(self.text(x)[0] for x in e.inputs)
@@ -194,14 +203,50 @@ _NUMPY_NAMES = {
 
 
 def _number(value: float, batch: int) -> Printed:
-    whole = f"{value:.1f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if value != value or value in (float("inf"), float("-inf")):
-        whole = {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}[repr(value)]
-    own = SIGN if value < 0 else ATOM
-    if batch == 0:
-        return whole, own
+    if not math.isfinite(value):
+        return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}[repr(value)], SIGN if value < 0 else ATOM
+    minus, over, under = _scale(value, batch)
+    text = minus + (over or "1.0")
+    if under:
+        text += f" / {under[0]}" if len(under) == 1 else f" / ({' * '.join(under)})"
+    return text, PRODUCT if under or "*" in text or "/" in text else SIGN if minus else ATOM
+
+
+def _scale(value: float, batch: int) -> tuple[str, str, list[str]]:
+    """Return the sign, what stands above the line and what below it, for value · m**batch."""
+    minus, size = ("-" if value < 0 else ""), abs(value)
+    over, under = _above_and_below(size)
     power = "m" if abs(batch) == 1 else f"m**{abs(batch)}"
-    return (f"{whole} * {power}" if batch > 0 else f"{whole} / {power}"), PRODUCT
+    if batch > 0:
+        over = f"{over} * {power}" if over else power
+    if batch < 0:
+        under.append(power)
+    return minus, over, under
+
+
+def _above_and_below(size: float) -> tuple[str, list[str]]:
+    for known, (above, below) in _KNOWN.items():
+        if math.isclose(known, size, rel_tol=1e-15):
+            return above, [below] if below else []
+    if size == 1.0:
+        return "", []
+    whole = f"{size:.1f}" if size.is_integer() and size < 1e15 else repr(size)
+    small = fraction(size)
+    if len(whole) <= 7 or small is None or small.denominator == 1:
+        return whole, []
+    return ("" if small.numerator == 1 else f"{small.numerator}.0"), [str(small.denominator)]
+
+
+#: Numbers as they are written: above the line, and below it.
+_KNOWN = {
+    math.pi: ("np.pi", ""),
+    math.sqrt(2 / math.pi): ("np.sqrt(2.0 / np.pi)", ""),
+    math.log(2.0): ("np.log(2.0)", ""),
+    math.log(10.0): ("np.log(10.0)", ""),
+    1 / math.sqrt(2.0): ("", "np.sqrt(2.0)"),
+    1 / math.sqrt(2 * math.pi): ("", "np.sqrt(2.0 * np.pi)"),
+    2 / math.sqrt(math.pi): ("2.0", "np.sqrt(np.pi)"),
+}
 
 
 def _tuple(values: Any) -> str:

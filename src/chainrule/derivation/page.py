@@ -67,6 +67,8 @@ def _style(derivation: Derivation, spelled: Spelling | None = None) -> Style:
 def forward_sections(derivation: Derivation, style: Style) -> Iterator[Section]:
     """Yield the forward pass."""
     steps = [*derivation.forward, *([derivation.loss] if derivation.loss else [])]
+    for label in derivation.steps.inputs if derivation.steps.m is None else ():
+        yield Section(style.name(label), text=(("value", value_text(derivation.values[label])),))
     for f in steps[:MOST_STEPS]:
         rows = [("shapes", dimensions(f.expression))]
         if derivation.steps.m is None:
@@ -139,6 +141,8 @@ _DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage{amsmath, amssymb, graphicx}
 \setlength{\parindent}{0pt}
+\setlength{\lineskiplimit}{3pt}
+\setlength{\lineskip}{4pt}
 %% a formula, made smaller where it is wider than the page
 \newsavebox{\formulabox}
 \newcommand{\formula}[1]{\sbox{\formulabox}{$\displaystyle #1$}%%
@@ -163,7 +167,7 @@ def latex_document(derivation: Derivation) -> str:
     for k, s in enumerate(backward_sections(derivation, style), 1):
         lines.append(rf"\paragraph{{{k}.}} {'reuses ' + _latex_line(s.reused) if s.reused else ''}")
         lines.append(rf"\[ \formula{{{s.formula}}} \]")
-        lines += [rf"{label}: ${formula}$\par" for label, formula in s.math]
+        lines += [rf"{label}: $\displaystyle {formula}$\par" for label, formula in s.math]
         lines += [rf"{label}: {_latex_line(text)}\par" for label, text in s.text]
     lines += [r"\subsection*{Cost}", r"\begin{tabular}{@{}lrp{0.4\linewidth}@{}}"]
     lines += [" & ".join(map(_latex_text, row)) + r" \\" for row in derivation.cost.rows()]
@@ -231,7 +235,9 @@ _STYLE = """
 }
 .chainrule-derivation .formula { font-size: 1.15rem; margin: .25rem 0; overflow-x: auto; }
 .chainrule-derivation .reuse { color: var(--mark); font-size: .875rem; float: right; }
-.chainrule-derivation dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .25rem 0 0; }
+.chainrule-derivation dl {
+  display: grid; grid-template-columns: max-content 1fr; align-items: baseline; gap: .3rem 1rem; margin: .25rem 0 0;
+}
 .chainrule-derivation dt { color: var(--dim); font-size: .875rem; }
 .chainrule-derivation dd { margin: 0; font-size: .9375rem; text-align: left; overflow-x: auto; }
 .chainrule-derivation table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -239,7 +245,13 @@ _STYLE = """
   border: 0; border-bottom: 1px solid var(--line); padding: .3rem 1rem .3rem 0; text-align: left; background: none;
 }
 .chainrule-derivation td.number { text-align: right; }
-@media (max-width: 40rem) { .chainrule-derivation dl { grid-template-columns: 1fr; } }
+.chainrule-derivation .formula math, .chainrule-derivation dd.math math { math-style: normal; }
+.chainrule-derivation mtd { text-align: left; }
+@media (max-width: 40rem) {
+  .chainrule-derivation dl { grid-template-columns: 1fr; gap: 0; }
+  .chainrule-derivation dd { margin: 0 0 .4rem; }
+  .chainrule-derivation .reuse { float: none; }
+}
 """
 
 
@@ -273,9 +285,8 @@ def _html_section(s: Section) -> str:
     if s.reused:
         lines.append(f'<div class="reuse">reuses {_html_line(s.reused)}</div>')
     lines.append(f'<div class="formula">{_mathml(s.formula)}</div>')
-    rows = [*((label, _mathml(formula)) for label, formula in s.math)]
-    rows += [(label, _html_line(text)) for label, text in s.text]
-    items = "".join(f"<dt>{label}</dt><dd>{content}</dd>" for label, content in rows)
+    items = "".join(f'<dt>{label}</dt><dd class="math">{_mathml(formula)}</dd>' for label, formula in s.math)
+    items += "".join(f"<dt>{label}</dt><dd>{_html_line(text)}</dd>" for label, text in s.text)
     return "\n".join([*lines, f"<dl>{items}</dl>", "</section>"])
 
 

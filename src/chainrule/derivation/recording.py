@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,19 @@ from ..reverse import reverse, topological
 from ..tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
 from .expression import LONGEST, Expression
 from .graph import PASSING, Reader, as_symbols, evaluated, simplified, unnamed_landmarks
-from .naming import argument_names, name_buffers, name_landmarks, name_one_hot
+from .naming import (
+    argument_names,
+    name_buffers,
+    name_landmarks,
+    name_once,
+    name_one_hot,
+    named_again,
+    read_only,
+)
 
 LOSS = "loss"
+#: Losses that take logits, and the activation that is a part of them.
+LOGITS = {"cross_entropy_with_logits": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
 
 
 @dataclass
@@ -90,6 +101,8 @@ def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
     model = logits_part(model, loss) if loss is not None else model
     given = checked_array(X.value if isinstance(X, Tensor) else X, "X")
     given = given if given.dtype.kind in "iu" and model.takes_ids else given.astype(np.float64)
+    if given.ndim == 0 or given.shape[0] == 0:
+        raise ValueError(f"X has shape {given.shape}: there is no example; one or more in rows would do")
     _checked(model, given, Y, loss)
     try:
         return _network(model, given, Y, loss, traced=True)
@@ -99,11 +112,29 @@ def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
 
 def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
     """Run forward once on numbers: wrong shapes and labels are found there."""
+    taken = _inputs(model)
+    if taken > 1:
+        raise TypeError(
+            f"explain: {type(model).__name__}.forward takes {taken} inputs, and a network's derivation is for one. "
+            'As a function of its parameters: explain(lambda W: nn.functional_call(model, {"…": W}, X, Z)[0], W)'
+        )
+    if not any(True for _ in model.parameters()):
+        raise ValueError(
+            f"explain: the {type(model).__name__} has no parameters, so there is no gradient to derive; as a function "
+            "of its input: explain(lambda X: model(X), X)"
+        )
     output, _ = functional_call(model, {}, X)
     if not isinstance(output, Tensor):
         raise TypeError(f"explain: the model returned a {type(output).__name__}; one tensor would do")
     if loss is not None and np.shape(losses.get(loss)(output.detach(), Y)) != ():
         raise ValueError("explain: the loss is no scalar")
+
+
+def _inputs(model: Module) -> int:
+    """Return how many arguments a network's forward must be given."""
+    taken = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return sum(p.kind in taken and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> Formulas:
@@ -119,7 +150,7 @@ def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> For
         if output.name is None and output.op is not None:
             output.name = "output"
         name_buffers(buffers, output)
-        end, activation = output, None
+        end, activation, ending = output, None, ""
         if loss is not None:
             y = leaves.make(Y, "Y")
             total = losses.get(loss)(output, y)
@@ -127,17 +158,28 @@ def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> For
                 raise ValueError("explain: the loss does not depend on the model's output")
             end = total.named(LOSS)
             name_one_hot(total, y)
-            activation = _activated(output, losses.output_activation(loss))
-        formulas = _formulas(end, leaves, list(parameters.values()), activation, output)
+            ending = _ending(total, output, loss)
+            activation = _activated(output, ending)
+        formulas = _formulas(end, leaves, list(parameters.values()), activation, output, network=True)
     formulas.has_loss = loss is not None
     formulas.m = x.shape[0] if x.shape else None
     out = formulas.output
-    if loss is not None and activation is None and losses.output_activation(loss) == "identity" and out[0] == "Z":
+    if loss is not None and activation is None and ending == "identity" and out[0] == "Z":
         formulas.alias["A" + out[1:]] = out
     formulas.activation = activation.name if activation is not None else None
     formulas.inputs = [n for n in ("X", "Y", "y") if any(t.name == n for t in leaves.all)]
     formulas.parameters = [str(t.name) for t in parameters.values()]
     return formulas
+
+
+def _ending(total: Tensor, output: Tensor, loss: Any) -> str:
+    """Return the activation that makes predictions of a network's output; for a function, by what it computes."""
+    if isinstance(loss, str):
+        return losses.output_activation(loss)
+    for node in topological([total]):
+        if node.op is not None and node.op.name in LOGITS and node.inputs[0] is output:
+            return LOGITS[node.op.name]
+    return losses.output_activation(loss)
 
 
 def _activated(output: Tensor, activation: str) -> Tensor | None:
@@ -156,12 +198,23 @@ def _activated(output: Tensor, activation: str) -> Tensor | None:
 
 def record_function(function: Callable[..., Any], inputs: Sequence[Any]) -> Formulas:
     """Run a function on example inputs, and back from its output; every operation's result gets a name."""
+    given = [_argument(label, x) for label, x in zip(argument_names(function, len(inputs)), inputs, strict=True)]
     with np.errstate(all="ignore"):
-        function(*[tensor(value) for value in inputs])
+        function(*given)
     try:
         return _function(function, inputs, traced=True)
     except TypeError:  # what depends on values cannot be traced
         return _function(function, inputs, traced=False)
+
+
+def _argument(label: str, value: Any) -> Tensor:
+    try:
+        return tensor(value)
+    except TypeError as error:
+        text = str(error).replace("value", label, 1)
+        if isinstance(value, dict | tuple | list):
+            text += "; one argument for each would do: explain(lambda a, b: f([a, b]), a, b)"
+        raise TypeError(f"explain: {text}") from error
 
 
 def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bool) -> Formulas:
@@ -173,10 +226,7 @@ def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bo
         given = list(leaves.all)
         output = function(*given)
         if not isinstance(output, Tensor) or output.op is None:
-            raise ValueError(
-                f"explain: the function returned a {type(output).__name__}; one tensor that depends on the inputs "
-                "would do"
-            )
+            raise ValueError(f"explain: {_returned(output)}")
         taken, number = set(names), 0
         for node in topological([output]):
             named = node.op is None or node.name is not None or node.op.name in PASSING or not node.op.differentiable
@@ -190,31 +240,48 @@ def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bo
             output = output.named("y" if "y" not in taken else f"v{number + 1}")
         wanted = [t for t in given if t.dtype.kind == "f"]
         if not wanted:
-            raise ValueError("explain: no input is an array of floating-point numbers; nothing can be differentiated")
-        formulas = _formulas(output, leaves, wanted, None, output)
+            kinds = ", ".join(f"{t.name} is {t.dtype}" for t in given)
+            raise ValueError(f"explain: derivatives are with respect to floating-point numbers, and {kinds}: 2.0, say")
+        formulas = _formulas(output, leaves, wanted, None, output, network=False)
     formulas.inputs = [str(t.name) for t in given]
     formulas.parameters = []
     return formulas
 
 
+def _returned(output: Any) -> str:
+    if isinstance(output, tuple | list | dict):
+        one = "[0]" if not isinstance(output, dict) else f"[{next(iter(output), None)!r}]"
+        return f"the function returned a {type(output).__name__}; one array would do: explain(lambda x: f(x){one}, x)"
+    return "the function's result does not depend on its arguments by any operation; there is nothing to differentiate"
+
+
 def _formulas(
-    end: Tensor, leaves: _Leaves, wanted: list[Tensor], activation: Tensor | None, output: Tensor
+    end: Tensor,
+    leaves: _Leaves,
+    wanted: list[Tensor],
+    activation: Tensor | None,
+    output: Tensor,
+    *,
+    network: bool,
 ) -> Formulas:
     """Go back from `end`, simplify both ways, and read the formulas off."""
     symbols, values = leaves.all, [leaves.values[id(t)] for t in leaves.all]
-    if not leaves.traced:
-        ends = [end, output, *([activation] if activation is not None else [])]
+    ends = [end, output, *([activation] if activation is not None else [])]
+    outside = read_only(ends, symbols)
+    if outside or not leaves.traced:
         places = [next(i for i, t in enumerate(symbols) if t is w) for w in wanted]
-        symbols, made = as_symbols(symbols, ends)
+        symbols, made = as_symbols([*symbols, *outside.values()], ends, [None] * len(symbols) + list(outside))
+        values = [*values, *(_double(leaf.value) for leaf in outside.values())]
         end, output, activation = made[0], made[1], made[2] if activation is not None else None
         wanted = [symbols[i] for i in places]
     if end.name == LOSS:
         seed = Tensor(np.ones(()))
     else:
         shape = output.shape
-        given = np.random.default_rng(0).normal(size=shape) if any(t.name == "X" for t in symbols) else np.ones(shape)
+        given = np.random.default_rng(0).normal(size=shape) if network else np.ones(shape)
         seed = traced_leaf(shape, given.dtype, frozenset(), name=f"d{output.name}")
         symbols, values = [*symbols, seed], [*values, given]
+    name_once([end] if activation is None else [end, activation], symbols)
     _, first = reverse([end], [seed], wanted, keep=True)
     back_first = [g for g in first.values() if isinstance(g, Tensor)]
     name_landmarks(unnamed_landmarks([end], back_first, LONGEST, output), end)
@@ -233,9 +300,17 @@ def _formulas(
     for symbol, value in zip(symbols, values, strict=True):
         symbol.value = value
     evaluated(nodes)
-    simple = simplified(symbols, nodes)
+    leaves_of = {str(t.name): t for t in symbols}
+    simple = simplified(leaves_of, [*leaves_of.values(), *nodes])
+    known_nodes, simple = simple[: len(leaves_of)], simple[len(leaves_of) :]
+    if not network:
+        again = named_again([n for n in forward if n is not end], simple, known_nodes)
+        back = [n for n in back if n is not end]
+        keep = [str(n.name) not in again for n in [*forward, *back]]
+        nodes, simple = ([x for x, k in zip(xs, keep, strict=True) if k] for xs in (nodes, simple))
+        forward, back = ([n for n in ns if str(n.name) not in again] for ns in (forward, back))
     labels = [*(str(n.name) for n in forward), *(f"d{n.name}" for n in back)]
-    reader = Reader(zip(labels, simple, strict=True))
+    reader = Reader([*zip(leaves_of, known_nodes, strict=True), *zip(labels, simple, strict=True)])
     expressions = {label: reader.read(node, label) for label, node in zip(labels, simple, strict=True)}
     known = {str(n.name): np.asarray(n.value) for n in [*symbols, *forward]}
     known.update(reader.constants)
@@ -248,7 +323,7 @@ def _formulas(
         values=known,
         inputs=[],
         parameters=[],
-        constants=[n for n in [*free, *reader.constants] if n not in ("X", "Y", "y")],
+        constants=[n for n in [*free, *reader.constants] if not network or n not in ("X", "Y", "y")],
         output=str(output.name),
         gradients=list(dict.fromkeys([f"d{output.name}", *(f"d{n.name}" for n in back)])),
     )

@@ -96,6 +96,15 @@ def _leading_ones(e: Expression) -> bool:
     return e.shape == (1,) * (len(e.shape) - len(inner)) + inner
 
 
+def turned_twice(e: Expression) -> Expression | None:
+    """The transpose of a transpose is the array itself."""
+    if e.op != "transpose" or e.inputs[0].op != "transpose":
+        return None
+    inner = e.inputs[0]
+    whole = tuple(inner["axes"][i] for i in e["axes"]) == tuple(range(len(e.shape)))
+    return inner.inputs[0] if whole else None
+
+
 def reshaped(e: Expression) -> Expression | None:
     """A factor or a sign goes before a change of shape."""
     if e.op != "reshape" or e.inputs[0].op not in ("negative", "multiply"):
@@ -114,6 +123,8 @@ def reshaped(e: Expression) -> Expression | None:
 
 def _factors(e: Expression) -> tuple[float, int, list[Expression], list[Expression]]:
     """Return number, power of m, numerators and denominators of a product."""
+    if e.op == "broadcast_to" and e.inputs[0].op == NUMBER:
+        e = e.inputs[0]
     if e.op == NUMBER:
         return e["value"], e["batch"], [], []
     if e.op == "negative":
@@ -308,4 +319,5 @@ RULES: dict[str, Rule] = {
     "scaled_sum": scaled_sum,
     "sum_of_sums": sum_of_sums,
     "reshaped": reshaped,
+    "turned_twice": turned_twice,
 }

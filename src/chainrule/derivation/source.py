@@ -15,10 +15,13 @@ from .expression import Batch, Expression
 from .graph import Reader, simplified
 from .numpy_form import DEFINED, NumpyPrinter, has_batch
 from .rules import simplify
+from .wording import one_line
 
 if TYPE_CHECKING:
     from .derivation import Derivation
 
+#: Numbers of an array that the loss reads from outside, up to which the source holds them.
+_MOST_WRITTEN = 1000
 #: What NumPy has no function for, and no composition of others either.
 _WRITTEN = {
     "scatter_add": '''
@@ -43,18 +46,29 @@ def uniform(counter, seed, stream, shape):
 ''',
 }
 
+#: What the functions that the source defines compute, in a line.
+_SAYS = {
+    "sigmoid": "1 / (1 + e^-x).",
+    "softmax": "e^x over the sum of e^x, without overflow.",
+    "logsumexp": "log of the sum of e^x, without overflow.",
+    "cross_entropy_with_logits": "-sum of t log softmax(x), without overflow.",
+    "binary_cross_entropy_with_logits": "-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), without overflow.",
+    "erf": "The error function, within 2 ulp.",
+}
+
 
 def source_of(derivation: Derivation) -> str:
     """Return NumPy source: forward, loss and backward of a network, or a function and its gradients."""
-    if derivation.layout != "rows" or derivation.notation == "delta":
-        raise ValueError("to_numpy() writes examples in rows, and gradients by name: explain(…) without layout")
     return _Source(derivation).text()
 
 
 class _Source:
     def __init__(self, derivation: Derivation) -> None:
         self.steps = derivation.steps
-        self.title = derivation.name
+        self.columns = derivation.layout == "columns"
+        self.title, self.values = derivation.name, derivation.values
+        self.written: list[str] = []
+        self.targets = ("Y", "y") if self.steps.m is not None else ()
         self.identifiers = derivation.identifiers
         self.defined: dict[Any, str] = {}
         self.helpers: list[str] = []
@@ -68,23 +82,27 @@ class _Source:
         """Return the whole program."""
         s = self.steps
         parts = []
-        network = "X" in s.inputs
+        network = s.m is not None
+        if s.raw_loss is not None:
+            read = self._needed(s.raw_loss.names(), {s.output})
+            self.written = [n for n in s.constants if n in read and self.values[n].size <= _MOST_WRITTEN]
         parts.append(self._forward("X" if network else ", ".join(map(self._name, s.inputs)), network))
         if s.raw_loss is not None:
             parts.append(self._loss(s.raw_loss))
         parts.append(self._backward("Y" if s.given is None else self._name(s.given), network))
-        title = " ".join(ast.unparse(ast.Constant(self.title)).strip("'\"").split())
-        head = f'"""{title}: forward and backward pass, derived by chainrule."""\n\nimport numpy as np\n'
-        return "\n\n".join([head, *self.helpers, *parts])
+        says = f"{_plain(one_line(self.title))}: forward and backward pass, derived by chainrule."
+        head = f'"""{says}"""\n\nimport numpy as np\n'
+        arrays = "".join(f"\n{self._name(n)} = np.array({self.values[n].tolist()!r})\n" for n in self.written)
+        return "\n\n".join([head + arrays, *self.helpers, *parts])
 
     # -- the three functions -------------------------------------------------------------------------------------
 
     def _forward(self, arguments: str, network: bool) -> str:
         given = [n for n in self._read(self.ahead) if n in (*self.steps.parameters, *self.steps.constants)]
         lines = self._unpacked("parameters", given)
-        lines += self._batch(self.ahead, "X.shape[0]")
+        lines += self._batch(self.ahead, f"X.shape[{self._examples('X')}]")
         lines += [self._statement(n) for n in self.ahead]
-        kept = [*([n for n in self.steps.inputs if n not in ("Y", "y")]), *self.ahead]
+        kept = [*([n for n in self.steps.inputs if n not in self.targets]), *self.ahead]
         signature = f"{arguments}, parameters" if network else f"{arguments}, parameters=None"
         return _function("forward", signature, "Every value, by name; the last one is the output.", [
             *lines, *self._dictionary(kept)
@@ -95,12 +113,13 @@ class _Source:
         needed = self._needed(e.names(), {output})
         order = [s.name for s in self.steps.forward if s.name in needed and s.name != output]
         free = {n for label in order for n in self.expressions[label].names()} | set(e.names())
-        unknown = sorted(free - set(order) - {output, "Y", "y"})
+        unknown = sorted(free - set(order) - {output, *self.targets})
+        unknown = [n for n in unknown if n not in self.written]
         if unknown:
             raise ValueError(f"to_numpy(): the loss reads {', '.join(unknown)} besides the output and Y")
         lines = [f"{self._name(output)} = output"] if output in free else []
         if has_batch(e) or any(has_batch(self.expressions[n]) for n in order):
-            lines.append("m = output.shape[0]")
+            lines.append(f"m = output.shape[{self._examples(output)}]")
         lines += [self._statement(n) for n in order]
         text = self.printer.text(e)[0]
         return _function("loss", "output, Y", "The loss, a number.", [*lines, f"return {text}"])
@@ -110,14 +129,15 @@ class _Source:
         needed = self._needed([n for g in gradients for n in self.expressions[g].names()], set(self.ahead))
         again = [s.name for s in self.steps.forward if s.name in needed and s.name not in self.ahead]
         read = self._read([*again, *gradients])
-        inputs = [n for n in self.steps.inputs if n not in ("Y", "y")]
+        inputs = [n for n in self.steps.inputs if n not in self.targets]
         lines = self._unpacked("cache", [n for n in read if n in (*inputs, *self.ahead)])
         given = [n for n in read if n in (*self.steps.parameters, *self.steps.constants)]
         lines += self._unpacked("parameters", given)
         if not network:
             lines.append(f"{start} = np.asarray({start})")
         first = self.ahead[0] if self.ahead else "X"
-        lines += self._batch([*again, *gradients], f'cache["{inputs[0] if inputs else first}"].shape[0]')
+        known = inputs[0] if inputs else first
+        lines += self._batch([*again, *gradients], f'cache["{known}"].shape[{self._examples(known)}]')
         lines += [self._statement(n) for n in (*again, *gradients)]
         signature = f"cache, {start}, parameters" + ("" if network else "=None")
         return _function("backward", signature, "Every gradient, by name, in the order in which they arise.", [
@@ -128,6 +148,10 @@ class _Source:
         entries = [f'"{_plain(n)}": {self._name(n)}' for n in labels]
         line = f"return {{{', '.join(entries)}}}"
         return [line] if len(line) <= 96 else ["return {", *(f"    {entry}," for entry in entries), "}"]
+
+    def _examples(self, label: str) -> int:
+        """Return the axis of a value along which its examples lie."""
+        return 1 if self.columns and self.values[label].ndim == 2 else 0
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
@@ -148,7 +172,7 @@ class _Source:
         return list(dict.fromkeys(n for label in labels for n in self.expressions[label].names()))
 
     def _unpacked(self, source: str, names: list[str]) -> list[str]:
-        return [f'{self._name(n)} = {source}["{_plain(n)}"]' for n in names]
+        return [f'{self._name(n)} = {source}["{_plain(n)}"]' for n in names if n not in self.written]
 
     def _batch(self, labels: Iterable[str], length: str) -> list[str]:
         return [f"m = {length}"] if any(has_batch(self.expressions[n]) for n in labels) else []
@@ -157,7 +181,7 @@ class _Source:
         return f"{self._name(label)} = {self.printer.text(self.expressions[label])[0]}"
 
     def _name(self, label: str) -> str:
-        return "Y" if label == "y" and "X" in self.steps.inputs else self.identifiers[label]
+        return "Y" if label == "y" and self.steps.m is not None else self.identifiers[label]
 
     def _defined_name(self, e: Expression) -> str | None:
         """Return how the source calls an operation that NumPy lacks, writing its definition where it is new."""
@@ -180,7 +204,7 @@ class _Source:
         if e.row.expand is None:
             raise ValueError(f"to_numpy() has no NumPy source for {e.op}")
         lines, arguments = _expanded(e, self.printer)
-        return _function(name, ", ".join(arguments), None, lines)
+        return _function(name, ", ".join(arguments), _SAYS.get(e.op), lines)
 
 
 def _plain(label: str) -> str:
@@ -202,7 +226,7 @@ def _expanded(e: Expression, printer: NumpyPrinter) -> tuple[list[str], list[str
         ]
         attrs = {k: v for k, v in e.attrs if not isinstance(v, Batch)}
         assert e.row.expand is not None
-        (result,) = simplified(leaves, [e.row.expand(*leaves, **attrs)])
+        (result,) = simplified(dict(zip(arguments, leaves, strict=True)), [e.row.expand(*leaves, **attrs)])
     users: dict[int, int] = {}
     order = topological([result])
     for node in order:
@@ -220,18 +244,42 @@ def _expanded(e: Expression, printer: NumpyPrinter) -> tuple[list[str], list[str
 
 
 def _erf_source() -> str:
-    """Return the library's own error function, without annotations."""
+    """Return the library's own error function as one would write it for arrays of float64."""
     tree = ast.parse(inspect.getsource(sys.modules[erf_array.__module__]))
-    kept: list[ast.stmt] = []
+    kept: list[str] = []
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            node.returns = None
-            for argument in node.args.args:
-                argument.annotation = None
-            if ast.get_docstring(node):
-                node.body = node.body[1:]
-            node.name = "erf" if node.name == "erf_array" else node.name
-            kept.append(node)
-        elif isinstance(node, ast.Assign):
-            kept.append(node)
-    return "\n\n".join(ast.unparse(node) for node in kept) + "\n"
+        if isinstance(node, ast.Assign):
+            kept.append(_on_lines(node))
+        elif isinstance(node, ast.FunctionDef):
+            kept.append("\n\n" + ast.unparse(_InDouble().visit(node)))
+    return "\n".join(kept) + "\n"
+
+
+def _on_lines(node: ast.Assign) -> str:
+    """Return the assignment of a table of numbers, three on a line."""
+    assert isinstance(node.value, ast.Tuple)
+    numbers = [ast.unparse(x) for x in node.value.elts]
+    lines = [", ".join(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
+    return f"{ast.unparse(node.targets[0])} = (\n" + "".join(f"    {line},\n" for line in lines) + ")"
+
+
+class _InDouble(ast.NodeTransformer):
+    """Takes out of a function what serves other dtypes, outputs that are given, and annotations."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns, node.args.defaults = None, []
+        node.args.args = [ast.arg(a.arg) for a in node.args.args if a.arg != "out"]
+        if node.name == "erf_array":
+            node.name = "erf"
+            says = ast.Expr(ast.Constant(_SAYS["erf"]))
+            node.body = [says, *filter(_computes, node.body), *ast.parse("return result").body]
+        self.generic_visit(node)
+        return ast.fix_missing_locations(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        return node.args[0] if ast.unparse(node.func) == "t.dtype.type" else node
+
+
+def _computes(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) != "dtype"

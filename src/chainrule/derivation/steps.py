@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..op import Array, Shape
-from .expression import Expression, is_name, make, name, number
-from .factoring import factored
+from .expression import Expression, is_name, is_number, make, name, number, times
+from .factoring import factored, shares
 from .graph import StructureChanges, generalised
 from .recording import LOSS, Formulas
 from .rules import simplify
@@ -46,6 +46,8 @@ class Backward:
         where it is neither.
     reused : tuple of str
         Gradients from the steps before that the formula takes up.
+    inner : Backward or None
+        The step that was put into this one, where there is no formula of its own for it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Backward:
     users: tuple[str, ...]
     local: dict[str, Expression] = field(default_factory=dict)
     reused: tuple[str, ...] = ()
+    inner: Backward | None = None
 
     @property
     def shape(self) -> Shape:
@@ -110,10 +113,10 @@ def steps_of(first: Formulas, second: Formulas | None) -> Steps:
         found, coefficients = factored(e, known)
         reused = tuple(n for n in found.names() if n in known)
         fed = tuple(users.get(of, ()))
-        local = {g[1:]: c for g, c in coefficients.items()} or local_matrices(found, fed)
+        local = {g[1:]: c for g, c in (coefficients or shares(found, known)).items()} or local_matrices(found, fed)
         back.append(Backward(label, of, found, fed, local, reused))
     return Steps(
-        forward=tuple(Forward(k, e) for k, e in forward.items()),
+        forward=tuple(Forward(k, e) for k, e in _where_needed(forward, first.inputs).items()),
         loss=loss,
         backward=tuple(back),
         raw_loss=raw_loss,
@@ -142,6 +145,8 @@ def _for_any_number(
 ) -> tuple[dict[str, Expression], dict[str, Expression], bool]:
     if second is None or first.m is None or second.m is None:
         return first.forward, first.backward, True
+    if not all(np.array_equal(first.values[n], second.values.get(n, np.nan)) for n in first.constants):
+        return first.forward, first.backward, True
     try:
         both = []
         for one, other in ((first.forward, second.forward), (first.backward, second.backward)):
@@ -162,6 +167,26 @@ def _ancestors(forward: dict[str, Expression], label: str) -> set[str]:
             found.add(n)
             stack += forward[n].names() if n in forward else []
     return found
+
+
+def _where_needed(forward: dict[str, Expression], inputs: Sequence[str]) -> dict[str, Expression]:
+    """Return the steps with those that read no input (a dropout's mask) right before the first that reads them."""
+    fixed: set[str] = set()
+    for label, e in forward.items():
+        if not any(n in inputs or (n in forward and n not in fixed) for n in e.names()):
+            fixed.add(label)
+    result: dict[str, Expression] = {}
+
+    def place(label: str) -> None:
+        for used in forward[label].names():
+            if used in fixed and used not in result:
+                place(used)
+        result[label] = forward[label]
+
+    for label in [*(k for k in forward if k not in fixed), *(k for k in forward if k in fixed)]:
+        if label not in result:
+            place(label)
+    return result
 
 
 def _inserted(forward: dict[str, Expression], after: str, label: str, e: Expression) -> dict[str, Expression]:
@@ -211,6 +236,12 @@ def local_matrices(e: Expression, users: Sequence[str]) -> dict[str, Expression]
     if len(users) != 1:
         return {}
     g = f"d{users[0]}"
+    if e.op == "reshape":
+        return local_matrices(e.inputs[0], users)
+    if e.op == "negative":
+        return {u: simplify(make("negative", c)) for u, c in local_matrices(e.inputs[0], users).items()}
+    if e.op == "multiply" and is_number(e.inputs[0]):
+        return {u: simplify(times(e.inputs[0], c)) for u, c in local_matrices(e.inputs[1], users).items()}
     if e.op == "matmul":
         for i in (0, 1):
             if is_name(e.inputs[i], g):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 from ..op import Shape
-from .expression import NAME, NUMBER, Expression, Range, fraction
+from .expression import NAME, NUMBER, Expression, Range, fraction, name
 from .numpy_form import without_ones
 
 SUM, PRODUCT, MATRIX, POWER, ATOM = range(5)
@@ -27,10 +28,10 @@ DIVISORS = {
 }
 COMPARISONS = {"greater": ">", "greater_equal": "≥", "less": "<", "less_equal": "≤", "equal": "=", "not_equal": "≠"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _AXES = "ᵢⱼₖₗ"
 _FUNCTIONS = {
     "sigmoid": "σ",
-    "absolute": "abs",
     "logaddexp": "logaddexp",
     "one_hot": "onehot",
     "cross_entropy_with_logits": "cross_entropy",
@@ -38,6 +39,7 @@ _FUNCTIONS = {
     "scatter_add": "scatter",
     "exp": "exp",
 }
+_JOINING = frozenset({"multiply", "sum"})  # need no brackets after a number
 _UNSEEN = frozenset({"cast", "identity", "stop_gradient", "broadcast_to"})
 
 
@@ -100,10 +102,10 @@ class TextPrinter:
 
     def _number(self, e: Expression) -> Printed:
         over, under = scale(e["value"], e["batch"])
-        text = over or "1"
+        text = _power_of_ten(over or "1")
         if under:
             text = f"{text} / {_group(under)}"
-        return text, SUM if e["value"] < 0 else PRODUCT if under or "/" in text or " " in text else ATOM
+        return text, SUM if e["value"] < 0 else PRODUCT if under or re.search("[/ ·]", text) else ATOM
 
     def _add(self, e: Expression) -> Printed:
         return f"{self.bracketed(e.inputs[0], SUM)} + {self.bracketed(e.inputs[1], PRODUCT)}", SUM
@@ -136,7 +138,8 @@ class TextPrinter:
         divisor = None
         if rest.op == "divide":
             rest, divisor = rest.inputs
-        inner = self.bracketed(rest, MATRIX if over else PRODUCT)
+        over = _power_of_ten(over)
+        inner = self.bracketed(rest, MATRIX if over and rest.op not in _JOINING else PRODUCT)
         text = f"{over} {inner}" if over else inner
         parts = [*under, *([self.bracketed(divisor, POWER)] if divisor is not None else [])]
         if parts:
@@ -147,6 +150,7 @@ class TextPrinter:
         return f"{self.bracketed(e.inputs[0], PRODUCT)} / {self.bracketed(e.inputs[1], POWER)}", PRODUCT
 
     def _matmul(self, e: Expression) -> Printed:
+        e = replace(e, inputs=tuple(filled(x) for x in e.inputs))
         return f"{self.bracketed(e.inputs[0], MATRIX)} {self.bracketed(e.inputs[1], POWER)}", MATRIX
 
     def _square(self, e: Expression) -> Printed:
@@ -166,9 +170,12 @@ class TextPrinter:
         return f"transpose({self.text(e.inputs[0])[0]}, {axes})", ATOM
 
     def _reshape(self, e: Expression) -> Printed:
-        if without_ones(e.inputs[0].shape) == without_ones(e.shape):
-            return self.text(e.inputs[0])
-        return f"reshape({self.text(e.inputs[0])[0]} → {shape_text(e['shape'])})", ATOM
+        inner = e.inputs[0]
+        if without_ones(inner.shape) == without_ones(e.shape):
+            return self.text(inner)
+        if flattens(e):
+            return f"flat({self.text(inner)[0]})", ATOM
+        return f"reshape({self.text(inner)[0]} → {shape_text(e['shape'])})", ATOM
 
     def _sum(self, e: Expression) -> Printed:
         return f"Σ{self._over(e)} {self.bracketed(e.inputs[0], MATRIX)}", PRODUCT
@@ -189,6 +196,20 @@ class TextPrinter:
 
     def _relu(self, e: Expression) -> Printed:
         return f"max(0, {self.text(e.inputs[0])[0]})", ATOM
+
+    def _absolute(self, e: Expression) -> Printed:
+        inner = self.text(e.inputs[0])[0]
+        return (f"abs({inner})" if "|" in inner else f"|{inner}|"), ATOM
+
+    def _sqrt(self, e: Expression) -> Printed:
+        inner = e.inputs[0]
+        return (f"√{self.text(inner)[0]}" if inner.op == NAME else f"√({self.text(inner)[0]})"), POWER
+
+    def _expm1(self, e: Expression) -> Printed:
+        return f"exp({self.text(e.inputs[0])[0]}) − 1", SUM
+
+    def _log1p(self, e: Expression) -> Printed:
+        return f"log(1 + {self.bracketed(e.inputs[0], PRODUCT)})", ATOM
 
     def _softplus(self, e: Expression) -> Printed:
         return f"log(1 + exp({self.text(e.inputs[0])[0]}))", ATOM
@@ -236,6 +257,29 @@ def index_parts(index: Any, arrays: list[str]) -> str:
     return ", ".join(parts)
 
 
+def filled(e: Expression) -> Expression:
+    """Return an operand of a product that is a number spread over a matrix under a name: ``ones(5×6)``."""
+    if e.op != "broadcast_to" or e.inputs[0].op != NUMBER:
+        return e
+    value = e.inputs[0]["value"]
+    what = {0.0: "zeros(", 1.0: "ones("}.get(value, f"full({value:g}, ")
+    return name(f"{what}{shape_text(e['shape'])})", e.shape)
+
+
+def flattens(e: Expression) -> bool:
+    """Whether a change of shape puts everything that belongs to an example into one row."""
+    return len(e.shape) == 2 and len(e.inputs[0].shape) > 2 and e.inputs[0].shape[0] == e.shape[0]
+
+
+def _power_of_ten(text: str) -> str:
+    """Return a decimal as a person writes it: ``1e-05`` is 10⁻⁵."""
+    match = re.fullmatch(r"(−?)([\d.]+)e([-+]\d+)", text)
+    if match is None:
+        return text
+    power = "10" + str(int(match[3])).translate(_SUPERSCRIPTS)
+    return match[1] + (power if match[2] == "1" else f"{match[2]}·{power}")
+
+
 def _group(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 and " " not in parts[0] else "(" + " ".join(parts) + ")"
 
@@ -247,10 +291,12 @@ def scale(value: float, batch: int, *, latex: bool = False, counted: bool = Fals
     """
     sign, size = ("−" if value < 0 else ""), abs(value)
     over, under = _above_and_below(size, latex, counted)
+    count = abs(batch)
+    power = "m" if count == 1 else f"m^{{{count}}}" if latex else "m" + str(count).translate(_SUPERSCRIPTS)
     if batch > 0:
-        over = f"{over} m".strip() if batch == 1 else f"{over} m²".strip()
+        over = f"{over} {power}".strip()
     if batch < 0:
-        under.append("m" if batch == -1 else "m^2" if latex else "m²")
+        under.append(power)
     if sign:
         over = sign + (over or "1")
     return over, under
@@ -279,10 +325,21 @@ def _above_and_below(size: float, latex: bool, counted: bool) -> tuple[str, list
 
 def dimensions(e: Expression) -> str:
     """Return the formula with the shapes in the names' places: ``(32×64)(64×10) + (10) → 32×10``."""
+    changed = e.op == "transpose" or (e.op == "reshape" and without_ones(e.inputs[0].shape) != without_ones(e.shape))
+    if changed and e.inputs[0].op != NAME:
+        return f"{dimensions(e.inputs[0])} → {shape_text(e.shape)}"
     inner = _Dimensions().text(e)[0]
+    if e.op in _MOVED:
+        inner = ", ".join(f"({shape_text(x.shape)})" for x in e.inputs)
+    if inner.startswith("[") and inner.find("]") == len(inner) - 1:
+        inner = inner[1:-1]
     if e.op == NAME or inner.count("(") == 0:
         inner = f"({shape_text(e.shape)})"
     return f"{inner} → {shape_text(e.shape)}"
+
+
+_REDUCED = frozenset({"sum", "max", "min", "prod"})
+_MOVED = frozenset({"concatenate", "slice", "place"})
 
 
 class _Dimensions(TextPrinter):
@@ -299,13 +356,17 @@ class _Dimensions(TextPrinter):
             return f"({shape_text(e.shape)})", ATOM
         if e.op in ("add", "subtract", "multiply", "divide"):
             return self._joined(e)
-        if e.op in ("sum", "max", "min", "prod"):
-            inner = self.text(e.inputs[0])[0]
-            return (f"Σ{self._over(e)} {inner}" if e.op == "sum" else f"{e.op}{self._over(e)} {inner}"), PRODUCT
-        if e.op in ("gather", "scatter_add", "concatenate", "slice", "place", "softmax", "reshape", "one_hot"):
+        if e.op in _REDUCED:
+            return self._reduced(e)
+        if e.op == "gather":
+            return f"({shape_text(e.inputs[0].shape)})[{', '.join(shape_text(x.shape) for x in e.inputs[1:])}]", ATOM
+        if e.op in ("scatter_add", "softmax", "reshape", "one_hot"):
             return f"({shape_text(e.inputs[0].shape)})", ATOM
-        parts = [self.text(x)[0] for x in e.inputs]
-        return next((p for x, p in zip(e.inputs, parts, strict=True) if p and x.shape == e.shape), parts[0]), ATOM
+        if e.op in _MOVED:
+            return f"({shape_text(e.shape)})", ATOM
+        parts = [self.text(x) for x in e.inputs]
+        part = next((p for x, p in zip(e.inputs, parts, strict=True) if p[0] and x.shape == e.shape), parts[0])
+        return (f"[{part[0]}]" if part[0] and part[1] < MATRIX else part[0]), ATOM
 
     def _joined(self, e: Expression) -> Printed:
         sign = {"add": "+", "subtract": "−", "multiply": "⊙", "divide": "/"}[e.op]
@@ -313,6 +374,12 @@ class _Dimensions(TextPrinter):
         if not a[0] or not b[0]:
             return a if a[0] else b
         own = SUM if e.op in ("add", "subtract") else PRODUCT
-        right = b[0] if b[1] > own or e.op in ("add",) else f"[{b[0]}]"
-        left = a[0] if a[1] >= own else f"[{a[0]}]"
+        summed = [own == PRODUCT and x.op in _REDUCED for x in e.inputs]
+        right = b[0] if (b[1] > own or e.op == "add") and not summed[1] else f"[{b[0]}]"
+        left = a[0] if a[1] >= own and not summed[0] else f"[{a[0]}]"
         return f"{left} {sign} {right}", own
+
+    def _reduced(self, e: Expression) -> Printed:
+        inner, precedence = self.text(e.inputs[0])
+        sign = "Σ" if e.op == "sum" else e.op
+        return f"{sign}{self._over(e)} {inner if precedence >= MATRIX else f'[{inner}]'}", PRODUCT

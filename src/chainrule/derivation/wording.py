@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +12,9 @@ import numpy as np
 from ..op import Array
 from .expression import Expression, is_name, is_number, name
 from .latex import LatexPrinter, Spelling, escaped
-from .recording import LOSS
+from .recording import LOGITS, LOSS
 from .steps import Backward
-from .text import TextPrinter, dimensions, display_name, shape_text
+from .text import TextPrinter, dimensions, display_name, flattens, shape_text
 
 if TYPE_CHECKING:
     from .derivation import Derivation
@@ -78,6 +78,10 @@ class Style:
         a, b = plain.name(of), plain.name(by)
         return rf"\frac{{\partial {a}}}{{\partial {b}}}" if self.latex else f"∂{a}/∂{b}"
 
+    def bracketed(self, formula: str) -> str:
+        """Return a formula in brackets."""
+        return rf"\left({formula}\right)" if self.latex else f"({formula})"
+
     @property
     def dot(self) -> str:
         """The sign between the factors of a chain."""
@@ -96,15 +100,25 @@ def chain_rule(derivation: Derivation, step: Backward, style: Style) -> str:
     if not step.users or end in step.users:
         return style.partial(end, step.of)
     ways = [u for u in step.users if f"d{u}" in step.reused] or step.users
-    terms = [f"{style.partial(end, u)}{style.dot}{style.partial(u, step.of)}" for u in ways]
+    terms = [f"{_from_the_end(derivation, step, u, style)}{style.dot}{style.partial(u, step.of)}" for u in ways]
     return f"{style.partial(end, step.of)} = {' + '.join(terms)}"
+
+
+def _from_the_end(derivation: Derivation, step: Backward, user: str, style: Style) -> str:
+    """Return ∂L/∂user, or the chain that it consists of, where it was put into this step."""
+    end, inner = end_of(derivation), step.inner
+    if inner is None or inner.of != user or not inner.users or end in inner.users:
+        return style.partial(end, user)
+    chain = chain_rule(derivation, inner, style).partition(" = ")[2]
+    return style.bracketed(chain) if " + " in chain else chain
 
 
 def local_derivatives(derivation: Derivation, step: Backward, style: Style) -> list[str]:
     """Return the local derivatives that the formula uses; none where it is no single factor."""
     if not step.users or step.users == (LOSS,):
         return [f"{style.partial(end_of(derivation), step.of)} = {style.form(step.expression)}"]
-    return [f"{style.partial(u, step.of)} = {style.form(c)}" for u, c in step.local.items()]
+    before = local_derivatives(derivation, step.inner, style) if step.inner is not None else []
+    return [*before, *(f"{style.partial(u, step.of)} = {style.form(c)}" for u, c in step.local.items())]
 
 
 AS_A_WHOLE = "no single factor: each entry has a part in several, and the formula takes all of them at once"
@@ -117,19 +131,27 @@ def dimension_check(step: Backward) -> str:
 
 def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
     """Return a sentence of intuition: what a nudge of the value does."""
-    v, users, e = style.inline(step.of), step.users, step.expression
+    if step.inner is not None:
+        own = in_words(derivation, replace(step, inner=None), style)
+        return f"{own} {in_words(derivation, step.inner, style)}"
+    v, users, e = style.inline(step.of), step.users, bare(step.expression)
     examples = _examples(derivation)
     if not users or users == (LOSS,):
         return _at_the_loss(derivation, step, style)
-    users = tuple(u for u in users if f"d{u}" in step.reused) or users
+    users = tuple(u for u in users if f"d{u}" in step.reused) or tuple(step.local) or users
     if len(users) > 1:
         both = " and ".join(filter(None, [", ".join(map(style.inline, users[:-1])), style.inline(users[-1])]))
         return f"A nudge of {v} acts through {both}; what it does on each way adds up."
     u, g = style.inline(users[0]), style.inline(f"d{users[0]}")
     if e.op == "matmul" and users[0] in step.local:
         other = style.math(step.local[users[0]])
-        gradient_last = is_name(e.inputs[1], f"d{users[0]}")
-        if gradient_last == (derivation.layout == "rows"):
+        if derivation.steps.m is None:
+            return (
+                f"A nudge of one entry of {v} moves a row or a column of {u}, by its entries in {other}; the effects, "
+                f"weighed by {g}, add up."
+            )
+        parameters = derivation.steps.parameters
+        if step.of in parameters if parameters else is_name(e.inputs[1], f"d{users[0]}"):
             return (
                 f"A nudge of one weight in {v} moves one unit of {u}, in each example by what comes in there, "
                 f"{other}, times the nudge; summed over the {examples}."
@@ -139,18 +161,33 @@ def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
             f"the effects, weighed by {g}, add up."
         )
     if e.op == "sum" and users[0] in step.local:
-        if is_number(step.local[users[0]], 1.0):
-            return f"A nudge of {v} moves {u} by as much in every example; summed over the {examples}."
-        by = style.math(step.local[users[0]])
-        return f"A nudge of {v} moves {u} by {by} times as much in every example; summed over the {examples}."
+        c = step.local[users[0]]
+        by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
+        where, over = _summed(derivation, e)
+        return f"A nudge of {v} moves {u} by {by} in {where}; summed over the {over}."
     if users[0] in step.local:
-        return _by_element(step, style, v, u, step.local[users[0]])
+        alike = derivation.values[users[0]].shape == derivation.values[step.of].shape
+        return _by_element(step, style, v, u, step.local[users[0]], alike)
     if e.op == "scatter_add":
         return f"A nudge of a row of {v} moves every place of {u} that looked it up; their gradients add up."
     return f"A nudge of one entry of {v} moves several of {u}; the effects, weighed by {g}, add up."
 
 
-def _by_element(step: Backward, style: Style, v: str, u: str, c: Expression) -> str:
+def _summed(derivation: Derivation, e: Expression) -> tuple[str, str]:
+    """Return where a value that a sum goes to is used, and what the sum is over."""
+    of, axes, examples = e.inputs[0].shape, e["axis"], 0 if derivation.layout == "rows" else 1
+    if derivation.steps.m is not None and len(of) == 2 and len(axes) == 1:
+        if axes == (examples,):
+            return "every example", _examples(derivation)
+        return "every unit of its example", f"{of[axes[0]]} units"
+    places = int(np.prod([of[i] for i in axes]))
+    return "every place that it is used in", f"{places} places"
+
+
+def _by_element(step: Backward, style: Style, v: str, u: str, c: Expression, alike: bool) -> str:
+    if not alike:
+        by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
+        return f"A nudge of one entry of {v} moves {u} by {by}."
     truth = c.inputs[0] if c.op == "cast" else c
     if truth.kind == "b" and truth.op == "greater" and is_number(truth.inputs[1], 0.0):
         where = style.math(truth.inputs[0])
@@ -165,18 +202,39 @@ def _at_the_loss(derivation: Derivation, step: Backward, style: Style) -> str:
     v, e = style.inline(step.of), step.expression
     difference = e.inputs[1] if e.op == "multiply" and is_number(e.inputs[0]) else e
     plain = difference.op == "subtract" and all(is_name(_core(x)) for x in difference.inputs)
-    if plain:
+    if plain and derivation.loss is not None:
         told, true = (style.math(x) for x in difference.inputs)
-        share = ", shared among the " + _examples(derivation) if e is not difference else ""
-        return f"A nudge of {v} moves the loss by how far {told} is above {true}{share}."
+        far, scale = f"how far {told} is above {true}", e.inputs[0] if e is not difference else None
+        if scale is None:
+            return f"A nudge of {v} moves the loss by {far}."
+        if (scale["value"], scale["batch"]) == (1.0, -1):
+            return (
+                f"A nudge of {v} moves the loss by {far}, shared among the {_examples(derivation)}.{_fused(derivation)}"
+            )
+        return f"A nudge of {v} moves the loss by {style.math(scale)} times {far}."
     if derivation.loss is None and derivation.steps.m is None:
         return f"A nudge of {v} moves the result by this much times the nudge."
     return f"A nudge of {v} moves the loss by this much times the nudge."
 
 
+def _fused(derivation: Derivation) -> str:
+    """Return what to say of a loss that takes logits: its activation is a part of it."""
+    loss = derivation.steps.raw_loss
+    if loss is None or not any(x.op in LOGITS for x in loss.walk()):
+        return ""
+    return " With the logarithm in the loss, the activation's derivative reduces to this."
+
+
 def _core(e: Expression) -> Expression:
     while e.op in ("reshape", "cast", "broadcast_to"):
         e = e.inputs[0]
+    return e
+
+
+def bare(e: Expression) -> Expression:
+    """Return a formula without its sign, its factor and its change of shape."""
+    while e.op in ("reshape", "transpose", "negative") or (e.op == "multiply" and is_number(e.inputs[0])):
+        e = e.inputs[-1]
     return e
 
 
@@ -207,12 +265,26 @@ def one_line(text: str) -> str:
 
 def legend(derivation: Derivation) -> str:
     """Return what the signs mean."""
+    from .notation import outer_product
+
     parts = ["⊙ multiplies element by element"]
     if derivation.steps.m is not None:
         axes = "i runs over the examples" if derivation.layout == "rows" else "j runs over the examples"
         parts.append(f"m = {derivation.steps.m} examples in {derivation.layout}; {axes}")
+        if derivation.layout == "columns" and any(len(f.shape) > 2 for f in derivation.forward):
+            parts.append("arrays of three axes and more stay as they are, examples first")
+    if derivation.notation == "delta":
+        parts.append("δ₁ is ∂L/∂Z₁, and so on")
+        if any(outer_product(x) for step in derivation.backward for x in step.expression.walk() if x.op == "matmul"):
+            parts.append("⊗ is the outer product, summed over the examples")
+    forward = [x for f in derivation.forward for x in f.expression.walk()]
+    if any(x.op == "reshape" and flattens(x) for x in forward):
+        parts.append("flat(…) makes one row of what belongs to an example")
+    if any(x.op == "uniform" for x in forward):
+        parts.append("uniform(…) draws numbers from 0 to 1, by a seed and a counter")
     if derivation.steps.given:
-        parts.append(f"{display_name(derivation.steps.given)} is given from above")
+        given = Style(delta=derivation.notation == "delta").name(derivation.steps.given)
+        parts.append(f"{given} is given from above")
     if derivation.steps.fixed and derivation.steps.m is not None:
         parts.append("the formulas hold for this number of examples only")
     return "; ".join(parts) + "."
@@ -225,9 +297,12 @@ def plain_text(derivation: Derivation) -> str:
 
         return dictionary_text(derivation)
     style = Style(delta=derivation.notation == "delta")
-    lines = [headline(derivation), legend(derivation), "", "FORWARD"]
+    lines = [headline(derivation), *textwrap.wrap(legend(derivation), WIDTH), "", "FORWARD"]
     forward = [*derivation.forward, *([derivation.loss] if derivation.loss else [])]
     by_value = derivation.steps.m is None
+    for label in derivation.steps.inputs if by_value else ():
+        given = derivation.values[label]
+        lines += _beside(f"  {style.name(label)}", f"({shape_text(given.shape)})   = {value_text(given)}")
     for f in _shortened(forward):
         value = f"   = {value_text(derivation.values[f.name])}" if by_value else ""
         lines += _beside(f"  {style.name(f.name)} = {style.form(f.expression)}", f"{dimensions(f.expression)}{value}")
@@ -247,7 +322,11 @@ def _shortened(items: Iterable) -> list:  # type: ignore[type-arg]
 def _step(derivation: Derivation, step: Backward, style: Style, number: int) -> list[str]:
     taken = reuse(step, style)
     first = f"{number:3}. {style.name(step.name)} = {style.form(step.expression)}"
-    lines = _beside(first, f"reuses {taken}" if taken else "")
+    return [*_beside(first, f"reuses {taken}" if taken else ""), *explanation(derivation, step, style, " " * 7), ""]
+
+
+def explanation(derivation: Derivation, step: Backward, style: Style, margin: str) -> list[str]:
+    """Return what stands under a formula: chain rule, local derivatives, shapes and a sentence."""
     rows = [("chain rule", chain_rule(derivation, step, style))]
     rows += [("local", line) for line in local_derivatives(derivation, step, style) or [AS_A_WHOLE]]
     if derivation.steps.m is None:
@@ -255,11 +334,11 @@ def _step(derivation: Derivation, step: Backward, style: Style, number: int) -> 
     if step.shape or derivation.steps.m is not None:
         rows.append(("shapes", dimension_check(step)))
     rows.append(("in words", in_words(derivation, step, style)))
+    lines = []
     for label, text in rows:
-        lines += textwrap.wrap(
-            text, WIDTH, initial_indent=f"       {label:<11}", subsequent_indent=" " * 18, break_long_words=False
-        )
-    return [*lines, ""]
+        begin, on = f"{margin}{label:<11}", margin + " " * 11
+        lines += textwrap.wrap(text, WIDTH, initial_indent=begin, subsequent_indent=on, break_long_words=False)
+    return lines
 
 
 def _beside(left: str, right: str) -> list[str]:
