@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import nn, reporting, runs
+from chainrule import io, nn, reporting, runs
+from chainrule.io.weights import to_bytes
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -67,16 +68,14 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def opened(chromium):
-    """Open a file in a page without network; the page's errors and console are kept."""
-    contexts = []
+@pytest.fixture(scope="session")
+def open_file(chromium):
+    """Open a file in a page without network; the page's errors, console and requests are kept."""
 
     def open_file(path: Path, width: int = 1280, scheme: str = "light"):
         context = chromium.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce"
         )
-        contexts.append(context)
         page = context.new_page()
         page.said = []
         page.asked = []
@@ -88,9 +87,21 @@ def opened(chromium):
         page.wait_for_selector("html[data-drawn=yes]", timeout=30_000)
         return page
 
-    yield open_file
-    for context in contexts:
-        context.close()
+    return open_file
+
+
+@pytest.fixture
+def opened(open_file):
+    """Open a file in a page that is closed after the test."""
+    pages = []
+
+    def opened(*given):
+        pages.append(open_file(*given))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.context.close()
 
 
 BAD = '"><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028]]>--><b>'
@@ -111,6 +122,7 @@ def hostile():
         X = rng.normal(size=(60, 4)).astype(np.float32)
         y = (X[:, 0] > 0).astype(np.int64)
         model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).initialize(0)
+        model[0].bias.value[:] = -100.0  # so that something is found
         folder.mkdir()
         flow = cr.GradientFlow(folder, X, y)
         history = cr.fit(model, X, y, epochs=2, callbacks=[flow], progress=False, metrics={BAD: _metric})
@@ -118,6 +130,10 @@ def hostile():
         names = [BAD + str(i) for i in range(4)]
         reporting.store_run(folder, model, history, X, y, classes=[BAD, BAD + "2"], feature_names=names,
                             settings={BAD: BAD, "optimizer": BAD, "activation": BAD})  # fmt: skip
+        arrays, meta = io.load_arrays(folder / "examples.safetensors")
+        meta["features"] = [[[name, BAD] for name, _ in row] for row in meta["features"]]
+        points = {"points/true": X[:, 0].astype(float), "points/predicted": X[:, 1].astype(float)}
+        (folder / "examples.safetensors").write_bytes(to_bytes(arrays | points, meta))
         record = json.loads((folder / "run.json").read_text())
         record |= {"source": BAD, "target": BAD, "engine": BAD, "threads": BAD, "loss": BAD,
                    "notes": [BAD], "best_epoch": BAD,
@@ -125,8 +141,8 @@ def hostile():
         (folder / "run.json").write_text(json.dumps(record))
         lines = (folder / "gradient_flow.jsonl").read_text("utf-8").split("\n")
         header = json.loads(lines[0])
-        for layer in header["layers"]:
-            layer["name"] = layer["weight"] = BAD
+        for i, layer in enumerate(header["layers"]):
+            layer["name"] = layer["weight"] = BAD + str(i)
         lines[0] = json.dumps(header)
         (folder / "gradient_flow.jsonl").write_text("\n".join(lines), "utf-8")
         return folder

@@ -19,7 +19,10 @@ FILE = "examples.safetensors"
 FORMAT, VERSION = "chainrule-examples", 1
 
 #: How much is kept: worst examples, features of one, points of a scatter plot, rows for the derivation, classes.
-MOST_WORST, MOST_FEATURES, MOST_POINTS, SAMPLE, MOST_CLASSES = 24, 10, 1000, 32, 100
+MOST_WORST, MOST_FEATURES, MOST_POINTS, SAMPLE, MOST_CLASSES = 14, 10, 1000, 32, 100
+
+#: Characters of a text that are kept, and pixels of an image along an edge.
+MOST_CHARACTERS, MOST_PIXELS = 120, 96
 
 
 def examples_bytes(
@@ -63,6 +66,7 @@ def examples_bytes(
         meta["classes"] = _labels(classes, found)
         worst = arrays["worst/rows"]
         meta["features"] = [_features(raw, int(i)) for i in worst]
+        meta["of features"] = len(raw.feature_names)
         if (images := _images(raw, worst)) is not None:
             arrays["worst/images"] = images
     return to_bytes(arrays, meta)
@@ -110,7 +114,7 @@ def _labels(classes: Sequence[Any], found: dict[str, Array]) -> list[str]:
         return []
     count = 1 + int(max(found["worst/true"].max(), found["worst/predicted"].max()))
     count = max(count, len(found["confusion"]) if "confusion" in found else 0)
-    return [str(classes[i]) if i < len(classes) else str(i) for i in range(count)]
+    return [_text(classes[i]) if i < len(classes) else str(i) for i in range(count)]
 
 
 def _features(raw: Dataset, row: int) -> list[list[str]]:
@@ -119,19 +123,23 @@ def _features(raw: Dataset, row: int) -> list[list[str]]:
         return []
     names = raw.feature_names[:MOST_FEATURES]
     if raw.columns is not None:
-        return [[name, _text(raw.columns[name][row])] for name in names]
+        return [[_text(name), _text(raw.columns[name][row])] for name in names]
     assert raw.X is not None
-    return [[name, _text(value)] for name, value in zip(names, raw.X[row], strict=False)]
+    return [[_text(name), _text(value)] for name, value in zip(names, raw.X[row], strict=False)]
 
 
 def _text(value: Any) -> str:
     if value is None or value != value:
         return "missing"
-    return f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
+    said = f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
+    return said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…"
 
 
 def _images(raw: Dataset, rows: Array) -> Array | None:
-    """Return rows as images of bytes, from black for the least value of all rows to white for the greatest."""
+    """Return rows as images of bytes, from black for the least value of all rows to white for the greatest.
+
+    Of large images every n-th pixel is kept.
+    """
     if raw.image_shape is None or raw.X is None or len(raw.image_shape) not in (2, 3):
         return None
     if len(raw.image_shape) == 3 and raw.image_shape[2] not in (1, 3):
@@ -139,7 +147,8 @@ def _images(raw: Dataset, rows: Array) -> Array | None:
     low, high = float(np.nanmin(raw.X)), float(np.nanmax(raw.X))
     scaled = (np.nan_to_num(raw.X[rows].astype(np.float64), nan=low) - low) / ((high - low) or 1.0)
     shape = raw.image_shape[:2] if raw.image_shape[2:] == (1,) else raw.image_shape
-    return np.round(255 * scaled).astype(np.uint8).reshape(len(rows), *shape)
+    every = -(-max(shape[:2]) // MOST_PIXELS)
+    return np.round(255 * scaled).astype(np.uint8).reshape(len(rows), *shape)[:, ::every, ::every]
 
 
 def png(image: Array) -> bytes:

@@ -16,7 +16,7 @@ DECADES = (-12.0, 1.0 + 1 / 3)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 #: Elements of an array that a distribution is taken of, at most.
-MOST_ELEMENTS = 2048
+MOST_ELEMENTS = 1024
 
 #: Units of a layer that are drawn, at most.
 MOST_UNITS = 10
@@ -33,10 +33,13 @@ MAGNITUDES = ("zeros", *(f"quantile {q:g}" for q in QUANTILES), *(f"bin {i}" for
 
 
 def sampled(size: int) -> Array:
-    """Return which elements of an array of `size` are looked at: all of them, or the same random ones each time."""
+    """Return which elements of an array of `size` are looked at: all of them, or the same spread ones each time."""
     if size <= MOST_ELEMENTS:
         return np.arange(size)
-    return np.sort(np.random.default_rng(size).choice(size, MOST_ELEMENTS, replace=False))
+    step = int(0.618 * size)  # the golden ratio's steps cover rows and columns evenly
+    while math.gcd(step, size) > 1:
+        step += 1
+    return np.sort(np.arange(MOST_ELEMENTS) * step % size)
 
 
 def distribution(values: Array) -> Array:
@@ -108,6 +111,13 @@ def drawn_units(units: int) -> list[int]:
     if units <= MOST_UNITS:
         return list(range(units))
     return [round((i + 0.5) * units / MOST_UNITS - 0.5) for i in range(MOST_UNITS)]
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return which of so many things in a row are taken: all, or `most` evenly spaced, with the first and the last."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def root_mean_square(values: Array, units: Sequence[int]) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from ..op import Array
 from .gradient_flow import FORMAT, MOST_SNAPSHOTS, VERSION
 
-_NUMBERS = ("epochs", "batch_size", "rows")
+_NUMBERS = ("epochs", "batch_size", "rows", "of")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,14 @@ class Flow:
     Attributes
     ----------
     layers : list of dict
-        ``name``, ``weight``, ``shape``; ``inputs`` and ``units``: which are drawn, where they are.
+        ``name``, ``weight``, ``shape``; ``inputs`` and ``units``: which are drawn, where they are; ``one_sided``:
+        whether the activation saturates on one side only.
     snapshots : list of Snapshot
         By epoch.
     settings : dict
-        ``epochs``, ``batch_size``, ``rows`` (examples in the sample), ``share``.
+        ``epochs``, ``batch_size``, ``rows`` (examples in the sample), ``of`` (layers of the network), ``share``.
     cost : dict or None
-        ``seconds`` between the epochs, ``outside`` of them, ``training``; None when the run did not come to its end.
+        ``seconds`` that the callback took, ``training``: of the epochs; None when the run did not come to its end.
     """
 
     layers: list[dict[str, Any]]
@@ -82,7 +83,7 @@ def read_flow(path: Path) -> Flow:
             found[snapshot.epoch] = snapshot
         elif isinstance(row.get("cost"), dict):
             cost = {str(k): float(v) for k, v in row["cost"].items() if isinstance(v, int | float)}
-    kept = list(found.values())[: 2 * MOST_SNAPSHOTS]
+    kept = list(found.values())[:MOST_SNAPSHOTS]
     return Flow(layers, kept, settings, cost)
 
 
@@ -97,6 +98,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 def _layer(given: dict[str, Any]) -> dict[str, Any]:
     layer: dict[str, Any] = {"name": str(given["name"]), "weight": str(given["weight"])}
     layer["shape"] = [int(n) for n in given["shape"]]
+    layer["one_sided"] = given.get("one_sided") is True
     for key in ("inputs", "units"):
         if key in given:
             layer[key] = [int(n) for n in given[key]]

@@ -14,22 +14,33 @@ from typing import Any
 
 import numpy as np
 
-from ..compile import Compiled, compile
+from ..frames import as_inputs, as_targets
 from ..nn import Sequential, functional_call, losses
 from ..nn.activations import Softmax
 from ..nn.module import Module
 from ..nn.naming import Layer, labels
 from ..op import Array
-from ..tensor import Tensor
+from ..reverse import reverse, topological
+from ..tensor import Recording, Tensor, as_array
 from ..train import Callback, Run
-from ..transforms import grad, value_and_grad
+from ..transforms import grad
 from . import figures
+from .figures import SATURATED
 
 FILE = "gradient_flow.jsonl"
 FORMAT, VERSION = "chainrule-gradient-flow", 1
 
-#: Snapshots of a run, at most, beside the one before the first step and the one after the last.
-MOST_SNAPSHOTS = 50
+#: In so many parts a run is cut by snapshots; at its beginning, and of a run that ends early, there are more.
+PARTS = 50
+
+#: Snapshots of a run, at most; ten million epochs have 120.
+MOST_SNAPSHOTS = 150
+
+#: Layers that are looked at, at most.
+MOST_LAYERS = 32
+
+#: How much of its share the callback plans with; the rest is for snapshots that take longer than usual.
+PLANNED = 0.85
 
 
 class GradientFlow(Callback):
@@ -38,10 +49,12 @@ class GradientFlow(Callback):
     A snapshot runs a fixed sample of examples forward and backward, as a training step would (in training mode, with
     the regularisation of the run), and holds for each layer: the distributions of Z, A, dZ and dW, the ratios
     ‖dW‖/‖W‖ and ‖ΔW‖/‖W‖ (ΔW: the update that the optimiser would make of these gradients), the shares of dead units
-    and saturated values, and the weights between the units that the report draws. Nothing of the training changes.
+    and saturated values, and the weights between the units that the report draws. Of a network with more than 32
+    layers, 32 are looked at. Nothing of the training changes.
 
-    There is one before the first step and one after the last; between them one after every n-th epoch, at most 50 in
-    all, left out as long as it would take the callback above its share of the time.
+    There is always one before the first step and one after the last. Between them there is one after each of the first
+    epochs, then after every n-th, about 50 of these, as long as all of them together, with those two, stay within the
+    callback's share of the time.
 
     Parameters
     ----------
@@ -52,16 +65,13 @@ class GradientFlow(Callback):
     rows : int
         Examples in the sample.
     share : float
-        The callback's time in the epochs, as a share of their time so far, at most. (What is done before the first and
-        after the last isn't bounded: planning, as for the training step itself, and a snapshot each. The report says
-        how long that took, too.)
+        All the callback's time, as a share of the epochs' time, at most. Only of a run of few steps the two snapshots
+        that are always taken cost more (each as much as five to forty steps); the report says how much it was.
 
     Attributes
     ----------
     seconds : float
-        For the snapshots between the epochs.
-    outside : float
-        Before the first epoch and after the last.
+        All that the callback has taken so far.
     """
 
     def __init__(self, folder: str | os.PathLike[str], X: Any, y: Any, *, rows: int = 64, share: float = 0.05) -> None:
@@ -69,7 +79,7 @@ class GradientFlow(Callback):
             raise ValueError(f"rows is {rows!r}; a whole number from 1 to 256 would do")
         if not 0 < share <= 1:
             raise ValueError(f"share is {share!r}; a number above 0, up to 1, would do")
-        X, y = np.asarray(X), np.asarray(y)
+        X, y = as_array(as_inputs(X, "X")[0], "X"), as_array(as_targets(y, "y"), "y")
         if X.ndim == 0 or not len(X) or y.ndim == 0 or len(X) != len(y):
             raise ValueError(f"X has shape {X.shape}, y has {y.shape}; they need the same rows, one or more")
         self.path, self.share = Path(folder) / FILE, float(share)
@@ -77,45 +87,41 @@ class GradientFlow(Callback):
             raise FileNotFoundError(f"GradientFlow: there is no folder {self.path.parent}")
         picked = np.sort(np.random.default_rng(0).choice(len(X), min(int(rows), len(X)), replace=False))
         self._X, self._y = X[picked], y[picked]
-        self.seconds, self.outside = 0.0, 0.0
+        self.seconds = 0.0
         self._usual, self._due = math.inf, 0
         self._latest: int | None = None
         self._snapshot: _Snapshot | None = None
 
     def on_begin(self, run: Run) -> None:
-        """Plan the pass; in a new run, begin the file and look at the network as it is."""
+        """In a new run, begin the file and look at the network as it is."""
         started = time.perf_counter()
         self._snapshot = _Snapshot(run, self._X, self._y)
-        self._snapshot.take()  # plans; from here on one costs what all cost
         if run.step == 0 or not self.path.is_file():
             self.seconds, self._usual, self._due = 0.0, math.inf, 1
-            header = {"format": FORMAT, "version": VERSION, "epochs": run.epochs, "batch_size": run.batch_size}
-            header |= {"rows": len(self._X), "share": self.share, "layers": self._snapshot.described()}
-            header["fields"] = self._snapshot.fields()
-            self.path.write_text(_line(header), encoding="utf-8")
-            self._written(run)
-        self.outside = time.perf_counter() - started
+            ready = time.perf_counter()
+            self._begin_file(run)
+            self._usual = time.perf_counter() - ready
+        self._count(started)
 
     def on_epoch(self, run: Run) -> None:
-        """Take a snapshot, if it is the turn of this epoch and there is time for it."""
+        """Take a snapshot, if it is the turn of this epoch and there is time for it and for the last one."""
         if run.epoch < self._due or run.epoch == run.epochs:
             return
-        # a fifth stays in reserve for one that takes longer than usual
-        if self.seconds + self._usual > 0.8 * self.share * _trained(run):
+        started = time.perf_counter()
+        if self.seconds + 2 * self._usual > PLANNED * self.share * _trained(run):
             return
-        every = -(-run.epochs // MOST_SNAPSHOTS)
-        self._due = run.epoch - run.epoch % every + every
-        self.seconds += self._written(run)
+        self._due = run.epoch + max(1, min(-(-run.epochs // PARTS), run.epoch // 5))
+        self._write(run)
+        self._usual = min(self._usual, self._count(started))  # the least: what is more is the machine's other work
 
     def on_end(self, run: Run) -> None:
         """Look at the network as it was left, and add a line with what all that cost."""
         started = time.perf_counter()
         if self._latest != run.epoch or run.history.best_epoch is not None:
             self._write(run)
-        self.outside += time.perf_counter() - started
-        cost = {"seconds": self.seconds, "outside": self.outside, "training": _trained(run)}
+        self._count(started)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line({"cost": cost, "stopped": run.stopping}))
+            file.write(_line({"cost": {"seconds": self.seconds, "training": _trained(run)}, "stopped": run.stopping}))
         self._snapshot = None
 
     def state(self) -> dict[str, Any]:
@@ -126,95 +132,119 @@ class GradientFlow(Callback):
         """Take up what `state` returned."""
         self.seconds, self._usual, self._due = state["seconds"], state["usual"], state["due"]
 
-    def _written(self, run: Run) -> float:
-        """Write a snapshot and return how long it took."""
-        started = time.perf_counter()
-        self._write(run)
+    def _count(self, started: float) -> float:
+        """Add the time since then to what the callback has taken; return it."""
         taken = time.perf_counter() - started
-        self._usual = min(self._usual, taken)  # the least: what is more is the machine's other work
+        self.seconds += taken
         return taken
+
+    def _begin_file(self, run: Run) -> None:
+        assert self._snapshot is not None
+        numbers = self._snapshot.take()
+        header = {"format": FORMAT, "version": VERSION, "epochs": run.epochs, "batch_size": run.batch_size}
+        header |= {
+            "rows": len(self._X),
+            "share": self.share,
+            "of": self._snapshot.of,
+            "layers": self._snapshot.described(),
+        }
+        header["fields"] = self._snapshot.fields()
+        self.path.write_text(_line(header) + self._row(run, numbers), encoding="utf-8")
 
     def _write(self, run: Run) -> None:
         assert self._snapshot is not None
-        numbers = np.concatenate(list(self._snapshot.take().values()), dtype="<f4", casting="unsafe")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self._row(run, self._snapshot.take()))
+
+    def _row(self, run: Run, numbers: Array) -> str:
         row: dict[str, Any] = {"epoch": run.epoch, "step": run.step, "weights": run.history.best_epoch or run.epoch}
         row["history"] = run.history[-1] if len(run.history) else {}
-        row["figures"] = base64.b64encode(numbers.tobytes()).decode()
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        row["figures"] = base64.b64encode(numbers.astype("<f4").tobytes()).decode()
         self._latest = run.epoch
+        return _line(row)
 
 
 class _Snapshot:
-    """One pass forward and backward over the sample, planned once."""
+    """Passes forward and backward over the sample.
+
+    Computed operation by operation: planning a pass costs as much as many of these, more than a short run allows.
+    """
 
     def __init__(self, run: Run, X: Array, y: Array) -> None:
         self.training = run.training
         model, dtype = self.training.model, self.training.model.dtype
         self.X = X.astype(dtype) if X.dtype.kind == "f" and dtype is not None else X
         self.y = y.astype(dtype) if y.dtype.kind == "f" and dtype is not None else y
-        self.layers = _layers(model)
-        self.drawn = _drawn(model, self.layers)
-        self.steepest = {layer["activation"]: slope for layer in self.layers if (slope := _steepest(model, layer))}
+        layers = _layers(model)
+        self.drawn = _drawn(layers) if len(layers) <= MOST_LAYERS else {}
+        self.layers = [layers[i] for i in figures.spread(len(layers), MOST_LAYERS)]
+        self.of = len(layers)
+        of_kind: dict[str, Array | None] = {}
+        slopes = {layer["activation"]: found for layer in self.layers if (found := _slopes(layer, of_kind)) is not None}
+        self.steepest = {name: float(np.max(of)) for name, of in slopes.items()}
+        self.one_sided = {name for name, of in slopes.items() if (of[[0, -1]] < SATURATED * np.max(of)).sum() == 1}
+        kept = (layer[k] for layer in self.layers for k in ("value", "before", "activation"))
+        self._kept = frozenset(name for name in kept if name)
         self._indices: dict[int, Array] = {}
-        self._shaped: dict[tuple[int, str], Array] = {}
-        self._pass = self._compiled(model)
+        self._shapes: dict[tuple[int, str], tuple[int, ...]] = {}
 
-    def _compiled(self, model: Module) -> Compiled:
-        loss, l1, l2 = self.training.loss, self.training.l1, self.training.l2
-
-        def objective(parameters: Mapping[str, Any], buffers: Mapping[str, Any], x: Any, y: Any) -> Any:
-            output, _ = functional_call(model, {**parameters, **buffers}, x)
-            total = loss(output, y)
-            return total + losses.penalty(parameters, l1=l1, l2=l2) if l1 or l2 else total
-
-        kept = [n for layer in self.layers for n in (layer["before"], layer["activation"]) if n]
-        kept += [n for layer in self.layers if (n := layer["value"]) and n not in kept]
-        self._keeps = bool(kept)  # compile returns the kept values beside the result only then
-        return compile(
-            value_and_grad(objective),
-            keep=[*kept, *(f"d{n}" for n in kept)],
-            engine=self.training._engine,
-            threads=self.training.threads,
-        )
+    def _pass(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the gradients of the parameters, and values and gradients of the layers by their names."""
+        training = self.training
+        with Recording("a look at the flow of gradients") as recording:
+            mark = frozenset({recording})
+            parameters = {name: Tensor(value, recordings=mark) for name, value in training.parameters.items()}
+            output, _ = functional_call(training.model, {**parameters, **training.buffers}, Tensor(self.X))
+            objective = training.loss(output, self.y)
+            if training.l1 or training.l2:
+                objective = objective + losses.penalty(parameters, l1=training.l1, l2=training.l2)
+            named = {node.name: node for node in topological([objective]) if node.name in self._kept}
+            found, passed = reverse([objective], [np.ones((), objective.dtype)], list(parameters.values()), keep=True)
+        gradients = {name: np.asarray(g) for name, g in zip(parameters, found, strict=True)}
+        reached = {name: node for name, node in named.items() if id(node) in passed}
+        kept = {name: np.asarray(node.value) for name, node in reached.items()}
+        return gradients, kept | {f"d{name}": np.asarray(passed[id(node)]) for name, node in reached.items()}
 
     def described(self) -> list[dict[str, Any]]:
         """Return the layers, with which of their units are drawn."""
-        return [{k: layer[k] for k in ("name", "weight", "shape")} | self.drawn.get(layer["weight"], {})
-                for layer in self.layers]  # fmt: skip
+        return [
+            {k: layer[k] for k in ("name", "weight", "shape")}
+            | ({"one_sided": True} if layer["activation"] in self.one_sided else {})
+            | self.drawn.get(layer["weight"], {})
+            for layer in self.layers
+        ]
 
     def fields(self) -> list[Any]:
         """Return what the numbers of a snapshot are, in their order: [number of the layer, name, shape]."""
-        return [[*key, list(value.shape)] for key, value in self._shaped.items()]
+        return [[*key, list(shape)] for key, shape in self._shapes.items()]
 
-    def take(self) -> dict[tuple[int, str], Array]:
-        """Return the figures of each layer by (number of the layer, name), flat."""
-        parameters, buffers = self.training.parameters, self.training.buffers
-        found: dict[tuple[int, str], Any] = {}
+    def take(self) -> Array:
+        """Return the figures of all layers in the order of `fields`, as one vector."""
+        parameters = self.training.parameters
+        found: dict[tuple[int, str], Array] = {}
         with np.errstate(all="ignore"):
-            result = self._pass(parameters, buffers, self.X, self.y)
-            (_, gradients), kept = result if self._keeps else (result, {})
+            gradients, kept = self._pass()
             updated = self.training.updated(gradients)
             for i, layer in enumerate(self.layers):
                 W = parameters[path := layer["parameter"]]
                 row = self._figures(layer, W, gradients[path], updated[path] - W, kept)
                 found |= {(i, name): np.asarray(value) for name, value in row.items()}
-        self._shaped = found
-        return {key: value.reshape(-1) for key, value in found.items()}
+        self._shapes = {key: value.shape for key, value in found.items()}
+        return np.concatenate([value.reshape(-1) for value in found.values()] or [np.zeros(0)])
 
     def _figures(
         self, layer: dict[str, Any], W: Array, dW: Array, change: Array, kept: Mapping[str, Array]
     ) -> dict[str, Any]:
-        Z, A, before = layer["value"], layer["activation"], layer["before"]
+        Z, A, before = (str(n) if (n := layer[k]) in kept else "" for k in ("value", "activation", "before"))
         row: dict[str, Any] = {"dW": figures.magnitudes(self._some(dW))}
         row |= {"gradient": figures.ratio(dW, W), "update": figures.ratio(change, W)}
         if Z:
             row |= {"Z": figures.distribution(self._some(kept[Z])), "dZ": figures.magnitudes(self._some(kept["d" + Z]))}
         if A:
             row["A"] = figures.distribution(self._some(kept[A]))
-        if A in self.steepest:
-            before, after = (kept["d" + name].reshape(-1, layer["shape"][-1]) for name in (before, A))
-            row["dead"], row["saturated"], by_unit = figures.shares(before, after, self.steepest[A])
+        if A in self.steepest and before:
+            entering, leaving = (kept["d" + name].reshape(-1, layer["shape"][-1]) for name in (before, A))
+            row["dead"], row["saturated"], by_unit = figures.shares(entering, leaving, self.steepest[A])
             if layer["weight"] in self.drawn:
                 row["units saturated"] = by_unit[self.drawn[layer["weight"]]["units"]]
         if layer["weight"] in self.drawn:
@@ -253,7 +283,7 @@ def _layers(model: Module) -> list[dict[str, Any]]:
     return found
 
 
-def _drawn(model: Module, layers: list[dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
+def _drawn(layers: list[dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
     """Return which units of which layers are drawn; nothing unless the network is a chain of matrices."""
     shapes = [layer["shape"] for layer in layers]
     chained = all(len(s) == 2 for s in shapes) and all(a[1] == b[0] for a, b in itertools.pairwise(shapes))
@@ -266,8 +296,11 @@ def _drawn(model: Module, layers: list[dict[str, Any]]) -> dict[str, dict[str, l
     }  # fmt: skip
 
 
-def _steepest(model: Module, layer: dict[str, Any]) -> float | None:
-    """Return the largest slope of a layer's activation; None without one that works element by element."""
+def _slopes(layer: dict[str, Any], of_kind: dict[str, Array | None]) -> Array | None:
+    """Return the sizes of an activation's slope from -8 to 8; None without one that works element by element.
+
+    `of_kind` keeps what was found for activations of equal settings.
+    """
     giver: Layer | None = layer["giver"]
     if giver is None or isinstance(giver, Softmax) or layer["before"] is None:
         return None
@@ -276,8 +309,10 @@ def _steepest(model: Module, layer: dict[str, Any]) -> float | None:
         out = giver(z)
         return np.sum(out) if isinstance(out, Tensor) else out
 
-    slopes = grad(total)(np.linspace(-8.0, 8.0, 161))
-    return float(np.max(np.abs(slopes)))
+    kind = f"{type(giver)} {giver.config()}"
+    if kind not in of_kind:
+        of_kind[kind] = np.abs(grad(total)(np.linspace(-8.0, 8.0, 161)))
+    return of_kind[kind]
 
 
 def _trained(run: Run) -> float:

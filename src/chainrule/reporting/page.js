@@ -21,8 +21,10 @@
     if (x === null || x === undefined) return "–";
     if (x === 0 || (Math.abs(x) >= 1e-3 && Math.abs(x) < 1e5)) return Number(x.toPrecision(3)).toString().replace("-", "−");
     const [digits, power] = x.toExponential(1).split("e");
-    return digits.replace("-", "−") + "·10" + [...power.replace("+", "")].map((c) => SUPERSCRIPTS[c]).join("");
+    return digits.replace("-", "−") + "·10" + raised(power.replace("+", ""));
   }
+  const raised = (power) => [...String(power)].map((c) => SUPERSCRIPTS[c]).join("");
+  const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}\u202f%`);
 
   function layout(more) {
     const axis = { gridcolor: css("--line"), zerolinecolor: css("--line"), linecolor: css("--line"), automargin: true };
@@ -76,12 +78,16 @@
 
   function points() {
     if (!data.points) return;
-    const { true: x, predicted: y } = data.points;
+    const { true: x, predicted: y, target } = data.points;
+    const named = (word) => (target ? `${word} ${short(target, 40)}` : word);
     const ends = [Math.min(...x, ...y), Math.max(...x, ...y)];
     draw("points", [
       { x: ends, y: ends, mode: "lines", line: { color: css("--dim"), width: 1, dash: "dash" }, hoverinfo: "skip" },
-      { x, y, mode: "markers", type: "scatter", marker: { size: 6, color: colour(0), opacity: 0.6 } },
-    ], { xaxis: { title: "true" }, yaxis: { title: "predicted" }, showlegend: false });
+      {
+        x, y, mode: "markers", type: "scatter", marker: { size: 6, color: colour(0), opacity: 0.6 },
+        text: x.map((v, i) => `true ${number(v)}<br>predicted ${number(y[i])}`), hoverinfo: "text",
+      },
+    ], { xaxis: { title: named("true") }, yaxis: { title: named("predicted") }, showlegend: false });
   }
 
   const flow = data.flow;
@@ -96,19 +102,45 @@
   });
   const shapes = (name, k) => (name === "update" ? [cursor(k), guide()] : [cursor(k)]);
 
+  // ticks of a logarithmic axis from 10^low to 10^high: powers of ten, or 1, 2, 5 where there are few of these
+  function powers(low, high, most = 8) {
+    const at = [];
+    const every = Math.max(1, Math.ceil((high - low) / most));
+    for (let e = Math.floor(low); e <= high; e++) {
+      for (const digit of high - low < 1.5 ? [1, 2, 5] : [1]) {
+        const exponent = e + Math.log10(digit);
+        if (exponent >= low && exponent <= high && e % every === 0) at.push(exponent);
+      }
+    }
+    const text = (e) => (Number.isInteger(e) && e !== 0 ? "10" + raised(e) : number(10 ** e));
+    return { at, text: at.map(text) };
+  }
+
   function ratios(k) {
     for (const [name, title] of Object.entries(LINES)) {
       const logarithmic = name === "gradient" || name === "update";
-      const traces = flow.layers.map((layer, i) => ({ layer, i })).filter(({ layer }) => layer[name])
-        .map(({ layer, i }) => line(flow.epochs, layer[name].map((y) => (logarithmic && y === 0 ? null : y)), plain(layer.name), i));
-      const all = traces.flatMap((trace) => trace.y).filter((y) => y > 0);
-      const top = Math.log10(Math.max(...all)), low = Math.max(Math.log10(Math.min(...all)), top - (name === "update" ? 6 : 12));
+      const shown = flow.layers.map((layer, i) => ({ layer, i })).filter(({ layer }) => layer[name]);
+      if (!shown.length) continue;
+      const all = shown.flatMap(({ layer }) => layer[name]).filter((y) => y > 0);
+      const top = all.length ? Math.log10(Math.max(...all)) : 0;
+      const low = all.length ? Math.max(Math.log10(Math.min(...all)), top - (name === "update" ? 6 : 12)) : -1;
+      const least = low - 0.3, most = top + 0.3, ticks = powers(least, most);
+      const axis = logarithmic
+        ? { title, type: "log", range: [least, most], tickmode: "array", tickvals: ticks.at.map((e) => 10 ** e), ticktext: ticks.text }
+        : { title, tickformat: ".0%", range: [-0.02, 1].map((end) => end * Math.max(0.1, 1.08 * Math.max(...all, 0))) };
+      const traces = shown.map(({ layer, i }) => {
+        const y = layer[name], under = logarithmic ? y.map((v) => v !== null && v < 0.999 * 10 ** low) : y.map(() => false);
+        return line(flow.epochs, y.map((v, at) => (under[at] ? 10 ** least : v)), plain(layer.name), i, {
+          text: y.map((v, at) => `${plain(layer.name)}, ${when(at)}<br>${title} ${logarithmic ? number(v) : percent(v)}`), hoverinfo: "text",
+          marker: { size: under.map((u) => (u ? 10 : 5)), color: colour(i), symbol: under.map((u) => (u ? "triangle-down" : "circle")) },
+          ...(under.some(Boolean) ? { mode: "lines+markers" } : {}),
+        });
+      });
+      const guided = name === "update" && least < -3 && most > -3;
       draw("line-" + name, traces, {
-        xaxis: { title: "epoch" }, showlegend: true, shapes: shapes(name, k),
-        yaxis: logarithmic ? { title, type: "log", exponentformat: "power", dtick: 1, range: all.length ? [low - 0.2, top + 0.2] : undefined }
-          : { title, tickformat: ".0%", rangemode: "tozero" },
-        annotations: name === "update"
-          ? [{ xref: "paper", x: 0, xanchor: "left", y: -3, yanchor: "bottom", text: "10⁻³", showarrow: false, font: { color: css("--dim") } }]
+        xaxis: { title: "epoch" }, yaxis: axis, showlegend: true, shapes: shapes(name, k),
+        annotations: guided
+          ? [{ xref: "paper", x: 1, xanchor: "right", y: -3, yanchor: "bottom", text: "10⁻³", showarrow: false, font: { color: css("--dim"), size: 11 } }]
           : [],
       });
     }
@@ -119,7 +151,7 @@
     if (ranges[kind]) return ranges[kind];
     const all = flow.layers.flatMap((layer) => layer.distributions[kind] || []).filter((d) => d && d.q.length && d.q[0] !== null);
     const low = Math.min(...all.map((d) => d.q[0])), high = Math.max(...all.map((d) => d.q[d.q.length - 1]));
-    if (!all.length) return (ranges[kind] = [0, 1]);
+    if (!all.length) return (ranges[kind] = kind[0] === "d" ? [-6, 0] : [-1, 1]);
     if (kind[0] === "d") return (ranges[kind] = [Math.max(low, flow.decades[0]) - 0.3, Math.min(high, flow.decades[1]) + 0.3]);
     const inner = [Math.min(...all.map((d) => d.q[1])), Math.max(...all.map((d) => d.q[5]))];
     const room = Math.max(inner[1] - inner[0], 1e-6);
@@ -129,10 +161,16 @@
   function ridge(kind, k) {
     const gradient = kind[0] === "d";
     const shown = flow.layers.map((layer, i) => ({ layer, i })).filter(({ layer }) => layer.distributions[kind]);
-    const traces = [];
+    const traces = [], notes = [];
     shown.forEach(({ layer, i }, place) => {
       const d = layer.distributions[kind][k];
-      if (!d || d.q[0] === null || d.q[0] === undefined) return;
+      if (!d || d.q[0] === null || d.q[0] === undefined) {
+        notes.push({
+          xref: "paper", x: 0.5, y: place, yanchor: "bottom", showarrow: false,
+          text: d ? "all exactly 0" : "infinite, or not a number", font: { color: css("--wrong"), size: 12 },
+        });
+        return;
+      }
       const heights = bytes(d.bins);
       const [low, high] = gradient ? flow.decades : d.range;
       const width = (high - low) / heights.length;
@@ -150,14 +188,17 @@
         text: `${plain(layer.name)}, ${kind}<br>median ${power(d.q[3])}<br>90 % in ${power(d.q[1])} … ${power(d.q[5])}${zeros}`,
       });
     });
+    const [least, most] = range(kind), ticks = gradient ? powers(least, most, 6) : null;
+    const title = gradient ? `|${kind}|, exact zeros left out` : kind;
+    // a line of no height: an axis without any trace has no ticks
+    if (!traces.length) traces.push({ x: [least, most], y: [0, 0], mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false });
     draw("ridge-" + kind, traces, {
-      xaxis: gradient
-        ? { title: `|${kind}|, exact zeros left out`, range: range(kind), tickprefix: "10<sup>", ticksuffix: "</sup>", dtick: undefined, nticks: 6, tickformat: "d" }
-        : { title: kind, range: range(kind), nticks: 7 },
+      xaxis: gradient ? { title, range: [least, most], tickmode: "array", tickvals: ticks.at, ticktext: ticks.text } : { title, range: [least, most], nticks: 7 },
       yaxis: {
         tickvals: shown.map((_, place) => place), ticktext: shown.map(({ layer }) => short(layer.name)), range: [-0.15, shown.length],
         showgrid: false, zeroline: false,
       },
+      annotations: notes,
     });
   }
 
@@ -188,12 +229,13 @@
     if (!holder || !flow.drawing) return;
     const drawing = flow.drawing, names = CHANNELS[$("shading").value];
     const width = Math.max(holder.clientWidth, 280), columns = [flow.layers[0].inputs, ...flow.layers.map((l) => l.units)];
-    const tall = Math.max(...columns.map((c) => c.length)), gap = width < 600 ? 24 : 32, top = 46;
-    const height = top + tall * gap + 10, side = width < 600 ? 22 : 60, radius = width < 600 ? 6 : 9;
+    const tall = Math.max(...columns.map((c) => c.length)), gap = width < 600 ? 24 : 32, top = 80;
+    const height = top + tall * gap + 10, side = width < 600 ? 30 : 60, radius = width < 600 ? 6 : 9;
+    const every = Math.ceil(112 / ((width - 2 * side) / Math.max(1, columns.length - 1)));
     const x = (l) => side + (l * (width - 2 * side)) / Math.max(1, columns.length - 1);
     const y = (l, i) => top + (tall * gap) / 2 + (i - (columns[l].length - 1) / 2) * gap;
     const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-    svg.append(element("title", {}, `The network after epoch ${flow.epochs[k]}: edges by ${names.edge}, nodes by ${names.node}`));
+    svg.append(element("title", {}, `The network ${flow.epochs[k] ? `after epoch ${flow.epochs[k]}` : "before training"}: edges by ${names.edge}, nodes by ${names.node}`));
     const edges = [];
     flow.layers.forEach((layer, l) => {
       const levels = bytes(drawing[names.edges].shades[k][l]);
@@ -225,17 +267,27 @@
         node.append(element("title", {}, text + said));
         svg.append(node);
       });
+      const shown = l === 0 || l === columns.length - 1 || (l % every === 0 && columns.length - 1 - l >= every);
+      if (!shown) return;
       const total = layer ? layer.shape[1] : flow.layers[0].shape[0];
       const anchor = l === 0 ? "start" : l === columns.length - 1 ? "end" : "middle";
       const place = l === 0 ? Math.max(0, x(l) - side + 2) : l === columns.length - 1 ? width - 2 : x(l);
-      const crowded = columns.length > 6 && width < 600;
-      if (!crowded || l === 0 || l === columns.length - 1) {
-        svg.append(element("text", { x: place, y: 14, "text-anchor": anchor }, layer ? layer.name : "input"));
-        svg.append(element("text", { x: place, y: 30, "text-anchor": anchor }, units.length < total ? `${units.length} of ${total}` : `${total}`));
-      }
+      const said = [[layer ? layer.name : "input", "name"], [units.length < total ? `${units.length} of ${total}` : `${total}`, ""]];
+      if (layer) said.push(...measures(layer, k));
+      said.forEach(([text, style], row) => svg.append(element("text", { x: place, y: 14 + 16 * row, "text-anchor": anchor, class: style }, text)));
     });
     holder.replaceChildren(svg);
     scale(names, drawing);
+  }
+
+  // what stands over a layer: the ratio that goes with the shading, and what is dead or saturated of it
+  function measures(layer, k) {
+    const name = $("shading").value === "gradient" ? "gradient" : "update", ratio = layer[name][k];
+    const said = [[`${LINES[name].replaceAll(" ", "")} ${number(ratio)}`, ratio === 0 || ratio === null ? "bad" : ""]];
+    const dead = layer.dead ? layer.dead[k] : null, saturated = layer.saturated ? layer.saturated[k] : null;
+    if (dead >= 0.005) said.push([`dead ${Math.round(100 * dead)}\u202f%`, dead >= 0.2 ? "bad" : ""]);
+    else if (saturated > (layer.one_sided ? 0.9 : 0.1)) said.push([`sat. ${Math.round(100 * saturated)}\u202f%`, saturated >= 0.5 ? "bad" : ""]);
+    return said;
   }
 
   function scale(names, drawing) {
@@ -249,9 +301,11 @@
     $("scale-nodes").textContent = `nodes: ${names.node}, ${ends(drawing[names.nodes])}`;
   }
 
+  const when = (k) => (flow.epochs[k] ? `epoch ${flow.epochs[k]} of ${flow.epochs[flow.epochs.length - 1]}` : "before training");
+
   function at(k) {
-    const epoch = flow.epochs[k], last = flow.epochs[flow.epochs.length - 1];
-    $("epoch-name").textContent = epoch ? `epoch ${epoch} of ${last}` : "before training";
+    const epoch = flow.epochs[k];
+    $("epoch-name").textContent = when(k);
     if (flow.weights[k] !== epoch) $("epoch-name").textContent += `, weights of ${flow.weights[k]}`;
     $("epoch").setAttribute("aria-valuetext", $("epoch-name").textContent);
     for (const kind of ["Z", "A", "dZ", "dW"]) ridge(kind, k);

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from ..op import Array
-from .figures import BINS, DECADES, QUANTILES, finite
+from .figures import BINS, DECADES, QUANTILES, finite, spread
 from .flow_file import Flow, Snapshot
 from .storage import Stored
 
 #: Ratios and shares by epoch that are drawn as lines.
 LINES = ("gradient", "update", "dead", "saturated")
+
+#: Epochs of a curve, and layers times snapshots, that are drawn at most.
+MOST_EPOCHS, MOST_PICTURES = 2000, 800
 
 #: Decades of the shades of a drawing, below its greatest value.
 SHADES = 5.0
@@ -33,14 +36,16 @@ def as_script(name: str, data: Mapping[str, Any]) -> str:
 
 def payload(stored: Stored) -> dict[str, Any]:
     """Return everything that is drawn by the script."""
-    data: dict[str, Any] = {"history": _history(stored.history)}
+    rows = [stored.history[i] for i in spread(len(stored.history), MOST_EPOCHS)]
+    data: dict[str, Any] = {"history": _history(rows)}
     arrays = stored.arrays
     if "confusion" in arrays:
         data["confusion"] = {"labels": stored.meta["classes"], "counts": arrays["confusion"].tolist()}
     if "points/true" in arrays:
         data["points"] = {k: _short(arrays[f"points/{k}"]) for k in ("true", "predicted")}
+        data["points"]["target"] = str(stored.record.get("target") or "")
     if stored.flow is not None and stored.flow.snapshots:
-        data["flow"] = _flow(stored.flow)
+        data["flow"] = _flow(stored.flow, drawn_snapshots(stored.flow))
     return data
 
 
@@ -57,17 +62,23 @@ def _short(values: Array) -> list[float | None]:
     return [_number(v) for v in values.tolist()]
 
 
-def _flow(flow: Flow) -> dict[str, Any]:
+def drawn_snapshots(flow: Flow) -> list[Snapshot]:
+    """Return the snapshots that the page shows: all, or fewer of a deep network, evenly spaced."""
+    most = max(2, MOST_PICTURES // max(1, len(flow.layers)))
+    return [flow.snapshots[i] for i in spread(len(flow.snapshots), most)]
+
+
+def _flow(flow: Flow, snapshots: list[Snapshot]) -> dict[str, Any]:
     layers = []
     for i, layer in enumerate(flow.layers):
-        of = [s.figures for s in flow.snapshots]
+        of = [s.figures for s in snapshots]
         lines = {name: [_number(float(f[i, name])) for f in of] for name in LINES if (i, name) in of[0]}
         kinds = [name for name in ("Z", "A", "dZ", "dW") if (i, name) in of[0]]
         layers.append({**layer, **lines, "distributions": {k: [_distribution(f[i, k], k) for f in of] for k in kinds}})
     return {
-        "epochs": [s.epoch for s in flow.snapshots], "weights": [s.weights for s in flow.snapshots],
+        "epochs": [s.epoch for s in snapshots], "weights": [s.weights for s in snapshots],
         "layers": layers, "decades": DECADES,
-        "quantiles": QUANTILES, "drawing": _drawing(flow.layers, flow.snapshots),
+        "quantiles": QUANTILES, "drawing": _drawing(flow.layers, snapshots),
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,10 @@ import numpy as np
 from .. import io
 from ..data import Dataset, Preprocessor
 from ..engine import choose
+from ..frames import as_inputs, as_targets
 from ..nn import Module
 from ..op import Array
+from ..tensor import as_array
 from ..train import History
 from .examples import FILE as EXAMPLES
 from .examples import FORMAT, VERSION, examples_bytes
@@ -39,6 +42,8 @@ class Stored:
     history : list of dict
         A row an epoch; of a run that was killed, the rows of the epochs that have a snapshot.
     flow : Flow or None
+    stray : bool
+        Whether there is a flow that was left out, being of another run than the history.
     arrays, meta : dict
         Of ``examples.safetensors``.
     model : Module or None
@@ -48,6 +53,7 @@ class Stored:
     record: dict[str, Any]
     history: list[dict[str, Any]]
     flow: Flow | None
+    stray: bool
     arrays: dict[str, Array]
     meta: dict[str, Any]
     model: Module | None
@@ -65,15 +71,18 @@ def read_run(folder: Path) -> Stored:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; a report is made of a run's folder, such as runs/digits")
-    flow_path = folder / FLOW
-    flow = read_flow(flow_path) if flow_path.is_file() else None
-    if flow is None and not (folder / HISTORY).is_file():
-        raise FileNotFoundError(f"{folder} holds no run: neither {HISTORY} nor {FLOW} is there")
+    flow = read_flow(folder / FLOW) if (folder / FLOW).is_file() else None
+    if not (folder / HISTORY).is_file():
+        if flow is None:
+            raise FileNotFoundError(f"{folder} holds no run: neither {HISTORY} nor {FLOW} is there")
+        return _unfinished(folder, flow)
+    text = (folder / HISTORY).read_text("utf-8")
+    history = [_row(line, folder / HISTORY) for line in text.split("\n") if line]
+    stray = flow is not None and not _of_one_run(flow, history)
+    if stray and (folder / FLOW).stat().st_mtime > (folder / HISTORY).stat().st_mtime:
+        assert flow is not None
+        return _unfinished(folder, flow)  # of a run that was to replace the one that lies beside it
     record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    if (folder / HISTORY).is_file():
-        history = [_row(line, folder / HISTORY) for line in (folder / HISTORY).read_text("utf-8").split("\n") if line]
-    else:
-        history = [s.history for s in flow.snapshots if s.history] if flow else []
     arrays: dict[str, Array] = {}
     meta: dict[str, Any] = {}
     if (folder / EXAMPLES).is_file():
@@ -81,7 +90,22 @@ def read_run(folder: Path) -> Stored:
         if meta.get("format") != FORMAT or meta.get("version") != VERSION:
             raise ValueError(f"{folder / EXAMPLES} holds no examples that this release could read")
     model = io.load(folder / MODEL)[0] if (folder / MODEL).is_file() else None
-    return Stored(folder, record, history, flow, arrays, meta, model)
+    return Stored(folder, record, history, None if stray else flow, stray, arrays, meta, model)
+
+
+def _unfinished(folder: Path, flow: Flow) -> Stored:
+    """Return what a run left that did not come to its end: its snapshots."""
+    return Stored(folder, {}, [s.history for s in flow.snapshots if s.history], flow, False, {}, {}, None)
+
+
+def _of_one_run(flow: Flow, history: list[dict[str, Any]]) -> bool:
+    """Return whether the rows that the snapshots hold are those of the history."""
+    rows = {row.get("epoch"): row for row in history}
+    if flow.cost is not None:
+        seconds = sum(x for row in history if isinstance(x := row.get("seconds"), int | float))
+        if not math.isclose(flow.cost.get("training", 0.0), seconds, rel_tol=1e-6):
+            return False
+    return all(rows.get(s.epoch) == s.history for s in flow.snapshots if s.history)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -127,12 +151,13 @@ def store_run(
         Made if it isn't there; a run in it is replaced (not the gradient flow, which `GradientFlow` has written).
     model, history
         As trained, and what ``fit`` returned.
-    X, y : arrays
+    X, y : arrays or data frames
         Examples to measure the network on: a test part, usually.
     loss : str or callable
     classes : sequence
         The label of each class id.
     feature_names : sequence of str or None
+        None: the columns of a data frame X, if it is one.
     image_shape : tuple of int or None
         When each row of X is an image: ``(height, width)`` or ``(height, width, channels)``.
     engine, threads
@@ -140,7 +165,9 @@ def store_run(
     settings : mapping or None
         Anything to be listed: the optimiser, the batch size, ….
     """
-    X, y = np.asarray(X), np.asarray(y)
+    X, columns = as_inputs(X, "X", model.feature_names)
+    X, y = as_array(X, "X"), as_array(as_targets(y, "y"), "y")
+    feature_names = columns if feature_names is None else feature_names
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     rows = X.reshape(len(X), -1)
