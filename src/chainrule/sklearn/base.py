@@ -1,0 +1,326 @@
+"""What the estimators share: from checked data to a trained module, and from a module to its outputs."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .. import nn, optim
+from ..nn.sequential import logits_part
+from ..op import Array
+from ..tensor import Tensor
+from ..train import NonFiniteError
+from ..train.evaluation import Forward
+from ..train.weights import WeightedTargets, checked_weights
+from .lbfgs import minimise
+from .objective import PenalizedStep
+from .optimizers import Adjustable
+from .settings import BATCH, Settings, usable_threads
+from .training import Course, train
+
+#: Rows that go through the module at once; up to the first number they do without a plan.
+UNPLANNED, MOST = 64, 1024
+
+
+@dataclass
+class Rows:
+    """Examples in the dtype that trains: inputs, targets (m, k), and weights or None."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+
+    def part(self, rows: Array) -> Rows:
+        """Return some of them."""
+        return Rows(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+
+
+class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
+    """Base of the estimators: fitting, and the way from X to the module's outputs.
+
+    A family (MLP, Net) says how its module is made and what its settings mean; a kind (classifier, regressor) says what
+    targets, losses and predictions are.
+    """
+
+    module_: nn.Module
+    n_outputs_: int
+    _course: Course
+    _dtype: np.dtype[Any]
+    _step: tuple[Any, PenalizedStep] | None
+    _forward: Forward
+    _allow_nd = False  # whether X may have more than two axes
+
+    # -- what a family says --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _settings(self) -> Settings:
+        """Return the parameters, checked."""
+
+    @abstractmethod
+    def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
+        """Return a new module with its first weights."""
+
+    # -- what a kind says ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
+        """Return X (dense or sparse), the targets as given, and as numbers, (m, k)."""
+
+    @abstractmethod
+    def _weights_by_target(self, y: Array) -> Array | None:
+        """Return a weight for each row that comes from its target alone."""
+
+    @abstractmethod
+    def _training_loss(self) -> tuple[Any, float]:
+        """Return the loss, and what it is multiplied with when it is reported."""
+
+    @abstractmethod
+    def _score_of(self, output: Array, rows: Rows) -> float:
+        """Return the score of the module's outputs."""
+
+    @abstractmethod
+    def _stratified(self, y: Array) -> Any:
+        """Return what the held-out part is stratified by, or None."""
+
+    # -- training ------------------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool = False) -> Self:
+        settings = self._settings()
+        if incremental and settings.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
+        first = not hasattr(self, "module_") or (not settings.warm_start and not incremental)
+        X, given, y = self._checked_data(X, y, first=first, incremental=incremental)
+        weights = self._weights(sample_weight, given, len(y))
+        random = check_random_state(self.random_state)
+        if first:
+            self._begin(X, y, random, settings)
+        rows = self._training_rows(X, y, weights)
+        step = self._training_step(settings, weighted=weights is not None, incremental=incremental)
+        try:
+            if settings.rule is None:
+                self._minimise(settings, step, rows)
+            else:
+                self._descend(settings, step, rows, random, incremental)
+        except NonFiniteError as error:
+            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+        finally:
+            self.module_.load_state_dict(step.model.state_dict())
+            if not incremental:
+                self._step = None  # it has the memory of plans; partial_fit makes another
+        self._publish()
+        return self
+
+    def _weights(self, sample_weight: Any, y: Array, rows: int) -> Array | None:
+        weights = None if sample_weight is None else checked_weights(sample_weight, rows)
+        by_target = self._weights_by_target(y)
+        return weights if by_target is None else by_target if weights is None else weights * by_target
+
+    def _begin(self, X: Any, y: Array, random: np.random.RandomState, settings: Settings) -> None:
+        """Make the module, in X's dtype."""
+        self._dtype = settings.training_dtype(X.dtype, X.shape[0])
+        self._course, self._step = Course(), None
+        self.n_outputs_ = y.shape[1]
+        self.module_ = self._made(X.shape[1], self.n_outputs_, random).to(X.dtype).eval()
+        self._forward = self._planned_forward()
+        self._look(X[:1].toarray() if sparse.issparse(X) else X[:1])
+        self._forward = self._planned_forward()  # what was seen may say which loss it is
+
+    def _look(self, X: Array) -> None:
+        """Look at the module's output for one row; raise if it doesn't fit the targets."""
+
+    def _targets(self, y: Array) -> Array:
+        """Return the targets with a column for each of the module's outputs."""
+        return y
+
+    def _training_rows(self, X: Any, y: Array, weights: Array | None) -> Rows:
+        with np.errstate(over="ignore"):
+            dense = X.astype(self._dtype).toarray() if sparse.issparse(X) else np.ascontiguousarray(X, self._dtype)
+        if dense.dtype.itemsize < X.dtype.itemsize and not np.isfinite(dense).all():
+            raise ValueError(f"X holds values that {dense.dtype} cannot: dtype='float64', or standardised X, would do")
+        if self.module_.takes_ids:
+            dense = dense.astype(np.int64)
+        rows = Rows(dense, self._targets(y).astype(self._dtype), weights)
+        if weights is not None and not weights.all():
+            rows = rows.part(np.flatnonzero(weights))
+            if not len(rows.X):
+                raise ValueError("the weights of all examples are zero; one or more above zero would do")
+        return rows
+
+    def _training_step(self, settings: Settings, *, weighted: bool, incremental: bool) -> PenalizedStep:
+        """Return the step with the module's present weights; in `partial_fit` the one of last time, if it will do."""
+        if not incremental:
+            self._course.optimizer = None
+        key = (settings, weighted)
+        if incremental and self._step is not None and self._step[0] == key:
+            step = self._step[1]
+            state = self.module_.state_dict()
+            for name, array in [*step.parameters.items(), *step.buffers.items()]:
+                array[...] = state[name]
+            return step
+        loss, reported = self._training_loss()
+        work = copy.deepcopy(self.module_).to(self._dtype).train()
+        step = PenalizedStep(
+            logits_part(work, loss), loss, Adjustable(settings.rule or optim.SGD()), alpha=settings.alpha,
+            targets=WeightedTargets(np.empty((0, *self._target_shape()), self._dtype)) if weighted else None,
+            reported=reported, engine=settings.engine, threads=usable_threads(settings.threads),
+        )  # fmt: skip
+        self._step = key, step
+        return step
+
+    def _target_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example's target as the loss takes it."""
+        return (self.n_outputs_,)
+
+    def _packed(self, step: PenalizedStep, rows: Rows) -> Array:
+        """Return the targets as the step takes them."""
+        y = rows.y.reshape(len(rows.y), *self._target_shape())
+        if step.targets is None:
+            return y
+        assert rows.weights is not None
+        return step.targets.pack(y, rows.weights, self._dtype)
+
+    def _minimise(self, settings: Settings, step: PenalizedStep, rows: Rows) -> None:
+        rules, course = settings.rules, self._course
+        found = minimise(
+            step, rows.X, self._packed(step, rows), iterations=rules.epochs, evaluations=settings.evaluations,
+            tol=rules.tol, verbose=rules.verbose,
+        )  # fmt: skip
+        course.epochs, course.losses, course.best_loss = found.iterations, found.losses, found.loss
+        if not found.converged:
+            warnings.warn(
+                f"lbfgs failed to converge after {found.iterations} iteration(s): {found.message}. More iterations "
+                f"(max_iter={rules.epochs}) or standardised inputs usually help.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _descend(
+        self, settings: Settings, step: PenalizedStep, rows: Rows, random: np.random.RandomState, incremental: bool
+    ) -> None:
+        rules, scored = settings.rules, None
+        if incremental:
+            rules = rules.one_epoch()
+        if settings.early_stopping:
+            rows, held = self._held_out(rows, settings.validation_fraction, random)
+            scored = self._scored(step, held)
+        size = settings.batch_size or BATCH
+        if settings.batch_size and size > len(rows.X):
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+            )
+        train(
+            step, rows.X, self._packed(step, rows), course=self._course, rules=rules, size=min(size, len(rows.X)),
+            order=_orders(len(rows.X), settings.shuffle, random), scored=scored, callbacks=settings.callbacks,
+        )  # fmt: skip
+        if self._course.interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not incremental and self._course.stopped is None:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({rules.epochs}) reached and the optimization hasn't "
+                "converged yet.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _held_out(self, rows: Rows, share: float, random: np.random.RandomState) -> tuple[Rows, Rows]:
+        numbers = np.arange(len(rows.X))
+        kept, held = train_test_split(numbers, random_state=random, test_size=share, stratify=self._stratified(rows.y))
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return rows.part(kept), rows.part(held)
+
+    def _scored(self, step: PenalizedStep, held: Rows) -> Callable[[], tuple[float, float]]:
+        forward = Forward(step.model, batch_size=MOST, engine=step.engine, threads=step.threads)
+        packed = self._packed(step, held)
+
+        def scored() -> tuple[float, float]:
+            output = forward(held.X)
+            return self._score_of(output, held), step.measured(output, packed)
+
+        return scored
+
+    def _publish(self) -> None:
+        """Set the attributes that say how training went."""
+        course, scored = self._course, self.early_stopping and self._settings().rule is not None
+        self.n_iter_, self.t_ = course.epochs, course.samples
+        self.loss_curve_ = course.losses
+        self.loss_ = course.losses[-1] if course.losses else course.best_loss
+        self.best_loss_ = None if scored else course.best_loss
+        self.validation_scores_ = course.scores if scored else None
+        self.validation_loss_curve_ = course.held_losses if scored else None
+        self.best_validation_score_ = course.best_score if scored else None
+
+    # -- the trained module --------------------------------------------------------------------------------------------
+
+    def _planned_forward(self) -> Forward:
+        part, threads = logits_part(self.module_, self._training_loss()[0]), usable_threads(self.threads)
+        return Forward(part, batch_size=MOST, engine=self.engine, threads=threads)
+
+    def _output(self, X: Any) -> Array:
+        """Return the module's output for every row of X, before the activation that belongs to the loss."""
+        check_is_fitted(self)
+        X = validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False, allow_nd=self._allow_nd
+        )
+        if sparse.issparse(X):
+            X = X.tocsr()
+        parts = [self._raw(X[start : start + MOST]) for start in range(0, X.shape[0], MOST)]
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _raw(self, X: Any) -> Array:
+        rows: Array = X.toarray() if sparse.issparse(X) else X
+        if self.module_.takes_ids:
+            rows = rows.astype(np.int64)
+        if len(rows) <= UNPLANNED:
+            output = self._forward.model(rows)
+            if not isinstance(output, Tensor):
+                raise ValueError(f"the module returns a {type(output).__name__}; one tensor would do")
+            return np.asarray(output.value)
+        full = 1 << (len(rows) - 1).bit_length()  # few sizes, few plans
+        padded = np.concatenate([rows, np.zeros((full - len(rows), *rows.shape[1:]), rows.dtype)])
+        return self._forward(padded)[: len(rows)]
+
+    # -- files and copies ----------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a file or a copy holds: no plans, they are made again."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_forward", None)
+        if "_step" in state:
+            state["_step"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up what `__getstate__` returned."""
+        super().__setstate__(state)
+        if "module_" in state:
+            self._forward = self._planned_forward()
+
+
+def _orders(examples: int, shuffled: bool, random: np.random.RandomState) -> Callable[[int], Array]:
+    """Return the function that gives each epoch's order: that of the epoch before, shuffled."""
+    order = np.arange(examples)
+
+    def next_order(epoch: int) -> Array:
+        nonlocal order
+        if shuffled:
+            moved = np.arange(examples)
+            random.shuffle(moved)
+            order = order[moved]
+        return order
+
+    return next_order

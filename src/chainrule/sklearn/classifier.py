@@ -1,0 +1,212 @@
+"""What classifiers add: classes to targets, outputs to classes and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from .. import ops
+from ..op import Array
+from .base import Rows, TrainedEstimator
+
+LOSSES = ("log_loss", "hinge")
+
+
+def _gives_probabilities(estimator: Any) -> bool:
+    if isinstance(estimator.loss, str) and estimator.loss == "hinge":
+        raise AttributeError("loss='hinge' gives scores, no probabilities: decision_function, or loss='log_loss'")
+    return True
+
+
+class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
+    """Classes, and several labels an example."""
+
+    loss: Any
+    class_weight: Any
+    classes_: Array
+    out_activation_: str
+    _labels: LabelBinarizer
+
+    def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=(np.float64, np.float32),
+            reset=first,
+            allow_nd=self._allow_nd,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+            self._know(y)
+        else:
+            self._compare(unique_labels(y))
+        encoded = np.asarray(self._labels.transform(y), bool)
+        return X, y, encoded
+
+    def _know(self, y: Any) -> None:
+        """Learn the classes from labels."""
+        self._labels = LabelBinarizer().fit(y)
+        self.classes_ = self._labels.classes_
+        binary = self._labels.y_type_ != "multiclass"
+        self.out_activation_ = "logistic" if binary else "softmax"
+        if isinstance(self.loss, str) and self.loss == "hinge":
+            self.out_activation_ = "identity"
+
+    def _compare(self, found: Array) -> None:
+        unknown = np.setdiff1d(found, self.classes_)
+        if self.warm_start and (len(unknown) or len(found) != len(self.classes_)):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {found}"
+            )
+        if len(unknown):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+            )
+
+    def _partial(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
+        """Make one epoch; the first call is told all classes."""
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs all of y, partial_fit sees parts of it: a dict, "
+                "class -> weight, would do"
+            )
+        if not hasattr(self, "classes_"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            self._know(y if type_of_target(y).startswith("multilabel") else unique_labels(classes))
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
+            )
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _weights_by_target(self, y: Array) -> Array | None:
+        given = self.class_weight
+        if given is None:
+            return None
+        if isinstance(given, Mapping) and y.ndim == 1:
+            known = self.classes_.tolist()
+            unknown = [label for label in given if label not in known]
+            if unknown:
+                raise ValueError(f"class_weight names {unknown}; the classes are {self.classes_}")
+            by_class = np.array([given.get(label, 1.0) for label in known], np.float64)
+            if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
+                raise ValueError(f"class_weight is {given!r}; finite numbers from 0 would do")
+            weights: Array = by_class[np.searchsorted(self.classes_, y)]
+            return weights
+        if not (isinstance(given, Mapping | list) or given == "balanced"):
+            raise ValueError(f"class_weight is {given!r}; 'balanced', a dict of class -> weight, or None would do")
+        return np.asarray(compute_sample_weight(given, y), np.float64)
+
+    def _training_loss(self) -> tuple[Any, float]:
+        if isinstance(self.loss, str) and self.loss == "log_loss":
+            return ("cross_entropy" if self._one_of_many() else "binary_cross_entropy"), 1.0
+        return self.loss, 1.0
+
+    def _one_of_many(self) -> bool:
+        return bool(self._labels.y_type_ == "multiclass")
+
+    def _stratified(self, y: Array) -> Any:
+        return y[:, 0] if y.shape[1] == 1 else None
+
+    def _score_of(self, output: Array, rows: Rows) -> float:
+        output = output.reshape(len(output), -1)
+        if self._one_of_many():
+            hits = output.argmax(axis=1) == rows.y.argmax(axis=1)
+        else:
+            hits = ((output > 0) == (rows.y > 0.5)).all(axis=1)
+        return float(np.average(hits, weights=rows.weights))
+
+    # -- predictions ---------------------------------------------------------------------------------------------------
+
+    def _scores(self, X: Any) -> Array:
+        """Return the logits, (m, k)."""
+        output = self._output(X)
+        return output.reshape(len(output), -1)
+
+    def predict(self, X: Any) -> Array:
+        """Return the class of every row of X; for several labels an example, rows of 0 and 1.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (m, n_features)
+        """
+        scores = self._scores(X)
+        if self._one_of_many():
+            return self._chosen(scores.argmax(axis=1))
+        positive = scores > 0
+        if self._labels.y_type_.startswith("multilabel"):
+            return positive.astype(int)
+        return self._chosen(positive[:, 0] if len(self.classes_) > 1 else np.zeros(len(scores), int))
+
+    def _chosen(self, numbers: Array) -> Array:
+        found: Array = self.classes_[numbers.astype(int)]
+        return found
+
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of every class, (m, n_classes), in the order of ``classes_``.
+
+        For several labels an example: of each label by itself.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (m, n_features)
+        """
+        scores = self._scores(X)
+        if self._one_of_many():
+            return np.asarray(ops.softmax(scores, -1))
+        positive: Array = np.asarray(ops.sigmoid(scores))
+        if self._labels.y_type_.startswith("multilabel"):
+            return positive
+        return np.concatenate([1 - positive, positive], axis=1)
+
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of `predict_proba`, computed from the logits: finite where a probability rounds to 0.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (m, n_features)
+        """
+        scores = self._scores(X)
+        if self._one_of_many():
+            return np.asarray(ops.log_softmax(scores, -1))
+        positive = -np.asarray(ops.softplus(-scores))
+        if self._labels.y_type_.startswith("multilabel"):
+            return positive
+        return np.concatenate([-np.asarray(ops.softplus(scores)), positive], axis=1)
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logits, (m, n_classes), the largest of which decides; between two classes (m,): the sign decides.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (m, n_features)
+        """
+        scores = self._scores(X)
+        if self._labels.y_type_.startswith("multilabel"):
+            return scores
+        if scores.shape[1] == 2:  # between two classes: how much more the second has
+            return np.asarray(scores[:, 1] - scores[:, 0])
+        return scores[:, 0] if scores.shape[1] == 1 else scores
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn's tools may expect."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags

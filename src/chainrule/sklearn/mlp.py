@@ -1,0 +1,383 @@
+"""MLPClassifier and MLPRegressor: scikit-learn's multi-layer perceptrons, trained by this library's engines."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from sklearn.utils.metaestimators import available_if
+
+from .classifier import LOSSES as CLASSIFIER_LOSSES
+from .classifier import ClassifierPart
+from .perceptron import MultilayerPerceptron
+from .regressor import LOSSES as REGRESSOR_LOSSES
+from .regressor import RegressorPart
+
+
+def _is_stochastic(estimator: Any) -> bool:
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
+
+
+class MLPClassifier(MultilayerPerceptron, ClassifierPart):
+    """A multi-layer perceptron that classifies: two classes, several, or several labels an example.
+
+    Parameters, attributes and methods are scikit-learn's where they mean the same. With the same `random_state` and
+    ``dtype="float64"`` the weights are those of scikit-learn's MLPClassifier, to rounding.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int
+        Units of each hidden layer; ``()`` for none.
+    activation : str, nn.Module, or a list of them
+        After each hidden layer: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, any other of
+        ``nn.activations``, or a layer such as ``nn.ELU(0.5)``. A list has one for each hidden layer.
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"} or Optimizer
+        An optimiser of ``chainrule.optim`` brings its own learning rate.
+    alpha : float
+        Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
+        examples.
+    batch_size : int or "auto"
+        ``"auto"``: 200, or all examples if they are fewer. L-BFGS takes all of them.
+    learning_rate : {"constant", "invscaling", "adaptive", "warm_restarts"} or function
+        ``"invscaling"``: learning_rate_init / (samples seen + 1) ** power_t, and ``"adaptive"``: a fifth of it whenever
+        training stalls; both for ``solver="sgd"``. ``"warm_restarts"``: cosines down to 0, each twice as long as the
+        one before; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
+    learning_rate_init, power_t : float
+    max_iter : int
+        Epochs, or iterations of L-BFGS, at most.
+    shuffle : bool
+        Visit the examples in another order each epoch.
+    random_state : int, RandomState or None
+        Of the first weights, the held-out part and the orders; an int gives those that scikit-learn draws from it.
+    tol : float
+        What the loss (or the score of the held-out part) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        the largest element of the gradient at which it has converged.
+    verbose : bool
+        Print the loss after each epoch.
+    warm_start : bool
+        Begin with the weights of the last `fit`.
+    momentum, nesterovs_momentum
+        For ``solver="sgd"``.
+    early_stopping : bool
+        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+    validation_fraction : float
+        The share that is held out.
+    beta_1, beta_2, epsilon : float
+        For ``solver="adam"``.
+    n_iter_no_change : int or inf
+    max_fun : int
+        Evaluations of the objective, at most; for L-BFGS.
+    loss : str or function
+        ``"log_loss"``, ``"hinge"``, or a function (logits, target) -> scalar; targets are one-hot rows (m, classes),
+        between two classes 0 and 1 in one column.
+    class_weight : dict, "balanced" or None
+        How much the examples of each class count.
+    dropout : float or list of float
+        Share of a hidden layer's values that are dropped in training.
+    restart_every : int
+        Epochs of the first cosine of ``"warm_restarts"``.
+    callbacks : sequence
+        As for ``chainrule.fit``.
+    dtype : {"auto", "float32", "float64"}
+        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        The trained weights and the predictions have the dtype of X in any case.
+    engine, threads
+        As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+
+    Attributes
+    ----------
+    module_ : nn.Sequential
+        The trained network, in evaluation mode; its outputs are logits. To be explained, audited, saved.
+    coefs_, intercepts_ : list of array
+        Its weights (inputs, outputs) and biases, the arrays themselves.
+    classes_ : array
+    n_iter_, t_ : int
+        Epochs (iterations) of the last `fit`; examples seen.
+    loss_, best_loss_ : float
+    loss_curve_ : list of float
+        After each epoch.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Of the held-out part.
+    best_validation_score_ : float or None
+    n_features_in_, n_layers_, n_outputs_ : int
+    feature_names_in_ : array of str
+        Where X has column names.
+    out_activation_ : str
+        What turns outputs into predictions.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        dropout: Any = 0.0,
+        restart_every: int = 10,
+        callbacks: Any = (),
+        dtype: str = "auto",
+        engine: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.class_weight = class_weight
+        self.dropout = dropout
+        self.restart_every = restart_every
+        self.callbacks = callbacks
+        self.dtype = dtype
+        self.engine = engine
+        self.threads = threads
+
+    def _losses(self) -> tuple[str, ...]:
+        return CLASSIFIER_LOSSES
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features)
+            A sparse one is made dense as a whole, in the dtype that trains.
+        y : array of shape (m,), or (m, k) of 0 and 1 for several labels
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array of shape (n_classes,)
+            All classes that will come; needed in the first call.
+        """
+        return self._partial(X, y, sample_weight, classes)
+
+
+class MLPRegressor(MultilayerPerceptron, RegressorPart):
+    """A multi-layer perceptron that predicts numbers, one or several an example.
+
+    Parameters, attributes and methods are scikit-learn's where they mean the same. With the same `random_state` and
+    ``dtype="float64"`` the weights are those of scikit-learn's MLPRegressor, to rounding.
+
+    Parameters
+    ----------
+    loss : str or function
+        ``"squared_error"``, ``"poisson"`` (of the exponential of the outputs), ``"mae"``, ``"huber"``, another of
+        ``nn.losses`` for numbers, or a function (output, target) -> scalar.
+    hidden_layer_sizes : sequence of int
+        Units of each hidden layer; ``()`` for none.
+    activation : str, nn.Module, or a list of them
+        After each hidden layer: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, any other of
+        ``nn.activations``, or a layer such as ``nn.ELU(0.5)``. A list has one for each hidden layer.
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"} or Optimizer
+        An optimiser of ``chainrule.optim`` brings its own learning rate.
+    alpha : float
+        Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
+        examples.
+    batch_size : int or "auto"
+        ``"auto"``: 200, or all examples if they are fewer. L-BFGS takes all of them.
+    learning_rate : {"constant", "invscaling", "adaptive", "warm_restarts"} or function
+        ``"invscaling"``: learning_rate_init / (samples seen + 1) ** power_t, and ``"adaptive"``: a fifth of it whenever
+        training stalls; both for ``solver="sgd"``. ``"warm_restarts"``: cosines down to 0, each twice as long as the
+        one before; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
+    learning_rate_init, power_t : float
+    max_iter : int
+        Epochs, or iterations of L-BFGS, at most.
+    shuffle : bool
+        Visit the examples in another order each epoch.
+    random_state : int, RandomState or None
+        Of the first weights, the held-out part and the orders; an int gives those that scikit-learn draws from it.
+    tol : float
+        What the loss (or the score of the held-out part) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        the largest element of the gradient at which it has converged.
+    verbose : bool
+        Print the loss after each epoch.
+    warm_start : bool
+        Begin with the weights of the last `fit`.
+    momentum, nesterovs_momentum
+        For ``solver="sgd"``.
+    early_stopping : bool
+        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+    validation_fraction : float
+        The share that is held out.
+    beta_1, beta_2, epsilon : float
+        For ``solver="adam"``.
+    n_iter_no_change : int or inf
+    max_fun : int
+        Evaluations of the objective, at most; for L-BFGS.
+    dropout : float or list of float
+        Share of a hidden layer's values that are dropped in training.
+    restart_every : int
+        Epochs of the first cosine of ``"warm_restarts"``.
+    callbacks : sequence
+        As for ``chainrule.fit``.
+    dtype : {"auto", "float32", "float64"}
+        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        The trained weights and the predictions have the dtype of X in any case.
+    engine, threads
+        As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+
+    Attributes
+    ----------
+    module_ : nn.Sequential
+        The trained network, in evaluation mode; its outputs are predictions (for poisson: their logarithm). To be
+        explained, audited, saved.
+    coefs_, intercepts_ : list of array
+        Its weights (inputs, outputs) and biases, the arrays themselves.
+    n_iter_, t_ : int
+        Epochs (iterations) of the last `fit`; examples seen.
+    loss_, best_loss_ : float
+    loss_curve_ : list of float
+        After each epoch.
+    validation_scores_, validation_loss_curve_ : list of float or None
+        Of the held-out part.
+    best_validation_score_ : float or None
+    n_features_in_, n_layers_, n_outputs_ : int
+    feature_names_in_ : array of str
+        Where X has column names.
+    out_activation_ : str
+        What turns outputs into predictions.
+    """
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        restart_every: int = 10,
+        callbacks: Any = (),
+        dtype: str = "auto",
+        engine: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.restart_every = restart_every
+        self.callbacks = callbacks
+        self.dtype = dtype
+        self.engine = engine
+        self.threads = threads
+
+    def _losses(self) -> tuple[str, ...]:
+        return REGRESSOR_LOSSES
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features)
+            A sparse one is made dense as a whole, in the dtype that trains.
+        y : array of shape (m,) or (m, n_outputs)
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)

@@ -1,0 +1,480 @@
+"""NetClassifier and NetRegressor: any module as an estimator."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+
+from .. import nn, optim
+from ..nn import losses
+from ..nn.sequential import logits_part
+from ..op import Array
+from ..optim.optimizers import Optimizer
+from . import checks
+from .base import TrainedEstimator
+from .classifier import LOSSES as CLASSIFIER_LOSSES
+from .classifier import ClassifierPart
+from .optimizers import first_rate
+from .rates import ByEpoch, Rates
+from .regressor import LOSSES as REGRESSOR_LOSSES
+from .regressor import RegressorPart
+from .settings import DTYPES, Settings
+from .training import Rules
+
+#: What begins the names of the module's own parameters.
+PREFIX = "module__"
+
+
+class Net(TrainedEstimator):
+    """What both have in common: the parameters, and the module."""
+
+    module: Any
+    loss: Any
+    optimizer: Any
+    learning_rate: Any
+    alpha: float
+    batch_size: Any
+    max_epochs: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    n_iter_no_change: Any
+    early_stopping: bool
+    validation_fraction: float
+    warm_start: bool
+    verbose: Any
+    callbacks: Any
+    dtype: str
+    engine: str | None
+    threads: int | None
+    _shape: tuple[int, ...]
+    _allow_nd = True
+
+    # -- parameters of the module --------------------------------------------------------------------------------------
+
+    def _keep(self, module_parameters: dict[str, Any]) -> None:
+        for name, value in module_parameters.items():
+            if not name.startswith(PREFIX):
+                raise TypeError(
+                    f"{type(self).__name__} has no parameter {name!r}; parameters of the module begin with {PREFIX}"
+                )
+            setattr(self, name, value)
+
+    def _own(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name.startswith(PREFIX)}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of the module among them.
+
+        Parameters
+        ----------
+        deep : bool
+            Without effect: a module has no parameters in scikit-learn's sense.
+        """
+        found: dict[str, Any] = super().get_params(deep=False)
+        return found | self._own()
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; ``module__hidden=64`` is handed to the class or function that makes the module.
+
+        Parameters
+        ----------
+        **params
+        """
+        own = {name: value for name, value in params.items() if name.startswith(PREFIX)}
+        self._keep(own)
+        super().set_params(**{name: value for name, value in params.items() if name not in own})
+        return self
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def _settings(self) -> Settings:
+        checks.loss(self.loss, self._losses())
+        rule = self._rule()
+        first = first_rate(rule)
+        rates = ByEpoch(first, self.learning_rate) if callable(self.learning_rate) else Rates(first)
+        return Settings(
+            rule=rule,
+            rules=Rules(
+                epochs=checks.whole("max_epochs", self.max_epochs),
+                tol=checks.number("tol", self.tol),
+                patience=checks.patience("n_iter_no_change", self.n_iter_no_change),
+                rates=rates,
+                verbose=bool(self.verbose),
+            ),
+            alpha=checks.number("alpha", self.alpha),
+            batch_size=checks.batch_size(self.batch_size),
+            shuffle=checks.truth("shuffle", self.shuffle),
+            early_stopping=checks.truth("early_stopping", self.early_stopping),
+            validation_fraction=checks.number("validation_fraction", self.validation_fraction, 0, 1, open_="most"),
+            warm_start=checks.truth("warm_start", self.warm_start),
+            callbacks=checks.callbacks(self.callbacks),
+            dtype=checks.choice("dtype", self.dtype, DTYPES),
+            engine=self.engine,
+            threads=checks.threads(self.threads),
+        )
+
+    def _rule(self) -> Optimizer:
+        if isinstance(self.optimizer, Optimizer) and not isinstance(self.learning_rate, int | float):
+            return self.optimizer
+        rate = None if callable(self.learning_rate) else self.learning_rate
+        if rate is not None:
+            rate = checks.number("learning_rate", rate, open_="least")
+        try:
+            return optim.get(self.optimizer, rate)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"optimizer: {error}") from None
+
+    @abstractmethod
+    def _losses(self) -> tuple[str, ...]:
+        """Return the losses that go by name."""
+
+    # -- the module ----------------------------------------------------------------------------------------------------
+
+    def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
+        own = {name.removeprefix(PREFIX): value for name, value in self._own().items()}
+        if isinstance(self.module, nn.Module):
+            if own:
+                raise ValueError(
+                    f"{PREFIX}{next(iter(own))} is for a module that is still to be made; module is a "
+                    f"{type(self.module).__name__} already: give its class, or a function that makes it"
+                )
+            return copy.deepcopy(self.module)
+        if not callable(self.module):
+            raise ValueError(
+                f"module is {self.module!r}; an nn.Module, its class, or a function that makes one would do"
+            )
+        made = _called(self.module, own, {"n_features": features, "n_outputs": outputs})
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"module returned a {type(made).__name__}; an nn.Module would do")
+        return made.initialize(int(random.randint(2**31)))
+
+    def _look(self, X: Any) -> None:
+        shape = self._raw(X).shape
+        self._shape = shape[1:]
+        if len(shape) not in (1, 2) or shape[0] != len(X):
+            raise ValueError(
+                f"the module returns shape {shape} for {len(X)} row(s) of X; ({len(X)}, {self.n_outputs_}) would do"
+            )
+        self._fit_outputs(shape[1] if len(shape) == 2 else 1)
+        self._compare_end()
+
+    def _compare_end(self) -> None:
+        """Raise if the module ends in an activation that the loss neither applies itself nor expects."""
+        last = self.module_[-1] if isinstance(self.module_, nn.Sequential) and len(self.module_) > 1 else None
+        loss = self._training_loss()[0]
+        if not isinstance(last, nn.Softmax | nn.Sigmoid):
+            return
+        if losses.output_activation(loss) != "identity" and logits_part(self.module_, loss) is self.module_:
+            wanted = "Softmax" if losses.output_activation(loss) == "softmax" else "Sigmoid"
+            raise ValueError(
+                f"the module ends in {type(last).__name__}, these targets go with {wanted}; that, or no "
+                "activation at the end, would do"
+            )
+
+    @abstractmethod
+    def _fit_outputs(self, columns: int) -> None:
+        """Raise unless so many columns of output fit the targets."""
+
+    def _target_shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    def _refused(self, columns: int, wanted: str) -> ValueError:
+        return ValueError(f"the module returns {columns} column(s); {wanted} would do")
+
+
+def _called(maker: Callable[..., Any], own: dict[str, Any], offered: dict[str, int]) -> Any:
+    """Call a class or function with its own parameters, and with the sizes that it asks for by name."""
+    takes = inspect.signature(maker).parameters
+    unknown = (
+        [] if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else [name for name in own if name not in takes]
+    )
+    if unknown:
+        raise ValueError(
+            f"module takes {', '.join(takes) or 'nothing'}; found {', '.join(PREFIX + n for n in unknown)}"
+        )
+    given = {name: size for name, size in offered.items() if name in takes} | own
+    try:
+        inspect.signature(maker).bind(**given)
+    except TypeError as error:
+        raise ValueError(f"module: {error}; {PREFIX}…=… would do") from None
+    return maker(**given)
+
+
+class NetClassifier(Net, ClassifierPart):
+    """Any module as a classifier.
+
+    Its outputs are logits (or end in the Softmax or Sigmoid that belongs to the loss): one column a class; between two
+    classes one column or two; for several labels an example one column a label.
+
+    Parameters
+    ----------
+    module : nn.Module, class or function
+        A module is copied, and training begins with its own weights. A class or a function is called, with the
+        ``module__…`` parameters, and with ``n_features`` and ``n_outputs`` if it takes these names; its weights are
+        drawn from `random_state`.
+    loss : str or function
+        ``"log_loss"``, ``"hinge"``, or a function (logits, target) -> scalar; targets are one-hot rows (m, classes),
+        between two classes 0 and 1, shaped like the module's output.
+    class_weight : dict, "balanced" or None
+        How much the examples of each class count.
+    optimizer : str or Optimizer
+    learning_rate : float, function or None
+        None: the optimiser's own. A function gives that of an epoch, from 0.
+    alpha : float
+        Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
+        examples.
+    batch_size : int or "auto"
+        ``"auto"``: 200, or all examples if they are fewer.
+    max_epochs : int
+    shuffle : bool
+    random_state : int, RandomState or None
+        Of the first weights, the held-out part and the orders.
+    tol, n_iter_no_change
+        Training stops when the loss (or the score of the held-out part) has not improved by `tol` for more than so many
+        epochs; inf: never.
+    early_stopping : bool
+        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+    validation_fraction : float
+    warm_start, verbose : bool
+    callbacks : sequence
+        As for ``chainrule.fit``.
+    dtype : {"auto", "float32", "float64"}
+        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        The trained weights and the predictions have the dtype of X in any case.
+    engine, threads
+        As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    **module__parameters
+        ``module__hidden=64`` is the module's parameter ``hidden``: for grid searches, too.
+
+    Attributes
+    ----------
+    module_ : nn.Module
+        The trained module, in evaluation mode.
+    classes_ : array
+    n_iter_, t_, loss_, best_loss_, loss_curve_, validation_scores_, validation_loss_curve_, best_validation_score_,
+    n_features_in_, n_outputs_
+        As for MLPClassifier.
+    """
+
+    def __init__(
+        self,
+        module: Any = None,
+        *,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        alpha: float = 0.0,
+        batch_size: Any = "auto",
+        max_epochs: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: Any = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        verbose: Any = False,
+        callbacks: Any = (),
+        dtype: str = "auto",
+        engine: str | None = None,
+        threads: int | None = None,
+        **module__parameters: Any,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.class_weight = class_weight
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.dtype = dtype
+        self.engine = engine
+        self.threads = threads
+        self._keep(module__parameters)
+
+    def _losses(self) -> tuple[str, ...]:
+        return CLASSIFIER_LOSSES
+
+    def _fit_outputs(self, columns: int) -> None:
+        kind = self._labels.y_type_
+        if kind == "binary" and columns == 2:
+            self.n_outputs_, self.out_activation_ = 2, "softmax"
+        elif columns != self.n_outputs_:
+            raise self._refused(columns, "one, or two," if kind == "binary" else f"{self.n_outputs_}, one a class,")
+
+    def _one_of_many(self) -> bool:
+        return super()._one_of_many() or (self._labels.y_type_ == "binary" and self.n_outputs_ == 2)
+
+    def _targets(self, y: Array) -> Array:
+        return np.concatenate([~y, y], axis=1) if y.shape[1] < self.n_outputs_ else y
+
+    def _stratified(self, y: Array) -> Any:
+        return y.argmax(axis=1) if self._one_of_many() else super()._stratified(y)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features), or an array (m, …)
+            A sparse one is made dense as a whole, in the dtype that trains.
+        y : array of shape (m,), or (m, k) of 0 and 1 for several labels
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array of shape (n_classes,)
+            All classes that will come; needed in the first call.
+        """
+        return self._partial(X, y, sample_weight, classes)
+
+
+class NetRegressor(Net, RegressorPart):
+    """Any module as a regressor, with as many columns of output as y has.
+
+    Parameters
+    ----------
+    module : nn.Module, class or function
+        A module is copied, and training begins with its own weights. A class or a function is called, with the
+        ``module__…`` parameters, and with ``n_features`` and ``n_outputs`` if it takes these names; its weights are
+        drawn from `random_state`.
+    loss : str or function
+        ``"squared_error"``, ``"poisson"`` (of the exponential of the outputs), ``"mae"``, ``"huber"``, another of
+        ``nn.losses`` for numbers, or a function (output, target) -> scalar.
+    optimizer : str or Optimizer
+    learning_rate : float, function or None
+        None: the optimiser's own. A function gives that of an epoch, from 0.
+    alpha : float
+        Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
+        examples.
+    batch_size : int or "auto"
+        ``"auto"``: 200, or all examples if they are fewer.
+    max_epochs : int
+    shuffle : bool
+    random_state : int, RandomState or None
+        Of the first weights, the held-out part and the orders.
+    tol, n_iter_no_change
+        Training stops when the loss (or the score of the held-out part) has not improved by `tol` for more than so many
+        epochs; inf: never.
+    early_stopping : bool
+        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+    validation_fraction : float
+    warm_start, verbose : bool
+    callbacks : sequence
+        As for ``chainrule.fit``.
+    dtype : {"auto", "float32", "float64"}
+        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        The trained weights and the predictions have the dtype of X in any case.
+    engine, threads
+        As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    **module__parameters
+        ``module__hidden=64`` is the module's parameter ``hidden``: for grid searches, too.
+
+    Attributes
+    ----------
+    module_ : nn.Module
+        The trained module, in evaluation mode.
+    n_iter_, t_, loss_, best_loss_, loss_curve_, validation_scores_, validation_loss_curve_, best_validation_score_,
+    n_features_in_, n_outputs_
+        As for MLPRegressor.
+    """
+
+    def __init__(
+        self,
+        module: Any = None,
+        *,
+        loss: Any = "squared_error",
+        optimizer: Any = "adam",
+        learning_rate: Any = None,
+        alpha: float = 0.0,
+        batch_size: Any = "auto",
+        max_epochs: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: Any = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        verbose: Any = False,
+        callbacks: Any = (),
+        dtype: str = "auto",
+        engine: str | None = None,
+        threads: int | None = None,
+        **module__parameters: Any,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.callbacks = callbacks
+        self.dtype = dtype
+        self.engine = engine
+        self.threads = threads
+        self._keep(module__parameters)
+
+    def _losses(self) -> tuple[str, ...]:
+        return REGRESSOR_LOSSES
+
+    def _fit_outputs(self, columns: int) -> None:
+        if columns != self.n_outputs_:
+            raise self._refused(columns, f"{self.n_outputs_}, as y has,")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features), or an array (m, …)
+            A sparse one is made dense as a whole, in the dtype that trains.
+        y : array of shape (m,) or (m, n_outputs)
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)

@@ -1,0 +1,88 @@
+"""What is minimised: the mean loss of the examples, weighted, plus a penalty shared out over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..nn import losses
+from ..op import Array
+from ..train import TrainingStep
+from ..train.weights import WeightedTargets
+from ..tree import unflatten
+
+#: scikit-learn's names for losses of regressors.
+REGRESSION = {"squared_error": "half_mse", "poisson": "poisson"}
+
+
+def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return half the Poisson deviance y log(y / e^z) - y + e^z, summed over an example's outputs z, the log of counts.
+
+    Parameters
+    ----------
+    output, target
+        Of one shape, (m, k) or (m,); targets from 0.
+    reduction : {"mean", "sum", "none"}
+    """
+    known = np.where(np.greater(target, 0), target, 1.0)
+    deviance = target * (np.log(known) - output) - target + np.exp(output)
+    by_example = np.sum(np.reshape(deviance, (deviance.shape[0], -1)), axis=1)
+    if reduction == "none":
+        return by_example
+    return np.sum(by_example) if reduction == "sum" else np.mean(by_example)
+
+
+class PenalizedStep(TrainingStep):
+    """A training step on mean loss + alpha/2 Σ W² / (the batch's sum of weights).
+
+    Parameters
+    ----------
+    model, loss, optimizer, engine, threads
+        As for `TrainingStep`.
+    alpha : float
+        Strength of the penalty.
+    targets : WeightedTargets or None
+        If y is packed with weights.
+    reported : float
+        What the loss is multiplied with when it is reported, not when it is minimised.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str | Callable[[Any, Any], Any],
+        optimizer: Any,
+        *,
+        alpha: float,
+        targets: WeightedTargets | None,
+        reported: float = 1.0,
+        engine: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        given = loss if targets is None else targets.loss(loss)
+        super().__init__(model, given, optimizer, engine=engine, threads=threads)
+        self.targets, self.engine = targets, engine
+        self._alpha, self._reported = alpha, reported
+
+    @property
+    def rate(self) -> Array:
+        """The learning rate of the next step, among the optimiser's states: written to, it changes."""
+        found: Array = unflatten(self._state_structure, self.optimizer_state)["lr"]
+        return found
+
+    def measured(self, output: Array, y: Array) -> float:
+        """Return the loss of outputs as it is reported, without the penalty."""
+        with np.errstate(all="ignore"):
+            return self._reported * float(self.loss(output, y))
+
+    def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
+        loss, objective = super()._objective(output, y, parameters)
+        shown = loss if self._reported == 1.0 else self._reported * loss
+        if not self._alpha:
+            return shown, objective
+        total = y.shape[0] if self.targets is None else np.sum(self.targets.unpack(y)[1])
+        penalty = losses.penalty(parameters, l2=self._alpha) / total
+        return shown + penalty, objective + penalty

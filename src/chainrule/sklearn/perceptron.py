@@ -1,0 +1,216 @@
+"""The parameters of a multi-layer perceptron, and the network and the training that they describe."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim
+from ..nn import activations
+from ..op import Array
+from ..optim.optimizers import Optimizer
+from . import checks
+from .base import TrainedEstimator
+from .optimizers import Adam, Momentum, first_rate
+from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts
+from .settings import DTYPES, Settings
+from .training import Rules
+
+SCHEDULES = ("constant", "invscaling", "adaptive", "warm_restarts")
+SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
+
+
+class MultilayerPerceptron(TrainedEstimator):
+    """What both have in common: the parameters, and the network they describe."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: Any
+    alpha: float
+    batch_size: Any
+    learning_rate: Any
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    loss: Any
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: Any
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: Any
+    max_fun: int
+    dropout: Any
+    restart_every: int
+    callbacks: Any
+    dtype: str
+    engine: str | None
+    threads: int | None
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def _settings(self) -> Settings:
+        self._hidden()
+        checks.loss(self.loss, self._losses())
+        first = checks.number("learning_rate_init", self.learning_rate_init, open_="least")
+        rules = Rules(
+            epochs=checks.whole("max_iter", self.max_iter),
+            tol=checks.number("tol", self.tol),
+            patience=checks.patience("n_iter_no_change", self.n_iter_no_change),
+            rates=self._rates(first),
+            verbose=bool(self.verbose),
+        )
+        return Settings(
+            rule=self._rule(first),
+            rules=rules,
+            evaluations=checks.whole("max_fun", self.max_fun),
+            alpha=checks.number("alpha", self.alpha),
+            batch_size=checks.batch_size(self.batch_size),
+            shuffle=checks.truth("shuffle", self.shuffle),
+            early_stopping=checks.truth("early_stopping", self.early_stopping),
+            validation_fraction=checks.number("validation_fraction", self.validation_fraction, 0, 1, open_="most"),
+            warm_start=checks.truth("warm_start", self.warm_start),
+            callbacks=checks.callbacks(self.callbacks),
+            dtype=checks.choice("dtype", self.dtype, DTYPES),
+            engine=self.engine,
+            threads=checks.threads(self.threads),
+        )
+
+    def _rule(self, first: float) -> Optimizer | None:
+        if isinstance(self.solver, Optimizer):
+            return self.solver
+        checks.choice("solver", self.solver, SOLVERS)
+        betas = {
+            "beta1": checks.number("beta_1", self.beta_1, 0, 1, open_="most"),
+            "beta2": checks.number("beta_2", self.beta_2, 0, 1, open_="most"),
+            "eps": checks.number("epsilon", self.epsilon, open_="least"),
+        }
+        momentum = checks.number("momentum", self.momentum, 0, 1)
+        nesterov = checks.truth("nesterovs_momentum", self.nesterovs_momentum)
+        if self.solver == "lbfgs":
+            return None
+        if self.solver == "sgd":
+            return Momentum(first, momentum, nesterov)
+        return Adam(first, **betas) if self.solver == "adam" else optim.get(self.solver, first)
+
+    def _rates(self, first: float) -> Rates:
+        power = checks.number("power_t", self.power_t)
+        if isinstance(self.solver, Optimizer):
+            first = first_rate(self.solver)
+        if callable(self.learning_rate):
+            return ByEpoch(first, self.learning_rate)
+        name = checks.choice("learning_rate", self.learning_rate, SCHEDULES)
+        period = checks.whole("restart_every", self.restart_every)
+        if name == "warm_restarts":
+            return WarmRestarts(first, period)
+        if name == "constant" or self.solver != "sgd":
+            return Rates(first)
+        return Adaptive(first) if name == "adaptive" else InverseScaling(first, power)
+
+    @abstractmethod
+    def _losses(self) -> tuple[str, ...]:
+        """Return the losses that go by name."""
+
+    # -- the network ---------------------------------------------------------------------------------------------------
+
+    def _hidden(self) -> list[tuple[int, nn.Module, float]]:
+        """Return units, a new activation and the dropout of each hidden layer."""
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if isinstance(sizes, Iterable) else [sizes]
+        for size in sizes:
+            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+                raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        kinds = self._by_layer("activation", self.activation, len(sizes))
+        drops = self._by_layer("dropout", self.dropout, len(sizes))
+        return [
+            (int(size), _activation(kind), checks.number("dropout", drop, 0, 1, open_="most"))
+            for size, kind, drop in zip(sizes, kinds, drops, strict=True)
+        ]
+
+    def _by_layer(self, name: str, given: Any, layers: int) -> list[Any]:
+        if not isinstance(given, list | tuple | np.ndarray):
+            return [given] * layers
+        if len(given) != layers:
+            raise ValueError(f"{name} has {len(given)} entries; one for each of the {layers} hidden layers would do")
+        return list(given)
+
+    def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
+        hidden = self._hidden()
+        sizes = [features, *[size for size, _, _ in hidden], outputs]
+        logistic = bool(hidden) and all(isinstance(kind, activations.Sigmoid) for _, kind, _ in hidden)
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+            bound = np.sqrt((2.0 if logistic else 6.0) / (fan_in + fan_out))
+            linear = nn.Linear(fan_in, fan_out, dtype=np.float64, weight_init="zeros")
+            linear.weight.assign(random.uniform(-bound, bound, (fan_in, fan_out)))
+            assert linear.bias is not None
+            linear.bias.assign(random.uniform(-bound, bound, fan_out))
+            layers.append(linear)
+            if i < len(hidden):
+                layers.append(hidden[i][1])
+        drops = [drop for _, _, drop in hidden]
+        if any(drops):
+            seed = int(random.randint(2**31))
+            layers = _with_dropout(layers, drops, seed)
+        self.n_layers_ = len(sizes)
+        return nn.Sequential(*layers)
+
+    def _linears(self) -> list[nn.Linear]:
+        if not hasattr(self, "module_"):
+            raise AttributeError(f"this {type(self).__name__} has no weights before it is fitted")
+        return [layer for layer in self.module_.modules() if isinstance(layer, nn.Linear)]
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """The weights, layer by layer: (inputs, outputs) each. What is written into them, or assigned, is used."""
+        return [layer.weight.value for layer in self._linears()]  # type: ignore[misc]
+
+    @coefs_.setter
+    def coefs_(self, values: Any) -> None:
+        for layer, value in zip(self._linears(), values, strict=True):
+            layer.weight.assign(value)
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """The biases, layer by layer."""
+        return [layer.bias.value for layer in self._linears()]  # type: ignore[misc, union-attr]
+
+    @intercepts_.setter
+    def intercepts_(self, values: Any) -> None:
+        for layer, value in zip(self._linears(), values, strict=True):
+            layer.bias.assign(value)  # type: ignore[union-attr]
+
+
+def _activation(given: Any) -> nn.Module:
+    if isinstance(given, nn.Module):
+        return copy.deepcopy(given)
+    if isinstance(given, str) and given == "identity":
+        return nn.Identity()
+    if not isinstance(given, str):
+        raise ValueError(f"activation is {given!r}; a name, a layer such as nn.ELU(0.5), or a list of them would do")
+    try:
+        return activations.get(given)
+    except ValueError as error:
+        raise ValueError(f"activation: {error}, identity") from None
+
+
+def _with_dropout(layers: list[nn.Module], drops: list[float], seed: int) -> list[nn.Module]:
+    """Insert a dropout layer after each activation."""
+    result: list[nn.Module] = []
+    for i, layer in enumerate(layers):
+        result.append(layer)
+        if i % 2 == 1 and drops[i // 2]:
+            result.append(nn.Dropout(drops[i // 2], seed=seed))
+    return result

@@ -1,0 +1,102 @@
+"""How the learning rate goes on after an epoch, and what happens when training no longer gets better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+#: An adaptive learning rate at or below this ends the training.
+SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One learning rate for the whole training."""
+
+    first: float
+
+    def start(self) -> float:
+        """Return the learning rate of the first epoch."""
+        return self.first
+
+    def after(self, rate: float, epoch: int, samples: int) -> float:
+        """Return the learning rate of the next epoch, after so many epochs and samples."""
+        return rate
+
+    def stalled(self, rate: float, epoch: int) -> float | None:
+        """Return the learning rate to go on with when nothing got better for a while; None to stop."""
+        return None
+
+
+@dataclass(frozen=True)
+class InverseScaling(Rates):
+    """first / (samples + 1) ** power."""
+
+    power: float = 0.5
+
+    def after(self, rate: float, epoch: int, samples: int) -> float:
+        """Return the learning rate of the next epoch."""
+        return float(self.first / (samples + 1) ** self.power)
+
+
+@dataclass(frozen=True)
+class Adaptive(Rates):
+    """A fifth of it whenever training stalls."""
+
+    def stalled(self, rate: float, epoch: int) -> float | None:
+        """Return a fifth of the rate, until it is very small."""
+        return None if rate <= SMALLEST else rate / 5.0
+
+
+@dataclass(frozen=True)
+class WarmRestarts(Rates):
+    """Half a cosine from the first rate down to 0, over and over, each twice as long as the one before.
+
+    Training stops at the end of one of them only. Source: Loshchilov & Hutter, "SGDR", 2017.
+
+    Attributes
+    ----------
+    period : int
+        Epochs of the first.
+    """
+
+    period: int = 10
+
+    def _place(self, epoch: int) -> tuple[int, int]:
+        """Return how many epochs of the present cosine are over, and how long it is."""
+        start, length = 0, self.period
+        while epoch - start >= length:
+            start, length = start + length, 2 * length
+        return epoch - start, length
+
+    def after(self, rate: float, epoch: int, samples: int) -> float:
+        """Return the learning rate of the next epoch."""
+        done, length = self._place(epoch)
+        return self.first * (1.0 + math.cos(math.pi * done / length)) / 2.0
+
+    def stalled(self, rate: float, epoch: int) -> float | None:
+        """Go on, unless the next epoch would begin anew."""
+        return None if self._place(epoch)[0] == 0 else rate
+
+
+@dataclass(frozen=True)
+class ByEpoch(Rates):
+    """A function of the epoch, from 0."""
+
+    function: Callable[[int], Any] = float
+
+    def start(self) -> float:
+        """Return the learning rate of the first epoch."""
+        return self._asked(0)
+
+    def after(self, rate: float, epoch: int, samples: int) -> float:
+        """Return the learning rate of the next epoch."""
+        return self._asked(epoch)
+
+    def _asked(self, epoch: int) -> float:
+        rate = float(self.function(epoch))
+        if not (0 <= rate < math.inf):
+            raise ValueError(f"learning_rate({epoch}) returned {rate}; a number from 0 would do")
+        return rate

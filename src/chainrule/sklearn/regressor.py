@@ -1,0 +1,80 @@
+"""What regressors add: numbers as targets, one or several an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from ..op import Array
+from .base import Rows, TrainedEstimator
+from .objective import poisson
+
+LOSSES = ("squared_error", "poisson", "mse", "half_mse", "mae", "huber")
+
+
+class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
+    """Numbers."""
+
+    loss: Any
+    out_activation_: str
+
+    def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
+            dtype=(np.float64, np.float32), reset=first, allow_nd=self._allow_nd,
+        )  # fmt: skip
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        numbers = y.reshape(len(y), -1).astype(np.float64)
+        if not first and numbers.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {numbers.shape[1]} columns, the module was trained for {self.n_outputs_}")
+        if isinstance(self.loss, str) and self.loss == "poisson" and numbers.min() < 0:
+            raise ValueError(f"y reaches down to {numbers.min():g}; loss='poisson' takes counts, numbers from 0")
+        self.out_activation_ = "exp" if isinstance(self.loss, str) and self.loss == "poisson" else "identity"
+        return X, y, numbers
+
+    def _weights_by_target(self, y: Array) -> Array | None:
+        return None
+
+    def _training_loss(self) -> tuple[Any, float]:
+        if not isinstance(self.loss, str):
+            return self.loss, 1.0
+        if self.loss == "squared_error":
+            return "half_mse", 1.0 / self.n_outputs_
+        return (poisson if self.loss == "poisson" else self.loss), 1.0
+
+    def _stratified(self, y: Array) -> Any:
+        return None
+
+    def _predicted(self, output: Array) -> Array:
+        output = output.reshape(len(output), -1)
+        if isinstance(self.loss, str) and self.loss == "poisson":
+            with np.errstate(over="ignore"):
+                output = np.exp(output)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    def _score_of(self, output: Array, rows: Rows) -> float:
+        predicted = self._predicted(output)
+        if not np.isfinite(predicted).all():
+            return float("nan")
+        return float(r2_score(rows.y, predicted, sample_weight=rows.weights))
+
+    def predict(self, X: Any) -> Array:
+        """Return the prediction for every row of X: (m,), or (m, n_outputs).
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (m, n_features)
+        """
+        return self._predicted(self._output(X))
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn's tools may expect."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,214 @@
+"""A run of the library's training loop by scikit-learn's rules: when it stops, what it records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..op import Array
+from ..train import Callback, Run
+from ..train.loop import Loop
+from .objective import PenalizedStep
+from .rates import Rates
+
+#: Returns score and loss of the held-out part.
+Scored = Callable[[], tuple[float, float]]
+
+
+@dataclass
+class Course:
+    """What an estimator's training came to so far; `warm_start` and `partial_fit` go on from it.
+
+    Attributes
+    ----------
+    samples : int
+        Seen so far, over all epochs.
+    epochs : int
+        Of the last call.
+    losses, scores, held_losses : list of float
+        After each epoch: the mean loss of its batches; score and loss of the held-out part.
+    best_loss, best_score : float
+    waiting : int
+        Epochs without an improvement.
+    optimizer : list of arrays or None
+        The optimiser's state.
+    stopped : str or None
+        Why the last call ended before its last epoch.
+    interrupted : bool
+    """
+
+    samples: int = 0
+    epochs: int = 0
+    losses: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    held_losses: list[float] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_score: float = -math.inf
+    waiting: int = 0
+    optimizer: list[Array] | None = None
+    stopped: str | None = None
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How long to train.
+
+    Attributes
+    ----------
+    epochs : int
+        At most.
+    tol : float
+        What counts as an improvement.
+    patience : float
+        Epochs without one that are allowed.
+    rates : Rates
+    verbose : bool
+    """
+
+    epochs: int
+    tol: float
+    patience: float
+    rates: Rates
+    verbose: bool
+
+    def one_epoch(self) -> Rules:
+        """Return the rules of a call that makes one epoch."""
+        return replace(self, epochs=1)
+
+
+class Watch(Callback):
+    """Records each epoch in a `Course`, sets the learning rate, stops, and keeps the best weights of a scored run.
+
+    Parameters
+    ----------
+    course, rules
+    examples : int
+        An epoch's.
+    scored : function or None
+        Without one, the loss decides.
+    """
+
+    def __init__(self, course: Course, rules: Rules, examples: int, scored: Scored | None) -> None:
+        self._course, self._rules, self._examples, self._scored = course, rules, examples, scored
+        self._best: list[Array] | None = None
+        self._rate = np.zeros(())
+
+    def on_begin(self, run: Run) -> None:
+        """Find the learning rate among the optimiser's states."""
+        assert isinstance(run.training, PenalizedStep)
+        self._rate = run.training.rate
+
+    def on_epoch(self, run: Run) -> None:
+        """Record; judge; change the learning rate or stop."""
+        course, rules, row = self._course, self._rules, run.history[-1]
+        if not run.training.optimizer.scheduled:
+            row["lr"] = float(self._rate)
+        course.epochs, course.samples = run.epoch, course.samples + self._examples
+        course.losses.append(row["loss"])
+        if rules.verbose:
+            print(f"Iteration {run.epoch}, loss = {row['loss']:.8f}")
+        improved = self._score(run) if self._scored else self._lose(row["loss"])
+        course.waiting = 0 if improved else course.waiting + 1
+        rate: float | None = rules.rates.after(float(self._rate), run.epoch, course.samples)
+        if course.waiting > rules.patience:
+            rate = self._stalled(run, float(self._rate))
+        if rate is not None:
+            self._rate[...] = rate
+
+    def _lose(self, loss: float) -> bool:
+        course = self._course
+        improved = loss <= course.best_loss - self._rules.tol
+        course.best_loss = min(course.best_loss, loss)
+        return improved
+
+    def _score(self, run: Run) -> bool:
+        assert self._scored is not None
+        course = self._course
+        score, loss = self._scored()
+        course.scores.append(score)
+        course.held_losses.append(loss)
+        run.history[-1].update(val_score=score, val_loss=loss)
+        if self._rules.verbose:
+            print(f"Validation score: {score:f}")
+        improved = score >= course.best_score + self._rules.tol
+        if score > course.best_score:
+            course.best_score = score
+            self._best = [a.copy() for a in _trained(run)]
+        return improved
+
+    def _stalled(self, run: Run, rate: float) -> float | None:
+        what = "Validation score" if self._scored else "Training loss"
+        rules = self._rules
+        text = f"{what} did not improve more than tol={rules.tol:f} for {rules.patience} consecutive epochs."
+        lower = rules.rates.stalled(rate, run.epoch)
+        if lower is None:
+            run.stop(text)
+        elif lower != rate:
+            self._course.waiting = 0
+        if rules.verbose and lower != rate:
+            print(f"{text} {'Stopping.' if lower is None else f'Setting learning rate to {lower:f}'}")
+        return lower
+
+    def on_end(self, run: Run) -> None:
+        """Put the best weights back; note how it ended."""
+        self._course.stopped = run.stopping
+        self._course.interrupted = (run.stopping or "").startswith("interrupted")
+        if self._best is not None:
+            for array, best in zip(_trained(run), self._best, strict=True):
+                array[...] = best
+            run.training.write_back()
+
+
+def _trained(run: Run) -> list[Array]:
+    return [*run.training.parameters.values(), *run.training.buffers.values()]
+
+
+def train(
+    step: PenalizedStep,
+    X: Array,
+    y: Array,
+    *,
+    course: Course,
+    rules: Rules,
+    size: int,
+    order: Callable[[int], Array],
+    scored: Scored | None = None,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Train until the rules say stop; `step` holds the weights then, and its model does.
+
+    Parameters
+    ----------
+    step : PenalizedStep
+        Goes on from the optimiser's state that `course` has, if it has one that fits.
+    X, y : arrays
+        In the step's dtype; y packed if the step is weighted.
+    course : Course
+        Written to.
+    rules : Rules
+    size : int
+        Examples a step.
+    order : function
+        Epoch, from 0 -> the order of the rows.
+    scored : function or None
+    callbacks : sequence
+    """
+    kept = course.optimizer
+    step.rate[...] = rules.rates.start()
+    if kept is not None and [s.shape for s in kept] == [s.shape for s in step.optimizer_state]:
+        for state, old in zip(step.optimizer_state, kept, strict=True):
+            np.copyto(state, old, casting="same_kind")
+    watch = Watch(course, rules, len(X), scored)
+    loop = Loop(
+        step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs,
+        callbacks=[watch, *callbacks], saved=0, validate=None,
+    )  # fmt: skip
+    try:
+        loop.run()
+    finally:
+        course.optimizer = step.optimizer_state

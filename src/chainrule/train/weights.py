@@ -1,0 +1,88 @@
+"""Weights of examples: a loss that counts some of them more than others.
+
+A step's plan reads two arrays, X and y, row by row. The weights travel as one more column of y, so that they are
+shuffled, gathered and cut into batches with it, natively.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..nn import losses
+from ..op import Array
+from ..ops.table import as_dtype
+from ..tensor import checked_array
+
+
+def checked_weights(weights: Any, rows: int, name: str = "sample_weight") -> Array:
+    """Return a weight for each of so many rows as float64; raise unless they are finite, from 0, and not all 0."""
+    array = checked_array(weights, name).astype(np.float64)
+    if array.shape not in ((rows,), (rows, 1)):
+        raise ValueError(f"{name} has shape {array.shape}; one weight an example, ({rows},), would do")
+    array = array.reshape(rows)
+    if not np.isfinite(array).all() or (array.size and array.min() < 0):
+        bad = int(np.flatnonzero(~(np.isfinite(array) & (array >= 0)))[0])
+        raise ValueError(f"{name} holds {array[bad]} at [{bad}]; finite numbers from 0 would do")
+    if not array.any():
+        raise ValueError(f"{name} is zero for all {rows:,} examples; one or more above zero would do")
+    return array
+
+
+class WeightedTargets:
+    """Targets and weights in one array, and the way back.
+
+    Parameters
+    ----------
+    y : array of shape (m, …)
+        Targets as a loss takes them.
+    """
+
+    def __init__(self, y: Array) -> None:
+        self._shape, self._dtype = y.shape[1:], y.dtype
+
+    def pack(self, y: Array, weights: Array, dtype: Any) -> Array:
+        """Return rows of `dtype`: the targets, flat, and the weight in the last column."""
+        flat = y.reshape(len(y), -1)
+        packed = np.empty((len(y), flat.shape[1] + 1), dtype)
+        packed[:, :-1], packed[:, -1] = flat, weights
+        return packed
+
+    def unpack(self, packed: Any) -> tuple[Any, Any]:
+        """Return targets and weights; class ids are integers again."""
+        target = np.reshape(packed[:, :-1], (packed.shape[0], *self._shape))
+        return (target if self._dtype.kind == "f" else as_dtype(target, self._dtype)), packed[:, -1]
+
+    def loss(self, loss: Any) -> Callable[[Any, Any], Any]:
+        """Return `loss` for packed targets: Σ w l / Σ w over a batch, l being an example's loss."""
+        of = losses.get(loss)
+        takes = inspect.signature(of).parameters
+        if "reduction" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+            raise ValueError(
+                "sample_weight needs the loss of each example: a loss (output, target, *, reduction) that returns them "
+                "with reduction='none' would do"
+            )
+
+        def weighted_loss(output: Any, packed: Any) -> Any:
+            target, weights = self.unpack(packed)
+            return weighted_mean(of(output, target, reduction="none"), weights)
+
+        return weighted_loss
+
+    def metric(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """Return `metric` for packed targets. It doesn't look at the weights."""
+        return lambda output, packed: metric(output, self.unpack(packed)[0])
+
+
+def weighted_mean(values: Any, weights: Any) -> Any:
+    """Return Σ w l / Σ w, l being the mean of an example's values; `values` has shape (m, …), weights (m,)."""
+    if not values.shape or values.shape[0] != weights.shape[0]:
+        raise ValueError(
+            f"the loss with reduction='none' has shape {tuple(values.shape)}; with weights it must have one row an "
+            f"example, ({weights.shape[0]}, …)"
+        )
+    by_example = np.mean(np.reshape(values, (values.shape[0], -1)), axis=1)
+    return np.sum(by_example * weights) / np.sum(weights)

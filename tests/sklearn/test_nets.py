@@ -1,0 +1,186 @@
+"""NetClassifier and NetRegressor: modules, classes and functions that make them; outputs that don't fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.preprocessing import StandardScaler
+
+from chainrule import nn, optim
+from chainrule.sklearn import MLPClassifier, NetClassifier, NetRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, Y = load_iris(return_X_y=True)
+X = StandardScaler().fit_transform(X)
+TWO = Y < 2
+QUICK = {"max_epochs": 40, "random_state": 0, "learning_rate": 0.03}
+
+
+class Residual(nn.Module):
+    """A module of one's own, a class with parameters."""
+
+    def __init__(self, n_features, n_outputs, width=6):
+        self.first, self.second = nn.Linear(n_features, width), nn.Linear(width, width)
+        self.last = nn.Linear(width, n_outputs)
+
+    def forward(self, X):
+        A = np.tanh(self.first(X))
+        return self.last(A + np.tanh(self.second(A)))
+
+
+def network(n_features, n_outputs, hidden=8):
+    return nn.Sequential(nn.Linear(n_features, hidden), nn.Tanh(), nn.Linear(hidden, n_outputs))
+
+
+def linear(outputs, *last):
+    return nn.Sequential(nn.Linear(4, outputs), *last)
+
+
+@pytest.mark.parametrize("module", [network, Residual, linear(3), linear(3, nn.Softmax())])
+def test_classes_from_whatever_makes_a_module(module):
+    found = NetClassifier(module, **QUICK).fit(X, Y)
+    assert found.score(X, Y) > 0.85
+    np.testing.assert_allclose(found.predict_proba(X).sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(("outputs", "last"), [(1, ()), (2, ()), (1, (nn.Sigmoid,)), (2, (nn.Softmax,))])
+def test_two_classes_take_one_column_or_two(outputs, last):
+    found = NetClassifier(linear(outputs, *[kind() for kind in last]), **QUICK).fit(X[TWO], Y[TWO])
+    assert found.score(X[TWO], Y[TWO]) > 0.98 and found.predict_proba(X).shape == (150, 2)
+    assert found.decision_function(X).shape == (150,)
+    if last:
+        np.testing.assert_allclose(found.module_(X).value, found.predict_proba(X)[:, 2 - outputs :], rtol=1e-9)
+
+
+def test_an_output_without_a_column():
+    class Flat(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(4, 1)
+
+        def forward(self, X):
+            return self.linear(X)[:, 0]
+
+    found = NetClassifier(Flat(), **QUICK).fit(X[TWO], Y[TWO])
+    assert found.score(X[TWO], Y[TWO]) > 0.98
+    weighted = NetClassifier(Flat(), **QUICK).fit(X[TWO], Y[TWO], sample_weight=np.ones(100))
+    np.testing.assert_allclose(weighted.predict_proba(X), found.predict_proba(X), rtol=1e-9)
+    NetRegressor(Flat(), **QUICK).fit(X, Y.astype(float)).predict(X)
+
+
+def test_several_labels_and_several_numbers():
+    x, y = make_multilabel_classification(100, 4, n_classes=3, random_state=0)
+    assert NetClassifier(linear(3), **QUICK).fit(x, y).predict(x).shape == (100, 3)
+    targets = X[:, :2] * 2
+    assert NetRegressor(network, **{**QUICK, "max_epochs": 200}).fit(X, targets).score(X, targets) > 0.9
+
+
+def test_images_and_row_numbers():
+    images = np.random.default_rng(0).normal(size=(60, 3, 4))
+    labels = (images[:, 0, 0] > 0).astype(int)
+    layers = nn.Sequential(nn.Flatten(), nn.Linear(12, 1))
+    assert NetClassifier(layers, **QUICK).fit(images, labels).score(images, labels) > 0.8
+    ids = np.arange(60).reshape(60, 1) % 5
+    lookup = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(4, 1))
+    assert NetClassifier(lookup, **QUICK).fit(ids, ids[:, 0] > 2).score(ids, ids[:, 0] > 2) > 0.9
+
+
+def test_the_module_that_was_given_stays_as_it_is_and_is_where_training_begins():
+    module = network(4, 3).initialize(5)
+    before = module.state_dict()
+    found = NetClassifier(module, **{**QUICK, "max_epochs": 1, "learning_rate": 1e-9}).fit(X, Y)
+    for name, value in module.state_dict().items():
+        assert np.array_equal(value, before[name])
+        np.testing.assert_allclose(found.module_.state_dict()[name], value, atol=1e-6)
+    assert module.dtype == np.float32 and module.training
+
+
+def test_random_state_draws_the_weights_of_what_is_made():
+    a, b, c = (NetClassifier(network, **{**QUICK, "random_state": s, "max_epochs": 2}).fit(X, Y) for s in (0, 0, 1))
+    assert np.array_equal(a.predict_proba(X), b.predict_proba(X))
+    assert not np.array_equal(a.predict_proba(X), c.predict_proba(X))
+
+
+def test_batch_norm_and_dropout_train_and_are_still_in_prediction():
+    layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+    found = NetClassifier(layers, batch_size=30, early_stopping=True, **QUICK).fit(X, Y)
+    assert found.score(X, Y) > 0.85 and np.any(found.module_[1].running_mean != 0)
+    np.testing.assert_allclose(found.predict_proba(X[:3]), found.predict_proba(X)[:3], rtol=1e-10)
+
+
+def test_a_net_like_the_perceptron_trains_like_it():
+    mlp = MLPClassifier((6,), max_iter=20, random_state=0, alpha=0.1, learning_rate_init=0.01, batch_size=40)
+    start = clone(mlp).set_params(max_iter=1, learning_rate_init=1e-300).fit(X, Y)
+    net = NetClassifier(
+        start.module_, optimizer=optim.Adam(0.01), alpha=0.1, shuffle=False, max_epochs=20, batch_size=40
+    ).fit(X, Y)
+    same = clone(mlp).set_params(shuffle=False).fit(X, Y)
+    np.testing.assert_allclose(net.loss_curve_, same.loss_curve_, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", optim.RMSprop(0.01), optim.SGD(optim.Cosine(0.1, 200))])
+def test_optimisers(optimizer):
+    rate = {} if isinstance(optimizer, str) else {"learning_rate": None}
+    assert NetClassifier(network, optimizer=optimizer, **{**QUICK, **rate}).fit(X, Y).score(X, Y) > 0.8
+
+
+def test_a_learning_rate_by_epoch():
+    found = []
+    NetClassifier(
+        network,
+        learning_rate=lambda e: 0.1 / (1 + e),
+        max_epochs=3,
+        callbacks=[lambda r: found.append(r.history[-1]["lr"])],
+    ).fit(X, Y)
+    assert found == [0.1, 0.05, 0.1 / 3]
+
+
+def test_parameters_of_the_module():
+    estimator = NetClassifier(Residual, module__width=4)
+    assert estimator.get_params()["module__width"] == 4
+    assert clone(estimator.set_params(module__width=9)).module__width == 9
+    assert estimator.fit(X, Y).module_.first.out_features == 9
+
+
+WRONG = [
+    ({"module": None}, "module is None"),
+    ({"module": 3}, "module is 3"),
+    ({"module": lambda n_features: "net"}, "module returned a str"),
+    ({"module": linear(3), "module__hidden": 4}, "module__hidden is for a module that is still to be made"),
+    ({"module": network, "module__hiden": 4}, "module takes n_features, n_outputs, hidden; found module__hiden"),
+    ({"module": linear(4)}, r"the module returns 4 column\(s\); 3, one a class, would do"),
+    ({"module": nn.Sequential(nn.Linear(5, 3))}, r"Linear expects \(…, 5\)"),
+    ({"module": nn.Tanh()}, r"4 column\(s\)"),
+    ({"module": nn.Linear}, "module: missing a required argument: 'in_features'; module__…=… would do"),
+    ({"module": linear(3, nn.Sigmoid())}, "the module ends in Sigmoid, these targets go with Softmax"),
+    ({"module": network, "callbacks": print}, "callbacks is <built-in"),
+    ({"module": network, "optimizer": "fast"}, "optimizer: no optimiser 'fast'"),
+    ({"module": network, "learning_rate": -1}, "learning_rate is -1"),
+    ({"module": network, "max_epochs": 0}, "max_epochs is 0"),
+    ({"module": network, "loss": "mse"}, "loss is 'mse'; log_loss, hinge"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), WRONG)
+def test_what_does_not_fit_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        NetClassifier(**settings).fit(X, Y)
+
+
+def test_regressors_compare_columns():
+    with pytest.raises(ValueError, match=r"3 column\(s\); 1, as y has"):
+        NetRegressor(linear(3)).fit(X, Y.astype(float))
+
+
+def test_a_module_that_returns_no_tensor():
+    class Two(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, X):
+            return self.linear(X), X
+
+    with pytest.raises(ValueError, match="the module returns a tuple"):
+        NetClassifier(Two()).fit(X, Y)
