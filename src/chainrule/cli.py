@@ -1,4 +1,4 @@
-"""The command line: train, report, evaluate, predict, backprop, explain, audit, gradcheck, doctor."""
+"""The command line: train, report, evaluate, predict, export, backprop, explain, audit, gradcheck, doctor."""
 
 from __future__ import annotations
 
@@ -146,7 +146,11 @@ def train(
             result = runs.train(
                 prepared, settings, folder, progress=shown, engine=engine, threads=threads, report=with_report
             )
-        except BaseException:
+        except BaseException as error:
+            if with_report and isinstance(error, FloatingPointError):  # the network as it was before it diverged
+                written = reporting.report(folder)
+                if not quiet:
+                    say("report", str(written))
             runs.release(folder)
             raise
         if not quiet:
@@ -283,6 +287,39 @@ def _csv(columns: Any) -> str:
     ]
     writer.writerows(zip(*cells, strict=True))
     return buffer.getvalue()
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    out_file: Annotated[Path, typer.Argument(help="the ONNX file to write, such as model.onnx")],
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="of a classifier: give probabilities, not logits")
+    ] = False,
+) -> None:
+    """Write a trained model as ONNX, for other programs to run.
+
+    The preparation of the data is not part of it; what it was stands in the file's metadata.
+    """
+    with explained():
+        from . import io, nn
+
+        if out_file.suffix.lower() != ".onnx":
+            raise ValueError(f"{out_file} does not end in .onnx; chainrule export writes ONNX")
+        network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
+        if probabilities:
+            loss = metadata.get("loss")
+            ends = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid}
+            end = nn.losses.output_activation(loss) if isinstance(loss, str) else ""
+            if end not in ends:
+                raise ValueError(
+                    f"{model} was trained with the loss {loss!r}: its outputs are no logits of probabilities"
+                )
+            network = nn.Sequential(network, ends[end]())
+        graph = io.to_onnx(network, out_file, metadata=metadata).graph
+        shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
+        prepared = ", of data prepared as its metadata say" if "preprocessing" in metadata else ""
+        say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")
 
 
 @app.command()

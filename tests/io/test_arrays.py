@@ -63,8 +63,9 @@ def test_others_read_it(tmp_path):
 def test_metadata_of_others_that_is_no_json_comes_as_text(tmp_path):
     from safetensors.numpy import save_file
 
-    save_file({"a": ARRAYS["a"]}, tmp_path / "x", {"format": "pt", "n": "3"})
-    assert load_arrays(tmp_path / "x")[1] == {"format": "pt", "n": 3}
+    others = {"format": "pt", "nan": "NaN", "twice": '{"a": 1, "a": 2}', "deep": "[" * 100_000}
+    save_file({"a": ARRAYS["a"]}, tmp_path / "x", {**others, "n": "3"})
+    assert load_arrays(tmp_path / "x")[1] == {**others, "n": 3}
 
 
 @pytest.mark.parametrize(

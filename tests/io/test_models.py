@@ -36,6 +36,46 @@ def test_dtype_stays(tmp_path, dtype):
     assert cr.load(tmp_path / "m")[0].dtype == dtype
 
 
+def test_the_columns_of_its_data_frame_go_with_it(tmp_path):
+    model, X = nn.Sequential(nn.Linear(2, 2)), np.eye(2, dtype="f4")
+    cr.fit(model, {"größe": X[0], "<b>": X[1]}, [0, 1], epochs=1, progress=False)
+    cr.save(tmp_path / "m", model, {"classes": ["a", "b"]})
+    again, metadata = cr.load(tmp_path / "m")
+    assert again.feature_names == ("größe", "<b>") and metadata == {"classes": ["a", "b"]}
+    turned = {"<b>": X[1], "more": ["text", "text"], "größe": X[0]}
+    assert np.array_equal(cr.predict(again, turned), cr.predict(model, X))
+    with pytest.raises(ValueError, match="X lacks the column 'größe'"):
+        cr.predict(again, {"<b>": X[1]})
+    cr.fit(model, X, [0, 1], epochs=1, progress=False)
+    cr.save(tmp_path / "m", model)
+    assert cr.load(tmp_path / "m")[0].feature_names is None
+
+
+COLUMNS = [None, "ab", 3, [], ["a", 3], ["a", "a"], [["a"], "b"], {"a": 1}, {"a": "b"}, [None, "a"], [True]]
+
+
+@pytest.mark.parametrize("columns", COLUMNS, ids=repr)
+def test_columns_that_are_none_are_refused(changed, columns):
+    def edit(arrays, metadata):
+        metadata.pop("digest")
+        metadata.update(version=1, input_columns=columns)
+
+    file = changed(edit)
+    with pytest.raises(ValueError, match="m: input_columns (is|names)"):
+        cr.load(file)
+    model = nn.Sequential(nn.Linear(2, 2))
+    model.feature_names = ("a", "a")
+    with pytest.raises(ValueError, match="input_columns names a column twice"):
+        cr.save(file, model)
+    with pytest.raises(ValueError, match="metadata may not hold input_columns"):
+        cr.save(file, nn.Linear(1, 1), {"input_columns": ["a"]})
+
+
+def test_columns_that_were_changed_are_noticed(changed):
+    with pytest.raises(ValueError, match="their digest is another"):
+        cr.load(changed(lambda arrays, metadata: metadata.update(input_columns=["a", "b"])))
+
+
 def test_loaded_weights_can_be_trained(tmp_path):
     cr.save(tmp_path / "m", nn.Sequential(nn.Linear(2, 2)))
     model, _ = cr.load(tmp_path / "m")
@@ -83,7 +123,13 @@ HUGE = {"type": "Linear", "in_features": 10**9, "out_features": 10**9}
 EDITS = [
     (lambda a, m: m.update(format="other"), "holds arrays, but no model of this library"),
     (lambda a, m: m.pop("format"), "holds arrays, but no model"),
-    (lambda a, m: m.update(version=2), "is a model of format version 2; this release reads 1"),
+    (lambda a, m: m.update(version=3), "is a model of format version 3; this release reads 1 to 2"),
+    (lambda a, m: m.update(version=True), "is a model of format version True; this release reads 1 to 2"),
+    (lambda a, m: m.pop("digest"), "their digest is another"),
+    (lambda a, m: m.update(digest=None), "their digest is another"),
+    (lambda a, m: m.update(classes=["b", "a"]), "their digest is another"),
+    (lambda a, m: a.update({"0.bias": np.full(3, np.nan, "f4")}), "their digest is another"),
+    (lambda a, m: m["architecture"]["layers"].__setitem__(1, {"type": "Tanh"}), "their digest is another"),
     (lambda a, m: m.pop("architecture"), "the description of the architecture is missing"),
     (lambda a, m: a.pop("0.weight"), "0.weight is missing"),
     (lambda a, m: a.update(extra=np.ones(2, "f4")), "extra is unexpected"),

@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Files: written so that nothing is ever half-written, read only where there is a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+
+def regular_file(path: str | os.PathLike[str], wanted: str) -> Path:
+    """Return `path` if a file is there; raise FileNotFoundError for nothing, a folder, a device or a pipe."""
+    file = Path(path)
+    try:
+        mode = file.stat().st_mode
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        raise FileNotFoundError(f"no file {os.fspath(path)}") from None
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "device or a pipe"
+        raise FileNotFoundError(f"{file} is a {kind}, not {wanted}")
+    return file
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

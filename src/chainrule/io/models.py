@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import nn
+from ..nn.describe import check_size
+from ..op import Array
 from .files import write_atomically
-from .weights import load_arrays, to_bytes
+from .weights import parsed, read, shown, texts_of, with_texts
 
 FORMAT = "chainrule-model"
-VERSION = 1
+VERSION = 2  # since 2 with a digest
+DIGEST = "digest"
+COLUMNS = "input_columns"  # there if the model was trained with a data frame
+
+#: Its architecture, classes and preprocessing are short texts.
+MOST_HEADER_BYTES = 16_000_000
 
 #: A description may ask for so many without having them in its file: then the missing ones can be named.
 FEW_PARAMETERS = 1_000_000
@@ -19,6 +31,8 @@ FEW_PARAMETERS = 1_000_000
 
 def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model to a safetensors file: its weights, and its architecture in the metadata.
+
+    The columns that it was trained with (``model.feature_names``) go with it.
 
     Parameters
     ----------
@@ -41,11 +55,33 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
 
 def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> bytes:
     """Return the content of the file that `save` writes."""
-    described = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
-    clash = sorted(set(described) & set(metadata or {}))
+    described: dict[str, Any] = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
+    check_size(described["architecture"], sys.maxsize)  # what could not be read again
+    clash = sorted({*described, COLUMNS, DIGEST} & set(metadata or {}))
     if clash:
         raise ValueError(f"metadata may not hold {', '.join(clash)}: these names are taken")
-    return to_bytes(model.state_dict(), {**(metadata or {}), **described})
+    if model.feature_names is not None:
+        described[COLUMNS] = list(_checked_columns(list(model.feature_names)))
+    texts, arrays = texts_of({**(metadata or {}), **described}), model.state_dict()
+    return with_texts(arrays, {**texts, DIGEST: json.dumps(_digest(arrays, texts))})
+
+
+def _checked_columns(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not names or not all(type(name) is str for name in names):
+        raise ValueError(f"{COLUMNS} is {shown(names)}; a list of one or more texts would do")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{COLUMNS} names a column twice; each column has a name of its own")
+    return tuple(names)
+
+
+def _digest(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> str:
+    """Return a checksum of all that a model file says."""
+    digest = hashlib.blake2b(json.dumps({**texts, DIGEST: None}, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(json.dumps([name, str(array.dtype), arrays[name].shape]).encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
@@ -55,20 +91,25 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     ------
     FileNotFoundError, ValueError
         If there is no such file, or it is no model of this library, or damaged, or its weights don't fit its
-        architecture: missing, unexpected, wrong-shaped and wrong-typed ones are named.
+        architecture: missing, unexpected, wrong-shaped and wrong-typed ones are named. A digest in the file tells
+        weights and metadata that were changed since they were saved.
     """
-    arrays, metadata = load_arrays(path)
+    arrays, texts = read(path, MOST_HEADER_BYTES)
+    metadata = {key: parsed(text) for key, text in texts.items()}
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} holds arrays, but no model of this library (its metadata has no format {FORMAT!r})")
-    if metadata.get("version") != VERSION:
+        hint = "; for PyTorch's weights there is io.load_torch_weights" if metadata.get("format") == "pt" else ""
         raise ValueError(
-            f"{path} is a model of format version {metadata.get('version')!r}; this release reads {VERSION}"
+            f"{path} holds arrays, but no model of this library (its metadata has no format {FORMAT!r}){hint}"
         )
+    version = metadata.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(f"{path} is a model of format version {shown(version)}; this release reads 1 to {VERSION}")
     if "architecture" not in metadata:
         raise ValueError(f"{path}: the description of the architecture is missing from its metadata")
     try:
         most = max(sum(a.size for a in arrays.values()), FEW_PARAMETERS)
-        model = nn.from_config(metadata["architecture"], max_parameters=most)
+        with np.errstate(all="ignore"):  # first weights that overflow; they are replaced
+            model = nn.from_config(metadata["architecture"], max_parameters=most)
         model.load_state_dict(arrays)
         wrong = [
             f"{name} has dtype {arrays[name].dtype}, the model has {array.dtype}"
@@ -77,7 +118,12 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         ]
         if wrong:
             raise ValueError(f"the state does not fit this {type(model).__name__}: {'; '.join(wrong[:12])}")
+        if (version > 1 or DIGEST in metadata) and metadata.get(DIGEST) != _digest(arrays, texts):
+            raise ValueError("the weights or the metadata are not those that were saved: their digest is another")
+        if COLUMNS in metadata:
+            model.feature_names = _checked_columns(metadata[COLUMNS])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from None
     model.eval()
-    return model, {k: v for k, v in metadata.items() if k not in ("format", "version", "architecture")}
+    ours = {"format", "version", "architecture", COLUMNS, DIGEST}
+    return model, {key: value for key, value in metadata.items() if key not in ours}

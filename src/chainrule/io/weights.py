@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,14 @@ from typing import Any
 import numpy as np
 
 from ..op import Array
-from .files import write_atomically
+from .files import regular_file, write_atomically
 
 #: The safetensors header may not be larger (its own limit); what says so is refused before memory is taken.
 MOST_HEADER_BYTES = 100_000_000
+
+#: How many values (numbers, texts, lists, objects) a header, or an entry of its metadata, may hold: what JSON packs
+#: into three bytes takes a hundred in memory.
+MOST_VALUES = 250_000
 
 #: What the library computes with and counts with; nothing else is written or read.
 DTYPES = {
@@ -22,6 +29,9 @@ DTYPES = {
     "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 }  # fmt: skip
 _WRITABLE = {np.dtype(d) for d in DTYPES.values()}
+_MOST_AXES = 64  # NumPy's own limit
+_LONGEST_NAME = 1_000
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 
 def save_arrays(
@@ -50,6 +60,22 @@ def save_arrays(
 
 def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = None) -> bytes:
     """Return the content of the file that `save_arrays` writes."""
+    return with_texts(arrays, texts_of(metadata or {}))
+
+
+def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Return metadata as the JSON texts that a file holds."""
+    text = {}
+    for key, value in metadata.items():
+        try:
+            text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
+    return text
+
+
+def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Return a safetensors file whose metadata are the given texts, as they are."""
     from safetensors.numpy import save
 
     plain = {}
@@ -60,15 +86,11 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = N
             raise TypeError(f"{name} has dtype {array.dtype}; a file holds float32, float64, bool and integers")
         if name == "__metadata__":
             raise ValueError("an array may not be called __metadata__: the format keeps that name")
+        if not _is_name(name):
+            raise ValueError(f"{shown(name)} is no name for an array in a file: {_NAMES}")
         plain[name] = array
-    text = {}
-    for key, value in (metadata or {}).items():
-        try:
-            text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
     # an empty dict beside no arrays gives a file that it cannot read itself
-    return _in_order(save(plain, text or None))
+    return _in_order(save(plain, dict(metadata) or None))
 
 
 def _in_order(content: bytes) -> bytes:
@@ -85,10 +107,20 @@ def _in_order(content: bytes) -> bytes:
     return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[8 + length :]))
 
 
-def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+def load_arrays(
+    path: str | os.PathLike[str], *, most_header_bytes: int = MOST_HEADER_BYTES
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read a safetensors file; return its arrays and its metadata.
 
-    Nothing in the file is executed or unpickled.
+    Nothing in the file is executed or unpickled, and no more memory is taken than the file is long: what its header
+    declares is held against its length before any array is made.
+
+    Parameters
+    ----------
+    path
+        The file.
+    most_header_bytes
+        Refuse a longer header.
 
     Raises
     ------
@@ -97,48 +129,149 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[st
     ValueError
         If it is no safetensors file, or truncated, or inconsistent; the message says what was found.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"no file {file}"
-            if not file.exists()
-            else f"{file} is a {'folder' if file.is_dir() else 'device or a pipe'}, not a safetensors file"
-        )
-    size = file.stat().st_size
-    header = _header(file, size)
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(str(file))
-    except (SafetensorError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is damaged or truncated ({size:,} bytes): {error}") from None
-    metadata: dict[str, Any] = {}
-    for key, text in (header.get("__metadata__") or {}).items():
-        try:
-            metadata[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            metadata[key] = text
-    return arrays, metadata
+    arrays, texts = read(path, most_header_bytes)
+    return arrays, {key: parsed(text) for key, text in texts.items()}
 
 
-def _header(file: Path, size: int) -> dict[str, Any]:
-    """Read the header and refuse what is no safetensors file of ours, before any array is made."""
+def read(path: str | os.PathLike[str], most_header_bytes: int) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the arrays of a file, and its metadata as texts. See `load_arrays`."""
+    file = regular_file(path, "a safetensors file")
     with file.open("rb") as stream:
-        head = stream.read(8)
-        length = int.from_bytes(head, "little")
-        if len(head) < 8 or length > min(size - 8, MOST_HEADER_BYTES):
-            raise ValueError(
-                f"{file} is no safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"
-            )
+        size = os.fstat(stream.fileno()).st_size
+        header, start = _header(file, stream, size, most_header_bytes)
+        texts = _texts(file, header.pop("__metadata__", None))
+        entries = _entries(file, header, size - start)
         try:
-            header = json.loads(stream.read(length))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file} is no safetensors file: its header is no JSON ({error})") from None
+            arrays = {name: _read(stream, *entry) for name, entry in entries.items()}
+        except (EOFError, MemoryError) as error:
+            raise ValueError(f"{file} ({size:,} bytes) cannot be read: {error or 'not enough memory'}") from None
+    return {name: arrays[name] for name in header}, texts
+
+
+def _header(file: Path, stream: io.BufferedReader, size: int, most: int) -> tuple[dict[str, Any], int]:
+    """Read the header; return it and where the arrays begin."""
+    head = stream.read(8)
+    length = int.from_bytes(head, "little")
+    if len(head) < 8 or length > min(size - 8, most):
+        raise ValueError(
+            f"{file} is no safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"
+        )
+    try:
+        header = _strictly(stream.read(length).decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is no safetensors file: its header is no JSON ({error})") from None
     if not isinstance(header, dict):
         raise ValueError(f"{file} is no safetensors file: its header is a JSON {type(header).__name__}, not an object")
+    return header, 8 + length
+
+
+def _texts(file: Path, metadata: Any) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"{file} is damaged: its metadata are not texts by name")
+    return metadata
+
+
+Entry = tuple[np.dtype[Any], tuple[int, ...]]
+
+
+def _entries(file: Path, header: dict[str, Any], size: int) -> dict[str, Entry]:
+    """Return name -> (dtype, shape) in the order of the file, if they fill its `size` bytes without a gap."""
+    found = []
     for name, entry in header.items():
-        kind = entry.get("dtype") if isinstance(entry, dict) else None
-        if name != "__metadata__" and kind not in DTYPES:
-            raise ValueError(f"{file}: {name} has dtype {kind!r}; {', '.join(DTYPES)} are read")
-    return header
+        if not _is_name(name):
+            raise ValueError(f"{file} is damaged: {shown(name)} is no name for an array: {_NAMES}")
+        try:
+            found.append((*_span(entry), name))
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged: {name} {error}") from None
+    found.sort(key=lambda span: span[:2])
+    position = 0
+    for start, end, _, _, name in found:
+        if start != position:
+            wrong = "overlaps the array before it" if start < position else "comes after a gap"
+            raise ValueError(f"{file} is damaged: {name} begins at byte {start:,}, not at {position:,}; it {wrong}")
+        position = end
+    if position != size:
+        raise ValueError(
+            f"{file} is damaged or truncated: its header declares {position:,} bytes of arrays, {size:,} are there"
+        )
+    return {name: (dtype, shape) for _, _, dtype, shape, name in found}
+
+
+def _span(entry: Any) -> tuple[int, int, np.dtype[Any], tuple[int, ...]]:
+    """Return begin, end, dtype and shape that an entry of the header declares."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError("is not described by dtype, shape and data_offsets")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(kind, str) or kind not in DTYPES:
+        raise ValueError(f"has dtype {shown(kind)}; {', '.join(DTYPES)} are read")
+    if not _are_counts(shape) or len(shape) > _MOST_AXES or math.prod(d for d in shape if d) >= 2**63:
+        raise ValueError(f"has shape {shown(shape)}, which no array has")
+    if not _are_counts(offsets) or len(offsets) != 2:
+        raise ValueError(f"has data_offsets {shown(offsets)}, not a begin and an end")
+    begin, end = offsets
+    dtype = np.dtype(DTYPES[kind])
+    if end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"of shape {shown(shape)} and {kind} lies in bytes {begin:,} to {end:,}: the sizes differ")
+    return begin, end, dtype, tuple(shape)
+
+
+def _are_counts(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+
+
+def _read(stream: io.BufferedReader, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    array = np.empty(math.prod(shape), dtype.newbyteorder("<"))
+    content = array.view(np.uint8)
+    if stream.readinto(content.data) != content.size:
+        raise EOFError("it became shorter while it was read")
+    if dtype.kind == "b" and content.max(initial=0) > 1:
+        raise EOFError("an array of BOOL holds other bytes than 0 and 1")
+    return array.astype(dtype, copy=False).reshape(shape)
+
+
+def parsed(text: str) -> Any:
+    """Return what a text of the metadata says in JSON; others' files hold plain text, which is returned as it is."""
+    try:
+        return _strictly(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _strictly(text: str) -> Any:
+    """Read JSON; refuse what JSON does not know (NaN), what is ambiguous (a key twice), and what fills the memory."""
+    if _values(text) > MOST_VALUES and _values(_TEXT.sub("", text)) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values in it")
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _values(text: str) -> int:
+    return sum(map(text.count, ",[{"))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{shown(name)} stands in it twice")
+        found[name] = value
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} stands in it")
+
+
+_NAMES = f"1 to {_LONGEST_NAME:,} printable characters would do"
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: escaped, and not at length."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

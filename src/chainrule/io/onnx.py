@@ -1,0 +1,224 @@
+"""Networks to ONNX and from it."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..op import Array
+from ..tensor import FLOATS, Recording, Tensor, constant, traced_leaf
+from ..tree import flatten
+from . import onnx_trial
+from .files import write_atomically
+from .onnx_layers import as_sequential
+from .onnx_module import OnnxModule
+from .onnx_reading import called, read, require_onnx
+from .onnx_writing import EXAMPLES, Writer, line
+from .weights import texts_of
+
+#: The operator set that is written, and the file format that came with it: what ONNX Runtime reads since 1.17.
+OPSET, IR_VERSION = 20, 9
+
+BATCH = "batch"
+
+
+def to_onnx(
+    model: nn.Module,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    example: Any = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return a network as an ONNX model, for any number of examples; with `path`, write it there too.
+
+    The model is traced in evaluation mode (no dropout, batch norm by running statistics) and written operation by
+    operation, so modules of one's own export as well. What comes before the network (scaling, encoding) is not part of
+    it, and neither is what the loss adds: logits stay logits, and ``nn.Sequential(model, nn.Softmax())`` makes them
+    probabilities.
+
+    Parameters
+    ----------
+    model : nn.Module
+    path
+        The file; replaced atomically if it exists.
+    example
+        One input (m, …), or a tuple of them: their shapes but for the first axis, and whether they are integers, are
+        those of the ONNX model's inputs. Without it a `Sequential` is asked how many features it takes.
+    input_names, output_names
+        Default: what ``forward`` calls its arguments (``X``); ``output``, or ``output_0`` and so on for several.
+    metadata
+        Name -> what JSON can hold, for the model's ``metadata_props``.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Checked by ``onnx.checker``. The weights are initializers under their dotted paths (``0.weight``), as
+        (inputs, outputs); values have their names (``Z1``).
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx.
+    ValueError
+        For an operation that ONNX does not have, and for a computation that changes with the number of examples; it is
+        named.
+    """
+    require_onnx()
+    from onnx import checker, helper
+
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"to_onnx takes a chainrule.nn.Module, not a {type(model).__name__}")
+    props = texts_of(metadata or {})
+    shapes = _inputs(model, example)
+    names = _names("input_names", input_names, _arguments(model, len(shapes)))
+    statistics = {path: np.asarray(array) for path, array in model.named_buffers()}
+    with _evaluation(model):
+        traces = [_traced(model, shapes, statistics, m) for m in EXAMPLES]
+    named = (*model.named_parameters(), *statistics.items())
+    writer = Writer({id(held): path for path, held in named})
+    for i, name in enumerate(names):
+        writer.begin(name, tuple(inputs[i] for inputs, _ in traces))
+    results = list(zip(*(outputs for _, outputs in traces), strict=True))
+    defaults = ["output"] if len(results) == 1 else [f"output_{i}" for i in range(len(results))]
+    outputs = _names("output_names", output_names, defaults)
+    for name in outputs:
+        writer.reserve("an output", name)
+    for name, nodes in zip(outputs, results, strict=True):
+        writer.finish(nodes, name)
+    graph = helper.make_graph(
+        writer.nodes,
+        type(model).__name__,
+        [_info(n, [inputs[i] for inputs, _ in traces]) for i, n in enumerate(names)],
+        [_info(n, nodes) for n, nodes in zip(outputs, results, strict=True)],
+        writer.initializers,
+    )
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="chainrule"
+    )
+    helper.set_model_props(made, props)
+    checker.check_model(made, full_check=True)
+    if path is not None:
+        write_atomically(path, made.SerializeToString(deterministic=True))
+    return made
+
+
+def _inputs(model: nn.Module, example: Any) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape (without the first axis) and the dtype of each input."""
+    if example is None:
+        return [((_features(model),), model.dtype or FLOATS[0])]
+    found = []
+    for i, given in enumerate(example if isinstance(example, tuple) else (example,)):
+        array = given.value if isinstance(given, Tensor) else np.asarray(given)
+        if array is None or not array.ndim or array.dtype.kind not in "fiub":
+            raise ValueError(f"example {i} is no batch of examples: an array (m, …) of numbers would do")
+        as_numbers = array.dtype.kind == "f" or (i == 0 and not model.takes_ids)
+        kept = np.dtype(bool if array.dtype == bool else np.int64)
+        found.append((array.shape[1:], (model.dtype or FLOATS[0]) if as_numbers else kept))
+    return found
+
+
+def _features(model: nn.Module) -> int:
+    """Return how many features a network of the library's own layers takes."""
+    layer = model
+    while isinstance(layer, nn.Sequential) and len(layer):
+        layer = next((part for part in layer if not isinstance(part, nn.Flatten | nn.Identity | nn.Dropout)), layer[0])
+    for attribute in ("in_features", "features"):
+        if isinstance(layer, nn.Layer) and hasattr(layer, attribute):
+            return int(getattr(layer, attribute))
+    raise ValueError(
+        f"the network begins with a {type(layer).__name__}, which does not say what it takes: give to_onnx an example, "
+        "one batch of inputs"
+    )
+
+
+def _arguments(model: nn.Module, count: int) -> list[str]:
+    """Return what forward calls its first arguments."""
+    taken = inspect.signature(model.forward).parameters.values()
+    positional = [p.name for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rest = ["X"] if count == 1 else [f"X_{i}" for i in range(count)]
+    return [*positional, *rest[len(positional) :]][:count]
+
+
+def _names(argument: str, given: Sequence[str] | None, default: list[str]) -> list[str]:
+    if given is None:
+        return default
+    names = [given] if isinstance(given, str) else list(given)
+    if len(names) != len(default) or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
+        raise ValueError(f"{argument} is {given!r}; {len(default)} different name(s) would do")
+    return names
+
+
+@contextlib.contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+Trace = tuple[list[Tensor], list[Tensor]]
+
+
+def _traced(
+    model: nn.Module, inputs: Sequence[tuple[tuple[int, ...], Any]], statistics: Mapping[str, Array], examples: int
+) -> Trace:
+    """Return the inputs and outputs of one trace; it records what is computed from the statistics, too."""
+    with Recording("to_onnx") as recording:
+        mark = frozenset({recording})
+        leaves = [traced_leaf((examples, *shape), dtype, mark) for shape, dtype in inputs]
+        held = {path: Tensor(array, recordings=mark) for path, array in statistics.items()}
+        result, _ = nn.functional_call(model, held, *leaves)
+        outputs, _ = flatten(result)
+    return leaves, [constant(output) for output in outputs]
+
+
+def _info(name: str, nodes: Sequence[Tensor]) -> Any:
+    from onnx import helper
+
+    shape: list[Any] = []
+    for sizes in zip(*(node.shape for node in nodes), strict=True):
+        a, b = line(sizes, name) if len(set(sizes)) > 1 else (0, sizes[0])
+        shape.append(b if a == 0 else BATCH if (a, b) == (1, 0) else f"{a}*{BATCH}+{b}")
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(nodes[0].dtype), shape)
+
+
+def from_onnx(source: str | os.PathLike[str] | Any) -> nn.Module:
+    """Return the network in an ONNX file, in evaluation mode.
+
+    Parameters
+    ----------
+    source
+        A path, or an ``onnx.ModelProto``.
+
+    Returns
+    -------
+    nn.Module
+        A `Sequential` where the graph is a chain of layers that the library has; else a module that runs the graph's
+        operations. Both can be differentiated and trained.
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx.
+    FileNotFoundError, ValueError
+        If there is no such file, or it is no ONNX model, damaged, or keeps numbers in other files; for the first node
+        that is not read: it is named by its place, name and operation. Nothing in the file is executed.
+    """
+    graph = read(source)
+    try:
+        onnx_trial.check(graph)
+    except ValueError as error:
+        raise ValueError(f"{called(source)}: {error}") from None
+    layers = as_sequential(graph)
+    return (OnnxModule(graph) if layers is None else layers).eval()

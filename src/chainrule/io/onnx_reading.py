@@ -1,0 +1,325 @@
+"""Reading ONNX files: what is in them is checked before anything is made of it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..op import Array
+from .files import regular_file
+from .onnx_operations import OPERATIONS
+
+#: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast in a way of their own.
+OLDEST_OPSET = 7
+_MOST_BYTES = 2**31 - 1  # protobuf's own limit
+_OURS = ("", "ai.onnx")
+#: Inputs of these operations that are statistics, not weights: (operation, position).
+_STATISTICS = {("BatchNormalization", 3), ("BatchNormalization", 4)}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: which, on which values, giving which."""
+
+    place: int
+    name: str
+    kind: str
+    inputs: tuple[str, ...]  # "" for one that is left out
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"node {self.place}{f' ({self.name})' if self.name else ''}, {self.kind}"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A value that the graph is given; None stands for a length that is free."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A checked graph: nodes in an order in which each finds its inputs."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    weights: dict[str, Array]
+    constants: dict[str, Array]
+    opset: int
+
+
+def require_onnx() -> None:
+    """Raise ImportError, saying what to install, unless the package onnx is there."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        raise ImportError("reading and writing ONNX needs the package onnx: pip install 'chainrule[onnx]'") from None
+
+
+def read(source: Any) -> Graph:
+    """Read an ONNX file, or an ``onnx.ModelProto``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `chainrule.from_onnx`; the message begins with the file.
+    """
+    require_onnx()
+    import onnx
+
+    if not isinstance(source, str | os.PathLike | onnx.ModelProto):
+        raise TypeError(f"from_onnx takes a path or an onnx.ModelProto, not a {type(source).__name__}")
+    if isinstance(source, onnx.ModelProto):
+        model = source
+    else:
+        model = _parsed(source)
+    try:
+        graph = _graph(model)
+        onnx.checker.check_model(model)  # not its inference of shapes, which some graphs make abort the process
+    except (ValueError, TypeError, onnx.checker.ValidationError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{called(source)}: {text[:500]}") from None
+    return graph
+
+
+def called(source: Any) -> str:
+    """Return how messages call what is read."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "the model"
+
+
+def _parsed(path: Any) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    file = regular_file(path, "an ONNX model")
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > _MOST_BYTES:
+            raise ValueError(f"{file} has {size:,} bytes; an ONNX model has at most {_MOST_BYTES:,}")
+        content = stream.read(size)
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is no ONNX model, or truncated ({size:,} bytes): {error}") from None
+    if not model.HasField("graph") or not model.opset_import:
+        raise ValueError(f"{file} is no ONNX model, or truncated ({size:,} bytes): no graph with an operator set in it")
+    return model
+
+
+def _graph(model: Any) -> Graph:
+    proto = model.graph
+    opset = _opset(model)
+    if any(function.domain in _OURS for function in model.functions):
+        raise ValueError("the model gives operations of ONNX another meaning (functions), which is not read")
+    if proto.sparse_initializer:
+        raise ValueError("sparse initializers are not read")
+    stored: dict[str, Array] = {}
+    for tensor in proto.initializer:
+        if not tensor.name or tensor.name in stored:
+            raise ValueError(f"two initializers are called {tensor.name!r}")
+        stored[tensor.name] = array_of(tensor, f"initializer {tensor.name}")
+    inputs = tuple(_input(info) for info in proto.input if info.name not in stored)
+    weights = set(stored)
+    known = {*stored, *(i.name for i in inputs)}
+    if len(known) != len(stored) + len(inputs):
+        raise ValueError("two inputs have one name")
+    nodes = []
+    for place, each in enumerate(proto.node):
+        node = Node(place, each.name, each.op_type, tuple(each.input), tuple(each.output), {})
+        _check_place(node, each, known)
+        node.attributes.update(_attributes(each, node))
+        if node.kind == "Constant":
+            stored[node.outputs[0]] = _constant(node)
+            continue
+        if node.kind == "Identity" and node.inputs[0] in stored and len(node.outputs) == 1:  # how equal ones are stored
+            stored[node.outputs[0]] = stored[node.inputs[0]]
+            weights |= {node.outputs[0]} if node.inputs[0] in weights else set()
+            continue
+        _check_schema(node, opset)
+        weights -= {name for k, name in enumerate(node.inputs) if (node.kind, k) in _STATISTICS}
+        nodes.append(node)
+    outputs = tuple(info.name for info in proto.output)
+    for name in outputs:
+        if name not in known:
+            raise ValueError(f"the output {name!r} is given by no node")
+    if not inputs or not outputs:
+        raise ValueError("a graph without inputs or without outputs is no network")
+    used = {name for node in nodes for name in node.inputs} | set(outputs)
+    trained = {n for n in weights & used if stored[n].dtype.kind == "f" and stored[n].ndim}
+    return Graph(
+        tuple(nodes),
+        inputs,
+        outputs,
+        {name: array for name, array in stored.items() if name in trained},
+        {name: array for name, array in stored.items() if name in used - trained},
+        opset,
+    )
+
+
+def _opset(model: Any) -> int:
+    import onnx
+
+    versions = [each.version for each in model.opset_import if each.domain in _OURS]
+    newest = onnx.defs.onnx_opset_version()
+    if len(versions) != 1 or not OLDEST_OPSET <= versions[0] <= newest:
+        found = ", ".join(map(str, versions)) or "none"
+        raise ValueError(f"the operator set of ONNX is {found}; {OLDEST_OPSET} to {newest} are read")
+    return int(versions[0])
+
+
+def _check_place(node: Node, proto: Any, known: set[str]) -> None:
+    """Hold a node to the values before it, and enter what it gives."""
+    if proto.domain not in _OURS or (node.kind not in OPERATIONS and node.kind != "Constant"):
+        domain = f" (of the domain {proto.domain!r})" if proto.domain not in _OURS else ""
+        raise ValueError(
+            f"{node}{domain}, is not read: chainrule has no such operation (docs/models.md lists those it has)"
+        )
+    for name in node.inputs:
+        if name and name not in known:
+            raise ValueError(f"{node} takes {name!r}, which no node before it gives")
+    for name in node.outputs:
+        if name and name in known:
+            raise ValueError(f"{node} gives {name!r}, which is there already")
+        known.add(name)
+    known.discard("")
+
+
+def _check_schema(node: Node, opset: int) -> None:
+    """Hold a node's inputs and attributes to what its operation takes here."""
+    taken = inspect.signature(OPERATIONS[node.kind])
+    given = node.attributes | filled_in(node, opset)
+    try:
+        taken.bind(*node.inputs, **given)
+    except TypeError as error:
+        raise ValueError(f"{node} has inputs or attributes that are not read: {error}") from None
+    several = "outputs" in taken.parameters
+    if not node.outputs or not node.outputs[0] or (len([n for n in node.outputs if n]) > 1 and not several):
+        raise ValueError(f"{node} gives {len(node.outputs)} values; one is read")
+
+
+def filled_in(node: Node, opset: int) -> dict[str, int]:
+    """Return what an operation's function is told besides the node's attributes."""
+    taken = inspect.signature(OPERATIONS[node.kind]).parameters
+    return {k: v for k, v in (("opset", opset), ("outputs", len(node.outputs))) if k in taken}
+
+
+def _attributes(proto: Any, node: Node) -> dict[str, Any]:
+    from onnx import AttributeProto, helper
+
+    found: dict[str, Any] = {}
+    for attribute in proto.attribute:
+        kind = AttributeProto.AttributeType.Name(attribute.type) if attribute.type in _KINDS else "?"
+        if attribute.type not in _KINDS or attribute.ref_attr_name or attribute.name in found:
+            raise ValueError(f"{node} has the attribute {attribute.name!r} of a kind ({kind}) that is not read")
+        value = helper.get_attribute_value(attribute)
+        if attribute.type == AttributeProto.TENSOR:
+            value = array_of(value, f"{node}, attribute {attribute.name}")
+        elif attribute.type == AttributeProto.FLOAT:
+            value = _shortest(value)
+        elif attribute.type in (AttributeProto.FLOATS, AttributeProto.INTS):
+            value = list(value)
+        found[attribute.name] = value
+    return found
+
+
+_KINDS = (1, 2, 3, 4, 6, 7)  # FLOAT, INT, STRING, TENSOR, FLOATS, INTS
+
+
+def _shortest(number: float) -> float:
+    """Return the shortest decimal that is this float32: 0.01, not 0.009999999776."""
+    return float(str(np.float32(number)))
+
+
+def _constant(node: Node) -> Array:
+    dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    if len(node.attributes) == 1 and len(node.outputs) == 1 and not node.inputs:
+        ((name, value),) = node.attributes.items()
+        if name == "value":
+            return np.asarray(value)
+        if name in dtypes:
+            return np.asarray(value, dtypes[name])
+    raise ValueError(f"{node} has attributes that are not read: {', '.join(node.attributes) or 'none'}")
+
+
+def _input(info: Any) -> Input:
+    kind = info.type.tensor_type
+    if not info.type.HasField("tensor_type"):
+        raise ValueError(f"the input {info.name!r} is no tensor")
+    shape = None
+    if kind.HasField("shape"):
+        shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+    return Input(info.name, _dtype(kind.elem_type, f"the input {info.name!r}"), shape)
+
+
+def _dtype(number: int, what: str) -> np.dtype[Any]:
+    from onnx import TensorProto
+
+    kind = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
+    if kind not in _FIELDS:
+        raise ValueError(f"{what} is of type {kind}; {', '.join(_FIELDS)} are read")
+    dtype: np.dtype[Any] = np.dtype(_FIELDS[kind][0])
+    return dtype
+
+
+#: Type in the file -> dtype, and the field that holds the numbers when they aren't held as bytes.
+_FIELDS: dict[str, tuple[Any, str]] = {
+    "FLOAT": (np.float32, "float_data"),
+    "DOUBLE": (np.float64, "double_data"),
+    "BOOL": (np.bool_, "int32_data"),
+    "INT8": (np.int8, "int32_data"),
+    "INT16": (np.int16, "int32_data"),
+    "INT32": (np.int32, "int32_data"),
+    "INT64": (np.int64, "int64_data"),
+    "UINT8": (np.uint8, "int32_data"),
+    "UINT16": (np.uint16, "int32_data"),
+    "UINT32": (np.uint32, "uint64_data"),
+    "UINT64": (np.uint64, "uint64_data"),
+}
+
+
+def array_of(tensor: Any, what: str) -> Array:
+    """Return a stored tensor as an array; its numbers are counted first, and none come from another file."""
+    from onnx import TensorProto
+
+    dtype = _dtype(tensor.data_type, what)
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError(
+            f"{what} stands in another file, which is not read; "
+            "torch.onnx.export(…, external_data=False), or onnx.save(onnx.load(path), one_file) makes one file of both"
+        )
+    shape = tuple(tensor.dims)
+    if any(d < 0 for d in shape) or len(shape) > 64 or tensor.HasField("segment"):
+        raise ValueError(f"{what} has shape {shape[:8]}, which no array has")
+    count = math.prod(shape)
+    field = _FIELDS[TensorProto.DataType.Name(tensor.data_type)][1]
+    if any(_others(tensor, field)):
+        raise ValueError(f"{what} holds its numbers in two places")
+    if tensor.HasField("raw_data"):
+        found = len(tensor.raw_data) / dtype.itemsize
+        if found == count:
+            array = np.frombuffer(tensor.raw_data, dtype.newbyteorder("<")).astype(dtype)
+    else:
+        found = len(getattr(tensor, field))
+        if found == count:
+            array = np.array(getattr(tensor, field)).astype(dtype)
+    if found != count:
+        raise ValueError(f"{what} has shape {shape[:8]}, {count:,} numbers, but {found:,.12g} are there")
+    return array.reshape(shape)
+
+
+def _others(tensor: Any, field: str) -> Iterator[int]:
+    fields = {name for _, name in _FIELDS.values()} | {"string_data"}
+    raw = tensor.HasField("raw_data")
+    return (len(getattr(tensor, name)) for name in fields if raw or name != field)

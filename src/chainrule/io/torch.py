@@ -1,0 +1,225 @@
+"""Networks from PyTorch and to it: `Sequential`s of the layers that both libraries have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..tensor import FLOATS
+from .torch_weights import in_torch_layout
+
+#: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
+_FROM: dict[str, Callable[[Any, Any], nn.Module]] = {
+    "Linear": lambda m, dtype: nn.Linear(m.in_features, m.out_features, m.bias is not None, dtype=dtype),
+    "Identity": lambda m, dtype: nn.Identity(),
+    "Flatten": lambda m, dtype: nn.Flatten(),
+    "Dropout": lambda m, dtype: nn.Dropout(m.p),
+    "LayerNorm": lambda m, dtype: nn.LayerNorm(_last_axis(m), eps=m.eps, dtype=dtype),
+    "BatchNorm1d": lambda m, dtype: nn.BatchNorm1d(m.num_features, eps=m.eps, momentum=m.momentum, dtype=dtype),
+    "Embedding": lambda m, dtype: nn.Embedding(m.num_embeddings, m.embedding_dim, dtype=dtype),
+    "ReLU": lambda m, dtype: nn.ReLU(),
+    "LeakyReLU": lambda m, dtype: nn.LeakyReLU(m.negative_slope),
+    "ELU": lambda m, dtype: nn.ELU(m.alpha),
+    "GELU": lambda m, dtype: nn.GELU(m.approximate == "tanh"),
+    "SiLU": lambda m, dtype: nn.SiLU(),
+    "Sigmoid": lambda m, dtype: nn.Sigmoid(),
+    "Tanh": lambda m, dtype: nn.Tanh(),
+    "Softplus": lambda m, dtype: nn.Softplus(),
+    "Softmax": lambda m, dtype: nn.Softmax(),
+}
+
+#: The only values of further settings of PyTorch's layers at which both compute (and train) the same.
+_ONLY: dict[str, dict[str, Any]] = {
+    "Flatten": {"start_dim": 1, "end_dim": -1},
+    "Softplus": {"beta": 1, "threshold": 20},
+    "Softmax": {"dim": -1},
+    "BatchNorm1d": {"track_running_stats": True},
+    "Embedding": {"padding_idx": None, "max_norm": None, "scale_grad_by_freq": False},
+}
+
+#: Our class -> PyTorch's and its arguments; those with parameters take a dtype, too.
+_TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
+    nn.Linear: lambda m: ("Linear", (m.in_features, m.out_features), {"bias": m.bias is not None}),
+    nn.Identity: lambda m: ("Identity", (), {}),
+    nn.Flatten: lambda m: ("Flatten", (), {}),
+    nn.Dropout: lambda m: ("Dropout", (m.p,), {}),
+    nn.LayerNorm: lambda m: ("LayerNorm", (m.features,), {"eps": m.eps}),
+    nn.BatchNorm1d: lambda m: ("BatchNorm1d", (m.features,), {"eps": m.eps, "momentum": m.momentum}),
+    nn.Embedding: lambda m: ("Embedding", (m.rows, m.dimensions), {}),
+    nn.ReLU: lambda m: ("ReLU", (), {}),
+    nn.LeakyReLU: lambda m: ("LeakyReLU", (m.slope,), {}),
+    nn.ELU: lambda m: ("ELU", (m.alpha,), {}),
+    nn.GELU: lambda m: ("GELU", (), {"approximate": "tanh" if m.approximate else "none"}),
+    nn.SiLU: lambda m: ("SiLU", (), {}),
+    nn.Sigmoid: lambda m: ("Sigmoid", (), {}),
+    nn.Tanh: lambda m: ("Tanh", (), {}),
+    nn.Softplus: lambda m: ("Softplus", (), {}),
+    nn.Softmax: lambda m: ("Softmax", (), {"dim": -1}),
+}
+
+
+def from_torch(module: Any) -> nn.Module:
+    """Return the network that a PyTorch module is, with copies of its weights and running statistics, in its mode.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A ``torch.nn.Sequential``, nested or not, of the layers that both libraries have, or one such layer; of float32
+        or float64, on any device.
+
+    Returns
+    -------
+    nn.Module
+        Gives the same outputs. What is not taken over: which parameters are frozen, and gradients. A normalisation
+        without weight or bias gets one of ones or zeros.
+
+    Raises
+    ------
+    TypeError
+        For the first layer that the library does not have; it is named by its place and class.
+    ValueError
+        For the first layer with a setting that the library does not have, with hooks, with a parameter that another
+        layer has too, or with numbers of another dtype than the first's.
+    """
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"from_torch takes a torch.nn.Module, not a {type(module).__name__}")
+    numbers = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
+    first = next((str(t.dtype).removeprefix("torch.") for t in numbers), "float32")
+    if first not in map(str, FLOATS):
+        raise ValueError(f"the module's parameters are {first}; module.float() or module.double() would do")
+    return _from(module, "", np.dtype(first), {}, {})
+
+
+def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner: dict[int, str]) -> nn.Module:
+    import torch
+
+    if id(module) not in made:
+        if any(module.__dict__.get(name) for name in ("_forward_hooks", "_forward_pre_hooks")):
+            raise ValueError(f"{_place(path)} has hooks, which may change what it computes; take them off first")
+        if type(module) is torch.nn.Sequential:
+            parts = [_from(m, f"{path}.{n}".strip("."), dtype, made, owner) for n, m in module._modules.items()]
+            made[id(module)] = nn.Sequential(*parts)
+        else:
+            made[id(module)] = _layer_from(module, path, dtype, owner)
+        made[id(module)].training = module.training
+    return made[id(module)]
+
+
+def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn.Module:
+    import torch
+
+    kind = type(module).__name__
+    if kind not in _FROM or type(module) is not getattr(torch.nn, kind):
+        known = type(module) is getattr(torch.nn, kind, None)
+        full = f"torch.nn.{kind}" if known else f"{type(module).__module__}.{kind}"
+        raise TypeError(
+            f"{_place(path)} is a {full}, which chainrule does not have; Sequential, {', '.join(_FROM)} are taken "
+            "over. Other modules may come through ONNX: torch.onnx.export, then from_onnx"
+        )
+    for name, value in _ONLY.get(kind, {}).items():
+        if (found := getattr(module, name)) != value:
+            raise ValueError(f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} can be taken over")
+    try:
+        layer = _FROM[kind](module, dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{_place(path)} is {module}: {error}") from None
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    for name, tensor in tensors:
+        if name == "num_batches_tracked":
+            continue
+        if owner.setdefault(id(tensor), path) != path:
+            raise ValueError(
+                f"{_place(path)} shares its {name} with layer {owner[id(tensor)]}, which chainrule's layers cannot; "
+                "give it a copy of its own"
+            )
+        array = tensor.detach().cpu().numpy()
+        if array.dtype != dtype:
+            raise ValueError(f"{_place(path)}: {name} is {array.dtype}, the module's first parameter is {dtype}")
+        _assign(layer, name, array)
+    return layer
+
+
+def _assign(layer: nn.Module, name: str, array: Any) -> None:
+    array = in_torch_layout(layer, name, array)
+    held = getattr(layer, name)
+    if isinstance(held, nn.Parameter):
+        held.assign(array)
+    else:
+        setattr(layer, name, array)
+
+
+def _last_axis(module: Any) -> int:
+    if len(module.normalized_shape) != 1:
+        raise ValueError("only the last axis can be normalised, normalized_shape must be one number")
+    return int(module.normalized_shape[0])
+
+
+def _place(path: str) -> str:
+    return f"layer {path}" if path else "the module"
+
+
+def to_torch(model: nn.Module) -> Any:
+    """Return a PyTorch module that computes what `model` does, with copies of its weights and running statistics.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A `Sequential`, nested or not, of the library's own layers, or one such layer.
+
+    Returns
+    -------
+    torch.nn.Module
+        A ``torch.nn.Sequential`` or a layer, in the same mode and of the same dtype. Dropout draws from PyTorch's
+        random numbers there. PyTorch's own random numbers are not touched by the conversion.
+
+    Raises
+    ------
+    TypeError
+        For the first layer that PyTorch does not have: a module of one's own; it is named by its place and class.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"to_torch takes a chainrule.nn.Module, not a {type(model).__name__}")
+    return _to(model, "", {})
+
+
+def _to(model: nn.Module, path: str, made: dict[int, Any]) -> Any:
+    import torch
+
+    if id(model) not in made:
+        if type(model) is nn.Sequential:
+            parts = [_to(m, f"{path}.{i}".strip("."), made) for i, m in enumerate(model)]
+            made[id(model)] = torch.nn.Sequential(*parts)
+        else:
+            made[id(model)] = _layer_to(model, path)
+        made[id(model)].training = model.training
+    return made[id(model)]
+
+
+def _layer_to(layer: nn.Module, path: str) -> Any:
+    import torch
+
+    if type(layer) not in _TO:
+        taken = ", ".join(kind.__name__ for kind in _TO)
+        raise TypeError(
+            f"{_place(path)} is a {type(layer).__name__}, which to_torch does not know; Sequential, {taken} can be "
+            "taken over. Any module goes to ONNX: to_onnx(model)"
+        )
+    kind, args, settings = _TO[type(layer)](layer)
+    if layer.dtype is None:
+        return getattr(torch.nn, kind)(*args, **settings)
+    without_numbers: Any = torch.nn.utils.skip_init  # so that none are drawn
+    theirs = without_numbers(getattr(torch.nn, kind), *args, **settings, dtype=getattr(torch, str(layer.dtype)))
+    with torch.no_grad():
+        for name, tensor in (*theirs.named_parameters(), *theirs.named_buffers()):
+            if name == "num_batches_tracked":
+                tensor.zero_()
+            else:
+                held = getattr(layer, name)
+                array = np.asarray(held.value if isinstance(held, nn.Parameter) else held)
+                tensor.copy_(torch.from_numpy(np.array(in_torch_layout(layer, name, array))))
+    return theirs

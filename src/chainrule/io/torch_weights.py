@@ -1,0 +1,101 @@
+"""PyTorch's weights in safetensors files, read and written without PyTorch."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..op import Array
+from .files import write_atomically
+from .models import FORMAT
+from .weights import load_arrays, with_texts
+
+#: A count that PyTorch's batch norm keeps beside its statistics, for a setting that the library doesn't have.
+_TRACKED = "num_batches_tracked"
+
+
+def in_torch_layout(layer: nn.Module, name: str, array: Array) -> Array:
+    """Return a layer's array as PyTorch holds it, or the other way round: the weights of Linear are transposed."""
+    return np.ascontiguousarray(array.T) if isinstance(layer, nn.Linear) and name == "weight" else array
+
+
+def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
+    """Write a model's weights as the state dict of the same network in PyTorch, to a safetensors file.
+
+    There, ``module.load_state_dict(safetensors.torch.load_file(path))`` takes them, for the ``torch.nn.Sequential`` of
+    the same layers. The architecture is not part of the file.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written; an existing one is unchanged then.
+    """
+    _check_module("save_torch_weights", model)
+    state: dict[str, Array] = {}
+    for prefix, layer in model.named_modules():
+        for name, array in _own(layer):
+            state[_joined(prefix, name)] = in_torch_layout(layer, name, array)
+        if isinstance(layer, nn.BatchNorm1d):
+            state[_joined(prefix, _TRACKED)] = np.zeros((), np.int64)
+    write_atomically(path, with_texts(state, {"format": "pt"}))
+
+
+def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
+    """Assign the weights of a PyTorch state dict in a safetensors file to the same network here.
+
+    Parameters
+    ----------
+    path
+        Written by ``safetensors.torch.save_file(module.state_dict(), path)``, for instance.
+    model
+        A network of the same layers under the same names (a `Sequential` of as many); its dtype is kept.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is damaged, or does not fit: missing, unexpected, wrong-shaped and wrong-typed
+        arrays are named, and nothing is changed.
+    """
+    _check_module("load_torch_weights", model)
+    arrays, metadata = load_arrays(path)
+    if metadata.get("format") == FORMAT:
+        raise ValueError(f"{path} is a model of this library, with weights in its own layout; cr.load reads it")
+    layers = dict(model.named_modules())
+    state: dict[str, Any] = {}
+    problems = []
+    for full, array in arrays.items():
+        prefix, _, name = full.rpartition(".")
+        layer = layers.get(prefix)
+        if name == _TRACKED and isinstance(layer, nn.BatchNorm1d):
+            continue
+        if array.dtype.kind != "f":
+            problems.append(f"{full} has dtype {array.dtype}, not float32 or float64")
+        state[full] = in_torch_layout(layer, name, array) if layer is not None else array
+    for prefix, layer in layers.items():
+        if isinstance(layer, nn.Dropout):  # PyTorch counts no draws
+            state.setdefault(_joined(prefix, "counter"), layer.counter)
+    try:
+        if problems:
+            raise ValueError("; ".join(problems[:12]))
+        model.load_state_dict(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} (weights of Linear are given as (inputs, outputs))") from None
+
+
+def _check_module(function: str, model: Any) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{function} takes a chainrule.nn.Module, not a {type(model).__name__}")
+
+
+def _own(layer: nn.Module) -> list[tuple[str, Array]]:
+    """Return a module's own parameters and buffers that PyTorch has, too."""
+    parameters = [(name, p.value) for name, p in layer._members() if isinstance(p, nn.Parameter)]
+    buffers = [] if isinstance(layer, nn.Dropout) else [(name, getattr(layer, name)) for name in layer._buffers]
+    return [(name, np.asarray(array)) for name, array in (*parameters, *buffers)]
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
