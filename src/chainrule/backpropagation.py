@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .frames import as_inputs, as_targets, target_array
 from .nn import losses
 from .nn.functional import functional_call
 from .nn.module import Module
@@ -35,6 +36,11 @@ class Backprop:
     output : str
         Name of the network's output among the values.
     """
+
+    loss: float
+    values: dict[str, Array]
+    gradients: dict[str, Array]
+    output: str
 
     def __init__(self, loss: float, values: dict[str, Array], gradients: dict[str, Array], output: str) -> None:
         for name, g in gradients.items():
@@ -108,7 +114,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
         Any; a `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
         without one go by their dotted path. Nothing of the model changes: mode, buffers and ``.grad`` stay.
     X, Y
-        Inputs and targets, examples in rows.
+        Inputs and targets, examples in rows: arrays or data frames.
     loss
         A name of ``nn.losses``, or a function (output, target) -> scalar.
 
@@ -129,6 +135,9 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     """
     if not isinstance(model, Module):
         raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
+    X, _ = as_inputs(X, "X", model.feature_names)
+    if not isinstance(Y, Tensor):
+        Y = target_array(Y, "Y") if isinstance(loss, str) else as_targets(Y, "Y")
     model = logits_part(model, loss)
     with Recording("backprop") as recording:
         given = model._as_input(X, 0)

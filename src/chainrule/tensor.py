@@ -7,7 +7,7 @@ has a shape and a dtype only. Both build the same graph, and everything else in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,9 +31,9 @@ class Recording:
     __slots__ = ("active", "nested", "purpose")
 
     def __init__(self, purpose: str) -> None:
-        self.purpose = purpose
-        self.active = True
-        self.nested = False
+        self.purpose: str = purpose
+        self.active: bool = True
+        self.nested: bool = False
 
     def __enter__(self) -> Recording:
         return self
@@ -153,7 +153,7 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[..., int]] = object.__hash__
 
     # -- leaving the graph -------------------------------------------------------------------------
 
@@ -185,6 +185,22 @@ class Tensor:
                 raise ValueError(f"a tensor of {value.dtype} becomes an array of {np.dtype(dtype)} only by a copy")
             return value.astype(dtype)
         return value.copy() if copy else value
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """Share the value with another library, by the DLPack protocol: no copy, unless it is asked for.
+
+        A reader that cannot be told that memory is read-only gets a copy of such memory.
+        """
+        value = self.detached("from_dlpack(tensor)")
+        if not value.flags.writeable and max_version is None and copy is None:
+            value = value.copy()
+        asked = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return value.__dlpack__(**{k: v for k, v in asked.items() if v is not None})
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)  # the CPU's memory
 
     def detach(self) -> Tensor:
         """Return the same value as a constant, through which no derivative is taken."""
@@ -344,7 +360,9 @@ class Tensor:
     def __xor__(self, other: Any) -> Any:
         return FUNCTIONS[np.logical_xor](self, other)
 
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+    __rand__: Callable[..., Any] = __and__
+    __ror__: Callable[..., Any] = __or__
+    __rxor__: Callable[..., Any] = __xor__
 
     def __eq__(self, other: Any) -> Any:
         return FUNCTIONS[np.equal](self, other)
@@ -431,10 +449,10 @@ class Parameter(Tensor):
 
     def assign(self, value: Any) -> None:
         """Replace the value by a copy of `value`, which must have the same shape; it takes the parameter's dtype."""
-        array = np.asarray(value)
+        array = as_array(value, f"the new value of {self.name or 'a parameter'}")
         if array.shape != self.shape:
             raise ValueError(f"parameter {self.name or ''} has shape {self.shape}; the new value has {array.shape}")
-        self.value = array.astype(self.dtype)
+        self.value: Array | None = array.astype(self.dtype)
 
 
 def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: str | None = None) -> Tensor:
@@ -443,7 +461,7 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     Parameters
     ----------
     value
-        A number, an array or nested lists of numbers. Copied.
+        A number, an array (of another library too) or nested lists of numbers. Copied.
     dtype
         float32, float64, an integer type or bool; default: that of `value`.
     requires_grad
@@ -456,7 +474,8 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     TypeError
         For complex numbers, and for ``requires_grad`` on integers.
     """
-    array = checked_array(np.array(value, dtype=dtype), "value")
+    given = checked_array(value, "value") if dtype is None else as_array(value, "value")
+    array = checked_array(np.array(given, dtype=dtype), "value")
     if requires_grad and array.dtype not in FLOATS:
         raise TypeError(f"value has dtype {array.dtype}: a gradient needs float32 or float64, e.g. dtype=np.float64")
     return Tensor(array, name=name, recordings=frozenset({STANDING}) if requires_grad else _NOTHING)
@@ -464,7 +483,7 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
 
 def checked_array(x: Any, argument: str) -> Array:
     """Return `x` as an array of a dtype the library computes with; raise naming `argument` otherwise."""
-    array = np.asarray(x)
+    array = as_array(x, argument)
     if array.dtype is _FLOAT32 or array.dtype is _FLOAT64:
         return array
     kind = array.dtype.kind
@@ -474,12 +493,67 @@ def checked_array(x: Any, argument: str) -> Array:
             return array.astype(native, copy=False)
         raise TypeError(f"{argument} has dtype {array.dtype}; float32 or float64 would do: x.astype(np.float32)")
     if kind in "biu":
-        return array
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     if kind == "c":
         raise TypeError(
             f"{argument} is complex ({array.dtype}); the library differentiates real numbers: float32 or float64"
         )
-    raise TypeError(f"{argument} is of type {type(x).__name__} (dtype {array.dtype}), not an array of real numbers")
+    raise TypeError(f"{argument} is {_described(x, array)}, not an array of real numbers{_remedy(x)}")
+
+
+def as_array(x: Any, argument: str) -> Array:
+    """Return `x` as an array, sharing memory where possible; raise naming `argument` when it cannot be read.
+
+    Arrays of other libraries are read through ``__array__`` or DLPack, if they lie in the CPU's memory.
+    """
+    if type(x) is np.ndarray:
+        return x
+    if isinstance(x, np.ndarray) and np.any(getattr(x, "mask", False)):
+        raise ValueError(
+            f"{argument} is a masked array with {int(np.sum(x.mask)):,} values masked, which would be taken as they "  # type: ignore[attr-defined]
+            "are; x.filled(…) would do, or leaving those rows out"
+        )
+    try:
+        if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            return np.from_dlpack(x)
+        return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        remedy = _remedy(x)
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        if isinstance(x, list | tuple):
+            raise kind(f"{argument} cannot be read as an array: {error}") from None
+        if isinstance(x, Tensor):
+            raise
+        raise kind(f"{argument} is {_described(x)}, which cannot be read as an array{remedy or f': {error}'}") from None
+
+
+def _described(x: Any, array: Array | None = None) -> str:
+    dtype = getattr(x, "dtype", None) if array is None else array.dtype
+    module = type(x).__module__.partition(".")[0]
+    name = type(x).__name__ if module in ("builtins", "numpy", "__main__") else f"{module}'s {type(x).__name__}"
+    return f"of type {name}" + (f" (dtype {dtype})" if dtype is not None else "")
+
+
+def _remedy(x: Any) -> str:
+    """Return what would do for an array of another library that NumPy does not read."""
+    if getattr(getattr(x, "dtype", None), "names", None):
+        return "; a dict of its columns would do: {name: x[name] for name in x.dtype.names}"
+    steps = ""
+    device = str(getattr(x, "device", "cpu"))
+    if getattr(x, "requires_grad", False) and not isinstance(x, Tensor):
+        steps += ".detach()"
+    if getattr(x, "is_sparse", False) or "sparse" in str(getattr(x, "layout", "")):
+        steps += ".to_dense()"
+    elif callable(getattr(x, "toarray", None)):
+        steps += ".toarray()"
+    if not device.lower().startswith(("cpu", "tfrt_cpu")):
+        steps += ".cpu()"
+    if "bfloat16" in str(getattr(x, "dtype", "")):
+        steps += ".float()" if hasattr(x, "float") else ".astype('float32')"
+    if not steps:
+        return ""
+    why = " (a gradient that flows on into the other library would be lost)" if ".detach()" in steps else ""
+    return f"; x{steps} would do{why}"
 
 
 def constant(x: Any) -> Tensor:

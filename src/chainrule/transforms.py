@@ -14,7 +14,7 @@ import numpy as np
 
 from .ops.logic import identity
 from .reverse import reverse
-from .tensor import FLOATS, Recording, Tensor, checked_array, constant
+from .tensor import FLOATS, Recording, Tensor, as_array, checked_array, constant
 from .tree import Structure, flatten, paths, unflatten
 
 Function = Callable[..., Any]
@@ -289,7 +289,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
         followed = _followed(nodes_out) or any(isinstance(c, Tensor) for _, c in used)
         for o, c in used:
             if not isinstance(c, Tensor):
-                c = np.asarray(c, dtype=o.dtype)
+                c = as_array(c, "the cotangent").astype(o.dtype, copy=False)
             if tuple(c.shape) != tuple(o.shape):
                 raise ValueError(f"the cotangent has shape {tuple(c.shape)}, the value of {name} has {tuple(o.shape)}")
             starts.append(_seed(o, followed, c))
@@ -312,8 +312,11 @@ def _tangents(primals: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         for x, v in zip(points, directions, strict=True):
             if np.shape(x) != np.shape(v):
                 raise ValueError(f"tangent {i} has shape {np.shape(v)}, its primal has {np.shape(x)}")
-            dtype = x.dtype if hasattr(x, "dtype") else np.float64
-            out.append(v if isinstance(v, Tensor) else np.asarray(v, dtype=dtype))
+            if not hasattr(x, "dtype"):
+                dtype: Any = np.float64
+            else:
+                dtype = x.dtype if isinstance(x, Tensor) else as_array(x, f"primal {i}").dtype
+            out.append(v if isinstance(v, Tensor) else as_array(v, f"tangent {i}").astype(dtype, copy=False))
     return out
 
 

@@ -217,7 +217,7 @@ def test_parquet_target_that_is_not_a_number_is_missing(tmp_path):
 def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
     path = tmp_path / "table.parquet"
     pl.DataFrame({"a": [1, 2], "path": [[1, 2], [3]], "y": [0, 1]}).write_parquet(path)
-    with pytest.raises(ValueError, match=r"the column 'path' is of type List.*exclude it"):
+    with pytest.raises(ValueError, match=r"column 'path' of .* is of type List.*leave it out"):
         read(path, "y")
     assert read(path, "y", exclude=["path"]).feature_names == ("a",)
 

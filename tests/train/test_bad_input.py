@@ -30,7 +30,7 @@ REFUSED = [
     (ROWS, IDS + 1, {}, ValueError, "labels reach 3, but the output has 3 columns"),
     (ROWS, IDS - 1, {}, ValueError, "labels reach down to -1"),
     (ROWS, IDS.astype(float), {}, TypeError, "class ids have dtype float32; integers would do"),
-    (ROWS, IDS.astype(str), {}, TypeError, "y is of type ndarray"),
+    (ROWS, IDS.astype(str), {}, TypeError, "y holds texts, '0' first"),
     (ROWS, np.ones((6, 2)), {}, ValueError, r"output has shape \(6, 3\), target \(6, 2\)"),
     (ROWS, np.full((6, 3), np.nan), {"loss": "mse"}, ValueError, "y holds 18 values that are not finite"),
     (ROWS, IDS, {"loss": "mse"}, ValueError, r"mse: output has shape \(6, 3\), target \(6,\)"),

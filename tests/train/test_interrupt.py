@@ -1,5 +1,6 @@
 """Ctrl-C: the first ends the run after the step at hand, a second at once; weights are never half updated."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -127,6 +128,25 @@ def test_another_thread_sets_no_handler(data, make, train):
     thread.start()
     thread.join()
     assert set(seen) == {signal.default_int_handler}
+
+
+def test_an_interrupt_raised_in_another_thread_keeps_what_was_trained(data, make):
+    """As programs that run cells in threads raise it: it comes at any instruction, within a step or between two."""
+    model, histories, started = make(), [], threading.Event()
+
+    def run():
+        tell = lambda run: started.set()  # noqa: E731
+        histories.append(cr.fit(model, *data, epochs=1_000_000, progress=False, callbacks=[tell]))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(30)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+    thread.join(30)
+    (history,) = histories
+    assert len(history) > 0 and history.stopped.startswith("interrupted")
+    assert all(np.isfinite(p.value).all() for p in model.parameters())
+    assert not np.array_equal(model[0].weight.value, make()[0].weight.value)
 
 
 PROGRAM = """

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .splits import split
 from .task import Task, as_target, infer_task
-from .wording import counted
+from .wording import counted, listed, suggestion
+
+if TYPE_CHECKING:
+    from ..frames import Column
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -184,6 +187,79 @@ class Dataset:
             rows,
         )
 
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        target: str | None = None,
+        *,
+        task: str | None = None,
+        exclude: Sequence[str] = (),
+        test: "Dataset | None" = None,
+        source: str = "the frame",
+        notes: Sequence[str] = (),
+        rows: NDArray[Any] | None = None,
+    ) -> "Dataset":
+        """Make a dataset of a data frame: pandas, polars, PyArrow, a dict of columns, and others.
+
+        Numbers and truth values become float64 (NaN = missing), texts and categories become objects (None =
+        missing), dates numbers of days, times and durations numbers of seconds.
+
+        Parameters
+        ----------
+        frame
+            Of any kind that narwhals reads, or with ``__arrow_c_stream__``, or a mapping of names to columns.
+        target : str, optional
+            The target's column; rows where it is missing are left out, which the notes say.
+        task, test, source, notes, rows
+            As for `from_columns`.
+        exclude : sequence of str
+            Columns to leave out.
+
+        Raises
+        ------
+        TypeError
+            For what is no table.
+        ValueError
+            For columns that are not there (the nearest name is said), columns that are neither numbers, texts nor
+            dates, and as for `from_columns`.
+        """
+        from .. import frames  # loads the tensors, which files of arrays do without
+
+        names = frames.column_names(frame, source)
+        if not isinstance(target, str | int | None):
+            raise TypeError(f"target is of type {type(target).__name__}; the name of a column would do")
+        target = None if target is None else str(target)
+        for name in [*exclude, *([target] if target is not None else [])]:
+            if name not in names:
+                raise ValueError(f"{source}: has no column {name!r}; it has {listed(names)}.{suggestion(name, names)}")
+        found = frames.columns(frame, source, [name for name in names if name not in exclude])
+        said = list(notes)
+        y, kept = None, None
+        if target is not None:
+            column = next(c for c in found if c.name == target)
+            found.remove(column)
+            y, kept = _present(column, source, said)
+            if not found:
+                raise ValueError(
+                    f"{source}: the target {target!r} is its only column; there is nothing to learn it from"
+                )
+        dates = [column.name for column in found if column.kind == "dates"]
+        if dates:
+            said.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
+        if kept is not None and rows is None:
+            rows = np.arange(len(found[0].values))
+        return cls.from_columns(
+            {c.name: c.values if kept is None else c.values[kept] for c in found},
+            y,
+            target_name=target,
+            task=task,
+            test=test,
+            source=source,
+            notes=said,
+            rows=rows if kept is None or rows is None else rows[kept],
+        )
+
     def __len__(self) -> int:
         """The number of rows (the separate test part not counted)."""
         return len(self._first())
@@ -265,6 +341,22 @@ class Dataset:
             _feed(digest, array)
         digest.update(b"" if self.test is None else self.test.fingerprint().encode())
         return digest.hexdigest()
+
+
+def _present(column: "Column", source: str, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return a target's values, and which rows have one unless all do."""
+    values = column.values
+    missing = np.array([v is None for v in values]) if values.dtype == object else np.isnan(values)
+    lacking = int(missing.sum())
+    if lacking == len(values):
+        raise ValueError(f"{source}: the target {column.name!r} is missing in each of {counted(lacking, 'row')}")
+    present = values[~missing] if lacking else values
+    if present.dtype == object:
+        present = np.array(present.tolist())
+    if not lacking:
+        return present, None
+    notes.append(f"left out {counted(lacking, 'row')} where the target {column.name!r} is missing")
+    return present if column.kind == "texts" else present.astype(column.dtype), np.flatnonzero(~missing)
 
 
 def _feed(digest: Any, array: NDArray[Any] | None) -> None:

@@ -60,6 +60,11 @@ class Preprocessor:
             Without a target; with one class or value only; for values that are infinite or (in a matrix)
             NaN; when no feature varies.
         """
+        if not isinstance(train, Dataset):
+            raise TypeError(
+                f"train is of type {type(train).__name__}; a Dataset would do: Dataset.from_frame(train, target=…) "
+                "of a data frame, Dataset.from_arrays(X, y) of arrays"
+            )
         if train.y is None or train.task is None:
             raise ValueError(f"{train.source} has no target y; training needs one")
         target = Target.fit(train.y, train.task, train.target_name)
@@ -109,12 +114,12 @@ class Preprocessor:
         """The shape of an input row when it is an image."""
         return self.features.image_shape if isinstance(self.features, ImageFeatures) else None
 
-    def transform(self, dataset: Dataset) -> Matrix:
+    def transform(self, dataset: Any) -> Matrix:
         """The network's input for these rows.
 
         Parameters
         ----------
-        dataset : Dataset
+        dataset : Dataset or data frame
             Raw rows: the training part, the test part, or a new file. It may have its columns in another
             order and further ones, and needs no target.
 
@@ -130,8 +135,10 @@ class Preprocessor:
         """
         return self.transform_with_notes(dataset)[0]
 
-    def transform_with_notes(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
+    def transform_with_notes(self, dataset: Any) -> tuple[Matrix, list[str]]:
         """As `transform`, with sentences on values imputed, categories unknown and columns left aside."""
+        if not isinstance(dataset, Dataset):
+            dataset = Dataset.from_frame(dataset)
         if isinstance(self.features, TableFeatures):
             return self.features.transform(dataset, self.target.name)
         return self.features.transform(dataset)

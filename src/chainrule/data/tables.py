@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .wording import counted, listed, suggestion
+from .wording import counted, listed
 
 if TYPE_CHECKING:
     import polars
@@ -63,50 +63,16 @@ def read_table(
         Without polars.
     """
     frame, places, notes = _read_frame(Path(path), header, [*exclude, *([target] if target else [])])
-    for name in exclude:
-        _refuse_unknown(path, name, frame.columns)
-    frame = frame.drop(exclude)
     if target is None:
-        target = _usual_target(path, frame.columns)
+        target = _usual_target(path, [name for name in frame.columns if name not in exclude])
         notes.append(f"took the column {target!r} as the target, by its name")
-    _refuse_unknown(path, target, frame.columns)
-    values = _plain_column(path, frame[target])
-    values = values.fill_nan(None) if values.dtype.is_float() else values
-    rows = np.flatnonzero(values.is_not_null().to_numpy())
-    lacking = frame.height - rows.size
-    if rows.size == 0:
-        raise ValueError(
-            f"{path}: the target {target!r} is missing in each of {counted(frame.height, 'row')}"
-        )
-    if lacking:
-        notes.append(f"left out {counted(lacking, 'row')} where the target {target!r} is missing")
-    columns = _columns(path, frame.drop(target), notes)
-    if not columns:
-        raise ValueError(
-            f"{path}: the target {target!r} is its only column; there is nothing to learn it from"
-        )
-    return Dataset.from_columns(
-        {name: column[rows] if lacking else column for name, column in columns.items()},
-        np.array(values.drop_nulls().to_list()),
-        target_name=target,
-        task=task,
-        source=f"{path}",
-        notes=notes,
-        rows=places[rows],
-    )
+    return Dataset.from_frame(frame, target, task=task, exclude=exclude, source=f"{path}", notes=notes, rows=places)
 
 
 def read_table_features(path: str | os.PathLike[str], header: bool | None = None) -> Dataset:
     """Read a table, every column as a feature; parameters and errors as for `read_table`."""
     frame, places, notes = _read_frame(Path(path), header)
-    return Dataset.from_columns(_columns(path, frame, notes), source=f"{path}", notes=notes, rows=places)
-
-
-def _refuse_unknown(path: str | os.PathLike[str], name: str, columns: Sequence[str]) -> None:
-    if name not in columns:
-        raise ValueError(
-            f"{path}: has no column {name!r}; it has {listed(columns)}.{suggestion(name, columns)}"
-        )
+    return Dataset.from_frame(frame, source=f"{path}", notes=notes, rows=places)
 
 
 def _usual_target(path: str | os.PathLike[str], columns: Sequence[str]) -> str:
@@ -286,47 +252,3 @@ def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Serie
             f"{present:,} hold no number, the first is row {odd + 1}: {text[odd]!r}"
         )
     return text
-
-
-def _plain_column(path: str | os.PathLike[str], column: "polars.Series") -> "polars.Series":
-    """A column of numbers, booleans or texts; dates become days or seconds since 1970."""
-    pl = _polars()
-    dtype = column.dtype
-    fits_in_64_bits = dtype.is_integer() and not str(dtype).endswith("128")
-    if dtype.is_float() or dtype in (pl.Boolean, pl.String) or fits_in_64_bits:
-        return column
-    if dtype.is_numeric() or dtype == pl.Null:
-        return column.cast(pl.Float64)
-    if dtype in (pl.Categorical, pl.Enum):
-        return column.cast(pl.String)
-    if dtype == pl.Date:
-        return column.cast(pl.Int32)
-    if dtype == pl.Time:
-        return column.cast(pl.Int64) / 1e9
-    if dtype == pl.Datetime:
-        return column.dt.epoch("us") / 1e6
-    if dtype == pl.Duration:
-        return column.dt.total_microseconds() / 1e6
-    raise ValueError(
-        f"{path}: the column {column.name!r} is of type {dtype}; columns hold numbers, booleans, texts or "
-        f"dates: exclude it"
-    )
-
-
-def _columns(
-    path: str | os.PathLike[str], frame: "polars.DataFrame", notes: list[str]
-) -> dict[str, NDArray[Any]]:
-    pl = _polars()
-    columns: dict[str, NDArray[Any]] = {}
-    dates = []
-    for original in frame:
-        if original.dtype.is_temporal():
-            dates.append(original.name)
-        column = _plain_column(path, original)
-        if column.dtype == pl.String:
-            columns[column.name] = np.array(column.to_list(), dtype=object)
-        else:
-            columns[column.name] = column.cast(pl.Float64).to_numpy()
-    if dates:
-        notes.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
-    return columns

@@ -11,6 +11,8 @@ from .record import Record
 from .wording import counted, listed
 
 Task = Literal["binary", "multiclass", "regression"]
+"""What a target asks for."""
+
 Label = bool | int | float | str
 
 TASKS: tuple[Task, ...] = get_args(Task)

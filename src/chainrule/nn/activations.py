@@ -15,7 +15,7 @@ from .naming import Layer, Namer
 class Activation(Layer):
     """A layer without parameters that gives A from Z."""
 
-    gives = ("A",)
+    gives: tuple[str, ...] = ("A",)
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Compute the output, named A."""
@@ -54,7 +54,7 @@ class LeakyReLU(Activation):
     """
 
     def __init__(self, slope: float = 0.01) -> None:
-        self.slope = _number("slope", slope)
+        self.slope: float = _number("slope", slope)
 
     def function(self, x: Tensor) -> Any:
         """Apply the activation."""
@@ -71,7 +71,7 @@ class ELU(Activation):
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = _number("alpha", alpha)
+        self.alpha: float = _number("alpha", alpha)
 
     def function(self, x: Tensor) -> Any:
         """Apply the activation."""

@@ -31,6 +31,7 @@ _COUNTS: dict[str, Callable[[Mapping[str, Any]], int]] = {
     "Embedding": lambda c: c["rows"] * c["dimensions"],
 }
 _DEEPEST = 50
+MOST_LAYERS = 2_000  # in a description from a file; one within a nest counts at each level, where it is drawn anew
 
 
 def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None) -> Module:
@@ -41,7 +42,7 @@ def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None)
     config
         ``{"type": "Linear", "in_features": 64, …}``, for Sequential ``{"type": "Sequential", "layers": […]}``.
     max_parameters
-        Refuse a larger network before allocating anything: for descriptions from files.
+        Refuse a larger network (or one of thousands of layers) before allocating anything: for descriptions from files.
 
     Raises
     ------
@@ -49,17 +50,31 @@ def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None)
         For unknown types, unknown, missing or unfit settings, and more than `max_parameters`.
     """
     if max_parameters is not None:
-        count = count_parameters(config)
-        if count > max_parameters:
-            raise ValueError(f"the description asks for {count:,} parameters, at most {max_parameters:,} are expected")
+        check_size(config, max_parameters)
     return _build(config, 0)
+
+
+def check_size(config: Mapping[str, Any], max_parameters: int) -> None:
+    """Raise ValueError for a description that asks for more parameters, or for thousands of layers."""
+    count = _count(config, MOST_LAYERS)
+    if count > max_parameters:
+        raise ValueError(f"the description asks for {count:,} parameters, at most {max_parameters:,} are expected")
 
 
 def count_parameters(config: Mapping[str, Any]) -> int:
     """Return the number of parameters of the network that `config` describes, without building it."""
-    total, stack = 0, [(config, 0)]
+    return _count(config, None)
+
+
+def _count(config: Mapping[str, Any], most_layers: int | None) -> int:
+    total, drawn, stack = 0, 0, [(config, 0)]
     while stack:
         part, depth = stack.pop()
+        drawn += depth
+        if most_layers is not None and drawn > most_layers:
+            raise ValueError(
+                f"the description has more than {most_layers:,} layers (one in a nest counts at each level)"
+            )
         name, settings = _parts(part, depth)
         if name == "Sequential":
             stack += [(layer, depth + 1) for layer in _inner(settings)]

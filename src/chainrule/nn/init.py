@@ -113,16 +113,19 @@ def _finite(initializer: Any) -> None:
 
 
 #: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
-glorot_uniform = VarianceScaling("glorot_uniform", 1.0, "average", "uniform")
-glorot_normal = VarianceScaling("glorot_normal", 1.0, "average", "normal")
+glorot_uniform: VarianceScaling = VarianceScaling("glorot_uniform", 1.0, "average", "uniform")
+glorot_normal: VarianceScaling = VarianceScaling("glorot_normal", 1.0, "average", "normal")
 #: He et al., "Delving deep into rectifiers", 2015.
-he_uniform = VarianceScaling("he_uniform", 2.0, "in", "uniform")
-he_normal = VarianceScaling("he_normal", 2.0, "in", "normal")
+he_uniform: VarianceScaling = VarianceScaling("he_uniform", 2.0, "in", "uniform")
+he_normal: VarianceScaling = VarianceScaling("he_normal", 2.0, "in", "normal")
 #: LeCun et al., "Efficient BackProp", 1998.
-lecun_uniform = VarianceScaling("lecun_uniform", 1.0, "in", "uniform")
-lecun_normal = VarianceScaling("lecun_normal", 1.0, "in", "normal")
-constant, uniform, normal = Constant, Uniform, Normal
-zeros, ones = Constant(0.0), Constant(1.0)
+lecun_uniform: VarianceScaling = VarianceScaling("lecun_uniform", 1.0, "in", "uniform")
+lecun_normal: VarianceScaling = VarianceScaling("lecun_normal", 1.0, "in", "normal")
+constant: type[Constant] = Constant
+uniform: type[Uniform] = Uniform
+normal: type[Normal] = Normal
+zeros: Constant = Constant(0.0)
+ones: Constant = Constant(1.0)
 
 _NAMED: dict[str, Any] = {
     "zeros": zeros,

@@ -36,9 +36,9 @@ class Linear(Layer):
         In the call, when the last axis of X is not in_features long.
     """
 
-    starts = True
-    roles: ClassVar = {"weight": "W", "bias": "b"}
-    gives = ("Z",)
+    starts: bool = True
+    roles: ClassVar[dict[str, str]] = {"weight": "W", "bias": "b"}
+    gives: tuple[str, ...] = ("Z",)
     weight: Parameter
     bias: Parameter | None
 
@@ -53,9 +53,10 @@ class Linear(Layer):
         dtype: Any = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.in_features = positive("in_features", in_features)
-        self.out_features = positive("out_features", out_features)
-        self.weight_init, self.bias_init = init.get(weight_init), init.get(bias_init)
+        self.in_features: int = positive("in_features", in_features)
+        self.out_features: int = positive("out_features", out_features)
+        self.weight_init: init.Initializer = init.get(weight_init)
+        self.bias_init: init.Initializer = init.get(bias_init)
         fans = {"fan_in": self.in_features, "fan_out": self.out_features, "dtype": dtype, "seed": seed}
         self.make_parameter("weight", (self.in_features, self.out_features), self.weight_init, **fans)
         if truth("bias", bias):
@@ -130,14 +131,14 @@ class Dropout(Layer):
         Below 2**64.
     """
 
-    gives = ("M", "D")
+    gives: tuple[str, ...] = ("M", "D")
     counter: Any
 
     def __init__(self, p: float = 0.5, *, seed: int = 0) -> None:
         if isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 <= p < 1:
             raise ValueError(f"p is {p!r}; the share of values to drop is at least 0 and below 1")
-        self.p = float(p)
-        self.seed = _word(seed)
+        self.p: float = float(p)
+        self.seed: int = _word(seed)
         self._stream = 0
         self._depth = 0
         self.register_buffer("counter", np.zeros((), np.int64))
@@ -179,16 +180,18 @@ class LayerNorm(Layer):
         Length of the last axis.
     eps : float
         Added to the variance. Source: Ba et al., "Layer normalization", 2016.
+    dtype
+        float32 (default) or float64.
     """
 
-    roles: ClassVar = {"weight": "gamma", "bias": "beta"}
-    gives = ("N",)
+    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
+    gives: tuple[str, ...] = ("N",)
     weight: Parameter
     bias: Parameter
 
     def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        self.features = positive("features", features)
-        self.eps = _positive_number("eps", eps)
+        self.features: int = positive("features", features)
+        self.eps: float = _positive_number("eps", eps)
         self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
         self.make_parameter("bias", (self.features,), init.zeros, dtype=dtype)
 
@@ -223,19 +226,21 @@ class BatchNorm1d(Layer):
         Added to the variance.
     momentum : float
         Weight of the new batch in the running statistics, 0 < momentum <= 1. Source: Ioffe & Szegedy, 2015.
+    dtype
+        float32 (default) or float64.
     """
 
-    roles: ClassVar = {"weight": "gamma", "bias": "beta"}
-    gives = ("N",)
+    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
+    gives: tuple[str, ...] = ("N",)
     weight: Parameter
     bias: Parameter
     running_mean: Any
     running_var: Any
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
-        self.features = positive("features", features)
-        self.eps = _positive_number("eps", eps)
-        self.momentum = _positive_number("momentum", momentum)
+        self.features: int = positive("features", features)
+        self.eps: float = _positive_number("eps", eps)
+        self.momentum: float = _positive_number("momentum", momentum)
         if self.momentum > 1:
             raise ValueError(f"momentum is {momentum!r}; the weight of a new batch is above 0 and at most 1")
         self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
@@ -289,11 +294,15 @@ class Embedding(Layer):
         Shape of W. Ids run from 0 to rows - 1.
     weight_init
         Default: normal with standard deviation 1.
+    dtype
+        float32 (default) or float64.
+    seed : int, optional
+        Fixes the first weights; without it they depend on the layer's place in the network.
     """
 
-    starts = True
-    roles: ClassVar = {"weight": "W"}
-    gives = ("Z",)
+    starts: bool = True
+    roles: ClassVar[dict[str, str]] = {"weight": "W"}
+    gives: tuple[str, ...] = ("Z",)
     weight: Parameter
     _ids = True
 
@@ -306,8 +315,9 @@ class Embedding(Layer):
         dtype: Any = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.rows, self.dimensions = positive("rows", rows), positive("dimensions", dimensions)
-        self.weight_init = init.get(weight_init)
+        self.rows: int = positive("rows", rows)
+        self.dimensions: int = positive("dimensions", dimensions)
+        self.weight_init: init.Initializer = init.get(weight_init)
         self.make_parameter("weight", (self.rows, self.dimensions), self.weight_init, dtype=dtype, seed=seed)
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:

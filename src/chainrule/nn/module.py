@@ -8,9 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..frames import as_inputs
 from ..op import Array
 from ..ops.table import as_dtype
-from ..tensor import FLOATS, STANDING, Parameter, Tensor, checked_array
+from ..tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked_array
 from . import init
 
 
@@ -40,9 +41,12 @@ class Module:
     ----------
     training : bool
         True after construction and ``train()``, False after ``eval()``: what dropout and batch norm go by.
+    feature_names : tuple of str or None
+        The columns of the data frame that ``fit`` was given; frames given later are read in this order.
     """
 
     training: bool
+    feature_names: tuple[str, ...] | None = None
     _ids = False  # whether integer input means row numbers
     _buffers: dict[str, Array]
     _draws: dict[str, Draw]
@@ -261,8 +265,9 @@ class Module:
         if x is None or isinstance(x, str | dict | Module) or callable(x):
             return x
         if not isinstance(x, Tensor):
-            array = checked_array(x, "X" if position == 0 else f"argument {position}")
-            x = Tensor(array)
+            argument = "X" if position == 0 else f"argument {position}"
+            x, _ = as_inputs(x, argument, self.feature_names if position == 0 else None)
+            x = Tensor(checked_array(x, argument))
         dtype = self.dtype
         if dtype is None or x.dtype == dtype:
             return x
@@ -336,7 +341,7 @@ class Module:
             if path not in state:
                 continue
             given = state[path]
-            array = given.concrete("load_state_dict") if isinstance(given, Tensor) else np.asarray(given)
+            array = given.concrete("load_state_dict") if isinstance(given, Tensor) else as_array(given, path)
             if array.dtype.kind not in "fiub":
                 problems.append(f"{path} has dtype {array.dtype}, not real numbers")
             elif array.shape != shape:
@@ -389,6 +394,11 @@ class Module:
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
         return "\n".join([*lines, total])
+
+    def _repr_html_(self) -> str:
+        from .html import as_html  # what notebooks alone need
+
+        return as_html(self)
 
 
 _HELD = (Tensor, Module)

@@ -49,8 +49,8 @@ class Numbering:
     """Counts layers along a (nested) Sequential. Each name is given once; a second activation in a row has none."""
 
     def __init__(self) -> None:
-        self.number = 0
-        self.used = {"A0"}
+        self.number: int = 0
+        self.used: set[str] = {"A0"}
 
     def enter(self, layer: Layer) -> None:
         """Begin the next number if `layer` begins one."""

@@ -68,6 +68,8 @@ class Sequential(Module):
             part = Sequential.__new__(Sequential)
             object.__setattr__(part, "_layers", self._layers[index])  # no registration: weights and names stay
             part.__dict__["training"] = self.training
+            if part._layers[:1] == self._layers[:1]:  # it takes the same columns
+                part.__dict__["feature_names"] = self.feature_names
             return part
         i = operator.index(index)
         if not -len(self) <= i < len(self):

@@ -5,6 +5,7 @@ from .checkpoint import Checkpoint
 from .evaluation import evaluate, predict
 from .fitting import fit
 from .history import History
+from .loggers import LogTo, MLflowLogger, TensorBoardLogger
 from .loop import NonFiniteError
 from .metrics import METRICS
 from .step import TrainingStep
@@ -15,8 +16,11 @@ __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "History",
+    "LogTo",
+    "MLflowLogger",
     "NonFiniteError",
     "Run",
+    "TensorBoardLogger",
     "TrainingStep",
     "evaluate",
     "fit",

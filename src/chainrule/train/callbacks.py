@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .. import nn
@@ -34,6 +34,8 @@ class Run:
         Why the run is about to end.
     interrupted : bool
         Whether Ctrl-C was pressed.
+    settings : dict
+        What ``fit`` was called with, as numbers, texts and dicts of them: the loss, the optimiser, the seed, ….
     """
 
     model: nn.Module
@@ -47,6 +49,7 @@ class Run:
     loss: float = math.nan
     stopping: str | None = None
     interrupted: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def stop(self, reason: str = "a callback asked for it") -> None:
         """End the run after the current step."""
@@ -98,6 +101,13 @@ class EarlyStopping(Callback):
         Whether larger is better; None: for accuracy and r2.
     """
 
+    patience: int
+    metric: str | None
+    min_delta: float
+    maximize: bool | None
+    best: float
+    best_epoch: int | None
+
     def __init__(
         self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
     ) -> None:
@@ -107,7 +117,7 @@ class EarlyStopping(Callback):
             raise ValueError(f"min_delta is {min_delta!r}; a number from 0 would do")
         self.patience, self.metric, self.min_delta, self.maximize = int(patience), metric, min_delta, maximize
         self.best = math.inf
-        self.best_epoch: int | None = None
+        self.best_epoch = None
         self.weights: list[Any] | None = None
 
     def on_begin(self, run: Run) -> None:
@@ -173,39 +183,6 @@ class EachEpoch(Callback):
     def on_epoch(self, run: Run) -> None:
         """Call it."""
         self.function(run)
-
-
-class Progress(Callback):
-    """A progress bar on standard error, by rich."""
-
-    def on_begin(self, run: Run) -> None:
-        """Draw the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("training", total=run.epochs, completed=run.epoch, figures="")
-        self._bar.start()
-
-    def on_epoch(self, run: Run) -> None:
-        """Advance it."""
-        from .history import summary
-
-        row = {k: v for k, v in run.history[-1].items() if k != "lr"}
-        self._bar.update(self._task, completed=run.epoch, figures=summary(row))
-
-    def on_end(self, run: Run) -> None:
-        """Remove it."""
-        self._bar.stop()
 
 
 def as_callback(x: Any) -> Any:

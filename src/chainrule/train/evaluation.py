@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn
 from ..compile import compile
+from ..frames import as_inputs, target_array
 from ..nn import losses
 from ..nn.sequential import logits_part
 from ..op import Array
@@ -41,7 +42,9 @@ def predict(
     Parameters
     ----------
     model : nn.Module
-    X : array of shape (m, …)
+    X : array of shape (m, …), or data frame
+        Of a frame, the columns that the model was trained with are taken by their names, where it was trained with a
+        frame.
     batch_size : int
         Rows at once; changes the memory that is taken, not the result beyond rounding.
     engine, threads
@@ -59,11 +62,14 @@ def predict(
     """
     require_module(model)
     forward = Forward(model, batch_size=batch_size, engine=engine, threads=threads)
-    return forward(checked_input(X, "X", model.dtype))
+    return forward(checked_input(X, "X", model.dtype, model.feature_names))
 
 
 class Forward:
     """A model's forward pass in evaluation mode, planned once a batch shape; parameters and buffers are read anew."""
+
+    model: nn.Module
+    batch_size: int
 
     def __init__(
         self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
@@ -122,7 +128,7 @@ def evaluate(
         the loss.
     """
     require_module(model)
-    figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype)
+    figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype, model.feature_names)
     y = checked_target(y, X)
     output = predict(logits_part(model, loss), X, batch_size=batch_size, engine=engine, threads=threads)
     return measure(output, y, loss, figures)
@@ -134,15 +140,19 @@ def require_module(model: Any) -> None:
         raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
 
 
-def checked_input(X: Any, name: str, dtype: Any = None) -> Array:
-    """Return `X` as an array with rows and finite numbers, real ones in `dtype`; raise saying what is wrong."""
+def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:
+    """Return `X` as an array with rows and finite numbers, real ones in `dtype`; raise saying what is wrong.
+
+    Of a data frame the columns called `names` are taken, in this order.
+    """
+    X, _ = as_inputs(X, name, names)
     X = checked_array(X, name)
     if X.ndim == 0 or X.shape[0] == 0:
         raise ValueError(f"{name} has shape {X.shape}: no examples; it needs one row or more, (m, …)")
-    return require_finite(X, name, dtype)
+    return require_finite(X, name, dtype, names)
 
 
-def require_finite(x: Array, name: str, dtype: Any = None) -> Array:
+def require_finite(x: Array, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:
     """Return `x`, real numbers in `dtype`; raise unless all are finite there, saying how many are not and where."""
     if x.dtype.kind != "f":
         return x
@@ -155,17 +165,18 @@ def require_finite(x: Array, name: str, dtype: Any = None) -> Array:
     if count:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         those = f"{count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite"
+        place = f"at {list(first)}"
+        if names is not None and len(first) == 2 and first[1] < len(names):
+            place = f"in column {names[first[1]]!r} at row {first[0]}"
         if np.isfinite(x[first]):
-            raise ValueError(
-                f"{name} holds {those} in {cast.dtype}, the first {x[first]} at {list(first)}; scale the data"
-            )
-        raise ValueError(f"{name} holds {those}, the first {x[first]} at {list(first)}; impute or remove them first")
+            raise ValueError(f"{name} holds {those} in {cast.dtype}, the first {x[first]} {place}; scale the data")
+        raise ValueError(f"{name} holds {those}, the first {x[first]} {place}; impute or remove them first")
     return cast
 
 
 def checked_target(y: Any, X: Array, name: str = "y", inputs: str = "X", dtype: Any = None) -> Array:
     """Return `y` as an array with as many rows as `X`, real ones in `dtype`."""
-    y = checked_array(y, name)
+    y = target_array(y, name)
     if y.ndim == 0 or y.shape[0] != len(X):
         raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; they need one target an example")
     return require_finite(y, name, dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,19 +12,21 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
-from ..data import split
+from ..data import epoch_order, split
+from ..frames import as_inputs
 from ..nn import losses
 from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor
 from .callbacks import EarlyStopping, as_callback
-from .callbacks import Progress as ProgressBar
 from .checkpoint import Checkpoint, load_checkpoint
 from .evaluation import Forward, checked_input, checked_target, evaluation_mode, measure, require_module
 from .history import History
 from .loop import Loop
 from .metrics import Metric, resolve
+from .progress import shown
 from .step import Scalar, TrainingStep
+from .weights import WeightedTargets, checked_weights
 
 
 def fit(
@@ -50,6 +51,7 @@ def fit(
     l2: float = 0.0,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
+    sample_weight: Any = None,
 ) -> History:
     """Train a model by mini-batch gradient descent.
 
@@ -57,9 +59,11 @@ def fit(
     ----------
     model : nn.Module
         Trained in place: its parameters are replaced when an epoch ends.
-    X : array of shape (m, …)
-        Examples in rows.
-    y : array of shape (m, …)
+    X : array of shape (m, …), or data frame
+        Examples in rows. Arrays of other libraries, data frames of numbers and dicts of columns are read too; the model
+        then keeps the names of the columns (``model.feature_names``). A model that has names already, from an earlier
+        call, takes the columns in that order if they are all there.
+    y : array of shape (m, …), series or data frame
         Targets as the loss takes them: class ids ``(m,)`` or one-hot rows for ``cross_entropy``.
     loss : str or callable
         By name (see ``nn.losses``), or any function (output, target) -> scalar.
@@ -79,7 +83,7 @@ def fit(
     callbacks : iterable
         Functions of a `Run`, called after each epoch, or `Callback` objects.
     progress : bool or None
-        Show a bar on standard error; None: if that is a terminal.
+        Show a bar on standard error, or a line below a notebook's cell; None: if it is a terminal or a notebook.
     engine, threads
         As for ``chainrule.compile``.
     metrics
@@ -93,6 +97,9 @@ def fit(
     resume : bool
         Go on from the checkpoint if there is one; the weights become what they would have been without the stop, bit
         for bit.
+    sample_weight : array of shape (m,) or None
+        How much each example counts: a batch's loss is Σ w l / Σ w. A weight of 0 leaves the example out. Metrics and
+        the validation part don't look at the weights.
 
     Returns
     -------
@@ -117,12 +124,14 @@ def fit(
     where = _checkpoint(checkpoint, resume)
     calls = _callbacks(callbacks, early_stopping)
     saved = len(calls)  # the bar holds nothing that a checkpoint needs
-    if progress or (progress is None and sys.stderr is not None and sys.stderr.isatty()):
-        calls.append(ProgressBar())
+    calls += [bar] if (bar := shown(progress)) is not None else []
     whole, model = model, logits_part(model, loss)
     dtype = model.dtype or np.dtype(np.float32)
-    X, y = checked_input(X, "X", dtype), checked_target(y, X, dtype=dtype)
-    rows, held_out = _parts(X, y, validation, seed, dtype)
+    X, names = as_inputs(X, "X", familiar=whole.feature_names)
+    X = checked_input(X, "X", dtype, names)
+    y = checked_target(y, X, dtype=dtype)
+    rows, held_out = _parts(X, y, validation, seed, dtype, names)
+    weights = None if sample_weight is None else checked_weights(sample_weight, len(X))
     modes = [(m, m.training) for m in whole.modules()]
     dropouts = [(m, m.seed) for m in model.modules() if isinstance(m, nn.Dropout)]
     try:
@@ -135,22 +144,39 @@ def fit(
         if held_out is not None:
             _check_data(model, loss, *held_out, "validation: ")
             validate = _validation(model, held_out, loss, figures, engine, threads)
-        training = TrainingStep(model, loss, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads)
+        trained_by: str | Scalar = loss
+        if weights is not None:
+            rows = _with_weight(rows, weights)
+            targets = WeightedTargets(y)
+            trained_by, y = targets.loss(loss), targets.pack(y, weights, dtype)
+            figures = {name: targets.metric(metric) for name, metric in figures.items()}
+        training = TrainingStep(
+            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads
+        )
         loop = Loop(
-            training, X, y, rows, size=min(size or len(rows), len(rows)), shuffle=bool(shuffle), seed=seed,
+            training, X, y, examples=len(rows), size=min(size or len(rows), len(rows)),
+            order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
             epochs=epochs, callbacks=calls, saved=saved, validate=validate,
         )  # fmt: skip
         loop.model = whole
+        loop.described = {
+            "loss": _name(loss), "optimizer": optimizer.config(), "epochs": epochs, "batch_size": loop.size,
+            "shuffle": bool(shuffle), "seed": seed, "l1": l1, "l2": l2, "examples": len(rows),
+            "validation_examples": len(held_out[0]) if held_out else 0,
+            "features": ", ".join(names) if names else None,
+        }  # fmt: skip
         if where is not None:
             loop.checkpoint = where
             loop.settings = {
                 "batch_size": loop.size, "data": _fingerprint(X, y), "dropout seeds": [own for _, own in dropouts],
                 "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss), "metrics": list(figures),
-                "model": repr(model), "optimizer": optimizer.config(), "seed": seed, "shuffle": loop.shuffle,
+                "model": repr(model), "optimizer": optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
                 "validation": _fingerprint(*held_out) if held_out else None,
             }  # fmt: skip
             if Path(where.path).exists():
                 loop.progress, loop.history.rows = load_checkpoint(where.path, training, calls[:saved], loop.settings)
+        if names != whole.feature_names:
+            whole.feature_names = names
         return loop.run()
     finally:
         for module, mode in modes:
@@ -192,7 +218,7 @@ def _callbacks(given: Any, early_stopping: Any) -> list[Any]:
 
 
 def _parts(
-    X: Array, y: Array, validation: Any, seed: int, dtype: np.dtype[Any]
+    X: Array, y: Array, validation: Any, seed: int, dtype: np.dtype[Any], names: tuple[str, ...] | None = None
 ) -> tuple[Array, tuple[Array, Array] | None]:
     """Return the rows to train on, and the validation data."""
     everything = np.arange(len(X))
@@ -201,7 +227,7 @@ def _parts(
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
             raise ValueError(f"validation has {len(validation)} parts; a share between 0 and 1, or (X, y), would do")
-        held_X = checked_input(validation[0], "validation[0]", dtype)
+        held_X = checked_input(validation[0], "validation[0]", dtype, names)
         if held_X.shape[1:] != X.shape[1:]:
             raise ValueError(
                 f"validation[0] has shape {held_X.shape}, X has {X.shape}; all axes but the first must be equal"
@@ -220,6 +246,16 @@ def _parts(
         )
     train, held = split(len(X), float(validation), seed)
     return train, (X[held], y[held])
+
+
+def _with_weight(rows: Array, weights: Array) -> Array:
+    """Return the rows whose weight is above 0."""
+    kept: Array = rows[weights[rows] > 0]
+    if not len(kept):
+        raise ValueError(
+            f"sample_weight is zero for all {len(rows):,} examples to train on; another validation would do"
+        )
+    return kept
 
 
 def _check_data(model: nn.Module, loss: str | Scalar, X: Array, y: Array, prefix: str) -> None:

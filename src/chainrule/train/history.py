@@ -48,13 +48,19 @@ class History:
 
     def __repr__(self) -> str:
         last = (
-            ", ".join(f"{k} {_number(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
+            ", ".join(f"{k} {formatted(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
         )
-        return f"History({len(self.rows)} epochs; {last})"
+        stopped = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"History({len(self.rows)} epochs; {last}{stopped})"
+
+    def _repr_html_(self) -> str:
+        from .history_html import as_html  # what notebooks alone need
+
+        return as_html(self)
 
     def __str__(self) -> str:
         columns = self.columns
-        cells = [columns, *[[_number(row.get(c)) for c in columns] for row in self.rows]]
+        cells = [columns, *[[formatted(row.get(c)) for c in columns] for row in self.rows]]
         widths = [max(len(r[i]) for r in cells) for i in range(len(columns))]
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in cells]
         if self.stopped:
@@ -87,7 +93,8 @@ class History:
         return figure
 
 
-def _number(x: Any) -> str:
+def formatted(x: Any) -> str:
+    """Return a figure as tables show it."""
     if isinstance(x, float):
         return f"{x:.4g}" if abs(x) < 1e-3 or abs(x) >= 1e4 else f"{x:.4f}"
     return "" if x is None else str(x)
@@ -95,4 +102,4 @@ def _number(x: Any) -> str:
 
 def summary(row: Mapping[str, Any]) -> str:
     """Return a row as one line, for progress."""
-    return "  ".join(f"{k} {_number(v)}" for k, v in row.items() if k not in ("epoch", "seconds"))
+    return "  ".join(f"{k} {formatted(v)}" for k, v in row.items() if k not in ("epoch", "seconds"))

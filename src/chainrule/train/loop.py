@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import epoch_order
+from ..nn import Module
 from ..op import Array
 from .blas import limited
 from .callbacks import Callback, Run
@@ -34,12 +34,13 @@ class Loop:
     ----------
     training : TrainingStep
     X, y : arrays
-    rows : array
-        The numbers of the rows to train on.
+    examples : int
+        How many rows an epoch visits.
+    order : function
+        Returns, for an epoch from 0, the numbers of these rows in their order.
     size : int
         Examples a step.
-    shuffle, seed, epochs
-        As for `fit`.
+    epochs : int
     callbacks : sequence
         With on_begin, on_step, on_epoch, on_end, as far as they have them.
     saved : int
@@ -48,33 +49,47 @@ class Loop:
         Returns the figures of the validation part.
     """
 
+    training: TrainingStep
+    examples: int
+    order: Callable[[int], Array]
+    size: int
+    X: Array
+    y: Array
+    epochs: int
+    callbacks: Sequence[Any]
+    saved: int
+    validate: Callable[[], Mapping[str, float]] | None
+    model: Module
+    history: History
+    progress: Progress
+    batches: int
+
     def __init__(
         self,
         training: TrainingStep,
         X: Array,
         y: Array,
-        rows: Array,
         *,
+        examples: int,
+        order: Callable[[int], Array],
         size: int,
-        shuffle: bool,
-        seed: int,
         epochs: int,
         callbacks: Sequence[Any],
         saved: int,
         validate: Callable[[], Mapping[str, float]] | None,
     ) -> None:
-        self.training, self.rows, self.size = training, rows, size
+        self.training, self.examples, self.order, self.size = training, examples, order, size
         self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)  # gathered row by row
-        self.shuffle, self.seed, self.epochs = shuffle, seed, epochs
-        self.callbacks, self.saved, self.validate = callbacks, saved, validate
+        self.epochs, self.callbacks, self.saved, self.validate = epochs, callbacks, saved, validate
         self.model = training.model  # as callbacks see it
         self.history = History()
         self.progress = Progress()
         self.checkpoint: Checkpoint | None = None
-        self.settings: dict[str, Any] = {}
-        self.batches = -(-len(rows) // size)
+        self.settings: dict[str, Any] = {}  # what a checkpoint is held to
+        self.described: dict[str, Any] = {}  # what callbacks are told
+        self.batches = -(-examples // size)
         # planned now, so that a batch that the model cannot take is found before anything is trained
-        sizes = {size, len(rows) - (self.batches - 1) * size}
+        sizes = {size, examples - (self.batches - 1) * size}
         self._bindings = {n: training.binding(X[:n], y[:n]) for n in sizes}
         self._on_step = [c.on_step for c in callbacks if overrides(c, "on_step")]
         self._before: list[Array] = []  # the states at the beginning of the epoch
@@ -85,8 +100,9 @@ class Loop:
         """Train to the end or a stop. However it ends, the model gets whole weights and each callback its on_end."""
         p = self.progress
         run = Run(
-            self.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step
-        )
+            self.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step,
+            settings=self.described,
+        )  # fmt: skip
         self._before = self.training.snapshot()
         largest = 2 * self.size * max(a.size for a in self.training.parameters.values())
         threads = limited(self.training.threads, largest)
@@ -103,6 +119,7 @@ class Loop:
                 if self.checkpoint and run.stopping is not None and self._saved_at != p.step:
                     self._save()
             except KeyboardInterrupt:
+                run.interrupted = True
                 run.stopping = f"interrupted in epoch {p.epoch + 1}, after {p.step} steps"
                 if self._torn:
                     run.stopping = f"interrupted within a step; the weights are those before epoch {p.epoch + 1}"
@@ -117,7 +134,7 @@ class Loop:
     def _epoch(self, run: Run) -> None:
         p, training, size = self.progress, self.training, self.size
         started = time.perf_counter() - p.seconds
-        order = self.rows[epoch_order(len(self.rows), self.seed, p.epoch, self.shuffle)]
+        order = self.order(p.epoch)
         first = p.batch
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
         self._before = training.snapshot()
@@ -171,7 +188,7 @@ class Loop:
     def _close_epoch(self, run: Run, sums: list[float], started: float) -> None:
         p = self.progress
         row: dict[str, Any] = {"epoch": p.epoch + 1}
-        row |= {name: s / len(self.rows) for name, s in zip(("loss", *self.training.metrics), sums, strict=True)}
+        row |= {name: s / self.examples for name, s in zip(("loss", *self.training.metrics), sums, strict=True)}
         self.training.write_back()
         if self.validate is not None:
             row |= {f"val_{k}": v for k, v in self.validate().items()}

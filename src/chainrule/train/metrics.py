@@ -49,6 +49,8 @@ def mean_absolute_error(output: Any, target: Any) -> Any:
 
 
 METRICS: Mapping[str, Metric] = {"accuracy": accuracy, "r2": r2, "rmse": rmse, "mae": mean_absolute_error}
+"""The metrics that `evaluate` and `fit` know by name: functions ``(output, target)`` to a number."""
+
 _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",), "hinge": ("accuracy",)}
 
 

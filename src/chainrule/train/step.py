@@ -39,6 +39,17 @@ class TrainingStep:
         As for ``chainrule.compile``.
     """
 
+    model: nn.Module
+    loss: losses.Loss
+    optimizer: Any
+    l1: float
+    l2: float
+    metrics: dict[str, Scalar]
+    threads: int | None
+    parameters: dict[str, Array]
+    buffers: dict[str, Array]
+    optimizer_state: list[Array]
+
     def __init__(
         self,
         model: nn.Module,
@@ -54,7 +65,8 @@ class TrainingStep:
         self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
         self._engine, self.threads = engine, threads
-        given = {name: p.concrete("a parameter") for name, p in model.named_parameters()}
+        own = dict(model.named_parameters())
+        given = {name: p.concrete("a parameter") for name, p in own.items()}
         if not given:
             raise ValueError("the model has no parameters: there is nothing to train")
         # all parameters of a dtype lie in one vector: the optimiser then updates them by one chain of operations
@@ -64,6 +76,11 @@ class TrainingStep:
             for name, (key, start, stop) in self._places.items()
         }
         self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
+        owners = dict(model.named_modules())
+        self._homes: list[tuple[Callable[[Any], None], Array]] = [
+            *[(own[name].assign, array) for name, array in self.parameters.items()],
+            *[(_setter(owners, path), array) for path, array in self.buffers.items()],
+        ]
         state, self._state_structure = flatten(optimizer.init(self._blocks))
         self.optimizer_state = [np.array(s, order="C") for s in state]
         self._bindings: dict[Any, Binding] = {}
@@ -169,7 +186,8 @@ class TrainingStep:
 
     def write_back(self) -> None:
         """Put copies of the current parameters and buffers into the model."""
-        self.model.load_state_dict({**self.parameters, **self.buffers})
+        for assign, array in self._homes:
+            assign(array)
 
     def snapshot(self) -> list[Array]:
         """Return copies of everything that steps change."""
@@ -218,6 +236,12 @@ def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str,
         parts[key].append(array.reshape(-1))
         places[name] = (key, start, start + array.size)
     return {key: np.concatenate(vectors) for key, vectors in parts.items()}, places
+
+
+def _setter(modules: Mapping[str, nn.Module], path: str) -> Callable[[Any], None]:
+    """Return what sets the buffer at a dotted path."""
+    owner, _, name = path.rpartition(".")
+    return lambda value: setattr(modules[owner], name, value)
 
 
 def _arrays(named: Any) -> list[tuple[str, Any]]:

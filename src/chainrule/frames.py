@@ -1,0 +1,379 @@
+"""Tables with named columns as input: pandas, polars, PyArrow and others through narwhals, and dicts of columns.
+
+None of these packages is imported here before somebody hands over one of their objects.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from .op import Array
+from .tensor import as_array, checked_array
+
+_SECONDS_A_DAY = 86_400
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_BACKENDS: tuple[Any, ...] = ("polars", "pyarrow", "pandas")
+_REMEDY = "data.Dataset.from_frame(frame, target=…) with data.Preprocessor"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it was found.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"numbers", "texts", "dates"}
+        Dates, times and durations are given as numbers: days for dates, else seconds, both since 1970 or 0:00.
+    values : numpy.ndarray
+        Numbers: in their own dtype, or float64 with NaN where some are missing. Texts: objects, None where missing.
+    dtype : numpy.dtype
+        That of the values which are there: integers and truth values have none for what is missing.
+    """
+
+    name: str
+    kind: Literal["numbers", "texts", "dates"]
+    values: Array
+    dtype: np.dtype[Any]
+
+
+def column_names(frame: Any, argument: str) -> list[str]:
+    """Return the names of a table's columns; raise for what is no table."""
+    return list(_table(frame, argument))
+
+
+def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> list[Column]:
+    """Return the columns of a table, in its order; or those called `names`, in that order.
+
+    Parameters
+    ----------
+    frame
+        A data frame of any kind that narwhals knows, an object with ``__arrow_c_stream__``, a dict of columns, or an
+        object with ``column_names`` whose columns are ``frame[name]``.
+    argument : str
+        What errors call it.
+    names : sequence of str, optional
+
+    Raises
+    ------
+    TypeError
+        For what is no table.
+    ValueError
+        For columns that are neither numbers, truth values, texts, categories nor dates, that have more axes than one,
+        or different lengths; and for two columns of one name.
+    """
+    table = _table(frame, argument)
+    found = [_column(n, table[n], f"column {n!r} of {argument}") for n in (table if names is None else names)]
+    lengths = {column.name: len(column.values) for column in found}
+    odd = next((name for name in lengths if lengths[name] != len(found[0].values)), None)
+    if odd is not None:
+        first = found[0].name
+        raise ValueError(f"{argument}: column {first!r} has {lengths[first]} rows, {odd!r} has {lengths[odd]}")
+    return found
+
+
+def as_inputs(
+    x: Any, argument: str, names: Sequence[str] | None = None, *, familiar: Sequence[str] | None = None
+) -> tuple[Any, tuple[str, ...] | None]:
+    """Return a table as a matrix of numbers with the names of its columns; what is no table as it is, with None.
+
+    Parameters
+    ----------
+    x
+        A table (see `columns`) gives an array of shape (m, columns), a series one of shape (m,).
+    argument : str
+        What errors call it.
+    names : sequence of str or None
+        Take these columns, in this order; others are left aside.
+    familiar : sequence of str or None
+        The same, if the table has them all; else all of its columns are taken, as they stand.
+
+    Raises
+    ------
+    TypeError
+        For columns of texts or dates, which are named.
+    ValueError
+        For columns that are not there, and for missing values: column, row (from 0) and number are said.
+    """
+    opened = _opened(x, argument)
+    if _is_series(opened):
+        found, only = [_column(opened.name or "", opened, argument)], None
+    elif _is_table(opened):
+        table = _table(opened, argument)
+        if names is None and familiar is not None and table.keys() >= set(familiar):
+            names = familiar
+        only = tuple(table if names is None else names)
+        lacking = [name for name in only if name not in table]
+        if lacking:
+            raise ValueError(
+                f"{argument} lacks the {_listed(lacking)}, which the model was trained with; it has the "
+                f"{_listed(table)}"
+            )
+        found = columns(table, argument, only)
+    else:
+        return x, None
+    wrong = [c for c in found if c.kind != "numbers" and len(_missing(c.values)) < len(c.values)]
+    other = [(kind, [c.name for c in wrong if c.kind == kind]) for kind in ("texts", "dates")]
+    if any(names for _, names in other):
+        held = " and ".join(f"{kind}{_in_columns(names)}" for kind, names in other if names)
+        raise TypeError(
+            f"{argument} holds {held}, a network takes numbers; {_REMEDY} makes numbers of them, or leave them out"
+        )
+    _refuse_missing(found, argument, f"{_REMEDY} fills in what is missing")
+    return found[0].values if only is None else _matrix(found, argument), only
+
+
+def as_targets(y: Any, argument: str) -> Any:
+    """Return a series or a table of targets as an array; what is neither as it is.
+
+    A series gives shape (m,), a table (m, columns), and one column of texts objects of shape (m,).
+
+    Raises
+    ------
+    TypeError
+        For dates, and for texts in a table of several columns.
+    ValueError
+        For missing values: column, row (from 0) and number are said.
+    """
+    opened = _opened(y, argument)
+    if _is_series(opened):
+        found = [_column(opened.name or "", opened, argument)]
+    elif _is_table(opened):
+        found = columns(opened, argument)
+    else:
+        return y
+    wrong = [c for c in found if c.kind != "numbers" and len(_missing(c.values)) < len(c.values)]
+    if any(c.kind == "dates" for c in wrong) or (wrong and len(found) > 1):
+        raise TypeError(
+            f"{argument} holds no numbers{_in_columns([c.name for c in wrong])}; targets are numbers or class ids"
+        )
+    _refuse_missing(found, argument, "Dataset.from_frame(frame, target=…) does")
+    return found[0].values if _is_series(opened) or wrong else _matrix(found, argument)
+
+
+def target_array(y: Any, argument: str) -> Array:
+    """Return targets of any kind as an array of numbers; raise for texts, naming the first."""
+    array = as_array(as_targets(y, argument), argument)
+    if array.dtype.kind in "UTO" and array.size and isinstance(array.flat[0], str):
+        raise TypeError(
+            f"{argument} holds texts, {str(array.flat[0])!r} first; class ids would do: "
+            f"classes, {argument} = numpy.unique({argument}, return_inverse=True)"
+        )
+    return checked_array(array if array.dtype.kind != "O" else y, argument)
+
+
+def _matrix(found: list[Column], argument: str) -> Array:
+    if not found:
+        raise ValueError(f"{argument} has no columns")
+    matrix = np.empty((len(found[0].values), len(found)), np.result_type(*[c.values.dtype for c in found]))
+    for i, column in enumerate(found):
+        matrix[:, i] = column.values
+    return matrix
+
+
+def _refuse_missing(found: list[Column], argument: str, remedy: str) -> None:
+    missing = {c.name: _missing(c.values) for c in found}
+    missing = {name: rows for name, rows in missing.items() if rows.size}
+    if missing:
+        name, rows = next(iter(missing.items()))
+        place = f"column {name!r} of {argument}" if name else argument
+        count = sum(r.size for r in missing.values())
+        more = f" ({count:,} such values in {len(missing):,} column{'s' * (len(missing) > 1)})" if count > 1 else ""
+        raise ValueError(f"{place} has no value (or NaN) at row {rows[0]}{more}: leave those rows out; {remedy}")
+
+
+def _missing(values: Array) -> Array:
+    """Return the rows without a value."""
+    if values.dtype == object:
+        return np.flatnonzero([v is None for v in values])
+    return np.flatnonzero(np.isnan(values)) if values.dtype.kind == "f" else np.empty(0, np.intp)
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether `x` is surely no table: nothing has to be imported to know."""
+    return not isinstance(x, Mapping) and not any(hasattr(type(x), sign) for sign in _SIGNS)
+
+
+#: What the types of tables and series have, and arrays have not.
+_SIGNS = (
+    "__arrow_c_stream__", "__narwhals_dataframe__", "__narwhals_series__", "column_names", "dtypes", "to_frame"
+)  # fmt: skip
+
+
+def _opened(x: Any, argument: str) -> Any:
+    """Return `x` as a narwhals frame or series; as it is, if it is none."""
+    if type(x) is np.ndarray or isinstance(x, Mapping) or _is_plain(x):
+        return x
+    import narwhals
+
+    try:
+        opened = narwhals.from_native(x, pass_through=True, allow_series=True)
+    except narwhals.exceptions.DuplicateError as error:
+        raise ValueError(f"{argument} has columns of one name: {error}") from None
+    if isinstance(opened, narwhals.LazyFrame):
+        return opened.collect()
+    if isinstance(opened, narwhals.DataFrame | narwhals.Series) or not hasattr(x, "__arrow_c_stream__"):
+        return opened
+    return narwhals.DataFrame.from_arrow(x, backend=_backend())
+
+
+def _backend() -> Any:
+    import importlib.util
+
+    installed = next((name for name in _BACKENDS if importlib.util.find_spec(name) is not None), None)
+    if installed is None:
+        raise ImportError(f"reading an Arrow stream needs one of {', '.join(_BACKENDS)}: pip install polars")
+    return installed
+
+
+def _is_table(opened: Any) -> bool:
+    return isinstance(opened, Mapping) or any(hasattr(type(opened), s) for s in ("iter_columns", "column_names"))
+
+
+def _is_series(opened: Any) -> bool:
+    return type(opened).__module__.startswith("narwhals.") and not _is_table(opened)
+
+
+def _table(frame: Any, argument: str) -> dict[str, Any]:
+    """Return the columns of a table by their names, as they are."""
+    opened = _opened(frame, argument)
+    if not _is_table(opened):
+        raise TypeError(f"{argument} is of type {type(frame).__name__}; a data frame or a dict of columns would do")
+    if isinstance(opened, Mapping):
+        pairs = [(str(name), values) for name, values in opened.items()]
+    elif hasattr(opened, "iter_columns"):
+        pairs = list(zip(map(str, opened.columns), opened.iter_columns(), strict=True))
+    else:
+        pairs = [(str(name), opened[name]) for name in opened.column_names]
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"{argument} has columns of one name: {twice!r}")
+    return table
+
+
+# -- one column --------------------------------------------------------------------------------------------------------
+
+
+def _column(name: str, values: Any, place: str) -> Column:
+    values = _opened(values, place)
+    if _is_series(values):
+        return _of_series(name, values, place)
+    array = values if isinstance(values, np.ndarray) else as_array(values, place)
+    if array.ndim != 1:
+        raise ValueError(f"{place} has shape {array.shape}; a column has one value a row: (m,)")
+    kind = array.dtype.kind
+    if kind in "biuf":
+        return Column(name, "numbers", array, array.dtype)
+    if kind in "mM":
+        return _of_dates(name, _dates(array))
+    if kind in "UTO":
+        return _of_objects(name, [None if _is_nan(v) else v for v in array.tolist()], place)
+    raise ValueError(f"{place} has dtype {array.dtype}; {_EXPECTED}")
+
+
+_EXPECTED = "columns hold numbers, truth values, texts or dates: leave it out"
+
+
+def _of_series(name: str, series: Any, place: str) -> Column:
+    import narwhals as nw
+
+    native = series.to_native()
+    stored = getattr(native, "dtype", None)
+    if isinstance(stored, np.dtype) and stored.kind in "biuf":  # pandas': nothing can be missing but as NaN
+        return Column(name, "numbers", native.to_numpy(), stored)
+    dtype = series.dtype
+    if dtype.is_decimal() or dtype in (nw.Int128, nw.UInt128):
+        series, dtype = series.cast(nw.Float64), nw.Float64()
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        lacking = series.null_count()
+        values = (series.cast(nw.Float64) if lacking else series).to_numpy()
+        own = bool if dtype == nw.Boolean else int if dtype.is_integer() else values.dtype
+        return Column(name, "numbers", values, np.dtype(own) if lacking else values.dtype)
+    if dtype in (nw.Date, nw.Datetime):
+        stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
+        return _of_dates(name, stamps / (1e6 * (_SECONDS_A_DAY if dtype == nw.Date else 1)))
+    if dtype == nw.Duration:
+        return _of_dates(name, series.dt.total_microseconds().cast(nw.Float64).to_numpy() / 1e6)
+    if dtype in (nw.Categorical, nw.Enum):
+        series, dtype = series.cast(nw.String), nw.String()
+    missing = series.is_null().to_numpy()
+    if dtype != nw.String and missing.all():
+        return Column(name, "numbers", np.full(len(series), np.nan), np.dtype(float))
+    if dtype == nw.Unknown:  # pandas' sparse columns, for one: as NumPy reads them
+        array = as_array(native, place)
+        if array.dtype.kind in "biuf":
+            return Column(name, "numbers", array, array.dtype)
+        dtype = stored or dtype
+    if dtype not in (nw.String, nw.Object, nw.Time):
+        raise ValueError(f"{place} is of type {dtype}; {_EXPECTED}")
+    return _of_objects(name, [None if m else v for v, m in zip(series.to_list(), missing, strict=True)], place)
+
+
+def _of_objects(name: str, values: list[Any], place: str) -> Column:
+    """Read Python's own objects, None where missing."""
+    present = [v for v in values if v is not None]
+    if all(isinstance(v, str) for v in present):
+        texts = np.empty(len(values), object)
+        texts[:] = values
+        return Column(name, "texts", texts, texts.dtype)
+    if all(isinstance(v, _NUMBERS) for v in present):
+        numbers = np.array([math.nan if v is None else float(v) for v in values])
+        found = np.array(present).dtype
+        return Column(name, "numbers", numbers, found if found.kind in "bi" else numbers.dtype)
+    if all(isinstance(v, _DATES) for v in present):
+        return _of_dates(name, np.array([math.nan if v is None else _as_number(v) for v in values]))
+    kinds = sorted({type(v).__name__ for v in present})
+    raise ValueError(f"{place} holds {' and '.join(kinds[:3])}; {_EXPECTED}")
+
+
+def _of_dates(name: str, values: Array) -> Column:
+    return Column(name, "dates", values, values.dtype)
+
+
+_NUMBERS = (int, float, np.number, np.bool, decimal.Decimal)
+_DATES = (datetime.date, datetime.time, datetime.timedelta)
+
+
+def _as_number(moment: Any) -> float:
+    if isinstance(moment, datetime.datetime):
+        return (moment.replace(tzinfo=moment.tzinfo or datetime.UTC) - _EPOCH).total_seconds()
+    if isinstance(moment, datetime.date):
+        return float(moment.toordinal() - _EPOCH.toordinal())
+    if isinstance(moment, datetime.time):
+        moment = datetime.timedelta(
+            hours=moment.hour, minutes=moment.minute, seconds=moment.second, microseconds=moment.microsecond
+        )
+    return float(moment.total_seconds())
+
+
+def _dates(array: Array) -> Array:
+    """Days for NumPy's dates, seconds for what is finer and for durations; NaN for what is missing."""
+    days = array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] in "YMWD"
+    unit = "D" if days else "us"
+    numbers = array.astype(f"{array.dtype.kind}8[{unit}]").astype(np.float64) / (1 if days else 1e6)
+    return np.where(np.isnat(array), np.nan, numbers)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+# -- wording -----------------------------------------------------------------------------------------------------------
+
+
+def _in_columns(names: list[str]) -> str:
+    return f" in {_listed(names)}" if any(names) else ""
+
+
+def _listed(names: Iterable[str], limit: int = 8) -> str:
+    texts = [repr(name) for name in names]
+    more = f" and {len(texts) - limit:,} more" if len(texts) > limit else ""
+    return f"{'column' if len(texts) == 1 else 'columns'} {', '.join(texts[:limit])}{more}"
