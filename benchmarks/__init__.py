@@ -6,6 +6,7 @@ What is measured is the wall time of one training step: forward, backward, updat
 (not fetched to Python), on float32 batches that already lie in memory. How is told in `benchmarks.measure`.
 
 Besides: ``--overhead`` times steps without arithmetic, ``--memory`` takes the peak memory of processes that train,
-``python -m benchmarks.programs FOLDER`` times whole programs. ``python -m benchmarks.page FOLDER`` makes all of these
-measurements and prints them as Markdown.
+``python -m benchmarks.programs FOLDER`` times whole programs, ``python -m benchmarks.installation WHEEL`` takes the
+size of installations and the time of imports. ``python -m benchmarks.page FOLDER`` makes all the others and prints them
+as Markdown.
 """

@@ -28,6 +28,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 LAYERS = (
     "op",  # what an operation is
     "tensor",  # the node, NumPy's protocols
+    "frames",  # data frames as input
     "ops",  # the operation table
     "reverse",  # the reverse pass
     "tree",  # nested containers
@@ -61,8 +62,8 @@ AGAINST_THE_DIRECTION = {
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.
 LOADED_WHEN_USED = (
-    "IPython autograd jax latex2mathml matplotlib narwhals onnx pandas plotly polars pyarrow pydantic rich scipy "
-    "sklearn tensorboard torch tqdm typer"
+    "IPython autograd jax latex2mathml matplotlib mlflow narwhals onnx pandas plotly polars pyarrow pydantic rich "
+    "scipy sklearn tensorboard tensorboardX torch tqdm trackio typer wandb"
 ).split()
 
 #: Who may import one of them at the top all the same: the layer isn't imported by the others.
@@ -363,7 +364,7 @@ def test_what_is_put_off_is_seen() -> None:
 
 def test_the_default_installation_is_small() -> None:
     wanted = [r for r in importlib.metadata.requires("chainrule") or [] if "extra ==" not in r]
-    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["numpy", "rich", "safetensors", "typer"]  # type: ignore[index]
+    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["narwhals", "numpy", "rich", "safetensors", "typer"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["py.typed", "data/digits.npz", "data/digits.txt"])

@@ -10,6 +10,7 @@ The blocks of one file run in their order, in one namespace and in an empty dire
 A comment on the line before a block changes that:
 
 - ``<!-- skip: reason -->``: the block isn't run; the reason stands in pytest's summary;
+- ``<!-- needs: torch -->``: the block runs where these packages (with commas) are installed, else it is skipped;
 - ``<!-- output -->``: what the block shows is compared with what came out, loosely: its lines must appear in that
   order; spaces and numbers don't count, and ``…`` stands for anything. For a ``console`` block the lines after the
   commands are meant, for a ``text`` block all of it is, and it is compared with the output of the block before.
@@ -18,6 +19,7 @@ A comment on the line before a block changes that:
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
@@ -33,6 +35,9 @@ from typing import Any
 
 import pytest
 
+from chainrule.ops import table
+from chainrule.tensor import FUNCTIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -41,7 +46,7 @@ RUN = {"python", "console", "sh"}
 SHOWN = {"", "text", "json", "toml", "yaml", "csv", "latex", "html", "cpp", "mermaid", "diff", "bibtex"}
 
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[^\s`]*)\s*$")
-MARK = re.compile(r"^\s*<!--\s*(?P<word>skip|output)\s*(?::\s*(?P<reason>.*?))?\s*-->\s*$")
+MARK = re.compile(r"^\s*<!--\s*(?P<word>skip|needs|output)\s*(?::\s*(?P<reason>.*?))?\s*-->\s*$")
 CHAINRULE = "import sys; sys.argv[0] = 'chainrule'; from chainrule.cli import main; sys.exit(main())"
 
 
@@ -106,7 +111,19 @@ def _block(document: str, line: int, language: str, text: str, mark: re.Match[st
     word, reason = (mark["word"], mark["reason"]) if mark else (None, None)
     if word == "skip" and not reason:
         raise DocumentError(f"{document}:{line}: say why the block is skipped: <!-- skip: reason -->")
-    return Block(document, line, language, textwrap.dedent(text), reason if word == "skip" else None, word == "output")
+    if word == "needs":
+        reason = _missing(reason or "", f"{document}:{line}")
+    skip = reason if word in ("skip", "needs") else None
+    return Block(document, line, language, textwrap.dedent(text), skip, word == "output")
+
+
+def _missing(modules: str, place: str) -> str | None:
+    """Return why a block that needs modules cannot run here, or None."""
+    names = [name.strip() for name in modules.split(",")]
+    if not all(re.fullmatch(r"\w+", name) for name in names):
+        raise DocumentError(f"{place}: say what the block needs: <!-- needs: package, package -->")
+    absent = [name for name in names if importlib.util.find_spec(name) is None]
+    return f"needs {', '.join(absent)}" if absent else None
 
 
 # -- running -----------------------------------------------------------------------------------------------------------
@@ -222,12 +239,22 @@ def name_of(path: Path) -> str:
 
 
 @pytest.fixture
+def own_operations() -> Iterator[None]:
+    """Take back the operations that a document adds."""
+    kept = [(changed, dict(changed)) for changed in (table._ROWS, FUNCTIONS)]
+    yield
+    for changed, before in kept:
+        changed.clear()
+        changed.update(before)
+
+
+@pytest.fixture
 def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
-def test_the_blocks_of_a_document_run(document: Path, tmp_path: Path, no_screen: None) -> None:
+def test_the_blocks_of_a_document_run(document: Path, tmp_path: Path, no_screen: None, own_operations: None) -> None:
     text = document.read_text(encoding="utf-8")
     found = blocks(text, name_of(document))
     opened = len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|console|sh)\s*$", text, flags=re.MULTILINE | re.IGNORECASE))
@@ -308,6 +335,15 @@ def test_skipping_needs_a_reason(tmp_path: Path) -> None:
     assert run([skipped], tmp_path) == 0
     with pytest.raises(DocumentError, match="say why"):
         blocks("<!-- skip -->\n```python\n```\n")
+
+
+def test_a_block_runs_where_what_it_needs_is_there(tmp_path: Path) -> None:
+    (here,) = blocks("<!-- needs: numpy, json -->\n```python\nx = 1\n```\n")
+    (elsewhere,) = blocks("<!-- needs: numpy, no_such_module -->\n```python\nx = 1\n```\n")
+    assert here.skip is None and run([here], tmp_path) == 1
+    assert elsewhere.skip == "needs no_such_module" and run([elsewhere], tmp_path) == 0
+    with pytest.raises(DocumentError, match="say what the block needs"):
+        blocks("<!-- needs: -->\n```python\n```\n")
 
 
 @pytest.mark.parametrize(

@@ -29,14 +29,26 @@ from .tensor import Parameter, Tensor, tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
-    from . import data, nn, optim, reporting
+    from . import data, io, nn, optim, reporting
     from .backpropagation import Backprop, backprop
     from .check.audit import AuditError, audit, audit_layer, audit_module
     from .check.gradcheck import GradcheckError, GradcheckResult, gradcheck
     from .derivation import Derivation, explain
-    from .io import load, save
+    from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
     from .reporting import GradientFlow, report
-    from .train import Callback, Checkpoint, EarlyStopping, History, NonFiniteError, evaluate, fit, predict
+    from .train import (
+        Callback,
+        Checkpoint,
+        EarlyStopping,
+        History,
+        LogTo,
+        MLflowLogger,
+        NonFiniteError,
+        TensorBoardLogger,
+        evaluate,
+        fit,
+        predict,
+    )
 
 __version__ = "0.1.0"
 
@@ -48,14 +60,21 @@ _LATER = {
     "Checkpoint": "train",
     "EarlyStopping": "train",
     "History": "train",
+    "LogTo": "train",
+    "MLflowLogger": "train",
     "NonFiniteError": "train",
+    "TensorBoardLogger": "train",
     "evaluate": "train",
     "fit": "train",
     "predict": "train",
     "GradientFlow": "reporting",
     "report": "reporting",
+    "from_onnx": "io",
+    "from_torch": "io",
     "load": "io",
     "save": "io",
+    "to_onnx": "io",
+    "to_torch": "io",
     "AuditError": "check.audit",
     "audit": "check.audit",
     "audit_layer": "check.audit",
@@ -66,6 +85,7 @@ _LATER = {
     "Derivation": "derivation.derivation",
     "explain": "derivation.derivation",
     "data": "",
+    "io": "",
     "nn": "",
     "optim": "",
     "reporting": "",
@@ -83,10 +103,13 @@ __all__ = [
     "GradcheckResult",
     "GradientFlow",
     "History",
+    "LogTo",
+    "MLflowLogger",
     "NonFiniteError",
     "Parameter",
     "Plan",
     "Tensor",
+    "TensorBoardLogger",
     "audit",
     "audit_layer",
     "audit_module",
@@ -98,11 +121,14 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "from_onnx",
+    "from_torch",
     "gelu",
     "grad",
     "gradcheck",
     "hessian",
     "hvp",
+    "io",
     "jacobian",
     "jvp",
     "leaky_relu",
@@ -123,6 +149,8 @@ __all__ = [
     "softplus",
     "stop_gradient",
     "tensor",
+    "to_onnx",
+    "to_torch",
     "value_and_grad",
     "verify",
     "vjp",

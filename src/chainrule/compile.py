@@ -56,7 +56,7 @@ class Compiled:
         self._plans: dict[Any, _Planned] = {}
         self._lock = threading.RLock()  # f may call its own compiled form
         self._last: _Planned | None = None
-        self.__name__ = type(f).__name__  # unless f has one
+        self.__name__: str = type(f).__name__  # unless f has one
         functools.update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

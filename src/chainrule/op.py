@@ -43,6 +43,10 @@ class Operation:
     shape
         ``shape(*inputs, **attrs) -> (shape, dtype)``; reads only ``.shape`` and ``.dtype`` of its inputs and raises
         ``ValueError`` or ``TypeError`` saying what does not fit.
+    vjp
+        The reverse rules, one an input: ``rule(g, out, *inputs, **attrs)`` gives the input's cotangent, before
+        un-broadcasting. None in an input's place: the derivative there is zero almost everywhere (or the input is an
+        index). A single callable ``rule(index, g, out, *inputs, **attrs)`` serves operations with any number of inputs.
     kernel
         ``kernel(*arrays, out=None, **attrs) -> array``. The NumPy engine's implementation.
     expand
@@ -50,10 +54,6 @@ class Operation:
         stability): ``expand(*inputs, **attrs)``, written with NumPy functions, works on arrays and on tensors. Plans
         replace the operation by what it expands to, so that parts are shared. Exactly one of kernel and expand is
         given.
-    vjp
-        The reverse rules, one an input: ``rule(g, out, *inputs, **attrs)`` gives the input's cotangent, before
-        un-broadcasting. None in an input's place: the derivative there is zero almost everywhere (or the input is an
-        index). A single callable ``rule(index, g, out, *inputs, **attrs)`` serves operations with any number of inputs.
     kind
         What plans need to know: ``elementwise`` (broadcasts, may be fused, may write over an input), ``view`` (shares
         its input's memory), ``reduce``, ``contract`` (matrix multiplies) or ``other``.

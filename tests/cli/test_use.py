@@ -13,7 +13,6 @@ import pytest
 
 import chainrule as cr
 from chainrule import data, nn, runs
-from chainrule.io import load_arrays, save_arrays
 
 from .conftest import QUICK
 
@@ -153,9 +152,9 @@ def test_what_is_no_model_of_a_run(refused, trained, tmp_path, monkeypatch):
     )
 
     def edited(edit):
-        arrays, metadata = load_arrays(file)
+        model, metadata = cr.load(file)
         edit(metadata)
-        save_arrays("edited", arrays, metadata)
+        cr.save("edited", model, metadata)
         return refused("predict", "edited", "data.csv")
 
     assert "loss 'mse' does not go with a binary task" in edited(lambda m: m.update(loss="mse"))
@@ -168,9 +167,9 @@ def test_what_is_no_model_of_a_run(refused, trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize("lost", ["seed", "test", "fingerprint"])
 def test_a_model_that_does_not_know_its_split_measures_all(run, trained, tmp_path, lost):
     file = tmp_path / "runs" / "data" / "model.safetensors"
-    arrays, metadata = load_arrays(file)
+    model, metadata = cr.load(file)
     del metadata[lost]
-    save_arrays("less", arrays, metadata)
+    cr.save("less", model, metadata)
     assert "80 rows, all rows" in run("evaluate", "less", "data.csv").stdout
 
 

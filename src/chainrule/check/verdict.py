@@ -8,7 +8,6 @@ from typing import Any
 
 Index = tuple[int, ...]
 
-#: cause -> what it means
 GRADCHECK_CAUSES = {
     "sign": "the gradient has the wrong sign",
     "constant-factor": "the gradient is a constant multiple of the right one",
@@ -25,6 +24,7 @@ GRADCHECK_CAUSES = {
     "mutates": "the function changes its arguments",
     "unknown": "none of the known ways to get a gradient wrong",
 }
+"""Cause, as ``GradcheckError.cause`` has it -> what it means."""
 
 
 @dataclass(frozen=True)

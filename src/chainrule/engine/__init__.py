@@ -13,6 +13,7 @@ from .base import Binding
 __all__ = ["ENGINES", "Binding", "available", "bind", "choose"]
 
 ENGINES = ("numpy", "native")
+"""The engines' names, the reference first."""
 
 
 def available() -> tuple[str, ...]:

@@ -1,18 +1,62 @@
-from typing import Any
+"""The native engine: runs plans without Python."""
 
-class PlanError(ValueError): ...
+from collections.abc import Callable, Mapping, Sequence
 
-class Block: ...
+class PlanError(ValueError):
+    pass
+
+def without_kernel(
+    arg0: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
+    arg1: Sequence[
+        tuple[bool, Sequence[tuple[str, Sequence[int], int, Sequence[int]]], Mapping[int, int], Sequence[int]]
+    ],
+    arg2: Sequence[int],
+    arg3: Sequence[int],
+    arg4: Sequence[int],
+    arg5: Sequence[tuple[int, int]],
+    arg6: int,
+    /,
+) -> list[int]:
+    """The groups of a plan that have no kernel here."""
+
+def instruction_set() -> str:
+    """The instruction set in use."""
+
+def select(arg: str, /) -> bool:
+    """Choose an instruction set; for tests."""
+
+def default_threads() -> int:
+    """Threads that this process may use."""
+
+class Block:
+    pass
 
 class Program:
-    # what `described` returns, constants, states, groups left to the host, how to call it, threads, values to keep
-    def __init__(self, *arguments: Any) -> None: ...
-    def block(self) -> Block: ...
+    def __init__(
+        self,
+        arg0: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
+        arg1: Sequence[
+            tuple[bool, Sequence[tuple[str, Sequence[int], int, Sequence[int]]], Mapping[int, int], Sequence[int]]
+        ],
+        arg2: Sequence[int],
+        arg3: Sequence[int],
+        arg4: Sequence[int],
+        arg5: Sequence[tuple[int, int]],
+        arg6: int,
+        arg7: Mapping[int, tuple[int, int]],
+        arg8: Sequence[tuple[int, int]],
+        arg9: Sequence[int],
+        arg10: Callable[..., object],
+        arg11: int,
+        arg12: Sequence[int],
+        /,
+    ) -> None: ...
     def run(self) -> None: ...
-    def run_timed(self, times: int) -> list[float]: ...
-    def address(self, value: int) -> int: ...
-    def set_input(self, k: int, address: int, nbytes: int) -> None: ...
-    def resize(self, threads: int) -> None: ...
+    def run_timed(self, arg: int, /) -> list[float]: ...
+    def block(self) -> Block: ...
+    def address(self, arg: int, /) -> int: ...
+    def set_input(self, arg0: int, arg1: int, arg2: int, /) -> None: ...
+    def resize(self, arg: int, /) -> None: ...
     def run_batches(
         self,
         rest: Program | None,
@@ -27,8 +71,3 @@ class Program:
         results: tuple[int, int],
         milliseconds: float,
     ) -> int: ...
-
-def without_kernel(*described: Any) -> list[int]: ...
-def instruction_set() -> str: ...
-def select(name: str) -> bool: ...
-def default_threads() -> int: ...

@@ -55,7 +55,9 @@ class Binding(ABC):
         X, y : arrays
             Whose rows are gathered.
         order : array of int64
-            The numbers of the rows; those from `first` on, `rows` of them, are used.
+            The numbers of the rows.
+        first, rows : int
+            Where in `order` to begin, and how many of it to use.
         size : int
             Rows a batch.
         results : array of float64, (steps, outputs)

@@ -23,7 +23,9 @@ _STORAGES = (INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED)
 _DTYPES = tuple(np.dtype(n) for n in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split())
 
 
-def described(plan: Plan) -> tuple[Any, ...]:
+def described(
+    plan: Plan,
+) -> tuple[list[Any], list[Any], list[int], list[int], list[int], list[tuple[int, int]], int]:
     """Return a plan as the executor takes it: numbers and names."""
     values = [
         (
@@ -292,6 +294,8 @@ def _memory(array: Array) -> tuple[int, int]:
     """Return where an array lies and how many bytes its elements span."""
     if not array.size:
         return array.__array_interface__["data"][0] or 64, 0
+    if array.flags.c_contiguous:
+        return array.__array_interface__["data"][0], array.nbytes
     low = sum(min(0, (d - 1) * s) for d, s in zip(array.shape, array.strides, strict=True))
     high = sum(max(0, (d - 1) * s) for d, s in zip(array.shape, array.strides, strict=True))
     assert low == 0, "memory that begins before its first element"

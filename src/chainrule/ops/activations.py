@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def _sigmoid_expand(x: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-sigmoid = elementwise_row(
+sigmoid: Callable[..., Any] = elementwise_row(
     None,
     (lambda g, out, x: g * (out * (1.0 - out)),),
     r"\sigma({0})",
@@ -26,22 +27,24 @@ sigmoid = elementwise_row(
     expand=_sigmoid_expand,
     floating=True,
 )
+"""1 / (1 + e^-x), element by element; stable over all of float range."""
 
 
 def _softplus_kernel(x: Any, out: Any = None) -> Any:
     return np.logaddexp(x, x.dtype.type(0), out=out)
 
 
-softplus = elementwise_row(
+softplus: Callable[..., Any] = elementwise_row(
     _softplus_kernel, (lambda g, out, x: g * sigmoid(x),), r"\log(1 + e^{{{0}}})", REAL, name="softplus", floating=True
 )
+"""log(1 + e^x), element by element: a smooth max(0, x), without overflow."""
 
 
 def _relu_kernel(x: Any, out: Any = None) -> Any:
     return np.maximum(x, x.dtype.type(0), out=out)
 
 
-relu = elementwise_row(
+relu: Callable[..., Any] = elementwise_row(
     _relu_kernel,
     (lambda g, out, x: g * np.greater(x, 0.0),),
     r"\max(0, {0})",
@@ -50,8 +53,9 @@ relu = elementwise_row(
     floating=True,
     kinks=(((0.0,), (0.0,)),),
 )
+"""max(0, x), element by element; the subgradient at 0 is 0."""
 FUNCTIONS["relu"] = relu  # np.maximum(x, 0) is this
-erf = elementwise_row(
+erf: Callable[..., Any] = elementwise_row(
     erf_array,
     (lambda g, out, x: g * (2.0 / math.sqrt(math.pi) * np.exp(-x * x)),),
     r"\operatorname{{erf}}({0})",
@@ -61,6 +65,7 @@ erf = elementwise_row(
     aliases=(),
     source="erf' (x) = 2/sqrt(pi) exp(-x^2), Abramowitz & Stegun 7.1.19",
 )
+"""The error function, element by element."""
 
 
 def _binary_cross_entropy_expand(z: Any, t: Any) -> Any:
@@ -68,7 +73,7 @@ def _binary_cross_entropy_expand(z: Any, t: Any) -> Any:
     return np.maximum(z, 0.0) - z * t + np.log1p(np.exp(-np.absolute(z)))
 
 
-binary_cross_entropy_with_logits = elementwise_row(
+binary_cross_entropy_with_logits: Callable[..., Any] = elementwise_row(
     None,
     (lambda g, out, z, t: g * (sigmoid(z) - t), lambda g, out, z, t: -g * z),
     r"\log(1 + e^{{{0}}}) - {1} \odot {0}",
@@ -79,6 +84,7 @@ binary_cross_entropy_with_logits = elementwise_row(
     floating=True,
     precedence=0,
 )
+"""-t log σ(z) - (1 - t) log(1 - σ(z)) for logits z and targets t, element by element; stable."""
 
 
 def silu(x: Any) -> Any:

@@ -187,7 +187,7 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
         return out
 
     function.__name__ = op.name
-    function.__doc__ = f"Apply the elementwise operation ``{op.name}``."
+    function.__doc__ = f"Apply ``{op.name}``, element by element, to tensors, arrays or numbers."
     return function
 
 

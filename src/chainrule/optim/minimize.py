@@ -221,10 +221,10 @@ def minimize(
         Examples in rows.
     loss
         A name of ``nn.losses``, or a function (output, target) -> scalar.
-    l1, l2 : float
-        Penalty on the weights, ``nn.losses.penalty``.
     method, max_iter, tol, callback
         As for `minimize_function`.
+    l1, l2 : float
+        Penalty on the weights, ``nn.losses.penalty``.
 
     Returns
     -------

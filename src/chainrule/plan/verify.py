@@ -72,10 +72,8 @@ def _values(plan: Plan) -> None:
     for place, v in enumerate(plan.values):
         _require(v.number == place, f"value {place} is numbered {v.number}")
         _require(v.storage in storages, f"{v} has unknown storage {v.storage!r}")
-        _require(
-            v.dtype.kind in "fbiu" and v.dtype.isnative,
-            f"{v} has dtype {v.dtype}, which no engine computes with",
-        )
+        if v.dtype.kind not in "fbiu" or not v.dtype.isnative:  # a dtype's name takes long to make
+            raise PlanError(f"{v} has dtype {v.dtype}, which no engine computes with")
         _require(all(d >= 0 for d in v.shape), f"{v} has a negative length: {v.shape}")
         _require(len(v.strides) == len(v.shape), f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
         _require(
@@ -123,7 +121,8 @@ def _values(plan: Plan) -> None:
 def _view(plan: Plan, v: Value) -> None:
     root = plan.values[v.root]
     _require(root.storage not in (VIEW, PASSED), f"{v} is a view of {root}, which has no memory of its own")
-    _require(root.dtype == v.dtype, f"{v} is {v.dtype}, a view of {root}, which is {root.dtype}")
+    if root.dtype != v.dtype:
+        raise PlanError(f"{v} is {v.dtype}, a view of {root}, which is {root.dtype}")
     size = v.dtype.itemsize
     _require(not any(s % size for s in (*v.strides, v.offset)), f"{v} lies across the elements of {root}")
     low, high = v.span
@@ -195,10 +194,8 @@ def _fits(step: Step, plan: Plan, where: str) -> None:
         shape, dtype = step.op.shape(*[_Shaped(plan.values[i]) for i in step.inputs], **step.attrs)
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise PlanError(f"{where}: {error}") from error
-    _require(
-        (tuple(shape), dtype) == (out.shape, out.dtype),
-        f"{where} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}",
-    )
+    if (tuple(shape), dtype) != (out.shape, out.dtype):
+        raise PlanError(f"{where} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}")
 
 
 def _updates(plan: Plan) -> None:
