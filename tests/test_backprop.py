@@ -163,3 +163,23 @@ def test_an_output_activation_in_the_network_is_not_applied_twice(last: Any, los
     model.load_state_dict(started)
     cr.fit(again, X, Y, loss=loss, epochs=2, batch_size=5)
     assert all(np.array_equal(v, trained[k]) for k, v in again.state_dict().items())
+
+
+def test_a_sequential_within_a_module_has_its_own_names():
+    """The second W1 is the one that the second Z1 is made of."""
+
+    class Residual(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return x + self.inner(x)
+
+    inner = nn.Linear(7, 7), nn.Tanh()
+    model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), Residual(nn.Sequential(*inner)), nn.Linear(7, 3)).to(np.float64)
+    b = backprop(model, X, IDS, loss="cross_entropy")
+    assert np.allclose(b["Z1"], X @ b["W1"] + b["b1"]) and b["W1"].shape == (5, 7)
+    assert np.allclose(b["Z1(2)"], b["A1"] @ b["W1(2)"] + b["b1(2)"])
+    assert np.allclose(b["dW1(2)"], b["A1"].T @ b["dZ1(2)"])
+    assert np.allclose(b["Z2"], (b["A1"] + b["A1(2)"]) @ b["W2"] + b["b2"])

@@ -12,6 +12,7 @@ from .frames import as_inputs, as_targets, target_array
 from .nn import losses
 from .nn.functional import functional_call
 from .nn.module import Module
+from .nn.naming import repeats
 from .nn.sequential import Sequential, logits_part
 from .op import Array
 from .reverse import reverse, topological
@@ -201,7 +202,7 @@ def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tens
     order = topological([total])
     paths = {id(t): path for path, t in parameters.items()}
     inside = {id(n.inputs[0]): n.name for n in order if n.op is not None and n.op.name == "identity" and n.name}
-    found: dict[str, Tensor] = {}
+    named: list[tuple[Tensor, str]] = []
     for node in order:
         name = node.name
         if id(node) in paths:
@@ -210,13 +211,10 @@ def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tens
             continue  # the same parameter under the name it has here
         elif name is None and node is output:
             name = "output"
-        if name is None:
-            continue
-        unique, k = name, 2
-        while unique in found:
-            unique, k = f"{name}({k})", k + 1
-        found[unique] = node
-    return found
+        if name is not None:
+            named.append((node, name))
+    times = repeats(named, order, set(paths))
+    return {f"{name}({k + 1})" if k else name: node for (node, name), k in zip(named, times, strict=True)}
 
 
 def _activated(value: Any, activation: str) -> Any:

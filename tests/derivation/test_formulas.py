@@ -332,6 +332,24 @@ def test_a_custom_module_and_a_custom_loss():
     assert max(right_now.errors().values()) < 1e-12
 
 
+def test_a_sequential_within_a_module():
+    """Its names come again, each with the weights that belong to it; what goes on past it is a way of its own."""
+
+    class Residual(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return x + self.inner(x)
+
+    inner = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
+    here = explain(network(nn.ReLU(), Residual(inner)), *data("cross_entropy"), "cross_entropy")
+    assert max(here.errors().values()) < 1e-12
+    assert here.values["W1_2"].shape == (5, 5) and here.values["W1"].shape == (6, 5)
+    assert "∂L/∂A₁ = ∂L/∂Z1_2 · ∂Z1_2/∂A₁ + ∂L/∂Z₂ · ∂Z₂/∂A₁" in str(here)
+
+
 def test_shared_layers_and_branches():
     class Twice(nn.Module):
         def __init__(self):

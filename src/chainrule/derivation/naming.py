@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.naming import repeats
 from ..reverse import topological
 from ..tensor import Parameter, Tensor
 from .graph import PASSING
@@ -91,20 +92,22 @@ def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
     return numbers
 
 
-def name_once(ends: list[Tensor], symbols: list[Tensor]) -> None:
-    """Give the second value of a name another one: a forward pass may use a name again."""
-    taken = {str(t.name) for t in symbols}
-    leaves = {id(t) for t in symbols}
-    for node in topological(ends):
-        if node.op is None or node.name is None or id(node) in leaves:
+def name_once(ends: list[Tensor], symbols: list[Tensor], parameters: list[Tensor]) -> None:
+    """Give the second value of a name another one: a forward pass may use a name again. What it is given keeps its."""
+    order = topological(ends)
+    weights = {id(p) for p in parameters}
+    given = {id(t): t for t in symbols if id(t) not in weights}
+    inside = (n for n in order if id(n) not in given and (n.op is None or n.op.name != "identity"))
+    named = [(n, n.name) for n in (*given.values(), *inside) if n.name]
+    taken = {name for _, name in named}
+    for (node, name), k in zip(named, repeats(named, order, weights), strict=True):
+        if not k:
             continue
-        name, k = node.name, 1
-        while name in taken and node.op.name != "identity":
-            k += 1
-            name = f"{node.name}_{k}"
-        taken.add(name)
-        if name != node.name:
-            node.name = name
+        again = k + 1
+        while f"{name}_{again}" in taken:
+            again += 1
+        node.name = f"{name}_{again}"
+        taken.add(node.name)
 
 
 def read_only(nodes: list[Tensor], symbols: list[Tensor]) -> dict[str, Tensor]:

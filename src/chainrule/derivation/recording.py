@@ -281,7 +281,7 @@ def _formulas(
         given = np.random.default_rng(0).normal(size=shape) if network else np.ones(shape)
         seed = traced_leaf(shape, given.dtype, frozenset(), name=f"d{output.name}")
         symbols, values = [*symbols, seed], [*values, given]
-    name_once([end] if activation is None else [end, activation], symbols)
+    name_once([end] if activation is None else [end, activation], symbols, wanted if network else [])
     _, first = reverse([end], [seed], wanted, keep=True)
     back_first = [g for g in first.values() if isinstance(g, Tensor)]
     name_landmarks(unnamed_landmarks([end], back_first, LONGEST, output), end)

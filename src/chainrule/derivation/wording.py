@@ -99,7 +99,10 @@ def chain_rule(derivation: Derivation, step: Backward, style: Style) -> str:
     end = end_of(derivation)
     if not step.users or end in step.users:
         return style.partial(end, step.of)
-    ways = [u for u in step.users if f"d{u}" in step.reused] or step.users
+    ways = [u for u in step.users if f"d{u}" in step.reused]
+    passed_on = set(step.reused) - {f"d{u}" for u in ways}  # a sum gives its own gradient to each of its terms
+    if not ways or passed_on:
+        ways = list(step.users)
     terms = [f"{_from_the_end(derivation, step, u, style)}{style.dot}{style.partial(u, step.of)}" for u in ways]
     return f"{style.partial(end, step.of)} = {' + '.join(terms)}"
 

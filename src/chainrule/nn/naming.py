@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..tensor import Tensor
@@ -68,6 +70,67 @@ class Numbering:
         """Give `value` its name."""
         label = self.label(letter)
         return value if label is None else value.named(label)
+
+
+def repeats(nodes: Sequence[tuple[Tensor, str]], order: Sequence[Tensor], parameters: set[int]) -> list[int]:
+    """Return how many times each node's name came before, for names that a module of one's own makes come again.
+
+    A `Sequential` inside such a module begins anew at A0. Its values are numbered by how often the name came; its
+    parameters go with the value that they lead to, so that the second Z1 is made of the second W1.
+
+    Parameters
+    ----------
+    nodes
+        Nodes and the names that they would like, inputs before users.
+    order
+        All nodes, inputs before users.
+    parameters
+        The ids of those that are parameters.
+    """
+    if len({name for _, name in nodes}) == len(nodes):
+        return [0] * len(nodes)
+    seen: dict[str, int] = {}
+    times: dict[int, int] = {}
+    for node, name in nodes:
+        if id(node) not in parameters:
+            times[id(node)] = seen[name] = seen.get(name, -1) + 1
+    users: dict[int, list[Tensor]] = {}
+    for node in order:
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    names = {id(node): name for node, name in nodes}
+    layers: dict[str, set[int]] = {}
+    for i in times:
+        layers.setdefault(_number(names[i]), set()).add(i)
+    taken: set[tuple[str, int]] = {(name, times[id(node)]) for node, name in nodes if id(node) in times}
+    for node, name in nodes:
+        if id(node) not in parameters:
+            continue
+        leads_to = _first(node, users, layers.get(_number(name), set()))
+        again = times[id(leads_to)] if leads_to is not None else 0
+        while (name, again) in taken:
+            again += 1
+        taken.add((name, again))
+        times[id(node)] = again
+    return [times[id(node)] for node, _ in nodes]
+
+
+def _first(node: Tensor, users: dict[int, list[Tensor]], wanted: set[int]) -> Tensor | None:
+    """Return the nearest node among those that `node` leads to whose id is wanted."""
+    waiting, seen = deque([node]), {id(node)}
+    while waiting:
+        for user in users.get(id(waiting.popleft()), []):
+            if id(user) in wanted:
+                return user
+            if id(user) not in seen:
+                seen.add(id(user))
+                waiting.append(user)
+    return None
+
+
+def _number(name: str) -> str:
+    found = re.search(r"\d+$", name)
+    return found[0] if found else ""
 
 
 def labels(network: Sequential) -> Iterator[tuple[Layer, str, str]]:
