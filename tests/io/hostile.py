@@ -144,7 +144,7 @@ def headers() -> dict[str, bytes]:
         "nested in an entry": written(b'{"a":{"dtype":' + b"[" * 50_000 + b"]" * 50_000 + b"}}"),
         "many lists": written(b"[" + b"[]," * 5_000_000 + b"[]]"),
         "many texts": written(b"[" + b'"",' * 2_000_000 + b'""]'),
-        "many empty arrays": written({f"a{i}": entry([0], 0, 0) for i in range(20_000)}),
+        "many empty arrays": written({f"a{i}": entry([0], 0, 0) for i in range(10_000)}),
         "escaped quotes": written(b'"' + b'\\",' * 2_000_000),
         "spaces": written(b" " * 5_000_000),
     }

@@ -150,6 +150,19 @@ def graphs() -> dict[str, Any]:
             ],
             {"a": np.ones((400, 1, 1), "f4"), "b": np.ones((1, 400, 1), "f4"), "d": np.ones((1, 1, 400), "f4")},
         ),
+        "many integers from few": model(
+            [node("Add", ["a", "b"], ["c"]), node("Cast", ["c"], ["d"], to=1), node("Mul", ["x", "d"], ["y"])],
+            {"a": np.ones((20_000, 1), np.int64), "b": np.ones((1, 20_000), np.int64)},
+        ),
+        "many ranges": model(
+            [
+                *[node("Range", ["a", "b", "c"], [f"r{i}"]) for i in range(120)],
+                *[node("Cast", [f"r{i}"], [f"s{i}"], to=1) for i in range(120)],
+                *[node("ReduceSum", [f"s{i}"], [f"t{i}"], keepdims=0) for i in range(120)],
+                node("Sum", ["x", *[f"t{i}" for i in range(120)]], ["y"]),
+            ],
+            {"a": np.int64(0), "b": np.int64(400_000), "c": np.int64(1)},
+        ),
         "a long range": model(
             [node("Range", ["a", "b", "c"], ["r"]), node("Cast", ["r"], ["s"], to=1), node("ReduceSum", ["s"], ["t"]),
              node("Add", ["x", "t"], ["y"])],

@@ -61,7 +61,7 @@ def test_columns_that_are_none_are_refused(changed, columns):
         metadata.update(version=1, input_columns=columns)
 
     file = changed(edit)
-    with pytest.raises(ValueError, match="m: input_columns (is|names)"):
+    with pytest.raises(ValueError, match=r"m: input_columns (is|names)"):
         cr.load(file)
     model = nn.Sequential(nn.Linear(2, 2))
     model.feature_names = ("a", "a")

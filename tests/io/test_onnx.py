@@ -416,7 +416,7 @@ READ = {
         nn.Module,
     ),
     "LayerNormalization without bias": (graph([node("LayerNormalization", ["x", "s"], ["y"])], {"s": X[0]}), nn.Module),
-    "Dropout": (graph([node("Dropout", ["x", "r"], ["y"])], {"r": np.float32(0.4)}), nn.Module),
+    "Dropout": (graph([node("Dropout", ["x", "r"], ["y"])], {"r": np.float32(0.4)}), nn.Sequential),
     "TopK": (graph([node("TopK", ["x", "k"], ["y", "places"])], {"k": np.array([2], I64)}), nn.Module),
     "TopK, smallest": (
         graph([node("TopK", ["x", "k"], ["y", "places"], largest=0)], {"k": np.array([2], I64)}),
@@ -494,7 +494,7 @@ READ = {
             ],
             {"w": W, "b": B[None], "v": W[:3, :1], "d": B[None, :1], "n": np.array([-1, 1], I64)},
         ),
-        nn.Module,
+        nn.Sequential,
     ),
 }
 
@@ -513,8 +513,9 @@ def test_what_is_read_computes_what_onnx_runtime_does(name):
 
 
 def test_what_is_read_trains_and_can_be_planned():
-    module = cr.from_onnx(READ["scikit-learn's regressor"][0])
-    assert set(module.weights) == {"w", "b", "v", "d"}
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("Mul", ["a", "a"], ["b"]), node("Gemm", ["b", "v", "c"], ["y"])]
+    module = cr.from_onnx(graph(nodes, {"w": W, "v": W[:3, :1], "c": B[:1]}))
+    assert set(module.weights) == {"w", "v", "c"}
     before = cr.evaluate(module, X, X[:, :1], loss="mse")["loss"]
     cr.fit(module, X, X[:, :1], loss="mse", optimizer="adam", epochs=50, progress=False)
     assert cr.evaluate(module, X, X[:, :1], loss="mse")["loss"] < before
@@ -534,6 +535,13 @@ def test_statistics_are_not_trained():
     names = {"s": B[[0, 1, 2, 0]], "b": B[[2, 1, 0, 0]], "m": X[0], "v": X[1] ** 2}
     nodes = [node("BatchNormalization", ["x", "s", "b", "m", "v"], ["a"]), node("Add", ["a", "x"], ["y"])]
     assert set(cr.from_onnx(graph(nodes, names)).weights) == {"s", "b"}
+
+
+def test_layers_of_others_have_their_settings():
+    regressor = cr.from_onnx(READ["scikit-learn's regressor"][0])
+    assert [type(m).__name__ for m in regressor] == ["Identity", "Linear", "ReLU", "Linear", "Flatten"]
+    (dropout,) = cr.from_onnx(READ["Dropout"][0])
+    assert type(dropout) is nn.Dropout and dropout.p == 0.4
 
 
 def test_equal_weights_that_are_stored_once_are_trained_apart():

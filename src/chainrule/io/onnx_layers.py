@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..op import Array
+from .onnx_operations import cast_dtype
 from .onnx_reading import Graph, Node
 
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -69,6 +70,11 @@ class _Chain:
         array = self.graph.weights.get(name)
         return array if array is not None and array.ndim == axes and self.uses[name] == 1 else None
 
+    def bias(self, name: str) -> Array | None:
+        """Return a vector; on two axes, it may be stored as a row."""
+        row = self.weight(name, 2) if len(self.lengths) == 1 else None
+        return row[0] if row is not None and len(row) == 1 else self.weight(name, 1)
+
     def silu(self, node: Node) -> nn.Module | None:
         """A value times its sigmoid: two operations."""
         if node.kind != "Sigmoid" or not self.nodes or self.uses[self.current] != 2 or node.inputs[0] != self.current:
@@ -87,7 +93,7 @@ class _Chain:
         bias = None
         if self.nodes and self.nodes[0].kind == "Add" and self.uses[node.outputs[0]] == 1:
             others = [name for name in self.nodes[0].inputs if name != node.outputs[0]]
-            bias = self.weight(others[0], 1) if len(others) == 1 else None
+            bias = self.bias(others[0]) if len(others) == 1 else None
         layer = _linear(weight, bias)
         self.lengths[-1:] = [weight.shape[1]]
         if layer is not None and bias is not None:
@@ -99,7 +105,7 @@ class _Chain:
         a = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0, **node.attributes}
         weight = self.weight(node.inputs[1], 2)
         has_bias = len(node.inputs) == 3 and bool(node.inputs[2])
-        bias = self.weight(node.inputs[2], 1) if has_bias else None
+        bias = self.bias(node.inputs[2]) if has_bias else None
         plain = a["alpha"] == 1 and (a["beta"] == 1 or not has_bias) and not a["transA"]
         if weight is None or (has_bias and bias is None) or not plain or node.inputs[0] != self.current:
             return None
@@ -155,6 +161,16 @@ class _Chain:
         layer.load_state_dict({"weight": weight, "bias": bias})
         return layer
 
+    def dropout(self, node: Node) -> nn.Module | None:
+        """Nothing in evaluation, and in training what it was made for."""
+        ratio = self.graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        return nn.Dropout(node.attributes.get("ratio", 0.5) if ratio is None else float(str(np.float32(ratio))))
+
+    def cast(self, node: Node) -> nn.Module | None:
+        """Nothing, for what has that type already."""
+        first = node.inputs[0] == self.graph.inputs[0].name
+        return nn.Identity() if first and cast_dtype(node.attributes["to"]) == self.graph.inputs[0].dtype else None
+
     def embedding(self, node: Node) -> nn.Module | None:
         """Rows of a matrix."""
         weight = self.weight(node.inputs[0], 2)
@@ -174,6 +190,8 @@ _LAYERS: dict[str, Callable[[_Chain, Node], nn.Module | None]] = {
     "Softmax": _Chain.softmax,
     "BatchNormalization": _Chain.batch_norm,
     "LayerNormalization": _Chain.layer_norm,
+    "Dropout": _Chain.dropout,
+    "Cast": _Chain.cast,
     "Gather": _Chain.embedding,
 }
 

@@ -76,9 +76,14 @@ def clip(x: Any, low: Any = None, high: Any = None, *, min: float | None = None,
 
 def cast(x: Any, *, to: int, saturate: int = 1) -> Any:
     """Convert to another type of numbers."""
+    return as_dtype(x, cast_dtype(to))
+
+
+def cast_dtype(number: int) -> np.dtype[Any]:
+    """Return the dtype that ONNX's number of a type stands for."""
     from onnx import helper
 
-    return as_dtype(x, helper.tensor_dtype_to_np_dtype(to))
+    return np.dtype(helper.tensor_dtype_to_np_dtype(number))
 
 
 def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
