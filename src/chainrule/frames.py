@@ -31,7 +31,8 @@ class Column:
     ----------
     name : str
     kind : {"numbers", "texts", "dates"}
-        Dates, times and durations are given as numbers: days for dates, else seconds, both since 1970 or 0:00.
+        Given as numbers: days since 1970 for dates, with or without a time (one library's dates are another's moments
+        at 0:00), seconds for times of day and durations.
     values : numpy.ndarray
         Numbers: in their own dtype, or float64 with NaN where some are missing. Texts: objects, None where missing.
     dtype : numpy.dtype
@@ -44,9 +45,22 @@ class Column:
     dtype: np.dtype[Any]
 
 
-def column_names(frame: Any, argument: str) -> list[str]:
-    """Return the names of a table's columns; raise for what is no table."""
-    return list(_table(frame, argument))
+def by_name(frame: Any, argument: str) -> dict[str, Any]:
+    """Return the columns of a table by their names, unread: a table again, for what can be read only once."""
+    opened = _opened(frame, argument)
+    if not _is_table(opened):
+        raise TypeError(f"{argument} is of type {type(frame).__name__}; a data frame or a dict of columns would do")
+    if isinstance(opened, Mapping):
+        pairs = [(str(name), values) for name, values in opened.items()]
+    elif hasattr(opened, "iter_columns"):
+        pairs = list(zip(map(str, opened.columns), opened.iter_columns(), strict=True))
+    else:
+        pairs = [(str(name), opened[name]) for name in opened.column_names]
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise ValueError(f"{argument} has columns of one name: {twice!r}")
+    return table
 
 
 def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> list[Column]:
@@ -69,7 +83,7 @@ def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> li
         For columns that are neither numbers, truth values, texts, categories nor dates, that have more axes than one,
         or different lengths; and for two columns of one name.
     """
-    table = _table(frame, argument)
+    table = by_name(frame, argument)
     found = [_column(n, table[n], f"column {n!r} of {argument}") for n in (table if names is None else names)]
     lengths = {column.name: len(column.values) for column in found}
     odd = next((name for name in lengths if lengths[name] != len(found[0].values)), None)
@@ -93,7 +107,7 @@ def as_inputs(
     names : sequence of str or None
         Take these columns, in this order; others are left aside.
     familiar : sequence of str or None
-        The same, if the table has them all; else all of its columns are taken, as they stand.
+        The order of the columns, if the table has just these; else they are taken as they stand.
 
     Raises
     ------
@@ -102,12 +116,14 @@ def as_inputs(
     ValueError
         For columns that are not there, and for missing values: column, row (from 0) and number are said.
     """
+    if type(x) is np.ndarray:
+        return x, None
     opened = _opened(x, argument)
     if _is_series(opened):
         found, only = [_column(opened.name or "", opened, argument)], None
     elif _is_table(opened):
-        table = _table(opened, argument)
-        if names is None and familiar is not None and table.keys() >= set(familiar):
+        table = by_name(opened, argument)
+        if names is None and familiar is not None and table.keys() == set(familiar):
             names = familiar
         only = tuple(table if names is None else names)
         lacking = [name for name in only if name not in table]
@@ -144,9 +160,10 @@ def as_targets(y: Any, argument: str) -> Any:
     """
     opened = _opened(y, argument)
     if _is_series(opened):
-        found = [_column(opened.name or "", opened, argument)]
+        found = [as_labels(_column(opened.name or "", opened, argument), opened)]
     elif _is_table(opened):
-        found = columns(opened, argument)
+        table = by_name(opened, argument)
+        found = [as_labels(column, table[column.name]) for column in columns(table, argument)]
     else:
         return y
     wrong = [c for c in found if c.kind != "numbers" and len(_missing(c.values)) < len(c.values)]
@@ -156,6 +173,16 @@ def as_targets(y: Any, argument: str) -> Any:
         )
     _refuse_missing(found, argument, "Dataset.from_frame(frame, target=…) does")
     return found[0].values if _is_series(opened) or wrong else _matrix(found, argument)
+
+
+def as_labels(column: Column, values: Any) -> Column:
+    """Return a target's column: `column`, or the numbers themselves where `values` are categories of numbers."""
+    series = _opened(values, column.name)
+    if _is_series(series) and column.kind == "texts":
+        array = np.asarray(series.to_native())
+        if array.dtype.kind in "biuf":
+            return Column(column.name, "numbers", array, array.dtype)
+    return column
 
 
 def target_array(y: Any, argument: str) -> Array:
@@ -241,24 +268,6 @@ def _is_series(opened: Any) -> bool:
     return type(opened).__module__.startswith("narwhals.") and not _is_table(opened)
 
 
-def _table(frame: Any, argument: str) -> dict[str, Any]:
-    """Return the columns of a table by their names, as they are."""
-    opened = _opened(frame, argument)
-    if not _is_table(opened):
-        raise TypeError(f"{argument} is of type {type(frame).__name__}; a data frame or a dict of columns would do")
-    if isinstance(opened, Mapping):
-        pairs = [(str(name), values) for name, values in opened.items()]
-    elif hasattr(opened, "iter_columns"):
-        pairs = list(zip(map(str, opened.columns), opened.iter_columns(), strict=True))
-    else:
-        pairs = [(str(name), opened[name]) for name in opened.column_names]
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-        raise ValueError(f"{argument} has columns of one name: {twice!r}")
-    return table
-
-
 # -- one column --------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +308,7 @@ def _of_series(name: str, series: Any, place: str) -> Column:
         return Column(name, "numbers", values, np.dtype(own) if lacking else values.dtype)
     if dtype in (nw.Date, nw.Datetime):
         stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
-        return _of_dates(name, stamps / (1e6 * (_SECONDS_A_DAY if dtype == nw.Date else 1)))
+        return _of_dates(name, stamps / 1e6 / _SECONDS_A_DAY)
     if dtype == nw.Duration:
         return _of_dates(name, series.dt.total_microseconds().cast(nw.Float64).to_numpy() / 1e6)
     if dtype in (nw.Categorical, nw.Enum):
@@ -344,7 +353,7 @@ _DATES = (datetime.date, datetime.time, datetime.timedelta)
 
 def _as_number(moment: Any) -> float:
     if isinstance(moment, datetime.datetime):
-        return (moment.replace(tzinfo=moment.tzinfo or datetime.UTC) - _EPOCH).total_seconds()
+        return (moment.replace(tzinfo=moment.tzinfo or datetime.UTC) - _EPOCH).total_seconds() / _SECONDS_A_DAY
     if isinstance(moment, datetime.date):
         return float(moment.toordinal() - _EPOCH.toordinal())
     if isinstance(moment, datetime.time):
@@ -355,10 +364,12 @@ def _as_number(moment: Any) -> float:
 
 
 def _dates(array: Array) -> Array:
-    """Days for NumPy's dates, seconds for what is finer and for durations; NaN for what is missing."""
-    days = array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] in "YMWD"
-    unit = "D" if days else "us"
-    numbers = array.astype(f"{array.dtype.kind}8[{unit}]").astype(np.float64) / (1 if days else 1e6)
+    """Days for NumPy's dates, seconds for durations; NaN for what is missing."""
+    kind = array.dtype.kind
+    days = kind == "M" and np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D")  # may be beyond microseconds
+    numbers = array.astype(f"{kind}8[{'D' if days else 'us'}]").astype(np.float64)
+    if not days:
+        numbers = numbers / 1e6 / (_SECONDS_A_DAY if kind == "M" else 1)
     return np.where(np.isnat(array), np.nan, numbers)
 
 

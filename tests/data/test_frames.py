@@ -91,8 +91,7 @@ def test_a_frame_trains_and_predicts_as_its_matrix_does(make, numbers):
     assert np.array_equal(cr.predict(by_frame, frame), cr.predict(by_matrix, X))
     assert cr.evaluate(by_frame, frame, y) == cr.evaluate(by_matrix, X, y)
     assert np.array_equal(cr.backprop(by_frame, frame, y)["dW1"], cr.backprop(by_matrix, X, y)["dW1"])
-    if not isinstance(frame, dict):  # a dict may be what a module of one's own takes
-        assert np.array_equal(by_frame(frame).value, by_matrix(X).value)
+    assert np.array_equal(by_frame(frame).value, by_matrix(X).value)
 
 
 def test_columns_are_taken_by_their_names(numbers):
@@ -109,6 +108,30 @@ def test_columns_are_taken_by_their_names(numbers):
     assert np.array_equal(model[:1](moved).value, model[:1](X).value) and model[1:].feature_names is None
     validated = fitted(frame, y, validation=(moved, y))
     assert np.array_equal(cr.predict(validated, frame), wanted)
+
+
+def test_a_dict_is_columns_to_a_sequential_and_itself_to_other_modules(numbers):
+    X, y = numbers
+    model = fitted(dict(zip(NAMES, X.T, strict=True)), y)
+    turned = {name: X[:, NAMES.index(name)] for name in reversed(NAMES)}
+    assert np.array_equal(model(turned).value, model(X).value)
+    assert np.array_equal(nn.Sequential(model[0])(dict(zip(NAMES, X.T, strict=True))).value, model[0](X).value)
+
+    class Own(nn.Module):
+        def __init__(self):
+            self.first = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.first(x["all"])
+
+    assert Own()({"all": X}).shape == (30, 2)
+
+
+def test_a_data_set_says_how_to_prepare_it(numbers):
+    made = Dataset.from_frame(pd.DataFrame(numbers[0], columns=NAMES), "age")
+    for call in (lambda: cr.fit(network(), made, numbers[1], progress=False), lambda: cr.predict(network(), made)):
+        with pytest.raises(TypeError, match=r"^X is a Dataset, .*Preprocessor.fit\(train\) .*would do$"):
+            call()
 
 
 def test_columns_that_lack_are_named(numbers):
@@ -138,8 +161,11 @@ def test_a_model_that_has_names_keeps_their_order_when_it_is_trained_on(numbers)
     frame = pd.DataFrame(X, columns=NAMES)
     wanted, model = fitted(frame, y), fitted(frame, y)
     cr.fit(wanted, frame, y, epochs=1, progress=False)
-    cr.fit(model, frame[["weight", "height", "age"]].assign(more="text"), y, epochs=1, progress=False)
+    cr.fit(model, frame[["weight", "height", "age"]], y, epochs=1, progress=False)
     assert model.feature_names == NAMES and np.array_equal(cr.predict(model, X), cr.predict(wanted, X))
+    with pytest.raises(ValueError, match=r"X has shape \(30, 4\), Linear expects"):  # fit leaves no column aside
+        cr.fit(model, frame.assign(more=1.0), y, epochs=1, progress=False)
+    assert model.feature_names == NAMES
 
 
 def test_sparse_columns_are_numbers(numbers):
@@ -202,7 +228,11 @@ def test_values_that_are_missing_or_infinite_are_placed(frame, message):
         ({"age": [{}, {}]}, ValueError, "column 'age' of X holds dict; columns hold numbers"),
         ({"age": np.ones(2, complex)}, ValueError, "column 'age' of X has dtype complex128"),
         (pl.DataFrame({"age": [[1], [2]]}), ValueError, r"column 'age' of X is of type List\(Int64\)"),
-        (pd.DataFrame({"age": pd.period_range("2020", periods=2)}), ValueError, r"column 'age' of X is of type period\[D"),
+        (
+            pd.DataFrame({"age": pd.period_range("2020", periods=2)}),
+            ValueError,
+            r"column 'age' of X is of type period\[D",
+        ),
         ({}, ValueError, "X has no columns"),
         (pd.DataFrame(index=range(2)), ValueError, "X has no columns"),
         (pd.DataFrame({"age": []}), ValueError, r"X has shape \(0, 1\): no examples"),
@@ -229,6 +259,8 @@ def test_integers_stay_integers():
     [
         lambda y: pd.Series(y),
         lambda y: pd.Series(y).astype("Int64"),
+        lambda y: pd.Series(y).astype("category"),
+        lambda y: pd.DataFrame({"y": pd.Categorical(y)}),
         lambda y: pl.Series("y", y),
         lambda y: pa.chunked_array([y]),
         lambda y: pa.array(y),
@@ -282,7 +314,7 @@ def test_what_is_no_target_is_named(y, kind, message):
 
 @pytest.mark.parametrize("y", [CLASSES, np.array(CLASSES), pd.Series(CLASSES), pl.DataFrame({"kind": CLASSES})])
 def test_backprop_names_texts_as_well(y):
-    with pytest.raises(TypeError, match="^Y holds texts, 'b' first; class ids would do"):
+    with pytest.raises(TypeError, match=r"^Y holds texts, 'b' first; class ids would do"):
         cr.backprop(network(), np.ones((3, 3)), y)
     assert cr.backprop(network(), np.ones((3, 3)), None, loss=lambda output, _: np.mean(output**2)).loss > 0
 
@@ -305,7 +337,7 @@ VALUES = {
     "exact": ([decimal.Decimal("1.5"), None, decimal.Decimal(2)], "numbers", [1.5, np.nan, 2], "f"),
     "text": (["u", None, "v"], "texts", ["u", None, "v"], "O"),
     "day": ([DAY, None, DAY], "dates", [2, np.nan, 2], "f"),
-    "moment": ([MOMENT, None, MOMENT], "dates", [60, np.nan, 60], "f"),
+    "moment": ([MOMENT, None, MOMENT], "dates", [60 / 86400, np.nan, 60 / 86400], "f"),
     "time": ([datetime.time(0, 1), None, datetime.time(1)], "dates", [60, np.nan, 3600], "f"),
     "span": ([datetime.timedelta(1), None, datetime.timedelta(0, 2)], "dates", [86400, np.nan, 2], "f"),
 }
@@ -336,7 +368,20 @@ def test_a_column_is_the_same_wherever_it_lies(what, make):
 def test_dates_of_numpy(unit):
     moments = np.array(["1970-01-02", "NaT"], f"M8[{unit}]")
     (column,) = columns({"t": moments}, "X")
-    assert np.array_equal(column.values, [1 if unit == "D" else 86400, np.nan], equal_nan=True)
+    assert np.array_equal(column.values, [1, np.nan], equal_nan=True)
+
+
+def test_a_day_is_the_same_number_whether_it_has_a_time_or_not():
+    days = [datetime.date(2020, 1, 1), datetime.date(2021, 7, 9)]
+    moments = [datetime.datetime(day.year, day.month, day.day) for day in days]
+    frames = [
+        pl.DataFrame({"t": days}), pl.DataFrame({"t": days}).to_pandas(), pl.DataFrame({"t": moments}),
+        pd.DataFrame({"t": pd.to_datetime(days).tz_localize("UTC")}), pd.DataFrame({"t": days}), pa.table({"t": days}),
+        {"t": days}, {"t": moments}, {"t": np.array(days, "M8[D]")}, {"t": np.array(days, "M8[ns]")},
+    ]  # fmt: skip
+    for frame in frames:
+        (column,) = columns(frame, "X")
+        assert column.kind == "dates" and column.values.tolist() == [18262, 18817]
 
 
 def test_categories_and_columns_without_any_value():
@@ -417,6 +462,8 @@ def test_a_mixed_frame_is_trained_on_through_a_preprocessor():
         ),
         (lambda f: Dataset.from_frame(f[["kind"]], "kind"), ValueError, "'kind' is its only column"),
         (lambda f: Dataset.from_frame(f.assign(kind=None), "kind"), ValueError, "'kind' is missing in each of 40 rows"),
+        (lambda f: Dataset.from_frame(f.iloc[:0], "kind"), ValueError, "the table has 4 columns and no rows"),
+        (lambda f: Dataset.from_columns(f), TypeError, r"columns is of type DataFrame; .* or Dataset.from_frame"),
         (lambda f: Dataset.from_frame(f.to_numpy(), "kind"), TypeError, "the frame is of type ndarray; a data frame"),
         (
             lambda f: Preprocessor.fit(f),
@@ -430,10 +477,49 @@ def test_what_makes_no_data_set(call, kind, message):
         call(pd.DataFrame(mixed()))
 
 
+def test_what_a_preprocessor_does_not_need_may_be_of_any_type():
+    prepared = Preprocessor.fit(Dataset.from_frame(pl.DataFrame(mixed()), "kind"))
+    wanted, notes = prepared.transform_with_notes(pl.DataFrame(mixed()))
+    more = pl.DataFrame({**mixed(), "list": [[1]] * 40})
+    for frame in (more, more.lazy(), more.to_pandas(), {**mixed(), "list": [[1], [2, 3]] * 20}):
+        found, said = prepared.transform_with_notes(frame)
+        assert np.array_equal(found, wanted)
+        assert said == ["left aside 1 column that the training part did not have: list", *notes]
+    with pytest.raises(ValueError, match="lacks 4 columns that the training part had: age"):
+        prepared.transform({"other": [1, 2]})
+
+
+def test_what_can_be_read_only_once():
+    table = pa.table(mixed())
+    made = Dataset.from_frame(table.to_reader(), "kind")
+    assert made.fingerprint() == Dataset.from_frame(table, "kind").fingerprint()
+    prepared = Preprocessor.fit(made)
+    assert np.array_equal(prepared.transform(table.to_reader()), prepared.transform(table))
+
+
+@pytest.mark.parametrize(
+    ("names", "target"),
+    [([0, 1, 2], np.int64(2)), ([0, 1, 2], 2), (pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)]), ("b", 1))],
+)
+def test_targets_are_named_as_pandas_does(names, target):
+    frame = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=names)
+    made = Dataset.from_frame(frame, target)
+    assert made.y.tolist() == [2, 5, 8, 11] and made.target_name == str(target) and len(made.feature_names) == 2
+
+
+@pytest.mark.parametrize("values", [[3, 5, 3, 5], [3, 5, None, 5], [0.5, 1.5, 0.5, 1.5], [True, False, True, True]])
+def test_labels_that_are_categories_of_numbers_stay_numbers(values):
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "kind": pd.Categorical(values)})
+    made = Dataset.from_frame(frame, "kind", task="multiclass" if None not in values else None)
+    assert made.y.tolist() == [v for v in values if v is not None]
+    assert columns(frame, "X")[1].kind == "texts"  # among the inputs they are categories
+
+
 def test_columns_are_left_out_and_labels_keep_their_type():
     frame = pl.DataFrame({"a": [1.0, 2, 3, 4], "odd": [[1]] * 4, "t": [True, None, False, True]})
     made = Dataset.from_frame(frame, "t", exclude=["odd"], source="somewhere")
     assert made.feature_names == ("a",) and made.y.dtype == bool and made.source == "somewhere"
+    assert Dataset.from_frame(frame, "t", exclude="odd").fingerprint() == made.fingerprint()
     assert Dataset.from_frame(pl.DataFrame({"a": [1, 2, 3], "t": [4, None, 7]}), "t").y.tolist() == [4, 7]
     assert made.rows.tolist() == [0, 2, 3]
 

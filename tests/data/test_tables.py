@@ -194,7 +194,7 @@ def test_parquet_types(tmp_path):
         "bool": 1,
         "decimal": 1.25,
         "day": 2,
-        "moment": 2.5,
+        "moment": 2.5 / 86400,
         "clock": 3,
         "span": 4,
         "big": 2.0**100,

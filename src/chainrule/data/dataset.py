@@ -157,6 +157,10 @@ class Dataset:
             For empty data, columns whose lengths differ, dtypes that are neither numbers nor texts, and what
             `infer_task` refuses.
         """
+        if not isinstance(columns, Mapping):
+            raise TypeError(
+                f"columns is of type {type(columns).__name__}; a dict of columns would do, or Dataset.from_frame(frame)"
+            )
         if not columns:
             raise ValueError("columns is empty; a table needs one column or more beside its target")
         table = {str(name): _as_column(str(name), values) for name, values in columns.items()}
@@ -194,7 +198,7 @@ class Dataset:
         target: str | None = None,
         *,
         task: str | None = None,
-        exclude: Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         test: "Dataset | None" = None,
         source: str = "the frame",
         notes: Sequence[str] = (),
@@ -203,7 +207,7 @@ class Dataset:
         """Make a dataset of a data frame: pandas, polars, PyArrow, a dict of columns, and others.
 
         Numbers and truth values become float64 (NaN = missing), texts and categories become objects (None =
-        missing), dates numbers of days, times and durations numbers of seconds.
+        missing), dates numbers of days since 1970 (with a time or without), times of day and durations of seconds.
 
         Parameters
         ----------
@@ -213,7 +217,7 @@ class Dataset:
             The target's column; rows where it is missing are left out, which the notes say.
         task, test, source, notes, rows
             As for `from_columns`.
-        exclude : sequence of str
+        exclude : str or sequence of str
             Columns to leave out.
 
         Raises
@@ -226,20 +230,22 @@ class Dataset:
         """
         from .. import frames  # loads the tensors, which files of arrays do without
 
-        names = frames.column_names(frame, source)
-        if not isinstance(target, str | int | None):
+        table = frames.by_name(frame, source)
+        names = list(table)
+        if not isinstance(target, str | int | np.integer | tuple | None):
             raise TypeError(f"target is of type {type(target).__name__}; the name of a column would do")
         target = None if target is None else str(target)
+        exclude = [exclude] if isinstance(exclude, str) else [str(name) for name in exclude]
         for name in [*exclude, *([target] if target is not None else [])]:
             if name not in names:
                 raise ValueError(f"{source}: has no column {name!r}; it has {listed(names)}.{suggestion(name, names)}")
-        found = frames.columns(frame, source, [name for name in names if name not in exclude])
+        found = frames.columns(table, source, [name for name in names if name not in exclude])
         said = list(notes)
         y, kept = None, None
         if target is not None:
             column = next(c for c in found if c.name == target)
             found.remove(column)
-            y, kept = _present(column, source, said)
+            y, kept = _present(frames.as_labels(column, table[target]), source, said)
             if not found:
                 raise ValueError(
                     f"{source}: the target {target!r} is its only column; there is nothing to learn it from"
@@ -348,7 +354,7 @@ def _present(column: "Column", source: str, notes: list[str]) -> tuple[NDArray[A
     values = column.values
     missing = np.array([v is None for v in values]) if values.dtype == object else np.isnan(values)
     lacking = int(missing.sum())
-    if lacking == len(values):
+    if lacking and lacking == len(values):
         raise ValueError(f"{source}: the target {column.name!r} is missing in each of {counted(lacking, 'row')}")
     present = values[~missing] if lacking else values
     if present.dtype == object:

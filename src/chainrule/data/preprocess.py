@@ -137,11 +137,20 @@ class Preprocessor:
 
     def transform_with_notes(self, dataset: Any) -> tuple[Matrix, list[str]]:
         """As `transform`, with sentences on values imputed, categories unknown and columns left aside."""
-        if not isinstance(dataset, Dataset):
-            dataset = Dataset.from_frame(dataset)
-        if isinstance(self.features, TableFeatures):
+        if not isinstance(self.features, TableFeatures):
+            return self.features.transform(dataset if isinstance(dataset, Dataset) else Dataset.from_frame(dataset))
+        if isinstance(dataset, Dataset):
             return self.features.transform(dataset, self.target.name)
-        return self.features.transform(dataset)
+        return self._transform_table(self.features, dataset)
+
+    def _transform_table(self, features: TableFeatures, frame: Any) -> tuple[Matrix, list[str]]:
+        """Read the columns that are needed; the others may be of any type."""
+        from ..frames import by_name  # loads the tensors, which files of arrays do without
+
+        table = by_name(frame, "the frame")
+        needed = {name: values for name, values in table.items() if name in features.input_names}
+        matrix, notes = features.transform(Dataset.from_frame(needed or table))
+        return matrix, [*features.aside(table, self.target.name), *notes]
 
     def transform_target(self, y: ArrayLike | Dataset) -> NDArray[Any]:
         """The numbers that a loss compares outputs with.

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,7 @@ class TableFeatures:
             When a column lacks, a column of numbers holds text (the row is said) or something infinite.
         """
         columns = self._columns(dataset)
-        notes = self._extra(dataset, target_name)
+        notes = self.aside(dataset.feature_names, target_name)
         out = np.zeros((len(dataset), len(self.feature_names)), dtype=np.float32)
         if self.numeric:
             numbers = np.column_stack([_as_numbers(name, columns[name], dataset) for name in self.numeric])
@@ -141,9 +141,10 @@ class TableFeatures:
             )
         return columns
 
-    def _extra(self, dataset: Dataset, target_name: str | None) -> list[str]:
+    def aside(self, names: Iterable[str], target_name: str | None) -> list[str]:
+        """Sentences about the columns of these names that are not looked at."""
         known = {*self.input_names, *self.left_out, target_name}
-        extra = [name for name in dataset.feature_names if name not in known]
+        extra = [name for name in names if name not in known]
         if not extra:
             return []
         return [

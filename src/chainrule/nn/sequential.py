@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
+from ..frames import as_inputs
 from ..tensor import Parameter, Tensor
 from . import losses
 from .activations import Sigmoid, Softmax
@@ -75,6 +76,11 @@ class Sequential(Module):
         if not -len(self) <= i < len(self):
             raise IndexError(f"layer {i} of a Sequential of {len(self)}")
         return self._layers[i]
+
+    def _as_input(self, x: Any, position: int) -> Any:
+        if isinstance(x, dict) and position == 0:  # columns: no layer takes anything else of it
+            x, _ = as_inputs(x, "X", self.feature_names)
+        return super()._as_input(x, position)
 
     def forward(self, X: Any) -> Any:
         """Apply the layers to X."""

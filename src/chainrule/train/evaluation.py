@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..compile import compile
+from ..data import Dataset
 from ..frames import as_inputs, target_array
 from ..nn import losses
 from ..nn.sequential import logits_part
@@ -145,6 +146,11 @@ def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | N
 
     Of a data frame the columns called `names` are taken, in this order.
     """
+    if isinstance(X, Dataset):
+        raise TypeError(
+            f"{name} is a Dataset, a network takes numbers; with prepared = data.Preprocessor.fit(train) "
+            "prepared.transform(…) and prepared.transform_target(…) would do"
+        )
     X, _ = as_inputs(X, name, names)
     X = checked_array(X, name)
     if X.ndim == 0 or X.shape[0] == 0:

@@ -61,8 +61,8 @@ def fit(
         Trained in place: its parameters are replaced when an epoch ends.
     X : array of shape (m, …), or data frame
         Examples in rows. Arrays of other libraries, data frames of numbers and dicts of columns are read too; the model
-        then keeps the names of the columns (``model.feature_names``). A model that has names already, from an earlier
-        call, takes the columns in that order if they are all there.
+        then keeps the names of the columns (``model.feature_names``). If it has these names already, from an earlier
+        call, their order stays.
     y : array of shape (m, …), series or data frame
         Targets as the loss takes them: class ids ``(m,)`` or one-hot rows for ``cross_entropy``.
     loss : str or callable
