@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.datasets import load_iris, make_classification, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
+import chainrule as cr
 from chainrule import nn, optim
 from chainrule.nn import losses
 from chainrule.sklearn import MLPClassifier, MLPRegressor
@@ -200,6 +202,32 @@ def test_an_interrupted_run_keeps_what_was_trained():
     with pytest.warns(UserWarning, match="interrupted by user"):
         found = MLPClassifier((6,), callbacks=[interrupt], **QUICK).fit(X, Y)
     assert found.n_iter_ == 3 and found.predict(X).shape == Y.shape
+
+
+def test_loggers_get_figures_and_parameters():
+    class Board:
+        def __init__(self):
+            self.config, self.rows = {}, []
+
+        def log(self, figures, step):
+            self.rows.append((step, figures))
+
+    board = Board()
+    MLPClassifier((6, 5), early_stopping=True, callbacks=[cr.LogTo(board)], **{**QUICK, "max_iter": 2}).fit(X, Y)
+    assert [step for step, _ in board.rows] == [1, 2] and {"loss", "val_score", "val_loss"} <= set(board.rows[0][1])
+    assert board.config["hidden_layer_sizes"] == "(6, 5)" and board.config["alpha"] == 0.0001
+
+
+def test_labels_come_in_the_same_form_each_time():
+    x, y = make_multilabel_classification(60, 4, n_classes=3, random_state=0)
+    a, b = MLPClassifier((6,), **QUICK).fit(x, y), MLPClassifier((6,), **QUICK).fit(x, sparse.csr_array(y))
+    assert np.array_equal(a.coefs_[0], b.coefs_[0])
+    with pytest.raises(ValueError, match="one label an example"):
+        a.partial_fit(x, y[:, 0])
+    with pytest.raises(ValueError, match="several labels an example"):
+        MLPClassifier((6,), **QUICK).fit(x, y[:, 0]).partial_fit(x, y[:, :2])
+    with pytest.raises(ValueError, match="Unknown label type: y is continuous"):
+        MLPClassifier((6,), **QUICK).fit(x, x[:, 0] + 0.5)
 
 
 def test_names_as_classes():

@@ -127,7 +127,8 @@ def test_column_names_are_kept_and_compared():
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
     estimator = MLPClassifier((6,), **QUICK).fit(table, Y)
-    assert list(estimator.feature_names_in_) == ["a", "b", "c", "d"]
+    assert list(estimator.feature_names_in_) == list(estimator.module_.feature_names) == ["a", "b", "c", "d"]
+    assert np.array_equal(cr.predict(estimator.module_, table), estimator.decision_function(table))
     with pytest.raises(ValueError, match="feature names"):
         estimator.predict(table[["b", "a", "c", "d"]])
 

@@ -133,6 +133,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         self._course, self._step = Course(), None
         self.n_outputs_ = y.shape[1]
         self.module_ = self._made(X.shape[1], self.n_outputs_, random).to(X.dtype).eval()
+        if hasattr(self, "feature_names_in_"):
+            self.module_.feature_names = tuple(map(str, self.feature_names_in_))
         self._forward = self._planned_forward()
         self._look(X[:1].toarray() if sparse.issparse(X) else X[:1])
         self._forward = self._planned_forward()  # what was seen may say which loss it is
@@ -223,6 +225,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         train(
             step, rows.X, self._packed(step, rows), course=self._course, rules=rules, size=min(size, len(rows.X)),
             order=_orders(len(rows.X), settings.shuffle, random), scored=scored, callbacks=settings.callbacks,
+            described=self._described(),
         )  # fmt: skip
         if self._course.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
@@ -233,6 +236,14 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _described(self) -> dict[str, Any]:
+        """Return the parameters, for loggers: numbers and text, the rest as it prints."""
+        params = {name: value for name, value in self.get_params(deep=False).items() if name != "callbacks"}
+        return {
+            name: value if value is None or isinstance(value, str | int | float) else repr(value)
+            for name, value in params.items()
+        }
 
     def _held_out(self, rows: Rows, share: float, random: np.random.RandomState) -> tuple[Rows, Rows]:
         numbers = np.arange(len(rows.X))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -33,7 +33,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     class_weight: Any
     classes_: Array
     out_activation_: str
-    _labels: LabelBinarizer
+    _kind: str  # "binary", "multiclass" or "multilabel-indicator"
 
     def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
         X, y = validate_data(
@@ -52,17 +52,31 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
             self._know(y)
         else:
             self._compare(unique_labels(y))
-        encoded = np.asarray(self._labels.transform(y), bool)
-        return X, y, encoded
+        return X, y, self._encoded(y)
 
     def _know(self, y: Any) -> None:
         """Learn the classes from labels."""
-        self._labels = LabelBinarizer().fit(y)
-        self.classes_ = self._labels.classes_
-        binary = self._labels.y_type_ != "multiclass"
-        self.out_activation_ = "logistic" if binary else "softmax"
+        self._kind = type_of_target(y, input_name="y")
+        if self._kind not in ("binary", "multiclass", "multilabel-indicator"):
+            raise ValueError(f"Unknown label type: y is {self._kind}; classes, or rows of 0 and 1, would do")
+        self.classes_ = unique_labels(y) if y.ndim == 2 else np.unique(y)
+        self.out_activation_ = "softmax" if self._kind == "multiclass" else "logistic"
         if isinstance(self.loss, str) and self.loss == "hinge":
             self.out_activation_ = "identity"
+
+    def _encoded(self, y: Any) -> Array:
+        """Return known labels as columns of True and False: one a class, one for two classes, one a label."""
+        if self._several():
+            if type_of_target(y) != self._kind:
+                raise ValueError("y has one label an example; rows of 0 and 1, as in the first call, would do")
+            rows: Array = y.toarray() if sparse.issparse(y) else y
+            return np.asarray(rows == 1)
+        if y.ndim != 1:
+            raise ValueError("y has several labels an example; one, as in the first call, would do")
+        numbers = np.searchsorted(self.classes_, y)
+        if self._kind == "binary":
+            return np.asarray(numbers[:, np.newaxis] == 1)
+        return np.asarray(numbers[:, np.newaxis] == np.arange(len(self.classes_)))
 
     def _compare(self, found: Array) -> None:
         unknown = np.setdiff1d(found, self.classes_)
@@ -117,7 +131,10 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         return self.loss, 1.0
 
     def _one_of_many(self) -> bool:
-        return bool(self._labels.y_type_ == "multiclass")
+        return self._kind == "multiclass"
+
+    def _several(self) -> bool:
+        return self._kind == "multilabel-indicator"
 
     def _stratified(self, y: Array) -> Any:
         return y[:, 0] if y.shape[1] == 1 else None
@@ -148,7 +165,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         if self._one_of_many():
             return self._chosen(scores.argmax(axis=1))
         positive = scores > 0
-        if self._labels.y_type_.startswith("multilabel"):
+        if self._several():
             return positive.astype(int)
         return self._chosen(positive[:, 0] if len(self.classes_) > 1 else np.zeros(len(scores), int))
 
@@ -170,7 +187,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         if self._one_of_many():
             return np.asarray(ops.softmax(scores, -1))
         positive: Array = np.asarray(ops.sigmoid(scores))
-        if self._labels.y_type_.startswith("multilabel"):
+        if self._several():
             return positive
         return np.concatenate([1 - positive, positive], axis=1)
 
@@ -186,7 +203,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         if self._one_of_many():
             return np.asarray(ops.log_softmax(scores, -1))
         positive = -np.asarray(ops.softplus(-scores))
-        if self._labels.y_type_.startswith("multilabel"):
+        if self._several():
             return positive
         return np.concatenate([-np.asarray(ops.softplus(scores)), positive], axis=1)
 
@@ -198,7 +215,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         X : array or sparse matrix of shape (m, n_features)
         """
         scores = self._scores(X)
-        if self._labels.y_type_.startswith("multilabel"):
+        if self._several():
             return scores
         if scores.shape[1] == 2:  # between two classes: how much more the second has
             return np.asarray(scores[:, 1] - scores[:, 0])

@@ -313,14 +313,14 @@ class NetClassifier(Net, ClassifierPart):
         return CLASSIFIER_LOSSES
 
     def _fit_outputs(self, columns: int) -> None:
-        kind = self._labels.y_type_
+        kind = self._kind
         if kind == "binary" and columns == 2:
             self.n_outputs_, self.out_activation_ = 2, "softmax"
         elif columns != self.n_outputs_:
             raise self._refused(columns, "one, or two," if kind == "binary" else f"{self.n_outputs_}, one a class,")
 
     def _one_of_many(self) -> bool:
-        return super()._one_of_many() or (self._labels.y_type_ == "binary" and self.n_outputs_ == 2)
+        return super()._one_of_many() or (self._kind == "binary" and self.n_outputs_ == 2)
 
     def _targets(self, y: Array) -> Array:
         return np.concatenate([~y, y], axis=1) if y.shape[1] < self.n_outputs_ else y

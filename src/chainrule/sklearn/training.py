@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -179,6 +179,7 @@ def train(
     order: Callable[[int], Array],
     scored: Scored | None = None,
     callbacks: Sequence[Any] = (),
+    described: Mapping[str, Any] | None = None,
 ) -> None:
     """Train until the rules say stop; `step` holds the weights then, and its model does.
 
@@ -197,6 +198,8 @@ def train(
         Epoch, from 0 -> the order of the rows.
     scored : function or None
     callbacks : sequence
+    described : mapping or None
+        What callbacks are told about the run.
     """
     kept = course.optimizer
     step.rate[...] = rules.rates.start()
@@ -208,6 +211,7 @@ def train(
         step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs,
         callbacks=[watch, *callbacks], saved=0, validate=None,
     )  # fmt: skip
+    loop.described = dict(described or {})
     try:
         loop.run()
     finally:
