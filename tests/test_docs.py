@@ -132,10 +132,12 @@ def _missing(modules: str, place: str) -> str | None:
 def run(found: list[Block], directory: Path) -> int:
     """Run the blocks of one document in `directory`, in order; return how many there were to run."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    count, output = 0, ""
+    count, output, left_out = 0, "", False
     with contextlib.chdir(directory):
         for block in found:
-            if block.skip is not None:
+            if block.language in RUN:
+                left_out = block.skip is not None
+            if block.skip is not None or (block.compare and left_out):  # with a block goes what it shows
                 continue
             if block.language == "python":
                 output = run_python(block, namespace)
@@ -368,6 +370,14 @@ def test_output_is_compared_loosely(tmp_path: Path) -> None:
         run(blocks(text.replace("rate 2.5", "cost 2.5")), tmp_path)
     with pytest.raises(DocumentError, match="no such line"):  # the order counts
         compare("b\na", "a\nb", "here")
+
+
+def test_with_a_block_goes_what_it_shows(tmp_path: Path) -> None:
+    code, shown = "```python\nprint('b')\n```\n", "\n<!-- output -->\n```text\na\n```\n"
+    absent = "<!-- needs: no_such_package -->\n" + code + shown
+    assert run(blocks(absent), tmp_path) == 0
+    with pytest.raises(DocumentError, match="no such line"):
+        run(blocks(absent + code + shown), tmp_path)
 
 
 def test_commands_are_found_and_unknown_ones_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from ..reporting.conftest import chromium  # noqa: F401  (a fixture)
 from .test_golden import thinned
 from .test_pages import evil, hostile
 
@@ -12,7 +11,7 @@ COLOURS = "(e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor
 
 
 @pytest.mark.parametrize("case", [thinned, evil, hostile], ids=lambda case: case.__name__)
-def test_a_page_in_a_browser(case, chromium, tmp_path):  # noqa: F811
+def test_a_page_in_a_browser(case, chromium, tmp_path):
     file = tmp_path / "derivation.html"
     file.write_text(case().to_html(), encoding="utf-8")
     seen = {}

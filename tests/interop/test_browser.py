@@ -6,8 +6,6 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 
-from ..reporting.conftest import chromium  # noqa: F401  (a fixture)
-
 pytestmark = pytest.mark.slow
 
 #: Background and text of the page around, as notebooks have them.
@@ -27,7 +25,7 @@ def shown():
 
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", PAGES)
-def test_in_a_browser(chromium, width, scheme, tmp_path):  # noqa: F811
+def test_in_a_browser(chromium, width, scheme, tmp_path):
     background, color = PAGES[scheme]
     page = chromium.new_context(viewport={"width": width, "height": 800}, offline=True).new_page()
     problems = []

@@ -1,9 +1,8 @@
-"""A small run with all that a report can show, and Chromium to look at it."""
+"""A small run with all that a report can show, and pages of it."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,6 @@ import pytest
 import chainrule as cr
 from chainrule import io, nn, reporting, runs
 from chainrule.io.weights import to_bytes
-
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -53,19 +47,6 @@ def trained(tmp_path, data, model):
         return flow, cr.fit(model, *data, callbacks=[flow], **given)
 
     return train
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """Chromium, driven by Playwright."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
