@@ -116,6 +116,7 @@ HOSTILE = {
     "deep nesting": written(b"[" * 200_000),
     "deep nesting in an object": written(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     "huge shape": written({"a": entry([2**40, 2**40], 0, 4)}, bytes(4)),
+    "huge shape without elements": written({"a": entry([0, 2**62], 0, 0)}),
     "huge offsets": written({"a": entry([2**60], 0, 2**62)}, bytes(4)),
     "overlapping": written({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, bytes(12)),
     "a hole": written({"a": entry([1], 0, 4), "b": entry([1], 8, 12)}, bytes(12)),
@@ -158,3 +159,16 @@ def test_absent_files(tmp_path):
         load_arrays(tmp_path / "nope")
     with pytest.raises(FileNotFoundError, match="is a folder, not a safetensors file"):
         load_arrays(tmp_path)
+
+
+def test_arrays_that_would_lose_something_or_have_no_name(tmp_path):
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(ValueError, match="x is a masked array with 1 values masked"):
+        save_arrays(tmp_path / "a", {"x": masked})
+    with pytest.raises(ValueError, match="3 is no name for an array"):
+        save_arrays(tmp_path / "a", {3: np.ones(2)})
+    with pytest.raises(TypeError, match="arrays is a list; a dict of arrays by name would do"):
+        save_arrays(tmp_path / "a", [np.ones(2)])
+    with pytest.raises(ValueError, match="too many arrays or too long metadata for one file"):
+        save_arrays(tmp_path / "a", {str(i): np.zeros(1, bool) for i in range(60_000)})
+    assert not list(tmp_path.iterdir())

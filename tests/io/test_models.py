@@ -170,3 +170,85 @@ def test_what_does_not_fit_is_named(changed, edit, message):
     with pytest.raises(ValueError, match=message) as caught:
         cr.load(file)
     assert str(file) in str(caught.value) and time.process_time() - began < 5
+
+
+# -- what could not be read again is not written -----------------------------------------------------------------------
+
+
+class Doubled(nn.Linear):
+    def compute(self, x, name):
+        return super().compute(x, name) * 2
+
+
+class Halved(nn.Sequential):
+    def forward(self, X):
+        return super().forward(X) / 2
+
+
+def shared():
+    layer = nn.Linear(3, 3)
+    return nn.Sequential(layer, nn.ReLU(), nn.Sequential(layer))
+
+
+def tied():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    return nn.Sequential(first, nn.ReLU(), second)
+
+
+def changed_by_hand(**attributes):
+    model = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3))
+    for name, value in attributes.items():
+        setattr(model[0], name, value)
+    return model
+
+
+UNREADABLE = [
+    (lambda: nn.Sequential(nn.ReLU(), Doubled(3, 3)), r"layer 1 is of the class Doubled"),
+    (lambda: Halved(nn.Linear(3, 3)), r"the model is of the class Halved"),
+    (shared, r"2\.0\.bias is missing, or shared with another layer; 2\.0\.weight is missing"),
+    (tied, r"2\.weight is missing, or shared"),
+    (lambda: nn.Sequential(*[nn.Dropout(0.5)] * 2), r"1\.counter is missing, or shared"),
+    (lambda: changed_by_hand(bias=None), r"0\.bias is missing"),
+    (lambda: changed_by_hand(more=nn.Parameter(np.ones(3))), r"0\.more is more than such a layer has"),
+    (lambda: changed_by_hand(weight=nn.Parameter(np.ones((1, 3), "f4"))), r"0\.weight has shape \(1, 3\) and dtype"),
+    (lambda: {"0.weight": np.ones(3)}, r"save takes a path and a chainrule.nn.Module, not a dict"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), UNREADABLE, ids=range(len(UNREADABLE)))
+def test_models_that_their_description_would_not_build_again_are_refused(tmp_path, make, message):
+    with pytest.raises(TypeError, match=message):
+        cr.save(tmp_path / "m", make())
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_without_state_may_stand_in_a_model_twice(tmp_path):
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Linear(3, 3), relu, nn.Linear(3, 3), relu)
+    cr.save(tmp_path / "m", model)
+    X = np.eye(3, dtype="f4")
+    assert np.array_equal(cr.predict(cr.load(tmp_path / "m")[0], X), cr.predict(model, X))
+
+
+def deep(times):
+    value = []
+    for _ in range(times):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind", "message"),
+    [
+        ({"a": [0] * 300_000}, ValueError, "metadata 'a' holds more than 250,000 values"),
+        ({"a": "x" * 17_000_000}, ValueError, "the metadata take 17,.* bytes; a model file holds at most 16,000,000"),
+        ({"a": deep(100_000)}, ValueError, "metadata 'a' is nested too deep"),
+        ({3: "a"}, TypeError, "metadata is .*; a dict of entries by name would do"),
+    ],
+    ids=["many", "long", "deep", "no name"],
+)
+def test_metadata_that_could_not_be_read_again_are_refused(tmp_path, metadata, kind, message):
+    with pytest.raises(kind, match=message):
+        cr.save(tmp_path / "m", nn.Linear(2, 2), metadata)
+    assert not list(tmp_path.iterdir())

@@ -244,6 +244,7 @@ REFUSED = [
     (lambda x: x * (1.0 / len(x)), "a constant of shape .* in it depends on the number of examples"),
     (lambda x: x * float(len(x) ** 2), "depends on the number of examples"),
     (lambda x: x[len(x) - 2 :], "the attributes of operation 'slice' depend on the number of examples"),
+    (lambda x: x if len(x) % 2 else 2 * x, "something else for another number of examples"),
     (lambda x: sum(x[i] for i in range(len(x))), "something else for another number of examples"),
     (lambda x: x + np.eye(len(x), 6), "in it depends on the number of examples"),
 ]
@@ -497,6 +498,111 @@ READ = {
         nn.Sequential,
     ),
 }
+
+
+INTEGERS = {"kind": TensorProto.INT32, "to": TensorProto.INT32}
+COUNTS = rng.integers(-9, 9, (5, 4)).astype("i4")
+
+
+def shapeless(nodes, weights=None, **how):
+    model = graph(nodes, weights, **how)
+    for info in (*model.graph.input, *model.graph.output):
+        info.type.tensor_type.ClearField("shape")
+    return model
+
+
+def with_dims(dims):
+    model = graph([node("MatMul", ["x", "w"], ["y"])])
+    model.graph.initializer.append(TensorProto(name="w", data_type=TensorProto.FLOAT, dims=dims, raw_data=b""))
+    return model
+
+
+#: Where NumPy's or the library's own habits differ from ONNX's.
+PARTICULAR = {
+    "without shapes": (shapeless([node("Gemm", ["x", "w", "b"], ["y"])], {"w": W, "b": B}), X),
+    "the mask of a Dropout": (graph([node("Dropout", ["x"], ["y", "mask"])], opset=13), X),
+    "one number for all features": (
+        graph([node("LayerNormalization", ["x", "s", "b"], ["y"])], {"s": B[:1], "b": B[1:2]}),
+        X,
+    ),
+    "backwards from before the beginning": (
+        graph(
+            [node("Slice", ["x", "a", "b", "c", "d"], ["y"])],
+            {"a": np.array([-99], I64), "b": np.array([-(2**63)], I64), "c": np.array([1], I64),
+             "d": np.array([-1], I64)},
+        ),
+        X,
+    ),
+    "integers to a broken power": (
+        graph([node("Pow", ["x", "p"], ["y"])], {"p": np.float32(0.5)}, **INTEGERS),
+        np.abs(COUNTS),
+    ),
+    "sums of integers": (graph([node("ReduceSum", ["x"], ["y"])], **INTEGERS), COUNTS),
+    "running sums of integers": (graph([node("CumSum", ["x", "a"], ["y"])], {"a": I64(1)}, **INTEGERS), COUNTS),
+    "the largest of bytes": (
+        graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([3], I64)}, kind=TensorProto.UINT8,
+              to=TensorProto.UINT8),
+        np.array([[0, 5, 255, 3]], "u1"),
+    ),
+    "the largest of all integers": (
+        graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([3], I64)}, kind=TensorProto.INT64,
+              to=TensorProto.INT64),
+        np.array([[-(2**63), 2**63 - 1, 0, 5]]),
+    ),
+    "a range of floats": (
+        graph([node("Range", ["a", "b", "d"], ["r"]), node("Mul", ["x", "r"], ["y"])],
+              {"a": np.float32(-0.5), "b": np.float32(1.4), "d": np.float32(0.5)}),
+        X,
+    ),
+    "weights of float64 for inputs of float32": (
+        graph([node("Cast", ["w"], ["v"], to=1), node("MatMul", ["x", "v"], ["y"])], {"w": W.astype("f8")}),
+        X,
+    ),
+    "inputs of float64 for weights of float32": (
+        graph(
+            [node("Cast", ["x"], ["f"], to=1), node("MatMul", ["f", "w"], ["h"]), node("Cast", ["f"], ["d"], to=11),
+             node("Sub", ["x", "d"], ["lost"]), node("Mul", ["lost", "k"], ["y"])],
+            {"w": W, "k": np.float64(1e9)}, kind=TensorProto.DOUBLE, to=TensorProto.DOUBLE,
+        ),
+        X.astype("f8") + 1e-9,
+    ),
+    **{
+        f"{kind} over no axes": (graph([node(kind, ["x"], ["y"], noop_with_empty_axes=1)], opset=18), X)
+        for kind in ("ReduceL1", "ReduceSumSquare", "ReduceMean", "ReduceLogSumExp")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTICULAR)
+def test_particulars_of_onnx_are_kept(name):
+    model, data = PARTICULAR[name]
+    before = model.SerializeToString()
+    wanted = run(model, data)[0]
+    found = outputs(cr.from_onnx(model), (data,))[0]
+    assert model.SerializeToString() == before
+    assert found.shape == wanted.shape and found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (graph([node("Cast", ["x"], ["y"], to=TensorProto.STRING)]), r"node 0, Cast: conversion to type 8"),
+        (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([-1], I64)}), "node 0, TopK: the -1 first of 4"),
+        (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([5], I64)}), "node 0, TopK: the 5 first of 4"),
+        (graph([node("MatMul", ["x", "w"], ["y"])], {"w": np.zeros((0, 0), "f4")}), "node 0, MatMul"),
+        (with_dims([0, 2**62]), r"initializer w has shape \(0, 4611686018427387904\), which no array has"),
+        (graph([node("Cast", ["x"], ["y"], to=TensorProto.FLOAT16)]), r"node 0, Cast: .*float16"),
+        (graph([node("MatMul", ["x", "w"], ["y"])], {"w": W.astype("f2")}), r"initializer w is of type FLOAT16"),
+        (
+            graph([node("Dropout", ["x"], ["d", "k"]), node("Cast", ["k"], ["y"], to=1)], opset=13),
+            "node 0, Dropout gives 2 values",
+        ),
+    ],
+)
+def test_types_and_masks_that_are_not_read(made, message):
+    with pytest.raises(ValueError, match=message):
+        cr.from_onnx(made)
 
 
 @pytest.mark.parametrize("name", READ)

@@ -147,12 +147,25 @@ class Mine(tn.Linear):
         return super().forward(x) * 2
 
 
+def hooked_backwards():
+    layer = tn.Linear(3, 3)
+    layer.register_full_backward_hook(lambda module, inputs, outputs: None)
+    return tn.Sequential(layer)
+
+
+def replaced(name, value):
+    layer = tn.Linear(3, 3)
+    setattr(layer, name, value)
+    return tn.Sequential(tn.ReLU(), layer)
+
+
 REFUSED = [
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Conv2d(1, 1, 1)), TypeError, r"layer 1 is a torch.nn.Conv2d"),
     (lambda: tn.Sequential(tn.ReLU(), tn.Sequential(tn.ReLU(), tn.LSTM(2, 2))), TypeError, r"layer 1.1 is a .*LSTM"),
     (lambda: tn.Sequential(Mine(3, 3)), TypeError, r"layer 0 is a .*\.Mine, which chainrule does not have"),
     (lambda: tn.Conv2d(1, 1, 1), TypeError, r"the module is a torch.nn.Conv2d"),
-    (lambda: tn.Sequential(tn.Softmax(dim=1)), ValueError, r"layer 0 is Softmax\(dim=1\); only dim=-1"),
+    (lambda: tn.Sequential(tn.Softmax(dim=1)), ValueError, r"Softmax\(dim=1\); only dim=-1 .* on two axes, dim=1 is"),
+    (lambda: tn.Sequential(tn.Softmax(dim=0)), ValueError, r"Softmax\(dim=0\); only dim=-1 can be taken over$"),
     (lambda: tn.Sequential(tn.Softplus(beta=2)), ValueError, r"layer 0 is Softplus\(beta=2.*\); only beta=1"),
     (lambda: tn.Sequential(tn.Softplus(threshold=2)), ValueError, r"only threshold=20"),
     (lambda: tn.Sequential(tn.Flatten(0)), ValueError, r"layer 0 is Flatten\(start_dim=0\); only start_dim=1"),
@@ -164,6 +177,11 @@ REFUSED = [
     (lambda: tn.Sequential(tn.Embedding(3, 3, max_norm=1.0)), ValueError, r"max_norm=1.0\); only max_norm=None"),
     (tied, ValueError, r"layer 2 shares its weight with layer 0"),
     (hooked, ValueError, r"layer 0 has hooks"),
+    (hooked_backwards, ValueError, r"layer 0 has hooks"),
+    (lambda: replaced("forward", lambda x: 2 * x), ValueError, r"layer 1 has a forward of its own"),
+    (lambda: replaced("weight", tn.Parameter(torch.ones(2, 3))), ValueError, r"layer 1: weight has shape \(2, 3\)"),
+    (lambda: tn.Linear(2, 2, device="meta"), ValueError, r"the module: weight is on the device meta"),
+    (lambda: tn.ModuleList([tn.Linear(2, 2)]), TypeError, r"the module is a torch.nn.ModuleList"),
     (lambda: tn.Sequential(tn.utils.parametrizations.weight_norm(tn.Linear(2, 2))), TypeError, r"ParametrizedLinear"),
     (lambda: tn.Sequential(tn.Linear(2, 2)).half(), ValueError, r"parameters are float16; module.float\(\)"),
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Linear(2, 2).double()), ValueError, r"layer 1: weight is float64"),
@@ -219,6 +237,34 @@ def test_weights_go_both_ways_through_safetensors(tmp_path):
     same(again, ours, IDS)
 
 
+def test_layers_and_weights_that_stand_in_a_network_twice(tmp_path):
+    """PyTorch's state dict has them under each name; its `save_model` writes one of them."""
+    tensors = importlib.import_module("safetensors.torch")
+    layer = tn.Linear(4, 4)
+    theirs = tn.Sequential(layer, tn.Tanh(), tn.Sequential(layer, tn.Dropout(0.1)))
+    ours = cr.from_torch(theirs)
+    save_torch_weights(tmp_path / "a", ours)
+    assert not any(theirs.load_state_dict(tensors.load_file(tmp_path / "a")))
+    for written in (tensors.save_model, lambda m, path: tensors.save_file({k: v.clone() for k, v in
+                    m.state_dict().items()}, path)):  # fmt: skip
+        written(theirs, tmp_path / "b")
+        again = cr.from_torch(theirs).initialize(3)
+        load_torch_weights(tmp_path / "b", again)
+        same(theirs.eval(), again.eval(), X.astype("f4"))
+    state = {k: v.clone() for k, v in theirs.state_dict().items()}
+    state["2.0.bias"] += 1
+    tensors.save_file(state, tmp_path / "c")
+    with pytest.raises(ValueError, match=r"c: 2\.0\.bias is 0\.bias again in the network, but holds other numbers"):
+        load_torch_weights(tmp_path / "c", again)
+    second = nn.Linear(4, 4)
+    second.weight = ours[0].weight
+    tied = nn.Sequential(ours[0], second)
+    save_torch_weights(tmp_path / "d", tied)
+    before = tied.state_dict()
+    load_torch_weights(tmp_path / "d", tied)
+    assert all(np.array_equal(v, before[k]) for k, v in tied.state_dict().items())
+
+
 def test_a_module_of_ones_own(tmp_path):
     class Ours(nn.Module):
         def __init__(self):
@@ -249,7 +295,10 @@ def test_a_module_of_ones_own(tmp_path):
             r"5.0.weight has shape \(2, 6\), the model has \(6, 2\)",
         ),
         (lambda s: s.update({"2.bias": torch.zeros(6, dtype=torch.int64)}), r"2.bias has dtype int64, not float32"),
-        (lambda s: s.update({"2.bias": torch.zeros(6).half()}), r"2.bias has dtype 'F16'; F32"),
+        (
+            lambda s: s.update({"2.bias": torch.zeros(6).half()}),
+            r"2.bias has dtype F16, which is not read; F32 would do",
+        ),
         (lambda s: s.pop("3.running_mean"), r"3.running_mean is missing"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..nn.describe import check_size
+from ..nn.describe import KNOWN, check_size
 from ..op import Array
 from .files import write_atomically
 from .weights import parsed, read, shown, texts_of, with_texts
@@ -46,7 +46,10 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
     Raises
     ------
     TypeError
-        For a module of a class that the library doesn't know.
+        For a module of a class that the library doesn't know, and for one that its description would not build again:
+        with a layer that stands in it twice, or with more or fewer parameters than such layers have.
+    ValueError
+        For metadata that are no JSON or too long.
     OSError
         When the file cannot be written; an existing one is unchanged then.
     """
@@ -55,15 +58,54 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
 
 def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> bytes:
     """Return the content of the file that `save` writes."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"save takes a path and a chainrule.nn.Module, not a {type(model).__name__} as the model")
     described: dict[str, Any] = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
-    check_size(described["architecture"], sys.maxsize)  # what could not be read again
+    arrays = model.state_dict()
+    _check_described(model, described["architecture"], arrays)
     clash = sorted({*described, COLUMNS, DIGEST} & set(metadata or {}))
     if clash:
         raise ValueError(f"metadata may not hold {', '.join(clash)}: these names are taken")
     if model.feature_names is not None:
         described[COLUMNS] = list(_checked_columns(list(model.feature_names)))
-    texts, arrays = texts_of({**(metadata or {}), **described}), model.state_dict()
-    return with_texts(arrays, {**texts, DIGEST: json.dumps(_digest(arrays, texts))})
+    texts = texts_of({**(metadata or {}), **described})
+    content = with_texts(arrays, {**texts, DIGEST: json.dumps(_digest(arrays, texts))})
+    if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER_BYTES:
+        raise ValueError(f"the metadata take {length:,} bytes; a model file holds at most {MOST_HEADER_BYTES:,}")
+    return content
+
+
+def _check_described(model: nn.Module, architecture: Any, arrays: Mapping[str, Array]) -> None:
+    """Raise for a model that could not be read again, or would be another then."""
+    for path, module in model.named_modules():
+        if type(module) not in (nn.Sequential, *KNOWN.values()):
+            kind = type(module).__name__
+            raise TypeError(
+                f"{f'layer {path}' if path else 'the model'} is of the class {kind}, not the library's: a file "
+                "can hold its weights (save_arrays, state_dict), not its code"
+            )
+    check_size(architecture, sys.maxsize)
+    wanted = {name: (a.shape, a.dtype) for name, a in nn.from_config(_blank(architecture)).state_dict().items()}
+    found = {name: (a.shape, a.dtype) for name, a in arrays.items()}
+    problems = [f"{name} is more than such a layer has" for name in found if name not in wanted]
+    problems += [f"{name} is missing, or shared with another layer" for name in wanted if name not in found]
+    problems += [
+        f"{name} has shape {found[name][0]} and dtype {found[name][1]}, not {wanted[name][0]} and {wanted[name][1]}"
+        for name in wanted.keys() & found.keys()
+        if wanted[name] != found[name]
+    ]
+    if problems:
+        raise TypeError(
+            f"the description of this {type(model).__name__} would build another: {'; '.join(sorted(problems)[:12])}. "
+            "Its weights alone go into a file by save_arrays(path, model.state_dict())"
+        )
+
+
+def _blank(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of the same layers, with first weights that need not be drawn."""
+    if "layers" in architecture:
+        return {**architecture, "layers": [_blank(part) for part in architecture["layers"]]}
+    return {**architecture, **({"weight_init": "zeros"} if "weight_init" in architecture else {})}
 
 
 def _checked_columns(names: Any) -> tuple[str, ...]:

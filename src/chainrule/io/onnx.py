@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn
+from ..nn.functional import evaluation_mode
 from ..op import Array
 from ..tensor import FLOATS, Recording, Tensor, constant, traced_leaf
 from ..tree import flatten
@@ -80,7 +80,7 @@ def to_onnx(
     shapes = _inputs(model, example)
     names = _names("input_names", input_names, _arguments(model, len(shapes)))
     statistics = {path: np.asarray(array) for path, array in model.named_buffers()}
-    with _evaluation(model):
+    with evaluation_mode(model):
         traces = [_traced(model, shapes, statistics, m) for m in EXAMPLES]
     named = (*model.named_parameters(), *statistics.items())
     writer = Writer({id(held): path for path, held in named})
@@ -154,17 +154,6 @@ def _names(argument: str, given: Sequence[str] | None, default: list[str]) -> li
     if len(names) != len(default) or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
         raise ValueError(f"{argument} is {given!r}; {len(default)} different name(s) would do")
     return names
-
-
-@contextlib.contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 Trace = tuple[list[Tensor], list[Tensor]]

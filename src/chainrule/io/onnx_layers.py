@@ -157,6 +157,8 @@ class _Chain:
         weight, bias = (self.weight(name, 1) for name in (*node.inputs, "")[1:3])
         if weight is None or bias is None or node.attributes.get("axis", -1) != -1:
             return None
+        if self.lengths[-1:] != [weight.size]:  # one number for all, or the first axis
+            return None
         layer = nn.LayerNorm(weight.size, eps=node.attributes.get("epsilon", 1e-5), dtype=weight.dtype)
         layer.load_state_dict({"weight": weight, "bias": bias})
         return layer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn
-from ..tensor import Parameter, Tensor, constant
+from ..ops.table import as_dtype
+from ..tensor import Parameter, Tensor, checked_array, constant
 from .onnx_operations import OPERATIONS
 from .onnx_reading import Graph, Node, filled_in
 
@@ -29,6 +30,7 @@ class OnnxModule(nn.Module):
         self._ids = graph.inputs[0].dtype.kind in "iu"
         self._last_use = {name: node.place for node in graph.nodes for name in node.inputs}
         self.weights = {name: Parameter(array, name=name) for name, array in graph.weights.items()}
+        self._stored = self.dtype
 
     def forward(self, *inputs: Any) -> Any:
         """Return the graph's output; several as a tuple."""
@@ -48,6 +50,14 @@ class OnnxModule(nn.Module):
                     values.pop(name, None)
         outputs = tuple(_output(values[name]) for name in graph.outputs)
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def _as_input(self, x: Any, position: int) -> Any:
+        """Return an input in the type that the graph declares; one of the weights' type follows them."""
+        wanted = self._graph.inputs[position].dtype if position < len(self._graph.inputs) else None
+        if wanted is None or wanted.kind != "f" or (wanted == self._stored and position == 0):
+            return super()._as_input(x, position)
+        x = x if isinstance(x, Tensor) else Tensor(checked_array(x, f"argument {position}"))
+        return as_dtype(x, self.dtype if wanted == self._stored else wanted)
 
     def config(self) -> dict[str, Any]:
         """Raise: to_onnx writes it."""

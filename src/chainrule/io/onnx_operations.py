@@ -17,9 +17,12 @@ from .. import ops
 from ..op import Array
 from ..ops.table import as_dtype, dtype_of, shape_of
 from ..tensor import Tensor
+from .weights import DTYPES
 
 #: A value computed from constants alone may hold so many numbers: no network needs more.
 MOST_COMPUTED = 4_000_000
+
+_DTYPES = tuple(map(np.dtype, DTYPES.values()))
 
 
 def integers(x: Any, what: str) -> list[int]:
@@ -83,13 +86,24 @@ def cast_dtype(number: int) -> np.dtype[Any]:
     """Return the dtype that ONNX's number of a type stands for."""
     from onnx import helper
 
-    return np.dtype(helper.tensor_dtype_to_np_dtype(number))
+    dtype: np.dtype[Any] = np.dtype(helper.tensor_dtype_to_np_dtype(number))
+    if dtype not in _DTYPES:
+        raise ValueError(f"conversion to type {number} ({dtype}); {', '.join(map(str, _DTYPES))} are read")
+    return dtype
+
+
+def power(a: Any, b: Any) -> Any:
+    """Return a to the power of b, as a number of the type of a."""
+    dtype = dtype_of(a)
+    if dtype.kind in "iu" and dtype_of(b).kind == "f":
+        return as_dtype(np.power(as_dtype(a, np.dtype(np.float64)), as_dtype(b, np.dtype(np.float64))), dtype)
+    return np.power(a, as_dtype(b, dtype))
 
 
 def cumsum(x: Any, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Any:
     """Return running sums."""
     _only(exclusive=(exclusive, 0), reverse=(reverse, 0))
-    return np.cumsum(x, axis=integers(axis, "CumSum's axis")[0])
+    return as_dtype(np.cumsum(x, axis=integers(axis, "CumSum's axis")[0]), dtype_of(x))
 
 
 def _only(**settings: tuple[Any, Any]) -> None:
@@ -191,10 +205,8 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     def operation(
         x: Any, axes_: Any = None, *, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
     ) -> Any:
-        over = _axes(axes_, axes, "the axes of a reduction")
-        if not over and noop_with_empty_axes:
-            return x
-        return function(x, axis=over or None, keepdims=bool(keepdims))
+        over = _axes(axes_, axes, "the axes of a reduction") or (() if noop_with_empty_axes else None)
+        return as_dtype(function(x, axis=over, keepdims=bool(keepdims)), dtype_of(x))  # integers stay what they are
 
     return operation
 
@@ -285,9 +297,17 @@ def top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1, 
     """Return the k largest (or smallest) along an axis, in order, and where they stand."""
     (count,) = integers(k, "TopK's k")
     axis %= len(shape_of(x))
-    order = np.argsort(-x if largest else x, axis=axis, stable=True)
+    if not 0 <= count <= shape_of(x)[axis]:
+        raise ValueError(f"the {count} first of {shape_of(x)[axis]}")
+    order = np.argsort(_negated(x) if largest else x, axis=axis, stable=True)
     places = order[(slice(None),) * axis + (slice(0, count),)]
     return np.take_along_axis(x, places, axis=axis), places
+
+
+def _negated(x: Any) -> Any:
+    """Return numbers in the opposite order; integers without an overflow."""
+    dtype = dtype_of(x)
+    return -x if dtype.kind == "f" else (np.iinfo(dtype).max if dtype.kind == "u" else -1) - x
 
 
 def squeeze(x: Any, axes_: Any = None, *, axes: Any = None) -> Any:
@@ -312,8 +332,14 @@ def slice_(
     strides = integers(steps, "Slice's steps") if steps is not None else [1] * len(begin)
     index = [slice(None)] * len(shape_of(x))
     for a, b, axis, step in zip(begin, end, over, strides, strict=True):
-        index[axis] = slice(a, b, step)
+        index[axis] = _bounded(a, b, step, shape_of(x)[axis])
     return x[tuple(index)]
+
+
+def _bounded(start: int, end: int, step: int, length: int) -> slice:
+    """Return a slice that begins within the axis: backwards from before its beginning means from its first entry."""
+    start = start + length if start < 0 else start
+    return slice(max(start, 0), end, step)
 
 
 def gather(x: Any, indices: Any, *, axis: int = 0) -> Any:
@@ -329,10 +355,16 @@ def gather_nd(x: Any, indices: Any, *, batch_dims: int = 0) -> Any:
 
 def arange(start: Any, limit: Any, delta: Any) -> Array:
     """Count from start to limit."""
-    (a,), (b,), (step,) = (integers(x, "Range's bounds") for x in (start, limit, delta))
-    if dtype_of(start).kind not in "iu" or not step or abs((b - a) / step) > MOST_COMPUTED / 8:
-        raise ValueError(f"Range counts from {a} to {b}")
-    return np.arange(a, b, step, dtype=dtype_of(start))
+    whole = dtype_of(start).kind in "iu"
+    a, b, step = (integers(x, "Range's bounds")[0] if whole else _number(x) for x in (start, limit, delta))
+    if not step or not abs((b - a) / step) <= MOST_COMPUTED / 8:
+        raise ValueError(f"Range counts from {a} to {b} by {step}")
+    return (a + step * np.arange(max(math.ceil((b - a) / step), 0))).astype(dtype_of(start))
+
+
+def _number(x: Any) -> float:
+    """Return a number that must be known without the data."""
+    return float(x.concrete("Range's bounds") if isinstance(x, Tensor) else x)
 
 
 def _same(x: Any) -> Any:
@@ -399,7 +431,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Not": lambda x: np.logical_not(x),
     "Or": lambda a, b: np.logical_or(a, b),
     "PRelu": prelu,
-    "Pow": lambda a, b: np.power(a, as_dtype(b, dtype_of(a))),
+    "Pow": power,
     "Range": arange,
     "Reciprocal": lambda x: 1.0 / x,
     "ReduceL1": _reduce(lambda x, **how: np.sum(np.absolute(x), **how)),

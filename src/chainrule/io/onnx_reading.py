@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import os
@@ -86,11 +87,26 @@ def read(source: Any) -> Graph:
         model = _parsed(source)
     try:
         graph = _graph(model)
-        onnx.checker.check_model(model)  # not its inference of shapes, which some graphs make abort the process
+        with _shapes_filled_in(model.graph):
+            onnx.checker.check_model(model)  # not its inference of shapes, which some graphs make abort the process
     except (ValueError, TypeError, onnx.checker.ValidationError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{called(source)}: {text[:500]}") from None
     return graph
+
+
+@contextlib.contextmanager
+def _shapes_filled_in(graph: Any) -> Iterator[None]:
+    """Give the inputs and outputs that have no shape one for a while: ONNX's checker asks for it, programs don't."""
+    without = [info.type.tensor_type for info in (*graph.input, *graph.output) if info.type.HasField("tensor_type")]
+    without = [kind for kind in without if not kind.HasField("shape")]
+    for kind in without:
+        kind.shape.SetInParent()
+    try:
+        yield
+    finally:
+        for kind in without:
+            kind.ClearField("shape")
 
 
 def called(source: Any) -> str:
@@ -135,9 +151,10 @@ def _graph(model: Any) -> Graph:
     known = {*stored, *(i.name for i in inputs)}
     if len(known) != len(stored) + len(inputs):
         raise ValueError("two inputs have one name")
+    used = {name for each in proto.node for name in each.input} | {info.name for info in proto.output}
     nodes = []
     for place, each in enumerate(proto.node):
-        node = Node(place, each.name, each.op_type, tuple(each.input), tuple(each.output), {})
+        node = Node(place, each.name, each.op_type, tuple(each.input), _outputs(each, used), {})
         _check_place(node, each, known)
         node.attributes.update(_attributes(each, node))
         if node.kind == "Constant":
@@ -156,16 +173,22 @@ def _graph(model: Any) -> Graph:
             raise ValueError(f"the output {name!r} is given by no node")
     if not inputs or not outputs:
         raise ValueError("a graph without inputs or without outputs is no network")
-    used = {name for node in nodes for name in node.inputs} | set(outputs)
-    trained = {n for n in weights & used if stored[n].dtype.kind == "f" and stored[n].ndim}
+    needed = {name for node in nodes for name in node.inputs} | set(outputs)
+    trained = {n for n in weights & needed if stored[n].dtype.kind == "f" and stored[n].ndim}
     return Graph(
         tuple(nodes),
         inputs,
         outputs,
         {name: array for name, array in stored.items() if name in trained},
-        {name: array for name, array in stored.items() if name in used - trained},
+        {name: array for name, array in stored.items() if name in needed - trained},
         opset,
     )
+
+
+def _outputs(proto: Any, used: set[str]) -> tuple[str, ...]:
+    """Return what a node gives, without the mask of a Dropout if nobody asks for it."""
+    given = tuple(proto.output)
+    return given[:1] if proto.op_type == "Dropout" and used.isdisjoint(given[1:]) else given
 
 
 def _opset(model: Any) -> int:
@@ -300,7 +323,8 @@ def array_of(tensor: Any, what: str) -> Array:
             "torch.onnx.export(…, external_data=False), or onnx.save(onnx.load(path), one_file) makes one file of both"
         )
     shape = tuple(tensor.dims)
-    if any(d < 0 for d in shape) or len(shape) > 64 or tensor.HasField("segment"):
+    too_large = 8 * math.prod(d for d in shape if d) >= 2**63
+    if any(d < 0 for d in shape) or len(shape) > 64 or too_large or tensor.HasField("segment"):
         raise ValueError(f"{what} has shape {shape[:8]}, which no array has")
     count = math.prod(shape)
     field = _FIELDS[TensorProto.DataType.Name(tensor.data_type)][1]

@@ -39,6 +39,7 @@ _ONLY: dict[str, dict[str, Any]] = {
     "BatchNorm1d": {"track_running_stats": True},
     "Embedding": {"padding_idx": None, "max_norm": None, "scale_grad_by_freq": False},
 }
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 #: Our class -> PyTorch's and its arguments; those with parameters take a dtype, too.
 _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
@@ -99,8 +100,10 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
     import torch
 
     if id(module) not in made:
-        if any(module.__dict__.get(name) for name in ("_forward_hooks", "_forward_pre_hooks")):
+        if any(module.__dict__.get(name) for name in _HOOKS):
             raise ValueError(f"{_place(path)} has hooks, which may change what it computes; take them off first")
+        if "forward" in module.__dict__:
+            raise ValueError(f"{_place(path)} has a forward of its own, which may compute something else")
         if type(module) is torch.nn.Sequential:
             parts = [_from(m, f"{path}.{n}".strip("."), dtype, made, owner) for n, m in module._modules.items()]
             made[id(module)] = nn.Sequential(*parts)
@@ -123,7 +126,10 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         )
     for name, value in _ONLY.get(kind, {}).items():
         if (found := getattr(module, name)) != value:
-            raise ValueError(f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} can be taken over")
+            same = "; on two axes, dim=1 is the same" if kind == "Softmax" and found == 1 else ""
+            raise ValueError(
+                f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} can be taken over{same}"
+            )
     try:
         layer = _FROM[kind](module, dtype)
     except (TypeError, ValueError) as error:
@@ -137,10 +143,15 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
                 f"{_place(path)} shares its {name} with layer {owner[id(tensor)]}, which chainrule's layers cannot; "
                 "give it a copy of its own"
             )
+        if tensor.is_meta:
+            raise ValueError(f"{_place(path)}: {name} is on the device meta, where no numbers are")
         array = tensor.detach().cpu().numpy()
         if array.dtype != dtype:
             raise ValueError(f"{_place(path)}: {name} is {array.dtype}, the module's first parameter is {dtype}")
-        _assign(layer, name, array)
+        try:
+            _assign(layer, name, array)
+        except ValueError:
+            raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which is none for {module}") from None
     return layer
 
 

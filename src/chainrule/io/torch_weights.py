@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     """
     _check_module("save_torch_weights", model)
     state: dict[str, Array] = {}
-    for prefix, layer in model.named_modules():
+    for prefix, layer in _places(model):
         for name, array in _own(layer):
             state[_joined(prefix, name)] = in_torch_layout(layer, name, array)
         if isinstance(layer, nn.BatchNorm1d):
@@ -63,7 +64,7 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     arrays, metadata = load_arrays(path)
     if metadata.get("format") == FORMAT:
         raise ValueError(f"{path} is a model of this library, with weights in its own layout; cr.load reads it")
-    layers = dict(model.named_modules())
+    layers, first = dict(_places(model)), _first_paths(model)
     state: dict[str, Any] = {}
     problems = []
     for full, array in arrays.items():
@@ -73,8 +74,12 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
             continue
         if array.dtype.kind != "f":
             problems.append(f"{full} has dtype {array.dtype}, not float32 or float64")
-        state[full] = in_torch_layout(layer, name, array) if layer is not None else array
-    for prefix, layer in layers.items():
+        array = in_torch_layout(layer, name, array) if layer is not None else array
+        known = first.get(full, full)
+        if known in state and not np.array_equal(state[known], array, equal_nan=True):
+            problems.append(f"{full} is {known} again in the network, but holds other numbers")
+        state[known] = array
+    for prefix, layer in model.named_modules():
         if isinstance(layer, nn.Dropout):  # PyTorch counts no draws
             state.setdefault(_joined(prefix, "counter"), layer.counter)
     try:
@@ -88,6 +93,28 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
 def _check_module(function: str, model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"{function} takes a chainrule.nn.Module, not a {type(model).__name__}")
+
+
+def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield (path, module); one that stands in several places once for each, as PyTorch's state dicts have it."""
+    stack = [("", model)]
+    while stack:
+        prefix, module = stack.pop()
+        yield prefix, module
+        inner = [(_joined(prefix, name), m) for name, m in module._members() if isinstance(m, nn.Module)]
+        stack.extend(inner[::-1])
+
+
+def _first_paths(model: nn.Module) -> dict[str, str]:
+    """Return each path of a parameter or a buffer -> the path by which the library knows it."""
+    paths: dict[str, str] = {}
+    known: dict[Any, str] = {}
+    for prefix, module in _places(model):
+        held = [(name, id(p)) for name, p in module._members() if isinstance(p, nn.Parameter)]
+        for name, key in (*held, *((name, (id(module), name)) for name in module._buffers)):
+            full = _joined(prefix, name)
+            paths[full] = known.setdefault(key, full)
+    return paths
 
 
 def _own(layer: nn.Module) -> list[tuple[str, Array]]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Array
+from ..tensor import as_array
 from .files import regular_file, write_atomically
 
 #: The safetensors header may not be larger (its own limit); what says so is refused before memory is taken.
@@ -29,6 +30,7 @@ DTYPES = {
     "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 }  # fmt: skip
 _WRITABLE = {np.dtype(d) for d in DTYPES.values()}
+_HALVES = ("F16", "BF16")
 _MOST_AXES = 64  # NumPy's own limit
 _LONGEST_NAME = 1_000
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
@@ -65,12 +67,18 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = N
 
 def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return metadata as the JSON texts that a file holds."""
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        raise TypeError(f"metadata is {shown(metadata)}; a dict of entries by name would do")
     text = {}
     for key, value in metadata.items():
         try:
             text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
+        except RecursionError:
+            raise ValueError(f"metadata {key!r} is nested too deep") from None
+        if _holds_too_many(text[key]):
+            raise ValueError(f"metadata {key!r} holds more than {MOST_VALUES:,} values; an array would do")
     return text
 
 
@@ -78,15 +86,17 @@ def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> byte
     """Return a safetensors file whose metadata are the given texts, as they are."""
     from safetensors.numpy import save
 
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays is a {type(arrays).__name__}; a dict of arrays by name would do")
     plain = {}
     for name, given in arrays.items():
-        array = np.array(given, order="C")
+        array = np.array(as_array(given, str(name)), order="C")
         array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if array.dtype not in _WRITABLE:
             raise TypeError(f"{name} has dtype {array.dtype}; a file holds float32, float64, bool and integers")
         if name == "__metadata__":
             raise ValueError("an array may not be called __metadata__: the format keeps that name")
-        if not _is_name(name):
+        if not isinstance(name, str) or not _is_name(name):
             raise ValueError(f"{shown(name)} is no name for an array in a file: {_NAMES}")
         plain[name] = array
     # an empty dict beside no arrays gives a file that it cannot read itself
@@ -104,6 +114,8 @@ def _in_order(content: bytes) -> bytes:
     begin = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     header = json.dumps(begin | entries, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)  # the arrays begin at a multiple of 8
+    if len(header) > MOST_HEADER_BYTES or _holds_too_many(header.decode()):
+        raise ValueError(f"too many arrays or too long metadata for one file: a header of {len(header):,} bytes")
     return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[8 + length :]))
 
 
@@ -182,6 +194,8 @@ def _entries(file: Path, header: dict[str, Any], size: int) -> dict[str, Entry]:
     for name, entry in header.items():
         if not _is_name(name):
             raise ValueError(f"{file} is damaged: {shown(name)} is no name for an array: {_NAMES}")
+        if isinstance(entry, dict) and entry.get("dtype") in _HALVES:
+            raise ValueError(f"{file}: {name} has dtype {entry['dtype']}, which is not read; F32 would do (.float())")
         try:
             found.append((*_span(entry), name))
         except ValueError as error:
@@ -207,7 +221,7 @@ def _span(entry: Any) -> tuple[int, int, np.dtype[Any], tuple[int, ...]]:
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(kind, str) or kind not in DTYPES:
         raise ValueError(f"has dtype {shown(kind)}; {', '.join(DTYPES)} are read")
-    if not _are_counts(shape) or len(shape) > _MOST_AXES or math.prod(d for d in shape if d) >= 2**63:
+    if not _are_counts(shape) or len(shape) > _MOST_AXES or 8 * math.prod(d for d in shape if d) >= 2**63:
         raise ValueError(f"has shape {shown(shape)}, which no array has")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(f"has data_offsets {shown(offsets)}, not a begin and an end")
@@ -242,9 +256,13 @@ def parsed(text: str) -> Any:
 
 def _strictly(text: str) -> Any:
     """Read JSON; refuse what JSON does not know (NaN), what is ambiguous (a key twice), and what fills the memory."""
-    if _values(text) > MOST_VALUES and _values(_TEXT.sub("", text)) > MOST_VALUES:
+    if _holds_too_many(text):
         raise ValueError(f"more than {MOST_VALUES:,} values in it")
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def _holds_too_many(text: str) -> bool:
+    return _values(text) > MOST_VALUES and _values(_TEXT.sub("", text)) > MOST_VALUES
 
 
 def _values(text: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,18 @@ from .module import Module, _join
 
 Swap: TypeAlias = dict[int, Tensor]  # id of a parameter -> what stands for it
 States: TypeAlias = dict[tuple[int, str], Any]  # (id of a module, buffer) -> what stands for it
+
+
+@contextlib.contextmanager
+def evaluation_mode(module: Module) -> Iterator[None]:
+    """Put a module and its parts into evaluation mode, and each back into its own afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 _REPLACEABLE = (Parameter, Module, list, tuple, dict, types.MethodType)

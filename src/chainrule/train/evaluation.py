@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..compile import compile
 from ..data import Dataset
 from ..frames import as_inputs, target_array
 from ..nn import losses
+from ..nn.functional import evaluation_mode
 from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor, checked_array
@@ -21,18 +21,6 @@ from .step import Scalar
 
 #: Rows that predict runs at once: large enough to fill the matrix multiply, small enough to stay out of memory's way.
 ROWS = 1024
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model and its parts into evaluation mode, and each back into its own afterwards."""
-    modes = [(m, m.training) for _, m in model.named_modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def predict(
