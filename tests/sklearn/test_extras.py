@@ -140,6 +140,8 @@ def test_warm_restarts_stop_at_the_end_of_a_cosine():
         (4,), learning_rate="warm_restarts", restart_every=5, tol=1e9, n_iter_no_change=1, max_iter=100, random_state=0
     ).fit(X, Y)
     assert found.n_iter_ == 5
+    seen = rates(learning_rate="warm_restarts", restart_every=5, tol=1e9, n_iter_no_change=1)
+    np.testing.assert_allclose(seen, [0.01 * (1 + math.cos(math.pi * i / 5)) for i in range(5)])
 
 
 def test_a_learning_rate_of_ones_own():
@@ -204,6 +206,20 @@ def test_an_interrupted_run_keeps_what_was_trained():
     assert found.n_iter_ == 3 and found.predict(X).shape == Y.shape
 
 
+def test_ctrl_c_in_lbfgs_keeps_what_was_trained(monkeypatch):
+    iterations = MLPClassifier((6,), solver="lbfgs", max_iter=4, random_state=0).fit(X, Y)
+
+    def shown(*text):
+        if text[0].startswith("Iteration 4"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", shown)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        found = MLPClassifier((6,), solver="lbfgs", verbose=True, random_state=0).fit(X, Y)
+    assert found.n_iter_ == len(found.loss_curve_) == 4
+    np.testing.assert_allclose(found.coefs_[0], iterations.coefs_[0], rtol=1e-12)
+
+
 def test_loggers_get_figures_and_parameters():
     class Board:
         def __init__(self):
@@ -230,6 +246,75 @@ def test_labels_come_in_the_same_form_each_time():
         MLPClassifier((6,), **QUICK).fit(x, x[:, 0] + 0.5)
 
 
+def test_labels_in_rows_are_yes_or_no():
+    x, y = make_multilabel_classification(60, 4, n_classes=3, random_state=0)
+    a, b = MLPClassifier((6,), **QUICK).fit(x, y), MLPClassifier((6,), **QUICK).fit(x, 2 * y - 1)
+    assert np.array_equal(a.coefs_[0], b.coefs_[0])
+    for wrong in (2 * y, y + 1):  # neither value, or either, would be yes
+        with pytest.raises(ValueError, match=r"y has the values \[.*2\]; rows of 0 and 1 would do"):
+            MLPClassifier((6,), **QUICK).fit(x, wrong)
+    with pytest.raises(ValueError, match="y has 2 columns, one a label; 3 would do"):
+        a.partial_fit(x, y[:, :2])
+
+
+def test_the_learning_rate_of_an_epoch_in_parts():
+    seen = []
+    part = MLPClassifier(
+        (4,), learning_rate=lambda e: 0.1 / (e + 1), callbacks=[lambda run: seen.append(run.history[-1]["lr"])]
+    )
+    for _ in range(3):
+        part.partial_fit(X, Y, classes=[0, 1, 2])
+    assert seen == [0.1, 0.05, 0.1 / 3]
+    part.set_params(learning_rate=lambda e: 0.5).partial_fit(X, Y)
+    assert seen[-1] == 0.5
+
+
+@pytest.mark.parametrize("changed", [{"hidden_layer_sizes": (7,)}, {"activation": "tanh"}, {"dropout": 0.5}])
+def test_a_network_that_was_trained_keeps_its_form(changed):
+    found = MLPClassifier((6,), warm_start=True, **QUICK).fit(X, Y).set_params(**changed)
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        found.fit(X, Y)
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        found.partial_fit(X, Y)
+    assert found.predict(X).shape == Y.shape
+    found.set_params(warm_start=False).fit(X, Y)
+
+
+def test_a_callback_that_fails_leaves_what_was_trained():
+    def fails(run):
+        if run.epoch == 3:
+            raise RuntimeError("no more")
+
+    found = MLPClassifier((6,), callbacks=[fails], **QUICK)
+    with pytest.raises(RuntimeError, match="no more"):
+        found.fit(X, Y)
+    assert found.n_iter_ == len(found.loss_curve_) == 3 and found.predict(X).shape == Y.shape
+
+
+def test_another_solver_begins_with_a_state_of_its_own():
+    found = MLPClassifier((6,), **{**QUICK, "solver": "rmsprop"})
+    for _ in range(5):
+        found.partial_fit(X * 100, Y, classes=[0, 1, 2])
+    before = found.coefs_[0].copy()
+    found.set_params(solver="sgd", learning_rate_init=1e-9).partial_fit(X, Y)  # mean squares are no velocity
+    np.testing.assert_allclose(found.coefs_[0], before, atol=1e-5)
+
+
+def test_predictions_are_those_of_the_loss_that_trained():
+    found = MLPRegressor("poisson", (6,), **QUICK).fit(X, Y)
+    before = found.predict(X)
+    assert np.array_equal(found.set_params(loss="mae").predict(X), before)
+
+
+def test_shares_as_targets():
+    shares = 1 / (1 + np.exp(-X[:, 0]))
+    settings = {**QUICK, "max_iter": 500, "hidden_layer_sizes": (6,)}
+    found = MLPRegressor(losses.binary_cross_entropy, early_stopping=True, **settings).fit(X, shares)
+    assert found.out_activation_ == "sigmoid" and found.best_validation_score_ > 0.9 and found.score(X, shares) > 0.9
+    with pytest.raises(ValueError, match="targets reach from"):
+        MLPRegressor(losses.binary_cross_entropy, **settings).fit(X, X[:, 0])
+
+
 def test_names_as_classes():
     names = np.array(["setosa", "versicolor", "virginica"])[Y]
     found = MLPClassifier((6,), class_weight={"setosa": 2.0}, **QUICK).fit(X, names)
@@ -239,7 +324,7 @@ def test_names_as_classes():
 
 
 WRONG = {
-    "hidden_layer_sizes": [(0,), (5, -1), "many", (2.5,)],
+    "hidden_layer_sizes": [(0,), (5, -1), "many", (2.5,), {5, 4}, iter([5])],
     "activation": ["rulu", 3, ["relu", "relu"]],
     "solver": ["newton", 3],
     "alpha": [-1, "big", math.nan],
@@ -286,6 +371,16 @@ def test_data_that_cannot_be():
         MLPRegressor(solver="sgd", learning_rate_init=1e10, random_state=0).fit(*NUMBER)
     with pytest.raises(ValueError, match="float32"):
         MLPClassifier(max_iter=1, batch_size=20).fit(X * 1e39, Y)
+    trained = MLPClassifier((4,), max_iter=1).fit(X.astype(np.float32), Y)
+    with pytest.raises(ValueError, match="X holds values that float32 cannot"):
+        trained.predict(X * 1e39)
+    with pytest.raises(ValueError, match="X holds values that float32 cannot"):
+        trained.predict(sparse.csr_array(X * 1e39))
+    with pytest.raises(ValueError, match="y holds values that float32 cannot"):
+        MLPRegressor(max_iter=1, batch_size=20).fit(X, Y * 1e39)
+    for size in (1e39, 1e-60):
+        with pytest.raises(ValueError, match="float32 cannot hold that"):
+            MLPClassifier(max_iter=1, batch_size=20).fit(X, Y, sample_weight=np.full(150, size))
     with pytest.raises(ValueError, match="classes must be passed"):
         MLPClassifier().partial_fit(X, Y)
     with pytest.raises(ValueError, match="early_stopping"):

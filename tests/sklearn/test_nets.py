@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_multilabel_classification
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import StandardScaler
 
 from chainrule import nn, optim
@@ -144,6 +147,92 @@ def test_parameters_of_the_module():
     assert estimator.fit(X, Y).module_.first.out_features == 9
 
 
+def test_a_function_may_return_the_same_module_again():
+    module = linear(3)
+    before = module.state_dict()
+    a, b = (NetClassifier(lambda: module, **{**QUICK, "random_state": s}).fit(X, Y) for s in (0, 1))
+    assert all(np.array_equal(value, before[name]) for name, value in module.state_dict().items())
+    assert a.module_ is not b.module_ and not np.array_equal(a.predict_proba(X), b.predict_proba(X))
+
+
+@pytest.mark.parametrize("rate", [0.5, np.float32(0.5), 1, np.int64(1)])
+def test_a_learning_rate_goes_before_the_optimisers(rate):
+    seen = []
+    look = [lambda run: seen.append(run.history[-1]["lr"])]
+    NetClassifier(linear(3), optimizer=optim.SGD(0.1), learning_rate=rate, max_epochs=1, callbacks=look).fit(X, Y)
+    assert seen == [rate]
+
+
+def test_what_did_not_fit_is_not_fitted():
+    estimator = NetClassifier(linear(2), warm_start=True, **QUICK)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"the module returns 2 column\(s\); 3"):
+            estimator.partial_fit(X, Y, classes=[0, 1, 2])
+        with pytest.raises(NotFittedError):
+            estimator.predict(X)
+    assert estimator.fit(X[TWO], Y[TWO]).score(X[TWO], Y[TWO]) > 0.98
+    estimator.set_params(warm_start=False)
+    with pytest.raises(ValueError, match=r"the module returns 2 column\(s\); 3"):
+        estimator.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        estimator.predict(X)
+
+
+def test_a_module_that_was_trained_stays():
+    estimator = NetClassifier(network, warm_start=True, **QUICK).fit(X, Y)
+    again = pickle.loads(pickle.dumps(estimator)).fit(X, Y)
+    with pytest.raises(ValueError, match="the module's parameters changed"):
+        again.set_params(module__hidden=9).fit(X, Y)
+
+
+def test_row_numbers_are_whole_and_there():
+    ids = np.arange(60).reshape(60, 1) % 5
+    lookup = NetClassifier(nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(4, 1)), **QUICK)
+    for wrong, message in ((ids + 0.5, r"X holds 0\.5"), (ids - 1, "holds ids -1"), (ids + 1, "Embedding has rows")):
+        with pytest.raises(ValueError, match=message):
+            lookup.fit(ids, ids[:, 0] > 2).predict(np.tile(wrong, (2, 1)))
+        with pytest.raises(ValueError, match=message):
+            clone(lookup).fit(wrong, ids[:, 0] > 2)
+
+
+def test_large_row_numbers_stay_exact():
+    class Seen(nn.Module):
+        def __init__(self):
+            self.table = nn.Embedding(2, 1)
+
+        def forward(self, X):
+            return self.table(X - 2**24)[:, 0]
+
+    estimator = NetRegressor(Seen(), batch_size=20, random_state=0, max_epochs=300, learning_rate=0.05)
+    ids = 2**24 + np.arange(100).reshape(100, 1) % 2
+    assert estimator.fit(ids, ids[:, 0] - 2.0**24).score(ids, ids[:, 0] - 2.0**24) > 0.9
+
+
+def test_a_margin_has_no_activation():
+    for outputs in (1, 2):
+        assert NetClassifier(linear(outputs), loss="hinge", **QUICK).fit(X[TWO], Y[TWO]).out_activation_ == "identity"
+
+
+def squares(output, target):
+    return np.mean((output - target) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "loss", "message"),
+    [
+        (linear(1, nn.Sigmoid()), squares, "ends in Sigmoid, this loss takes logits"),
+        (linear(1, nn.Sigmoid()), "hinge", "ends in Sigmoid, this loss takes logits"),
+        (linear(2, nn.Softmax()), squares, "ends in Softmax, this loss takes logits"),
+        (nn.Sequential(linear(1, nn.Sigmoid())), "log_loss", "ends in a part that ends in Sigmoid"),
+        (nn.Sequential(linear(1), nn.Sequential(nn.Sigmoid())), "log_loss", "ends in a part that ends in Sigmoid"),
+        (nn.Sequential(linear(2, nn.Sigmoid())), "log_loss", "ends in Sigmoid, these targets go with Softmax"),
+    ],
+)
+def test_an_activation_that_would_count_twice_is_refused(module, loss, message):
+    with pytest.raises(ValueError, match=message):
+        NetClassifier(module, loss=loss, **QUICK).fit(X[TWO], Y[TWO])
+
+
 WRONG = [
     ({"module": None}, "module is None"),
     ({"module": 3}, "module is 3"),
@@ -158,6 +247,7 @@ WRONG = [
     ({"module": network, "callbacks": print}, "callbacks is <built-in"),
     ({"module": network, "optimizer": "fast"}, "optimizer: no optimiser 'fast'"),
     ({"module": network, "learning_rate": -1}, "learning_rate is -1"),
+    ({"module": network, "learning_rate": "fast", "optimizer": optim.SGD(0.1)}, "learning_rate is 'fast'"),
     ({"module": network, "max_epochs": 0}, "max_epochs is 0"),
     ({"module": network, "loss": "mse"}, "loss is 'mse'; log_loss, hinge"),
 ]

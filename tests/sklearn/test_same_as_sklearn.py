@@ -128,6 +128,50 @@ def test_parts_one_after_another(data, solver):
     assert_same(*both)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("stalling", [{}, {"tol": 1.0, "n_iter_no_change": 1}])
+def test_the_learning_rate_goes_on_from_part_to_part(schedule, stalling):
+    name, (X, y) = DATA["multiclass"]
+    settings = {**SMALL, "solver": "sgd", "learning_rate": schedule, "learning_rate_init": 0.1, **stalling}
+    both = [getattr(theirs, name)(**settings), getattr(ours, name)(**settings, dtype="float64")]
+    for estimator in both:
+        for _ in range(6):
+            estimator.partial_fit(X, y, classes=np.unique(y))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            estimator.set_params(warm_start=True).fit(X, y)
+        estimator.partial_fit(X, y)
+    assert_same(*both)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_iter": 2},
+        {"early_stopping": True, "n_iter_no_change": 2, "max_iter": 30},
+        {"tol": 1.0, "n_iter_no_change": 2},
+        {"solver": "sgd", "learning_rate": "adaptive", "tol": 1.0, "n_iter_no_change": 1, "max_iter": 60},
+    ],
+)
+def test_what_is_printed(settings, capsys):
+    shown = []
+    name, (X, y) = DATA["multiclass"]
+    for module, more in ((theirs, {}), (ours, {"dtype": "float64"})):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            getattr(module, name)(**{**SMALL, "verbose": True, **settings}, **more).fit(X, y)
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != ""
+
+
+def test_one_weight_for_all_examples():
+    name, (X, y) = DATA["multiclass"]
+    settings = {**SMALL, "alpha": 1.0}
+    a = getattr(theirs, name)(**settings).fit(X, y, sample_weight=3.0)
+    b = getattr(ours, name)(**settings, dtype="float64").fit(X, y, sample_weight=3.0)
+    assert_same(a, b)
+
+
 @pytest.mark.parametrize("settings", ["adam", "sgd in batches"])
 def test_warm_start(settings):
     name, (X, y) = DATA["multiclass"]

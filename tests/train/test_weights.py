@@ -104,3 +104,20 @@ def test_a_loss_must_tell_its_examples_apart():
         fitted(2, X, NUMBERS, loss=lambda o, t: np.mean((o - t) ** 2), sample_weight=WEIGHTS)
     with pytest.raises(ValueError, match="one row an example"):
         fitted(2, X, NUMBERS, loss=lambda o, t, *, reduction: np.mean((o - t) ** 2), sample_weight=WEIGHTS)
+
+
+def test_examples_are_not_mixed():
+    def squares(output, target, *, reduction="mean"):
+        losses = (output - target) ** 2
+        return losses if reduction == "none" else np.mean(losses)
+
+    fitted(1, X, NUMBERS[:, :1], loss=squares, sample_weight=WEIGHTS)
+    with pytest.raises(ValueError, match="broadcasts examples against each other"):
+        fitted(1, X, NUMBERS[:, 0], loss=squares, sample_weight=WEIGHTS)
+
+
+@pytest.mark.parametrize("size", [1e39, 1e-60])
+def test_weights_that_the_networks_dtype_cannot_hold(size):
+    with pytest.raises(ValueError, match="float32 cannot hold that; weights of about 1"):
+        cr.fit(network(3, np.float32), X, IDS, sample_weight=size * WEIGHTS, epochs=1, progress=False)
+    fitted(3, X, IDS, sample_weight=size * WEIGHTS, epochs=1)

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import nn, optim
+from ..nn import losses
 from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor
@@ -60,6 +61,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     _dtype: np.dtype[Any]
     _step: tuple[Any, PenalizedStep] | None
     _forward: Forward
+    _made_from: Any
+    _recipe_names = "the module's parameters"
     _allow_nd = False  # whether X may have more than two axes
 
     # -- what a family says --------------------------------------------------------------------------------------------
@@ -71,6 +74,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
         """Return a new module with its first weights."""
+
+    @abstractmethod
+    def _recipe(self) -> Any:
+        """Return what the module was made from, to be compared; `_recipe_names` says which parameters these are."""
 
     # -- what a kind says ----------------------------------------------------------------------------------------------
 
@@ -102,12 +109,19 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
         first = not hasattr(self, "module_") or (not settings.warm_start and not incremental)
         X, given, y = self._checked_data(X, y, first=first, incremental=incremental)
+        if first and hasattr(self, "module_"):
+            del self.module_  # it belongs to other classes; if anything fails now, nothing is fitted
+        if not first and self._made_from != self._recipe():
+            raise ValueError(
+                f"{self._recipe_names} changed since the module was made, and training would go on with the old one; "
+                "warm_start=False and fit would make another"
+            )
         weights = self._weights(sample_weight, given, len(y))
         random = check_random_state(self.random_state)
         if first:
             self._begin(X, y, random, settings)
         rows = self._training_rows(X, y, weights)
-        step = self._training_step(settings, weighted=weights is not None, incremental=incremental)
+        step = self._training_step(settings, rows, incremental=incremental)
         try:
             if settings.rule is None:
                 self._minimise(settings, step, rows)
@@ -119,10 +133,12 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             self.module_.load_state_dict(step.model.state_dict())
             if not incremental:
                 self._step = None  # it has the memory of plans; partial_fit makes another
-        self._publish()
+            self._publish()
         return self
 
     def _weights(self, sample_weight: Any, y: Array, rows: int) -> Array | None:
+        if isinstance(sample_weight, int | float | np.number):
+            sample_weight = np.full(rows, sample_weight)  # each the same: against the penalty it counts
         weights = None if sample_weight is None else checked_weights(sample_weight, rows)
         by_target = self._weights_by_target(y)
         return weights if by_target is None else by_target if weights is None else weights * by_target
@@ -131,12 +147,16 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         """Make the module, in X's dtype."""
         self._dtype = settings.training_dtype(X.dtype, X.shape[0])
         self._course, self._step = Course(), None
-        self.n_outputs_ = y.shape[1]
+        self.n_outputs_, self._made_from = y.shape[1], self._recipe()
         self.module_ = self._made(X.shape[1], self.n_outputs_, random).to(X.dtype).eval()
         if hasattr(self, "feature_names_in_"):
             self.module_.feature_names = tuple(map(str, self.feature_names_in_))
         self._forward = self._planned_forward()
-        self._look(X[:1].toarray() if sparse.issparse(X) else X[:1])
+        try:
+            self._look(X[:1].toarray() if sparse.issparse(X) else X[:1])
+        except BaseException:
+            del self.module_  # it doesn't fit: nothing may train it, or predict with it
+            raise
         self._forward = self._planned_forward()  # what was seen may say which loss it is
 
     def _look(self, X: Array) -> None:
@@ -147,23 +167,23 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         return y
 
     def _training_rows(self, X: Any, y: Array, weights: Array | None) -> Rows:
-        with np.errstate(over="ignore"):
-            dense = X.astype(self._dtype).toarray() if sparse.issparse(X) else np.ascontiguousarray(X, self._dtype)
-        if dense.dtype.itemsize < X.dtype.itemsize and not np.isfinite(dense).all():
-            raise ValueError(f"X holds values that {dense.dtype} cannot: dtype='float64', or standardised X, would do")
+        dtype = np.dtype(np.int64) if self.module_.takes_ids else self._dtype
         if self.module_.takes_ids:
-            dense = dense.astype(np.int64)
-        rows = Rows(dense, self._targets(y).astype(self._dtype), weights)
+            X = self._ids(X)
+        X = _cast(X, dtype, "X")
+        dense = X.toarray() if sparse.issparse(X) else np.ascontiguousarray(X)
+        rows = Rows(dense, _cast(self._targets(y), self._dtype, "y"), weights)
         if weights is not None and not weights.all():
             rows = rows.part(np.flatnonzero(weights))
             if not len(rows.X):
                 raise ValueError("the weights of all examples are zero; one or more above zero would do")
         return rows
 
-    def _training_step(self, settings: Settings, *, weighted: bool, incremental: bool) -> PenalizedStep:
+    def _training_step(self, settings: Settings, rows: Rows, *, incremental: bool) -> PenalizedStep:
         """Return the step with the module's present weights; in `partial_fit` the one of last time, if it will do."""
         if not incremental:
             self._course.optimizer = None
+        weighted = rows.weights is not None
         key = (settings, weighted)
         if incremental and self._step is not None and self._step[0] == key:
             step = self._step[1]
@@ -172,6 +192,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 array[...] = state[name]
             return step
         loss, reported = self._training_loss()
+        if not isinstance(loss, str):
+            losses.check_target(loss, rows.y.shape, rows.y)
         work = copy.deepcopy(self.module_).to(self._dtype).train()
         step = PenalizedStep(
             logits_part(work, loss), loss, Adjustable(settings.rule or optim.SGD()), alpha=settings.alpha,
@@ -200,7 +222,9 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             tol=rules.tol, verbose=rules.verbose,
         )  # fmt: skip
         course.epochs, course.losses, course.best_loss = found.iterations, found.losses, found.loss
-        if not found.converged:
+        if found.interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+        elif not found.converged:
             warnings.warn(
                 f"lbfgs failed to converge after {found.iterations} iteration(s): {found.message}. More iterations "
                 f"(max_iter={rules.epochs}) or standardised inputs usually help.",
@@ -289,21 +313,36 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         )
         if sparse.issparse(X):
             X = X.tocsr()
+        if not self.module_.takes_ids:
+            X = _cast(X, self.module_.dtype or X.dtype, "X")
         parts = [self._raw(X[start : start + MOST]) for start in range(0, X.shape[0], MOST)]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _raw(self, X: Any) -> Array:
         rows: Array = X.toarray() if sparse.issparse(X) else X
         if self.module_.takes_ids:
-            rows = rows.astype(np.int64)
+            rows = self._ids(rows).astype(np.int64)
         if len(rows) <= UNPLANNED:
             output = self._forward.model(rows)
             if not isinstance(output, Tensor):
                 raise ValueError(f"the module returns a {type(output).__name__}; one tensor would do")
             return np.asarray(output.value)
         full = 1 << (len(rows) - 1).bit_length()  # few sizes, few plans
-        padded = np.concatenate([rows, np.zeros((full - len(rows), *rows.shape[1:]), rows.dtype)])
+        padded = np.concatenate([rows, np.repeat(rows[-1:], full - len(rows), axis=0)])
         return self._forward(padded)[: len(rows)]
+
+    def _ids(self, X: Any) -> Any:
+        """Return row numbers to look up; raise unless they are whole, and the module has rows of these numbers."""
+        X = X.toarray() if sparse.issparse(X) else X
+        if np.any(X != np.floor(X)):
+            raise ValueError(f"X holds {X[X != np.floor(X)][0]:g}; the module looks rows up by whole numbers")
+        extremes = [np.unravel_index(find(X), X.shape)[0] for find in (np.argmin, np.argmax)]
+        self.module_(X[extremes].astype(np.int64))
+        return X
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return whether there is a module to predict with."""
+        return hasattr(self, "module_")
 
     # -- files and copies ----------------------------------------------------------------------------------------------
 
@@ -320,6 +359,17 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
         if "module_" in state:
             self._forward = self._planned_forward()
+
+
+def _cast(given: Any, dtype: np.dtype[Any], name: str) -> Any:
+    """Return an array or a sparse matrix in another dtype; raise if that cannot hold its values."""
+    if given.dtype == dtype:
+        return given
+    with np.errstate(over="ignore"):
+        cast = given.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(cast.data if sparse.issparse(cast) else cast).all():
+        raise ValueError(f"{name} holds values that {dtype} cannot: dtype='float64', or standardised {name}, would do")
+    return cast
 
 
 def _orders(examples: int, shuffled: bool, random: np.random.RandomState) -> Callable[[int], Array]:

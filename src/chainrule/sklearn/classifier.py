@@ -48,7 +48,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+        if first and not incremental:
             self._know(y)
         else:
             self._compare(unique_labels(y))
@@ -70,6 +70,10 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
             if type_of_target(y) != self._kind:
                 raise ValueError("y has one label an example; rows of 0 and 1, as in the first call, would do")
             rows: Array = y.toarray() if sparse.issparse(y) else y
+            if rows.shape[1] != len(self.classes_):
+                raise ValueError(f"y has {rows.shape[1]} columns, one a label; {len(self.classes_)} would do")
+            if not (np.isin(rows, (0, 1)).all() or np.isin(rows, (-1, 1)).all()):
+                raise ValueError(f"y has the values {np.unique(rows)}; rows of 0 and 1 would do")
             return np.asarray(rows == 1)
         if y.ndim != 1:
             raise ValueError("y has several labels an example; one, as in the first call, would do")
@@ -97,7 +101,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
                 f"class_weight={self.class_weight!r} needs all of y, partial_fit sees parts of it: a dict, "
                 "class -> weight, would do"
             )
-        if not hasattr(self, "classes_"):
+        if not hasattr(self, "module_"):
             if classes is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
             self._know(y if type_of_target(y).startswith("multilabel") else unique_labels(classes))

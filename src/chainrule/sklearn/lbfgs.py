@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ class Minimised:
     converged : bool
     message : str
         SciPy's.
+    interrupted : bool
+        By Ctrl-C; the parameters are those of the last iteration.
     """
 
     loss: float
@@ -35,6 +38,7 @@ class Minimised:
     losses: list[float]
     converged: bool
     message: str
+    interrupted: bool = False
 
 
 def minimise(
@@ -69,6 +73,7 @@ def minimise(
         return step._objective(output, y, parameters)[1]
 
     run = compile(value_and_grad(objective), engine=step.engine, threads=step.threads)
+    reached: Array = np.concatenate([array.ravel() for array in arrays.values()]).astype(np.float64)
     latest: list[float] = [np.inf]
     losses: list[float] = []
 
@@ -78,16 +83,21 @@ def minimise(
         return latest[0], slope.astype(np.float64, copy=False)
 
     def after(flat: Array) -> None:
+        nonlocal reached
+        reached = flat.copy()
         losses.append(latest[0])  # an iteration ends where the objective was last looked at
         if verbose:
             print(f"Iteration {len(losses)}, loss = {losses[-1]:.8f}")
 
-    start = np.concatenate([array.ravel() for array in arrays.values()]).astype(np.float64)
-    found = minimize(
-        evaluate, start, jac=True, method="L-BFGS-B", callback=after,
-        options={"maxiter": iterations, "maxfun": evaluations, "gtol": tol},
-    )  # fmt: skip
-    for name, value in parts(np.asarray(found.x)).items():
+    found = None
+    with contextlib.suppress(KeyboardInterrupt):
+        found = minimize(
+            evaluate, reached, jac=True, method="L-BFGS-B", callback=after,
+            options={"maxiter": iterations, "maxfun": evaluations, "gtol": tol},
+        )  # fmt: skip
+    for name, value in parts(reached if found is None else np.asarray(found.x)).items():
         arrays[name][...] = value
     step.write_back()
+    if found is None:
+        return Minimised(losses[-1] if losses else latest[0], len(losses), losses, False, "interrupted", True)
     return Minimised(float(found.fun), int(found.nit), losses, found.status == 0, str(found.message))

@@ -120,7 +120,7 @@ class Net(TrainedEstimator):
         )
 
     def _rule(self) -> Optimizer:
-        if isinstance(self.optimizer, Optimizer) and not isinstance(self.learning_rate, int | float):
+        if isinstance(self.optimizer, Optimizer) and (self.learning_rate is None or callable(self.learning_rate)):
             return self.optimizer
         rate = None if callable(self.learning_rate) else self.learning_rate
         if rate is not None:
@@ -152,7 +152,10 @@ class Net(TrainedEstimator):
         made = _called(self.module, own, {"n_features": features, "n_outputs": outputs})
         if not isinstance(made, nn.Module):
             raise ValueError(f"module returned a {type(made).__name__}; an nn.Module would do")
-        return made.initialize(int(random.randint(2**31)))
+        return copy.deepcopy(made).initialize(int(random.randint(2**31)))  # a function may return the same one again
+
+    def _recipe(self) -> Any:
+        return [self.module, {name: repr(value) for name, value in self._own().items()}]
 
     def _look(self, X: Any) -> None:
         shape = self._raw(X).shape
@@ -166,16 +169,30 @@ class Net(TrainedEstimator):
 
     def _compare_end(self) -> None:
         """Raise if the module ends in an activation that the loss neither applies itself nor expects."""
-        last = self.module_[-1] if isinstance(self.module_, nn.Sequential) and len(self.module_) > 1 else None
+        last = self.module_
+        while isinstance(last, nn.Sequential) and len(last):
+            last = last[-1]
         loss = self._training_loss()[0]
-        if not isinstance(last, nn.Softmax | nn.Sigmoid):
+        if not isinstance(last, nn.Softmax | nn.Sigmoid) or logits_part(self.module_, loss) is not self.module_:
             return
-        if losses.output_activation(loss) != "identity" and logits_part(self.module_, loss) is self.module_:
-            wanted = "Softmax" if losses.output_activation(loss) == "softmax" else "Sigmoid"
+        activation = losses.output_activation(loss)
+        if activation == "identity":
+            if isinstance(self, ClassifierPart):
+                raise ValueError(
+                    f"the module ends in {type(last).__name__}, this loss takes logits; no activation at the end would "
+                    "do"
+                )
+            return
+        wanted = activation.capitalize()
+        if type(last).__name__ == wanted:
             raise ValueError(
-                f"the module ends in {type(last).__name__}, these targets go with {wanted}; that, or no "
+                f"the module ends in a part that ends in {wanted}; {wanted} as a layer of the module itself, or no "
                 "activation at the end, would do"
             )
+        raise ValueError(
+            f"the module ends in {type(last).__name__}, these targets go with {wanted}; that, or no "
+            "activation at the end, would do"
+        )
 
     @abstractmethod
     def _fit_outputs(self, columns: int) -> None:
@@ -315,7 +332,9 @@ class NetClassifier(Net, ClassifierPart):
     def _fit_outputs(self, columns: int) -> None:
         kind = self._kind
         if kind == "binary" and columns == 2:
-            self.n_outputs_, self.out_activation_ = 2, "softmax"
+            self.n_outputs_ = 2
+            if self.out_activation_ == "logistic":
+                self.out_activation_ = "softmax"
         elif columns != self.n_outputs_:
             raise self._refused(columns, "one, or two," if kind == "binary" else f"{self.n_outputs_}, one a class,")
 

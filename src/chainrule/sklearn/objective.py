@@ -14,9 +14,6 @@ from ..train import TrainingStep
 from ..train.weights import WeightedTargets
 from ..tree import unflatten
 
-#: scikit-learn's names for losses of regressors.
-REGRESSION = {"squared_error": "half_mse", "poisson": "poisson"}
-
 
 def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:
     """Return half the Poisson deviance y log(y / e^z) - y + e^z, summed over an example's outputs z, the log of counts.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +58,7 @@ class MultilayerPerceptron(TrainedEstimator):
     dtype: str
     engine: str | None
     threads: int | None
+    _recipe_names = "hidden_layer_sizes, activation or dropout"
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -128,7 +129,7 @@ class MultilayerPerceptron(TrainedEstimator):
     def _hidden(self) -> list[tuple[int, nn.Module, float]]:
         """Return units, a new activation and the dropout of each hidden layer."""
         sizes = self.hidden_layer_sizes
-        sizes = list(sizes) if isinstance(sizes, Iterable) else [sizes]
+        sizes = list(sizes) if isinstance(sizes, Sequence | np.ndarray) else [sizes]
         for size in sizes:
             if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
                 raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
@@ -138,6 +139,9 @@ class MultilayerPerceptron(TrainedEstimator):
             (int(size), _activation(kind), checks.number("dropout", drop, 0, 1, open_="most"))
             for size, kind, drop in zip(sizes, kinds, drops, strict=True)
         ]
+
+    def _recipe(self) -> Any:
+        return [(size, repr(kind), drop) for size, kind, drop in self._hidden()]
 
     def _by_layer(self, name: str, given: Any, layers: int) -> list[Any]:
         if not isinstance(given, list | tuple | np.ndarray):

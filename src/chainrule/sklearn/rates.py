@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 #: An adaptive learning rate at or below this ends the training.
 SMALLEST = 1e-6
@@ -16,6 +16,7 @@ class Rates:
     """One learning rate for the whole training."""
 
     first: float
+    ending: ClassVar[str] = "Stopping."
 
     def start(self) -> float:
         """Return the learning rate of the first epoch."""
@@ -44,6 +45,8 @@ class InverseScaling(Rates):
 @dataclass(frozen=True)
 class Adaptive(Rates):
     """A fifth of it whenever training stalls."""
+
+    ending: ClassVar[str] = "Learning rate too small. Stopping."
 
     def stalled(self, rate: float, epoch: int) -> float | None:
         """Return a fifth of the rate, until it is very small."""

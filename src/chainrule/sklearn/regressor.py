@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,19 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from .. import ops
+from ..nn import losses
 from ..op import Array
 from .base import Rows, TrainedEstimator
 from .objective import poisson
 
+#: What turns outputs into predictions.
+APPLIED: Mapping[str, Callable[[Array], Any]] = {
+    "identity": np.asarray,
+    "exp": np.exp,
+    "sigmoid": ops.sigmoid,
+    "softmax": ops.softmax,
+}
 LOSSES = ("squared_error", "poisson", "mse", "half_mse", "mae", "huber")
 
 
@@ -34,8 +44,14 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
             raise ValueError(f"y has {numbers.shape[1]} columns, the module was trained for {self.n_outputs_}")
         if isinstance(self.loss, str) and self.loss == "poisson" and numbers.min() < 0:
             raise ValueError(f"y reaches down to {numbers.min():g}; loss='poisson' takes counts, numbers from 0")
-        self.out_activation_ = "exp" if isinstance(self.loss, str) and self.loss == "poisson" else "identity"
+        self.out_activation_ = self._activation()
         return X, y, numbers
+
+    def _activation(self) -> str:
+        """Return the name of what turns outputs into predictions."""
+        if isinstance(self.loss, str):
+            return "exp" if self.loss == "poisson" else "identity"
+        return losses.output_activation(self.loss)
 
     def _weights_by_target(self, y: Array) -> Array | None:
         return None
@@ -52,9 +68,8 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
 
     def _predicted(self, output: Array) -> Array:
         output = output.reshape(len(output), -1)
-        if isinstance(self.loss, str) and self.loss == "poisson":
-            with np.errstate(over="ignore"):
-                output = np.exp(output)
+        with np.errstate(over="ignore"):
+            output = np.asarray(APPLIED[self.out_activation_](output))
         return output[:, 0] if output.shape[1] == 1 else output
 
     def _score_of(self, output: Array, rows: Rows) -> float:

@@ -36,6 +36,12 @@ class Course:
         Epochs without an improvement.
     optimizer : list of arrays or None
         The optimiser's state.
+    rule : type or None
+        The optimiser's, whose state that is.
+    rates : Rates or None
+        How the learning rate went on.
+    rate : float
+        The next epoch's.
     stopped : str or None
         Why the last call ended before its last epoch.
     interrupted : bool
@@ -50,6 +56,9 @@ class Course:
     best_score: float = -math.inf
     waiting: int = 0
     optimizer: list[Array] | None = None
+    rule: type | None = None
+    rates: Rates | None = None
+    rate: float = 0.0
     stopped: str | None = None
     interrupted: bool = False
 
@@ -68,6 +77,8 @@ class Rules:
         Epochs without one that are allowed.
     rates : Rates
     verbose : bool
+    goes_on : bool
+        Whether learning rate and count of epochs go on from the call before.
     """
 
     epochs: int
@@ -75,10 +86,11 @@ class Rules:
     patience: float
     rates: Rates
     verbose: bool
+    goes_on: bool = False
 
     def one_epoch(self) -> Rules:
-        """Return the rules of a call that makes one epoch."""
-        return replace(self, epochs=1)
+        """Return the rules of a call that makes one epoch more."""
+        return replace(self, epochs=1, goes_on=True)
 
 
 class Watch(Callback):
@@ -96,6 +108,7 @@ class Watch(Callback):
     def __init__(self, course: Course, rules: Rules, examples: int, scored: Scored | None) -> None:
         self._course, self._rules, self._examples, self._scored = course, rules, examples, scored
         self._best: list[Array] | None = None
+        self._before = len(course.losses) if rules.goes_on else 0
         self._rate = np.zeros(())
 
     def on_begin(self, run: Run) -> None:
@@ -114,11 +127,11 @@ class Watch(Callback):
             print(f"Iteration {run.epoch}, loss = {row['loss']:.8f}")
         improved = self._score(run) if self._scored else self._lose(row["loss"])
         course.waiting = 0 if improved else course.waiting + 1
-        rate: float | None = rules.rates.after(float(self._rate), run.epoch, course.samples)
+        rate = rules.rates.after(float(self._rate), self._before + run.epoch, course.samples)
         if course.waiting > rules.patience:
-            rate = self._stalled(run, float(self._rate))
-        if rate is not None:
-            self._rate[...] = rate
+            rate = self._stalled(run, rate)
+        self._rate[...] = rate
+        course.rates, course.rate = rules.rates, rate
 
     def _lose(self, loss: float) -> bool:
         course = self._course
@@ -141,18 +154,18 @@ class Watch(Callback):
             self._best = [a.copy() for a in _trained(run)]
         return improved
 
-    def _stalled(self, run: Run, rate: float) -> float | None:
+    def _stalled(self, run: Run, rate: float) -> float:
         what = "Validation score" if self._scored else "Training loss"
         rules = self._rules
         text = f"{what} did not improve more than tol={rules.tol:f} for {rules.patience} consecutive epochs."
-        lower = rules.rates.stalled(rate, run.epoch)
+        lower = rules.rates.stalled(rate, self._before + run.epoch)
         if lower is None:
             run.stop(text)
         elif lower != rate:
             self._course.waiting = 0
         if rules.verbose and lower != rate:
-            print(f"{text} {'Stopping.' if lower is None else f'Setting learning rate to {lower:f}'}")
-        return lower
+            print(f"{text} {rules.rates.ending if lower is None else f'Setting learning rate to {lower:f}'}")
+        return rate if lower is None else lower
 
     def on_end(self, run: Run) -> None:
         """Put the best weights back; note how it ended."""
@@ -201,11 +214,12 @@ def train(
     described : mapping or None
         What callbacks are told about the run.
     """
-    kept = course.optimizer
-    step.rate[...] = rules.rates.start()
+    rule = type(step.optimizer.rule)
+    kept = course.optimizer if course.rule is rule else None  # another's arrays mean something else
     if kept is not None and [s.shape for s in kept] == [s.shape for s in step.optimizer_state]:
         for state, old in zip(step.optimizer_state, kept, strict=True):
             np.copyto(state, old, casting="same_kind")
+    step.rate[...] = course.rate if rules.goes_on and course.rates == rules.rates else rules.rates.start()
     watch = Watch(course, rules, len(X), scored)
     loop = Loop(
         step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs,
@@ -215,4 +229,4 @@ def train(
     try:
         loop.run()
     finally:
-        course.optimizer = step.optimizer_state
+        course.optimizer, course.rule = step.optimizer_state, rule

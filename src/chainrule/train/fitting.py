@@ -15,12 +15,13 @@ from .. import nn, optim
 from ..data import epoch_order, split
 from ..frames import as_inputs
 from ..nn import losses
+from ..nn.functional import evaluation_mode
 from ..nn.sequential import logits_part
 from ..op import Array
 from ..tensor import Tensor
 from .callbacks import EarlyStopping, as_callback
 from .checkpoint import Checkpoint, load_checkpoint
-from .evaluation import Forward, checked_input, checked_target, evaluation_mode, measure, require_module
+from .evaluation import Forward, checked_input, checked_target, measure, require_module
 from .history import History
 from .loop import Loop
 from .metrics import Metric, resolve

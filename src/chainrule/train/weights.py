@@ -48,7 +48,14 @@ class WeightedTargets:
         """Return rows of `dtype`: the targets, flat, and the weight in the last column."""
         flat = y.reshape(len(y), -1)
         packed = np.empty((len(y), flat.shape[1] + 1), dtype)
-        packed[:, :-1], packed[:, -1] = flat, weights
+        with np.errstate(over="ignore"):
+            packed[:, :-1], packed[:, -1] = flat, weights
+            kept = np.isfinite(packed[:, -1].sum()) and np.array_equal(packed[:, -1] > 0, weights > 0)
+        if not kept:
+            raise ValueError(
+                f"sample_weight reaches from {weights.min():g} to {weights.max():g}, {packed.dtype} cannot hold that; "
+                "weights of about 1 would do"
+            )
         return packed
 
     def unpack(self, packed: Any) -> tuple[Any, Any]:
@@ -68,7 +75,14 @@ class WeightedTargets:
 
         def weighted_loss(output: Any, packed: Any) -> Any:
             target, weights = self.unpack(packed)
-            return weighted_mean(of(output, target, reduction="none"), weights)
+            values, shape = of(output, target, reduction="none"), tuple(output.shape)
+            if len(values.shape) > 1 and tuple(values.shape) != shape[: len(values.shape)]:
+                raise ValueError(
+                    f"the loss with reduction='none' has shape {tuple(values.shape)} for an output of shape {shape} "
+                    f"and a target of shape {tuple(target.shape)}: it broadcasts examples against each other; output "
+                    "and target of one shape would do"
+                )
+            return weighted_mean(values, weights)
 
         return weighted_loss
 
