@@ -1,4 +1,7 @@
-"""Twelve networks, with weights and statistics of a short training, and inputs for them."""
+"""Twelve networks of layers and three modules of one's own, with inputs for them.
+
+Weights and statistics are those of a short training, or shaken.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +115,11 @@ def gallery() -> list[Case]:
     ids = nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(12, 3))
     inner = nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ELU(0.7), nn.LayerNorm(6)))
     image = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, bias=False), nn.Softmax())
+    tokens = nn.Sequential(
+        nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 5), nn.SiLU(), nn.Flatten(), nn.Linear(20, 3)
+    )
+    scaled = network(nn.BatchNorm1d(4), nn.Linear(4, 9), nn.Tanh(), nn.BatchNorm1d(9), nn.Dropout(), nn.Linear(9, 3))
+    double = _shaken(nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)).to(np.float64))
     return [
         Case("dense", network(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3)), ((4,),)),
         Case("deep", network(nn.Linear(4, 8), nn.ReLU(), *deep, nn.Linear(8, 3)), ((4,),)),
@@ -122,6 +130,9 @@ def gallery() -> list[Case]:
         Case("embedding", _trained(ids, np.random.default_rng(0).integers(0, 9, (64, 4)), 3), ((4,),), rows=9),
         Case("nested", network(inner, nn.Identity(), nn.Linear(6, 3)), ((4,),)),
         Case("probabilities", _shaken(image), ((4, 3),)),
+        Case("tokens", _shaken(tokens), ((4,),), rows=9),
+        Case("scaled by its data", scaled, ((4,),)),
+        Case("double", double, ((64,),)),
         Case("convolution", _shaken(Convolution()), ((8, 8),)),
         Case("recurrent", _shaken(Recurrent()), ((6, 3),)),
         Case("attention", _shaken(Attention()), ((4, 6), (6,))),
