@@ -453,7 +453,7 @@ def test_products_with_chains_at_their_end(first: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("one", [hold, hold_product])
 def test_many_random_plans(one: Callable[[int], None]) -> None:
-    for seed in seeds(60, 1000):
+    for seed in seeds(25, 1000):
         one(seed)
 
 
