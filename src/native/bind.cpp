@@ -188,6 +188,15 @@ public:
         auto asked = start;
         std::int64_t next = 0, every = 1, noted = 0;
         chainrule::Pace::Run pace(pace_, executor_->team());
+        struct Alone { // this team's members, awake for the next call, would keep the other's from their processors
+            chainrule::Team* team;
+            explicit Alone(chainrule::Team* t) : team(t) {
+                if (team != nullptr) team->set_alone(true);
+            }
+            ~Alone() {
+                if (team != nullptr) team->set_alone(false);
+            }
+        } const rest_alone(rest_busy ? &rest->executor_->team() : nullptr);
         for (std::int64_t s = 0; s < steps; ++s) {
             const std::int64_t n = std::min(size, rows - s * size);
             Executor& e = n == size ? *executors[0] : *executors[1];
