@@ -93,7 +93,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 def _empty_step(threads: int) -> Any:
     """A plan without operations, bound to the native engine: its output is the one number of its first input."""
-    engine, plan, tensor = library("chainrule.engine"), library("chainrule.plan"), library("chainrule.tensor")
+    engine, plan, tensor = library("chainrule.engine"), library("chainrule.plan"), library("chainrule.core.tensor")
     with tensor.Recording("an empty step") as recording:
         x, y = (tensor.traced_leaf((1, 1), "float32", frozenset({recording}), name=name) for name in "XY")
         built, _ = plan.build([x.reshape(())], [x, y], name="an empty step")

@@ -26,13 +26,9 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 
 #: From the bottom to the top. A name stands for a file or for a folder with all that is in it.
 LAYERS = (
-    "op",  # what an operation is
-    "tensor",  # the node, NumPy's protocols
+    "core",  # operations, tensors, the reverse pass, grad, vjp, …
     "frames",  # data frames as input
     "ops",  # the operation table
-    "reverse",  # the reverse pass
-    "tree",  # nested containers
-    "transforms",  # grad, vjp, …
     "plan",  # graph -> plan
     "engine",  # run(plan)
     "compile",  # compile(f): trace, plan, run
@@ -42,9 +38,12 @@ LAYERS = (
     "data",  # reading, splitting, preparing
     "io",  # saving, loading, exchange
     "train",  # fit, checkpoints
-    "html",  # the frame of HTML files
-    "check",  # gradient check, audit
-    "derivation",  # explain
+    "show",  # documents, the frame of HTML files
+    "formula",  # formulas as trees, printed and evaluated
+    "adapters",  # the user's code, however it is written
+    "gradcheck",  # the gradient check
+    "audit",  # the audit of backward passes
+    "explain",  # derivations
     "reporting",  # training reports
     "__init__",  # the public names
     "sklearn",  # estimators
@@ -55,8 +54,6 @@ LAYERS = (
 
 #: Imports against the direction, each with its reason: (importing module, imported module).
 AGAINST_THE_DIRECTION = {
-    ("op", "tensor"): "annotations only (TYPE_CHECKING)",
-    ("op", "ops"): "in Operation.__reduce__: a row is pickled by its name and found again in the table",
     ("plan.model", "engine.native"): "in Plan.__str__: which steps have no kernel there; nothing where it wasn't built",
 }
 
@@ -71,8 +68,8 @@ AT_THE_TOP = {"cli": {"rich", "typer"}, "sklearn": {"sklearn", "scipy"}}
 
 #: Module-level objects that change after import, each with its reason: (module, name).
 STATE = {
-    ("ops.table", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
-    ("tensor", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
+    ("core.op", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
+    ("core.tensor", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
 }
 
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
@@ -306,20 +303,17 @@ def _read(text: str) -> ast.Module:
 @pytest.mark.parametrize(
     ("module", "text", "wrong"),
     [
-        ("reverse", "from .transforms import grad", True),
-        ("reverse", "from .ops.shape import unbroadcast", False),
-        ("reverse", "def f():\n    from chainrule.nn.layers import Linear", True),
-        ("ops.shape", "from .. import transforms", True),
-        ("ops.shape", "from ..tensor import apply", False),
-        ("op", "from .tensor import Tensor", True),
-        ("op", "if TYPE_CHECKING:\n    from .tensor import Tensor", False),
-        ("transforms", "import chainrule", True),
-        ("transforms", "from . import reverse", False),
+        ("core.reverse", "from ..ops.shape import unbroadcast", True),
+        ("core.reverse", "def f():\n    from chainrule.nn.layers import Linear", True),
+        ("ops.shape", "from .. import plan", True),
+        ("ops.shape", "from ..core.tensor import apply", False),
+        ("plan", "import chainrule", True),
+        ("nn.layers", "from .. import ops", False),
     ],
 )
 def test_a_wrong_import_is_seen(module: str, text: str, wrong: bool) -> None:
     path = SOURCE / (module.replace(".", "/") + ".py")
-    known = {"__init__", "op", "tensor", "ops", "ops.shape", "reverse", "transforms", "nn", "nn.layers"}
+    known = {"__init__", "core", "core.tensor", "core.reverse", "ops", "ops.shape", "plan", "nn", "nn.layers"}
     assert bool(against_the_direction(module, _read(text), path, known)) is wrong
 
 

@@ -35,8 +35,8 @@ from typing import Any
 
 import pytest
 
+from chainrule.core.tensor import FUNCTIONS
 from chainrule.ops import table
-from chainrule.tensor import FUNCTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

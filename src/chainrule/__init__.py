@@ -8,7 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .audit import audit, audit_layer, audit_module
 from .compile import Compiled, compile
+from .core.tensor import Parameter, Tensor, tensor
+from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .explain import explain
+from .gradcheck import gradcheck
 from .ops import (
     elu,
     erf,
@@ -25,15 +30,13 @@ from .ops import (
     stop_gradient,
 )
 from .plan import Plan, verify
-from .tensor import Parameter, Tensor, tensor
-from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if TYPE_CHECKING:
     from . import data, io, nn, optim, reporting
+    from .adapters.passes import AuditError
     from .backpropagation import Backprop, backprop
-    from .check.audit import AuditError, audit, audit_layer, audit_module
-    from .check.gradcheck import GradcheckError, GradcheckResult, gradcheck
-    from .derivation import Derivation, explain
+    from .explain.derivation import Derivation
+    from .gradcheck.verdict import GradcheckError, GradcheckResult
     from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
     from .reporting import GradientFlow, report
     from .train import (
@@ -75,15 +78,10 @@ _LATER = {
     "save": "io",
     "to_onnx": "io",
     "to_torch": "io",
-    "AuditError": "check.audit",
-    "audit": "check.audit",
-    "audit_layer": "check.audit",
-    "audit_module": "check.audit",
-    "GradcheckError": "check.gradcheck",
-    "GradcheckResult": "check.gradcheck",
-    "gradcheck": "check.gradcheck",
-    "Derivation": "derivation.derivation",
-    "explain": "derivation.derivation",
+    "AuditError": "adapters.passes",
+    "GradcheckError": "gradcheck.verdict",
+    "GradcheckResult": "gradcheck.verdict",
+    "Derivation": "explain.derivation",
     "data": "",
     "io": "",
     "nn": "",

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from .core.op import Array
+from .core.reverse import reverse, topological
+from .core.tensor import FLOATS, Recording, Tensor
 from .frames import as_inputs, as_targets, target_array
 from .nn import losses
 from .nn.functional import functional_call
 from .nn.module import Module
 from .nn.naming import repeats
 from .nn.sequential import Sequential, logits_part
-from .op import Array
-from .reverse import reverse, topological
-from .tensor import FLOATS, Recording, Tensor
 
 _NUMBERED = re.compile(r"[A-Za-z]+(\d+)")
 

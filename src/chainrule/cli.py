@@ -387,10 +387,10 @@ def audit(
     wrong, 1 when something is, 2 when the file cannot be audited.
     """
     with explained(2):
-        from .check import commands
+        from .audit import commands
 
         names = {"forward": forward, "backward": backward, "loss": loss, "parameters": parameters, "X": x, "Y": y}
-        report = commands.audit_layer(program, names) if layer else commands.audit_network(program, names, ascent)
+        report = commands.audit_layer_of(program, names) if layer else commands.audit_program(program, names, ascent)
         _show(report)
         if html is not None:
             from .io import write_atomically
@@ -423,7 +423,7 @@ def gradcheck(
     it cannot be checked.
     """
     with explained(2):
-        from .check.named_function import check_named
+        from .gradcheck.commands import check_named
 
         given = {"grad": grad, "vjp": vjp, "backward": backward, "jacobian": jacobian}
         outcome = check_named(target, given, shape or [], order, seed)
@@ -456,7 +456,7 @@ def explain(
     forward and backward pass as a program.
     """
     with explained():
-        from .derivation import commands
+        from .explain import commands
 
         if form not in commands.FORMS:
             raise ValueError(f"format is {form!r}; one of {', '.join(commands.FORMS)} would do")

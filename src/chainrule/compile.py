@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from .core.op import Array
+from .core.reverse import topological
+from .core.tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
+from .core.tree import Structure, flatten, unflatten
 from .engine import Binding, bind, choose
-from .op import Array
 from .plan import Followed, Plan, build
-from .reverse import topological
-from .tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
-from .tree import Structure, flatten, unflatten
 
 _STATIC = (str, bytes, bool, np.dtype, type)
 _NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
@@ -96,9 +96,7 @@ class Compiled:
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
-            raise ValueError(
-                "the function uses a tensor that an outer derivative follows; it runs as part of that"
-            )
+            raise ValueError("the function uses a tensor that an outer derivative follows; it runs as part of that")
         return planned.plan
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from . import data, io, nn, optim, reporting
+from .core.op import Array
 from .engine import choose
 from .nn import activations
-from .op import Array
 from .train import History, evaluate, fit, predict
 
 #: How the learning rate goes on: down to 0 along half a cosine over the run, or as it is.

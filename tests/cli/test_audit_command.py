@@ -6,7 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from chainrule.check.report import Candidate, Finding, Report, Step
+from chainrule.audit import commands
+from chainrule.audit.report import Candidate, Finding, Report, Step
 
 PROGRAM = """
 import numpy as np
@@ -59,10 +60,8 @@ def engine(monkeypatch):
         calls.layer = (forward, backward, inputs)
         return calls.report
 
-    module = types.ModuleType("chainrule.check.audit")
-    module.audit, module.audit_layer = audit, audit_layer
-    monkeypatch.setitem(sys.modules, "chainrule.check.audit", module)
-    monkeypatch.setattr("chainrule.check.audit", module, raising=False)
+    monkeypatch.setattr(commands, "audit", audit)
+    monkeypatch.setattr(commands, "audit_layer", audit_layer)
     return calls
 
 

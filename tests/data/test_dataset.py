@@ -129,9 +129,7 @@ def test_bad_arguments(call, message):
 def test_take_keeps_track_of_rows():
     table = Dataset.from_columns({"a": [1.0, 2.0, 3.0, 4.0], "t": list("uvwx")}, Y)
     part = table.take([3, 1]).take([1])
-    assert (
-        part.columns["a"].tolist() == [2.0] and part.columns["t"].tolist() == ["v"] and part.y.tolist() == [1]
-    )
+    assert part.columns["a"].tolist() == [2.0] and part.columns["t"].tolist() == ["v"] and part.y.tolist() == [1]
     assert part.rows.tolist() == [1] and part.task == "binary"
     with pytest.raises(IndexError):
         table.take([4])

@@ -27,9 +27,7 @@ IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
 LABELS = np.array([0, 1, 2, 1], dtype=np.uint8)
 
 
-def family(
-    folder: Path, form: str = "{}-{}-idx{}-ubyte", gz: bool = False, test: str | None = "t10k"
-) -> Path:
+def family(folder: Path, form: str = "{}-{}-idx{}-ubyte", gz: bool = False, test: str | None = "t10k") -> Path:
     folder.mkdir(exist_ok=True)
     for part in filter(None, ("train", test)):
         for what, array in (("images", IMAGES), ("labels", LABELS)):
@@ -56,11 +54,7 @@ def test_hand_written_bytes(tmp_path):
     assert read_idx(path).tolist() == [[258], [-1]]
 
 
-@given(
-    array=hnp.arrays(
-        st.sampled_from([np.uint8, np.int16, np.float64]), hnp.array_shapes(max_dims=4, min_side=0)
-    )
-)
+@given(array=hnp.arrays(st.sampled_from([np.uint8, np.int16, np.float64]), hnp.array_shapes(max_dims=4, min_side=0)))
 def test_round_trip(tmp_path_factory, array):
     path = tmp_path_factory.mktemp("idx") / "a.idx"
     path.write_bytes(idx_bytes(array))
@@ -222,9 +216,7 @@ def test_fashion_mnist():
     dataset = read(FASHION)
     assert dataset.X.shape == (60_000, 784) and dataset.test.X.shape == (10_000, 784)
     assert dataset.X.dtype == np.uint8 and dataset.image_shape == (28, 28)
-    assert (
-        np.bincount(dataset.y).tolist() == [6000] * 10 and np.bincount(dataset.test.y).tolist() == [1000] * 10
-    )
+    assert np.bincount(dataset.y).tolist() == [6000] * 10 and np.bincount(dataset.test.y).tolist() == [1000] * 10
     # Mean and deviation of the training pixels as they are published: 0.2860 and 0.3530 of 255.
     assert math.isclose(dataset.X.mean() / 255, 0.2860, abs_tol=1e-4)
     train, test = dataset.split(0.5, seed=9)

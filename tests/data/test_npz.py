@@ -19,9 +19,7 @@ def save(folder, **arrays):
     return path
 
 
-@pytest.mark.parametrize(
-    "names", [("X", "y"), ("x", "y"), ("X", "Y"), ("data", "target"), ("images", "labels")]
-)
+@pytest.mark.parametrize("names", [("X", "y"), ("x", "y"), ("X", "Y"), ("data", "target"), ("images", "labels")])
 @pytest.mark.parametrize("form", ["{}", "{}_train", "train_{}"])
 def test_names(tmp_path, names, form):
     dataset = read(save(tmp_path, **dict(zip(map(form.format, names), (X, Y), strict=True))))
@@ -146,9 +144,7 @@ def test_archive_with_flipped_bytes(tmp_path):
 
 def test_header_that_promises_too_much(tmp_path):
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**7)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**7)})
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X.npy", header.getvalue())

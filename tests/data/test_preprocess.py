@@ -120,9 +120,7 @@ def test_missing_category_that_training_did_not_have():
     train = Dataset.from_columns({"c": texts("a", "b", "a")}, [0, 1, 1])
     X, notes = Preprocessor.fit(train).transform_with_notes(Dataset.from_columns({"c": texts(None, "b")}))
     assert X.tolist() == [[0, 0], [0, 1]]
-    assert notes == [
-        "1 row holds a category of c that the training part did not have, set to zeros: (missing)"
-    ]
+    assert notes == ["1 row holds a category of c that the training part did not have, set to zeros: (missing)"]
 
 
 def test_text_missing_and_no_value_are_one_category():
@@ -223,8 +221,7 @@ def test_images_have_one_scale(dtype):
     # Mean 2, mean of squares 96/8 = 12, so the deviation is sqrt(8).
     np.testing.assert_allclose(prepared.transform(train), (X.reshape(2, 4) - 2.0) / math.sqrt(8), rtol=1e-6)
     assert prepared.notes[0] == (
-        "standardised the pixels (0 to 8) with one mean (2) and one deviation (2.82843) "
-        "over the training part"
+        "standardised the pixels (0 to 8) with one mean (2) and one deviation (2.82843) over the training part"
     )
     assert prepared.classes == (0, 1)
 
@@ -368,9 +365,7 @@ def test_later_parts_that_do_not_fit(train, later, message):
 
 def test_label_that_training_did_not_have():
     prepared = Preprocessor.fit(load_digits())
-    with pytest.raises(
-        ValueError, match="digit holds the label 11 in row 1, which the training part did not have"
-    ):
+    with pytest.raises(ValueError, match="digit holds the label 11 in row 1, which the training part did not have"):
         prepared.transform_target([11])
 
 

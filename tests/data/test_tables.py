@@ -202,9 +202,7 @@ def test_parquet_types(tmp_path):
     assert all(np.isnan(values[1]) for values in numbers.values()) and np.isnan(numbers["nothing"][0])
     assert dataset.columns["text"].tolist() == ["a", None]
     assert dataset.columns["category"].tolist() == ["u", "v"]
-    assert dataset.notes == (
-        "turned dates and times into numbers of days or seconds: day, moment, clock, span",
-    )
+    assert dataset.notes == ("turned dates and times into numbers of days or seconds: day, moment, clock, span",)
 
 
 def test_parquet_target_that_is_not_a_number_is_missing(tmp_path):
@@ -304,10 +302,8 @@ def test_without_polars_the_extra_is_named(tmp_path, monkeypatch):
 def test_what_importing_the_package_does_not_load():
     parent = next(iter(chainrule.__path__))
     # A bare parent package stands in for the real one, so that only this package's own imports are seen.
-    bare = (
-        "import sys, types; sys.modules['chainrule'] = p = types.ModuleType('p'); p.__path__ = sys.argv[1:]; "
-    )
-    slow = ("polars", "hashlib", "difflib", "numpy.random", "chainrule.tensor")
+    bare = "import sys, types; sys.modules['chainrule'] = p = types.ModuleType('p'); p.__path__ = sys.argv[1:]; "
+    slow = ("polars", "hashlib", "difflib", "numpy.random", "chainrule.core.tensor")
     code = f"import chainrule.data; print([name for name in {slow} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", bare + code, parent], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr

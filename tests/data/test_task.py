@@ -137,9 +137,7 @@ def test_labels_typed_otherwise_in_a_later_file(trained, later, ids):
 
 def test_unknown_label():
     target = Target.fit([0, 1, 2], "multiclass", "digit")
-    with pytest.raises(
-        ValueError, match=re.escape("digit holds the label 11 in row 2, which the training part did")
-    ):
+    with pytest.raises(ValueError, match=re.escape("digit holds the label 11 in row 2, which the training part did")):
         target.encode([0, 11])
     with pytest.raises(ValueError, match="label 11 in row 41"):
         target.encode([0, 11], rows=np.array([3, 40]))

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.core.tensor import apply
 from chainrule.engine import _native
 from chainrule.engine.native import described
 from chainrule.ops import row
 from chainrule.ops.index import Slot
 from chainrule.plan import Plan
-from chainrule.tensor import apply
 from tests.engine.native_cases import Training
 from tests.plan.graphs import arrays, planned
 

@@ -15,11 +15,11 @@ pytest.importorskip("chainrule.engine._native", reason="the native engine was no
 
 import chainrule as cr
 from chainrule import nn, ops, optim
+from chainrule.core.op import Example, Operation
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import apply, constant
 from chainrule.engine.native import NativeBinding
 from chainrule.engine.numpy import NumPyBinding
-from chainrule.op import Example, Operation
-from chainrule.reverse import reverse
-from chainrule.tensor import apply, constant
 from tests.engine.native_cases import Training, check, near, run, same_bits
 from tests.engine.native_mutants import attempt, described, mutate, plans
 from tests.ops.checking import points

@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("chainrule.engine._native", reason="the native engine was not built")
 
 import chainrule as cr
+from chainrule.core.tensor import constant
 from chainrule.engine.native import NativeBinding
 from chainrule.engine.numpy import NumPyBinding
-from chainrule.tensor import constant
 from tests.plan.graphs import planned
 
 SIZES = (1, 2, 3, 8, 16, 17, 31, 33, 64, 96, 100, 128, 130, 256, 300)

@@ -10,13 +10,13 @@ pytest.importorskip("chainrule.engine._native", reason="the native engine was no
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.op import ELEMENTWISE, Operation
+from chainrule.core.tensor import apply
 from chainrule.engine import _native
 from chainrule.engine.native import NativeBinding, described, without_kernel
 from chainrule.engine.numpy import NumPyBinding
-from chainrule.op import ELEMENTWISE, Operation
 from chainrule.ops.index import Slot
 from chainrule.plan import Plan
-from chainrule.tensor import apply
 from tests.engine.native_cases import check
 from tests.plan.graphs import arrays, planned
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule import nn
+from chainrule.core.tree import flatten
 
 ACTIVATIONS = (
     nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softmax,
@@ -144,5 +145,5 @@ CASES = {case.name: case for case in gallery()}
 
 def outputs(model: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Any]:
     """Return a module's outputs as a flat list of arrays."""
-    leaves, _ = cr.tree.flatten(model(*inputs))
+    leaves, _ = flatten(model(*inputs))
     return [np.asarray(leaf.detach()) for leaf in leaves]

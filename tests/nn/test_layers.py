@@ -5,7 +5,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.tensor import Tensor
+from chainrule.core.tensor import Tensor
 
 RNG = np.random.default_rng(11)
 

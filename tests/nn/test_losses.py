@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.core.tensor import Recording, traced_leaf
 from chainrule.nn import losses
-from chainrule.tensor import Recording, traced_leaf
 
 RNG = np.random.default_rng(5)
 Z = RNG.normal(size=(6, 4))

@@ -10,7 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.tensor import Recording, Tensor, traced_leaf
+from chainrule.core.tensor import Recording, Tensor, traced_leaf
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(6, 4))

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.op import ELEMENTWISE, Example, Operation
-from chainrule.reverse import reverse
-from chainrule.tensor import Recording, Tensor, apply, constant, traced_leaf
+from chainrule.core.op import ELEMENTWISE, Example, Operation
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import Recording, Tensor, apply, constant, traced_leaf
 
 TOLERANCE = 1e-7
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.tensor import Tensor
+from chainrule.core.tensor import Tensor
 from tests.ops.checking import close, derivative
 
 CASES: list[tuple[str, list[tuple[int, ...]]]] = [

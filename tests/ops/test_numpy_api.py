@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-import chainrule.transforms
+import chainrule.core.transforms
 from chainrule import ops
-from chainrule.reverse import reverse
-from chainrule.tensor import FUNCTIONS, Recording, Tensor, traced_leaf
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import FUNCTIONS, Recording, Tensor, traced_leaf
 from tests.ops.checking import close, derivative
 
 rng = np.random.default_rng(3)

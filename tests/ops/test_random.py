@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from chainrule.core.tensor import Tensor
 from chainrule.ops.random import uniform
-from chainrule.tensor import Tensor
 
 M0, M1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 W0, W1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B

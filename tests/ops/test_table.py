@@ -10,9 +10,9 @@ import pytest
 import scipy.special
 
 from chainrule import ops
-from chainrule.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
-from chainrule.reverse import reverse
-from chainrule.tensor import Recording, Tensor, apply, traced_leaf
+from chainrule.core.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import Recording, Tensor, apply, traced_leaf
 from tests.ops.checking import (
     check_first_order,
     check_second_order,

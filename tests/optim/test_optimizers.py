@@ -7,9 +7,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.core.tensor import Recording, traced_leaf
+from chainrule.core.tree import tree_map
 from chainrule.optim import schedules
-from chainrule.tensor import Recording, traced_leaf
-from chainrule.tree import tree_map
 
 RNG = np.random.default_rng(3)
 

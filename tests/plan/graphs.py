@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import chainrule as cr
 import chainrule.engine.numpy as numpy_engine
 from chainrule import engine
+from chainrule.core.tensor import Recording, Tensor, constant, traced_leaf
 from chainrule.plan import Plan, build
-from chainrule.tensor import Recording, Tensor, constant, traced_leaf
 
 LIMIT = 2000
 Program = list[tuple[str, int, int]]
@@ -130,9 +130,7 @@ def blocks_of(elements: int) -> Iterator[None]:
         module.BLOCK = before
 
 
-def traced(
-    shapes: Sequence[tuple[int, ...]], dtype: Any, recording: Recording, prefix: str = "x"
-) -> list[Tensor]:
+def traced(shapes: Sequence[tuple[int, ...]], dtype: Any, recording: Recording, prefix: str = "x") -> list[Tensor]:
     mark = frozenset({recording})
     return [traced_leaf(s, dtype, mark, name=f"{prefix}{k}") for k, s in enumerate(shapes)]
 

@@ -8,11 +8,11 @@ import pytest
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import Recording, constant, traced_leaf
 from chainrule.ops.index import Slot
 from chainrule.plan import Fused, Plan, PlanError, build
 from chainrule.plan.simplify import _key
-from chainrule.reverse import reverse
-from chainrule.tensor import Recording, constant, traced_leaf
 from tests.engine.test_numpy import network
 from tests.plan.graphs import arrays, check_states, planned
 
@@ -53,9 +53,7 @@ def test_attributes_tell_parts_apart() -> None:
 
 def test_the_place_of_an_index_array_tells_parts_apart() -> None:
     index = np.array([1, 2])
-    plan = check_states(
-        lambda x, s: ([x[0][x[1], 0], x[0][0, x[1]]], {}), [np.arange(9.0).reshape(3, 3), index], []
-    )
+    plan = check_states(lambda x, s: ([x[0][x[1], 0], x[0][0, x[1]]], {}), [np.arange(9.0).reshape(3, 3), index], [])
     assert names(plan) == ["gather", "gather"]
 
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
+from chainrule.core.reverse import reverse
+from chainrule.core.tensor import Tensor, constant
 from chainrule.plan import Plan
-from chainrule.reverse import reverse
-from chainrule.tensor import Tensor, constant
 from tests.engine.test_numpy import network
 from tests.plan.graphs import arrays, check_states, interpret, planned, programs, shapes
 
@@ -61,9 +61,7 @@ def test_through_each_linear_operation() -> None:
         return [0.25 * np.sum(-np.broadcast_to(y / (1.0 + b * b), (2, 12)), axis=0)]
 
     plan = both(function, (3, 4), (12,))
-    assert all(
-        v.array is None or v.array != 0.25 for v in plan.values if v.array is None or v.array.size == 1
-    )
+    assert all(v.array is None or v.array != 0.25 for v in plan.values if v.array is None or v.array.size == 1)
     assert multiplications(plan) == [(12,), (3, 4)] or multiplications(plan) == [(3, 4), (12,)]
 
 
@@ -115,9 +113,7 @@ def test_gradient_descent_on_random_graphs(data: Any, program: Any, shapes: Any,
         pool = interpret(program, [*leaves, *x])
         loss = 0.5 * sum([np.mean(np.tanh(v)) for v in pool if v.size], np.sum(leaves[0]))
         gradients, _ = reverse([loss], [constant(np.ones(()))], leaves)
-        new = {
-            k: p - 0.1 * g for k, (p, g) in enumerate(zip(leaves, gradients, strict=True)) if g is not None
-        }
+        new = {k: p - 0.1 * g for k, (p, g) in enumerate(zip(leaves, gradients, strict=True)) if g is not None}
         out = [loss, *(pool[i] for i in results), *(g for g in gradients[:1] if g is not None)]
         if not eager:
             return out, new

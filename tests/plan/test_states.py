@@ -55,9 +55,7 @@ def test_two_states_swap() -> None:
 
 
 def test_three_states_rotate_and_one_is_returned() -> None:
-    check_states(
-        lambda x, s: ([s[0], s[2][::-1]], {0: s[1], 1: s[2], 2: s[0]}), [], arrays([(4,), (4,), (4,)], float)
-    )
+    check_states(lambda x, s: ([s[0], s[2][::-1]], {0: s[1], 1: s[2], 2: s[0]}), [], arrays([(4,), (4,), (4,)], float))
 
 
 def test_each_update_sees_the_others_old_value() -> None:
@@ -73,9 +71,7 @@ def test_an_update_that_is_a_view_of_its_own_state() -> None:
 def test_a_state_read_through_a_view_in_the_step_that_updates_it() -> None:
     plan = check_states(lambda x, s: ([], {0: 2.0 * s[0] - s[0].T}), [], arrays([(9, 9)], float), block=9)
     assert not in_place(plan)
-    check_states(
-        lambda x, s: ([], {0: np.tanh(2.0 * s[0] - s[0][::-1])}), [], arrays([(40, 3)], float), block=3
-    )
+    check_states(lambda x, s: ([], {0: np.tanh(2.0 * s[0] - s[0][::-1])}), [], arrays([(40, 3)], float), block=3)
     check_states(lambda x, s: ([], {0: np.tanh(s[0]) - s[0][0]}), [], arrays([(40, 3)], float), block=3)
 
 
@@ -114,9 +110,7 @@ def test_a_state_that_becomes_itself_costs_nothing() -> None:
 
 
 def test_the_update_must_fit_its_state() -> None:
-    with pytest.raises(
-        ValueError, match=r"update of state 0 has shape \(2,\), float64; the state has \(3,\), float64"
-    ):
+    with pytest.raises(ValueError, match=r"update of state 0 has shape \(2,\), float64; the state has \(3,\), float64"):
         planned(lambda x, s: ([], {0: s[0][:2]}), [], arrays([(3,)], float))
     with pytest.raises(ValueError, match="there are 1 states"):
         planned(lambda x, s: ([], {1: s[0]}), [], arrays([(3,)], float))

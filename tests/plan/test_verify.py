@@ -65,9 +65,7 @@ def refused(plan: Plan, message: str) -> None:
         verify(plan)
 
 
-INPUT, STATE, CONSTANT, VIEW, REGISTER = (
-    first(s) for s in ("input", "state", "constant", "view", "register")
-)
+INPUT, STATE, CONSTANT, VIEW, REGISTER = (first(s) for s in ("input", "state", "constant", "view", "register"))
 BUFFER = first("buffer", also=lambda v: v.state is None)
 MATMUL, FUSED = step_at(Step, "matmul"), step_at(Fused)
 
@@ -258,9 +256,7 @@ def test_states_and_updates() -> None:
     refused(replace(PLAN, updates=PLAN.updates[1:]), "is not its update")
     (s0, n0), (s1, n1), (s2, n2) = PLAN.updates
     refused(replace(PLAN, updates=((s0, n1), (s1, n0), (s2, n2))), "shape or dtype differs")
-    copied = planned(
-        lambda x, s: ([], {0: x[0], 1: x[1]}), arrays([(2,), (2,)], float), arrays([(2,), (2,)], float)
-    )
+    copied = planned(lambda x, s: ([], {0: x[0], 1: x[1]}), arrays([(2,), (2,)], float), arrays([(2,), (2,)], float))
     verify(copied)
     refused(
         replace(copied, updates=((0, copied.states[1]), (1, copied.states[0]))),
@@ -291,9 +287,7 @@ def test_useless_steps() -> None:
 
 def memory_changes(plan: Plan, data: Any) -> Plan:
     """Change where one thing lies or when it is done; what is computed stays the same."""
-    kind = data.draw(
-        st.sampled_from(["offset", "register", "order", "inner order", "state", "arena", "split"])
-    )
+    kind = data.draw(st.sampled_from(["offset", "register", "order", "inner order", "state", "arena", "split"]))
     if kind == "offset":
         assume(buffers(plan))
         v = data.draw(st.sampled_from(buffers(plan)))
@@ -316,9 +310,7 @@ def memory_changes(plan: Plan, data: Any) -> Plan:
                     replace(
                         step,
                         steps=part,
-                        registers={
-                            s.output: step.registers[s.output] for s in part if s.output in step.registers
-                        },
+                        registers={s.output: step.registers[s.output] for s in part if s.output in step.registers},
                     )
                 )
             return replace(plan, steps=(*plan.steps[:g], *parts, *plan.steps[g + 1 :]))
@@ -333,9 +325,7 @@ def memory_changes(plan: Plan, data: Any) -> Plan:
         return replace(plan, steps=tuple(steps))
     if kind == "state":
         copied = [
-            (s, n)
-            for s, n in plan.updates
-            if plan.values[n].storage == "buffer" and plan.values[n].state is None
+            (s, n) for s, n in plan.updates if plan.values[n].storage == "buffer" and plan.values[n].state is None
         ]
         assume(copied)
         s, n = data.draw(st.sampled_from(copied))
@@ -343,17 +333,13 @@ def memory_changes(plan: Plan, data: Any) -> Plan:
     return replace(plan, arena=data.draw(st.integers(0, plan.arena)))
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.data(), programs)
 def test_a_changed_plan_is_refused_or_computes_the_same(data: Any, program: Any) -> None:
     states, inputs = arrays([(13, 7), (13, 7), (13, 13)], float), arrays([(13, 7), (7,)], float, seed=1)
     with np.errstate(all="ignore"):
         pool = interpret(program, [*states, *inputs])
-    fitting = [
-        [i for i, v in enumerate(pool) if v.shape == s.shape and i != k][::-1] for k, s in enumerate(states)
-    ]
+    fitting = [[i for i, v in enumerate(pool) if v.shape == s.shape and i != k][::-1] for k, s in enumerate(states)]
     chosen = {k: data.draw(st.sampled_from(f)) for k, f in enumerate(fitting) if f}
     out = data.draw(st.lists(st.integers(0, len(pool) - 1), min_size=1, max_size=3))
 

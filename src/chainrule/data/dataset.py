@@ -70,9 +70,7 @@ class Dataset:
         if self.test is None or self.test.feature_names == self.feature_names:
             return
         here, there = len(self.feature_names), len(self.test.feature_names)
-        difference = (
-            f"{there} features, the training part {here}" if here != there else "features of other names"
-        )
+        difference = f"{there} features, the training part {here}" if here != there else "features of other names"
         raise ValueError(f"the test part of {self.source} has {difference}; both need the same")
 
     @classmethod
@@ -114,18 +112,14 @@ class Dataset:
         """
         matrix, image_shape = _as_matrix(X, image_shape)
         target, chosen, reason = _with_task(y, task, target_name, len(matrix), "X")
-        names = (
-            _default_names(matrix.shape[1], image_shape) if feature_names is None else tuple(feature_names)
-        )
+        names = _default_names(matrix.shape[1], image_shape) if feature_names is None else tuple(feature_names)
         if len(names) != matrix.shape[1]:
             raise ValueError(
                 f"feature_names has {counted(len(names), 'name')}, X has {counted(matrix.shape[1], 'column')}"
             )
         if len(set(names)) != len(names):
             raise ValueError("feature_names names a column twice; every feature needs a name of its own")
-        return cls(
-            matrix, None, names, target, target_name, chosen, reason, image_shape, test, source, tuple(notes)
-        )
+        return cls(matrix, None, names, target, target_name, chosen, reason, image_shape, test, source, tuple(notes))
 
     @classmethod
     def from_columns(
@@ -168,13 +162,9 @@ class Dataset:
         first, n = next(iter(lengths.items()))
         other = next((name for name in lengths if lengths[name] != n), None)
         if other is not None:
-            raise ValueError(
-                f"columns differ in length: {first!r} has {n}, {other!r} has {lengths[other]} rows"
-            )
+            raise ValueError(f"columns differ in length: {first!r} has {n}, {other!r} has {lengths[other]} rows")
         if n == 0:
-            raise ValueError(
-                f"the table has {counted(len(table), 'column')} and no rows; it needs one or more"
-            )
+            raise ValueError(f"the table has {counted(len(table), 'column')} and no rows; it needs one or more")
         target, chosen, reason = _with_task(y, task, target_name, n, "the table")
         return cls(
             None,
@@ -386,20 +376,14 @@ def _with_task(
     name = target_name or "y"
     target = as_target(y, name)
     if len(target) != n:
-        raise ValueError(
-            f"{name} has {counted(len(target), 'row')}, {beside} has {n:,}; both need the same number"
-        )
+        raise ValueError(f"{name} has {counted(len(target), 'row')}, {beside} has {n:,}; both need the same number")
     return target, *infer_task(target, task, name)
 
 
-def _as_matrix(
-    X: ArrayLike, image_shape: tuple[int, ...] | None
-) -> tuple[NDArray[Any], tuple[int, ...] | None]:
+def _as_matrix(X: ArrayLike, image_shape: tuple[int, ...] | None) -> tuple[NDArray[Any], tuple[int, ...] | None]:
     values = np.asarray(X)
     if values.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X has dtype {values.dtype}; a matrix holds real numbers (a table can hold texts too)"
-        )
+        raise ValueError(f"X has dtype {values.dtype}; a matrix holds real numbers (a table can hold texts too)")
     if values.ndim in (3, 4) and image_shape is None:
         image_shape = values.shape[1:]
     if values.ndim not in (2, 3, 4):
@@ -411,9 +395,7 @@ def _as_matrix(
         raise ValueError(f"X has shape {values.shape}, which is empty; one row and one feature are the least")
     matrix = values.reshape(len(values), -1)
     if image_shape is not None and int(np.prod(image_shape)) != matrix.shape[1]:
-        raise ValueError(
-            f"image_shape {image_shape} does not hold the {matrix.shape[1]} features of a row of X"
-        )
+        raise ValueError(f"image_shape {image_shape} does not hold the {matrix.shape[1]} features of a row of X")
     return matrix, image_shape
 
 
@@ -431,12 +413,8 @@ def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
         return column.astype(np.float64, copy=False)
     if column.dtype.kind == "U":
         return column.astype(object)
-    strange = (
-        [v for v in column if not (v is None or isinstance(v, str))] if column.dtype == object else [column]
-    )
+    strange = [v for v in column if not (v is None or isinstance(v, str))] if column.dtype == object else [column]
     if strange:
         found = type(strange[0]).__name__ if column.dtype == object else str(column.dtype)
-        raise ValueError(
-            f"column {name!r} holds {found}; a column holds numbers, or texts with None where missing"
-        )
+        raise ValueError(f"column {name!r} holds {found}; a column holds numbers, or texts with None where missing")
     return column

@@ -100,9 +100,7 @@ class MatrixFeatures:
         for dropped, what in ((~varies & ~empty, "constant column"), (empty, "column")):
             if dropped.any():
                 without = " without any value" if what == "column" else ""
-                notes.append(
-                    f"dropped {counted(int(dropped.sum()), what)}{without}: {listed(names[dropped])}"
-                )
+                notes.append(f"dropped {counted(int(dropped.sum()), what)}{without}: {listed(names[dropped])}")
         kept = np.flatnonzero(varies)
         if kept.size == 0:
             raise ValueError(f"no feature is left to learn from: {'; '.join(notes)}")
@@ -117,9 +115,7 @@ class MatrixFeatures:
         else:
             moments = _moments(X, kept)
         refuse_unscalable(names[kept].tolist(), *moments)
-        notes.append(
-            f"standardised {counted(kept.size, 'column')} to mean 0 and deviation 1 over the training part"
-        )
+        notes.append(f"standardised {counted(kept.size, 'column')} to mean 0 and deviation 1 over the training part")
         scaling = Scaling(tuple(moments[0].tolist()), tuple(moments[1].tolist()), fill)
         return cls(train.feature_names, tuple(kept.tolist()), scaling), notes
 
@@ -160,9 +156,7 @@ class MatrixFeatures:
         scaling = Scaling.from_dict(record.take("scaling"), len(kept))
         record.finish()
         record.require(bool(kept), "kept is empty")
-        record.require(
-            all(a < b for a, b in zip(kept, (*kept[1:], len(names)), strict=True)), "kept must ascend"
-        )
+        record.require(all(a < b for a, b in zip(kept, (*kept[1:], len(names)), strict=True)), "kept must ascend")
         return cls(names, kept, scaling)
 
 
@@ -270,8 +264,7 @@ def _raw_matrix(dataset: Dataset, names: tuple[str, ...], nan: Nan) -> NDArray[A
         X = dataset.X
         if X.shape[1] != len(names):
             raise ValueError(
-                f"X has {counted(X.shape[1], 'column')}, the training part had {len(names)}: "
-                f"{listed(names, 4)}"
+                f"X has {counted(X.shape[1], 'column')}, the training part had {len(names)}: {listed(names, 4)}"
             )
     else:
         assert dataset.columns is not None
@@ -284,14 +277,11 @@ def _stacked(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], datase
     lacking = [name for name in names if name not in columns]
     if lacking:
         raise ValueError(
-            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: "
-            f"{listed(lacking)}"
+            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: {listed(lacking)}"
         )
     texts = [name for name in names if columns[name].dtype == object]
     if texts:
-        raise ValueError(
-            f"{dataset.source}: the column {texts[0]!r} holds texts; in training it held numbers"
-        )
+        raise ValueError(f"{dataset.source}: the column {texts[0]!r} holds texts; in training it held numbers")
     return np.column_stack([columns[name] for name in names])
 
 
@@ -320,9 +310,7 @@ def _blocks(rows: int, size: int = BLOCK) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def _moments(
-    X: NDArray[Any], kept: Any, size: int = BLOCK
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(X: NDArray[Any], kept: Any, size: int = BLOCK) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of columns, in two passes over blocks of rows."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean = sum(X[block].sum(axis=0, dtype=np.float64) for block in _blocks(len(X), size))[kept] / len(X)
@@ -354,9 +342,7 @@ def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Datas
 
 def imputed(names: Any, missing: Any, fill: Any, limit: int = 10) -> list[str]:
     """Say which columns had missing values filled in: a sentence each, beyond `limit` one for the rest."""
-    filled = [
-        (name, number, value) for name, number, value in zip(names, missing, fill, strict=False) if number
-    ]
+    filled = [(name, number, value) for name, number, value in zip(names, missing, fill, strict=False) if number]
     notes = [
         f"imputed {counted(number, 'missing value')} of {name} with the training median {value:.6g}"
         for name, number, value in filled[:limit]

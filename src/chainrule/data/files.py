@@ -67,9 +67,7 @@ def read(
         return read_npz(place, target, task)
     if kind == "table":
         return read_table(place, target, task, exclude, header)
-    raise ValueError(
-        f"{path}: one IDX file has no target beside it; give the folder that holds images and labels"
-    )
+    raise ValueError(f"{path}: one IDX file has no target beside it; give the folder that holds images and labels")
 
 
 def _refuse_other_task(task: str | None) -> None:

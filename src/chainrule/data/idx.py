@@ -56,9 +56,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             with gzip.GzipFile(fileobj=file) as unpacked:
                 return _parse(cast(BinaryIO, unpacked), path)
         except EOFError:
-            raise ValueError(
-                f"{path}: the gzip stream ends early; the file is truncated, fetch it again"
-            ) from None
+            raise ValueError(f"{path}: the gzip stream ends early; the file is truncated, fetch it again") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: the gzip stream is damaged ({error}); fetch the file again") from None
 
@@ -66,9 +64,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise ValueError(
-            f"{path}: {counted(len(magic), 'byte')} where an IDX header has 4 or more; it is truncated"
-        )
+        raise ValueError(f"{path}: {counted(len(magic), 'byte')} where an IDX header has 4 or more; it is truncated")
     zeros, code, rank = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in TYPES or rank == 0:
         raise ValueError(
@@ -141,9 +137,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
             parts[part] = _read_part(images, labels)
         elif images is not None or labels is not None:
             there, lacking = ("images", "labels") if labels is None else ("labels", "images")
-            raise ValueError(
-                f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}"
-            )
+            raise ValueError(f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}")
     if "train" not in parts:
         raise ValueError(f"{folder}: holds a test part and no train-images and train-labels to learn from")
     if "test" not in parts:
@@ -155,9 +149,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
         train = replace(train, task_reason=f"{train.task}: the folder holds images with labels")
     if "test" not in parts:
         return train
-    test = Dataset.from_arrays(
-        *parts["test"], target_name="label", task=train.task, source=f"{folder} (test part)"
-    )
+    test = Dataset.from_arrays(*parts["test"], target_name="label", task=train.task, source=f"{folder} (test part)")
     return replace(train, test=test)
 
 
@@ -173,8 +165,7 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
     prefixes = sorted({match["prefix"] for match in matches})
     if len(prefixes) > 1:
         raise ValueError(
-            f"{folder}: holds {len(prefixes)} data sets ({listed(repr(p) for p in prefixes)}); give each "
-            "its own folder"
+            f"{folder}: holds {len(prefixes)} data sets ({listed(repr(p) for p in prefixes)}); give each its own folder"
         )
     files: dict[tuple[str, str], Path] = {}
     notes = []
@@ -190,15 +181,9 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
 def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim not in (3, 4):
-        raise ValueError(
-            f"{images_path}: images have 3 dimensions (number, height, width), these {images.ndim}"
-        )
+        raise ValueError(f"{images_path}: images have 3 dimensions (number, height, width), these {images.ndim}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"{labels_path}: labels have 1 dimension of integers, these {labels.ndim} of {labels.dtype}"
-        )
+        raise ValueError(f"{labels_path}: labels have 1 dimension of integers, these {labels.ndim} of {labels.dtype}")
     if len(images) != len(labels):
-        raise ValueError(
-            f"{images_path.name} holds {len(images):,} images, {labels_path.name} {len(labels):,} labels"
-        )
+        raise ValueError(f"{images_path.name} holds {len(images):,} images, {labels_path.name} {len(labels):,} labels")
     return images, labels

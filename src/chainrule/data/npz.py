@@ -84,9 +84,7 @@ def read_npz_features(path: str | os.PathLike[str]) -> Dataset:
     return Dataset.from_arrays(arrays[found.features], source=f"{path}", notes=notes)
 
 
-def _read(
-    path: str | os.PathLike[str], target: str | None
-) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
+def _read(path: str | os.PathLike[str], target: str | None) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: is no NPZ archive, or a truncated one; np.savez writes them")
     try:
@@ -105,9 +103,7 @@ def _load(path: str | os.PathLike[str], archive: Any, name: str) -> NDArray[Any]
         array = archive[name]
     except ValueError as error:
         # NumPy's own words: an object array, or a header that is none.
-        raise ValueError(
-            f"{path}: the array {name!r} cannot be read ({error}); store plain numbers or texts"
-        ) from None
+        raise ValueError(f"{path}: the array {name!r} cannot be read ({error}); store plain numbers or texts") from None
     except MemoryError:
         raise ValueError(f"{path}: the array {name!r} states a size that does not fit into memory") from None
     if not isinstance(array, np.ndarray):
@@ -117,9 +113,7 @@ def _load(path: str | os.PathLike[str], archive: Any, name: str) -> NDArray[Any]
 
 def _find(path: str | os.PathLike[str], names: Sequence[str], target: str | None) -> Found:
     if target is not None and target not in names:
-        raise ValueError(
-            f"{path}: has no array {target!r}; it has {listed(names)}.{suggestion(target, names)}"
-        )
+        raise ValueError(f"{path}: has no array {target!r}; it has {listed(names)}.{suggestion(target, names)}")
     candidates = [_fit(names, target, form, pair) for form in FORMS for pair in PAIRS]
     fitting = [found for found in candidates if found is not None]
     if not fitting:
@@ -129,9 +123,7 @@ def _find(path: str | os.PathLike[str], names: Sequence[str], target: str | None
     return next((found for found in fitting if found.target is not None), fitting[0])
 
 
-def _fit(
-    names: Sequence[str], target: str | None, form: tuple[str, str | None], pair: tuple[str, str]
-) -> Found | None:
+def _fit(names: Sequence[str], target: str | None, form: tuple[str, str | None], pair: tuple[str, str]) -> Found | None:
     train, test = form
     features, usual = train.format(pair[0]), train.format(pair[1])
     if features not in names or features == target:

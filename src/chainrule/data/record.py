@@ -102,9 +102,7 @@ class Record:
         """A list of labels of one type (booleans, integers, floats or strings), each there once."""
         values = tuple(self._list(key))
         kinds = {type(value) for value in values}
-        self.require(
-            kinds <= {bool, int, float, str} and len(kinds) <= 1, f"{key} must hold labels of one type"
-        )
+        self.require(kinds <= {bool, int, float, str} and len(kinds) <= 1, f"{key} must hold labels of one type")
         self.require(all(type(v) is not float or math.isfinite(v) for v in values), f"{key} must be finite")
         self.require(len(set(values)) == len(values), f"{key} names something twice")
         return values

@@ -17,9 +17,7 @@ from .wording import counted
 Indices = NDArray[np.intp]
 
 
-def split(
-    n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = None
-) -> tuple[Indices, Indices]:
+def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = None) -> tuple[Indices, Indices]:
     """Part `n` rows into a training and a test part.
 
     Parameters
@@ -61,9 +59,7 @@ def split(
 def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     n = order.size
     if labels.shape != (n,):
-        raise ValueError(
-            f"stratify has shape {labels.shape}; it needs one label for each of the n={n} rows: ({n},)"
-        )
+        raise ValueError(f"stratify has shape {labels.shape}; it needs one label for each of the n={n} rows: ({n},)")
     _, ids, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     quota = sizes * wanted / n
     spare = sizes - 1
@@ -110,9 +106,7 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     return _shuffled(n, seed, (epoch,))
 
 
-def batches(
-    n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = True
-) -> Iterator[Indices]:
+def batches(n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> Iterator[Indices]:
     """The mini-batches of an epoch, as row numbers; the last one holds what is left.
 
     Parameters

@@ -54,9 +54,7 @@ class TableFeatures:
         """
         assert train.columns is not None
         numbers = {name: column for name, column in train.columns.items() if column.dtype != object}
-        texts = {
-            name: Counter(column.tolist()) for name, column in train.columns.items() if column.dtype == object
-        }
+        texts = {name: Counter(column.tolist()) for name, column in train.columns.items() if column.dtype == object}
         for name, column in numbers.items():
             _refuse_infinite(name, column, train)
         ranges = {name: (np.fmin.reduce(column), np.fmax.reduce(column)) for name, column in numbers.items()}
@@ -86,11 +84,7 @@ class TableFeatures:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of the network's inputs: columns of numbers, then ``column=category``."""
-        one_hot = (
-            f"{name}={c}"
-            for name, group in zip(self.categorical, self.categories, strict=True)
-            for c in group
-        )
+        one_hot = (f"{name}={c}" for name, group in zip(self.categorical, self.categories, strict=True) for c in group)
         return (*self.numeric, *one_hot)
 
     @property
@@ -147,9 +141,7 @@ class TableFeatures:
         extra = [name for name in names if name not in known]
         if not extra:
             return []
-        return [
-            f"left aside {counted(len(extra), 'column')} that the training part did not have: {listed(extra)}"
-        ]
+        return [f"left aside {counted(len(extra), 'column')} that the training part did not have: {listed(extra)}"]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""

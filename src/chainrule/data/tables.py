@@ -121,18 +121,14 @@ def _read_frame(
     return frame, places, notes
 
 
-def _read_csv(
-    pl: Any, path: Path, header: bool | None, named: Sequence[str], notes: list[str]
-) -> "polars.DataFrame":
+def _read_csv(pl: Any, path: Path, header: bool | None, named: Sequence[str], notes: list[str]) -> "polars.DataFrame":
     data = _text_bytes(path)
     separator = "\t" if ".tsv" in path.name.casefold() else _separator(data)
     first, second = _first_rows(data[: 1 << 20], separator)
     if header is None:
         header = _is_header(first, second, named)
         if not header:
-            notes.append(
-                "the first row holds numbers, so it was read as data: the columns are column_1, column_2, …"
-            )
+            notes.append("the first row holds numbers, so it was read as data: the columns are column_1, column_2, …")
     if header:
         _refuse_repeated(path, first)
     _refuse_cut_off(path, data, separator, len(first))
@@ -147,9 +143,7 @@ def _parse_csv(pl: Any, data: bytes, **form: Any) -> "polars.DataFrame":
     # To tell the types from all rows takes longer than to read them, so the first ones tell; where a value
     # further down does not fit them, all rows are looked at.
     try:
-        frame: polars.DataFrame = pl.read_csv(
-            data, infer_schema_length=1000, null_values=list(MISSING), **form
-        )
+        frame: polars.DataFrame = pl.read_csv(data, infer_schema_length=1000, null_values=list(MISSING), **form)
     except pl.exceptions.ComputeError:
         frame = pl.read_csv(data, infer_schema_length=None, null_values=list(MISSING), **form)
     return frame
@@ -161,9 +155,7 @@ def _text_bytes(path: Path) -> bytes:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(
-                f"{path}: the gzip stream is damaged or truncated ({error}); fetch it again"
-            ) from None
+            raise ValueError(f"{path}: the gzip stream is damaged or truncated ({error}); fetch it again") from None
     data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
     if not data:
         raise ValueError(f"{path}: the file is empty; a table has a row of column names and rows of values")
@@ -218,9 +210,7 @@ def _is_number(text: str) -> bool:
 def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
     repeated = [name for name, number in Counter(names).items() if number > 1]
     if repeated:
-        raise ValueError(
-            f"{path}: the header names {listed(map(repr, repeated))} more than once; rename the columns"
-        )
+        raise ValueError(f"{path}: the header names {listed(map(repr, repeated))} more than once; rename the columns")
 
 
 def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None:
@@ -230,9 +220,7 @@ def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None
         return  # the end of a quoted text of several lines
     found = len(_first_rows(last, separator)[0])
     if found < width:
-        raise ValueError(
-            f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks cut off"
-        )
+        raise ValueError(f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks cut off")
 
 
 def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Series":

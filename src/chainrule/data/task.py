@@ -239,9 +239,7 @@ class Target:
         values = as_target(y, self.name or "y")
         if self.task == "regression":
             if values.dtype.kind == "U":
-                raise ValueError(
-                    f"{self.name or 'y'} held numbers in training and holds texts now ({values[0]!r}, …)"
-                )
+                raise ValueError(f"{self.name or 'y'} held numbers in training and holds texts now ({values[0]!r}, …)")
             return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)[:, None]
         distinct, where = np.unique(values, return_inverse=True)
         ids = np.array([self._id(label) for label in distinct.tolist()], dtype=np.int64)[where]
@@ -291,14 +289,11 @@ class Target:
             return values.astype(np.float64) * self.std + self.mean
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise ValueError(
-                f"predicted has shape {values.shape} and dtype {values.dtype}; class ids are integers of "
-                "shape (n,)"
+                f"predicted has shape {values.shape} and dtype {values.dtype}; class ids are integers of shape (n,)"
             )
         outside = values[(values < 0) | (values >= len(self.classes))]
         if outside.size:
-            raise ValueError(
-                f"predicted holds the class id {outside[0]}; ids go from 0 to {len(self.classes) - 1}"
-            )
+            raise ValueError(f"predicted holds the class id {outside[0]}; ids go from 0 to {len(self.classes) - 1}")
         labels: NDArray[Any] = np.array(self.classes)[values]
         return labels
 

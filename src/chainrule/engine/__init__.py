@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 
-from ..op import Array
+from ..core.op import Array
 from ..plan.model import Plan
 from .base import Binding
 

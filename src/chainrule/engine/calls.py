@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from ..plan.model import Step
 
 Call = Callable[[], Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from ..ops.index import Slot
 from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value
 from . import _native

@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from ..plan.model import BUFFER, CONSTANT, VIEW, Fused, Plan, Step, Value
 from .base import Binding
 from .calls import Call, Calls
@@ -70,15 +70,11 @@ class NumPyBinding(Binding):
         makers: list[tuple[Callable[[], list[Call]], set[int]]] = []
         for step in self.plan.steps:
             roots = {v[i].root for i in step.inputs}
-            makers.append(
-                (self._fused(step) if isinstance(step, Fused) else partial(self._single, step), roots)
-            )
+            makers.append((self._fused(step) if isinstance(step, Fused) else partial(self._single, step), roots))
         for state, n in self.plan.updates:
             if v[n].state != state:
                 makers.append((partial(self._update, state, n), {v[n].root}))
-        readers: dict[int, list[tuple[int, int, Callable[[], list[Call]]]]] = {
-            n: [] for n in self.plan.inputs
-        }
+        readers: dict[int, list[tuple[int, int, Callable[[], list[Call]]]]] = {n: [] for n in self.plan.inputs}
         for make, roots in makers:
             start = len(self._calls)
             self._calls += make()
@@ -134,9 +130,7 @@ class NumPyBinding(Binding):
             n, buffer = self._inputs[k]
             if array is buffer or array is self._arrays[n]:
                 self._rebind(k, array)
-            elif (
-                buffer.nbytes <= COPIED_BYTES and array.shape == buffer.shape and array.dtype == buffer.dtype
-            ):
+            elif buffer.nbytes <= COPIED_BYTES and array.shape == buffer.shape and array.dtype == buffer.dtype:
                 np.copyto(buffer, array)
             else:
                 self._give(k, array)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.op import Array
 from ..nn.describe import KNOWN, check_size
-from ..op import Array
 from .files import write_atomically
 from .weights import parsed, read, shown, texts_of, with_texts
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.op import Array
+from ..core.tensor import FLOATS, Recording, Tensor, constant, traced_leaf
+from ..core.tree import flatten
 from ..nn.functional import evaluation_mode
-from ..op import Array
-from ..tensor import FLOATS, Recording, Tensor, constant, traced_leaf
-from ..tree import flatten
 from . import onnx_trial
 from .files import write_atomically
 from .onnx_layers import as_sequential

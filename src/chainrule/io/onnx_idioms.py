@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import nn
-from ..op import Array
-from ..tensor import FLOATS, Recording, Tensor, traced_leaf
+from ..core.op import Array
+from ..core.tensor import FLOATS, Recording, Tensor, traced_leaf
 
 #: The setting of a layer in its pattern, by which it is known there; nobody else writes this number.
 _NUMBER = 0.7182818284

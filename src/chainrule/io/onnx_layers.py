@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import nn
-from ..op import Array
+from ..core.op import Array
 from .onnx_operations import cast_dtype
 from .onnx_reading import Graph, Node
 

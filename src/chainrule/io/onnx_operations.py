@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..op import Array
+from ..core.op import Array
+from ..core.tensor import Tensor
 from ..ops.table import as_dtype, dtype_of, shape_of
-from ..tensor import Tensor
 from .weights import DTYPES
 
 #: A value computed from constants alone may hold so many numbers: no network needs more.

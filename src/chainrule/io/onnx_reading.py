@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from .files import regular_file
 from .onnx_operations import OPERATIONS
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
+from ..core.tensor import Recording, Tensor, traced_leaf
 from ..ops.table import dtype_of, shape_of
-from ..tensor import Recording, Tensor, traced_leaf
 from .onnx_module import run
 from .onnx_operations import MOST_COMPUTED
 from .onnx_reading import Graph, Node

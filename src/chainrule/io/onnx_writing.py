@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Parameter, Tensor
+from ..core.tensor import Parameter, Tensor
 from .onnx_idioms import Idiom, idioms, match
 
 #: A network is traced with so many examples, numbers that no network has for another reason. What differs between the

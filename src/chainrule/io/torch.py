@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..tensor import FLOATS
+from ..core.tensor import FLOATS
 from .torch_weights import in_torch_layout
 
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..op import Array
+from ..core.op import Array
 from .files import write_atomically
 from .models import FORMAT
 from .weights import load_arrays, with_texts

@@ -1,6 +1,6 @@
 """Networks: modules, layers, activations, losses, first weights."""
 
-from ..tensor import Parameter
+from ..core.tensor import Parameter
 from . import activations, init, losses
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from .describe import count_parameters, from_config

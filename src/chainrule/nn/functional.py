@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..tensor import Parameter, Tensor, constant
+from ..core.tensor import Parameter, Tensor, constant
 from .module import Module, _join
 
 Swap: TypeAlias = dict[int, Tensor]  # id of a parameter -> what stands for it

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..tensor import Parameter
+from ..core.tensor import Parameter
 
 if TYPE_CHECKING:
     from .module import Module

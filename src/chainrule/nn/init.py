@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 
 Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...], Any, int, int], Array]
 

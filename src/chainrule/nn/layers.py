@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.tensor import Parameter, Tensor
 from ..ops.random import uniform
 from ..ops.table import as_dtype
-from ..tensor import Parameter, Tensor
 from . import init
 from .naming import Layer, Namer
 

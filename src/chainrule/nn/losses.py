@@ -27,8 +27,8 @@ from typing import Any, cast
 import numpy as np
 
 from .. import ops
+from ..core.tensor import Tensor, checked_array
 from ..ops.table import as_dtype
-from ..tensor import Tensor, checked_array
 
 Loss = Callable[..., Any]
 

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..core.op import Array
+from ..core.tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked_array
 from ..frames import as_inputs
-from ..op import Array
 from ..ops.table import as_dtype
-from ..tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked_array
 from . import init
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..tensor import Tensor
+from ..core.tensor import Tensor
 from .module import Module
 
 if TYPE_CHECKING:

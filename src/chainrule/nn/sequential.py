@@ -6,8 +6,8 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, overload
 
+from ..core.tensor import Parameter, Tensor
 from ..frames import as_inputs
-from ..tensor import Parameter, Tensor
 from . import losses
 from .activations import Sigmoid, Softmax
 from .module import Module

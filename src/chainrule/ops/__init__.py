@@ -1,5 +1,7 @@
 """The operation table: every operation's kernel, shape, derivative and written form, by family."""
 
+from ..core.op import row, rows
+from ..core.reverse import unbroadcast
 from . import (
     activations,
     arrange,
@@ -19,21 +21,10 @@ from . import (
     signal,
     statistics,
 )
-from .activations import (
-    binary_cross_entropy_with_logits,
-    elu,
-    erf,
-    gelu,
-    leaky_relu,
-    relu,
-    sigmoid,
-    silu,
-    softplus,
-)
+from .activations import binary_cross_entropy_with_logits, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .logic import identity, stop_gradient
 from .logits import cross_entropy_with_logits, log_softmax, logsumexp, one_hot, softmax
-from .shape import unbroadcast
-from .table import names, row, rows
+from .table import names
 
 __all__ = [
     "activations",

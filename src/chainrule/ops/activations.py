@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import FUNCTIONS
+from ..core.tensor import FUNCTIONS
 from .elementwise import REAL, elementwise_row
 from .erf import erf_array
 

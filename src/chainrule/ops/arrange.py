@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import FUNCTIONS
+from ..core.tensor import FUNCTIONS
 from .join import concatenate
 from .reduce import normalize_axis
 from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape, swapaxes

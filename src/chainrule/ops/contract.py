@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import CONTRACT, Example, Operation, Shape
-from ..tensor import apply
-from .table import implements, promote, register, shape_of
+from ..core.op import CONTRACT, Example, Operation, Shape, register
+from ..core.tensor import apply
+from .table import implements, promote, shape_of
 
 
 def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Example, Operation
-from ..tensor import FUNCTIONS, apply
+from ..core.op import Example, Operation, register
+from ..core.tensor import FUNCTIONS, apply
 from .reduce import accumulator, no_more, normalize_axis
-from .table import array_of, as_dtype, implements, register, shape_of
+from .table import array_of, as_dtype, implements, shape_of
 
 
 def _flip(x: Any, axis: int) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Operation
-from ..tensor import FUNCTIONS, Tensor
-from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor, register
+from ..core.op import ELEMENTWISE, Operation, register
+from ..core.tensor import FUNCTIONS, Tensor
+from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor
 
 REAL = (-3.0, 3.0)
 POSITIVE = (0.2, 3.0)

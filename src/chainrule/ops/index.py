@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, VIEW, Array, Example, Operation, Shape
-from ..tensor import FUNCTIONS, Tensor, apply
+from ..core.op import OTHER, VIEW, Array, Example, Operation, Shape, register
+from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
-from .table import as_dtype, implements, is_tensor, register, shape_of
+from .table import as_dtype, implements, is_tensor, shape_of
 
 # -- basic indexing: views -------------------------------------------------------------------------
 

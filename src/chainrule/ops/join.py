@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, Example, Operation, Shape
-from ..tensor import FUNCTIONS, apply
+from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.tensor import FUNCTIONS, apply
 from .reduce import normalize_axis
-from .table import array_of, as_dtype, implements, is_tensor, promote, register, shape_of
+from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of
 
 
 def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.linalg import LinAlgError
 from numpy.linalg._linalg import SlogdetResult
 
-from ..op import Example, Operation, Shape
-from ..tensor import FUNCTIONS, apply
-from .table import array_of, floating, implements, promote, register, shape_of
+from ..core.op import Example, Operation, Shape, register
+from ..core.tensor import FUNCTIONS, apply
+from .table import array_of, floating, implements, promote, shape_of
 
 
 def _t(x: Any) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Example, Operation
-from ..tensor import FUNCTIONS, Tensor, apply
+from ..core.op import ELEMENTWISE, Example, Operation, register
+from ..core.tensor import FUNCTIONS, Tensor, apply
 from .elementwise import REAL, elementwise_row
-from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, register, shape_of
+from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, shape_of
 
 # -- choices ---------------------------------------------------------------------------------------
 

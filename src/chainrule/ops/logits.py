@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, Example, Operation, Shape
-from ..tensor import FUNCTIONS, Tensor, apply
+from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
-from .table import as_dtype, is_tensor, register, shape_of
+from .table import as_dtype, is_tensor, shape_of
 
 
 def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:

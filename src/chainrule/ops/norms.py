@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, Example, Operation
-from ..tensor import apply
+from ..core.op import OTHER, Example, Operation, register
+from ..core.tensor import apply
 from .reduce import Axis, normalize_axis, reduced_shape, restore
-from .table import floating, implements, register, shape_of
+from .table import floating, implements, shape_of
 
 
 def _norm2_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:

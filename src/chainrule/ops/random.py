@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, Example, Operation, Shape
-from ..tensor import FLOATS, apply
-from .table import is_tensor, register
+from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.tensor import FLOATS, apply
+from .table import is_tensor
 
 _WORD = (1 << 64) - 1
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import REDUCE, Example, Operation, Shape
-from ..tensor import FUNCTIONS, Tensor, apply
-from .table import as_dtype, implements, register, shape_of
+from ..core.op import REDUCE, Example, Operation, Shape, register
+from ..core.tensor import FUNCTIONS, Tensor, apply
+from .table import as_dtype, implements, shape_of
 
 _add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
 _multiply: Any = np.multiply

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..op import VIEW, Example, Operation, Shape
-from ..tensor import FUNCTIONS, Tensor, apply
+from ..core.op import VIEW, Example, Operation, register
+from ..core.reverse import unbroadcast
+from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
-from .table import as_dtype, implements, is_tensor, register, shape_of
-
-_add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
+from .table import as_dtype, implements, is_tensor, shape_of
 
 # -- the views -------------------------------------------------------------------------------------
 
@@ -210,25 +209,6 @@ def broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Any, ...]:
     """As ``numpy.broadcast_arrays``."""
     shape = np.broadcast_shapes(*[shape_of(a) for a in arrays])
     return tuple(broadcast_to(a, shape) if is_tensor(a) else np.broadcast_to(a, shape) for a in arrays)
-
-
-def unbroadcast(g: Any, shape: Shape) -> Any:
-    """Sum `g` over the axes along which `shape` was broadcast to g's shape."""
-    have = tuple(g.shape)
-    if have == shape:
-        return g
-    lead = len(have) - len(shape)
-    if lead > 0 and have[lead:] == shape:  # a bias: the common case
-        return _add.reduce(g, axis=tuple(range(lead)))
-    if lead < 0:
-        return np.broadcast_to(g, shape)
-    axes = tuple(i for i, d in enumerate(have) if i < lead or (shape[i - lead] == 1 and d != 1))
-    if axes:
-        g = _add.reduce(g, axis=axes, keepdims=lead == 0)
-    if tuple(g.shape) != shape:
-        size_one = math.prod(g.shape) == math.prod(shape)
-        g = np.reshape(g, shape) if size_one else np.broadcast_to(g, shape)
-    return g
 
 
 # -- functions that read no values -----------------------------------------------------------------

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import OTHER, Example, Operation
-from ..tensor import Tensor, apply
-from .table import array_of, as_dtype, implements, is_tensor, promote, register, shape_of
+from ..core.op import OTHER, Example, Operation, register
+from ..core.tensor import Tensor, apply
+from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of
 
 # -- convolution -----------------------------------------------------------------------------------
 

@@ -68,9 +68,7 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
 
 
 @implements(np.median)
-def median(
-    a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False
-) -> Any:
+def median(a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
     """As ``numpy.median`` along one axis, several or all."""
     old = shape_of(a)
     axes = normalize_axis(axis, len(old))

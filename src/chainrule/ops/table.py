@@ -7,33 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Example, Operation, Shape
-from ..tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
+from ..core.op import ELEMENTWISE, Example, Operation, Shape, register
+from ..core.tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
 
-_ROWS: dict[str, Operation] = {}
 _SCALARS = (float, int, bool)
 _FLOAT32, _FLOAT64 = FLOATS
-
-
-def register(op: Operation) -> Operation:
-    """Add a row to the table and return it."""
-    if op.name in _ROWS:
-        raise ValueError(f"operation {op.name!r} stands in the table already")
-    _ROWS[op.name] = op
-    return op
-
-
-def row(name: str) -> Operation:
-    """Return the row called `name`."""
-    try:
-        return _ROWS[name]
-    except KeyError:
-        raise KeyError(f"no operation {name!r}; there are {', '.join(sorted(_ROWS))}") from None
-
-
-def rows() -> tuple[Operation, ...]:
-    """Return all rows of the table, in the order of their registration."""
-    return tuple(_ROWS.values())
 
 
 def names() -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tree import flatten, tree_map
 from ..ops.table import as_dtype
-from ..tree import flatten, tree_map
 
 
 def global_norm(gradients: Any) -> Any:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
+from ..core.tensor import Tensor, checked_array
+from ..core.transforms import hvp, value_and_grad
+from ..core.tree import flatten, paths, unflatten
 from ..nn import losses
 from ..nn.functional import functional_call
 from ..nn.module import Module
-from ..op import Array
-from ..tensor import Tensor, checked_array
-from ..transforms import hvp, value_and_grad
-from ..tree import flatten, paths, unflatten
 
 #: SciPy's methods that take a gradient, and whether they use Hessian-vector products.
 METHODS = {

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.tree import flatten, tree_map, unflatten
 from ..ops.table import as_dtype
-from ..tree import flatten, tree_map, unflatten
 from . import schedules
 from .clipping import clip_by_norm, clip_by_value, positive
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, Shape
-from ..op import VIEW as VIEW_KIND
-from ..ops.table import row
-from ..tensor import Parameter, Tensor
+from ..core.op import ELEMENTWISE, Shape, row
+from ..core.op import VIEW as VIEW_KIND
+from ..core.tensor import Parameter, Tensor
 from .factors import move_factors
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, changed, contiguous_strides
 from .simplify import Rewriter
@@ -124,9 +123,7 @@ class _Builder:
                     "A tensor of one trace was kept and used in another."
                 )
             array = _own_copy(node.value)
-            self.number[id(node)] = self.add(
-                node.shape, node.dtype, CONSTANT, array=array, strides=array.strides
-            )
+            self.number[id(node)] = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
             self.alive.append(node)
         return self.number[id(node)]
 
@@ -144,9 +141,7 @@ class _Builder:
         early, late = _updates_last(_ordered([*results, *finals.values()]), finals.values(), results)
         for node in early:
             self._emit(node)
-        changing = {
-            self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]
-        }
+        changing = {self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]}
         copies: dict[int, int] = {}
         out = [self._settled(self.of(node), changing, copies) for node in outputs]
         kept = {k: self._settled(self.of(node), changing, copies) for k, node in keep.items()}
@@ -272,9 +267,7 @@ def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
     return order
 
 
-def _updates_last(
-    order: Sequence[Tensor], finals: Any, results: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
+def _updates_last(order: Sequence[Tensor], finals: Any, results: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Split the order in two: last come the updates of states and the elementwise operations that only they need.
 
     Then the old value has been read by everybody else, and the update can overwrite it.

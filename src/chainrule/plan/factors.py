@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..reverse import topological
-from ..tensor import Tensor
+from ..core.reverse import topological
+from ..core.tensor import Tensor
 from .simplify import Rewriter, is_normal
 
 #: Operations that are linear in all inputs together; and those that are in one of these, each for itself.
@@ -47,9 +47,7 @@ def _factor(node: Tensor) -> Tensor | None:
     """Return the constant number that a node multiplies by, if it does just that."""
     if node.op is None or node.op.name != "multiply" or node.value is not None:
         return None
-    return next(
-        (x for x in node.inputs if x.value is not None and x.shape == () and x.dtype.kind == "f"), None
-    )
+    return next((x for x in node.inputs if x.value is not None and x.shape == () and x.dtype.kind == "f"), None)
 
 
 def _rest(node: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array, Operation, Shape
+from ..core.op import Array, Operation, Shape
 
 INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED = "input", "constant", "state", "buffer", "view", "register"
 ALIGNMENT = 64
@@ -269,9 +269,7 @@ def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
 
 
 def _is_transposed(x: Value, root: Value) -> bool:
-    return (
-        x.shape == root.shape[::-1] and x.strides == root.strides[::-1] and x.offset == 0 and len(x.shape) > 1
-    )
+    return x.shape == root.shape[::-1] and x.strides == root.strides[::-1] and x.offset == 0 and len(x.shape) > 1
 
 
 def _shape(shape: Shape) -> str:
@@ -296,9 +294,7 @@ def _listed(title: str, items: Iterable[str]) -> list[str]:
     text = ", ".join(items)
     if not text:
         return []
-    return textwrap.wrap(
-        text, 100, initial_indent=f"  {title:<10}", subsequent_indent=" " * 12, break_long_words=False
-    )
+    return textwrap.wrap(text, 100, initial_indent=f"  {title:<10}", subsequent_indent=" " * 12, break_long_words=False)
 
 
 def _attrs(attrs: Mapping[str, Any]) -> list[str]:

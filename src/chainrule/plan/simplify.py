@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE, REDUCE, Operation
-from ..ops.table import row
-from ..tensor import STANDING, Parameter, Tensor, apply, traced_leaf
+from ..core.op import ELEMENTWISE, REDUCE, Operation, row
+from ..core.tensor import STANDING, Parameter, Tensor, apply, traced_leaf
 
 Rewrite = Callable[["Rewriter", Tensor], Tensor | None]
 
@@ -194,9 +193,7 @@ def _same(op: Operation, inputs: tuple[Tensor, ...], kept: int) -> Tensor | None
     return x if x.shape == shape and x.dtype == dtype else None
 
 
-def _pass_through(
-    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
-) -> Tensor | None:
+def _pass_through(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     return inputs[0]
 
 
@@ -249,15 +246,11 @@ def _over(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[s
     return _same(op, inputs, 0) if _is(inputs[1], 1.0) else None
 
 
-def _twice_negated(
-    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
-) -> Tensor | None:
+def _twice_negated(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     return inputs[0].inputs[0] if _made_by(inputs[0], "negative") else None
 
 
-def _positive(
-    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
-) -> Tensor | None:
+def _positive(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     """``x > 0`` is ``relu(x) > 0``: where relu(x) is there anyway, x need not be kept for the way back."""
     x, zero = inputs
     out = rw.existing(row("relu"), (x,), {}) if _is(zero, 0.0) else None
@@ -268,9 +261,7 @@ def _cast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[s
     return inputs[0] if inputs[0].dtype == attrs["dtype"] else None
 
 
-def _transpose(
-    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
-) -> Tensor | None:
+def _transpose(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     (x,), axes = inputs, attrs["axes"]
     if axes == tuple(range(len(axes))):
         return x
@@ -292,9 +283,7 @@ def _reshape(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dic
     return None
 
 
-def _broadcast(
-    rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]
-) -> Tensor | None:
+def _broadcast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
     (x,), shape = inputs, attrs["shape"]
     if x.shape == shape:
         return x

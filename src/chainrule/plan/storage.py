@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import ELEMENTWISE
+from ..core.op import ELEMENTWISE
 from .model import ALIGNMENT, BUFFER, PASSED, Fused, Step, Value, changed
 
 Group = Sequence[Step]
@@ -92,9 +92,7 @@ class Storage:
             self.last[root] = (len(groups), 0)
         self.arena = _Arena()
         self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
-        self.ending: list[list[int]] = [
-            [] for _ in range(len(groups) + 1)
-        ]  # group -> buffers read last there
+        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers read last there
 
     def assign(self) -> tuple[list[Step | Fused], int]:
         """Return the finished steps and the size of the arena."""

@@ -7,22 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from ..op import ELEMENTWISE
-from ..op import VIEW as VIEW_KIND
-from .model import (
-    ALIGNMENT,
-    BUFFER,
-    CONSTANT,
-    INPUT,
-    PASSED,
-    STATE,
-    VIEW,
-    Fused,
-    Plan,
-    Step,
-    Value,
-    contiguous_strides,
-)
+from ..core.op import ELEMENTWISE
+from ..core.op import VIEW as VIEW_KIND
+from .model import ALIGNMENT, BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value, contiguous_strides
 
 
 class PlanError(ValueError):
@@ -61,7 +48,6 @@ def verify(plan: Plan | Planned) -> None:
         _useful(one)
 
 
-
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise PlanError(message)
@@ -76,9 +62,7 @@ def _values(plan: Plan) -> None:
             raise PlanError(f"{v} has dtype {v.dtype}, which no engine computes with")
         _require(all(d >= 0 for d in v.shape), f"{v} has a negative length: {v.shape}")
         _require(len(v.strides) == len(v.shape), f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
-        _require(
-            0 <= v.root < len(plan.values), f"{v} has root {v.root}, there are {len(plan.values)} values"
-        )
+        _require(0 <= v.root < len(plan.values), f"{v} has root {v.root}, there are {len(plan.values)} values")
         _require(
             (v.storage == CONSTANT) == (v.array is not None),
             f"{v} ({v.storage}): constants, and only they, have content",
@@ -104,12 +88,8 @@ def _values(plan: Plan) -> None:
             _require(0 <= v.state < len(plan.states), f"{v} is written into state {v.state}, which is none")
         elif v.storage == BUFFER:
             fits = 0 <= v.offset and v.offset + v.nbytes <= plan.arena
-            _require(
-                fits, f"buffer {v} has bytes {v.offset} to {v.offset + v.nbytes}, the arena {plan.arena}"
-            )
-            _require(
-                v.offset % ALIGNMENT == 0, f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}"
-            )
+            _require(fits, f"buffer {v} has bytes {v.offset} to {v.offset + v.nbytes}, the arena {plan.arena}")
+            _require(v.offset % ALIGNMENT == 0, f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}")
     for title, numbers, storage in (("input", plan.inputs, INPUT), ("state", plan.states, STATE)):
         there = [v.number for v in plan.values if v.storage == storage]
         _require(
@@ -174,9 +154,7 @@ def _dataflow(plan: Plan) -> None:
             _require(out.storage == BUFFER, f"{where} writes a register outside a fused step")
         else:
             _require(step.op.kind == ELEMENTWISE, f"{where} is not elementwise, but fused")
-            _require(
-                out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}"
-            )
+            _require(out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}")
         ready.add(step.output)
     for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates)):
         _require(
@@ -262,9 +240,7 @@ def _memory(plan: Plan) -> None:
                 if start == out.offset:
                     _overwrites(step, owner, last, t, v, where)
                 else:
-                    _require(
-                        last.get(owner, -1) < t, f"{where} overwrites %{owner}, which is still to be read"
-                    )
+                    _require(last.get(owner, -1) < t, f"{where} overwrites %{owner}, which is still to be read")
 
 
 class _Stretches:
@@ -286,9 +262,7 @@ class _Stretches:
         return lost
 
 
-def _overwrites(
-    step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str
-) -> None:
+def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str) -> None:
     """Hold writing over `owner` to the rules: it is dead, or dies here as an input that the kernel may overwrite."""
     if owner is None or last.get(owner, -1) < t:
         return
@@ -320,9 +294,7 @@ def _tiles(plan: Plan) -> None:
         places = sorted(p for p in written if p[1] < p[2])
         for one, other in pairwise(places):
             apart = one[0] != other[0] or one[2] <= other[1]
-            _require(
-                apart, f"step {g} writes {written[one]} and {written[other]} over each other across tiles"
-            )
+            _require(apart, f"step {g} writes {written[one]} and {written[other]} over each other across tiles")
         for i in {i for s in fused.steps for i in s.inputs if i not in fused.registers}:
             read = plan.values[i]
             memory, low, high = _extent(plan, read)
@@ -337,7 +309,5 @@ def _useful(plan: Plan) -> None:
     v = plan.values
     wanted = {v[i].root for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates))}
     for g, step, _ in reversed(_numbered(plan)):
-        _require(
-            step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads"
-        )
+        _require(step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads")
         wanted |= {v[i].root for i in step.inputs}

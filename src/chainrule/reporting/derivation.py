@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from ..derivation import Derivation, explain
+from ..explain import explain
+from ..explain.derivation import Derivation
 from .storage import Stored
 
 #: Weights of a network that is derived, at most, and characters of a derivation that is unfolded from the beginning.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
 from ..data import Dataset
 from ..io.weights import to_bytes
 from ..nn import Module, losses
-from ..op import Array
 from ..train import predict
 
 FILE = "examples.safetensors"

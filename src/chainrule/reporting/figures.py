@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 
 #: Bins of a distribution: of values between their least and greatest, of magnitudes a third of a decade wide.
 BINS = 40

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from .gradient_flow import FORMAT, MOST_SNAPSHOTS, VERSION
 
 _NUMBERS = ("epochs", "batch_size", "rows", "of")

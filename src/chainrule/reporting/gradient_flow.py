@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
+from ..core.reverse import reverse, topological
+from ..core.tensor import Recording, Tensor, as_array
+from ..core.transforms import grad
 from ..frames import as_inputs, as_targets
 from ..nn import Sequential, functional_call, losses
 from ..nn.activations import Softmax
 from ..nn.module import Module
 from ..nn.naming import Layer, labels
-from ..op import Array
-from ..reverse import reverse, topological
-from ..tensor import Recording, Tensor, as_array
 from ..train import Callback, Run
-from ..transforms import grad
 from . import figures
 from .figures import SATURATED
 

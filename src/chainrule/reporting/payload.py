@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from .figures import BINS, DECADES, QUANTILES, finite, spread
 from .flow_file import Flow, Snapshot
 from .storage import Stored

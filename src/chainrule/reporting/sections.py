@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..op import Array
+from ..core.op import Array
 from .examples import png
 from .figures import MOST_ELEMENTS, MOST_UNITS
 from .findings import DEAD, SHRINKS, findings, number

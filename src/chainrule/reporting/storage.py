@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from .. import io
+from ..core.op import Array
+from ..core.tensor import as_array
 from ..data import Dataset, Preprocessor
 from ..engine import choose
 from ..frames import as_inputs, as_targets
 from ..nn import Module
-from ..op import Array
-from ..tensor import as_array
 from ..train import History
 from .examples import FILE as EXAMPLES
 from .examples import FORMAT, VERSION, examples_bytes

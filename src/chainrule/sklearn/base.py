@@ -18,10 +18,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import nn, optim
+from ..core.op import Array
+from ..core.tensor import Tensor
 from ..nn import losses
 from ..nn.sequential import logits_part
-from ..op import Array
-from ..tensor import Tensor
 from ..train import NonFiniteError
 from ..train.evaluation import Forward
 from ..train.weights import WeightedTargets, checked_weights

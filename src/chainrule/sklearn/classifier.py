@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .. import ops
-from ..op import Array
+from ..core.op import Array
 from .base import Rows, TrainedEstimator
 
 LOSSES = ("log_loss", "hinge")

@@ -11,8 +11,8 @@ from scipy.optimize import minimize
 
 from .. import nn
 from ..compile import compile
-from ..op import Array
-from ..transforms import value_and_grad
+from ..core.op import Array
+from ..core.transforms import value_and_grad
 from .objective import PenalizedStep
 
 

@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from .. import nn, optim
+from ..core.op import Array
 from ..nn import losses
 from ..nn.sequential import logits_part
-from ..op import Array
 from ..optim.optimizers import Optimizer
 from . import checks
 from .base import TrainedEstimator

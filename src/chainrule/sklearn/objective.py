@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.op import Array
+from ..core.tree import unflatten
 from ..nn import losses
-from ..op import Array
 from ..train import TrainingStep
 from ..train.weights import WeightedTargets
-from ..tree import unflatten
 
 
 def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..core.op import Array
 from ..nn import activations
-from ..op import Array
 from ..optim.optimizers import Optimizer
 from . import checks
 from .base import TrainedEstimator

@@ -11,8 +11,8 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from .. import ops
+from ..core.op import Array
 from ..nn import losses
-from ..op import Array
 from .base import Rows, TrainedEstimator
 from .objective import poisson
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..op import Array
+from ..core.op import Array
 from ..train import Callback, Run
 from ..train.loop import Loop
 from .objective import PenalizedStep

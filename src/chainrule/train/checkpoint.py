@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
 from ..io import load_arrays, save_arrays
-from ..op import Array
 from .step import TrainingStep
 
 FORMAT = "chainrule-checkpoint"

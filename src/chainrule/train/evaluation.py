@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import nn
 from ..compile import compile
+from ..core.op import Array
+from ..core.tensor import Tensor, checked_array
 from ..data import Dataset
 from ..frames import as_inputs, target_array
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.sequential import logits_part
-from ..op import Array
-from ..tensor import Tensor, checked_array
 from .metrics import Metric, resolve
 from .step import Scalar
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..core.op import Array
+from ..core.tensor import Tensor
 from ..data import epoch_order, split
 from ..frames import as_inputs
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.sequential import logits_part
-from ..op import Array
-from ..tensor import Tensor
 from .callbacks import EarlyStopping, as_callback
 from .checkpoint import Checkpoint, load_checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure, require_module

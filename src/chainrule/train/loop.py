@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
 from ..nn import Module
-from ..op import Array
 from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, save_checkpoint

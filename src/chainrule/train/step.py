@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.op import Array, Shape
+from ..core.reverse import reverse, topological
+from ..core.tensor import Recording, Tensor, constant, traced_leaf
+from ..core.tree import flatten, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
-from ..op import Array, Shape
 from ..plan import Plan, build
-from ..reverse import reverse, topological
-from ..tensor import Recording, Tensor, constant, traced_leaf
-from ..tree import flatten, unflatten
 
 Scalar = Callable[[Any, Any], Any]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
+from ..core.tensor import checked_array
 from ..nn import losses
-from ..op import Array
 from ..ops.table import as_dtype
-from ..tensor import checked_array
 
 
 def checked_weights(weights: Any, rows: int, name: str = "sample_weight") -> Array:

@@ -1,0 +1,83 @@
+"""What ``chainrule audit`` does: import a program, find the parts of its backward pass, audit them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..adapters.program import imported
+from . import audit, audit_layer
+from .report import Report
+
+_SHOWN = 20
+
+
+def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
+    """Audit the program at `path`; `names` says what forward, backward, loss, parameters, X, Y are called there."""
+    with imported(path) as program:
+        loss = names["loss"]
+        if not hasattr(program, loss) and loss != "loss":
+            parts = _parts(program, path, {role: name for role, name in names.items() if role != "loss"})
+            parts["loss"] = loss  # the name of one of the library's
+        else:
+            parts = _parts(program, path, names)
+        given = {role: _value(parts[role]) for role in ("parameters", "X", "Y")}
+        report = audit(parts["backward"], forward=parts["forward"], loss=parts["loss"], ascent=ascent, **given)
+    return _titled(report, path, names)
+
+
+def audit_layer_of(path: Path, names: dict[str, str]) -> Report:
+    """Audit one layer: forward's inputs are called in the program as in forward's signature, or are its ``inputs``."""
+    with imported(path) as program:
+        parts = _parts(program, path, {role: names[role] for role in ("forward", "backward")})
+        if hasattr(program, "inputs"):
+            found = _value(program.inputs)
+            inputs = tuple(found.values() if isinstance(found, dict) else found)
+        else:
+            wanted = _required(parts["forward"])
+            inputs = tuple(map(_value, _parts(program, path, {name: name for name in wanted}).values()))
+        report = audit_layer(parts["forward"], parts["backward"], *inputs)
+    return _titled(report, path, names)
+
+
+def _titled(report: Report, path: Path, names: dict[str, str]) -> Report:
+    return dataclasses.replace(report, title=f"Audit of {names['backward']} in {path.name}")
+
+
+def _required(forward: Callable[..., Any]) -> list[str]:
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(forward).parameters.values()
+    return [p.name for p in found if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+def _value(found: Any) -> Any:
+    """Return data, or what a function without arguments returns."""
+    return found() if callable(found) else found
+
+
+def _parts(program: ModuleType, path: Path, names: dict[str, str]) -> dict[str, Any]:
+    missing = [name for name in names.values() if not hasattr(program, name)]
+    if missing:
+        own = _own(program)
+        has = ", ".join(own[:_SHOWN]) + (", …" if len(own) > _SHOWN else "") or "no names of its own"
+        looked = ", ".join(names.values())
+        raise LookupError(
+            f"{path} has no {', '.join(missing)}; looked for {looked}. It has {has}. "
+            "Options such as --backward NAME say what a part is called"
+        )
+    return {role: getattr(program, name) for role, name in names.items()}
+
+
+def _own(program: ModuleType) -> list[str]:
+    """Return the program's names without what it imports."""
+    return [
+        name
+        for name, value in vars(program).items()
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and (not callable(value) or getattr(value, "__module__", None) == program.__name__)
+    ]

@@ -1,0 +1,1 @@
+"""Known ways to get a backward pass wrong."""

@@ -1,1 +1,0 @@
-"""Is a backward pass right? The gradient check, and the audit of hand-written backward passes."""

@@ -1,0 +1,1 @@
+"""What automatic differentiation is: operations, tensors, the reverse pass, transformations, nested containers."""

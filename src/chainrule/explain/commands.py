@@ -1,0 +1,157 @@
+"""What ``chainrule explain`` does: find the network or the function, make example inputs, derive."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..adapters.program import blaming, imported
+from ..io import load
+from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module
+from . import explain
+from .derivation import Derivation
+
+FORMS: dict[str, Callable[[Derivation], str]] = {
+    "text": str,
+    "markdown": Derivation.to_markdown,
+    "latex": Derivation.to_latex,
+    "html": Derivation.to_html,
+    "numpy": Derivation.to_numpy,
+}
+
+
+def explained(
+    target: str, shapes: list[str], loss: str | None, batch_size: int, layout: str, notation: str, seed: int
+) -> Derivation:
+    """Derive what `target` names: a model file, the folder of a run, or ``file.py:function``.
+
+    Parameters
+    ----------
+    target : str
+    shapes : list of str
+        ``"x=3,4"``: draw that argument at random; the others are what the file calls by their names.
+    loss : str or None
+        For a model: the loss, on the file's Y or y, or on random targets.
+    batch_size, seed : int
+        For a model: how many random examples; of everything that is random.
+    layout, notation : str
+        As in `explain`.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+    if target.endswith(".py"):
+        raise ValueError(f"{target} is a file of functions and networks; one of them would do: {target}:name")
+    path, colon, name = target.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _in_file(Path(path), name, shapes, loss, batch_size, layout, notation, seed)
+    place = Path(target)
+    model, _ = load(place / "model.safetensors" if place.is_dir() else place)
+    rng = np.random.default_rng(seed)
+    X = _inputs(model, batch_size, rng)
+    if loss is None:
+        return explain(model, X, layout=layout, notation=notation)
+    return explain(model, X, _targets(model, X, loss, rng), loss, layout=layout, notation=notation)
+
+
+def _inputs(model: Module, m: int, rng: np.random.Generator) -> Any:
+    for module in model.modules():
+        if isinstance(module, Linear):
+            return rng.normal(size=(m, module.in_features))
+        if isinstance(module, LayerNorm | BatchNorm1d):
+            return rng.normal(size=(m, module.features))
+        if isinstance(module, Embedding):
+            return _ids(model, module, m, rng)
+    raise ValueError(
+        "the model has no layer that says how many inputs it takes (Linear, LayerNorm, BatchNorm1d, Embedding): "
+        "explain(model, X) in Python"
+    )
+
+
+def _ids(model: Module, first: Embedding, m: int, rng: np.random.Generator) -> Any:
+    """Return ids of rows that there are: as many for each example as the layer after them takes."""
+    widths = [x.in_features for x in model.modules() if isinstance(x, Linear)]
+    counts = [widths[0] // first.dimensions] if widths and widths[0] % first.dimensions == 0 else []
+    for shape in [*((m, k) for k in counts if k > 1), (m,), (m, 3)]:
+        ids = rng.integers(0, first.rows, shape)
+        try:
+            model(ids)
+        except ValueError:
+            continue
+        return ids
+    raise ValueError("no number of ids for each example fits the network: explain(model, X) in Python")
+
+
+def _targets(model: Module, X: Any, loss: str, rng: np.random.Generator) -> Any:
+    shape = tuple(model(X).shape)
+    if loss == "cross_entropy" or (loss == "hinge" and shape[-1] > 1):
+        return rng.integers(0, shape[-1], shape[:-1])
+    if loss in ("binary_cross_entropy", "hinge"):
+        return rng.integers(0, 2, shape).astype(float)
+    return rng.normal(size=shape)
+
+
+def _in_file(
+    path: Path, name: str, shapes: list[str], loss: str | None, m: int, layout: str, notation: str, seed: int
+) -> Derivation:
+    drawn = _drawn(shapes, seed)
+    with imported(path) as program:
+        if not hasattr(program, name):
+            raise LookupError(f"{path} has no {name}")
+        subject = getattr(program, name)
+        if isinstance(subject, Module):
+            inputs = _examples(program, subject, drawn, loss, m, np.random.default_rng(seed))
+        else:
+            if loss is not None:
+                raise ValueError(f"--loss {loss} belongs to a network; {name} is a function, and contains its loss")
+            inputs = [_argument(program, path, a, drawn) for a in _required(subject, name)]
+        with blaming(path):
+            return explain(subject, *inputs, layout=layout, notation=notation)
+
+
+def _examples(
+    program: ModuleType, model: Module, drawn: dict[str, Any], loss: str | None, m: int, rng: np.random.Generator
+) -> list[Any]:
+    """Return X, and with a loss Y and the loss: drawn, or what the file calls so, or random."""
+    X = drawn["X"] if "X" in drawn else getattr(program, "X", None)
+    X = _inputs(model, m, rng) if X is None else X
+    if loss is None:
+        return [X]
+    Y = next((getattr(program, n) for n in ("Y", "y") if hasattr(program, n)), None)
+    return [X, _targets(model, X, loss, rng) if Y is None else Y, loss]
+
+
+def _required(function: Any, name: str) -> list[str]:
+    if not callable(function):
+        raise TypeError(f"{name} is a {type(function).__name__}; a function or a network would do")
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(function).parameters.values()
+    return [p.name for p in found if p.kind in positional and p.default is inspect.Parameter.empty]
+
+
+def _argument(program: ModuleType, path: Path, name: str, drawn: dict[str, Any]) -> Any:
+    if name in drawn:
+        return drawn[name]
+    if not hasattr(program, name):
+        raise LookupError(f"{path} has no {name} to call the function with; --shape {name}=3,4 draws it at random")
+    value = getattr(program, name)
+    return value() if callable(value) else value
+
+
+def _drawn(shapes: list[str], seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    found = {}
+    for text in shapes:
+        name, equals, sizes = text.partition("=")
+        try:
+            shape = tuple(int(d) for d in sizes.split(",") if d)
+        except ValueError:
+            equals = ""
+        if not equals or not name.isidentifier():
+            raise ValueError(f"--shape {text}: an argument and its lengths, such as W=3,4, would do")
+        found[name] = rng.normal(size=shape)
+    return found

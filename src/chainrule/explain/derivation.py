@@ -1,0 +1,184 @@
+"""`explain`: the derivation of a network's or a function's gradients, read off the gradient graph."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..core.op import Array
+from ..formula.evaluate import evaluate
+from ..formula.expression import Expression
+from ..formula.numpy_form import numpy_form
+from ..nn.module import Module
+from .cost import Cost, Passes, cost_of, function_passes, network_passes
+from .naming import example_numbers
+from .recording import Formulas, record_function, record_network
+from .steps import Backward, Forward, Steps, second_batch, steps_of
+
+
+def derive(subject: Any, inputs: tuple[Any, ...], Y: Any, loss: Any, layout: str, notation: str) -> Derivation:
+    """Return the derivation of a network or a function; see `chainrule.explain`."""
+    from .notation import arranged
+
+    if isinstance(subject, Module):
+        X, Y, loss = _network_arguments(inputs, Y, loss)
+        first = record_network(subject, X, Y, loss)
+        second = _with_another_batch(subject, X, Y, loss, first)
+        if second is None and np.ndim(X) == 1:
+            raise ValueError(f"X has shape {np.shape(X)}: a single example? Examples go in rows, X[None] would do")
+        steps = steps_of(first, second)
+        passes = network_passes(subject, X, Y, loss)
+        derivation = Derivation(steps, type(subject).__name__, passes)
+    elif callable(subject):
+        if Y is not None or loss is not None:
+            raise TypeError("Y and loss belong to a network; a function contains its loss")
+        inputs = inputs or example_numbers(subject)
+        name = getattr(subject, "__name__", type(subject).__name__)
+        steps = steps_of(record_function(subject, inputs), None)
+        derivation = Derivation(steps, name, function_passes(subject, inputs))
+    else:
+        raise TypeError(f"explain takes a network or a function, not a {type(subject).__name__}")
+    return arranged(derivation, layout, notation)
+
+
+def _network_arguments(inputs: tuple[Any, ...], Y: Any, loss: Any) -> tuple[Any, Any, Any]:
+    if not 1 <= len(inputs) <= 3:
+        raise TypeError(f"explain(model, X, Y, loss): {len(inputs)} arguments after the model; 1 to 3 would do")
+    Y = inputs[1] if len(inputs) > 1 else Y
+    loss = inputs[2] if len(inputs) > 2 else loss
+    if Y is None and loss is not None:
+        raise ValueError("a loss without targets: give Y, too")
+    if Y is not None and loss is None:
+        loss = "cross_entropy"
+    return inputs[0], Y, loss
+
+
+def _with_another_batch(model: Module, X: Any, Y: Any, loss: Any, first: Formulas) -> Formulas | None:
+    """Return the formulas for one example more, or None where the network takes no other number."""
+    try:
+        more = None if Y is None else second_batch(Y)
+        return record_network(model, second_batch(X), more, loss) if first.m else None
+    except (ValueError, TypeError, IndexError):
+        return None
+
+
+class Derivation:
+    """How the gradients of a network or a function come about. Printed, it reads from top to bottom.
+
+    Attributes
+    ----------
+    forward : tuple of Forward
+        Every named value, in the order of computation.
+    loss : Forward or None
+    backward : tuple of Backward
+        Every gradient, in the order in which the backward pass computes them.
+    values : dict
+        Name -> array (float64): inputs, parameters, values and gradients of this example.
+    name : str
+        Of the network's class or the function.
+    """
+
+    def __init__(
+        self, steps: Steps, name: str, passes: Passes, layout: str = "rows", notation: str = "gradients"
+    ) -> None:
+        self.steps, self.name, self.passes, self.layout, self.notation = steps, name, passes, layout, notation
+        self.forward, self.loss, self.backward = steps.forward, steps.loss, steps.backward
+        self.values: dict[str, Array] = steps.values
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The parameters (and what else the generated source is given), by name."""
+        return {n: self.values[n] for n in (*self.steps.parameters, *self.steps.constants)}
+
+    def formulas(self) -> dict[str, str]:
+        """Return every formula in NumPy form, by the name of what it computes."""
+        return {label: numpy_form(e, self.identifiers.__getitem__) for label, e in self._expressions().items()}
+
+    @cached_property
+    def identifiers(self) -> dict[str, str]:
+        """Every name as formulas in NumPy form write it."""
+        return identifiers(self.values)
+
+    def _expressions(self) -> dict[str, Expression]:
+        parts: list[Forward | Backward] = [*self.forward, *([self.loss] if self.loss else []), *self.backward]
+        return {step.name: step.expression for step in parts}
+
+    def errors(self) -> dict[str, float]:
+        """Evaluate every formula; return the largest deviation from the value it stands for, relative to its size."""
+        known = {self.identifiers[k]: v for k, v in self.values.items()}
+        if self.steps.m is not None:
+            known["m"] = np.asarray(self.steps.m)
+        result = {}
+        for label, source in self.formulas().items():
+            got, truth = np.asarray(evaluate(source, known)), self.values[label]
+            if got.shape != truth.shape:
+                result[label] = float("inf")
+                continue
+            size = max(1e-300, float(np.max(np.abs(truth), initial=0.0)))
+            result[label] = float(np.max(np.abs(got - truth), initial=0.0)) / size
+        return result
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the passes cost: see `chainrule.explain.cost.Cost`."""
+        return cost_of(self)
+
+    def to_numpy(self) -> str:
+        """Return the forward and backward pass as NumPy source, as one would write them by hand."""
+        from .source import source_of
+
+        return source_of(self)
+
+    def to_markdown(self) -> str:
+        """Return the derivation as Markdown, with formulas in LaTeX."""
+        from .page import markdown
+
+        return markdown(self)
+
+    def to_latex(self) -> str:
+        """Return the derivation as a LaTeX document."""
+        from .page import latex_document
+
+        return latex_document(self)
+
+    def to_html(self) -> str:
+        """Return the derivation as a page of its own, with formulas in MathML."""
+        from .page import html_page
+
+        return html_page(self)
+
+    def _repr_html_(self) -> str:
+        from .page import html_fragment
+
+        return html_fragment(self)
+
+    def __repr__(self) -> str:
+        return f"<Derivation of {self.name}: {len(self.forward)} values, {len(self.backward)} gradients; print it>"
+
+    def __str__(self) -> str:
+        from .wording import plain_text
+
+        return plain_text(self)
+
+
+def identifiers(labels: Iterable[str]) -> dict[str, str]:
+    """Return each name as Python takes it, no two alike."""
+    found: dict[str, str] = {}
+    taken = set(_TAKEN)
+    for label in labels:
+        word = re.sub(r"\W", "_", label, flags=re.ASCII)
+        word = word if re.match(r"[A-Za-z_]", word) else f"p_{word}"
+        while keyword.iskeyword(word) or word in taken:
+            word += "_"
+        taken.add(word)
+        found[label] = word
+    return found
+
+
+#: What the generated source calls its own.
+_TAKEN = frozenset({"np", "m", "cache", "parameters", "loss", "forward", "backward", "output"})

@@ -1,0 +1,168 @@
+"""Names for what has none: targets, buffers, values in between, a function's arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.reverse import topological
+from ..core.tensor import Parameter, Tensor
+from ..nn.naming import repeats
+from .graph import PASSING
+
+
+def name_one_hot(total: Tensor, y: Tensor) -> None:
+    """Class ids are y, and the rows made of them Y."""
+    for node in topological([total]):
+        if node.op is None or node.op.name != "one_hot":
+            continue
+        source = node.inputs[0]
+        while source.op is not None and source.op.name in PASSING:
+            source = source.inputs[0]
+        if source is y and node.name is None:
+            y.name, node.name = "y", "Y"
+
+
+def name_buffers(buffers: dict[str, Tensor], output: Tensor) -> None:
+    """Call a layer's running_mean running_mean1, after the layer's number, where it has one."""
+    users: dict[int, list[Tensor]] = {}
+    for node in topological([output]):
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    taken: set[str] = set()
+    for path, buffer in buffers.items():
+        base, at = path.rpartition(".")[2], users.get(id(buffer), [])
+        number = ""
+        for _ in range(12):
+            if not at:
+                break
+            named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
+            if named is not None:
+                number = re.sub(r"\D", "", named)
+                break
+            at = [u for n in at for u in users.get(id(n), [])][:50]
+        name = base + number
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        buffer.name = name
+
+
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """Return the names of a function's first arguments."""
+    try:
+        parameters = [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        parameters = []
+    return [parameters[i] if i < len(parameters) else f"x{i + 1}" for i in range(count)]
+
+
+def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
+    """Return a number for each argument that a function must be given, and see that it takes numbers.
+
+    Raises
+    ------
+    TypeError
+        Where it takes no arguments, or no numbers.
+    """
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = "explain(function, …) needs an example of each argument: arrays or numbers"
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise TypeError(needed) from None
+    count = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
+    numbers = tuple(k + 0.5 for k in range(count))
+    if not numbers:
+        raise TypeError(needed)
+    try:
+        with np.errstate(all="ignore"):
+            function(*numbers)
+    except Exception as error:
+        tried = ", ".join(map(str, numbers))
+        raise TypeError(f"{needed}; with {tried} it says {type(error).__name__}: {error}") from error
+    return numbers
+
+
+def name_once(ends: list[Tensor], symbols: list[Tensor], parameters: list[Tensor]) -> None:
+    """Give the second value of a name another one: a forward pass may use a name again. What it is given keeps its."""
+    order = topological(ends)
+    weights = {id(p) for p in parameters}
+    given = {id(t): t for t in symbols if id(t) not in weights}
+    inside = (n for n in order if id(n) not in given and (n.op is None or n.op.name != "identity"))
+    named = [(n, n.name) for n in (*given.values(), *inside) if n.name]
+    taken = {name for _, name in named}
+    for (node, name), k in zip(named, repeats(named, order, weights), strict=True):
+        if not k:
+            continue
+        again = k + 1
+        while f"{name}_{again}" in taken:
+            again += 1
+        node.name = f"{name}_{again}"
+        taken.add(node.name)
+
+
+def read_only(nodes: list[Tensor], symbols: list[Tensor]) -> dict[str, Tensor]:
+    """Return the parameters and arrays that are read without being given, under a name each."""
+    found: dict[str, Tensor] = {}
+    taken = {str(n.name) for n in [*symbols, *topological(nodes)] if n.name}
+    known = {id(t) for t in symbols}
+    for node in topological(nodes):
+        if node.op is not None or node.value is None or id(node) in known or node.value.dtype.kind != "f":
+            continue
+        value = node.value
+        if np.all(value == value.flat[:1]) and not isinstance(node, Parameter):
+            continue
+        label, k = node.name, 1
+        while label is None or label in found:
+            label, k = (f"c{k}" if f"c{k}" not in taken else None), k + 1
+        found[label] = node
+    return found
+
+
+def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]) -> set[str]:
+    """Return the names of values that are others under a second name: ``x * 1``."""
+    seen, again = {id(n) for n in known}, set()
+    for node, simpler in zip(forward, simple, strict=False):
+        while simpler.op is not None and simpler.op.name in ("cast", "identity"):
+            simpler = simpler.inputs[0]
+        if id(simpler) in seen:
+            again.add(str(node.name))
+        seen.add(id(simpler))
+    return again
+
+
+def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
+    """Name values by the layer that they belong to: the number of the named value that they lead to."""
+    order = topological([end])
+    taken = {n.name for n in order if n.name}
+    users: dict[int, list[Tensor]] = {}
+    for node in order:
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    for node in landmarks:
+        number, at = "", [node]
+        for _ in range(30):
+            at = [u for n in at for u in users.get(id(n), [])][:20]
+            named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
+            if named or not at:
+                number = re.sub(r"\D", "", named or "")
+                break
+        assert node.op is not None
+        letter = {"sqrt": "sigma", "subtract": "C"}.get(node.op.name, "T")
+        letters = [letter, *"TUVRS"] if number else [letter]
+        name = next((f"{x}{number or 1}" for x in letters if f"{x}{number or 1}" not in taken), "T1")
+        k = 1
+        while name in taken:
+            k += 1
+            name = f"T{number}{k}" if number else f"{letter}{k}"
+        taken.add(name)
+        node.name = name

@@ -1,0 +1,358 @@
+"""Recording a network or a function, there and back, with every value under its name."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core.op import Array
+from ..core.reverse import reverse, topological
+from ..core.tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
+from ..formula.expression import LONGEST, Expression
+from ..nn import losses
+from ..nn.functional import functional_call
+from ..nn.module import Module
+from ..nn.sequential import logits_part
+from ..ops.logits import SOFTMAX
+from .graph import PASSING, Reader, as_symbols, evaluated, simplified, unnamed_landmarks
+from .naming import argument_names, name_buffers, name_landmarks, name_once, name_one_hot, named_again, read_only
+
+LOSS = "loss"
+#: Losses that take logits, and the activation that is a part of them.
+LOGITS = {"cross_entropy_with_logits": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
+
+
+@dataclass
+class Formulas:
+    """What was read off one recording: an expression for every name, and the names' values.
+
+    Attributes
+    ----------
+    forward, backward : dict
+        Name -> expression in terms of names before it, in the order of computation.
+    values : dict
+        Name -> array: inputs, parameters, all values, all gradients.
+    inputs, parameters, constants : list of str
+        What the forward pass is given.
+    output : str
+        The name of the network's output; `loss`, if there is one, is called "loss".
+    alias : dict
+        Another name of a value: ``{"A2": "Z2"}`` for a last layer without an activation.
+    m : int or None
+        Number of examples.
+    """
+
+    forward: dict[str, Expression]
+    backward: dict[str, Expression]
+    values: dict[str, Array]
+    inputs: list[str]
+    parameters: list[str]
+    constants: list[str]
+    output: str
+    gradients: list[str]
+    users: dict[str, list[str]] = field(default_factory=dict)
+    alias: dict[str, str] = field(default_factory=dict)
+    has_loss: bool = False
+    activation: str | None = None
+    m: int | None = None
+
+
+def _double(x: Any) -> Array:
+    array = np.asarray(x)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+class _Leaves:
+    """The symbols of a recording, and the values that they stand for."""
+
+    def __init__(self, recording: Recording, traced: bool) -> None:
+        self.followed = frozenset({recording})
+        self.traced = traced
+        self.all: list[Tensor] = []
+        self.values: dict[int, Array] = {}
+
+    def make(self, value: Any, name: str | None) -> Tensor:
+        array = _double(value)
+        leaf = (
+            traced_leaf(array.shape, array.dtype, self.followed, name=name)
+            if self.traced
+            else Tensor(array, name=name, recordings=self.followed)
+        )
+        self.all.append(leaf)
+        self.values[id(leaf)] = array
+        return leaf
+
+
+def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
+    """Run a network on X in float64, and back: from its loss, or from an arbitrary gradient of its output."""
+    model = logits_part(model, loss) if loss is not None else model
+    given = checked_array(X.value if isinstance(X, Tensor) else X, "X")
+    given = given if given.dtype.kind in "iu" and model.takes_ids else given.astype(np.float64)
+    if given.ndim == 0 or given.shape[0] == 0:
+        raise ValueError(f"X has shape {given.shape}: there is no example; one or more in rows would do")
+    _checked(model, given, Y, loss)
+    try:
+        return _network(model, given, Y, loss, traced=True)
+    except TypeError:  # what depends on values cannot be traced
+        return _network(model, given, Y, loss, traced=False)
+
+
+def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
+    """Run forward once on numbers: wrong shapes and labels are found there."""
+    taken = _inputs(model)
+    if taken > 1:
+        raise TypeError(
+            f"explain: {type(model).__name__}.forward takes {taken} inputs, and a network's derivation is for one. "
+            'As a function of its parameters: explain(lambda W: nn.functional_call(model, {"…": W}, X, Z)[0], W)'
+        )
+    if not any(True for _ in model.parameters()):
+        raise ValueError(
+            f"explain: the {type(model).__name__} has no parameters, so there is no gradient to derive; as a function "
+            "of its input: explain(lambda X: model(X), X)"
+        )
+    output, _ = functional_call(model, {}, X)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"explain: the model returned a {type(output).__name__}; one tensor would do")
+    if loss is not None and np.shape(losses.get(loss)(output.detach(), Y)) != ():
+        raise ValueError("explain: the loss is no scalar")
+
+
+def _inputs(model: Module) -> int:
+    """Return how many arguments a network's forward must be given."""
+    taken = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return sum(p.kind in taken and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> Formulas:
+    with Recording("explain") as recording:
+        leaves = _Leaves(recording, traced)
+        x = leaves.make(X, "X")
+        parameters = {path: leaves.make(p.value, None) for path, p in model.named_parameters()}
+        labels = model.parameter_names()
+        buffers = {path: leaves.make(value, path) for path, value in model.named_buffers()}
+        output, _ = functional_call(model, {**parameters, **buffers}, x)
+        for path, p in parameters.items():
+            p.name = p.name or labels[path]
+        if output.name is None and output.op is not None:
+            output.name = "output"
+        name_buffers(buffers, output)
+        end, activation, ending = output, None, ""
+        if loss is not None:
+            y = leaves.make(Y, "Y")
+            total = losses.get(loss)(output, y)
+            if not isinstance(total, Tensor) or total.op is None:
+                raise ValueError("explain: the loss does not depend on the model's output")
+            end = total.named(LOSS)
+            name_one_hot(total, y)
+            ending = _ending(total, output, loss)
+            activation = _activated(output, ending)
+        formulas = _formulas(end, leaves, list(parameters.values()), activation, output, network=True)
+    formulas.has_loss = loss is not None
+    formulas.m = x.shape[0] if x.shape else None
+    out = formulas.output
+    if loss is not None and activation is None and ending == "identity" and out[0] == "Z":
+        formulas.alias["A" + out[1:]] = out
+    formulas.activation = activation.name if activation is not None else None
+    formulas.inputs = [n for n in ("X", "Y", "y") if any(t.name == n for t in leaves.all)]
+    formulas.parameters = [str(t.name) for t in parameters.values()]
+    return formulas
+
+
+def _ending(total: Tensor, output: Tensor, loss: Any) -> str:
+    """Return the activation that makes predictions of a network's output; for a function, by what it computes."""
+    if isinstance(loss, str):
+        return losses.output_activation(loss)
+    for node in topological([total]):
+        if node.op is not None and node.op.name in LOGITS and node.inputs[0] is output:
+            return LOGITS[node.op.name]
+    return losses.output_activation(loss)
+
+
+def _activated(output: Tensor, activation: str) -> Tensor | None:
+    match = re.fullmatch(r"Z(\d+)", output.name or "")
+    if activation == "identity":
+        return None
+    name = f"A{match[1]}" if match else "P"
+    made: Tensor = (
+        apply(SOFTMAX, (output,), {"axis": (output.ndim - 1,)})
+        if activation == "softmax"
+        else losses._ACTIVATIONS[activation](output)
+    )
+    made.name = name
+    return made
+
+
+def record_function(function: Callable[..., Any], inputs: Sequence[Any]) -> Formulas:
+    """Run a function on example inputs, and back from its output; every operation's result gets a name."""
+    given = [_argument(label, x) for label, x in zip(argument_names(function, len(inputs)), inputs, strict=True)]
+    with np.errstate(all="ignore"):
+        function(*given)
+    try:
+        return _function(function, inputs, traced=True)
+    except TypeError:  # what depends on values cannot be traced
+        return _function(function, inputs, traced=False)
+
+
+def _argument(label: str, value: Any) -> Tensor:
+    try:
+        return tensor(value)
+    except TypeError as error:
+        text = str(error).replace("value", label, 1)
+        if isinstance(value, dict | tuple | list):
+            text += "; one argument for each would do: explain(lambda a, b: f([a, b]), a, b)"
+        raise TypeError(f"explain: {text}") from error
+
+
+def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bool) -> Formulas:
+    names = argument_names(function, len(inputs))
+    with Recording("explain") as recording:
+        leaves = _Leaves(recording, traced)
+        for label, value in zip(names, inputs, strict=True):
+            leaves.make(value, label)
+        given = list(leaves.all)
+        output = function(*given)
+        if not isinstance(output, Tensor) or output.op is None:
+            raise ValueError(f"explain: {_returned(output)}")
+        taken, number = set(names), 0
+        for node in topological([output]):
+            named = node.op is None or node.name is not None or node.op.name in PASSING or not node.op.differentiable
+            if named or node is output:
+                continue
+            number += 1
+            while f"v{number}" in taken:
+                number += 1
+            node.name = f"v{number}"
+        if output.name is None:
+            output = output.named("y" if "y" not in taken else f"v{number + 1}")
+        wanted = [t for t in given if t.dtype.kind == "f"]
+        if not wanted:
+            kinds = ", ".join(f"{t.name} is {t.dtype}" for t in given)
+            raise ValueError(f"explain: derivatives are with respect to floating-point numbers, and {kinds}: 2.0, say")
+        formulas = _formulas(output, leaves, wanted, None, output, network=False)
+    formulas.inputs = [str(t.name) for t in given]
+    formulas.parameters = []
+    return formulas
+
+
+def _returned(output: Any) -> str:
+    if isinstance(output, tuple | list | dict):
+        one = "[0]" if not isinstance(output, dict) else f"[{next(iter(output), None)!r}]"
+        return f"the function returned a {type(output).__name__}; one array would do: explain(lambda x: f(x){one}, x)"
+    return "the function's result does not depend on its arguments by any operation; there is nothing to differentiate"
+
+
+def _formulas(
+    end: Tensor,
+    leaves: _Leaves,
+    wanted: list[Tensor],
+    activation: Tensor | None,
+    output: Tensor,
+    *,
+    network: bool,
+) -> Formulas:
+    """Go back from `end`, simplify both ways, and read the formulas off."""
+    symbols, values = leaves.all, [leaves.values[id(t)] for t in leaves.all]
+    ends = [end, output, *([activation] if activation is not None else [])]
+    outside = read_only(ends, symbols)
+    if outside or not leaves.traced:
+        places = [next(i for i, t in enumerate(symbols) if t is w) for w in wanted]
+        symbols, made = as_symbols([*symbols, *outside.values()], ends, [None] * len(symbols) + list(outside))
+        values = [*values, *(_double(leaf.value) for leaf in outside.values())]
+        end, output, activation = made[0], made[1], made[2] if activation is not None else None
+        wanted = [symbols[i] for i in places]
+    if end.name == LOSS:
+        seed = Tensor(np.ones(()))
+    else:
+        shape = output.shape
+        given = np.random.default_rng(0).normal(size=shape) if network else np.ones(shape)
+        seed = traced_leaf(shape, given.dtype, frozenset(), name=f"d{output.name}")
+        symbols, values = [*symbols, seed], [*values, given]
+    name_once([end] if activation is None else [end, activation], symbols, wanted if network else [])
+    _, first = reverse([end], [seed], wanted, keep=True)
+    back_first = [g for g in first.values() if isinstance(g, Tensor)]
+    name_landmarks(unnamed_landmarks([end], back_first, LONGEST, output), end)
+    gradients, passed = reverse([end], [seed], wanted, keep=True)
+    lost = [str(t.name) for t, g in zip(wanted, gradients, strict=True) if g is None]
+    if lost:
+        raise ValueError(f"explain: {', '.join(lost)} did not reach the result: no gradient flows there")
+    passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True))
+    order = topological([end] if activation is None else [end, activation])
+    forward = [n for n in order if n.op is not None and n.name and n.op.name != "identity" and n is not activation]
+    if activation is not None:
+        at = next((i + 1 for i, n in enumerate(forward) if n is output), len(forward))
+        forward.insert(at, activation)
+    back = _backward_order(end, wanted, passed)
+    nodes = [*forward, *(_as_tensor(passed[id(n)]) for n in back)]
+    for symbol, value in zip(symbols, values, strict=True):
+        symbol.value = value
+    evaluated(nodes)
+    leaves_of = {str(t.name): t for t in symbols}
+    simple = simplified(leaves_of, [*leaves_of.values(), *nodes])
+    known_nodes, simple = simple[: len(leaves_of)], simple[len(leaves_of) :]
+    if not network:
+        again = named_again([n for n in forward if n is not end], simple, known_nodes)
+        back = [n for n in back if n is not end]
+        keep = [str(n.name) not in again for n in [*forward, *back]]
+        nodes, simple = ([x for x, k in zip(xs, keep, strict=True) if k] for xs in (nodes, simple))
+        forward, back = ([n for n in ns if str(n.name) not in again] for ns in (forward, back))
+    labels = [*(str(n.name) for n in forward), *(f"d{n.name}" for n in back)]
+    reader = Reader([*zip(leaves_of, known_nodes, strict=True), *zip(labels, simple, strict=True)])
+    expressions = {label: reader.read(node, label) for label, node in zip(labels, simple, strict=True)}
+    known = {str(n.name): np.asarray(n.value) for n in [*symbols, *forward]}
+    known.update(reader.constants)
+    known.update({label: np.asarray(node.value) for label, node in zip(labels, nodes, strict=True)})
+    read = {name for e in expressions.values() for name in e.names()}
+    free = [str(t.name) for t in symbols if t is not seed and not any(t is w for w in wanted) and t.name in read]
+    return Formulas(
+        forward={str(n.name): expressions[str(n.name)] for n in forward},
+        backward={f"d{n.name}": expressions[f"d{n.name}"] for n in back},
+        values=known,
+        inputs=[],
+        parameters=[],
+        constants=[n for n in [*free, *reader.constants] if not network or n not in ("X", "Y", "y")],
+        output=str(output.name),
+        gradients=list(dict.fromkeys([f"d{output.name}", *(f"d{n.name}" for n in back)])),
+    )
+
+
+def _as_tensor(g: Any) -> Tensor:
+    return g if isinstance(g, Tensor) else Tensor(np.asarray(g))
+
+
+def _backward_order(end: Tensor, wanted: list[Tensor], passed: dict[int, Any]) -> list[Tensor]:
+    """Return the named values whose gradients are computed, as the way back does: parameters as soon as they can be."""
+    order = topological([end])
+    reached = [n for n in order if id(n) in passed and n.name and (n.op is None or n.op.name != "identity")]
+    position = {id(n): i for i, n in enumerate(order)}
+    earliest: dict[int, int] = {}
+    leaves = {id(t) for t in wanted}
+    boundary = {id(n) for n in reached}
+    users: dict[int, list[Tensor]] = {}
+    for node in order:
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    for t in wanted:  # the first named value that the parameter leads to, over all ways
+        stack, first = [t], len(order)
+        seen: set[int] = set()
+        while stack:
+            for u in users.get(id(stack.pop()), []):
+                if id(u) in seen:
+                    continue
+                seen.add(id(u))
+                if id(u) in boundary:
+                    first = min(first, position[id(u)])
+                else:
+                    stack.append(u)
+        earliest[id(t)] = first
+    result = []
+    for node in reversed([n for n in reached if id(n) not in leaves]):
+        if node is not end:
+            result.append(node)
+        result += [t for t in wanted if earliest[id(t)] == position[id(node)]]
+    return result + [t for t in wanted if not any(t is r for r in result)]

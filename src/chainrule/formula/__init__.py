@@ -1,0 +1,1 @@
+"""Formulas as trees: built from graphs, simplified, written in several notations, evaluated."""

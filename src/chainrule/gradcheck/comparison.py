@@ -1,0 +1,495 @@
+"""The comparison of a gradient with differences: element by element, and along random directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..adapters.gradients import OwnSubject, Pullback, Subject
+from ..core.op import Array
+from .diagnosis import Block, shape_advice
+from .slopes import Line, Slopes, in_rows, settled
+from .verdict import GradcheckError, GradcheckResult, Kink, element, figure
+
+FULL = 10_000  # inputs × outputs up to which the whole Jacobian is compared
+FEW_OUTPUTS = 8  # so many are looked at one by one; of more, random sums
+SAMPLED = 16  # elements of an argument that are looked at where not all are
+DIRECTIONS = 4
+KINKS = 50  # so many places where the slope bends are looked at closely
+ENOUGH = 8  # wrong elements of an argument: no need to look closely at the others
+
+#: Where the gradient is computed in this precision: (relative to the entry, relative to the largest of its argument).
+TOLERANCES = {2: (3e-2, 3e-3), 4: (1e-3, 1e-4), 8: (1e-6, 1e-7)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller chose."""
+
+    full: bool | None
+    rtol: float | None
+    atol: float | None
+    seed: int
+
+
+@dataclass
+class Comparison:
+    """One check under way. A method raises `GradcheckError` when nothing further can be compared."""
+
+    subject: Subject
+    settings: Settings
+    kinks: list[Kink] = field(default_factory=list)
+    outside: list[Kink] = field(default_factory=list)  # kinks where the gradient is not between the slopes
+    notes: dict[str, int] = field(default_factory=dict)
+    compared: int = 0
+    max_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.rng = np.random.default_rng(self.settings.seed)
+        self.own_point = [leaf.value for leaf in self.subject.leaves]
+        self.point = [np.asarray(x, dtype=np.float64) for x in self.own_point]
+        self.checked = [k for k, leaf in enumerate(self.subject.leaves) if leaf.checked]
+
+    def outcome(self) -> GradcheckResult | list[Block]:
+        """Compare; return the result, or all blocks when some of them is wrong."""
+        self._look_at_function()
+        blocks = [self._block(k, gradients) for k, gradients in self.gradients(self.own_point).items()]
+        for block in blocks:
+            self._settle(block, np.flatnonzero(block.wrong.any(0)))
+            self._look_for_kinks(block)
+            if not block.wrong.any() and block.coordinates.size < block.leaf.value.size:
+                self._directions(block)
+        self._allow_for_rounding(blocks)
+        for block in blocks:
+            self._measure(block)
+        if any(block.wrong.any() for block in blocks):
+            return blocks
+        if self.compared == 0:
+            self.notes["There is nothing to compare: the arguments or the outputs have no elements."] = 1
+        if self.eps > 1e-9:
+            name = self.subject.name
+            self.notes[f"{name} rounds like float32 even when it is given float64, so steps are larger."] = 1
+        places = {leaf.label: k for k, leaf in enumerate(self.subject.leaves)}
+        self.kinks.sort(key=lambda kink: (places[kink.argument], kink.input_index))
+        return GradcheckResult(
+            self.subject.name, self.compared, self.max_error, self.full, tuple(self.kinks), tuple(self.notes)
+        )
+
+    # -- the function ------------------------------------------------------------------------------------------------
+
+    def _look_at_function(self) -> None:
+        subject = self.subject
+        self.subject.learn(self.point)
+        self.f0, again = subject.outputs(self.point), subject.outputs(self.point)
+        self.eps, self.rounding = self._rounding()
+        bad = np.flatnonzero(~np.isfinite(self.f0))
+        if bad.size:
+            label, index = subject.place(int(bad[0]))
+            where = f" in output {label}{element(index)}" if label or index else ""
+            more = f", and {bad.size - 1} more outputs are not finite" if bad.size > 1 else ""
+            raise self.error("nonfinite", f"{subject.name} returns {self.f0[bad[0]]}{where}{more} at this point.")
+        differ = np.flatnonzero(self.f0 != again)
+        if differ.size:
+            j = int(differ[0])
+            label, index = subject.place(j)
+            where = f" in output {label}{element(index)}" if label or index else ""
+            raise self.error(
+                "nondeterministic",
+                f"{subject.name} is not deterministic: called twice with the same arguments it gives {self.f0[j]:.8g} "
+                f"and {again[j]:.8g}{where}. Differences need a fixed function: fix its random numbers (a seed, a mask "
+                "drawn outside), or put dropout into evaluation mode.",
+            )
+        if isinstance(subject, OwnSubject) and (changed := self._changed_argument(subject)):
+            raise self.error(
+                "mutates",
+                f"{subject.name} changes {changed} in place. Work on a copy: its caller still needs the values.",
+            )
+        inputs = sum(self.own_point[k].size for k in self.checked)
+        self.full = inputs * self.f0.size <= FULL if self.settings.full is None else self.settings.full
+        self.rows = None if self.full or self.f0.size <= FEW_OUTPUTS else self._random_rows()
+
+    def _rounding(self) -> tuple[float, Array]:
+        """Return the rounding of the function, relative and output by output: of its dtype, or what shows, if more.
+
+        Fourth differences over tiny steps leave nothing of a smooth function but its rounding. They are taken
+        to one side of the point, where a kink would show.
+        """
+        eps, size = self.subject.output_eps, float(np.max(np.abs(self.f0), initial=0))
+        seen = []
+        for _ in range(3):
+            moves = [self.rng.choice([-2e-7, 2e-7], size=x.shape) * np.where(x == 0, 1, np.abs(x)) for x in self.point]
+            points = [[x + t * m for x, m in zip(self.point, moves, strict=True)] for t in range(1, 6)]
+            values = [self._outputs_near(point) for point in points]
+            with np.errstate(all="ignore"):
+                fourth = np.abs(values[0] - 4 * values[1] + 6 * values[2] - 4 * values[3] + values[4])
+            seen.append(np.nan_to_num(fourth, nan=0.0, posinf=0.0) / 8)
+        shown = np.median(seen, axis=0)
+        relative = float(np.max(shown, initial=0)) / size if size else 0.0
+        eps = min(relative, 1e-3) if relative > max(1e3 * eps, 1e-9) else eps  # less may be kinks on the way
+        return eps, np.maximum(eps * np.abs(self.f0), np.minimum(2 * shown, 4 * eps * size))
+
+    def _changed_argument(self, subject: OwnSubject) -> str | None:
+        own = [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(self.point, subject.leaves, strict=True)]
+        subject.f(*subject.rebuilt(own))
+        for x, before, leaf in zip(own, self.point, subject.leaves, strict=True):
+            if not np.array_equal(x, before):
+                return leaf.label
+        return None
+
+    def _random_rows(self) -> Array:
+        """Return two cotangents of ±1 for each output array: (rows, outputs)."""
+        rows = []
+        for k, shape in enumerate(self.subject.shapes):
+            for _ in range(2):
+                parts = [np.zeros(s) for s in self.subject.shapes]
+                parts[k] = self.rng.choice([-1.0, 1.0], size=shape)
+                rows.append(np.concatenate([p.reshape(-1) for p in parts]))
+        return np.array(rows)
+
+    # -- the gradient in question --------------------------------------------------------------------------------------
+
+    def _cotangents(self) -> Array:
+        return np.eye(self.f0.size) if self.rows is None else self.rows
+
+    def pulled(self, pullback: Pullback, row: Array, point: list[Array]) -> list[Any]:
+        """Return what the pullback makes of one row, in the dtype of the point."""
+        low = all(point[k].dtype.itemsize < 8 for k in self.checked)
+        parts = self.subject.split(row)
+        return pullback([p.astype(np.float32) for p in parts] if low else parts)
+
+    def gradients(self, point: list[Array]) -> dict[int, Array]:
+        """Return place of the leaf -> (rows, *shape), of the right shape, the same when computed again, and finite."""
+        rows = self._cotangents()
+        with np.errstate(all="ignore"):
+            pullback = self.subject.linearize(point)
+            found: dict[int, list[Array]] = {k: [] for k in self.checked}
+            for r, row in enumerate(rows):
+                gradients = self.pulled(pullback, row, point)
+                if r == 0:
+                    self._look_at_gradients(gradients, self.pulled(pullback, row, point))
+                for k in self.checked:
+                    found[k].append(np.array(gradients[k]))
+        blocks = {}
+        for k, parts in found.items():
+            shape = self.subject.leaves[k].value.shape
+            dtype = np.result_type(*parts) if parts else np.dtype(np.float64)
+            blocks[k] = np.array(parts, dtype=dtype).reshape(len(parts), *shape)
+            self._look_for_nonfinite(k, blocks[k])
+        return blocks
+
+    def _look_at_gradients(self, first: list[Any], second: list[Any]) -> None:
+        wrong = [k for k in self.checked if np.shape(first[k]) != self.subject.leaves[k].value.shape]
+        if wrong:
+            raise self._wrong_shape(first, wrong)
+        for k in self.checked:
+            if not np.allclose(first[k], second[k], rtol=1e-5, atol=0, equal_nan=True):
+                ratio = np.max(np.abs(second[k])) / max(np.max(np.abs(first[k])), np.finfo(float).tiny)
+                doubled = " It grows: does it add to what an earlier call left?" if ratio > 1.5 else ""
+                raise self.error(
+                    "nondeterministic",
+                    f"The gradient for {self.subject.leaves[k].label} is not the same when it is computed a second "
+                    f"time.{doubled}",
+                    k,
+                )
+
+    def _wrong_shape(self, gradients: list[Any], wrong: list[int]) -> GradcheckError:
+        """Say which shape was found, and what would make it right."""
+        leaves, k = self.subject.leaves, wrong[0]
+        leaf, found = leaves[k], np.asarray(gradients[k])
+        text = f"The gradient for {leaf.label} has shape {found.shape}, the argument has {leaf.value.shape}."
+        for other in wrong[1:]:
+            if found.shape == leaves[other].value.shape and np.shape(gradients[other]) == leaf.value.shape:
+                text += f" It has the shape of {leaves[other].label}, and the other way round: the two are swapped."
+                return self.error("swapped", text, k)
+        right = None
+        if leaf.value.size <= 200:
+            row = self._cotangents()[0]
+            slopes = [self._slope(self.line(k, i), row[None])[0][0] for i in range(leaf.value.size)]
+            right = np.array(slopes).reshape(leaf.value.shape)
+        advice = shape_advice(found, right, leaf.value.shape, self.subject.whose)
+        cause = "transposed" if advice.startswith("Transposed") else "wrong-shape"
+        return self.error(cause, f"{text} {advice}".strip(), k)
+
+    def _look_for_nonfinite(self, k: int, gradients: Array) -> None:
+        bad = np.flatnonzero(~np.isfinite(gradients))
+        if not bad.size:
+            return
+        where = np.unravel_index(bad[0], gradients.shape)
+        r, index = int(where[0]), tuple(int(i) for i in where[1:])
+        leaf = self.subject.leaves[k]
+        flat = int(np.ravel_multi_index(index, leaf.value.shape)) if index else 0
+        close = in_rows(settled(self.line(k, flat), self.f0, self.eps, self.rounding), self._cotangents()[r : r + 1])
+        error = self.error(
+            "nonfinite",
+            f"The gradient for {leaf.label} is {gradients.reshape(-1)[bad[0]]} in element {element(index) or '0'}"
+            + (f", and not finite in {bad.size - 1} more" if bad.size > 1 else "")
+            + f"; by differences it is {figure(float(close.best[0]))} there.",
+            k,
+        )
+        error.input_index, error.numeric = index, float(close.best[0])
+        error.analytic = float(gradients.reshape(-1)[bad[0]])
+        raise error
+
+    # -- element by element ------------------------------------------------------------------------------------------
+
+    def line(self, k: int, direction: int | Array) -> Line:
+        """Return the function along an element or a direction of leaf `k`."""
+        return Line(self._outputs_near, self.point, k, direction)
+
+    def _outputs_near(self, point: list[Array]) -> Array:
+        """Return the outputs; nan where the function refuses, as ``math.sqrt`` does just below 0."""
+        try:
+            return self.subject.outputs(point)
+        except (ArithmeticError, ValueError):
+            return np.full(self.f0.shape, np.nan)
+
+    def _slope(self, line: Line, rows: Array | None, shrink: float = 1) -> tuple[Array, Array, Array]:
+        """Return for every row the central difference, how far rounding may have moved it, and how much it bends."""
+        h = line.step(self.eps) / shrink
+        with np.errstate(all="ignore"):
+            above, below = line(h), line(-h)
+            slopes, bend, noise = (above - below) / (2 * h), np.abs(above + below - 2 * self.f0) / h, self.rounding
+        if rows is not None:
+            slopes, bend, noise = rows @ slopes, np.abs(rows) @ bend, np.abs(rows) @ noise
+        return slopes, 8 * noise / h, bend
+
+    def _block(self, k: int, gradients: Array) -> Block:
+        leaf = self.subject.leaves[k]
+        eps = float(max(np.finfo(gradients.dtype).eps, np.finfo(leaf.value.dtype).eps, self.eps))
+        analytic = gradients.astype(np.float64)
+        coordinates = self._sample(analytic)
+        columns = [self._slope(self.line(k, int(i)), self.rows) for i in coordinates]
+        shape = (len(coordinates), len(analytic))
+        numeric, noise, bend = (
+            np.array(part).reshape(shape).T for part in (zip(*columns, strict=True) if columns else [[]] * 3)
+        )
+        finite = np.where(np.isfinite(numeric), np.abs(numeric), 0)
+        scale = finite.max(axis=1, initial=0) if len(coordinates) else np.zeros(len(analytic))
+        block = Block(k, leaf, analytic, eps, coordinates, numeric, noise, noise, np.zeros(numeric.shape, bool), scale)
+        block.tolerance = self._allowed(block, numeric, block.theirs) + noise
+        with np.errstate(invalid="ignore"):
+            block.wrong = ~(np.abs(numeric - block.theirs) <= block.tolerance)
+            bent = (bend > 1e-2 * np.maximum(scale[:, None], np.abs(block.theirs))) & (bend > 10 * noise)
+        block.bent = bent & ~block.wrong
+        return block
+
+    def _sample(self, analytic: Array) -> Array:
+        """Return the elements to look at: all, or the largest few gradients and some at random."""
+        size = int(np.prod(analytic.shape[1:]))
+        if self.full or size <= SAMPLED:
+            return np.arange(size)
+        largest = np.argsort(-np.abs(analytic).reshape(len(analytic), size).sum(0), kind="stable")[: SAMPLED // 4]
+        drawn = self.rng.choice(size, SAMPLED, replace=False)
+        return np.array(list(dict.fromkeys([*largest.tolist(), *drawn.tolist()]))[:SAMPLED])
+
+    def _rtol(self, block: Block) -> tuple[float, float]:
+        precision = 8 if block.eps < 1e-10 else 4 if block.eps < 1e-5 else 2
+        rtol, share = TOLERANCES[precision]
+        return (self.settings.rtol, self.settings.rtol / 10) if self.settings.rtol is not None else (rtol, share)
+
+    def _allowed(self, block: Block, numeric: Array, theirs: Array) -> Array:
+        """Return the largest difference that passes, (rows, n), the rounding of the differences left out."""
+        rtol, share = self._rtol(block)
+        larger = np.maximum(np.abs(numeric), np.abs(theirs))
+        small = share * block.scale if self.settings.atol is None else np.full(len(block.scale), self.settings.atol)
+        rounding = 64 * block.eps * float(np.max(np.abs(block.analytic), initial=0))
+        return np.asarray(rtol * np.where(np.isfinite(larger), larger, 0) + small[:, None] + rounding)
+
+    def _settle(self, block: Block, columns: Array) -> None:
+        """Look closely at the elements that seem wrong, those that differ most first; stop when enough are wrong."""
+        with np.errstate(all="ignore"):
+            excess = np.nan_to_num(np.abs(block.numeric - block.theirs) / block.tolerance, nan=np.inf)
+        order = columns[np.argsort(-excess[:, columns].max(0, initial=0), kind="stable")]
+        confirmed = 0
+        for c in order:
+            if confirmed >= ENOUGH:
+                break
+            slopes = self.closely(self.line(block.place, int(block.coordinates[c])))
+            self._decide(block, int(c), slopes)
+            confirmed += bool(block.wrong[:, c].any())
+
+    def _allow_for_rounding(self, blocks: list[Block]) -> None:
+        """Accept differences that are rounding beside the largest of all gradients, if in float64 there are none."""
+        largest = max((float(np.max(np.abs(b.analytic), initial=0)) for b in blocks), default=0.0)
+        small = {b.place: b.wrong & (np.abs(b.numeric - b.theirs) <= 64 * b.eps * largest) for b in blocks}
+        tiny = [b for b in blocks if b.leaf.value.dtype.itemsize < 8 and small[b.place].any()]
+        if not tiny:
+            return
+        again = self.gradients(self.point)
+        for b in tiny:
+            exact = b.at(again[b.place].astype(np.float64))
+            agrees = np.abs(exact - b.numeric) <= 1e-5 * np.abs(b.numeric) + 10 * b.noise + 1e-9 * largest
+            b.wrong &= ~(small[b.place] & agrees)
+            b.tolerance = np.where(small[b.place] & agrees, 64 * b.eps * largest, b.tolerance)
+            self.notes.setdefault(
+                f"The gradient for {b.leaf.label} is rounding beside the others; computed in float64 it agrees.", 1
+            )
+
+    def _look_for_kinks(self, block: Block) -> None:
+        """Look closely where the slope bends though it agrees: at a kink other values would have passed, too."""
+        for c in np.flatnonzero(block.bent.any(0) & ~block.wrong.any(0))[:KINKS]:
+            slopes = self.closely(self.line(block.place, int(block.coordinates[c])))
+            for r in np.flatnonzero(slopes.kinked & block.bent[:, c]):
+                self._keep_kink(block, int(r), int(c), slopes)
+
+    def _keep_kink(self, block: Block, r: int, c: int, slopes: Slopes) -> None:
+        low, high, theirs = float(slopes.low[r]), float(slopes.high[r]), float(block.theirs[r, c])
+        kink = Kink(block.leaf.label, self.index(block, c), low, high, theirs)
+        (self.outside if block.wrong[r, c] else self.kinks).append(kink)
+
+    def closely(self, line: Line) -> Slopes:
+        """Return the slopes of the rows along a line, looked at with many steps."""
+        return in_rows(settled(line, self.f0, self.eps, self.rounding), self.rows)
+
+    def _decide(self, block: Block, c: int, slopes: Slopes) -> None:
+        theirs = block.theirs[:, c]
+        allowed = self._allowed(block, slopes.best[:, None], theirs[:, None])[:, 0]
+        allowed += self._uncertainty(slopes, block.scale)
+        before = block.wrong[:, c].copy()
+        with np.errstate(invalid="ignore"):
+            inside = (theirs >= slopes.low - allowed) & (theirs <= slopes.high + allowed)
+            smooth = np.abs(theirs - slopes.best) <= allowed
+        nearest = np.clip(theirs, slopes.low, slopes.high)
+        block.numeric[:, c] = np.where(slopes.kinked, nearest, slopes.best)
+        block.tolerance[:, c] = allowed
+        block.wrong[:, c] = ~np.where(slopes.kinked, inside, smooth)
+        for r in np.flatnonzero(slopes.kinked & (before | block.wrong[:, c])):
+            self._keep_kink(block, int(r), c, slopes)
+        passed = before & ~block.wrong[:, c] & ~slopes.kinked
+        if np.any(passed & (slopes.shrunk < 0.9)):
+            self._note("smaller")
+        if np.any(passed & (slopes.shrunk > 1.1)):
+            self._note("larger")
+
+    def _note(self, step: str) -> None:
+        why = "much curvature, or a kink nearby" if step == "smaller" else "little slope, or much rounding"
+        self.notes.setdefault(f"Some elements agree only with a {step} step than usual ({why}).", 1)
+
+    def _uncertainty(self, slopes: Slopes, scale: Array) -> Array:
+        """Return how far the slopes are unknown, 0 where so far that they say nothing."""
+        known = slopes.error <= 1e-3 * np.maximum(np.abs(slopes.best), scale)
+        tiny = slopes.error <= 1e3 * self.eps * float(np.max(np.abs(self.f0), initial=0))
+        return np.where(known | tiny, 10 * slopes.error, 0)
+
+    def index(self, block: Block, c: int) -> tuple[int, ...]:
+        """Return the index, in the block's leaf, of one of its columns."""
+        shape = block.leaf.value.shape
+        return tuple(int(i) for i in np.unravel_index(int(block.coordinates[c]), shape)) if shape else ()
+
+    # -- along random directions -------------------------------------------------------------------------------------
+
+    def _directions(self, block: Block) -> None:
+        """Compare slopes along directions of ±1, in which no element can hide; find the element that is wrong."""
+        for _ in range(DIRECTIONS):
+            v = self.rng.choice([-1.0, 1.0], size=block.leaf.value.shape)
+            wrong = self._along(block, v)
+            self.compared += len(block.analytic)
+            for r in np.flatnonzero(wrong):
+                if not self._locate(block, int(r), v.copy()):
+                    return
+
+    def _along(self, block: Block, v: Array) -> Array:
+        """Return which rows disagree along `v`."""
+        line = self.line(block.place, v)
+        numeric, noise, _ = self._slope(line, self.rows)
+        gradients = block.analytic.reshape(len(block.analytic), block.leaf.value.size)
+        theirs = gradients @ v.reshape(-1)
+        norms = np.sqrt((gradients**2).sum(1))
+        rtol, share = self._rtol(block)
+        allowed = rtol * np.maximum(norms, np.abs(numeric)) + noise + 64 * block.eps * norms
+        allowed += (share * block.scale if self.settings.atol is None else self.settings.atol) * np.sqrt(v.size)
+        with np.errstate(invalid="ignore"):
+            wrong = ~(np.abs(numeric - theirs) <= allowed)
+        if wrong.any():
+            slopes = self.closely(line)
+            difference = np.abs(slopes.best - theirs)
+            unknown = wrong & (difference > allowed) & ~(difference > allowed + 5 * slopes.error)
+            if unknown.any():
+                self.notes.setdefault(f"Along some directions for {block.leaf.label} differences do not settle.", 1)
+            with np.errstate(invalid="ignore"):
+                wrong &= difference > allowed + 5 * slopes.error
+        return np.asarray(wrong)
+
+    def _locate(self, block: Block, r: int, v: Array) -> bool:
+        """Halve the direction where the row disagrees, down to elements; those that turn out right leave it.
+
+        Return whether there is a point in trying further directions.
+        """
+        kinked = 0
+        for _ in range(SAMPLED):
+            i = self._worst_element(block, r, v)
+            known = len(self.kinks)
+            self._add(block, i)
+            if block.wrong.any():
+                return False
+            kinked += len(self.kinks) > known
+            v.reshape(-1)[i] = 0
+            if not self._along(block, v)[r]:
+                return True
+        if kinked:
+            self.notes.setdefault(
+                f"Along some directions for {block.leaf.label} there are too many kinks to compare.", 1
+            )
+            return False
+        numeric = self.closely(self.line(block.place, v)).best[r]
+        error = self.error(
+            "unknown", "Every element looked at is right, but their sum along a direction is not.", block.place
+        )
+        error.numeric, error.analytic = float(numeric), float(np.sum(block.analytic[r] * v))
+        raise error
+
+    def _worst_element(self, block: Block, r: int, v: Array) -> int:
+        row = None if self.rows is None else self.rows[r : r + 1]
+        flat = v.reshape(-1)
+        support = np.flatnonzero(flat)
+        while len(support) > 1:
+            halves = np.array_split(support, 2)
+            errors = []
+            for half in halves:
+                part = np.zeros_like(flat)
+                part[half] = flat[half]
+                slopes, _, _ = self._slope(self.line(block.place, part.reshape(v.shape)), row, 16)
+                numeric = slopes[r] if row is None else slopes[0]
+                errors.append(abs(float(numeric - block.analytic[r].reshape(-1) @ part)))
+            support = halves[int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
+        return int(support[0])
+
+    def _add(self, block: Block, i: int) -> None:
+        """Look closely at one more element."""
+        if i in block.coordinates:
+            return
+        block.coordinates = np.append(block.coordinates, i)
+        nothing = np.zeros((len(block.analytic), 1))
+        block.numeric = np.append(block.numeric, nothing, axis=1)
+        block.noise = np.append(block.noise, nothing, axis=1)
+        block.tolerance = np.append(block.tolerance, nothing, axis=1)
+        block.wrong = np.append(block.wrong, nothing == 0, axis=1)
+        self._decide(block, len(block.coordinates) - 1, self.closely(self.line(block.place, i)))
+
+    # -- the verdict -------------------------------------------------------------------------------------------------
+
+    def _measure(self, block: Block) -> None:
+        """Count what was compared, and keep the largest error relative to the largest entry."""
+        self.compared += block.numeric.size
+        if not block.numeric.size:
+            return
+        rtol, _ = self._rtol(block)
+        floor = block.tolerance / max(rtol, 1e-15)  # below it a difference is rounding
+        error = np.abs(block.numeric - block.theirs) / np.maximum(np.maximum(block.scale[:, None], floor), 1e-300)
+        self.max_error = max(self.max_error, float(np.nan_to_num(error, nan=0, posinf=0).max()))
+
+    def error(self, cause: str, explanation: str, k: int | None = None) -> GradcheckError:
+        """Return an error about leaf `k`, or about the function."""
+        leaf = None if k is None else self.subject.leaves[k]
+        return GradcheckError(
+            cause,
+            explanation,
+            name=self.subject.name,
+            whose=self.subject.whose,
+            argument=leaf.argument if leaf else None,
+            argument_name=leaf.label if leaf else "",
+            kinks=tuple(self.kinks),
+            checked=self.compared,
+        )
