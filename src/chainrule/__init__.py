@@ -33,10 +33,10 @@ from .plan import Plan, verify
 
 if TYPE_CHECKING:
     from . import data, io, nn, optim, reporting
-    from .adapters.passes import AuditError
+    from .adapters.backward_pass import AuditError
     from .backpropagation import Backprop, backprop
     from .explain.derivation import Derivation
-    from .gradcheck.verdict import GradcheckError, GradcheckResult
+    from .gradcheck.result import GradcheckError, GradcheckResult
     from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
     from .reporting import GradientFlow, report
     from .train import (
@@ -78,9 +78,9 @@ _LATER = {
     "save": "io",
     "to_onnx": "io",
     "to_torch": "io",
-    "AuditError": "adapters.passes",
-    "GradcheckError": "gradcheck.verdict",
-    "GradcheckResult": "gradcheck.verdict",
+    "AuditError": "adapters.backward_pass",
+    "GradcheckError": "gradcheck.result",
+    "GradcheckResult": "gradcheck.result",
     "Derivation": "explain.derivation",
     "data": "",
     "io": "",

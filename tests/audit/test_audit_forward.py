@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.adapters.surroundings import Randomness, writable_numpy
-from chainrule.adapters.trace import Traced, Watch
+from chainrule.adapters.recorded_functions import Randomness, writable_numpy
+from chainrule.adapters.recording import Traced, Watch
 from chainrule.audit.report import RIGHT, UNSEEN
 from chainrule.core.tensor import Tensor
 

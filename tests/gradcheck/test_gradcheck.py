@@ -12,7 +12,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.core.op import FLAT
 from chainrule.core.tensor import Tensor, apply
-from chainrule.gradcheck.verdict import GRADCHECK_CAUSES
+from chainrule.gradcheck.result import GRADCHECK_CAUSES
 from chainrule.nn import losses
 from chainrule.ops import rows
 from tests.ops.checking import points

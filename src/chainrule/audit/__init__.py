@@ -60,14 +60,14 @@ def audit(
     Everything that the functions are given is a copy. They are run on random values of the same kind and on other
     sizes of the batch, too.
     """
-    from ..adapters.network import Network
-    from ..adapters.passes import AuditError
+    from ..adapters.backward_pass import AuditError
+    from ..adapters.network_functions import NetworkFunctions
     from .run import report_on
 
     for name, value in (("backward", backward), ("forward", forward)):
         if not callable(value):
             raise AuditError(f"{name} is a {type(value).__name__}; a function would do")
-    subject = Network(backward, forward, loss, parameters, X, Y, output)
+    subject = NetworkFunctions(backward, forward, loss, parameters, X, Y, output)
     if not subject.exact:
         raise AuditError("parameters hold no array of floating-point numbers")
     return report_on(subject, ("X", "Y"), ascent)
@@ -94,18 +94,18 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
     AuditError
         Where the audit cannot judge.
     """
-    from ..adapters.layer import LayerPass
-    from ..adapters.passes import AuditError
+    from ..adapters.backward_pass import AuditError
+    from ..adapters.layer_functions import LayerFunctions
     from .run import report_on
 
-    subject = LayerPass(forward, backward, inputs)
+    subject = LayerFunctions(forward, backward, inputs)
     if not subject.exact:
         raise AuditError("the inputs hold no array of floating-point numbers")
     return report_on(subject, tuple(subject.names), False)
 
 
 def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
-    """Audit objects with ``forward`` and ``backward``; see `chainrule.adapters.modules`.
+    """Audit objects with ``forward`` and ``backward``; see `chainrule.adapters.objects`.
 
     Parameters
     ----------
@@ -121,8 +121,8 @@ def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
     -------
     Report
     """
-    from ..adapters.modules import ModulePass
+    from ..adapters.objects import Objects
     from .run import report_on
 
-    subject = ModulePass(module, inputs, **options)
+    subject = Objects(module, inputs, **options)
     return report_on(subject, ("X", "Y", *subject.names), False)

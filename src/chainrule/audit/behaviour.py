@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..adapters.passes import Point, Subject
+from ..adapters.backward_pass import BackwardPass, Point
 from .judge import Trial
 from .report import Candidate, Finding
 
 
-def accumulates(subject: Subject, own: Point) -> list[str]:
+def accumulates(subject: BackwardPass, own: Point) -> list[str]:
     """Call both passes again on equal copies; return the keys whose gradients grew by themselves."""
     try:
         again = subject.again()

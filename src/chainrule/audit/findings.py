@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.passes import Point
+from ..adapters.backward_pass import Point
 from ..core.op import Array
 from .formulas import from_the_loss, scaled, written
 from .graph import GradientGraph, regions

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.op import Array
 
 if TYPE_CHECKING:
-    from ..adapters.passes import Point
+    from ..adapters.backward_pass import Point
     from .graph import GradientGraph, Region
 
 LONGEST = 90

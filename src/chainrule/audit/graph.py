@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.passes import Point
+from ..adapters.backward_pass import Point
 from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, apply

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.passes import Point
+from ..adapters.backward_pass import Point
 from ..core.op import Array
 from .graph import GradientGraph, Region, regions
 from .mistakes.activations import region_variants

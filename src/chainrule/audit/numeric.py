@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.passes import AuditError, Point, Subject
-from ..adapters.redraw import Axes
+from ..adapters.backward_pass import AuditError, BackwardPass, Point
+from ..adapters.new_values import Axes
 from ..core.op import Array
 from .behaviour import behaviour_findings
 from .judge import Trial
@@ -18,7 +18,7 @@ LARGEST = 400
 
 
 def numeric_report(
-    subject: Subject, own: Point, axes: Axes | None, rng: np.random.Generator, adding: list[str], ascent: bool
+    subject: BackwardPass, own: Point, axes: Axes | None, rng: np.random.Generator, adding: list[str], ascent: bool
 ) -> Report:
     """Return a report on the parameters alone."""
     findings: list[Finding] = []
@@ -62,7 +62,7 @@ def numeric_report(
     return Report(tuple(findings), (), tuple(steps), tuple(notes), subject.plain_loss(subject.values), subject.title)
 
 
-def _differences(subject: Subject, name: str, rng: np.random.Generator) -> tuple[Any, Array]:
+def _differences(subject: BackwardPass, name: str, rng: np.random.Generator) -> tuple[Any, Array]:
     value = np.asarray(subject.values[name], np.float64)
     chosen = np.arange(value.size) if value.size <= LARGEST else rng.choice(value.size, LARGEST, replace=False)
     slopes = np.empty(len(chosen))

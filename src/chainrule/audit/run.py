@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.modules import ModulePass
-from ..adapters.nests import is_number_array
-from ..adapters.passes import AuditError, Point, Subject, copied
-from ..adapters.redraw import SIZES, Axes, batch_axes, nudged, redrawn
-from ..adapters.surroundings import Randomness
+from ..adapters.backward_pass import AuditError, BackwardPass, Point, copied
+from ..adapters.containers import is_number_array
+from ..adapters.new_values import SIZES, Axes, batch_axes, nudged, redrawn
+from ..adapters.objects import Objects
+from ..adapters.recorded_functions import Randomness
 from ..core.op import Array
 from ..core.reverse import topological
 from .behaviour import accumulates, behaviour_findings
@@ -22,7 +22,7 @@ from .report import Report
 from .steps import gradient, has_kink
 
 
-def report_on(subject: Subject, data: tuple[str, ...], ascent: bool) -> Report:
+def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Report:
     """Run the passes on several values, judge every step, and return the report."""
     rng = np.random.default_rng(20180831)
     _check_data(subject, data)
@@ -40,7 +40,7 @@ def report_on(subject: Subject, data: tuple[str, ...], ascent: bool) -> Report:
     if own.loss is not None and own.loss.value is not None and not np.isfinite(own.loss.value).all():
         notes.append("the loss of your data is not finite; only random data was judged")
     adding = accumulates(subject, own)
-    if not isinstance(subject, ModulePass):
+    if not isinstance(subject, Objects):
         subject.adding, subject.adds_up = tuple(adding), bool(adding)
     axes = _batch(subject, data, rng)
     points = _other_points(subject, axes, data, rng, notes)
@@ -87,7 +87,7 @@ def report_on(subject: Subject, data: tuple[str, ...], ascent: bool) -> Report:
     )
 
 
-def _check_data(subject: Subject, data: tuple[str, ...]) -> None:
+def _check_data(subject: BackwardPass, data: tuple[str, ...]) -> None:
     """Raise where there are no examples, or values that are not finite among them."""
     for name, value in subject.values.items():
         if not is_number_array(value):
@@ -99,7 +99,7 @@ def _check_data(subject: Subject, data: tuple[str, ...]) -> None:
             raise AuditError(f"{bad} of the {value.size} elements of {name} are not finite; finite ones would do")
 
 
-def _first_run(subject: Subject) -> Point:
+def _first_run(subject: BackwardPass) -> Point:
     """Run both passes on the data given; what they raise is said to be theirs."""
     failing = "forward"
     randomness = Randomness(subject.functions)
@@ -122,7 +122,7 @@ def _first_run(subject: Subject) -> Point:
         randomness.restore()
 
 
-def _check_dependence(subject: Subject, own: Point) -> None:
+def _check_dependence(subject: BackwardPass, own: Point) -> None:
     """Raise where the loss depends on nothing whose gradient is to be judged: forward uses other arrays, perhaps."""
     if own.loss is None:
         return
@@ -134,14 +134,14 @@ def _check_dependence(subject: Subject, own: Point) -> None:
         )
 
 
-def _unlike_sizes(subject: Subject) -> list[str]:
+def _unlike_sizes(subject: BackwardPass) -> list[str]:
     shapes = [np.shape(subject.values[n]) for n in ("X", "Y") if is_number_array(subject.values.get(n))]
     if len(shapes) < 2 or not all(shapes) or set(shapes[0]) & set(shapes[1]):
         return []
     return [f"X has shape {shapes[0]}, Y {shapes[1]}, with no length in common: are they of the same examples?"]
 
 
-def nudged_all(subject: Subject, rng: np.random.Generator) -> dict[str, Any]:
+def nudged_all(subject: BackwardPass, rng: np.random.Generator) -> dict[str, Any]:
     """Return values near the given ones, off every kink."""
     values = nudged(subject.values, rng)
     for name in subject.exact:
@@ -156,7 +156,7 @@ def _set_sizes(point: Point, axes: Axes | None, values: Mapping[str, Any]) -> No
         point.size = int(np.shape(values[name])[axis])
 
 
-def _try_run(subject: Subject, values: Mapping[str, Any], label: str) -> Point | None:
+def _try_run(subject: BackwardPass, values: Mapping[str, Any], label: str) -> Point | None:
     try:
         point = subject.run(values, label)
     except AuditError:
@@ -168,7 +168,7 @@ def _try_run(subject: Subject, values: Mapping[str, Any], label: str) -> Point |
     return point
 
 
-def _batch(subject: Subject, data: tuple[str, ...], rng: np.random.Generator) -> Axes | None:
+def _batch(subject: BackwardPass, data: tuple[str, ...], rng: np.random.Generator) -> Axes | None:
     """Find along which axes the examples lie: forward and loss must run with another number of them."""
     names = tuple(n for n in subject.values if any(n == d or n.startswith((d + "[", d + ".")) for d in data))
     for axes in batch_axes(subject.values, names):
@@ -186,14 +186,14 @@ def _batch(subject: Subject, data: tuple[str, ...], rng: np.random.Generator) ->
     return None
 
 
-def _sizes(subject: Subject) -> list[int]:
+def _sizes(subject: BackwardPass) -> list[int]:
     taken = {d for v in subject.values.values() if is_number_array(v) for d in v.shape}
     free = [s for s in SIZES if s not in taken]
     return (free or list(SIZES))[:2] if len(free) >= 2 else list(SIZES)[:2]
 
 
 def _other_points(
-    subject: Subject, axes: Axes | None, data: tuple[str, ...], rng: np.random.Generator, notes: list[str]
+    subject: BackwardPass, axes: Axes | None, data: tuple[str, ...], rng: np.random.Generator, notes: list[str]
 ) -> list[Point]:
     points: list[Point] = []
     if axes:
@@ -224,7 +224,7 @@ def _other_points(
     return points
 
 
-def _batch_of_one(subject: Subject, axes: Axes, trial: Trial, rng: np.random.Generator) -> list[str]:
+def _batch_of_one(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.random.Generator) -> list[str]:
     """Return what goes wrong with a single example."""
     values = redrawn(subject.values, tuple(n for n in subject.exact if n not in axes), axes, 1, rng)
     try:
@@ -262,7 +262,7 @@ def _in_float32(point: Point) -> bool:
     return any(t.dtype == np.float32 for t in topological([point.loss]))
 
 
-def check_reference(subject: Subject, point: Point, rng: np.random.Generator) -> None:
+def check_reference(subject: BackwardPass, point: Point, rng: np.random.Generator) -> None:
     """Hold the reference gradients to central differences along random directions; raise if they differ."""
     if point.random:
         return

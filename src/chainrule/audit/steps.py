@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.passes import Point
+from ..adapters.backward_pass import Point
 from ..core.op import Array
 from ..core.reverse import _leading_to, reverse, topological
 from ..core.tensor import Tensor, apply

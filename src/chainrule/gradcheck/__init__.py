@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .verdict import GradcheckError, GradcheckResult
+    from .result import GradcheckError, GradcheckResult
 
 __all__ = ["gradcheck"]
 

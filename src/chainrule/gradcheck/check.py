@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.gradients import Subject, subject_of
+from ..adapters.gradient_forms import Subject, subject_of
 from .comparison import Comparison, Settings
 from .failure import failure
-from .second import second_order
-from .verdict import GradcheckError, GradcheckResult
+from .result import GradcheckError, GradcheckResult
+from .second_order import second_order
 
 
 def checked(

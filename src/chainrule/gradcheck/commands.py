@@ -12,7 +12,7 @@ import numpy as np
 from ..adapters.program import blaming, imported
 from ..nn import Module
 from . import gradcheck
-from .verdict import GradcheckError, GradcheckResult
+from .result import GradcheckError, GradcheckResult
 
 #: Option -> names under which the function's gradient is looked for.
 NAMES = {

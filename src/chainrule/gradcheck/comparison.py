@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.gradients import OwnSubject, Pullback, Subject
+from ..adapters.gradient_forms import OwnSubject, Pullback, Subject
 from ..core.op import Array
 from .diagnosis import Block, shape_advice
+from .result import GradcheckError, GradcheckResult, Kink, element, figure
 from .slopes import Line, Slopes, in_rows, settled
-from .verdict import GradcheckError, GradcheckResult, Kink, element, figure
 
 FULL = 10_000  # inputs × outputs up to which the whole Jacobian is compared
 FEW_OUTPUTS = 8  # so many are looked at one by one; of more, random sums

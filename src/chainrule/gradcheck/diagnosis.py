@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..adapters.gradients import Leaf
+from ..adapters.gradient_forms import Leaf
 from ..core.op import Array
-from .verdict import figure
+from .result import figure
 
 Diagnosis = tuple[str, str]  # cause, explanation
 

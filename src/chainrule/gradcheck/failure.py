@@ -7,8 +7,8 @@ import numpy as np
 from ..core.op import Array
 from .comparison import Comparison
 from .diagnosis import Block, Diagnosis, diagnose
-from .second import Mirrored
-from .verdict import GradcheckError, Mismatch, figure
+from .result import GradcheckError, Mismatch, figure
+from .second_order import Mirrored
 
 Where = tuple[Block, int, int]  # a block, its row and its column
 

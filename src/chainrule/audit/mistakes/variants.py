@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...adapters.passes import Point
+from ...adapters.backward_pass import Point
 from ...core.op import Array
 from ..formulas import written
 from ..graph import Change, GradientGraph, Region

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .trace import MAKERS
+from .recording import MAKERS
 
 #: Parts of the paths of what is installed: packages, the standard library, code that is generated.
 _INSTALLED = ("site-packages", "dist-packages", PurePath(types.__file__).parent.name)

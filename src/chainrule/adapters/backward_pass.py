@@ -14,9 +14,9 @@ import numpy as np
 from ..core.op import Array
 from ..core.reverse import topological
 from ..core.tensor import Tensor
-from .nests import is_number_array, mapped, named_leaves
-from .surroundings import Randomness, writable_numpy
-from .trace import Traced, Untraceable, Watch
+from .containers import is_number_array, mapped, named_leaves
+from .recorded_functions import Randomness, writable_numpy
+from .recording import Traced, Untraceable, Watch
 
 
 class AuditError(ValueError):
@@ -118,7 +118,7 @@ def target_of(key: str, names: Mapping[str, Any]) -> str | None:
     return next((c for c in candidates if c in names), None)
 
 
-class Subject(abc.ABC):
+class BackwardPass(abc.ABC):
     """Both passes, and the arrays they are run on. Subclasses say how they are called."""
 
     title = "Audit"

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..nn import losses
-from .nests import as_arrays, is_number_array, mapped, named_leaves
-from .passes import ALIASES, AuditError, Subject, call
-from .trace import Traced
+from .backward_pass import ALIASES, AuditError, BackwardPass, call
+from .containers import as_arrays, is_number_array, mapped, named_leaves
+from .recording import Traced
 
 
 def _loss(loss: Any) -> Any:
@@ -28,7 +28,7 @@ def _loss(loss: Any) -> Any:
     return loss
 
 
-class Network(Subject):
+class NetworkFunctions(BackwardPass):
     """``forward(X, parameters) -> cache``, ``backward(cache, Y, parameters) -> grads``, ``loss(output, Y)``."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from .nests import is_number_array
+from .containers import is_number_array
 
 SIZES = (7, 11, 13, 5, 17, 19)
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from .nests import as_arrays, is_number_array, mapped, named_leaves
-from .passes import AuditError, Subject, input_names, same
+from .backward_pass import AuditError, BackwardPass, input_names, same
+from .containers import as_arrays, is_number_array, mapped, named_leaves
 
 
-class LayerPass(Subject):
+class LayerFunctions(BackwardPass):
     """``forward(*inputs) -> out | (out, cache)``, ``backward(dout, cache) -> tuple | dict``."""
 
     def __init__(self, forward: Any, backward: Any, inputs: Sequence[Any]) -> None:

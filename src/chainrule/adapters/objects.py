@@ -12,9 +12,9 @@ import numpy as np
 
 from ..core.op import Array
 from ..core.transforms import grad
-from .nests import as_arrays, is_number_array, mapped, named_leaves
-from .passes import AuditError, Point, Subject, input_names
-from .trace import Traced, Untraceable
+from .backward_pass import AuditError, BackwardPass, Point, input_names
+from .containers import as_arrays, is_number_array, mapped, named_leaves
+from .recording import Traced, Untraceable
 
 
 class _Chain(list[Any]):
@@ -23,7 +23,7 @@ class _Chain(list[Any]):
     inputs: list[Any]
 
 
-class ModulePass(Subject):
+class Objects(BackwardPass):
     """A module, or a list of them that are called one after the other.
 
     Parameters

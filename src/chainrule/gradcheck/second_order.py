@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.gradients import ChainruleSubject, Leaf, Nested, OwnSubject, Pullback, Subject, TorchSubject
+from ..adapters.gradient_forms import ChainruleSubject, Leaf, Nested, OwnSubject, Pullback, Subject, TorchSubject
 from ..core.op import Array
 from ..core.transforms import vjp
 from ..core.tree import flatten
