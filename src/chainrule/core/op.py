@@ -72,6 +72,9 @@ class Operation:
         Whether the two inputs may be exchanged; lets plans find more common subexpressions.
     aliases
         Which inputs an elementwise kernel may overwrite with its result; None: any of them.
+    native
+        ``native(out, *inputs, **attrs) -> integers``: the attributes in the order in which the native engine's kernel
+        of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
     source
         Where the formula is from, when it isn't plain calculus.
     """
@@ -91,6 +94,7 @@ class Operation:
     flops: Callable[..., int] | None = None
     commutative: bool = False
     aliases: tuple[int, ...] | None = None
+    native: Callable[..., Sequence[int]] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from ..ops.index import Slot
 from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value
 from . import _native
 from .base import Binding
@@ -64,56 +63,14 @@ def without_kernel(plan: Plan) -> list[int]:
 
 
 def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
-    """Return a step with its attributes as numbers, in the order that the executor's kernel reads them."""
-    numbers: list[int] = []
-    attrs, name = step.attrs, step.op.name
-    if name in ("sum", "max", "min", "prod", "all", "any"):
-        numbers = list(attrs["axis"])
-    elif name in ("argmax", "argmin", "concatenate", "cumsum", "argsort"):
-        numbers = [attrs["axis"]]
-    elif name == "uniform":
-        numbers = [_signed(attrs["seed"]), _signed(attrs["stream"])]
-    elif name in ("gather", "scatter_add"):
-        picked = step.inputs[0] if name == "gather" else step.output
-        numbers = _picked(plan.values[picked].shape, attrs["index"])
-    elif name == "searchsorted":
-        numbers = [int(attrs["side"] == "right")]
-    elif name == "place":
-        numbers = _layout(plan.values[step.output].shape, plan.values[step.output].dtype, attrs["index"])
-    return name, list(step.inputs), step.output, numbers
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
-def _picked(shape: tuple[int, ...], index: Any) -> list[int]:
-    """Return an index: how many kept axes precede the arrays'; for each axis (array or -1, start, step, length)."""
-    rest = len(shape) - sum(i is not None and i is not Ellipsis for i in index)
-    full = [slice(None)] * rest
-    at = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
-    # None, which adds an axis of length 1, stays only to part arrays that don't stand side by side
-    parts = [*index[:at], *([None] if at < len(index) else []), *full, *index[at + 1 :]]
-    arrays = [k for k, i in enumerate(parts) if isinstance(i, int)]  # numbers count as arrays, as NumPy has it
-    apart = arrays[-1] - arrays[0] >= len(arrays)
-    numbers = [0 if apart else sum(isinstance(i, slice) for i in parts[: arrays[0]])]
-    for n, i in zip(shape, [i for i in parts if i is not None], strict=True):
-        if type(i) is Slot:
-            numbers += [int(i), 0, 0, 0]
-        elif isinstance(i, slice):
-            steps = range(n)[i]
-            numbers += [-1, steps.start, steps.step, len(steps)] if steps else [-1, 0, 0, 0]
-        else:
-            numbers += [-1, i % n, 0, 1]
-    return numbers
-
-
-def _layout(shape: tuple[int, ...], dtype: Any, index: Any) -> list[int]:
-    """Return the byte offset and the strides of a basic index into a C-ordered array."""
-    memory = np.empty(shape, dtype)
-    part = memory[(*index, ...)] if Ellipsis not in [i for i in index if i is Ellipsis] else memory[index]
-    start = part.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
-    return [start, *part.strides]
+    """Return a step with its attributes as integers, in the order that the executor's kernel reads them."""
+    values, op, attrs = plan.values, step.op, step.attrs
+    if op.native is not None:
+        numbers = op.native(values[step.output], *[values[i] for i in step.inputs], **attrs)
+    else:
+        axes = attrs.get("axis", ())
+        numbers = axes if isinstance(axes, tuple) else (axes,)
+    return op.name, list(step.inputs), step.output, list(numbers)
 
 
 class NativeBinding(Binding):

@@ -56,6 +56,7 @@ PLACE = register(
         shape=lambda g, index, shape: (shape, g.dtype),
         kernel=_place_kernel,
         vjp=(lambda g, out, x, index, shape: g[index],),
+        native=lambda out, g, index, shape: _strides_of(out, index),
         latex=r"\operatorname{{place}}({0})",
         examples=lambda rng: [
             Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
@@ -63,6 +64,14 @@ PLACE = register(
         flops=lambda out, *shapes, **attrs: 0,
     )
 )
+
+
+def _strides_of(whole: Any, index: Any) -> list[int]:
+    """Return the byte offset and the strides of a basic index into a C-ordered array."""
+    memory = np.empty(whole.shape, whole.dtype)
+    part = memory[index if any(i is Ellipsis for i in index) else (*index, ...)]
+    start = part.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+    return [start, *part.strides]
 
 
 def place(g: Any, index: Any, shape: Shape) -> Any:
@@ -126,12 +135,34 @@ def _scatter_rows(out: Any, rows: Any, g: Any) -> None:
     out[where[starts]] = np.add.reduceat(np.broadcast_to(g, (rows.size, out.shape[1]))[order], starts, axis=0)
 
 
+def _picked(shape: tuple[int, ...], index: Any) -> list[int]:
+    """Return an index as integers: the kept axes before the arrays'; per axis (array or -1, start, step, length)."""
+    rest = len(shape) - sum(i is not None and i is not Ellipsis for i in index)
+    full = [slice(None)] * rest
+    at = next((k for k, i in enumerate(index) if i is Ellipsis), len(index))
+    # None, which adds an axis of length 1, stays only to part arrays that don't stand side by side
+    parts = [*index[:at], *([None] if at < len(index) else []), *full, *index[at + 1 :]]
+    arrays = [k for k, i in enumerate(parts) if isinstance(i, int)]  # numbers count as arrays, as NumPy has it
+    apart = arrays[-1] - arrays[0] >= len(arrays)
+    numbers = [0 if apart else sum(isinstance(i, slice) for i in parts[: arrays[0]])]
+    for n, i in zip(shape, [i for i in parts if i is not None], strict=True):
+        if type(i) is Slot:
+            numbers += [int(i), 0, 0, 0]
+        elif isinstance(i, slice):
+            steps = range(n)[i]
+            numbers += [-1, steps.start, steps.step, len(steps)] if steps else [-1, 0, 0, 0]
+        else:
+            numbers += [-1, i % n, 0, 1]
+    return numbers
+
+
 GATHER = register(
     Operation(
         "gather",
         shape=_gather_shape,
         kernel=_gather_kernel,
         vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
+        native=lambda out, x, *arrays, index: _picked(x.shape, index),
         latex=lambda x, *arrays, index: x + "_{" + ", ".join(arrays) + "}",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
@@ -147,6 +178,7 @@ SCATTER = register(
         shape=lambda g, *arrays, index, shape: (shape, g.dtype),
         kernel=_scatter_kernel,
         vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
+        native=lambda out, g, *arrays, index, shape: _picked(shape, index),
         latex=lambda g, *arrays, index, shape: r"\operatorname{scatter}(" + g + ")",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)}),

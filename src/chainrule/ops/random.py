@@ -55,6 +55,10 @@ def _uniform_kernel(
     return out
 
 
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
 UNIFORM = register(
     Operation(
         "uniform",
@@ -63,6 +67,7 @@ UNIFORM = register(
         vjp=(None,),
         kind=OTHER,
         differentiable=False,
+        native=lambda out, counter, seed, stream, **attrs: [_signed(seed), _signed(stream)],
         latex=r"\operatorname{{uniform}}_{{{0}}}",
         examples=lambda rng: [
             Example((np.array(3),), {"seed": 7, "stream": 1, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
