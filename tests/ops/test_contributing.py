@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from chainrule import ops
+from chainrule.core import op as table
 from chainrule.core.op import Operation
 from chainrule.core.tensor import FUNCTIONS
-from chainrule.ops import table
 from tests.ops import test_table as checks
 from tests.ops.checking import points
 from tests.test_docs import blocks, run

@@ -10,9 +10,10 @@ import pytest
 import scipy.special
 
 from chainrule import ops
-from chainrule.core.op import ELEMENTWISE, FLAT, VIEW, Example, Operation
-from chainrule.core.reverse import reverse
+from chainrule.core.op import ELEMENTWISE, VIEW, Example, Operation
+from chainrule.core.reverse import reverse, topological
 from chainrule.core.tensor import Recording, Tensor, apply, traced_leaf
+from chainrule.ops.table import row_of
 from tests.ops.checking import (
     check_first_order,
     check_second_order,
@@ -145,7 +146,7 @@ def test_recorded_pass_gives_the_same(op: Operation, example: Example) -> None:
         assert a.dtype == b.dtype
 
 
-@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if op.name not in FLAT))
+@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if not op.flat))
 def test_gradient_of_the_gradient(op: Operation, example: Example) -> None:
     check_second_order(op, example)
 
@@ -270,7 +271,7 @@ def test_commutative_rows_commute(op: Operation) -> None:
         np.testing.assert_array_equal(evaluate(op, (a, b), {}), evaluate(op, (b, a), {}))
 
 
-@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if op.name in FLAT))
+@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if op.flat))
 def test_flat_rows_have_zero_gradients(op: Operation, example: Example) -> None:
     for g in cotangents(op, example.inputs, example.attrs, 1.0 + 0 * evaluate(op, example.inputs, {}), graph=False):
         assert not g.any()
@@ -347,9 +348,9 @@ def test_incomplete_rows_cannot_exist() -> None:
         replace(row, kernel=None)
     with pytest.raises(TypeError, match="exactly one of kernel and expand"):
         replace(row, expand=lambda x: x)
-    with pytest.raises(TypeError, match="is none of"):
+    with pytest.raises(TypeError, match="expected one of"):
         replace(row, kind="other kind")
-    with pytest.raises(ValueError, match="stands in the table already"):
+    with pytest.raises(ValueError, match="is in the table already"):
         ops.table.register(row)
     with pytest.raises(KeyError, match="no operation 'exq'"):
         ops.row("exq")
@@ -357,3 +358,54 @@ def test_incomplete_rows_cannot_exist() -> None:
 
 def test_elementwise_rows_are_written_so() -> None:
     assert all(op.domain or op.examples for op in ROWS if op.kind == ELEMENTWISE)
+
+
+# -- facts that consumers ask for ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("op", "example"), cases(op for op in ROWS if op.definition is not None))
+def test_definition(op: Operation, example: Example) -> None:
+    """A definition runs on tensors, uses other rows alone, and gives the row's values."""
+    node, leaves = traced(op, [np.asarray(x) for x in example.inputs], example.attrs)
+    assert op.definition is not None
+    result = op.definition(*leaves, **example.attrs)
+    assert (result.shape, result.dtype) == (node.shape, node.dtype)
+    steps = [n for n in topological([result]) if n.op is not None]
+    assert steps and op not in {n.op for n in steps}
+    for leaf, x in zip(leaves, example.inputs, strict=True):
+        leaf.value = np.asarray(x)
+    with np.errstate(all="ignore"):
+        for n in steps:
+            n.value = np.asarray(n.op.evaluate(*[x.value for x in n.inputs], **n.attrs))
+    close(result.value, evaluate(op, example.inputs, example.attrs), 1e-12, op.name)
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+def test_linearity(op: Operation) -> None:
+    """A row is linear in an input iff its differences along it do not depend on where they are taken."""
+    example = next(e for e in points(op) if all(np.size(x) for x in e.inputs))
+    rng = np.random.default_rng(3)
+    for k, x in enumerate(example.inputs):
+        if not real(x) or not op.differentiable or op.rule(k) is None:
+            assert k not in op.linear
+            continue
+        moved = 0.01 * rng.normal(size=np.shape(x))
+        at = [[np.asarray(y) + s * moved if j == k else y for j, y in enumerate(example.inputs)] for s in (0, 1, 2)]
+        a, b, c = (evaluate(op, inputs, example.attrs).astype(float) for inputs in at)
+        straight = bool(np.all(np.abs(c - 2 * b + a) <= 1e-12 * (1 + np.abs(a))))
+        assert (k in op.linear) == straight or (op.kinks and straight) or op.name in ("max", "min")
+
+
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_what_passes_values(op: Operation, example: Example) -> None:
+    found, (first, *_) = evaluate(op, example.inputs, example.attrs), example.inputs
+    same = np.array_equal(np.unique(found), np.unique(np.asarray(first)))
+    assert same or not op.passes or not found.size
+
+
+def test_rows_are_found_by_functions() -> None:
+    assert row_of(np.add) is ops.row("add") and row_of(np.sum) is ops.row("sum")
+    assert row_of(np.maximum) is ops.row("maximum") and row_of(np.fabs) is ops.row("absolute")
+    assert row_of(ops.sigmoid) is ops.row("sigmoid") and row_of(np.linalg.inv) is ops.row("inv")
+    with pytest.raises(KeyError, match="var"):
+        row_of(np.var)

@@ -1,13 +1,14 @@
 """What an operation is: one row of the table.
 
 A row owns everything the library knows about an operation: how NumPy computes it, which shape it gives, its
-derivative, how it is written. The rows themselves stand in ``chainrule.ops``.
+derivative, how it is written. The rows themselves are in ``chainrule.ops``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,7 +24,7 @@ KINDS = (ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER)
 
 @dataclass(frozen=True)
 class Example:
-    """One point at which the table tests try a row: inputs and attributes."""
+    """One point at which an operation is defined, where the table tests evaluate it: inputs and attributes."""
 
     inputs: tuple[Any, ...]
     attrs: Attrs = field(default_factory=dict)
@@ -36,32 +37,43 @@ class Operation:
     Parameters
     ----------
     name
-        The row's key; also how plans and errors call it.
+        The row's key; plans and errors use it, too.
     shape
         ``shape(*inputs, **attrs) -> (shape, dtype)``; reads only ``.shape`` and ``.dtype`` of its inputs and raises
-        ``ValueError`` or ``TypeError`` saying what does not fit.
+        ``ValueError`` or ``TypeError`` for inputs that do not fit.
     vjp
-        The reverse rules, one an input: ``rule(g, out, *inputs, **attrs)`` gives the input's cotangent, before
-        un-broadcasting. None in an input's place: the derivative there is zero almost everywhere (or the input is an
-        index). A single callable ``rule(index, g, out, *inputs, **attrs)`` serves operations with any number of inputs.
+        The reverse rules, one per input: ``rule(g, out, *inputs, **attrs)`` returns the input's cotangent, before
+        un-broadcasting. None in place of a rule: the derivative is zero almost everywhere (or the input is an index).
+        A single callable ``rule(index, g, out, *inputs, **attrs)`` serves operations with any number of inputs.
     kernel
         ``kernel(*arrays, out=None, **attrs) -> array``. The NumPy engine's implementation.
     expand
-        For an operation that is computed through simpler rows but has a derivative of its own (for numerical
-        stability): ``expand(*inputs, **attrs)``, written with NumPy functions, works on arrays and on tensors. Plans
-        replace the operation by what it expands to, so that parts are shared. Exactly one of kernel and expand is
-        given.
+        For an operation that is computed from simpler rows but has a derivative of its own (for numerical stability):
+        ``expand(*inputs, **attrs)``, written with NumPy functions, works on arrays and on tensors. Plans replace the
+        operation by its expansion, so that parts are shared. Exactly one of kernel and expand is given.
     kind
-        What plans need to know: ``elementwise`` (broadcasts, may be fused, may write over an input), ``view`` (shares
-        its input's memory), ``reduce``, ``contract`` (matrix multiplies) or ``other``.
+        What plans need to know: ``elementwise`` (broadcasts, may be fused, may overwrite an input), ``view`` (shares
+        its input's memory), ``reduce``, ``contract`` (matrix multiplication) or ``other``.
     differentiable
-        False for operations whose result is no real number (comparisons, arg-reductions): nothing flows through them.
+        False for operations whose result is not a real number (comparisons, arg-reductions): no gradient flows through
+        them.
+    numpy
+        How NumPy source spells the operation: a NumPy function of the same inputs and attributes; a pattern such as
+        ``"np.maximum({0}, 0.0)"``; or a plain Python function that uses NumPy alone, which the source then contains.
+        None: the source defines a function from `definition`.
+    definition
+        default is `expand`, or the kernel where `numpy` is not given. None for primitives.
+        is `expand`, or the kernel where `numpy` is not given. None for primitives.
+    passes
+        Whether the result has the input's values unchanged, if perhaps in another shape, order or dtype.
+    flat
+        Whether the operation is constant between its jumps: its derivative is zero wherever it exists.
     latex
         A pattern with ``{0}``, ``{1}``, … for the inputs and the attributes' names, or a callable on them.
     precedence
         How tightly the written form binds, for brackets: 0 additive … 3 atomic.
     domain
-        One (low, high) an input, where the table tests draw their points, for elementwise rows.
+        One (low, high) per input, from which the table tests draw their points; for elementwise rows.
     examples
         ``examples(rng) -> sequence of Example`` for all other rows.
     kinks
@@ -69,14 +81,14 @@ class Operation:
     flops
         ``flops(out_shape, *input_shapes, **attrs)``: floating-point operations of one evaluation.
     commutative
-        Whether the two inputs may be exchanged; lets plans find more common subexpressions.
+        Whether the two inputs may be exchanged; plans then find more common subexpressions.
     aliases
         Which inputs an elementwise kernel may overwrite with its result; None: any of them.
     native
         ``native(out, *inputs, **attrs) -> integers``: the attributes in the order in which the native engine's kernel
         of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
     source
-        Where the formula is from, when it isn't plain calculus.
+        The reference for the formula, where it is not plain calculus.
     """
 
     name: str
@@ -86,6 +98,10 @@ class Operation:
     expand: Callable[..., Any] | None = None
     kind: str = OTHER
     differentiable: bool = True
+    numpy: Callable[..., Any] | str | None = None
+    definition: Callable[..., Any] | None = None
+    passes: bool = False
+    flat: bool = False
     latex: str | Callable[..., str] = ""
     precedence: int = 3
     domain: tuple[tuple[float, float], ...] = ()
@@ -101,11 +117,13 @@ class Operation:
         if (self.kernel is None) == (self.expand is None):
             raise TypeError(f"operation {self.name!r}: give exactly one of kernel and expand")
         if self.kind not in KINDS:
-            raise TypeError(f"operation {self.name!r}: kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if not callable(self.vjp) and self.differentiable and not any(self.vjp) and self.name not in FLAT:
+            raise TypeError(f"operation {self.name!r}: kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if not callable(self.vjp) and self.differentiable and not any(self.vjp) and not self.flat:
             raise TypeError(f"operation {self.name!r} is differentiable but has no reverse rule")
         if not self.domain and self.examples is None:
-            raise TypeError(f"operation {self.name!r} has neither a domain nor examples: nothing could test it")
+            raise TypeError(f"operation {self.name!r} has neither a domain nor examples: it cannot be tested")
+        if self.definition is None:
+            object.__setattr__(self, "definition", self.expand or (self.kernel if self.numpy is None else None))
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -132,9 +150,45 @@ class Operation:
         with np.errstate(all="ignore"):
             return self.expand(*arrays, **attrs)
 
+    def points(self, rng: np.random.Generator) -> Sequence[Example]:
+        """Return inputs and attributes at which the operation is defined: its examples, or one draw from its domain."""
+        if self.examples is not None:
+            return self.examples(rng)
+        return [Example(tuple(rng.uniform(low, high, (3, 4)) for low, high in self.domain))]
 
-#: Real-valued operations that are constant between their jumps: their derivative is zero wherever it exists.
-FLAT = frozenset({"sign", "floor", "ceil", "rint", "trunc", "zeros_like", "stop_gradient"})
+    @cached_property
+    def linear(self) -> frozenset[int]:
+        """The inputs in which the operation is linear (or affine) when all others are fixed.
+
+        Taken from the reverse rules: one that reads the values neither of the input nor of the output gives a
+        derivative that does not depend on the input. For operations with any number of inputs, the inputs are those of
+        the row's first example; see `is_linear`.
+        """
+        inputs = [np.asarray(x) for x in self._point.inputs]
+        return frozenset(i for i, x in enumerate(inputs) if x.dtype.kind == "f" and self._reads_nothing(i, inputs))
+
+    def is_linear(self, index: int) -> bool:
+        """Whether the operation is linear in an input; of any number of inputs, the last ones are alike."""
+        return min(index, len(self._point.inputs) - 1) in self.linear
+
+    @cached_property
+    def _point(self) -> Example:
+        return next(e for e in self.points(np.random.default_rng(0)) if all(np.size(x) for x in e.inputs))
+
+    def _reads_nothing(self, index: int, inputs: list[Array]) -> bool:
+        """Whether the rule of an input gives the same when that input and the output are not numbers."""
+        rule, attrs = (self.rule(index) if self.differentiable else None), self._point.attrs
+        if rule is None:
+            return False
+        out = np.asarray(self.evaluate(*inputs, **attrs))
+        g = np.random.default_rng(1).normal(size=out.shape)
+        hidden = [np.full_like(x, np.nan) if i == index else x for i, x in enumerate(inputs)]
+        try:
+            with np.errstate(all="ignore"):
+                found = rule(g, np.full_like(out, np.nan), *hidden, **attrs)
+                return np.array_equal(found, rule(g, out, *inputs, **attrs))
+        except (ValueError, ArithmeticError):  # np.linalg.LinAlgError is a ValueError
+            return False
 
 
 def describe(x: Any) -> str:
@@ -148,7 +202,7 @@ _ROWS: dict[str, Operation] = {}
 def register(op: Operation) -> Operation:
     """Add a row to the table and return it."""
     if op.name in _ROWS:
-        raise ValueError(f"operation {op.name!r} stands in the table already")
+        raise ValueError(f"operation {op.name!r} is in the table already")
     _ROWS[op.name] = op
     return op
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.tensor import FUNCTIONS
 from .elementwise import REAL, elementwise_row
-from .erf import erf_array
+from .erf import erf_array, erf_definition
 
 
 def _sigmoid_expand(x: Any) -> Any:
@@ -35,7 +35,14 @@ def _softplus_kernel(x: Any, out: Any = None) -> Any:
 
 
 softplus: Callable[..., Any] = elementwise_row(
-    _softplus_kernel, (lambda g, out, x: g * sigmoid(x),), r"\log(1 + e^{{{0}}})", REAL, name="softplus", floating=True
+    _softplus_kernel,
+    (lambda g, out, x: g * sigmoid(x),),
+    r"\log(1 + e^{{{0}}})",
+    REAL,
+    name="softplus",
+    floating=True,
+    spelling="np.logaddexp({0}, 0.0)",
+    definition=_softplus_kernel,
 )
 """log(1 + e^x), element by element: a smooth max(0, x), without overflow."""
 
@@ -51,6 +58,8 @@ relu: Callable[..., Any] = elementwise_row(
     REAL,
     name="relu",
     floating=True,
+    spelling="np.maximum({0}, 0.0)",
+    definition=_relu_kernel,
     kinks=(((0.0,), (0.0,)),),
 )
 """max(0, x), element by element; the subgradient at 0 is 0."""
@@ -62,6 +71,7 @@ erf: Callable[..., Any] = elementwise_row(
     REAL,
     name="erf",
     floating=True,
+    definition=erf_definition,
     aliases=(),
     source="erf' (x) = 2/sqrt(pi) exp(-x^2), Abramowitz & Stegun 7.1.19",
 )

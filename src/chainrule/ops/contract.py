@@ -31,6 +31,7 @@ def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
 MATMUL = register(
     Operation(
         "matmul",
+        numpy=np.matmul,
         shape=_matmul_shape,
         kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
         vjp=(

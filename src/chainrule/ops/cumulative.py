@@ -20,6 +20,7 @@ def _flip(x: Any, axis: int) -> Any:
 CUMSUM = register(
     Operation(
         "cumsum",
+        numpy=np.cumsum,
         shape=lambda x, axis: (x.shape, accumulator(x.dtype)),
         kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
         vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),

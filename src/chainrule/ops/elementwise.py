@@ -39,6 +39,7 @@ def elementwise_row(
             kind=ELEMENTWISE,
             latex=latex,
             domain=domain,
+            numpy=kernel if isinstance(kernel, np.ufunc) else numpy[0] if numpy else more.pop("spelling", None),
             flops=lambda out, *shapes, **attrs: math.prod(out),
             **more,
         )
@@ -233,7 +234,7 @@ absolute = elementwise_row(
     numpy=(np.absolute, np.fabs),
     kinks=(((0.0,), (0.0,)),),
 )
-sign = elementwise_row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL)
+sign = elementwise_row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL, flat=True)
 
 
 def _winner(g: Any, wins: Any, tie: Any) -> Any:
@@ -279,11 +280,11 @@ minimum = elementwise_row(
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
-floor = elementwise_row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, floating=True)
-ceil = elementwise_row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, floating=True)
-rint = elementwise_row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, floating=True)
+floor = elementwise_row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, flat=True, floating=True)
+ceil = elementwise_row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, flat=True, floating=True)
+rint = elementwise_row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, flat=True, floating=True)
 trunc = elementwise_row(
-    np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), floating=True
+    np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), flat=True, floating=True
 )
 
 

@@ -28,6 +28,7 @@ SLICE = register(
         kernel=lambda x, index: x[
             index if Ellipsis in index else (*index, Ellipsis)
         ],  # a view also where it has no axes
+        numpy="{0}[{index}]",
         vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
         kind=VIEW,
         latex=lambda x, index: x + r"_{[\cdot]}",
@@ -50,11 +51,19 @@ def _place_kernel(g: Any, out: Any = None, *, index: Any, shape: Shape) -> Any:
     return out
 
 
+def _placed(values: Any, index: Any, shape: Any) -> Any:
+    """Return zeros of a shape, with the values at the index."""
+    total = np.zeros(shape)
+    total[index] = values
+    return total
+
+
 PLACE = register(
     Operation(
         "place",
         shape=lambda g, index, shape: (shape, g.dtype),
         kernel=_place_kernel,
+        numpy=_placed,
         vjp=(lambda g, out, x, index, shape: g[index],),
         native=lambda out, g, index, shape: _strides_of(out, index),
         latex=r"\operatorname{{place}}({0})",
@@ -156,11 +165,19 @@ def _picked(shape: tuple[int, ...], index: Any) -> list[int]:
     return numbers
 
 
+def _scatter_added(values: Any, index: Any, shape: Any) -> Any:
+    """Return zeros of a shape, with the values added at the index, which may hold a position more than once."""
+    total = np.zeros(shape)
+    np.add.at(total, index, values)
+    return total
+
+
 GATHER = register(
     Operation(
         "gather",
         shape=_gather_shape,
         kernel=_gather_kernel,
+        numpy="{0}[{index}]",
         vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
         native=lambda out, x, *arrays, index: _picked(x.shape, index),
         latex=lambda x, *arrays, index: x + "_{" + ", ".join(arrays) + "}",
@@ -177,6 +194,7 @@ SCATTER = register(
         "scatter_add",
         shape=lambda g, *arrays, index, shape: (shape, g.dtype),
         kernel=_scatter_kernel,
+        numpy=_scatter_added,
         vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
         native=lambda out, g, *arrays, index, shape: _picked(shape, index),
         latex=lambda g, *arrays, index, shape: r"\operatorname{scatter}(" + g + ")",
@@ -321,6 +339,7 @@ ARGSORT = register(
         "argsort",
         shape=lambda x, axis: (x.shape, np.dtype(np.intp)),
         kernel=_argsort_kernel,
+        numpy='np.argsort({0}, axis={axis}, kind="stable")',
         vjp=(None,),
         kind=OTHER,
         differentiable=False,

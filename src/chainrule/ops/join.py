@@ -37,6 +37,7 @@ def _concatenate_rule(index: int, g: Any, out: Any, *xs: Any, axis: int) -> Any:
 CONCATENATE = register(
     Operation(
         "concatenate",
+        numpy=np.concatenate,
         shape=_concatenate_shape,
         kernel=lambda *xs, out=None, axis: np.concatenate(xs, axis, out),
         vjp=_concatenate_rule,

@@ -72,6 +72,7 @@ _SINGULAR = "the matrix, or one of the stack, is singular"
 INV = register(
     Operation(
         "inv",
+        numpy=np.linalg.inv,
         shape=_square_shape("inv"),
         kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
         vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
@@ -105,6 +106,7 @@ def _solve_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
 SOLVE = register(
     Operation(
         "solve",
+        numpy=np.linalg.solve,
         shape=_solve_shape,
         kernel=_kernel("solve", np.linalg.solve, _SINGULAR),
         vjp=(
@@ -133,9 +135,10 @@ def solve(a: Any, b: Any) -> Any:
 
 
 def _cofactor_array(a: Any) -> Any:
+    """Return the cofactors of a matrix: det(a) times the transpose of its inverse, also where it is singular."""
     try:
-        return np.linalg.det(a)[..., None, None] * _t(np.linalg.inv(a))
-    except LinAlgError:  # singular: by the singular values, whose products stay finite
+        return np.linalg.det(a)[..., None, None] * np.swapaxes(np.linalg.inv(a), -1, -2)
+    except np.linalg.LinAlgError:  # singular: by the singular values, whose products stay finite
         u, s, vt = np.linalg.svd(a)
         n = s.shape[-1]
         others = np.stack([np.prod(np.delete(s, i, -1), axis=-1) for i in range(n)], -1)
@@ -151,6 +154,7 @@ def _cofactor_rule(g: Any, out: Any, a: Any) -> Any:
 COFACTOR = register(
     Operation(
         "cofactor",
+        numpy=_cofactor_array,
         shape=_square_shape("cofactor"),
         kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
         vjp=(_cofactor_rule,),
@@ -163,6 +167,7 @@ COFACTOR = register(
 DET = register(
     Operation(
         "det",
+        numpy=np.linalg.det,
         shape=_square_shape("det", reduced=True),
         kernel=_kernel("det", np.linalg.det, _SINGULAR),
         vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
@@ -180,11 +185,22 @@ def det(a: Any) -> Any:
     return apply(DET, (floating(a),), {})
 
 
+def _determinant_sign(a: Any) -> Any:
+    """Return the sign of the determinant."""
+    return np.linalg.slogdet(a)[0]
+
+
+def _log_abs_determinant(a: Any) -> Any:
+    """Return the logarithm of the absolute value of the determinant."""
+    return np.linalg.slogdet(a)[1]
+
+
 SLOGDET_SIGN = register(
     Operation(
         "slogdet_sign",
+        numpy=_determinant_sign,
         shape=_square_shape("slogdet", reduced=True),
-        kernel=_kernel("slogdet", lambda a: np.linalg.slogdet(a)[0], _SINGULAR),
+        kernel=_kernel("slogdet", _determinant_sign, _SINGULAR),
         vjp=(None,),
         differentiable=False,  # constant wherever the determinant is not 0
         latex=r"\operatorname{{sign}} \det {0}",
@@ -205,8 +221,9 @@ def _logabsdet_rule(g: Any, out: Any, a: Any) -> Any:
 LOGABSDET = register(
     Operation(
         "logabsdet",
+        numpy=_log_abs_determinant,
         shape=_square_shape("slogdet", reduced=True),
-        kernel=_kernel("slogdet", lambda a: np.linalg.slogdet(a)[1], _SINGULAR),
+        kernel=_kernel("slogdet", _log_abs_determinant, _SINGULAR),
         vjp=(_logabsdet_rule,),
         latex=r"\log \left|\det {0}\right|",
         precedence=2,
@@ -231,15 +248,21 @@ def _cholesky_rule(g: Any, out: Any, a: Any) -> Any:
     return 0.5 * (inner + _t(inner))
 
 
+def _cholesky_array(a: Any) -> Any:
+    """Return the Cholesky factor of the symmetric part of a matrix."""
+    # the same numbers for a symmetric matrix, and the symmetric gradient is then the derivative in every element, not
+    # in the lower triangle alone
+    return np.linalg.cholesky(0.5 * (a + np.swapaxes(a, -1, -2)))
+
+
 CHOLESKY = register(
     Operation(
         "cholesky",
+        numpy=_cholesky_array,
         shape=_square_shape("cholesky"),
-        # Of the symmetric part: the same numbers for a symmetric matrix, and the symmetric gradient is then the
-        # derivative in every element, not in the lower triangle alone.
         kernel=_kernel(
             "cholesky",
-            lambda a: np.linalg.cholesky(0.5 * (a + _t(a))),
+            _cholesky_array,
             "the matrix, or one of the stack, is not positive definite",
         ),
         vjp=(_cholesky_rule,),
@@ -281,6 +304,7 @@ def _pinv_rule(g: Any, out: Any, a: Any, rtol: float | None) -> Any:
 PINV = register(
     Operation(
         "pinv",
+        numpy=np.linalg.pinv,
         shape=_pinv_shape,
         kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
         vjp=(_pinv_rule,),

@@ -27,11 +27,12 @@ def _where_shape(condition: Any, a: Any, b: Any) -> Any:
     return elementwise_shape("where")(condition, a, b)[0], a.dtype
 
 
-_WHERE = register(
+WHERE = register(
     Operation(
         "where",
         shape=_where_shape,
         kernel=_where_kernel,
+        numpy=np.where,
         vjp=(
             None,
             lambda g, out, c, a, b: np.where(c, g, 0.0),
@@ -59,7 +60,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     else:
         condition = np.asarray(condition, dtype=bool)
     (a, b), weak = promote(a, b)
-    out = apply(_WHERE, (condition, a, b), {})
+    out = apply(WHERE, (condition, a, b), {})
     out.weak = weak and shape_of(condition) == ()
     return out
 
@@ -67,7 +68,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 @implements("stop_gradient")
 def stop_gradient(x: Any) -> Any:
     """Return `x` as a constant: no derivative is taken through it."""
-    return apply(_STOP, (x,), {}) if is_tensor(x) else x
+    return apply(STOP_GRADIENT, (x,), {}) if is_tensor(x) else x
 
 
 def _copy_kernel(x: Any, out: Any = None) -> Any:
@@ -77,7 +78,7 @@ def _copy_kernel(x: Any, out: Any = None) -> Any:
     return out
 
 
-_STOP = register(
+STOP_GRADIENT = register(
     Operation(
         "stop_gradient",
         shape=lambda x: (x.shape, x.dtype),
@@ -85,17 +86,22 @@ _STOP = register(
         vjp=(None,),
         kind=ELEMENTWISE,
         differentiable=False,
+        passes=True,
+        flat=True,
+        numpy="{0}",
         latex="{0}",
         domain=(REAL,),
     )
 )
-_IDENTITY = register(
+IDENTITY = register(
     Operation(
         "identity",
         shape=lambda x: (x.shape, x.dtype),
         kernel=_copy_kernel,
         vjp=(lambda g, out, x: g,),
         kind=ELEMENTWISE,
+        passes=True,
+        numpy="{0}",
         latex="{0}",
         domain=(REAL,),
         flops=lambda out, *shapes, **attrs: 0,
@@ -108,7 +114,7 @@ def identity(x: Any) -> Any:
     """Return the same value as a node of its own."""
     if not is_tensor(x):
         return x
-    out = apply(_IDENTITY, (x,), {})
+    out = apply(IDENTITY, (x,), {})
     out.weak = x.weak
     return out
 

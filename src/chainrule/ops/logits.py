@@ -150,6 +150,7 @@ ONE_HOT = register(
         "one_hot",
         shape=lambda ids, classes, dtype: ((*ids.shape, classes), np.dtype(dtype)),
         kernel=_one_hot_kernel,
+        numpy="np.eye({classes})[{0}]",
         vjp=(None,),
         differentiable=False,
         latex=r"\operatorname{{onehot}}({0})",

@@ -9,13 +9,16 @@ of two 64-bit words and a counter of four into four 64-bit words::
 
 A draw of n numbers uses the words in order, element by element in C order:
 
-======== ======================== ========================================================
+
+
 dtype    words                    the i-th number, in [0, 1)
-======== ======================== ========================================================
+
+
 float64  one a number             ``(word[i] >> 11) * 2**-53``
 float32  one for two, low first   ``(half[i] >> 8) * 2**-24``, with ``half[2 j] = word[j] & 0xffffffff``
                                   and ``half[2 j + 1] = word[j] >> 32``
-======== ======================== ========================================================
+
+
 
 Both conversions are exact. Draws with different seeds, streams or counters share no block.
 """
@@ -59,11 +62,18 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
+def _uniform_array(counter: Any, seed: int, stream: int, shape: Any) -> Any:
+    """Return numbers in [0, 1) that depend on the arguments alone."""
+    key, start = np.array([seed, stream], np.uint64), np.array([0, int(counter), 0, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=start)).random(shape)
+
+
 UNIFORM = register(
     Operation(
         "uniform",
         shape=lambda counter, seed, stream, shape, dtype: (tuple(shape), np.dtype(dtype)),
         kernel=_uniform_kernel,
+        numpy=_uniform_array,
         vjp=(None,),
         kind=OTHER,
         differentiable=False,

@@ -91,6 +91,7 @@ SUM = register(
         "sum",
         shape=shape_rule(accumulator),
         kernel=_sum_kernel,
+        numpy=np.sum,
         vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
         kind=REDUCE,
         latex=lambda x, axis, keepdims: r"\sum " + x,
@@ -131,7 +132,7 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     return apply(SUM, (a,), {"axis": axes, "keepdims": bool(keepdims)}) / count
 
 
-def _extreme(name: str, ufunc: Any, latex: str) -> Operation:
+def _extreme(name: str, ufunc: Any, function: Any, latex: str) -> Operation:
     def kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return ufunc.reduce(x, axis, out=out, keepdims=keepdims)
 
@@ -150,6 +151,7 @@ def _extreme(name: str, ufunc: Any, latex: str) -> Operation:
             name,
             shape=shape,
             kernel=kernel,
+            numpy=function,
             vjp=(rule,),
             kind=REDUCE,
             latex=lambda x, axis, keepdims: latex + " " + x,
@@ -160,8 +162,8 @@ def _extreme(name: str, ufunc: Any, latex: str) -> Operation:
     )
 
 
-MAX = _extreme("max", np.maximum, r"\max")
-MIN = _extreme("min", np.minimum, r"\min")
+MAX = _extreme("max", np.maximum, np.max, r"\max")
+MIN = _extreme("min", np.minimum, np.min, r"\min")
 
 
 @implements(np.max, np.amax, (np.maximum, "reduce"))
@@ -225,6 +227,7 @@ PROD = register(
     Operation(
         "prod",
         shape=shape_rule(accumulator),
+        numpy=np.prod,
         kernel=lambda x, out=None, *, axis, keepdims: _multiply.reduce(x, axis, out=out, keepdims=keepdims),
         vjp=(_prod_rule,),
         kind=REDUCE,
@@ -253,6 +256,7 @@ def _arg(name: str, function: Any) -> Any:
             name,
             shape=lambda x, axis, keepdims: (reduced_shape(x.shape, (axis,), keepdims), np.dtype(np.intp)),
             kernel=kernel,
+            numpy=function,
             vjp=(None,),
             differentiable=False,
             latex=r"\operatorname{{" + name + "}}({0})",
@@ -278,6 +282,7 @@ def _truth(name: str, ufunc: Any, function: Any) -> Any:
             name,
             shape=shape_rule(lambda dtype: np.dtype(bool)),
             kernel=lambda x, out=None, *, axis, keepdims: ufunc.reduce(x, axis, bool, out=out, keepdims=keepdims),
+            numpy=function,
             vjp=(None,),
             kind=REDUCE,
             differentiable=False,

@@ -54,6 +54,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 SEARCHSORTED = register(
     Operation(
         "searchsorted",
+        numpy=np.searchsorted,
         shape=lambda a, v, side: (tuple(v.shape), np.dtype(np.intp)),
         kernel=lambda a, v, out=None, *, side: _stored(np.searchsorted(a, v, side), out),
         vjp=(None, None),

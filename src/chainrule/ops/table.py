@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, Example, Operation, Shape, register
+from ..core.op import ELEMENTWISE, Example, Operation, Shape, register, rows
 from ..core.tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
 
 _SCALARS = (float, int, bool)
@@ -35,6 +35,21 @@ def implements(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., 
         return implementation
 
     return decorate
+
+
+def row_of(function: Any) -> Operation:
+    """Return the row that a NumPy function, or one of the library's own, applies.
+
+    Examples
+    --------
+    >>> row_of(np.add), row_of(np.sum)
+    (<operation add>, <operation sum>)
+    """
+    own = getattr(FUNCTIONS.get(function, function), "op", None)
+    found = own or next((op for op in rows() if op.numpy is function), None)
+    if not isinstance(found, Operation):
+        raise KeyError(f"{getattr(function, '__name__', function)!r} is not an operation of the table")
+    return found
 
 
 def is_tensor(*xs: Any) -> bool:
@@ -164,6 +179,7 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
             out.weak = True
         return out
 
+    function.op = op  # type: ignore[attr-defined]
     function.__name__ = op.name
     function.__doc__ = f"Apply ``{op.name}``, element by element, to tensors, arrays or numbers."
     return function
@@ -183,6 +199,8 @@ CAST = register(
         kernel=_cast_kernel,
         vjp=(lambda g, out, x, dtype: as_dtype(g, x.dtype),),
         kind=ELEMENTWISE,
+        passes=True,
+        numpy="{0}.astype({dtype})",
         aliases=(),
         latex="{0}",
         examples=lambda rng: _cast_examples(rng),
