@@ -14,6 +14,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from .core.arguments import integer
+
 app = typer.Typer(
     help="Backpropagation with the lid off: train networks on a CPU and look at every gradient.",
     no_args_is_help=True,
@@ -75,7 +77,7 @@ def widths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"hidden is {text!r}; whole numbers with commas between would do, such as 128,64") from None
+        raise ValueError(f"hidden: expected integers separated by commas, such as 128,64, got {text!r}") from None
 
 
 @app.command()
@@ -342,8 +344,7 @@ def backprop(
     from . import data, runs
 
     with explained():
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+        integer("batch_size", batch_size, at_least=1)
         settings = runs.Settings(widths(hidden), activation, dropout=0.0, seed=seed)
         if model is not None:
             trained = runs.Trained.load(model)

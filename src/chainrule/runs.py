@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import data, io, nn, optim, reporting
+from .core.arguments import choice, integer, number
 from .core.op import Array
 from .engine import choose
 from .nn import activations
@@ -44,26 +45,18 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if any(h < 1 for h in self.hidden):
-            raise ValueError(
-                f"hidden is {list(self.hidden)}; every hidden layer needs one unit or more, such as 128,64"
-            )
+        for width in self.hidden:
+            integer("hidden", width, at_least=1)
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; {least} or more would do")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it lies between 0 (none) and 1")
-        if not 0 < self.test < 1:
-            raise ValueError(f"test is {self.test}; the share held out lies between 0 and 1, such as 0.2")
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation is {self.validation}; the share lies between 0 (none) and 1, such as 0.1")
-        if not 0 <= self.l2 < math.inf:
-            raise ValueError(f"l2 is {self.l2}; a number from 0 would do")
+            if (value := getattr(self, name)) is not None:
+                integer(name, value, at_least=least)
+        number("dropout", self.dropout, at_least=0, below=1)
+        number("test", self.test, above=0, below=1)
+        number("validation", self.validation, at_least=0, below=1)
+        number("l2", self.l2, at_least=0)
         if self.patience is not None and not self.validation:
             raise ValueError("patience stops on the validation part: give its share too, such as --validation 0.1")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule is {self.schedule!r}; {' or '.join(SCHEDULES)} would do")
+        choice("schedule", self.schedule, SCHEDULES)
         activations.get(self.activation)
         self.make_optimizer(1)
 
@@ -238,8 +231,8 @@ def _finite(x: Any) -> Any:
 def check_engine(engine: str | None, threads: int | None) -> None:
     """Raise for an engine that is not there, or no thread, before anything is written."""
     choose(engine)
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}; 1 or more would do")
+    if threads is not None:
+        integer("threads", threads, at_least=1)
 
 
 def release(folder: Path) -> None:

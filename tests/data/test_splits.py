@@ -1,7 +1,5 @@
 """Which rows train and test, and the order of an epoch."""
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,25 +98,25 @@ def test_batches_cover_the_epoch(n, size, epoch, shuffle):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: split(0, 0.2), ValueError, "n is 0; it must be at least 1"),
-        (lambda: split(10, 0.0), ValueError, "fraction is 0.0; the test part's share lies between 0 and 1"),
-        (lambda: split(10, 1.0), ValueError, "fraction is 1.0"),
-        (lambda: split(10, float("nan")), ValueError, "fraction is nan"),
+        (lambda: split(0, 0.2), ValueError, "n: .*got 0"),
+        (lambda: split(10, 0.0), ValueError, "fraction: .*got 0.0"),
+        (lambda: split(10, 1.0), ValueError, "fraction: .*got 1.0"),
+        (lambda: split(10, float("nan")), ValueError, "fraction: .*got nan"),
         (lambda: split(10, 0.01), ValueError, "fraction=0.01 of 10 rows leaves the test part empty"),
         (lambda: split(10, 0.99), ValueError, "fraction=0.99 of 10 rows leaves the training part empty"),
-        (lambda: split(10, 0.2, -1), ValueError, "seed is -1; it must be at least 0"),
-        (lambda: split(10, 0.2, 1.5), TypeError, "seed is 1.5; it must be an integer"),
+        (lambda: split(10, 0.2, -1), ValueError, "seed: .*got -1"),
+        (lambda: split(10, 0.2, 1.5), TypeError, "seed: .*got 1.5"),
         (
             lambda: split(10, 0.2, 0, [1, 2]),
             ValueError,
-            "stratify has shape (2,); it needs one label for each",
+            r"stratify has shape \(2,\)",
         ),
         (lambda: split(3, 0.4, 0, [1, 2, 3]), ValueError, "3 classes in 3 rows, one row each"),
-        (lambda: epoch_order(5, 0, -1), ValueError, "epoch is -1"),
-        (lambda: batches(5, 0), ValueError, "batch_size is 0; it must be at least 1"),
-        (lambda: batches("5", 1), TypeError, "n is '5'; it must be an integer"),
+        (lambda: epoch_order(5, 0, -1), ValueError, "epoch: .*got -1"),
+        (lambda: batches(5, 0), ValueError, "batch_size: .*got 0"),
+        (lambda: batches("5", 1), TypeError, "n: .*got '5'"),
     ],
 )
 def test_bad_arguments(call, error, message):
-    with pytest.raises(error, match=re.escape(message)):
+    with pytest.raises(error, match=message):
         call()

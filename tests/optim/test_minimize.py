@@ -75,11 +75,11 @@ def test_the_best_point_counts_not_the_last_one_tried():
 
 
 def test_bad_input(monkeypatch):
-    with pytest.raises(ValueError, match="no method 'Nelder'; there are L-BFGS-B"):
+    with pytest.raises(ValueError, match=r"method: .*got 'Nelder'"):
         optim.minimize_function(rosenbrock, {}, method="Nelder")
     with pytest.raises(ValueError, match="no parameters"):
         optim.minimize_function(rosenbrock, {})
-    with pytest.raises(ValueError, match="max_iter is 0"):
+    with pytest.raises(ValueError, match=r"max_iter: .*got 0"):
         optim.minimize_function(rosenbrock, {}, max_iter=0)
     with pytest.raises(ValueError, match="not finite at the start"):
         optim.minimize_function(lambda p: np.sum(np.log(p)), np.array([0.0]))

@@ -40,14 +40,14 @@ REFUSED = [
     (ROWS, IDS, {"loss": lambda o, t: o}, ValueError, "returned shape"),
     (ROWS, IDS, {"loss": lambda o, t: 1.0}, ValueError, "computed from the output"),
     (ROWS, IDS, {"optimizer": "nope"}, ValueError, "no optimiser 'nope'"),
-    (ROWS, IDS, {"optimizer": optim.Adam}, TypeError, "optimizer is .*Adam"),
-    (ROWS, IDS, {"epochs": 0}, ValueError, "epochs is 0; 1 or more would do"),
-    (ROWS, IDS, {"epochs": 2.5}, TypeError, "epochs is 2.5; a whole number from 1"),
-    (ROWS, IDS, {"epochs": True}, TypeError, "epochs is True"),
-    (ROWS, IDS, {"batch_size": 0}, ValueError, "batch_size is 0"),
-    (ROWS, IDS, {"batch_size": "all"}, TypeError, "batch_size is 'all'"),
-    (ROWS, IDS, {"seed": -1}, ValueError, "seed is -1; 0 or more"),
-    (ROWS, IDS, {"seed": 0.5}, TypeError, "seed is 0.5"),
+    (ROWS, IDS, {"optimizer": optim.Adam}, TypeError, r"optimizer: .*Adam\(lr=…\)"),
+    (ROWS, IDS, {"epochs": 0}, ValueError, "epochs: .*got 0"),
+    (ROWS, IDS, {"epochs": 2.5}, TypeError, "epochs: .*got 2.5"),
+    (ROWS, IDS, {"epochs": True}, TypeError, "epochs: .*got True"),
+    (ROWS, IDS, {"batch_size": 0}, ValueError, "batch_size: .*got 0"),
+    (ROWS, IDS, {"batch_size": "all"}, TypeError, "batch_size: .*got 'all'"),
+    (ROWS, IDS, {"seed": -1}, ValueError, "seed: .*got -1"),
+    (ROWS, IDS, {"seed": 0.5}, TypeError, "seed: .*got 0.5"),
     (ROWS, IDS, {"l1": -1}, ValueError, "l1 is -1"),
     (ROWS, IDS, {"l2": np.nan}, ValueError, "l2 is nan"),
     (ROWS, IDS, {"engine": "nope"}, ValueError, "engine 'nope' is not available"),
@@ -147,7 +147,7 @@ def test_predict_refuses_the_same(make, X, message):
 
 def test_predict_and_evaluate_arguments(make):
     for bad in (0, 1.5, True):
-        with pytest.raises(ValueError, match=f"batch_size is {bad}"):
+        with pytest.raises(ValueError, match=f"batch_size: .*got {bad}"):
             cr.predict(make(), ROWS, batch_size=bad)
     with pytest.raises(ValueError, match=r"y has shape \(5,\), X has 6 rows"):
         cr.evaluate(make(), ROWS, IDS[:5])

@@ -109,7 +109,7 @@ def test_at_the_end_the_model_has_its_weights_and_may_be_given_others(data, make
     [
         ([3], "found int"),
         ([cr.EarlyStopping], r"EarlyStopping is a class: EarlyStopping\(\) would do"),
-        (print, "callbacks is a builtin_function_or_method; a list would do"),
+        (print, "callbacks: .*got <built-in"),
     ],
 )
 def test_what_is_no_callback(data, make, train, given, message):
@@ -162,9 +162,9 @@ def test_early_stopping_watches_validation_and_others_see_its_choice(data, make,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0}, "patience is 0"),
-        ({"patience": "x"}, "patience is 'x'"),
-        ({"min_delta": -1.0}, "min_delta is -1"),
+        ({"patience": 0}, "patience: .*got 0"),
+        ({"patience": "x"}, "patience: .*got 'x'"),
+        ({"min_delta": -1.0}, "min_delta: .*got -1"),
     ],
 )
 def test_early_stopping_settings(settings, message):
@@ -175,7 +175,7 @@ def test_early_stopping_settings(settings, message):
 def test_early_stopping_on_a_column_that_is_not_there(data, make, train):
     with pytest.raises(ValueError, match="EarlyStopping watches 'val_loss'; the history has epoch, loss, accuracy"):
         train(make(), *data, early_stopping=cr.EarlyStopping(2, "val_loss"))
-    with pytest.raises(TypeError, match="early_stopping is 'loss'"):
+    with pytest.raises(TypeError, match=r"early_stopping: .*got 'loss'"):
         train(make(), *data, early_stopping="loss")
 
 

@@ -6,12 +6,12 @@ which seeds it) for good, while it may change how `Generator.permutation` consum
 """
 
 from collections.abc import Iterator
-from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.arguments import integer, number
 from .wording import counted
 
 Indices = NDArray[np.intp]
@@ -42,9 +42,8 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     ValueError
         When a part would be empty, or an argument is out of its range.
     """
-    n, seed = _at_least("n", n, 1), _at_least("seed", seed, 0)
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction is {fraction}; the test part's share lies between 0 and 1, such as 0.2")
+    n, seed = integer("n", n, at_least=1), integer("seed", seed, at_least=0)
+    fraction = number("fraction", fraction, above=0, below=1)
     wanted = round(n * fraction)
     if not 0 < wanted < n:
         part = "test" if wanted == 0 else "training"
@@ -99,7 +98,8 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     numpy.ndarray
         A permutation of ``0 … n-1``.
     """
-    n, seed, epoch = _at_least("n", n, 1), _at_least("seed", seed, 0), _at_least("epoch", epoch, 0)
+    n, seed = integer("n", n, at_least=1), integer("seed", seed, at_least=0)
+    epoch = integer("epoch", epoch, at_least=0)
     if not shuffle:
         return np.arange(n, dtype=np.intp)
     # A spawn key keeps every epoch's stream apart from the others and from the one that `split` uses.
@@ -121,7 +121,7 @@ def batches(n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: boo
     iterator of numpy.ndarray
         Views of the epoch's order.
     """
-    size = _at_least("batch_size", batch_size, 1)
+    size = integer("batch_size", batch_size, at_least=1)
     order = epoch_order(n, seed, epoch, shuffle)
     return (order[start : start + size] for start in range(0, n, size))
 
@@ -130,13 +130,3 @@ def _shuffled(n: int, seed: int, stream: tuple[int, ...]) -> Indices:
     # numpy.random loads when first used, so here and in no signature: it takes longer than all of this.
     keys = np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)).random_raw(n)
     return np.argsort(keys, kind="stable")
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    try:
-        number = index(value)
-    except TypeError:
-        raise TypeError(f"{name} is {value!r}; it must be an integer") from None
-    if number < least:
-        raise ValueError(f"{name} is {number}; it must be at least {least}")
-    return number

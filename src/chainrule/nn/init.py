@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from ..core.arguments import integer, number
 from ..core.op import Array
 
 Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...], Any, int, int], Array]
@@ -107,9 +108,7 @@ class Normal:
 
 def _finite(initializer: Any) -> None:
     for field in fields(initializer):
-        value = getattr(initializer, field.name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{type(initializer).__name__.lower()}: {field.name} is {value!r}, not a finite number")
+        number(f"{type(initializer).__name__.lower()}: {field.name}", getattr(initializer, field.name))
 
 
 #: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
@@ -187,7 +186,5 @@ def key_of(seed: int, path: str) -> int:
 
 
 def checked_seed(seed: Any) -> int:
-    """Return `seed` as an int; raise unless it is a whole number from 0."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; a whole number from 0 would do")
-    return int(seed)
+    """Return `seed` as an int ≥ 0."""
+    return integer("seed", seed, at_least=0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import number
 from ..core.tree import flatten, tree_map
 from ..ops.table import as_dtype
 
@@ -24,7 +25,7 @@ def clip_by_norm(gradients: Any, limit: float) -> Any:
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
     """
-    positive("limit", limit)
+    number("limit", limit, above=0)
     # a norm of 0 must not divide: any norm up to the limit gives exactly 1
     scale = limit / np.maximum(global_norm(gradients), limit)
     return tree_map(lambda g: g * as_dtype(scale, g.dtype), gradients)
@@ -32,11 +33,5 @@ def clip_by_norm(gradients: Any, limit: float) -> Any:
 
 def clip_by_value(gradients: Any, limit: float) -> Any:
     """Limit every element to [-limit, limit]."""
-    positive("limit", limit)
+    number("limit", limit, above=0)
     return tree_map(lambda g: np.clip(g, -limit, limit), gradients)
-
-
-def positive(name: str, value: Any) -> None:
-    """Raise unless `value` is a number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
-        raise ValueError(f"{name} is {value!r}; a number above 0 would do")

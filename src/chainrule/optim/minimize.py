@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import choice, integer
 from ..core.op import Array
 from ..core.tensor import Tensor, checked_array
 from ..core.transforms import hvp, value_and_grad
@@ -153,10 +154,8 @@ def minimize_function(
     ValueError
         For an unknown method, or a loss that is not finite at the start.
     """
-    if method not in METHODS:
-        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    if isinstance(max_iter, bool) or not isinstance(max_iter, int | np.integer) or max_iter < 1:
-        raise ValueError(f"max_iter is {max_iter!r}; a whole number from 1 would do")
+    choice("method", method, METHODS)
+    integer("max_iter", max_iter, at_least=1)
     scipy_minimize = _scipy()
     objective = _Objective(f, params)
     history: list[float] = []

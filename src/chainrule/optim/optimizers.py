@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.arguments import number, unexpected
 from ..core.tree import flatten, tree_map, unflatten
 from ..ops.table import as_dtype
 from . import schedules
-from .clipping import clip_by_norm, clip_by_value, positive
+from .clipping import clip_by_norm, clip_by_value
 
 Slots = tuple[Any, ...]
 
@@ -46,11 +47,14 @@ class Optimizer(ABC):
     slots: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lr", self.lr if isinstance(self.lr, schedules.Schedule) else _rate(self.lr))
-        at_least_zero("weight_decay", self.weight_decay)
+        lr = self.lr
+        if not isinstance(lr, schedules.Schedule):
+            lr = number("lr", lr, above=0, alternative=" or a schedule")
+        object.__setattr__(self, "lr", lr)
+        number("weight_decay", self.weight_decay, at_least=0)
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
-                positive(name, getattr(self, name))
+                number(name, getattr(self, name), above=0, alternative=" or None")
 
     # -- use ---------------------------------------------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share("momentum", self.momentum)
+        number("momentum", self.momentum, at_least=0, below=1)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum above 0, e.g. momentum=0.9")
 
@@ -234,9 +238,9 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share("beta1", self.beta1)
-        share("beta2", self.beta2)
-        positive("eps", self.eps)
+        number("beta1", self.beta1, at_least=0, below=1)
+        number("beta2", self.beta2, at_least=0, below=1)
+        number("eps", self.eps, above=0)
 
     def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
         """Return the scalars of update number `t`."""
@@ -302,9 +306,9 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        share("alpha", self.alpha)
-        share("momentum", self.momentum)
-        positive("eps", self.eps)
+        number("alpha", self.alpha, at_least=0, below=1)
+        number("momentum", self.momentum, at_least=0, below=1)
+        number("eps", self.eps, above=0)
 
     def active(self) -> tuple[str, ...]:
         """Return the slots that these settings need."""
@@ -354,9 +358,9 @@ class Adagrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_zero("lr_decay", self.lr_decay)
-        at_least_zero("initial", self.initial)
-        positive("eps", self.eps)
+        number("lr_decay", self.lr_decay, at_least=0)
+        number("initial", self.initial, at_least=0)
+        number("eps", self.eps, above=0)
 
     def first(self, slot: str) -> float:
         """Return what a slot is filled with at first."""
@@ -396,7 +400,7 @@ def get(optimizer: Any, lr: Any = None, **settings: Any) -> Optimizer:
     if isinstance(optimizer, Mapping):
         return Optimizer.from_config({**optimizer, **changes})
     hint = f"{optimizer.__name__}(lr=…)" if isinstance(optimizer, type) else _known()
-    raise TypeError(f"optimizer is {optimizer!r}; a name or an instance would do: {hint}")
+    raise unexpected("optimizer", f"a name or an instance ({hint})", optimizer)
 
 
 def _known() -> str:
@@ -405,22 +409,3 @@ def _known() -> str:
 
 def _names(nest: Any) -> str:
     return ", ".join(map(str, nest)) if isinstance(nest, Mapping) else type(nest).__name__
-
-
-def _rate(lr: Any) -> float:
-    try:
-        return schedules.rate("lr", lr)
-    except ValueError:
-        raise ValueError(f"lr is {lr!r}; a number above 0 or a schedule would do") from None
-
-
-def share(name: str, value: Any) -> None:
-    """Raise unless 0 <= value < 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
-        raise ValueError(f"{name} is {value!r}; from 0 to below 1 would do")
-
-
-def at_least_zero(name: str, value: Any) -> None:
-    """Raise unless `value` is a finite number from 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
-        raise ValueError(f"{name} is {value!r}; a number from 0 would do")

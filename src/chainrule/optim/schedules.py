@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import integer, number
 from ..ops.table import as_dtype
 
 
@@ -40,7 +41,7 @@ class Constant(Schedule):
     lr: float
 
     def __post_init__(self) -> None:
-        rate("lr", self.lr)
+        number("lr", self.lr, above=0)
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate."""
@@ -56,9 +57,9 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        rate("lr", self.lr)
-        steps("every", self.every)
-        rate("factor", self.factor)
+        number("lr", self.lr, above=0)
+        integer("every", self.every, at_least=1)
+        number("factor", self.factor, above=0)
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate."""
@@ -74,9 +75,9 @@ class Exponential(Schedule):
     every: int = 1
 
     def __post_init__(self) -> None:
-        rate("lr", self.lr)
-        rate("factor", self.factor)
-        steps("every", self.every)
+        number("lr", self.lr, above=0)
+        number("factor", self.factor, above=0)
+        integer("every", self.every, at_least=1)
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate."""
@@ -95,10 +96,9 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        rate("lr", self.lr)
-        steps("steps", self.steps)
-        if not (_number(self.final) and 0 <= self.final < math.inf):
-            raise ValueError(f"final is {self.final!r}; a number from 0 would do")
+        number("lr", self.lr, above=0)
+        integer("steps", self.steps, at_least=1)
+        number("final", self.final, at_least=0)
 
     def __call__(self, step: Any) -> Any:
         """Return the learning rate."""
@@ -122,7 +122,7 @@ class WarmUp(Schedule):
     then: Any
 
     def __post_init__(self) -> None:
-        steps("steps", self.steps)
+        integer("steps", self.steps, at_least=1)
         object.__setattr__(self, "then", get(self.then))
 
     def __call__(self, step: Any) -> Any:
@@ -139,8 +139,6 @@ def get(spec: Any) -> Schedule:
     """Return the schedule that `spec` means: a number, a Schedule, or what ``config`` returned."""
     if isinstance(spec, Schedule):
         return spec
-    if _number(spec):
-        return Constant(float(spec))
     if isinstance(spec, dict):
         settings = dict(spec)
         name = settings.pop("name", None)
@@ -154,25 +152,7 @@ def get(spec: Any) -> Schedule:
             raise ValueError(
                 f"schedule {name} takes {takes}; found {', '.join(map(str, settings)) or 'nothing'}"
             ) from None
-    raise TypeError(f"lr is {spec!r}; a number or a schedule of chainrule.optim would do")
-
-
-def rate(name: str, value: Any) -> float:
-    """Return `value` as a float; raise unless it is a finite number above 0."""
-    if not (_number(value) and 0 < value < math.inf):
-        raise ValueError(f"{name} is {value!r}; a number above 0 would do")
-    return float(value)
-
-
-def steps(name: str, value: Any) -> int:
-    """Return `value` as an int; raise unless it is a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}; a whole number from 1 would do")
-    return int(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return Constant(number("lr", spec, above=0, alternative=" or a schedule"))
 
 
 def _real(step: Any) -> Any:

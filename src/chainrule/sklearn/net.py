@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 
 from .. import nn, optim
+from ..core.arguments import number
 from ..core.op import Array
 from ..nn import losses
 from ..nn.sequential import logits_part
 from ..optim.optimizers import Optimizer
-from . import checks
 from .base import TrainedEstimator
 from .classifier import LOSSES as CLASSIFIER_LOSSES
 from .classifier import ClassifierPart
@@ -23,8 +23,7 @@ from .optimizers import first_rate
 from .rates import ByEpoch, Rates
 from .regressor import LOSSES as REGRESSOR_LOSSES
 from .regressor import RegressorPart
-from .settings import DTYPES, Settings
-from .training import Rules
+from .settings import Settings
 
 #: What begins the names of the module's own parameters.
 PREFIX = "module__"
@@ -94,37 +93,17 @@ class Net(TrainedEstimator):
     # -- settings ------------------------------------------------------------------------------------------------------
 
     def _settings(self) -> Settings:
-        checks.loss(self.loss, self._losses())
         rule = self._rule()
         first = first_rate(rule)
         rates = ByEpoch(first, self.learning_rate) if callable(self.learning_rate) else Rates(first)
-        return Settings(
-            rule=rule,
-            rules=Rules(
-                epochs=checks.whole("max_epochs", self.max_epochs),
-                tol=checks.number("tol", self.tol),
-                patience=checks.patience("n_iter_no_change", self.n_iter_no_change),
-                rates=rates,
-                verbose=bool(self.verbose),
-            ),
-            alpha=checks.number("alpha", self.alpha),
-            batch_size=checks.batch_size(self.batch_size),
-            shuffle=checks.truth("shuffle", self.shuffle),
-            early_stopping=checks.truth("early_stopping", self.early_stopping),
-            validation_fraction=checks.number("validation_fraction", self.validation_fraction, 0, 1, open_="most"),
-            warm_start=checks.truth("warm_start", self.warm_start),
-            callbacks=checks.callbacks(self.callbacks),
-            dtype=checks.choice("dtype", self.dtype, DTYPES),
-            engine=self.engine,
-            threads=checks.threads(self.threads),
-        )
+        return Settings.read(self, rule=rule, rates=rates, max_epochs="max_epochs")
 
     def _rule(self) -> Optimizer:
         if isinstance(self.optimizer, Optimizer) and (self.learning_rate is None or callable(self.learning_rate)):
             return self.optimizer
         rate = None if callable(self.learning_rate) else self.learning_rate
         if rate is not None:
-            rate = checks.number("learning_rate", rate, open_="least")
+            rate = number("learning_rate", rate, above=0)
         try:
             return optim.get(self.optimizer, rate)
         except (TypeError, ValueError) as error:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..core.arguments import boolean, choice, integer, number
 from ..core.op import Array
 from ..nn import activations
 from ..optim.optimizers import Optimizer
-from . import checks
 from .base import TrainedEstimator
 from .optimizers import Adam, Momentum, first_rate
 from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts
-from .settings import DTYPES, Settings
-from .training import Rules
+from .settings import Settings
 
 SCHEDULES = ("constant", "invscaling", "adaptive", "warm_restarts")
 SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
@@ -64,42 +63,26 @@ class MultilayerPerceptron(TrainedEstimator):
 
     def _settings(self) -> Settings:
         self._hidden()
-        checks.loss(self.loss, self._losses())
-        first = checks.number("learning_rate_init", self.learning_rate_init, open_="least")
-        rules = Rules(
-            epochs=checks.whole("max_iter", self.max_iter),
-            tol=checks.number("tol", self.tol),
-            patience=checks.patience("n_iter_no_change", self.n_iter_no_change),
-            rates=self._rates(first),
-            verbose=bool(self.verbose),
-        )
-        return Settings(
+        first = number("learning_rate_init", self.learning_rate_init, above=0)
+        return Settings.read(
+            self,
             rule=self._rule(first),
-            rules=rules,
-            evaluations=checks.whole("max_fun", self.max_fun),
-            alpha=checks.number("alpha", self.alpha),
-            batch_size=checks.batch_size(self.batch_size),
-            shuffle=checks.truth("shuffle", self.shuffle),
-            early_stopping=checks.truth("early_stopping", self.early_stopping),
-            validation_fraction=checks.number("validation_fraction", self.validation_fraction, 0, 1, open_="most"),
-            warm_start=checks.truth("warm_start", self.warm_start),
-            callbacks=checks.callbacks(self.callbacks),
-            dtype=checks.choice("dtype", self.dtype, DTYPES),
-            engine=self.engine,
-            threads=checks.threads(self.threads),
+            rates=self._rates(first),
+            max_epochs="max_iter",
+            evaluations=integer("max_fun", self.max_fun, at_least=1),
         )
 
     def _rule(self, first: float) -> Optimizer | None:
         if isinstance(self.solver, Optimizer):
             return self.solver
-        checks.choice("solver", self.solver, SOLVERS)
+        choice("solver", self.solver, SOLVERS, alternative=" or an optimiser")
         betas = {
-            "beta1": checks.number("beta_1", self.beta_1, 0, 1, open_="most"),
-            "beta2": checks.number("beta_2", self.beta_2, 0, 1, open_="most"),
-            "eps": checks.number("epsilon", self.epsilon, open_="least"),
+            "beta1": number("beta_1", self.beta_1, at_least=0, below=1),
+            "beta2": number("beta_2", self.beta_2, at_least=0, below=1),
+            "eps": number("epsilon", self.epsilon, above=0),
         }
-        momentum = checks.number("momentum", self.momentum, 0, 1)
-        nesterov = checks.truth("nesterovs_momentum", self.nesterovs_momentum)
+        momentum = number("momentum", self.momentum, at_least=0, at_most=1)
+        nesterov = boolean("nesterovs_momentum", self.nesterovs_momentum)
         if self.solver == "lbfgs":
             return None
         if self.solver == "sgd":
@@ -107,13 +90,13 @@ class MultilayerPerceptron(TrainedEstimator):
         return Adam(first, **betas) if self.solver == "adam" else optim.get(self.solver, first)
 
     def _rates(self, first: float) -> Rates:
-        power = checks.number("power_t", self.power_t)
+        power = number("power_t", self.power_t, at_least=0)
         if isinstance(self.solver, Optimizer):
             first = first_rate(self.solver)
         if callable(self.learning_rate):
             return ByEpoch(first, self.learning_rate)
-        name = checks.choice("learning_rate", self.learning_rate, SCHEDULES)
-        period = checks.whole("restart_every", self.restart_every)
+        name = choice("learning_rate", self.learning_rate, SCHEDULES, alternative=" or a function of the epoch")
+        period = integer("restart_every", self.restart_every, at_least=1)
         if name == "warm_restarts":
             return WarmRestarts(first, period)
         if name == "constant" or self.solver != "sgd":
@@ -136,7 +119,7 @@ class MultilayerPerceptron(TrainedEstimator):
         kinds = self._by_layer("activation", self.activation, len(sizes))
         drops = self._by_layer("dropout", self.dropout, len(sizes))
         return [
-            (int(size), _activation(kind), checks.number("dropout", drop, 0, 1, open_="most"))
+            (int(size), _activation(kind), number("dropout", drop, at_least=0, below=1))
             for size, kind, drop in zip(sizes, kinds, drops, strict=True)
         ]
 

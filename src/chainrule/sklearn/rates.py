@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..core.arguments import number
+
 #: An adaptive learning rate at or below this ends the training.
 SMALLEST = 1e-6
 
@@ -99,7 +101,4 @@ class ByEpoch(Rates):
         return self._asked(epoch)
 
     def _asked(self, epoch: int) -> float:
-        rate = float(self.function(epoch))
-        if not (0 <= rate < math.inf):
-            raise ValueError(f"learning_rate({epoch}) returned {rate}; a number from 0 would do")
-        return rate
+        return number(f"learning_rate({epoch})", self.function(epoch), at_least=0)

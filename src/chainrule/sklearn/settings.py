@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..core.arguments import boolean, choice, integer, number, unexpected
 from ..optim.optimizers import Optimizer
+from ..train.callbacks import as_callback
+from .rates import Rates
 from .training import Rules
 
 DTYPES = ("auto", "float32", "float64")
@@ -53,6 +57,51 @@ class Settings:
     dtype: str = "auto"
     engine: str | None = None
     threads: int | None = None
+
+    @classmethod
+    def read(
+        cls, estimator: Any, *, rule: Optimizer | None, rates: Rates, max_epochs: str, evaluations: int = 15000
+    ) -> Settings:
+        """Check an estimator's parameters.
+
+        Parameters
+        ----------
+        estimator
+            With the parameters that both families have.
+        rule : Optimizer or None
+        rates : Rates
+        max_epochs : str
+            The parameter that limits the number of epochs.
+        evaluations : int
+        """
+        e, patience, loss = estimator, estimator.n_iter_no_change, estimator.loss
+        if not callable(loss):
+            choice("loss", loss, e._losses(), alternative=" or a function (output, target) -> scalar")
+        if not isinstance(e.callbacks, Iterable):
+            raise unexpected("callbacks", "a list", e.callbacks)
+        rules = Rules(
+            epochs=integer(max_epochs, getattr(e, max_epochs), at_least=1),
+            tol=number("tol", e.tol, at_least=0),
+            patience=patience if patience == np.inf else integer("n_iter_no_change", patience, at_least=1),
+            rates=rates,
+            verbose=bool(e.verbose),
+        )
+        size = None if isinstance(e.batch_size, str) and e.batch_size == "auto" else e.batch_size
+        return cls(
+            rule=rule,
+            rules=rules,
+            evaluations=evaluations,
+            alpha=number("alpha", e.alpha, at_least=0),
+            batch_size=None if size is None else integer("batch_size", size, at_least=1, alternative=" or 'auto'"),
+            shuffle=boolean("shuffle", e.shuffle),
+            early_stopping=boolean("early_stopping", e.early_stopping),
+            validation_fraction=number("validation_fraction", e.validation_fraction, at_least=0, below=1),
+            warm_start=boolean("warm_start", e.warm_start),
+            callbacks=tuple(as_callback(c) for c in e.callbacks),
+            dtype=choice("dtype", e.dtype, DTYPES),
+            engine=e.engine,
+            threads=None if e.threads is None else integer("threads", e.threads, at_least=1, alternative=" or None"),
+        )
 
     def training_dtype(self, given: Any, rows: int) -> np.dtype[Any]:
         """Return the dtype that trains: in batches float32 unless told otherwise, all rows at once that of X."""

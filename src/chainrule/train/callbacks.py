@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import nn
+from ..core.arguments import integer, number
 from .history import History
 from .step import TrainingStep
 
@@ -111,11 +112,9 @@ class EarlyStopping(Callback):
     def __init__(
         self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
     ) -> None:
-        if isinstance(patience, bool) or not hasattr(patience, "__index__") or patience < 1:
-            raise ValueError(f"patience is {patience!r}; a whole number of epochs from 1 would do")
-        if not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta is {min_delta!r}; a number from 0 would do")
-        self.patience, self.metric, self.min_delta, self.maximize = int(patience), metric, min_delta, maximize
+        self.patience = integer("patience", patience, at_least=1)
+        self.min_delta = number("min_delta", min_delta, at_least=0)
+        self.metric, self.maximize = metric, maximize
         self.best = math.inf
         self.best_epoch = None
         self.weights: list[Any] | None = None

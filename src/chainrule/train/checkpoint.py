@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import integer
 from ..core.op import Array
 from ..io import load_arrays, save_arrays
 from .step import TrainingStep
@@ -41,9 +42,8 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
-                raise ValueError(f"a checkpoint every {value!r} {name}; a whole number from 1 would do, or None")
+            if (value := getattr(self, name)) is not None:
+                integer(f"Checkpoint: {name}", value, at_least=1, alternative=" or None")
         path = Path(self.path)
         if not path.parent.is_dir():
             raise FileNotFoundError(f"checkpoint: there is no folder {path.parent}")

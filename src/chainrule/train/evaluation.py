@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import nn
 from ..compile import compile
+from ..core.arguments import integer
 from ..core.op import Array
 from ..core.tensor import Tensor, checked_array
 from ..data import Dataset
@@ -63,9 +64,7 @@ class Forward:
     def __init__(
         self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
     ) -> None:
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; a whole number from 1 would do")
-        self.model, self.batch_size = model, batch_size
+        self.model, self.batch_size = model, integer("batch_size", batch_size, at_least=1)
 
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
             output = nn.functional_call(model, state, rows)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
+from ..core.arguments import integer, unexpected
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..data import epoch_order, split
@@ -118,8 +118,9 @@ def fit(
         If the checkpoint is there already and `resume` is False.
     """
     require_module(model)
-    epochs, size = at_least(1, epochs=epochs), None if batch_size is None else at_least(1, batch_size=batch_size)
-    seed = at_least(0, seed=seed)
+    epochs, seed = integer("epochs", epochs, at_least=1), integer("seed", seed, at_least=0)
+    if batch_size is not None:
+        batch_size = integer("batch_size", batch_size, at_least=1, alternative=" or None")
     optimizer = optim.get("adam" if optimizer is None else optimizer)
     figures = resolve(metrics, loss)
     where = _checkpoint(checkpoint, resume)
@@ -155,7 +156,7 @@ def fit(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads
         )
         loop = Loop(
-            training, X, y, examples=len(rows), size=min(size or len(rows), len(rows)),
+            training, X, y, examples=len(rows), size=min(batch_size or len(rows), len(rows)),
             order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
             epochs=epochs, callbacks=calls, saved=saved, validate=validate,
         )  # fmt: skip
@@ -186,16 +187,6 @@ def fit(
             layer.seed = own
 
 
-def at_least(least: int, **given: Any) -> int:
-    """Return a whole number; raise, naming the argument, unless it is one from `least`."""
-    ((name, value),) = given.items()
-    if isinstance(value, bool | np.bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}; a whole number from {least} would do")
-    if value < least:
-        raise ValueError(f"{name} is {value}; {least} or more would do")
-    return operator.index(value)
-
-
 def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
     if given is None:
         if resume:
@@ -211,11 +202,11 @@ def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
 
 def _callbacks(given: Any, early_stopping: Any) -> list[Any]:
     if not isinstance(given, Iterable):
-        raise TypeError(f"callbacks is a {type(given).__name__}; a list would do: callbacks=[…]")
+        raise unexpected("callbacks", "a list of callbacks", given)
     calls = [as_callback(c) for c in given]
     if early_stopping is None or isinstance(early_stopping, EarlyStopping):
         return calls + [early_stopping] * (early_stopping is not None)
-    return [*calls, EarlyStopping(at_least(1, early_stopping=early_stopping))]
+    return [*calls, EarlyStopping(integer("early_stopping", early_stopping, at_least=1))]
 
 
 def _parts(
