@@ -140,7 +140,7 @@ def test_the_page_is_whole_and_runs_and_loads_nothing(report):
     assert page.open == []
     assert set(page.tags) <= {
         *(
-            "html head meta title style body div h1 h2 p article span code dl dt dd table thead tbody tr th td ul li"
+            "html head meta title style body div h1 h2 p section span code dl dt dd table thead tbody tr th td ul li"
         ).split()
     }
     assert not {name for name, _ in page.attributes} - {
@@ -191,10 +191,10 @@ def test_a_report_has_no_truth_value_of_its_own_and_a_short_repr(report):
 def test_what_is_wrong_comes_first():
     assert str(REPORTS["wrong"]).split("\n") == [
         "an audit",
-        "One thing is wrong: dZ1. 1 more step follows from what is wrong.",
+        "1 error found: dZ1. 1 more step inherits an error.",
         "loss 0.5",
         "",
-        "1. dZ1  missing-activation-derivative",
+        "1. dZ1 missing-activation-derivative",
         "   dZ1 is dA1 unchanged: the derivative of tanh is left out.",
         "   right  dZ1 = dA1 ⊙ (1 − A1²)",
         "   yours  dZ1 = dA1",
@@ -202,6 +202,7 @@ def test_what_is_wrong_comes_first():
         "   seen   relative error 0.25; worst index (3, 1), theirs 0.5, right 0.25",
         "   see    docs/causes/missing-activation-derivative.md",
         "",
+        "Steps",
         "step  verdict      shape    error  total  formula",
         "dW2   ✓ right      4×2    1.2e-16  3e-16  dW2 = A1ᵀ dZ2 / m",
         "dZ1   ✗ wrong      9×4       0.25   0.25  dZ1 = dA1 ⊙ (1 − A1²)",
@@ -209,7 +210,7 @@ def test_what_is_wrong_comes_first():
         "dX    ? unseen     9×3          –      –  from dZ1",
         "yours: the formula that gives your numbers. error: relative, given your own",
         "upstream gradients; total: against the gradient of the loss. inherited: it",
-        "follows rightly from what is wrong.",
+        "follows correctly from a gradient that is wrong.",
         "",
         "Notes",
         "·  dX: forward could not be traced",
@@ -223,14 +224,14 @@ def test_what_is_wrong_comes_first():
         (Report((), (), (DW2, DW2), (), 0.0, ""), "Right: all 2 steps."),
         (
             Report((), (), (DW2, DX), (), 0.0, ""),
-            "Nothing was found wrong: 1 of 2 steps are right, 1 could not be judged.",
+            "No error was found: 1 of 2 steps are right, 1 could not be checked.",
         ),
-        (REPORTS["empty"], "Nothing was found wrong, but no step could be judged."),
-        (Report((), (), (DX,), (), 0.0, ""), "Nothing was found wrong, but no step could be judged."),
-        (Report((FINDING, FINDING), (), (), (), 0.0, ""), "2 things are wrong. Put dZ1 right first."),
+        (REPORTS["empty"], "No error was found, but no step could be checked."),
+        (Report((), (), (DX,), (), 0.0, ""), "No error was found, but no step could be checked."),
+        (Report((FINDING, FINDING), (), (), (), 0.0, ""), "2 errors found; fix dZ1 first."),
         (
             Report((FINDING,), (), (DW1, DW1), (), 0.0, ""),
-            "One thing is wrong: dZ1. 2 more steps follow from what is wrong.",
+            "1 error found: dZ1. 2 more steps inherit an error.",
         ),
     ],
 )

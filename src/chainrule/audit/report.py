@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Group
+import numpy as np
+
+from .. import show
+from .document import document
+from .verdicts import INHERITED, RIGHT, UNSEEN, WRONG
+
+__all__ = ["CAUSES", "INHERITED", "RIGHT", "UNSEEN", "WRONG", "Candidate", "Convention", "Finding", "Report", "Step"]
 
 #: Cause -> what it means, in one line. Each has a page in docs/causes/.
 CAUSES: Mapping[str, str] = MappingProxyType(
@@ -41,8 +47,6 @@ CAUSES: Mapping[str, str] = MappingProxyType(
         "unknown": "it is wrong in a way that none of the known mistakes explains",
     }
 )
-
-RIGHT, WRONG, INHERITED, UNSEEN = "right", "wrong", "inherited", "unseen"
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Step:
     ----------
     name : str
     verdict : str
-        RIGHT, WRONG, INHERITED (it follows rightly from gradients that are wrong) or UNSEEN.
+        RIGHT, WRONG, INHERITED (it follows correctly from gradients that are wrong) or UNSEEN.
     shape : tuple of int
     error : float or None
         Relative, against what follows from the pass's own upstream gradients.
@@ -137,12 +141,12 @@ class Report:
     ----------
     findings : tuple of Finding
         What is wrong: the forward pass first, then the steps in the order of the backward pass, then its behaviour. The
-        first is the one to put right first.
+        first is the one to fix first.
     conventions : tuple of Convention
     steps : tuple of Step
         Every gradient, in the order of the backward pass.
     notes : tuple of str
-        What could not be seen, and why.
+        What could not be checked, and why.
     loss : float
     title : str
     """
@@ -160,40 +164,45 @@ class Report:
         return not self.findings
 
     def __str__(self) -> str:
-        from .text import text
-
-        return text(self)
+        return show.as_text(document(self))
 
     def __repr__(self) -> str:
         return f"<Report: {len(self.findings)} findings, {len(self.steps)} steps; print it>"
 
-    def __rich__(self) -> Group:
-        from .text import rich_text
-
-        return rich_text(self)
+    def __rich__(self) -> Any:
+        return show.as_rich(document(self))
 
     def to_markdown(self) -> str:
         """Return the report as Markdown."""
-        from .text import markdown
-
-        return markdown(self)
+        return show.as_markdown(document(self))
 
     def to_html(self) -> str:
         """Return the report as a page of HTML that needs nothing else."""
-        from .page import page
-
-        return page(self)
+        return show.as_page(document(self))
 
     def _repr_html_(self) -> str:
-        from .page import fragment
-
-        return fragment(self)
+        return show.as_fragment(document(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts, lists, strings and numbers, as JSON has them.
 
         A number that is not finite becomes the string "nan", "inf" or "-inf".
         """
-        from .wording import as_dict
+        return {"title": self.title, "ok": self.ok, "loss": plain(self.loss), **plain(self)}
 
-        return as_dict(self)
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON has it: dicts, lists, strings, booleans, integers, finite numbers."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return str(value)

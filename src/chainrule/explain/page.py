@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ..formula.latex import Spelling, escaped
 from ..formula.text import dimensions
-from ..show.html import document
 from .steps import Backward
 from .wording import (
     AS_A_WHOLE,
@@ -255,9 +254,34 @@ _STYLE = """
 """
 
 
+_FRAME = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 0; background: #fff; }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #14171b; }} }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _document(title: str, body: str) -> str:
+    """Return a whole document; `title` is plain text, `body` HTML."""
+    return _FRAME.format(title=escape(title), body=body)
+
+
 def html_page(derivation: Derivation) -> str:
     """Return a file of its own: it loads nothing and runs nothing."""
-    return document(headline(derivation), html_fragment(derivation))
+    return _document(headline(derivation), html_fragment(derivation))
 
 
 def html_fragment(derivation: Derivation) -> str:

@@ -1,29 +1,183 @@
-"""The frame of an HTML file that loads nothing and runs nothing."""
+"""Documents as HTML that loads nothing and runs nothing: whole files, and elements for notebooks."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from importlib import resources
 
-_DOCUMENT = """<!DOCTYPE html>
+from .document import (
+    Block,
+    Branch,
+    Code,
+    Columns,
+    Content,
+    Details,
+    Document,
+    Fields,
+    Formula,
+    Heading,
+    Items,
+    LineChart,
+    Link,
+    Math,
+    Paragraph,
+    Picture,
+    Piece,
+    Place,
+    Section,
+    Table,
+    Tree,
+    clean,
+    pieces,
+)
+from .mathml import mathml
+from .svg import line_chart
+
+_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; {policy}style-src 'unsafe-inline'">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 0; background: #fff; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #14171b; }} }}
+{style}
 </style>
 </head>
-<body>
+<body class="chainrule-page">
 {body}
 </body>
 </html>
 """
 
 
-def document(title: str, body: str) -> str:
-    """Return a whole document; `title` is plain text, `body` HTML."""
-    return _DOCUMENT.format(title=escape(title), body=body)
+def page(document: Document, *, style: str = "", data: str = "", scripts: Sequence[str] = ()) -> str:
+    """Return a whole file. A page with scripts of its own runs these and no others."""
+    hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
+    allowed = " ".join(f"'sha256-{code}'" for code in hashes)
+    policy = f"script-src {allowed}; img-src data: blob:; base-uri 'none'; form-action 'none'; " if scripts else ""
+    body = [f'<div class="chainrule">{_joined(document.blocks)}</div>', data]
+    body += [f"<script>{code}</script>" for code in scripts]
+    return _PAGE.format(
+        policy=policy,
+        title=_text(document.title),
+        style=f"{_style()}{style}",
+        body="\n".join(filter(None, body)),
+    )
+
+
+def fragment(document: Document, *, bare: bool = False) -> str:
+    """Return an element to be put into a page, as notebooks do; a bare one has the colours of that page."""
+    kind = "chainrule bare" if bare else "chainrule"
+    return f'<div class="{kind}">\n<style>\n{_style()}</style>\n{_joined(document.blocks)}\n</div>'
+
+
+def _style() -> str:
+    return (resources.files(__package__) / "style.css").read_text("utf-8")
+
+
+def _text(words: str) -> str:
+    return escape(clean(words))
+
+
+def line(content: Content) -> str:
+    """Return a content as HTML."""
+    return "".join(map(_piece, pieces(content)))
+
+
+def _piece(piece: Piece) -> str:
+    match piece:
+        case Math(text, latex):
+            return mathml(latex) or f"<code>{_text(text)}</code>"
+        case Link(text, anchor):
+            return f'<a href="#{_text(anchor)}">{_text(text)}</a>'
+        case Code(text, tone):
+            return f"<code{_class(tone)}>{_text(text)}</code>"
+    return f"<span{_class(piece.tone)}>{_text(piece.text)}</span>" if piece.tone else _text(piece.text)
+
+
+def _class(*names: str) -> str:
+    found = " ".join(filter(None, names))
+    return f' class="{found}"' if found else ""
+
+
+def _joined(blocks: Iterable[Block]) -> str:
+    return "\n".join(part for block in blocks for part in _block(block))
+
+
+def _block(block: Block) -> Iterator[str]:
+    match block:
+        case Heading(content, level, anchor):
+            identity = f' id="{_text(anchor)}"' if anchor else ""
+            yield f"<h{level}{identity}>{line(content)}</h{level}>"
+        case Paragraph(content, tone):
+            yield f"<p{_class(tone)}>{line(content)}</p>"
+        case Formula(math, note):
+            aside = f'<div class="note">{line(note)}</div>' if note else ""
+            yield f'<div class="formula">{line(math)}{aside}</div>'
+        case Fields(rows):
+            items = (f"<dt>{_text(label)}</dt><dd{_class(_kind(value))}>{line(value)}</dd>" for label, value in rows)
+            yield f"<dl>{''.join(items)}</dl>"
+        case Table():
+            yield _table(block)
+        case Items(items):
+            yield f"<ul>{''.join(f'<li>{line(item)}</li>' for item in items)}</ul>"
+        case Section(head, inner, number, tone):
+            yield f"<section{_class(tone)}>\n{_head(head, number)}\n{_joined(inner)}</section>"
+        case Details(summary, inner, unfolded):
+            yield f"<details{' open' if unfolded else ''}><summary>{line(summary)}</summary>"
+            yield f"{_joined(inner)}</details>"
+        case Tree(branches):
+            yield from _tree(branches)
+        case Columns(groups, least):
+            inside = "".join(f"<div>{_joined(group)}</div>" for group in groups)
+            yield f'<div class="columns" style="--least: {least}ch">{inside}</div>'
+        case LineChart():
+            yield line_chart(block)
+        case Picture(png, title):
+            yield f'<img alt="{_text(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        case Place(title, attributes, markup):
+            given = "".join(f' {name}="{_text(value)}"' for name, value in attributes.items())
+            yield f'<div{given} role="img" aria-label="{_text(title)}">{markup}</div>'
+
+
+def _kind(value: Content) -> str:
+    return "math" if isinstance(value, Math) else ""
+
+
+def _head(head: Heading | Formula | Paragraph, number: int) -> str:
+    """Return the head of a section behind its number."""
+    count = f'<span class="count">{number}.</span> ' if number else ""
+    shown = "".join(_block(head))
+    end = shown.index(">") + 1
+    return shown[:end] + count + shown[end:]
+
+
+def _table(block: Table) -> str:
+    kinds = [_class(column.kind if column.kind != "text" else "") for column in block.columns]
+    heads = "".join(f"<th{kind}>{_text(c.name)}</th>" for c, kind in zip(block.columns, kinds, strict=True))
+    head = f"<thead><tr>{heads}</tr></thead>" if any(column.name for column in block.columns) else ""
+    rows = []
+    for i, row in enumerate(block.rows):
+        values = "".join(f"<td{kind}>{line(value)}</td>" for value, kind in zip(row, kinds, strict=True))
+        rows.append(f"<tr{_class(block.tones.get(i, ''))}>{values}</tr>")
+    return f'<div class="table"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def _tree(branches: tuple[Branch, ...]) -> Iterator[str]:
+    """Yield folds within folds. Iterative: trees may be deep."""
+    folds: list[int] = []
+    for i, branch in enumerate(branches):
+        while folds and folds[-1] >= branch.depth:
+            folds.pop()
+            yield "</details>"
+        if not branch.blocks and not (i + 1 < len(branches) and branches[i + 1].depth > branch.depth):
+            yield f'<div class="leaf">{line(branch.content)}</div>'
+            continue
+        yield f"<details{' open' if branch.depth == 0 else ''}><summary>{line(branch.content)}</summary>"
+        yield _joined(branch.blocks)
+        folds.append(branch.depth)
+    yield "</details>" * len(folds)

@@ -1,0 +1,158 @@
+"""What an audit's report shows, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..show.document import (
+    Block,
+    Code,
+    Column,
+    Content,
+    Document,
+    Fields,
+    Heading,
+    Items,
+    Paragraph,
+    Section,
+    Table,
+    Text,
+    Tone,
+    clean,
+    pieces,
+)
+from .verdicts import INHERITED, RIGHT, UNSEEN, WRONG
+
+if TYPE_CHECKING:
+    from .report import Finding, Report, Step
+
+MARKS = {RIGHT: "✓", WRONG: "✗", INHERITED: "↳", UNSEEN: "?"}
+TONES: dict[str, Tone] = {RIGHT: "good", WRONG: "bad", INHERITED: "warn", UNSEEN: "dim"}
+COLUMNS = (
+    Column("step"),
+    Column("verdict"),
+    Column("shape"),
+    Column("error", "number"),
+    Column("total", "number"),
+    Column("formula", "wide"),
+)
+
+#: Characters of a value of the evidence, and further candidates, that are shown.
+_LONGEST, _OTHERS = 300, 3
+
+
+def document(report: Report) -> Document:
+    """Return the title, the headline, the findings, the table of steps, conventions and notes."""
+    blocks: list[Block] = [
+        Heading(report.title.strip() or "Audit", 1),
+        Paragraph(headline(report), "good" if report.ok else "bad"),
+        Paragraph(f"loss {report.loss:.6g}", "dim"),
+        *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
+    ]
+    if report.steps:
+        tones = {i: TONES.get(step.verdict, "") for i, step in enumerate(report.steps)}
+        table = Table(COLUMNS, tuple(map(_row, report.steps)), tones)
+        blocks += [Heading("Steps"), table, Paragraph(_legend(report), "dim")]
+    conventions = [f"{c.name}: {c.message}" if c.name else c.message for c in report.conventions]
+    for heading, lines in (("Conventions (not errors)", conventions), ("Notes", report.notes)):
+        if lines:
+            blocks += [Heading(heading), Items(tuple(lines))]
+    return Document(report.title, tuple(blocks))
+
+
+def headline(report: Report) -> str:
+    """Return what matters most, in a sentence or two."""
+    if findings := report.findings:
+        first = clean(findings[0].name)
+        found = (
+            f"1 error found: {first}." if len(findings) == 1 else f"{len(findings)} errors found; fix {first} first."
+        )
+        if inherited := sum(step.verdict == INHERITED for step in report.steps):
+            found += f" {inherited} more {'step inherits' if inherited == 1 else 'steps inherit'} an error."
+        return found
+    unseen = sum(step.verdict == UNSEEN for step in report.steps)
+    seen = len(report.steps) - unseen
+    if not seen:
+        return "No error was found, but no step could be checked."
+    if unseen:
+        return f"No error was found: {seen} of {len(report.steps)} steps are right, {unseen} could not be checked."
+    return f"Right: all {seen} steps." if seen > 1 else f"Right: {clean(report.steps[0].name)}, the only step."
+
+
+def _finding(number: int, finding: Finding) -> Section:
+    head = Heading((Code(finding.name, "bad"), " ", Text(finding.cause, "bad")), 2)
+    fields = Fields(tuple((label, value) for label, value in _details(finding) if pieces(value)))
+    return Section(head, (Paragraph(finding.message), fields), number, "bad")
+
+
+def _details(finding: Finding) -> Iterator[tuple[str, Content]]:
+    """Yield what stands below a finding's message, each with its label."""
+    yield "right", Code(finding.formula, "good")
+    yield "yours", Code(finding.candidates[0].formula if finding.candidates else "", "bad")
+    others = finding.candidates[1:]
+    for candidate in others[:_OTHERS]:
+        formula = (": ", Code(candidate.formula)) if candidate.formula else ()
+        yield "or", (f"{candidate.cause}: {candidate.message}", *formula)
+    if len(others) > _OTHERS:
+        yield "or", f"{len(others) - _OTHERS} more, in the finding's candidates"
+    yield "seen", "; ".join(evidence(finding.evidence))
+    yield "see", Code(f"docs/causes/{finding.cause}.md")
+
+
+def evidence(values: Mapping[str, Any]) -> list[str]:
+    """Return evidence in words; shapes only where they differ."""
+    shapes = {"expected_shape", "found_shape"}
+    same = shapes <= set(values) and tuple(values["expected_shape"]) == tuple(values["found_shape"])
+    shown = ((key, _value(key, value)) for key, value in values.items() if not (same and key in shapes))
+    return [
+        f"{key.replace('_', ' ')} {text if len(text) <= _LONGEST else text[: _LONGEST - 1] + '…'}"
+        for key, text in shown
+    ]
+
+
+def _value(key: str, value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(k).replace('_', ' ')} {_value(str(k), v)}" for k, v in value.items())
+    if isinstance(value, (tuple, list)):
+        if "shape" in key and all(isinstance(v, (int, np.integer)) for v in value):
+            return _shape(value)
+        return "(" + ", ".join(_value("", v) for v in value) + ")"
+    return clean(str(value))
+
+
+def _row(step: Step) -> tuple[Content, ...]:
+    source: Content = f"from {', '.join(step.upstream)}" if step.upstream else ""
+    return (
+        Code(step.name),
+        f"{MARKS.get(step.verdict, '?')} {step.verdict}",
+        _shape(step.shape),
+        _error(step.error),
+        _error(step.total_error),
+        Code(step.formula) if step.formula.strip() else source,
+    )
+
+
+def _legend(report: Report) -> str:
+    """Return what the words of the table mean, as far as they occur."""
+    words = "error: relative, given your own upstream gradients; total: against the gradient of the loss."
+    if any(candidate.formula for finding in report.findings for candidate in finding.candidates):
+        words = "yours: the formula that gives your numbers. " + words
+    if any(step.verdict == INHERITED for step in report.steps):
+        words += " inherited: it follows correctly from a gradient that is wrong."
+    return words
+
+
+def _shape(sizes: Iterable[Any]) -> str:
+    """Return ``3×4``; ``()`` for a number."""
+    return "×".join(map(str, sizes)) or "()"
+
+
+def _error(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"
