@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.adapters.recorded_functions import Randomness, writable_numpy
 from chainrule.adapters.recording import Traced, Watch
 from chainrule.audit.report import RIGHT, UNSEEN
 from chainrule.core.tensor import Tensor
@@ -342,24 +341,3 @@ def test_a_write_does_what_numpy_does(write):
         write(array)
         write(stand_in)
     assert np.array_equal(stand_in.node.value, array)
-
-
-def test_the_modules_names_are_put_back():
-    def function():
-        return np.zeros(3)
-
-    with writable_numpy([function]):
-        assert isinstance(function(), Traced)
-    assert type(function()) is np.ndarray and np.zeros is globals()["np"].zeros
-
-
-def test_generators_in_closures_are_put_back():
-    generator = np.random.default_rng(0)
-
-    def function():
-        return generator.random()
-
-    states = Randomness([function])
-    first = function()
-    states.restore()
-    assert function() == first

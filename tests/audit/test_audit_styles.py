@@ -261,10 +261,10 @@ def raising(*_):
 
 
 BAD = {
-    "an unknown loss": ({"loss": "foo"}, "no loss 'foo'; there are mse"),
-    "no loss": ({"loss": None}, "loss is of type NoneType; a function"),
-    "a loss that is no number": ({"loss": lambda Z, Y: None}, "the loss is of type NoneType; a number would do"),
-    "a loss for each example": ({"loss": lambda Z, Y: (Z - Y)[:, 0]}, r"the loss has shape \(9,\); a scalar would do"),
+    "an unknown loss": ({"loss": "foo"}, "'foo'"),
+    "no loss": ({"loss": None}, "loss has type NoneType"),
+    "a loss that is no number": ({"loss": lambda Z, Y: None}, "the loss is of type NoneType"),
+    "a loss for each example": ({"loss": lambda Z, Y: (Z - Y)[:, 0]}, r"the loss has shape \(9,\)"),
     "a loss that raises": ({"loss": raising}, "loss fails on the data given: RuntimeError: from here"),
     "a constant loss": ({"loss": lambda Z, Y: 3.0}, "the loss does not change with W1"),
     "a forward that raises": ({"forward": raising}, "forward fails on the data given: RuntimeError"),
@@ -283,7 +283,7 @@ def test_what_cannot_be_audited_is_refused_in_words(case):
     given = dict(backward=slope, forward=line, loss=half_square, parameters=W_ROWS, X=X_ROWS, Y=Y_ROWS)
     with pytest.raises(cr.AuditError, match=message):
         cr.audit(**{**given, **different})
-    with pytest.raises(cr.AuditError, match="is empty; at least one"):
+    with pytest.raises(cr.AuditError, match="empty list"):
         cr.audit_module([])
 
 

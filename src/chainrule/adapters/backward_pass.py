@@ -1,133 +1,75 @@
-"""What is audited: a forward and a backward pass, run on any values of its arrays."""
+"""What every style of hand-written backpropagation becomes: arrays by name, a forward and a backward pass, a loss.
+
+Subclasses say how the user's code is called (`network_functions`, `layer_functions`, `objects`). Each run is on copies
+of that code (`code_copies`) and of the arrays: nothing of the user's changes, and every run starts from the same state.
+"""
 
 from __future__ import annotations
 
 import abc
 import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 
 from ..core.op import Array
-from ..core.reverse import topological
 from ..core.tensor import Tensor
-from .containers import is_number_array, mapped, named_leaves
-from .recorded_functions import Randomness, writable_numpy
-from .recording import Traced, Untraceable, Watch
+from .code_copies import CodeCopies
+from .containers import is_float_array, is_number_array, mapped, named_leaves
+from .recorded_run import (
+    AuditError,
+    Point,
+    drop_contradicted_names,
+    name_layers,
+    read_while_written,
+    root_of,
+    separate_names,
+    separate_versions,
+    target_of,
+)
+from .recording import Traced, Watch
 
-
-class AuditError(ValueError):
-    """The audit cannot judge: its own reference does not hold, or what it was given does not fit together."""
-
-
-@dataclass
-class Point:
-    """One run of both passes: values by name, the recorded graph, and what the backward pass returned.
-
-    Attributes
-    ----------
-    values
-        Every array that went in, by name.
-    nodes
-        The nodes of the graph that have a name.
-    constants
-        Named arrays that are not in the graph: masks, labels.
-    cached
-        The cache as the backward pass was handed it.
-    loss
-        The root of the graph; None where the forward pass could not be recorded.
-    gradients
-        What the backward pass returned, by the name of the value: ``{"W1": …}``.
-    keys
-        Under which key: ``{"W1": "dW1"}``.
-    changed
-        Names of the arrays that the backward pass changed.
-    inferred
-        Names that the forward pass does not use, given by the layers' parameters: Z2 = W2 A1 + b2.
-    """
-
-    label: str
-    values: dict[str, Any]
-    nodes: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, Array] = field(default_factory=dict)
-    cached: dict[str, Array] = field(default_factory=dict)
-    loss: Tensor | None = None
-    gradients: dict[str, Any] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    extra: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    after: dict[str, Array] = field(default_factory=dict)
-    rewritten: set[str] = field(default_factory=set)
-    given: dict[str, Array] = field(default_factory=dict)
-    aliases: list[tuple[str, str]] = field(default_factory=list)
-    size: int | None = None
-    random: bool = False
-    inferred: set[str] = field(default_factory=set)
-    why_not: str = ""
-
-
-ALIASES = {
-    "X": ("X", "x", "inputs", "input", "A0", "data", "X_batch", "xs"),
-    "parameters": ("parameters", "params", "p", "P", "weights", "theta", "model", "param"),
-    "Y": ("Y", "y", "target", "targets", "T", "t", "labels", "Y_batch", "y_true", "ys"),
-    "cache": ("cache", "caches", "c", "store", "memory"),
-    "output": ("output", "out", "A", "AL", "Y_hat", "y_hat", "y_pred", "pred", "yhat", "prediction", "predictions"),
-}
-
-
-def call(function: Callable[..., Any], order: Sequence[str], available: Mapping[str, Any]) -> Any:
-    """Call `function` with what its parameters' names mean, or by position in `order`."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return function(*[available[k] for k in order])
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
-        return function(*[available[k] for k in order])
-    needed = [p for p in positional if p.default is p.empty]
-    meant = [next((k for k, names in ALIASES.items() if p.name in names and k in available), None) for p in positional]
-    known = [k for p, k in zip(positional, meant, strict=True) if p.default is p.empty or k is not None]
-    if known and None not in known and len(set(known)) == len(known):
-        pairs = [(p.name, k) for p, k in zip(positional, meant, strict=True) if k is not None]
-        if all(p.kind == p.POSITIONAL_OR_KEYWORD for p in positional):
-            return function(**{name: available[k] for name, k in pairs})
-    count = min(len(order), max(len(needed), min(len(positional), 2)))
-    count = len(order) if len(needed) <= len(order) <= len(positional) and meant[len(order) - 1] is not None else count
-    return function(*[available[k] for k in order[:count]])
-
-
-def target_of(key: str, names: Mapping[str, Any]) -> str | None:
-    """Return the name of the value whose gradient is called `key`: "dW1", "grad_W1", "W1_grad", "delta2", "W1"."""
-    candidates = [key[1:]] if key.startswith("d") else []
-    for prefix in ("d_", "grad_", "grad", "g_", "D"):
-        if key.startswith(prefix):
-            candidates.append(key[len(prefix) :])
-    for suffix in ("_grad", ".g", ".grad", "_g", ".gradient"):
-        if key.endswith(suffix):
-            candidates.append(key[: -len(suffix)])
-    for prefix in ("delta_", "delta", "δ"):
-        if key.startswith(prefix):
-            candidates += ["Z" + key[len(prefix) :], "z" + key[len(prefix) :]]
-    head, dot, last = key.rpartition(".")
-    if dot and last.startswith("d"):
-        candidates.append(head + "." + last[1:])
-    candidates.append(key)
-    return next((c for c in candidates if c in names), None)
+__all__ = ["AuditError", "BackwardPass", "Point", "copied", "same"]
 
 
 class BackwardPass(abc.ABC):
-    """Both passes, and the arrays they are run on. Subclasses say how they are called."""
+    """Forward and backward pass as handed over, and the arrays that they are run on.
+
+    Parameters
+    ----------
+    **code
+        The user's functions and objects, by what they are for: forward, backward, loss, modules.
+
+    Attributes
+    ----------
+    values : dict
+        All arrays that go in, by name.
+    exact : tuple of str
+        The names of the arrays whose gradients are judged: parameters, or inputs of a layer.
+    adding : tuple of str
+        The keys of gradients that a second call adds to; set by the audit.
+    adds_up : bool
+        Whether there are such keys: gradients are then the difference of two calls.
+    """
 
     title = "Audit"
-    functions: tuple[Any, ...] = ()
     values: dict[str, Any]
     exact: tuple[str, ...] = ()
-    adding: tuple[str, ...] = ()  # the keys for which it does
-    dout_changed = False  # backward wrote into the gradient that it was handed
-    adds_up = False  # backward adds to what it returned before: its gradients are the difference of two calls
+    adding: tuple[str, ...] = ()
+    adds_up = False
+    given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
+    dout_changed = False  # the backward pass wrote into the upstream gradient
+    updated: tuple[str, ...] = ()  # parameters that the backward pass updates by itself
+
+    def __init__(self, **code: Any) -> None:
+        self.handed_over = code
+        self.code = dict(code)
+        self._random_state = np.random.get_state()
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Return how the code was understood, in a line."""
 
     @abc.abstractmethod
     def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -146,106 +88,126 @@ class BackwardPass(abc.ABC):
         return named_leaves(grads)
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
-        """Return values to be named, beyond the cache."""
+        """Return values to be named, beyond the inputs."""
         return named_leaves(cache)
-
-    def again(self) -> Point:
-        """Run both passes on equal copies once more."""
-        return self.run(self.values, "your data", record=False)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 
+    def copied(self, *, recording: bool = False) -> Self:
+        """Return the same with fresh copies of the user's code."""
+        twin = copy.copy(self)
+        copies = CodeCopies(self.handed_over.values(), self._random_state, recording)
+        twin.code = copies.of(self.handed_over)
+        return twin
+
     def plain_loss(self, values: Mapping[str, Any]) -> float:
-        """Return the loss on plain arrays; randomness is replayed."""
-        randomness = Randomness(self.functions)
-        values = copied(values)
+        """Return the loss on plain arrays."""
+        twin, values = self.copied(), copied(values)
+        with np.errstate(all="ignore"):
+            output, _ = twin.forward(values)
+            return float(np.asarray(twin.loss_of(output, values)).sum())
+
+    def first_run(self) -> Point:
+        """Run both passes on the user's own data; an `AuditError` says which function fails."""
+        twin, failing = self.copied(), "forward"
         try:
             with np.errstate(all="ignore"):
-                output, _ = self.forward(values)
-                return float(np.asarray(self.loss_of(output, values)).sum())
-        finally:
-            randomness.restore()
+                output, _ = twin.forward(copied(self.values))
+                failing = "loss"
+                value = np.asarray(twin.loss_of(output, copied(self.values)))
+            if value.dtype.kind not in "fiubc":
+                kind = value.item() if value.size == 1 else value
+                raise AuditError(f"the loss is of type {type(kind).__name__}; expected a number")
+            failing = "backward"
+            return self.run(self.values, "your data")
+        except AuditError:
+            raise
+        except Exception as error:
+            raise AuditError(f"{failing} fails on the data given: {type(error).__name__}: {error}") from error
 
-    def run(self, values: Mapping[str, Any], label: str, *, record: bool = True, twice: bool = False) -> Point:
-        """Run both passes on copies of `values`."""
+    def again(self) -> Point:
+        """Run both passes twice on the same copies of the code, and return the second run."""
+        twin = self.copied()
+        twin._run(self.values, "your data", record=False)
+        return twin._run(self.values, "your data", record=False)
+
+    def run(self, values: Mapping[str, Any], label: str, *, record: bool = True) -> Point:
+        """Run both passes on copies of the code and of `values`."""
+        return self.copied()._run(values, label, record=record)
+
+    def _run(self, values: Mapping[str, Any], label: str, *, record: bool) -> Point:
         point = Point(label, copied(values))
-        randomness = Randomness(self.functions)
         with np.errstate(all="ignore"):
-            try:
-                arguments = copied(values)
-                output, cache = self.forward(arguments)
-                kept = {k: np.array(v) for k, v in self.extra_names(output, cache).items() if is_number_array(v)}
-                point.cached = dict(kept)
-                if record:
-                    randomness.restore()
-                    try:
-                        self._record(point)
-                    except AuditError:
-                        raise
-                    except Exception as error:  # whatever the caller's code raises on tensors
-                        point.loss = None
-                        point.why_not = _in_short(error)
-                    if point.loss is not None and self._differs(point):
-                        randomness.restore()
-                        again, cache_again = self.forward(copied(values))
-                        second = {k: v for k, v in self.extra_names(again, cache_again).items() if is_number_array(v)}
-                        if any(k in kept and not same(v, kept[k]) for k, v in second.items()):
-                            point.random = True
-                            output, cache = self._traced_cache
-                            kept = {
-                                k: np.array(v) for k, v in self.extra_names(output, cache).items() if is_number_array(v)
-                            }
-                            point.cached = dict(kept)
-                randomness.restore()
-                self._call_backward(point, cache, output, arguments, kept)
-            finally:
-                randomness.restore()
+            arguments = copied(values)
+            output, cache = self.forward(arguments)
+            kept = point.cached = _arrays_of(self.extra_names(output, cache))
+            if record and (traced := self._recorded(point)) is not None and self._is_random(point):
+                output, cache = traced  # what the backward pass gets is what the graph was recorded with
+                kept = point.cached = _arrays_of(self.extra_names(output, cache))
+            self._call_backward(point, cache, output, arguments, kept)
         return point
 
+    def _recorded(self, point: Point) -> tuple[Any, Any] | None:
+        """Record the forward pass; return its output and cache as plain arrays, or None where it can't be recorded."""
+        try:
+            return self.copied(recording=True)._record(point)
+        except AuditError:
+            raise
+        except Exception as error:  # whatever the user's code raises when it gets stand-ins for arrays
+            point.loss = None
+            point.why_not = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+            return None
+
+    def _is_random(self, point: Point) -> bool:
+        """Whether a second plain run gives other values, looked at where the recorded ones differ."""
+        if not any(
+            name in point.cached and node.value is not None and not _close(node.value, point.cached[name])
+            for name, node in point.nodes.items()
+        ):
+            return False
+        twin = self.copied()
+        again = _arrays_of(twin.extra_names(*twin.forward(copied(point.values))))
+        point.random = any(k in point.cached and not same(v, point.cached[k]) for k, v in again.items())
+        return point.random
+
     def _call_backward(self, point: Point, cache: Any, output: Any, arguments: dict[str, Any], kept: Any) -> None:
-        before = {k: np.array(v) for k, v in arguments.items() if is_number_array(v)}
+        before = _arrays_of(arguments)
         earlier: dict[str, Any] = {}
         if self.adds_up:
             first = self.backward(copy.deepcopy(cache), copy.deepcopy(output), copied(arguments))
             earlier = {k: np.array(v) for k, v in self.gradients_by_key(first).items() if v is not None}
         grads = self.backward(cache, output, arguments)
-        after = {k: v for k, v in self.extra_names(output, cache).items() if is_number_array(v)}
+        after = self.extra_names(output, cache)
         for group, now in ((before, arguments), (kept, after)):
             for name, old in group.items():
-                if name in now and is_number_array(now[name]) and not same(old, now[name]):
-                    if name not in point.changed:
-                        point.changed.append(name)
+                if is_number_array(now.get(name)) and not same(old, now[name]):
                     point.after[name] = np.array(now[name])
+        point.updated = list(self.updated)
+        point.changed = [name for name in point.after if name not in self.updated]
         if self.dout_changed:
             point.changed.append("dout")
-        named = {**dict.fromkeys(point.nodes), **dict.fromkeys(kept), **dict.fromkeys(self.values)}
         arrays = self.gradients_by_key(grads)
         arrays = {k: v - earlier[k] if k in earlier and k in self.adding else v for k, v in arrays.items()}
+        named = {**dict.fromkeys(point.nodes), **dict.fromkeys(kept), **dict.fromkeys(self.values)}
         for key, value in arrays.items():
             name = target_of(key, named)
             if name is None or name in point.gradients:
                 point.extra.append(key)
                 continue
             point.keys[name] = key
-            point.gradients[name] = np.array(value) if value is not None and _numeric(value) else None
-        _without_other_names(point)
+            point.gradients[name] = np.array(value) if value is not None and _is_numeric(value) else None
+        drop_contradicted_names(point)
         live = [(n, arrays[k]) for n, k in point.keys.items() if isinstance(arrays[k], np.ndarray)]
         for i, (a, first) in enumerate(live):
             for b, second in live[i + 1 :]:
                 if first.size > 1 and second.size > 1 and np.may_share_memory(first, second):
                     point.aliases.append((a, b))
 
-    def _differs(self, point: Point) -> bool:
-        return any(
-            name in point.cached and node.value is not None and not _close(node.value, point.cached[name])
-            for name, node in point.nodes.items()
-        )
-
-    def _record(self, point: Point) -> None:
+    def _record(self, point: Point) -> tuple[Any, Any]:
         watch = Watch()
         leaves: dict[str, Any] = {}
         for name, value in point.values.items():
-            if is_number_array(value) and value.dtype.kind == "f" and name != "Y":
+            if is_float_array(value) and name != "Y":
                 node = Tensor(np.array(value, np.float64), name=name, recordings=frozenset({watch}))
                 leaves[name] = Traced(node)
                 point.nodes[name] = node
@@ -254,148 +216,25 @@ class BackwardPass(abc.ABC):
                 if is_number_array(value):
                     point.constants[name] = value
         inputs = dict(point.nodes)
-        with writable_numpy(self.functions):
-            output, cache = self.forward(leaves)
-            named = self.extra_names(output, cache)
-            versions: dict[str, list[Tensor]] = {}
-            for name, value in named.items():
-                if isinstance(value, Traced):
-                    if id(value.node) not in {id(n) for n in inputs.values()} or name not in inputs:
-                        point.nodes.setdefault(name, value.node)
-                    if value.versions:
-                        versions[name] = value.versions
-                elif is_number_array(value):
-                    point.constants[name] = np.array(value)
-            root = self.loss_of(output, leaves)
-        arrays = {n: v for n, v in named.items() if isinstance(v, Traced)}
-        _untangle(point, arrays, set(inputs))
-        self._traced_cache = (_plain(output), _plain(cache))
-        point.loss = _root(root, watch)
-        _intended(point)
-        point.inferred = _layers_named(point)
-        point.rewritten = {n for n, old in versions.items() if _read_while_written(point.loss, point.nodes[n], old)}
-        point.given = {k: v for k, v in getattr(self, "given", {}).items() if k in point.nodes}
-
-
-def _untangle(point: Point, arrays: Mapping[str, Traced], inputs: set[str]) -> None:
-    """Where two names hold one array that was written into, let the first name mean what it held before."""
-    for name, array in arrays.items():
-        others = [n for n, other in arrays.items() if other is array and n not in inputs]
-        if name in inputs or len(others) < 2 or others[0] != name or not array.versions:
-            continue
-        if array.versions[0].recordings:
-            point.nodes[name] = array.versions[0]
-
-
-def _intended(point: Point) -> None:
-    """Where Z1 and A1 name one value, and one of the two is there without a name, let them mean the two.
-
-    What the cache holds under the wrong name is kept in `cached`, and compared.
-    """
-    assert point.loss is not None
-    by_node: dict[int, list[str]] = {}
-    for name, node in point.nodes.items():
-        if node.inputs:
-            by_node.setdefault(id(node), []).append(name)
-    named = {id(n) for n in point.nodes.values()}
-    for names in by_node.values():
-        before = next((n for n in names if n[:1] in "zZ"), None)
-        after = next((n for n in names if n[:1] in "aAhH" and before and n[1:] == before[1:]), None)
-        if before is None or after is None:
-            continue
-        node = point.nodes[before]
-        elementwise = node.op is not None and node.op.kind == "elementwise" and node.op.name not in ("add", "subtract")
-        if elementwise and len(node.inputs) == 1 and id(node.inputs[0]) not in named:
-            point.nodes[before] = node.inputs[0]
-            continue
-        for other in topological([point.loss]):
-            single = other.op is not None and other.op.kind == "elementwise" and len(other.inputs) == 1
-            if single and other.inputs[0] is node and id(other) not in named and other.recordings:
-                point.nodes[after] = other
-
-
-def _layers_named(point: Point) -> set[str]:
-    """Name the values of layers that have parameters W1, b1, …, but no names of their own: Z1, A1.
-
-    Caches are often tuples, ``((A_prev, W, b), Z)`` for each layer, while the gradients are called dA1 and dZ1.
-    """
-    assert point.loss is not None
-    named = {id(t) for n, t in point.nodes.items() if "[" not in n}
-    order = topological([point.loss])
-    found: dict[str, Tensor] = {}
-    for name, weights in list(point.nodes.items()):
-        number = name[1:]
-        if name[:1] != "W" or not number.isdigit() or weights.inputs:
-            continue
-        products = [n for n in order if n.op is not None and n.op.name == "matmul" and _is_of(weights, n)]
-        if len(products) != 1:
-            continue
-        bias = point.nodes.get(f"b{number}")
-        sums = [
-            n for n in order if n.op is not None and n.op.name == "add" and _is_of(products[0], n) and _is_of(bias, n)
-        ]
-        below = next((x for x in products[0].inputs if x is not weights and not _is_of(weights, x)), None)
-        if len(sums) == 1:
-            found[f"Z{number}"] = sums[0]
-        if below is not None and below.op is not None and below.op.kind == "elementwise" and int(number) > 1:
-            found[f"A{int(number) - 1}"] = below
-    new = {n: t for n, t in found.items() if n not in point.nodes and id(t) not in named}
-    point.nodes.update(new)
-    return set(new)
-
-
-def _is_of(value: Tensor | None, node: Tensor) -> bool:
-    """Whether a value, or a view of it, is an input of a node."""
-    views = ("transpose", "reshape", "identity", "cast", "broadcast_to")
-    return value is not None and any(
-        x is value or (x.op is not None and x.op.name in views and _is_of(value, x)) for x in node.inputs
-    )
-
-
-def _without_other_names(point: Point) -> None:
-    """Drop gradients under names that were inferred, where their shapes show that another value is meant."""
-    for letter in "AZ":
-        names = [n for n in point.inferred if n.startswith(letter) and n in point.gradients]
-        if any(np.shape(point.gradients[n]) != tuple(point.nodes[n].shape) for n in names):
-            for name in names:
-                point.gradients.pop(name)
-                point.extra.append(point.keys.pop(name))
-
-
-def _read_while_written(root: Tensor, last: Tensor, versions: list[Tensor]) -> bool:
-    """Whether an earlier version of an array reaches the loss other than through the later ones."""
-    stop = {id(last), *(id(v) for v in versions)}
-    earlier = {id(v) for v in versions}
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if id(node) in earlier and node.recordings:
-            return True
-        if id(node) not in stop:
-            stack += node.inputs
-    return False
-
-
-def _root(value: Any, watch: Watch) -> Tensor:
-    if isinstance(value, Traced):
-        node = value.node
-    elif isinstance(value, float | np.floating):
-        matching = [node for number, node in watch.escaped if number == float(value)]
-        if not matching:
-            raise Untraceable("the loss was computed from plain numbers: float(…) of an array loses the graph")
-        node = matching[-1]
-        watch.escaped = [(n, t) for n, t in watch.escaped if t is not node]
-    else:
-        raise Untraceable("the loss does not depend on the parameters in a way that can be recorded")
-    if watch.escaped:
-        raise Untraceable("the forward pass turns arrays into plain numbers: float(…), math.…")
-    if node.size != 1:
-        raise AuditError(f"the loss has shape {tuple(node.shape)}; a scalar would do: take np.mean or np.sum of it")
-    return node
+        output, cache = self.forward(leaves)
+        arrays = {}
+        for name, value in self.extra_names(output, cache).items():
+            if isinstance(value, Traced):
+                arrays[name] = value
+                if id(value.node) not in {id(n) for n in inputs.values()} or name not in inputs:
+                    point.nodes.setdefault(name, value.node)
+            elif is_number_array(value):
+                point.constants[name] = np.array(value)
+        root = self.loss_of(output, leaves)
+        separate_versions(point, arrays, set(inputs))
+        point.loss = root_of(root, watch)
+        separate_names(point)
+        point.inferred = name_layers(point)
+        point.rewritten = {
+            n for n, a in arrays.items() if a.versions and read_while_written(point.loss, point.nodes[n], a.versions)
+        }
+        point.given = {k: v for k, v in self.given.items() if k in point.nodes}
+        return _plain(output), _plain(cache)
 
 
 def _plain(nest: Any) -> Any:
@@ -404,16 +243,19 @@ def _plain(nest: Any) -> Any:
 
 def copied(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return copies of all arrays, floating ones in float64."""
-    out = {}
-    for name, value in values.items():
-        if is_number_array(value):
-            out[name] = np.array(value, np.float64 if value.dtype.kind == "f" else value.dtype)
-        else:
-            out[name] = copy.deepcopy(value)
-    return out
+    return {
+        name: np.array(value, np.float64 if value.dtype.kind == "f" else value.dtype)
+        if is_number_array(value)
+        else copy.deepcopy(value)
+        for name, value in values.items()
+    }
 
 
-def _numeric(value: Any) -> bool:
+def _arrays_of(named: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.array(value) for name, value in named.items() if is_number_array(value)}
+
+
+def _is_numeric(value: Any) -> bool:
     try:
         return np.asarray(value).dtype.kind in "fiub"
     except Exception:
@@ -426,26 +268,5 @@ def same(a: Any, b: Any) -> bool:
 
 
 def _close(a: Array, b: Array) -> bool:
-    if a.shape != b.shape:
-        return False
-    return bool(
-        np.allclose(a, b, rtol=1e-9, atol=1e-9 * (1e-300 + float(np.max(np.abs(b), initial=0.0))), equal_nan=True)
-    )
-
-
-def _in_short(error: BaseException) -> str:
-    text = str(error).split("\n")[0]
-    return f"{type(error).__name__}: {text}"[:200]
-
-
-def input_names(forward: Any, count: int) -> list[str]:
-    """Return how a function calls its first `count` arguments."""
-    try:
-        names = [
-            p.name
-            for p in inspect.signature(forward).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        names = []
-    return (names + [f"x{i}" for i in range(len(names), count)])[:count]
+    allowed = 1e-9 * (1e-300 + float(np.max(np.abs(b), initial=0.0)))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-9, atol=allowed, equal_nan=True))

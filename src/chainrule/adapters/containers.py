@@ -1,4 +1,4 @@
-"""Nests of arrays: dicts, lists and tuples, as caches and parameters come in."""
+"""Containers of arrays: dicts, lists and tuples, in which arguments, caches and gradients come."""
 
 from __future__ import annotations
 
@@ -7,44 +7,56 @@ from typing import Any
 
 import numpy as np
 
+Spelling = Callable[[str, Any], str]  # name of a container, key -> name of what is in it
 
-def named_leaves(nest: Any, prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of a nest of dicts, lists and tuples by name: ``W1``, ``h[0]``, ``layer.W``."""
-    found: dict[str, Any] = {}
+
+def dotted(prefix: str, key: Any) -> str:
+    """Return ``layer.W`` for a key that is a string, ``h[0]`` for an index."""
+    if isinstance(key, str):
+        return f"{prefix}.{key}" if prefix else key
+    return f"{prefix}[{key!r}]"
+
+
+def indexed(prefix: str, key: Any) -> str:
+    """Return how Python reaches an element: ``layer['W']``, ``h[0]``."""
+    return f"{prefix}[{key!r}]"
+
+
+def mapped(nest: Any, function: Callable[[str, Any], Any], prefix: str = "", spelling: Spelling = dotted) -> Any:
+    """Return a container of the same structure, each leaf replaced by ``function(name, leaf)``.
+
+    Parameters
+    ----------
+    nest
+        Dicts, lists and tuples of anything; what is none of them is a leaf.
+    function : callable
+        Name and leaf -> what replaces it.
+    prefix : str
+        The name of `nest` itself.
+    spelling : callable
+        How names are put together: `dotted` or `indexed`.
+    """
     if isinstance(nest, Mapping):
-        for key, value in nest.items():
-            plain = isinstance(key, str)
-            name = (f"{prefix}.{key}" if prefix else key) if plain else f"{prefix}[{key!r}]"
-            found.update(named_leaves(value, name))
-    elif isinstance(nest, list | tuple):
-        for i, value in enumerate(nest):
-            found.update(named_leaves(value, f"{prefix}[{i}]"))
-    else:
-        found[prefix] = nest
-    return found
-
-
-def mapped(nest: Any, function: Callable[[str, Any], Any], prefix: str = "") -> Any:
-    """Return a nest of the same structure, each leaf replaced by ``function(name, leaf)``."""
-    if isinstance(nest, Mapping):
-        out = {}
-        for key, value in nest.items():
-            name = (f"{prefix}.{key}" if prefix else key) if isinstance(key, str) else f"{prefix}[{key!r}]"
-            out[key] = mapped(value, function, name)
-        return out if type(nest) is dict else _same_type(nest, out)
-    if isinstance(nest, list):
-        return [mapped(v, function, f"{prefix}[{i}]") for i, v in enumerate(nest)]
-    if isinstance(nest, tuple):
-        parts = [mapped(v, function, f"{prefix}[{i}]") for i, v in enumerate(nest)]
+        found = {key: mapped(value, function, spelling(prefix, key), spelling) for key, value in nest.items()}
+        if type(nest) is dict:
+            return found
+        try:
+            return type(nest)(found)  # type: ignore[call-arg]
+        except TypeError:
+            return found
+    if isinstance(nest, list | tuple):
+        parts = [mapped(value, function, spelling(prefix, i), spelling) for i, value in enumerate(nest)]
+        if isinstance(nest, list):
+            return parts
         return type(nest)(*parts) if hasattr(nest, "_fields") else tuple(parts)
     return function(prefix, nest)
 
 
-def _same_type(nest: Any, out: dict[Any, Any]) -> Any:
-    try:
-        return type(nest)(out)
-    except TypeError:
-        return out
+def named_leaves(nest: Any, prefix: str = "", spelling: Spelling = dotted) -> dict[str, Any]:
+    """Return the leaves of a container by name: ``W1``, ``h[0]``, ``layer.W``."""
+    found: dict[str, Any] = {}
+    mapped(nest, found.__setitem__, prefix, spelling)
+    return found
 
 
 def is_number_array(x: Any) -> bool:
@@ -52,28 +64,63 @@ def is_number_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
 
 
+def is_float_array(x: Any) -> bool:
+    """Whether `x` is an array of floating-point numbers."""
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
 def as_arrays(nest: Any) -> Any:
-    """Return a nest whose numbers stay as they are and whose arrays are NumPy's."""
+    """Return a container whose numbers stay as they are and whose arrays are NumPy's."""
 
     def leaf(name: str, value: Any) -> Any:
         if isinstance(value, np.ndarray) or isinstance(value, bool | int | float | str) or value is None:
             return value
-        if isinstance(value, np.floating):
-            return np.asarray(value)
-        if hasattr(value, "__array__") and not np.isscalar(value):
+        if isinstance(value, np.floating) or (hasattr(value, "__array__") and not np.isscalar(value)):
             return np.asarray(value)
         return value
 
     if isinstance(nest, list | tuple) and nest and all(isinstance(v, int | float | list | tuple) for v in nest):
-        with_numbers = np.asarray(nest) if _rectangular(nest) else None
-        if with_numbers is not None and with_numbers.dtype.kind in "fiub":
-            return with_numbers
+        try:
+            array = np.asarray(nest)
+        except ValueError:  # rows of several lengths
+            return mapped(nest, leaf)
+        if array.dtype.kind in "fiub":
+            return array
     return mapped(nest, leaf)
 
 
-def _rectangular(nest: Any) -> bool:
-    try:
-        np.asarray(nest)
-    except ValueError:
-        return False
-    return True
+class Arguments:
+    """Arguments by name, and the arrays in them by names of their own: ``x``, ``layers[0].W``.
+
+    Parameters
+    ----------
+    parts : dict
+        Name of an argument -> an array or a container of them.
+    unnamed : str, optional
+        The argument whose arrays are called by their keys alone: ``W1`` instead of ``parameters.W1``.
+    """
+
+    def __init__(self, parts: Mapping[str, Any], unnamed: str | None = None) -> None:
+        self._parts = {name: as_arrays(x) for name, x in parts.items()}
+        self._unnamed = unnamed
+
+    def leaves(self, *names: str) -> dict[str, Any]:
+        """Return the arrays in the arguments called `names`, or in all of them, by name."""
+        found: dict[str, Any] = {}
+        for name in names or self._parts:
+            found.update(named_leaves(self._parts[name], "" if name == self._unnamed else name))
+        return found
+
+    def part(self, name: str, values: Mapping[str, Any]) -> Any:
+        """Return an argument with its arrays replaced by `values`; subclasses of arrays stay what they are."""
+
+        def leaf(path: str, old: Any) -> Any:
+            new = values[path]
+            other = isinstance(new, np.ndarray) and isinstance(old, np.ndarray) and type(old) is not np.ndarray
+            return new.view(type(old)) if other else new
+
+        return mapped(self._parts[name], leaf, "" if name == self._unnamed else name)
+
+    def parts(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return all arguments with their arrays replaced by `values`."""
+        return [self.part(name, values) for name in self._parts]

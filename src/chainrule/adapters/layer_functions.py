@@ -1,99 +1,91 @@
-"""Layers: ``forward(*inputs) -> out | (out, cache)``, ``backward(dout, cache) -> a tuple or dict of gradients``."""
+"""Layers in functions: ``forward(*inputs) -> out | (out, cache)`` and ``backward(dout, cache) -> gradients``."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.op import Array
-from .backward_pass import AuditError, BackwardPass, input_names, same
-from .containers import as_arrays, is_number_array, mapped, named_leaves
+from .backward_pass import BackwardPass, same
+from .containers import Arguments, is_float_array, mapped, named_leaves
+from .recorded_run import AuditError
+from .signatures import argument_names, required, signature_text
+
+#: The upstream gradients are drawn from this seed: the same for the same shapes.
+SEED = 20180831
 
 
 class LayerFunctions(BackwardPass):
-    """``forward(*inputs) -> out | (out, cache)``, ``backward(dout, cache) -> tuple | dict``."""
+    """``forward(*inputs) -> out | (out, cache) | (h, c, cache)``, ``backward(dout, cache) -> tuple | dict``."""
 
     def __init__(self, forward: Any, backward: Any, inputs: Sequence[Any]) -> None:
-        self._forward, self._backward = forward, backward
-        self.functions = (forward, backward)
-        self.names = input_names(forward, len(inputs))
-        self.values = {}
-        self._nests = [as_arrays(x) for x in inputs]
-        for name, nest in zip(self.names, self._nests, strict=True):
-            self.values.update(named_leaves(nest, name))
-        self.exact = tuple(n for n, v in self.values.items() if is_number_array(v) and v.dtype.kind == "f")
-        self.given: dict[str, Array] = {}
+        super().__init__(forward=forward, backward=backward)
+        self.names = argument_names(forward, len(inputs))
+        self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
+        self.values = self._arguments.leaves()
+        self.exact = tuple(n for n, v in self.values.items() if is_float_array(v))
         self.title = f"Audit of {getattr(backward, '__name__', type(backward).__name__)}"
-        self._with_cache = True
+        self._backward_takes = len(required(backward))
+        self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
+
+    def describe(self) -> str:
+        """Return how the code was understood, in a line."""
+        forward, backward = (signature_text(self.handed_over[k]) for k in ("forward", "backward"))
+        return f"functions {forward} and {backward}; gradients of {', '.join(self.exact)}, as returned"
 
     def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return (output, cache)."""
-        parts = [
-            mapped(nest, lambda name, old: values[name], name)
-            for name, nest in zip(self.names, self._nests, strict=True)
-        ]
-        result = self._forward(*parts)
-        self._with_cache = (
-            isinstance(result, tuple) and len(result) == 2 and not _backward_takes(self._backward, len(parts))
-        )
-        if self._with_cache:
-            return result[0], result[1]
+        """Return (output, cache); without a cache, the backward pass gets the inputs."""
+        parts = self._arguments.parts(values)
+        result = self.code["forward"](*parts)
+        if not isinstance(result, tuple) or self._takes_inputs:
+            return result, tuple(parts)
+        if len(result) == 2:
+            return result
+        if len(result) == self._backward_takes:  # (h, c, cache), backward(dh, dc, cache)
+            return result[:-1], result[-1]
         return result, tuple(parts)
 
-    def douts(self, output: Any) -> Any:
-        """Return the gradients that flow in from above: random, the same for the same shapes."""
-        rng = np.random.default_rng(20180831)
+    def _douts(self, output: Any) -> Any:
+        rng = np.random.default_rng(SEED)
         return mapped(output, lambda name, x: rng.normal(size=np.shape(x)), "out")
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
-        """Return the loss."""
-        total: Any = 0.0
-        outs, douts = named_leaves(output, "out"), named_leaves(self.douts(output), "out")
-        for name, out in outs.items():
-            total = total + np.sum(out * douts[name])
-        self.given = douts
-        return total
+        """Return the loss: the outputs times random upstream gradients, summed."""
+        self.given = named_leaves(self._douts(output), "out")
+        return sum((np.sum(out * self.given[name]) for name, out in named_leaves(output, "out").items()), 0.0)
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
-        """Return values to be named, beyond the cache."""
+        """Return values to be named, beyond the inputs."""
         named = named_leaves(cache) if isinstance(cache, Mapping) else named_leaves(cache, "cache")
         return {**{k: v for k, v in named.items() if k}, **named_leaves(output, "out")}
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
-        douts = self.douts(output)
-        extra = cache if not self._with_cache and _backward_takes(self._backward, len(cache)) else (cache,)
-        result = self._backward(douts, *extra)
-        pristine = named_leaves(self.douts(output), "out")
-        self.dout_changed = any(not same(v, pristine[n]) for n, v in named_leaves(douts, "out").items())
+        douts = self._douts(output)
+        several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
+        result = self.code["backward"](*(douts if several else (douts,)), *(cache if self._takes_inputs else (cache,)))
+        untouched = named_leaves(self._douts(output), "out")
+        self.dout_changed = any(not same(v, untouched[n]) for n, v in named_leaves(douts, "out").items())
         return result
 
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
-        """Return the gradients by key."""
+        """Return the gradients by key; those in a tuple belong to the inputs, in their order."""
         if isinstance(grads, Mapping):
             return {k: v for key, value in grads.items() for k, v in named_leaves(value, str(key)).items()}
         parts = list(grads) if isinstance(grads, tuple | list) else [grads]
         floating = [n for n in self.names if any(e == n or e.startswith((n + "[", n + ".")) for e in self.exact)]
+        if len(parts) not in (len(self.names), len(floating)):
+            nested = list(named_leaves(parts).values())  # dx, [dW, db]
+            parts = nested if len(nested) == len(floating) else parts
         names = self.names if len(parts) == len(self.names) else floating
         if len(parts) > len(names):
             raise AuditError(
-                f"backward returned {len(parts)} gradients, forward has the inputs {', '.join(self.names)}; "
-                "one gradient an input, in their order, would do"
+                f"backward returned {len(parts)} gradients, forward takes {', '.join(self.names)}; expected one "
+                "gradient per input, in their order"
             )
         found = {}
         for name, part in zip(names, parts, strict=False):
             if part is not None or name in floating:
                 found.update(named_leaves(part, "d" + name))
         return found
-
-
-def _backward_takes(backward: Any, inputs: int) -> bool:
-    try:
-        parameters = inspect.signature(backward).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    needed = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty]
-    return len(needed) == inputs + 1 and inputs > 1

@@ -1,39 +1,42 @@
-"""Objects with ``forward`` and ``backward``, parameters and gradients in attributes, brought to the form of a layer."""
+"""Objects with ``forward`` and ``backward``, their parameters and gradients in attributes, dicts or lists."""
 
 from __future__ import annotations
 
-import copy
-import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..core.op import Array
 from ..core.transforms import grad
-from .backward_pass import AuditError, BackwardPass, Point, input_names
-from .containers import as_arrays, is_number_array, mapped, named_leaves
+from .attribute_names import RETURNED_INPUTS, attribute_of_gradient, value_of_gradient
+from .backward_pass import BackwardPass
+from .containers import Arguments, is_float_array, named_leaves
+from .layer_functions import SEED
+from .recorded_run import AuditError
 from .recording import Traced, Untraceable
+from .signatures import ALIASES, LEARNING_RATES, argument_names, required, takes_upstream
 
+#: Methods that set accumulated gradients to zero; called before each forward pass, as a training loop does.
+ZEROING = ("zero_grad", "zero_grads", "zero_gradients", "reset_grad", "reset_grads", "clear_grad", "clear_grads")
+#: The learning rate that is passed where ``backward`` asks for one.
+RATE = 0.1
 
-class _Chain(list[Any]):
-    """The modules of one run, and the inputs that the first was called with."""
-
-    inputs: list[Any]
+Slot = tuple[str, Any, Any, Any]  # name, owner, key or attribute, value
 
 
 class Objects(BackwardPass):
-    """A module, or a list of them that are called one after the other.
+    """An object with ``forward(*inputs)`` and ``backward(dout)``, or a list of them, called one after the other.
 
     Parameters
     ----------
     module
-        With ``forward(*inputs)`` and ``backward(dout)``.
+        The object, or the list.
     inputs
-        What the first module's ``forward`` takes.
+        What the first ``forward`` takes.
     loss, Y
-        A loss of the output; without one the gradient from above is random.
+        A loss of the output; without one the upstream gradient is random.
     """
 
     def __init__(
@@ -41,175 +44,228 @@ class Objects(BackwardPass):
     ) -> None:
         modules = list(module) if isinstance(module, list | tuple) else [module]
         if not modules:
-            raise AuditError("the list of modules is empty; at least one would do")
+            raise AuditError("module is an empty list; expected at least one object")
         for m in modules:
             for needed in ("forward", "backward"):
                 if not callable(getattr(m, needed, None)):
-                    raise AuditError(f"a {type(m).__name__} has no method {needed}; forward and backward would do")
-        self._template = copy.deepcopy(modules)
-        self._single = len(modules) == 1
-        self._loss = loss
-        self.functions = tuple([*modules, *([loss] if loss is not None else [])])
-        self.names = input_names(modules[0].forward, len(inputs))
-        self._nests = [as_arrays(x) for x in inputs]
-        self.values = {}
-        for name, nest in zip(self.names, self._nests, strict=True):
-            self.values.update(named_leaves(nest, name))
+                    raise AuditError(f"{type(m).__name__} has no method {needed}; expected forward and backward")
+        super().__init__(modules=modules, loss=loss)
+        self.names = argument_names(modules[0].forward, len(inputs))
+        self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
+        self.values = self._arguments.leaves()
         if Y is not None:
             self.values["Y"] = np.asarray(Y)
-        self._kinds = {n: type(v) for n, v in self.values.items() if isinstance(v, np.ndarray)}
-        self.given: dict[str, Array] = {}
-        self._reused: Any = None
-        self._reuse = False
         self.title = "Audit of " + " → ".join(type(m).__name__ for m in modules)
-        self._parameters = self._find_parameters()
-        self.values.update({n: np.array(v) for n, v in self._parameters.items()})
-        self.exact = tuple(n for n, v in self.values.items() if is_number_array(v) and v.dtype.kind == "f" and n != "Y")
-        self._douts: dict[str, Array] = {}
+        self._gradients: dict[str, str] = {}  # parameter -> attribute that holds its gradient
+        self._rates: dict[str, float] = {}  # parameter that backward updates -> the learning rate
+        self._others: set[str] = set()  # further names of the parameters
+        self._inputs: list[Any] = []
+        self.values.update(self._find_parameters())
+        self.exact = tuple(n for n, v in self.values.items() if is_float_array(v) and n != "Y")
 
-    # -- attributes ----------------------------------------------------------------------------------------------------
+    def describe(self) -> str:
+        """Return how the code was understood, in a line."""
+        parts = ["class " + " → ".join(type(m).__name__ for m in self.handed_over["modules"])]
+        parameters = [*self._gradients, *self._rates]
+        parts.append(f"parameters {', '.join(parameters)}" if parameters else "no parameters")
+        if self._gradients:
+            parts.append(f"gradients in {', '.join(self._gradients.values())}")
+        if self._rates:
+            rates = ", ".join(f"{r:g}" for r in dict.fromkeys(self._rates.values()))
+            parts.append(f"gradients of {', '.join(self._rates)} from the update with learning rate {rates}")
+        return "; ".join(parts)
 
-    def _slots(self, modules: Sequence[Any]) -> Iterator[tuple[str, Any, Any, Any]]:
-        """Yield (name, owner, key, value) of all that the modules hold: "W", or "linear1.W" for one of several."""
-        for i, m in enumerate(modules):
-            yield from _slots(m, "" if self._single else f"{type(m).__name__.lower()}{i}", {id(m)})
+    # -- parameters and their gradients --------------------------------------------------------------------------------
 
-    def _attributes(self, modules: Sequence[Any]) -> dict[str, Any]:
-        return {name: value for name, _, _, value in self._slots(modules)}
+    def copied(self, *, recording: bool = False) -> Self:
+        """Return the same with fresh copies of the objects, and with gradients that earlier calls left set to zero."""
+        twin = super().copied(recording=recording)
+        keys = set(self._gradients.values())
+        for name, _, _, value in twin._slots():
+            if name in keys and is_float_array(value):
+                value[...] = 0.0
+        return twin
 
-    def _set(self, modules: Sequence[Any], values: Mapping[str, Any]) -> None:
-        for name, owner, key, old in list(self._slots(modules)):
-            if name not in self._parameters or name not in values:
-                continue
-            new = values[name]
-            if isinstance(new, np.ndarray) and isinstance(old, np.ndarray) and type(old) is not np.ndarray:
-                new = new.view(type(old))
-            _assign(owner, key, new)
+    def _slots(self) -> list[Slot]:
+        """Return all that the objects hold: "W", or "linear1.W" for one of several."""
+        modules = self.code["modules"]
+        single = len(modules) == 1
+        return [
+            slot
+            for i, m in enumerate(modules)
+            for slot in _slots(m, "" if single else f"{type(m).__name__.lower()}{i}", {id(m)})
+        ]
+
+    def _attributes(self) -> dict[str, Any]:
+        return {name: value for name, _, _, value in self._slots()}
 
     def _find_parameters(self) -> dict[str, Array]:
-        before = {n: v for n, v in self._attributes(self._template).items() if _floating(v)}
-        modules = copy.deepcopy(self._template)
-        self._parameters = {}
+        """Run both passes once; return the parameters: what forward leaves alone and backward has a gradient for."""
+        twin = self.copied()
+        before = twin._attributes()
         try:
             with np.errstate(all="ignore"):
-                output = self._chain(modules, self.values)
-                self._backward(modules, output, self._dout_of(output, self.values))
+                output = twin._called(self.values)
+                between = twin._attributes()
+                kept = {n: np.asanyarray(v) for n, v in before.items() if is_float_array(v) and between.get(n) is v}
+                old = {n: v.copy() for n, v in kept.items()}
+                twin._backward(output, twin._dout(output, self.values), self.values)
         except Exception as error:
-            raise AuditError(f"the module fails on the inputs given: {type(error).__name__}: {error}") from error
-        after = self._attributes(modules)
-        found = {}
-        for name, value in before.items():
-            key = _gradient_name(name, after)
-            if key is not None and _gradient_of(after, key) is not None and key != name:
-                found[name] = np.array(value, np.float64)
-        gradients = {_gradient_name(name, before) for name in found}
-        for name, owner, key, value in list(self._slots(self._template)):  # those of earlier calls would be added to
-            if name in gradients and isinstance(value, np.ndarray):
-                _assign(owner, key, np.zeros_like(value))
-        return found
+            raise AuditError(f"the module fails on your inputs: {type(error).__name__}: {error}") from error
+        after = twin._attributes()
+        by_array: dict[int, list[str]] = {}  # one array may have several names: W and params[0]
+        for name, value in kept.items():
+            by_array.setdefault(id(value), []).append(name)
+        for names in by_array.values():
+            found = [(n, key) for n in names if (key := attribute_of_gradient(n, after)) is not None and key != n]
+            found = [(n, key) for n, key in found if value_of_gradient(after, key) is not None]
+            if found:
+                name = min(names, key=lambda n: "[" in n)
+                self._gradients[name] = found[0][1]
+                self._others.update(n for n in names if n != name)
+        for names in by_array.values():
+            name = min(names, key=lambda n: "[" in n)
+            known = name in self._gradients or set(names) & set(self._gradients.values())
+            if not known and name in after and not np.array_equal(after[name], old[name]) and self._used(name):
+                rate = self._rate(name, before)
+                if rate:
+                    self._rates[name] = rate
+                    self._others.update(n for n in names if n != name)
+        return {n: np.array(old[n], np.float64) for n in (*self._gradients, *self._rates)}
+
+    def _used(self, name: str) -> bool:
+        """Whether the output depends on an array that the objects hold."""
+        outputs = []
+        for factor in (1.0, 1.01):
+            twin = self.copied()
+            array = twin._attributes()[name]
+            array[...] = factor * array + (factor - 1)
+            with np.errstate(all="ignore"):
+                outputs.append(np.asarray(twin._called(self.values)))
+        return not np.array_equal(outputs[0], outputs[1], equal_nan=True)
+
+    def _rate(self, name: str, attributes: Mapping[str, Any]) -> float | None:
+        """Return the learning rate that a parameter is updated with: an attribute near it, or the one passed."""
+        near = [
+            (-len(key.rpartition(".")[0]), float(value))
+            for key, value in attributes.items()
+            if key.rpartition(".")[2] in LEARNING_RATES
+            and isinstance(value, int | float)
+            and name.startswith(key.rpartition(".")[0].rpartition(".")[0])
+        ]
+        asked = any(p.name in LEARNING_RATES for m in self.code["modules"] for p in required(m.backward))
+        return RATE if asked else min(near)[1] if near else None
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Put other arrays in the place of the parameters, under all their names."""
+        slots = self._slots()
+        new = {id(v): values[n] for n, _, _, v in slots if n in values and (n in self._gradients or n in self._rates)}
+        for _, owner, key, old in slots:
+            if id(old) in new and not isinstance(owner, tuple):
+                array = new[id(old)]
+                if isinstance(array, np.ndarray) and isinstance(old, np.ndarray) and type(old) is not np.ndarray:
+                    array = array.view(type(old))
+                if isinstance(owner, Mapping | list):
+                    owner[key] = array  # type: ignore[index]
+                else:
+                    setattr(owner, key, array)
 
     # -- the passes ----------------------------------------------------------------------------------------------------
 
-    def _chain(self, modules: Sequence[Any], values: Mapping[str, Any]) -> Any:
-        parts = []
-        for name, nest in zip(self.names, self._nests, strict=True):
-
-            def leaf(path: str, old: Any) -> Any:
-                new = values[path]
-                kind = self._kinds.get(path, np.ndarray)
-                return new.view(kind) if isinstance(new, np.ndarray) and kind is not np.ndarray else new
-
-            parts.append(mapped(nest, leaf, name))
-        if isinstance(modules, _Chain):
-            modules.inputs = parts
-        out = _called(modules[0], *parts)
-        for m in modules[1:]:
-            out = _called(m, out)
+    def _called(self, values: Mapping[str, Any]) -> Any:
+        modules = self.code["modules"]
+        for m in modules:
+            for name in ZEROING:
+                if callable(getattr(m, name, None)):
+                    getattr(m, name)()
+        self._inputs = self._arguments.parts(values)
+        out: Any = self._inputs
+        for i, m in enumerate(modules):
+            forward = m if callable(m) else m.forward
+            out = forward(*out) if i == 0 else forward(out)
         return out
 
-    def _backward(self, modules: Sequence[Any], output: Any, dout: Any) -> Any:
-        if hasattr(output, "__dict__"):
-            output.g = dout
-        for m in reversed(list(modules)):
-            needed = [
-                p
-                for p in inspect.signature(m.backward).parameters.values()
-                if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-            ]
-            dout = m.backward(dout) if needed else m.backward()
-        return dout
-
     def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return (output, cache)."""
-        if self._reuse and self._reused is not None:
-            modules = self._reused
-        else:
-            modules = _Chain(copy.deepcopy(self._template))
-            self._reused = modules if self._reuse else None
-        self._set(modules, values)
-        return self._chain(modules, values), modules
+        """Return (output, cache); the cache is in the objects."""
+        self._set(values)
+        return self._called(values), None
 
-    def _dout_of(self, output: Any, values: Mapping[str, Any]) -> Any:
-        if self._loss is not None:
-            loss, Y = self._loss, values.get("Y")
-            return np.asarray(grad(lambda o: loss(o, Y))(np.asarray(output, np.float64)))
-        rng = np.random.default_rng(20180831)
-        return rng.normal(size=np.shape(output))
+    def _dout(self, output: Any, values: Mapping[str, Any]) -> Any:
+        if (loss := self.code["loss"]) is not None:
+            return np.asarray(grad(lambda o: loss(o, values.get("Y")))(np.asarray(output, np.float64)))
+        return np.random.default_rng(SEED).normal(size=np.shape(output))
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss."""
         if isinstance(output, tuple | list | dict):
             raise Untraceable("the module returns several arrays")
-        if self._loss is not None:
-            return self._loss(output, values.get("Y"))
-        dout = self._dout_of(output, values)
+        if self.code["loss"] is not None:
+            return self.code["loss"](output, values.get("Y"))
+        dout = self._dout(output, values)
         self.given = {"out": dout}
         return np.sum(output * dout)
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
-        """Return values to be named, beyond the cache."""
-        gradients = {_gradient_name(n, {k: 0 for k in self._attributes(cache)}) for n in self._parameters}
-        named = {n: v for n, v in self._attributes(cache).items() if n not in gradients}
-        return {**named, "out": output}
+        """Return values to be named, beyond the inputs."""
+        left_out = {*self._gradients.values(), *self._others}
+        return {**{n: v for n, v in self._attributes().items() if n not in left_out}, "out": output}
+
+    def _backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> Any:
+        if hasattr(output, "__dict__"):
+            output.g = dout
+        for m in reversed(self.code["modules"]):
+            more = {
+                p.name: RATE if p.name in LEARNING_RATES else values["Y"]
+                for p in required(m.backward)[1:]
+                if p.name in LEARNING_RATES or (p.name in ALIASES["Y"] and "Y" in values)
+            }
+            dout = m.backward(dout, **more) if takes_upstream(m.backward) else m.backward()
+        return dout
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
-        """Return the gradients as the caller's function gives them."""
-        dout = self._dout_of(output, values)
+        """Return the gradients as the objects give them: returned, in attributes, or from what the update changed."""
+        dout = self._dout(output, values)
         handed = np.array(dout)
-        result = self._backward(cache, output, handed)
+        old = {n: np.array(v) for n, v in self._attributes().items() if n in self._rates}
+        result = self._backward(output, handed, values)
         self.dout_changed = not np.array_equal(handed, dout)
-        after = self._attributes(cache)
-        grads: dict[str, Any] = {}
+        after = self._attributes()
+        grads = self._gradients_of_inputs(result, after)
+        for name, key in self._gradients.items():
+            grads[_key(name)] = np.array(value_of_gradient(after, key))
+        for name, rate in self._rates.items():
+            grads[_key(name)] = (old[name] - after[name]) / rate
+        self.updated = tuple(n for n in values if n in self._rates or self._is_updated(n, values, after))
+        return grads
+
+    def _is_updated(self, name: str, values: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+        return name in self._gradients and not np.array_equal(after[name], values[name], equal_nan=True)
+
+    def _gradients_of_inputs(self, result: Any, after: Mapping[str, Any]) -> dict[str, Any]:
         parts = list(result) if isinstance(result, tuple | list) else [result]
-        for name, part in zip(self.names, parts, strict=False):
+        grads = {}
+        for i, (name, part) in enumerate(zip(self.names, parts, strict=False)):
             if part is None:
-                whole = cache.inputs[self.names.index(name)]
-                part = _carried(whole, after) if after.get("d" + name) is None else after["d" + name]
+                keys = ["d" + name, *(RETURNED_INPUTS if i == 0 else ())]
+                part = next((after[k] for k in keys if after.get(k) is not None), None)
+            if part is None:
+                part = _carried(self._inputs[i], after)
             if part is not None:
-                grads["d" + name] = np.array(part)
-        for name in self._parameters:
-            key = _gradient_name(name, after)
-            if key is not None:
-                head, dot, last = name.rpartition(".")
-                grads[f"{head}.d{last}" if dot else "d" + name] = np.array(_gradient_of(after, key))
+                grads.update({k: np.array(v) for k, v in named_leaves(part, "d" + name).items()})
         return grads
 
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
         """Return the gradients by key."""
         return dict(grads)
 
-    def again(self) -> Point:
-        """Call the same object twice and return the second run."""
-        self._reuse, self._reused = True, None
-        try:
-            self.run(self.values, "your data", record=False)
-            return self.run(self.values, "your data", record=False)
-        finally:
-            self._reuse, self._reused = False, None
+
+def _key(name: str) -> str:
+    head, dot, last = name.rpartition(".")
+    return f"{head}.d{last}" if dot else f"d{name}"
 
 
 def _carried(whole: Any, attributes: Mapping[str, Any]) -> Any:
-    """Return the gradient that an input carries in .g, or a view of it among the module's attributes does."""
+    """Return the gradient that an input carries in .g, or a view of it among the attributes does."""
     for array in (whole, *attributes.values()):
         shared = array is whole or (isinstance(array, np.ndarray) and np.shares_memory(array, whole))
         if shared and getattr(array, "g", None) is not None:
@@ -217,83 +273,25 @@ def _carried(whole: Any, attributes: Mapping[str, Any]) -> Any:
     return None
 
 
-def _called(module: Any, *inputs: Any) -> Any:
-    if callable(module):
-        return module(*inputs)
-    return module.forward(*inputs)
-
-
-def _floating(value: Any) -> bool:
-    return (is_number_array(value) and value.dtype.kind == "f") or isinstance(value, Traced)
-
-
-def _slots(owner: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any, Any, Any]]:
+def _slots(owner: Any, prefix: str, seen: set[int]) -> Iterator[Slot]:
+    """Yield what an object holds, by name; one that stands for an array (.data, .value) has its own name."""
     if isinstance(owner, Mapping):
         items = [(k, v, f"{prefix}.{k}" if prefix else str(k)) for k, v in owner.items()]
     elif isinstance(owner, list | tuple):
         items = [(i, v, f"{prefix}[{i}]") for i, v in enumerate(owner)]
-    else:  # an object; one that stands for an array, as a Parameter with .data and .grad, has its name
+    else:
         items = [
             (k, v, prefix if k in ("data", "value") and prefix else f"{prefix}.{k}" if prefix else k)
             for k, v in vars(owner).items()
         ]
     for key, value, name in items:
-        if isinstance(value, Mapping | list | tuple) or _is_record(value):
-            if id(value) not in seen:
-                yield from _slots(value, name, seen | {id(value)})
-        else:
+        if not (isinstance(value, Mapping | list | tuple) or _has_attributes(value)):
             yield name, owner, key, value
+        elif id(value) not in seen:
+            yield from _slots(value, name, seen | {id(value)})
 
 
-def _is_record(value: Any) -> bool:
+def _has_attributes(value: Any) -> bool:
     if isinstance(value, np.ndarray | Traced | type | types.ModuleType):
         return False
     return hasattr(value, "__dict__") and (hasattr(value, "forward") or not callable(value))
-
-
-def _assign(owner: Any, key: Any, value: Any) -> None:
-    if isinstance(owner, dict | list):
-        owner[key] = value
-    elif not isinstance(owner, tuple):
-        setattr(owner, key, value)
-
-
-def _gradient_name(name: str, attributes: Mapping[str, Any]) -> str | None:
-    """Return which attribute holds the gradient of `name`, by the usual names; "W.g" where the array carries it."""
-    for ending in (".grad", ".g", ".gradient"):
-        if name + ending in attributes:
-            return name + ending
-    head, dot, last = name.rpartition(".")
-    prefix = head + dot
-    for pattern in (
-        "d{0}",
-        "d_{0}",
-        "grad_{0}",
-        "{0}_grad",
-        "g{0}",
-        "{0}_g",
-        "d{0}s",
-        "{0}grad",
-        "grad{0}",
-        "D{0}",
-        "{0}_gradient",
-    ):
-        for key in (prefix + pattern.format(last), pattern.format(last)):
-            if key in attributes:
-                return key
-    for store in ("grads", "grad", "gradients", "dparams", "d"):
-        outer = head.rpartition(".")[0]
-        for base in {store, f"{outer}.{store}" if outer else store, f"{head}.{store}" if head else store}:
-            for key in (f"{base}.{last}", f"{base}.d{last}"):
-                if key in attributes:
-                    return key
-    if getattr(attributes.get(name), "g", None) is not None or getattr(attributes.get(name), "grad", None) is not None:
-        return name + ".g"
-    return None
-
-
-def _gradient_of(attributes: Mapping[str, Any], key: str) -> Any:
-    if key in attributes:
-        return attributes[key]
-    whole = attributes[key[: -len(".g")]]
-    return whole.g if getattr(whole, "g", None) is not None else whole.grad

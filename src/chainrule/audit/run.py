@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.backward_pass import AuditError, BackwardPass, Point, copied
+from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.containers import is_number_array
 from ..adapters.new_values import SIZES, Axes, batch_axes, nudged, redrawn
 from ..adapters.objects import Objects
-from ..adapters.recorded_functions import Randomness
 from ..core.op import Array
 from ..core.reverse import topological
 from .behaviour import accumulates, behaviour_findings
@@ -26,7 +25,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
     """Run the passes on several values, judge every step, and return the report."""
     rng = np.random.default_rng(20180831)
     _check_data(subject, data)
-    own = _first_run(subject)
+    own = subject.first_run()
     if not own.gradients and not own.extra:
         raise AuditError("backward returned no gradients by name; a dict of them, as {'dW1': …}, would do")
     if not own.gradients:
@@ -97,29 +96,6 @@ def _check_data(subject: BackwardPass, data: tuple[str, ...]) -> None:
         bad = int(np.sum(~np.isfinite(value))) if name in data and value.dtype.kind == "f" else 0
         if bad:
             raise AuditError(f"{bad} of the {value.size} elements of {name} are not finite; finite ones would do")
-
-
-def _first_run(subject: BackwardPass) -> Point:
-    """Run both passes on the data given; what they raise is said to be theirs."""
-    failing = "forward"
-    randomness = Randomness(subject.functions)
-    try:
-        with np.errstate(all="ignore"):
-            output, _ = subject.forward(copied(subject.values))
-            failing = "loss"
-            value = np.asarray(subject.loss_of(output, copied(subject.values)))
-        if value.dtype.kind not in "fiubc":
-            kind = value.item() if value.size == 1 else value
-            raise AuditError(f"the loss is of type {type(kind).__name__}; a number would do")
-        randomness.restore()
-        failing = "backward"
-        return subject.run(subject.values, "your data")
-    except AuditError:
-        raise
-    except Exception as error:
-        raise AuditError(f"{failing} fails on the data given: {type(error).__name__}: {error}") from error
-    finally:
-        randomness.restore()
 
 
 def _check_dependence(subject: BackwardPass, own: Point) -> None:

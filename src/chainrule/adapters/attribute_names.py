@@ -1,0 +1,62 @@
+"""Where an object keeps the gradient of an attribute: ``dW``, ``grad_W``, ``grads["W"]``, ``grads[0]``, ``W.g``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: Attributes named after the parameter.
+PATTERNS = (
+    "d{0}",
+    "d_{0}",
+    "grad_{0}",
+    "{0}_grad",
+    "g{0}",
+    "{0}_g",
+    "d{0}s",
+    "{0}grad",
+    "grad{0}",
+    "D{0}",
+    "{0}_gradient",
+)
+#: Containers of gradients, with the keys of the parameters or in their order.
+STORES = ("grads", "grad", "gradients", "dparams", "d")
+#: Attributes that hold the gradient of the input, where backward returns nothing.
+RETURNED_INPUTS = ("dinputs", "dinput", "dx", "dX", "grad_input")
+
+
+def attribute_of_gradient(name: str, attributes: Mapping[str, Any]) -> str | None:
+    """Return which attribute holds the gradient of `name`; "W.g" where the array carries it."""
+    found = next((key for key in _candidates(name) if key in attributes), None)
+    if found is None and name in attributes and value_of_gradient(attributes, name + ".g") is not None:
+        return name + ".g"
+    return found
+
+
+def _candidates(name: str) -> Iterator[str]:
+    for ending in (".grad", ".g", ".gradient"):
+        yield name + ending
+    head, dot, last = name.rpartition(".")
+    base, bracket, index = last.partition("[")
+    for pattern in PATTERNS:
+        key = pattern.format(base) + bracket + index
+        yield head + dot + key
+        yield key
+    outer = head.rpartition(".")[0]
+    for store in STORES:
+        for place in dict.fromkeys(
+            (store, f"{outer}.{store}" if outer else store, f"{head}.{store}" if head else store)
+        ):
+            yield f"{place}.{last}"
+            yield f"{place}.d{last}"
+            if bracket:  # parallel lists: params[0] and grads[0]
+                yield f"{place}[{index}"
+
+
+def value_of_gradient(attributes: Mapping[str, Any], key: str) -> Any:
+    """Return the gradient under a key that `attribute_of_gradient` gave."""
+    if key in attributes:
+        return attributes[key]
+    array = attributes[key.removesuffix(".g")]
+    carried = getattr(array, "g", None)
+    return carried if carried is not None else getattr(array, "grad", None)
