@@ -35,8 +35,8 @@ from typing import Any
 
 import pytest
 
+from chainrule.core import op as table
 from chainrule.core.tensor import FUNCTIONS
-from chainrule.ops import table
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
