@@ -9,17 +9,23 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import explain, nn
+from chainrule.core.op import row
 from chainrule.explain.wording import Style, bare
-from chainrule.formula.evaluate import evaluate
-from chainrule.formula.expression import make, name, number
-from chainrule.formula.latex import latex_form
-from chainrule.formula.numpy_form import numpy_form
+from chainrule.formula import expression
+from chainrule.formula.expression import name, number
+from chainrule.formula.names import display_name
+from chainrule.formula.printer import latex_form, text_form
 from chainrule.formula.rules import RULES, simplify
-from chainrule.formula.text import display_name, text_form
+from chainrule.formula.source import numpy_form
 
 from ..explain.networks import ACTIVATIONS, LAYERS, LOSSES, data, network, shaken
 from .latex_reader import on_one_line
+from .numpy_reader import evaluate
 from .reader import Reader
+
+
+def make(op, *inputs, **attrs):
+    return expression.make(row(op), *inputs, **attrs)
 
 
 def steps_of(derivation):
@@ -74,11 +80,11 @@ def local_derivatives_are_right(derivation):
         for user, local in step.local.items():
             factor = np.asarray(evaluate(numpy_form(local, derivation.identifiers.__getitem__), known))
             from_above = derivation.values[f"d{user}"]
-            if core.op == "matmul":
+            if core.op is row("matmul"):
                 ways = (lambda g, c: g @ c.T, lambda g, c: c.T @ g, lambda g, c: g.T @ c.T, lambda g, c: c.T @ g.T)
                 fitting = [w(from_above, factor) for w in ways if agrees(w, from_above, factor, core.shape)]
                 total = min((x.reshape(own.shape) for x in fitting), key=lambda x: np.max(np.abs(x - own)))
-            elif core.op == "sum":
+            elif core.op is row("sum"):
                 total = np.sum(from_above * factor, axis=core["axis"]).reshape(own.shape)
             else:
                 total = total + from_above * factor
@@ -378,12 +384,6 @@ def test_a_wrong_formula_is_found(which):
     assert max(errors.values()) < 1e-12
 
 
-def test_only_formulas_are_evaluated():
-    for source in ("__import__('os')", "x.__class__", "(lambda: 1)()", "[1][0]", "open('f')", "np.load('f')", "'a'"):
-        with pytest.raises(ValueError, match="a formula"):
-            evaluate(source, {"x": np.ones(3)})
-
-
 # -- rules ---------------------------------------------------------------------------------------------------------
 
 a, b, c = (name(n, (4, 3)) for n in "abc")
@@ -462,11 +462,11 @@ def grown(inner):
 
 def computed(e):
     """Return the value of an expression, operation by operation."""
-    if e.op == "name":
+    if e.op.name == "name":
         return square[e["name"]]
-    if e.op == "number":
+    if e.op.name == "number":
         return np.asarray(e["value"] * 7.0 ** e["batch"])
-    return np.asarray(e.row.evaluate(*[computed(x) for x in e.inputs], **dict(e.attrs)))
+    return np.asarray(e.op.evaluate(*[computed(x) for x in e.inputs], **dict(e.attrs)))
 
 
 BINARY = ["add", "subtract", "multiply", "divide", "matmul"]
@@ -522,7 +522,7 @@ def means_what_it_says(e):
     with np.errstate(all="ignore"):
         truth = computed(e)
         known = square | {"m": 7}
-        printed = [evaluate(numpy_form(e), known), evaluate(numpy_form(simplify(e)), known)]
+        printed = [evaluate(numpy_form(e), known), evaluate(numpy_form(simplify(e)), known), e.value(square, 7)]
         for form in (e, simplify(e)):
             printed += [Reader(text, known).read() for text in (text_form(form), on_one_line(latex_form(form)))]
     if not np.all(np.isfinite(truth)) or np.max(np.abs(truth)) > 1e8:

@@ -13,6 +13,12 @@ from chainrule import ops
 from chainrule.core.op import ELEMENTWISE, VIEW, Example, Operation
 from chainrule.core.reverse import reverse, topological
 from chainrule.core.tensor import Recording, Tensor, apply, traced_leaf
+from chainrule.explain.source import Helpers
+from chainrule.formula.dimensions import dimensions
+from chainrule.formula.expression import Expression, make, name
+from chainrule.formula.names import display_name
+from chainrule.formula.printer import latex_form, text_form
+from chainrule.formula.source import NumpyPrinter
 from chainrule.ops.table import row_of
 from tests.ops.checking import (
     check_first_order,
@@ -240,17 +246,45 @@ def test_kinks_have_the_stated_subgradient(op: Operation, inputs: Any, gradients
     assert [float(g) for g in found] == list(gradients)
 
 
+def as_expression(op: Operation, example: Example) -> Expression:
+    inputs = [np.asarray(x) for x in example.inputs]
+    kinds = [x.dtype.kind if x.dtype.kind in "fb" else "i" for x in inputs]
+    names = [name(f"x{i}", x.shape, kind) for i, (x, kind) in enumerate(zip(inputs, kinds, strict=True))]
+    return make(op, *names, **example.attrs)
+
+
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
 def test_formula(op: Operation) -> None:
+    """Every row is written as text and as LaTeX; both show all inputs and close what they open."""
     for example in points(op):
-        names = [f"x_{i}" for i in range(len(example.inputs))]
-        if callable(op.latex):
-            text = op.latex(*names, **example.attrs)
-        else:
-            text = op.latex.format(*names, **example.attrs)
-        assert text.strip() and "x_0" in text
-        braces = text.replace(r"\{", "").replace(r"\}", "")
-        assert braces.count("{") == braces.count("}")
+        e = as_expression(op, example)
+        shown = [f"x{i}" for i in range(len(e.inputs))]
+        text, latex = text_form(e), latex_form(e)
+        assert all(display_name(x) in text for x in shown), text
+        assert all(f"x_{{{i}}}" in latex for i in range(len(shown)))
+        assert text.isprintable() and latex.isascii(), latex
+        for opening, closing in ("()", "[]"):
+            assert text.count(opening) == text.count(closing) and latex.count(opening) == latex.count(closing)
+        braces = latex.replace(r"\{", "").replace(r"\}", "")
+        assert braces.count("{") == braces.count("}") and latex.count(r"\left") == latex.count(r"\right")
+        assert dimensions(e).endswith(f"→ {'×'.join(map(str, e.shape)) or 1}")
+
+
+@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+def test_numpy_source(op: Operation, example: Example) -> None:
+    """Every row's NumPy source runs with NumPy alone, defines what NumPy lacks, and gives the row's values."""
+    e, helpers = as_expression(op, example), Helpers()
+    line = NumpyPrinter(str, helpers.name).form(e)
+    inputs = {f"x{i}": np.asarray(x) for i, x in enumerate(example.inputs)}
+    made: dict[str, Any] = {"np": np, "__builtins__": {"int": int, "float": float, "range": range, "slice": slice}}
+    with np.errstate(all="ignore"):
+        for text in helpers.texts:
+            exec(text, made)
+        found = np.asarray(eval(line, {**made, **inputs}))
+    expected = evaluate(op, example.inputs, example.attrs)
+    assert found.shape == expected.shape
+    close(found, expected, 1e-12, f"{op.name}: {line}")
+    close(np.asarray(e.value(inputs)), expected, 1e-15, op.name)
 
 
 @pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)

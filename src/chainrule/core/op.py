@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .notation import PASSED, Layout, layout
+
 Shape: TypeAlias = tuple[int, ...]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Attrs: TypeAlias = Mapping[str, Any]
@@ -68,10 +70,9 @@ class Operation:
         Whether the result has the input's values unchanged, if perhaps in another shape, order or dtype.
     flat
         Whether the operation is constant between its jumps: its derivative is zero wherever it exists.
-    latex
-        A pattern with ``{0}``, ``{1}``, … for the inputs and the attributes' names, or a callable on them.
-    precedence
-        How tightly the written form binds, for brackets: 0 additive … 3 atomic.
+    notation
+        How formulas show it: a layout of ``chainrule.core.notation``, the name of a function (by default the row's),
+        or LaTeX with ``{0}``, ``{1}``, … for the inputs. Rows that pass values show their input.
     domain
         One (low, high) per input, from which the table tests draw their points; for elementwise rows.
     examples
@@ -102,8 +103,7 @@ class Operation:
     definition: Callable[..., Any] | None = None
     passes: bool = False
     flat: bool = False
-    latex: str | Callable[..., str] = ""
-    precedence: int = 3
+    notation: Layout | str = ""
     domain: tuple[tuple[float, float], ...] = ()
     examples: Callable[[np.random.Generator], Sequence[Example]] | None = None
     kinks: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
@@ -122,6 +122,8 @@ class Operation:
             raise TypeError(f"operation {self.name!r} is differentiable but has no reverse rule")
         if not self.domain and self.examples is None:
             raise TypeError(f"operation {self.name!r} has neither a domain nor examples: it cannot be tested")
+        written = PASSED if self.passes and not self.notation else layout(self.notation, self.name)
+        object.__setattr__(self, "notation", written)
         if self.definition is None:
             object.__setattr__(self, "definition", self.expand or (self.kernel if self.numpy is None else None))
 
@@ -130,6 +132,12 @@ class Operation:
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return row, (self.name,)
+
+    @property
+    def layout(self) -> Layout:
+        """How formulas show the operation."""
+        assert isinstance(self.notation, Layout)
+        return self.notation
 
     def rule(self, index: int) -> Rule | None:
         """Return the reverse rule of input `index`, as ``rule(g, out, *inputs, **attrs)``."""

@@ -11,7 +11,6 @@ import numpy as np
 from ..compile import compile
 from ..core.op import CONTRACT, Array
 from ..core.transforms import jvp, value_and_grad
-from ..formula.evaluate import evaluate
 from ..nn import losses
 from ..nn.functional import functional_call
 from ..nn.module import Module
@@ -163,18 +162,16 @@ def cost_of(derivation: Derivation) -> Cost:
 
 
 def _by_formulas(derivation: Derivation) -> Passes:
-    steps, words = derivation.steps, derivation.identifiers
-    formulas = derivation.formulas()
+    steps = derivation.steps
     wanted = [n for n in (*steps.parameters, *steps.inputs) if f"d{n}" in derivation.values]
     end = derivation.loss.name if derivation.loss is not None else steps.output
 
     def run(*given: Any) -> Any:
-        known: dict[str, Any] = {words[n]: derivation.values[n] for n in (*steps.inputs, *steps.constants)}
-        known["m"] = steps.m
-        known.update(zip([words[n] for n in wanted], given, strict=True))
+        known: dict[str, Any] = {n: derivation.values[n] for n in (*steps.inputs, *steps.constants)}
+        known.update(zip(wanted, given, strict=True))
         for f in (*derivation.forward, *([derivation.loss] if derivation.loss else [])):
-            known[words[f.name]] = evaluate(formulas[f.name], known)
-        return known[words[end]]
+            known[f.name] = f.expression.value(known, steps.m)
+        return known[end]
 
     return run, [derivation.values[n] for n in wanted]
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import Array
-from ..formula.evaluate import evaluate
-from ..formula.expression import Expression
-from ..formula.numpy_form import numpy_form
+from ..core.op import Array, rows
+from ..formula.expression import Expression, deviation
+from ..formula.source import numpy_form, numpy_name
 from ..nn.module import Module
 from .cost import Cost, Passes, cost_of, function_passes, network_passes
 from .naming import example_numbers
@@ -81,6 +80,9 @@ class Derivation:
         Name -> array (float64): inputs, parameters, values and gradients of this example.
     name : str
         Of the network's class or the function.
+    failed : dict
+        Formulas whose value is not the recorded one, with their relative errors; empty unless something is wrong. What
+        is printed begins with them.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Derivation:
         self.steps, self.name, self.passes, self.layout, self.notation = steps, name, passes, layout, notation
         self.forward, self.loss, self.backward = steps.forward, steps.loss, steps.backward
         self.values: dict[str, Array] = steps.values
+        self.failed = {label: error for label, error in self.errors().items() if not error <= TOLERANCE}
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -110,18 +113,8 @@ class Derivation:
 
     def errors(self) -> dict[str, float]:
         """Evaluate every formula; return the largest deviation from the value it stands for, relative to its size."""
-        known = {self.identifiers[k]: v for k, v in self.values.items()}
-        if self.steps.m is not None:
-            known["m"] = np.asarray(self.steps.m)
-        result = {}
-        for label, source in self.formulas().items():
-            got, truth = np.asarray(evaluate(source, known)), self.values[label]
-            if got.shape != truth.shape:
-                result[label] = float("inf")
-                continue
-            size = max(1e-300, float(np.max(np.abs(truth), initial=0.0)))
-            result[label] = float(np.max(np.abs(got - truth), initial=0.0)) / size
-        return result
+        values, m = self.values, self.steps.m
+        return {label: deviation(e, values[label], values, m) for label, e in self._expressions().items()}
 
     @cached_property
     def cost(self) -> Cost:
@@ -169,7 +162,7 @@ class Derivation:
 def identifiers(labels: Iterable[str]) -> dict[str, str]:
     """Return each name as Python takes it, no two alike."""
     found: dict[str, str] = {}
-    taken = set(_TAKEN)
+    taken = {*_TAKEN} | {op.name for op in rows() if op.numpy is None or not numpy_name(op.numpy)}
     for label in labels:
         word = re.sub(r"\W", "_", label, flags=re.ASCII)
         word = word if re.match(r"[A-Za-z_]", word) else f"p_{word}"
@@ -182,3 +175,5 @@ def identifiers(labels: Iterable[str]) -> dict[str, str]:
 
 #: What the generated source calls its own.
 _TAKEN = frozenset({"np", "m", "cache", "parameters", "loss", "forward", "backward", "output"})
+#: Relative error of a formula's value, above which it does not hold.
+TOLERANCE = 1e-8

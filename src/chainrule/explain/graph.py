@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import Array, Operation
+from ..core.op import CONTRACT, OTHER, REDUCE, Array, Operation
 from ..core.reverse import topological
 from ..core.tensor import Tensor, traced_leaf
-from ..formula.expression import NAME, NUMBER, Batch, Expression, frozen, name, number
+from ..formula.expression import Batch, Expression, frozen, in_double, name, number
+from ..formula.rows import BROADCAST, NAME, NUMBER
 from ..plan.simplify import Rewriter
 
-#: Operations that only pass values on: they get no name of their own.
-PASSING = frozenset({"cast", "identity", "stop_gradient", "reshape", "broadcast_to", "transpose"})
-_REDUCING = frozenset({"reduce", "contract", "other"})
+_REDUCING = frozenset({REDUCE, CONTRACT, OTHER})
 
 
 class Readable(Rewriter):
@@ -54,9 +53,7 @@ def evaluated(outputs: Sequence[Tensor]) -> None:
     with np.errstate(all="ignore"):
         for node in topological(outputs):
             if node.op is not None:
-                attrs = node.attrs
-                if node.op.name == "cast" and node.dtype.kind == "f":  # a network may compute in less
-                    attrs = {**attrs, "dtype": np.dtype(np.float64)}
+                attrs = in_double(node.op, node.attrs)  # a network may compute in less
                 node.value = np.asarray(node.op.evaluate(*[x.value for x in node.inputs], **attrs))
 
 
@@ -102,7 +99,7 @@ class Reader:
     def _operation(self, node: Tensor) -> Expression:
         assert node.op is not None
         inputs = tuple(self._expression(x) for x in node.inputs)
-        return Expression(node.op.name, inputs, frozen(node.attrs), node.shape, _kind(node))
+        return Expression(node.op, inputs, frozen(node.attrs), node.shape, _kind(node))
 
     def _leaf(self, node: Tensor) -> Expression:
         value = node.value
@@ -112,7 +109,7 @@ class Reader:
             return number(value.item())
         if value.size and np.all(value == value.flat[0]) and value.dtype.kind == "f":
             uniform = number(value.flat[0].item())
-            return Expression("broadcast_to", (uniform,), frozen({"shape": node.shape}), node.shape)
+            return Expression(BROADCAST, (uniform,), frozen({"shape": node.shape}), node.shape)
         return self._constant(node)
 
     def _constant(self, node: Tensor) -> Expression:
@@ -156,7 +153,7 @@ def unnamed_landmarks(
         if node.op is None:
             length[id(node)], reducing[id(node)] = 0, False
             continue
-        passing = node.op.name in PASSING
+        passing = node.op.passes  # it gets no name
         most = longest if id(node) in inside else 3 * longest
         inner = sum(length[id(x)] for x in node.inputs) + (not passing)
         sums = any(reducing[id(x)] for x in node.inputs) or (node.op.kind in _REDUCING and not passing)
@@ -175,13 +172,13 @@ class StructureChanges(Exception):
 
 def generalised(first: Expression, second: Expression, m: int, n: int) -> Expression:
     """Return the one expression that holds for m examples as `first` does, and for n as `second` does."""
-    if first.op != second.op or len(first.inputs) != len(second.inputs):
+    if first.op is not second.op or len(first.inputs) != len(second.inputs):
         raise StructureChanges
-    if first.op == NAME:
+    if first.op is NAME:
         if first["name"] != second["name"]:
             raise StructureChanges
         return first
-    if first.op == NUMBER:
+    if first.op is NUMBER:
         return _number(first["value"], second["value"], m, n)
     inputs = tuple(generalised(a, b, m, n) for a, b in zip(first.inputs, second.inputs, strict=True))
     attrs = tuple((k, _attribute(v, second[k], m, n)) for k, v in first.attrs)

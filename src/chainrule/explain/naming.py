@@ -11,17 +11,18 @@ import numpy as np
 
 from ..core.reverse import topological
 from ..core.tensor import Parameter, Tensor
+from ..formula.rows import CAST, IDENTITY, SQRT, SUBTRACT
 from ..nn.naming import repeats
-from .graph import PASSING
+from ..ops.logits import ONE_HOT
 
 
 def name_one_hot(total: Tensor, y: Tensor) -> None:
     """Class ids are y, and the rows made of them Y."""
     for node in topological([total]):
-        if node.op is None or node.op.name != "one_hot":
+        if node.op is None or node.op is not ONE_HOT:
             continue
         source = node.inputs[0]
-        while source.op is not None and source.op.name in PASSING:
+        while source.op is not None and source.op.passes:
             source = source.inputs[0]
         if source is y and node.name is None:
             y.name, node.name = "y", "Y"
@@ -97,7 +98,7 @@ def name_once(ends: list[Tensor], symbols: list[Tensor], parameters: list[Tensor
     order = topological(ends)
     weights = {id(p) for p in parameters}
     given = {id(t): t for t in symbols if id(t) not in weights}
-    inside = (n for n in order if id(n) not in given and (n.op is None or n.op.name != "identity"))
+    inside = (n for n in order if id(n) not in given and (n.op is None or n.op is not IDENTITY))
     named = [(n, n.name) for n in (*given.values(), *inside) if n.name]
     taken = {name for _, name in named}
     for (node, name), k in zip(named, repeats(named, order, weights), strict=True):
@@ -132,7 +133,7 @@ def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]
     """Return the names of values that are others under a second name: ``x * 1``."""
     seen, again = {id(n) for n in known}, set()
     for node, simpler in zip(forward, simple, strict=False):
-        while simpler.op is not None and simpler.op.name in ("cast", "identity"):
+        while simpler.op is not None and simpler.op in (CAST, IDENTITY):
             simpler = simpler.inputs[0]
         if id(simpler) in seen:
             again.add(str(node.name))
@@ -157,7 +158,7 @@ def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
                 number = re.sub(r"\D", "", named or "")
                 break
         assert node.op is not None
-        letter = {"sqrt": "sigma", "subtract": "C"}.get(node.op.name, "T")
+        letter = {SQRT: "sigma", SUBTRACT: "C"}.get(node.op, "T")
         letters = [letter, *"TUVRS"] if number else [letter]
         name = next((f"{x}{number or 1}" for x in letters if f"{x}{number or 1}" not in taken), "T1")
         k = 1

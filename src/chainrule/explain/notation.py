@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..formula.columns import turned, turned_array
+from ..formula.dimensions import dimensions
 from ..formula.expression import Expression, is_name
-from ..formula.latex import LatexPrinter, latex_name
-from ..formula.numpy_form import NumpyPrinter
 from ..formula.rules import simplify
-from ..formula.text import ATOM, MATRIX, POWER, PRODUCT, Printed, TextPrinter, dimensions, display_name, name_parts
+from ..formula.source import NumpyPrinter
 from .steps import Backward, Steps
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def signals(steps: Steps) -> Steps:
     gradients = {b.name for b in steps.backward} | {steps.given}
 
     def put_in(e: Expression) -> Expression | None:
-        return inner[e["name"]].expression if e.op == "name" and e["name"] in inner else None
+        return inner[e["name"]].expression if is_name(e) and e["name"] in inner else None
 
     for step in steps.backward:
         absorbed = next((inner[g] for g in step.reused if g in inner), None)
@@ -78,55 +77,6 @@ def signals(steps: Steps) -> Steps:
         else:
             kept.append(step)
     return replace(steps, backward=tuple(kept))
-
-
-def _signal(label: str) -> str | None:
-    match = re.fullmatch(r"dZ(\d+)", label)
-    return f"delta{match[1]}" if match else None
-
-
-class DeltaText(TextPrinter):
-    """Writes δ₁ for dZ₁ and ∂L/∂W₁ for dW₁."""
-
-    def name(self, e: Expression) -> Printed:
-        """Return a name."""
-        label = e["name"]
-        if _signal(label):
-            return display_name(str(_signal(label))), ATOM
-        parts = name_parts(label)
-        return (f"∂L/∂{display_name(label[1:])}" if parts and parts[0] else display_name(label)), ATOM
-
-    def _matmul(self, e: Expression) -> Printed:
-        if outer_product(e):
-            a, b = e.inputs
-            return f"{self.bracketed(a, POWER)} ⊗ {self.bracketed(b.inputs[0], POWER)}", PRODUCT
-        return super()._matmul(e)
-
-
-class DeltaLatex(LatexPrinter):
-    """The same as LaTeX."""
-
-    def name(self, e: Expression) -> Printed:
-        """Return a name."""
-        label = e["name"]
-        if _signal(label):
-            return latex_name(str(_signal(label))), ATOM
-        parts = name_parts(label)
-        if parts and parts[0]:
-            return rf"\frac{{\partial L}}{{\partial {latex_name(label[1:], self.spelled)}}}", ATOM
-        return latex_name(label, self.spelled), ATOM
-
-    def _matmul(self, e: Expression) -> Printed:
-        if outer_product(e):
-            a, b = e.inputs
-            return rf"{self.bracketed(a, MATRIX)} \otimes {self.bracketed(b.inputs[0], MATRIX)}", PRODUCT
-        return super()._matmul(e)
-
-
-def outer_product(e: Expression) -> bool:
-    """Whether a product is Σ δ ⊗ a over the examples: a gradient times a transposed value, examples in columns."""
-    a, b = e.inputs
-    return is_name(a) and a["name"].startswith("d") and b.op == "transpose" and is_name(b.inputs[0])
 
 
 # -- a program's dictionaries --------------------------------------------------------------------------------------
@@ -146,10 +96,10 @@ def dictionary_text(derivation: Derivation) -> str:
     write = NumpyPrinter(naming)
     lines = [headline(derivation), *textwrap.wrap(legend(derivation), WIDTH), "", "FORWARD"]
     for f in (*derivation.forward, *([derivation.loss] if derivation.loss is not None else [])):
-        lines.append(f"  {naming(f.name)} = {write.text(f.expression)[0]}  # {dimensions(f.expression)}")
+        lines.append(f"  {naming(f.name)} = {write.form(f.expression)}  # {dimensions(f.expression)}")
     lines += ["", "BACKWARD"]
     for step in derivation.backward:
         taken = f"  # reuses {reuse(step, Style())}" if step.reused else ""
-        lines.append(f"  {naming(step.name)} = {write.text(step.expression)[0]}{taken}")
+        lines.append(f"  {naming(step.name)} = {write.form(step.expression)}{taken}")
         lines += [*explanation(derivation, step, Style(), "      # "), ""]
     return "\n".join([*lines, "COST", *(f"  {line}" for line in derivation.cost.lines())])

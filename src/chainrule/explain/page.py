@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..formula.latex import Spelling, escaped
-from ..formula.text import dimensions
+from ..formula.dimensions import dimensions
+from ..formula.names import Spelling, escaped
 from .steps import Backward
 from .wording import (
     AS_A_WHOLE,

@@ -14,17 +14,20 @@ from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
 from ..formula.expression import LONGEST, Expression
+from ..formula.rows import IDENTITY
 from ..nn import losses
 from ..nn.functional import functional_call
 from ..nn.module import Module
 from ..nn.sequential import logits_part
-from ..ops.logits import SOFTMAX
-from .graph import PASSING, Reader, as_symbols, evaluated, simplified, unnamed_landmarks
+from ..ops.activations import binary_cross_entropy_with_logits
+from ..ops.logits import CROSS_ENTROPY, SOFTMAX
+from ..ops.table import row_of
+from .graph import Reader, as_symbols, evaluated, simplified, unnamed_landmarks
 from .naming import argument_names, name_buffers, name_landmarks, name_once, name_one_hot, named_again, read_only
 
 LOSS = "loss"
 #: Losses that take logits, and the activation that is a part of them.
-LOGITS = {"cross_entropy_with_logits": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
+LOGITS = {CROSS_ENTROPY: "softmax", row_of(binary_cross_entropy_with_logits): "sigmoid"}
 
 
 @dataclass
@@ -169,8 +172,8 @@ def _ending(total: Tensor, output: Tensor, loss: Any) -> str:
     if isinstance(loss, str):
         return losses.output_activation(loss)
     for node in topological([total]):
-        if node.op is not None and node.op.name in LOGITS and node.inputs[0] is output:
-            return LOGITS[node.op.name]
+        if node.op is not None and node.op in LOGITS and node.inputs[0] is output:
+            return LOGITS[node.op]
     return losses.output_activation(loss)
 
 
@@ -221,7 +224,7 @@ def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bo
             raise ValueError(f"explain: {_returned(output)}")
         taken, number = set(names), 0
         for node in topological([output]):
-            named = node.op is None or node.name is not None or node.op.name in PASSING or not node.op.differentiable
+            named = node.op is None or node.name is not None or node.op.passes or not node.op.differentiable
             if named or node is output:
                 continue
             number += 1
@@ -283,7 +286,7 @@ def _formulas(
         raise ValueError(f"explain: {', '.join(lost)} did not reach the result: no gradient flows there")
     passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True))
     order = topological([end] if activation is None else [end, activation])
-    forward = [n for n in order if n.op is not None and n.name and n.op.name != "identity" and n is not activation]
+    forward = [n for n in order if n.op is not None and n.name and n.op is not IDENTITY and n is not activation]
     if activation is not None:
         at = next((i + 1 for i, n in enumerate(forward) if n is output), len(forward))
         forward.insert(at, activation)
@@ -328,7 +331,7 @@ def _as_tensor(g: Any) -> Tensor:
 def _backward_order(end: Tensor, wanted: list[Tensor], passed: dict[int, Any]) -> list[Tensor]:
     """Return the named values whose gradients are computed, as the way back does: parameters as soon as they can be."""
     order = topological([end])
-    reached = [n for n in order if id(n) in passed and n.name and (n.op is None or n.op.name != "identity")]
+    reached = [n for n in order if id(n) in passed and n.name and (n.op is None or n.op is not IDENTITY)]
     position = {id(n): i for i, n in enumerate(order)}
     earliest: dict[int, int] = {}
     leaves = {id(t) for t in wanted}

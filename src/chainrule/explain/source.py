@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
-from collections.abc import Iterable
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..core.op import ELEMENTWISE
 from ..core.reverse import topological
-from ..core.tensor import Recording, traced_leaf
-from ..formula.expression import Batch, Expression
-from ..formula.numpy_form import DEFINED, NumpyPrinter, has_batch
+from ..core.tensor import Recording, Tensor, traced_leaf
+from ..formula.expression import LONGEST, Batch, Expression
 from ..formula.rules import simplify
-from ..ops.erf import erf_array
+from ..formula.source import NumpyPrinter, has_batch
 from .graph import Reader, simplified
 from .wording import one_line
 
@@ -22,39 +25,6 @@ if TYPE_CHECKING:
 
 #: Numbers of an array that the loss reads from outside, up to which the source holds them.
 _MOST_WRITTEN = 1000
-#: What NumPy has no function for, and no composition of others either.
-_WRITTEN = {
-    "scatter_add": '''
-def scatter_add(values, index, shape):
-    """Zeros, with the values added where the index points."""
-    total = np.zeros(shape)
-    np.add.at(total, index, values)
-    return total
-''',
-    "place": '''
-def place(values, index, shape):
-    """Zeros, with the values where the index points."""
-    total = np.zeros(shape)
-    total[index] = values
-    return total
-''',
-    "uniform": '''
-def uniform(counter, seed, stream, shape):
-    """Numbers in [0, 1) that depend on the arguments alone."""
-    key, start = np.array([seed, stream], np.uint64), np.array([0, int(counter), 0, 0], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=start)).random(shape)
-''',
-}
-
-#: What the functions that the source defines compute, in a line.
-_SAYS = {
-    "sigmoid": "1 / (1 + e^-x).",
-    "softmax": "e^x over the sum of e^x, without overflow.",
-    "logsumexp": "log of the sum of e^x, without overflow.",
-    "cross_entropy_with_logits": "-sum of t log softmax(x), without overflow.",
-    "binary_cross_entropy_with_logits": "-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), without overflow.",
-    "erf": "The error function, within 2 ulp.",
-}
 
 
 def source_of(derivation: Derivation) -> str:
@@ -70,13 +40,12 @@ class _Source:
         self.written: list[str] = []
         self.targets = ("Y", "y") if self.steps.m is not None else ()
         self.identifiers = derivation.identifiers
-        self.defined: dict[Any, str] = {}
-        self.helpers: list[str] = []
+        self.helpers = Helpers()
         self.expressions = {f.name: f.expression for f in self.steps.forward}
         self.expressions |= {b.name: b.expression for b in self.steps.backward}
         outputs = [s.name for s in self.steps.forward]
         self.ahead = [n for n in outputs if n in self._needed([self.steps.output], set())]
-        self.printer = NumpyPrinter(self._name, self._defined_name)
+        self.printer = NumpyPrinter(self._name, self.helpers.name)
 
     def text(self) -> str:
         """Return the whole program."""
@@ -93,7 +62,7 @@ class _Source:
         says = f"{_plain(one_line(self.title))}: forward and backward pass, derived by chainrule."
         head = f'"""{says}"""\n\nimport numpy as np\n'
         arrays = "".join(f"\n{self._name(n)} = np.array({self.values[n].tolist()!r})\n" for n in self.written)
-        return "\n\n".join([head + arrays, *self.helpers, *parts])
+        return "\n\n".join([head + arrays, *self.helpers.texts, *parts])
 
     # -- the three functions -------------------------------------------------------------------------------------
 
@@ -121,7 +90,7 @@ class _Source:
         if has_batch(e) or any(has_batch(self.expressions[n]) for n in order):
             lines.append(f"m = output.shape[{self._examples(output)}]")
         lines += [self._statement(n) for n in order]
-        text = self.printer.text(e)[0]
+        text = self.printer.form(e)
         return _function("loss", "output, Y", "The loss, a number.", [*lines, f"return {text}"])
 
     def _backward(self, start: str, network: bool) -> str:
@@ -178,33 +147,10 @@ class _Source:
         return [f"m = {length}"] if any(has_batch(self.expressions[n]) for n in labels) else []
 
     def _statement(self, label: str) -> str:
-        return f"{self._name(label)} = {self.printer.text(self.expressions[label])[0]}"
+        return f"{self._name(label)} = {self.printer.form(self.expressions[label])}"
 
     def _name(self, label: str) -> str:
         return "Y" if label == "y" and self.steps.m is not None else self.identifiers[label]
-
-    def _defined_name(self, e: Expression) -> str | None:
-        """Return how the source calls an operation that NumPy lacks, writing its definition where it is new."""
-        if e.op not in DEFINED:
-            return None
-        attrs = tuple((k, v) for k, v in e.attrs if k not in ("shape", "index", "seed", "stream"))
-        key = (e.op, attrs, tuple(len(x.shape) for x in e.inputs)) if e.op not in _WRITTEN else e.op
-        if key not in self.defined:
-            used = sum(1 for k in self.defined if (k[0] if isinstance(k, tuple) else k) == e.op)
-            name = e.op if not used else f"{e.op}_{used + 1}"
-            self.defined[key] = name
-            self.helpers.append(self._definition(name, e))
-        return self.defined[key]
-
-    def _definition(self, name: str, e: Expression) -> str:
-        if e.op in _WRITTEN:
-            return _WRITTEN[e.op].strip() + "\n"
-        if e.op == "erf":
-            return _erf_source()
-        if e.row.expand is None:
-            raise ValueError(f"to_numpy() has no NumPy source for {e.op}")
-        lines, arguments = _expanded(e, self.printer)
-        return _function(name, ", ".join(arguments), _SAYS.get(e.op), lines)
 
 
 def _plain(label: str) -> str:
@@ -216,70 +162,74 @@ def _function(name: str, arguments: str, says: str | None, lines: list[str]) -> 
     return f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in body)
 
 
-def _expanded(e: Expression, printer: NumpyPrinter) -> tuple[list[str], list[str]]:
-    """Return the lines that compute a composite operation from others: its row's own expansion."""
-    arguments = ["x", "t"][: len(e.inputs)]
+class Helpers:
+    """The functions that source defines for operations that NumPy lacks.
+
+    Attributes
+    ----------
+    texts : list of str
+        Their definitions, in the order in which they are needed.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._names: dict[Any, str] = {}
+
+    def name(self, e: Expression) -> str:
+        """Return how the source calls an operation, writing its definition where it is new."""
+        own = callable(e.op.numpy) or e.op.kind == ELEMENTWISE  # one function for all attributes and shapes
+        key = (e.op,) if own else (e.op, e.attrs, tuple(len(x.shape) for x in e.inputs))
+        if key not in self._names:
+            used = sum(1 for op, *_ in self._names if op is e.op)
+            self._names[key] = name = e.op.name if not used else f"{e.op.name}_{used + 1}"
+            self.texts.append(_written_out(e.op.numpy, name) if callable(e.op.numpy) else _expanded(e, name, self.name))
+        return self._names[key]
+
+
+def _written_out(function: Callable[..., Any], name: str) -> str:
+    """Return the source of a plain Python function under a name, without annotations."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.name, node.returns = name, None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.unparse(tree) + "\n"
+
+
+def _expanded(e: Expression, name: str, defined: Callable[[Expression], str]) -> str:
+    """Return a function that computes an operation from others: its row's own definition, line by line."""
+    arguments = ["x", "t", "u", "w"][: len(e.inputs)]
+    definition, elementwise = e.op.definition, e.op.kind == ELEMENTWISE
+    if definition is None:
+        raise ValueError(f"to_numpy(): NumPy has no {name}, and its row has no definition")
     with Recording("explain") as recording:
         leaves = [
-            traced_leaf(x.shape, float, frozenset({recording}), name=a)
+            traced_leaf(() if elementwise else x.shape, np.dtype(np.float64), frozenset({recording}), name=a)
             for x, a in zip(e.inputs, arguments, strict=True)
         ]
         attrs = {k: v for k, v in e.attrs if not isinstance(v, Batch)}
-        assert e.row.expand is not None
-        (result,) = simplified(dict(zip(arguments, leaves, strict=True)), [e.row.expand(*leaves, **attrs)])
-    users: dict[int, int] = {}
-    order = topological([result])
-    for node in order:
-        for x in node.inputs:
-            users[id(x)] = users.get(id(x), 0) + 1
-    shared = [n for n in order if n.op is not None and users.get(id(n), 0) > 1]
-    labels = [f"t{i + 1}" for i in range(len(shared))]
-    reader = Reader(zip(labels, shared, strict=True))
-    plain = NumpyPrinter(str, printer.defined)
+        (result,) = simplified(dict(zip(arguments, leaves, strict=True)), [definition(*leaves, **attrs)])
+    kept = _kept(result)
+    labels = [f"t{i + 1}" for i in range(len(kept))]
+    reader = Reader(zip(labels, kept, strict=True))
+    plain = NumpyPrinter(str, defined)
     lines = [
-        f"{label} = {plain.text(simplify(reader.read(node, label)))[0]}"
-        for label, node in zip(labels, shared, strict=True)
+        f"{label} = {plain.form(simplify(reader.read(node, label)))}" for label, node in zip(labels, kept, strict=True)
     ]
-    return [*lines, f"return {plain.text(simplify(reader.read(result, 'return')))[0]}"], arguments
+    lines.append(f"return {plain.form(simplify(reader.read(result, 'return')))}")
+    says = (definition.__doc__ or "").partition("\n")[0] or None
+    return _function(name, ", ".join(arguments), says, lines)
 
 
-def _erf_source() -> str:
-    """Return the library's own error function as one would write it for arrays of float64."""
-    tree = ast.parse(inspect.getsource(sys.modules[erf_array.__module__]))
-    kept: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            kept.append(_on_lines(node))
-        elif isinstance(node, ast.FunctionDef):
-            kept.append("\n\n" + ast.unparse(_InDouble().visit(node)))
-    return "\n".join(kept) + "\n"
-
-
-def _on_lines(node: ast.Assign) -> str:
-    """Return the assignment of a table of numbers, three on a line."""
-    assert isinstance(node.value, ast.Tuple)
-    numbers = [ast.unparse(x) for x in node.value.elts]
-    lines = [", ".join(numbers[i : i + 3]) for i in range(0, len(numbers), 3)]
-    return f"{ast.unparse(node.targets[0])} = (\n" + "".join(f"    {line},\n" for line in lines) + ")"
-
-
-class _InDouble(ast.NodeTransformer):
-    """Takes out of a function what serves other dtypes, outputs that are given, and annotations."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns, node.args.defaults = None, []
-        node.args.args = [ast.arg(a.arg) for a in node.args.args if a.arg != "out"]
-        if node.name == "erf_array":
-            node.name = "erf"
-            says = ast.Expr(ast.Constant(_SAYS["erf"]))
-            node.body = [says, *filter(_computes, node.body), *ast.parse("return result").body]
-        self.generic_visit(node)
-        return ast.fix_missing_locations(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        return node.args[0] if ast.unparse(node.func) == "t.dtype.type" else node
-
-
-def _computes(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) != "dtype"
+def _kept(result: Tensor) -> list[Tensor]:
+    """Return the values within a definition that get a name: those used more than once, and every few operations."""
+    order, users, length = topological([result]), Counter[int](), dict[int, int]()
+    users.update(id(x) for node in order for x in node.inputs)
+    kept = []
+    for node in order:
+        size = 1 + sum(length[id(x)] for x in node.inputs) if node.op is not None else 0
+        named = node.op is not None and node is not result and (users[id(node)] > 1 or size > LONGEST)
+        kept += [node] * named
+        length[id(node)] = 0 if named else size
+    return kept

@@ -11,9 +11,15 @@ import numpy as np
 from ..core.op import Array, Shape
 from ..formula.expression import Expression, is_name, is_number, make, name, number, times
 from ..formula.factoring import factored, shares
+from ..formula.rows import ADD, LOG, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
 from ..formula.rules import simplify
+from ..ops.activations import binary_cross_entropy_with_logits
+from ..ops.logits import CROSS_ENTROPY
+from ..ops.table import row_of
 from .graph import StructureChanges, generalised
 from .recording import LOSS, Formulas
+
+BINARY_CROSS_ENTROPY = row_of(binary_cross_entropy_with_logits)
 
 
 @dataclass(frozen=True)
@@ -215,17 +221,17 @@ def in_probabilities(e: Expression, activation: str | None) -> Expression:
         return e
 
     def change(x: Expression) -> Expression | None:
-        if x.op == "cross_entropy_with_logits":
+        if x.op is CROSS_ENTROPY:
             z, t = x.inputs
-            terms = make("multiply", t, make("log", name(str(activation), z.shape)))
-            return make("negative", make("sum", terms, axis=(len(z.shape) - 1,), keepdims=False))
-        if x.op == "binary_cross_entropy_with_logits":
+            terms = make(MULTIPLY, t, make(LOG, name(str(activation), z.shape)))
+            return make(NEGATIVE, make(SUM, terms, axis=(len(z.shape) - 1,), keepdims=False))
+        if x.op is BINARY_CROSS_ENTROPY:
             z, t = x.inputs
             a = name(str(activation), z.shape)
             one = number(1.0)
-            yes = make("multiply", t, make("log", a))
-            no = make("multiply", make("subtract", one, t), make("log", make("subtract", one, a)))
-            return make("negative", make("add", yes, no))
+            yes = make(MULTIPLY, t, make(LOG, a))
+            no = make(MULTIPLY, make(SUBTRACT, one, t), make(LOG, make(SUBTRACT, one, a)))
+            return make(NEGATIVE, make(ADD, yes, no))
         return None
 
     return e.mapped(change)
@@ -236,18 +242,18 @@ def local_matrices(e: Expression, users: Sequence[str]) -> dict[str, Expression]
     if len(users) != 1:
         return {}
     g = f"d{users[0]}"
-    if e.op == "reshape":
+    if e.op is RESHAPE:
         return local_matrices(e.inputs[0], users)
-    if e.op == "negative":
-        return {u: simplify(make("negative", c)) for u, c in local_matrices(e.inputs[0], users).items()}
-    if e.op == "multiply" and is_number(e.inputs[0]):
+    if e.op is NEGATIVE:
+        return {u: simplify(make(NEGATIVE, c)) for u, c in local_matrices(e.inputs[0], users).items()}
+    if e.op is MULTIPLY and is_number(e.inputs[0]):
         return {u: simplify(times(e.inputs[0], c)) for u, c in local_matrices(e.inputs[1], users).items()}
-    if e.op == "matmul":
+    if e.op is MATMUL:
         for i in (0, 1):
             if is_name(e.inputs[i], g):
                 other = e.inputs[1 - i]
-                return {users[0]: other.inputs[0] if other.op == "transpose" else other}
-    if e.op == "sum":
+                return {users[0]: other.inputs[0] if other.op is TRANSPOSE else other}
+    if e.op is SUM:
         inner, coefficients = factored(e.inputs[0], [g])
         if g in coefficients and inner.shape == e.inputs[0].shape:
             return {users[0]: coefficients[g]}

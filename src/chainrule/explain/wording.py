@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.op import Array
-from ..formula.expression import Expression, is_name, is_number, name
-from ..formula.latex import LatexPrinter, Spelling, escaped
-from ..formula.text import TextPrinter, dimensions, display_name, flattens, shape_text
+from ..formula.dimensions import dimensions
+from ..formula.expression import Expression, is_name, is_number
+from ..formula.names import Spelling, display_name, escaped, shape_text
+from ..formula.printer import TextPrinter, flattens, outer_product, printer_of
+from ..formula.rows import BROADCAST, CAST, GREATER, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
+from ..ops.index import SCATTER
+from ..ops.random import UNIFORM
 from .recording import LOGITS, LOSS
 from .steps import Backward
 
@@ -49,16 +53,12 @@ class Style:
         """Return a name as it stands in a formula."""
         if label == LOSS:
             return "L"
-        return self.printer.name(name(label, ()))[0]
+        return self.printer.names(label)
 
     @property
-    def printer(self) -> TextPrinter | LatexPrinter:
+    def printer(self) -> TextPrinter:
         """What writes formulas."""
-        from .notation import DeltaLatex, DeltaText
-
-        if self.latex:
-            return DeltaLatex(self.spelled) if self.delta else LatexPrinter(self.spelled)
-        return DeltaText() if self.delta else TextPrinter()
+        return printer_of(latex=self.latex, delta=self.delta, spelled=self.spelled)
 
     def inline(self, label: str) -> str:
         """Return a name as it stands in a sentence."""
@@ -66,7 +66,7 @@ class Style:
 
     def form(self, e: Expression) -> str:
         """Return a formula."""
-        return self.printer.text(e)[0]
+        return self.printer.form(e)
 
     def math(self, e: Expression) -> str:
         """Return a formula as it stands in a sentence."""
@@ -146,7 +146,7 @@ def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
         both = " and ".join(filter(None, [", ".join(map(style.inline, users[:-1])), style.inline(users[-1])]))
         return f"A nudge of {v} acts through {both}; what it does on each way adds up."
     u, g = style.inline(users[0]), style.inline(f"d{users[0]}")
-    if e.op == "matmul" and users[0] in step.local:
+    if e.op is MATMUL and users[0] in step.local:
         other = style.math(step.local[users[0]])
         if derivation.steps.m is None:
             return (
@@ -163,7 +163,7 @@ def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
             f"A nudge of one entry of {v} moves every unit of {u} in its example, each by its weight in {other}; "
             f"the effects, weighed by {g}, add up."
         )
-    if e.op == "sum" and users[0] in step.local:
+    if e.op is SUM and users[0] in step.local:
         c = step.local[users[0]]
         by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
         where, over = _summed(derivation, e)
@@ -171,7 +171,7 @@ def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
     if users[0] in step.local:
         alike = derivation.values[users[0]].shape == derivation.values[step.of].shape
         return _by_element(step, style, v, u, step.local[users[0]], alike)
-    if e.op == "scatter_add":
+    if e.op is SCATTER:
         return f"A nudge of a row of {v} moves every place of {u} that looked it up; their gradients add up."
     return f"A nudge of one entry of {v} moves several of {u}; the effects, weighed by {g}, add up."
 
@@ -191,8 +191,8 @@ def _by_element(step: Backward, style: Style, v: str, u: str, c: Expression, ali
     if not alike:
         by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
         return f"A nudge of one entry of {v} moves {u} by {by}."
-    truth = c.inputs[0] if c.op == "cast" else c
-    if truth.kind == "b" and truth.op == "greater" and is_number(truth.inputs[1], 0.0):
+    truth = c.inputs[0] if c.op is CAST else c
+    if truth.kind == "b" and truth.op is GREATER and is_number(truth.inputs[1], 0.0):
         where = style.math(truth.inputs[0])
         return f"A nudge of {v} moves {u} by as much where {where} is positive, and not at all elsewhere."
     if is_number(c, 1.0):
@@ -203,8 +203,8 @@ def _by_element(step: Backward, style: Style, v: str, u: str, c: Expression, ali
 
 def _at_the_loss(derivation: Derivation, step: Backward, style: Style) -> str:
     v, e = style.inline(step.of), step.expression
-    difference = e.inputs[1] if e.op == "multiply" and is_number(e.inputs[0]) else e
-    plain = difference.op == "subtract" and all(is_name(_core(x)) for x in difference.inputs)
+    difference = e.inputs[1] if e.op is MULTIPLY and is_number(e.inputs[0]) else e
+    plain = difference.op is SUBTRACT and all(is_name(_core(x)) for x in difference.inputs)
     if plain and derivation.loss is not None:
         told, true = (style.math(x) for x in difference.inputs)
         far, scale = f"how far {told} is above {true}", e.inputs[0] if e is not difference else None
@@ -229,14 +229,14 @@ def _fused(derivation: Derivation) -> str:
 
 
 def _core(e: Expression) -> Expression:
-    while e.op in ("reshape", "cast", "broadcast_to"):
+    while e.op in (RESHAPE, CAST, BROADCAST):
         e = e.inputs[0]
     return e
 
 
 def bare(e: Expression) -> Expression:
     """Return a formula without its sign, its factor and its change of shape."""
-    while e.op in ("reshape", "transpose", "negative") or (e.op == "multiply" and is_number(e.inputs[0])):
+    while e.op in (RESHAPE, TRANSPOSE, NEGATIVE) or (e.op is MULTIPLY and is_number(e.inputs[0])):
         e = e.inputs[-1]
     return e
 
@@ -258,7 +258,11 @@ def headline(derivation: Derivation) -> str:
     """Return what is derived."""
     count = sum(int(np.size(derivation.values[p])) for p in derivation.steps.parameters)
     what = f"{derivation.name}, {count:,} parameters" if derivation.steps.parameters else derivation.name
-    return f"Derivation of the gradients of {one_line(what)}"
+    title = f"Derivation of the gradients of {one_line(what)}"
+    if not derivation.failed:
+        return title
+    wrong = ", ".join(f"{one_line(name)} (off by {error:.2g})" for name, error in derivation.failed.items())
+    return f"{title} — DOES NOT HOLD: evaluated, these formulas do not give the recorded values: {wrong}"
 
 
 def one_line(text: str) -> str:
@@ -268,8 +272,6 @@ def one_line(text: str) -> str:
 
 def legend(derivation: Derivation) -> str:
     """Return what the signs mean."""
-    from .notation import outer_product
-
     parts = ["⊙ multiplies element by element"]
     if derivation.steps.m is not None:
         axes = "i runs over the examples" if derivation.layout == "rows" else "j runs over the examples"
@@ -278,12 +280,12 @@ def legend(derivation: Derivation) -> str:
             parts.append("arrays of three axes and more stay as they are, examples first")
     if derivation.notation == "delta":
         parts.append("δ₁ is ∂L/∂Z₁, and so on")
-        if any(outer_product(x) for step in derivation.backward for x in step.expression.walk() if x.op == "matmul"):
+        if any(outer_product(x) for step in derivation.backward for x in step.expression.walk() if x.op is MATMUL):
             parts.append("⊗ is the outer product, summed over the examples")
     forward = [x for f in derivation.forward for x in f.expression.walk()]
-    if any(x.op == "reshape" and flattens(x) for x in forward):
+    if any(x.op is RESHAPE and flattens(x) for x in forward):
         parts.append("flat(…) makes one row of what belongs to an example")
-    if any(x.op == "uniform" for x in forward):
+    if any(x.op is UNIFORM for x in forward):
         parts.append("uniform(…) draws numbers from 0 to 1, by a seed and a counter")
     if derivation.steps.given:
         given = Style(delta=derivation.notation == "delta").name(derivation.steps.given)

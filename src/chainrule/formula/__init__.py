@@ -1,1 +1,1 @@
-"""Formulas as trees: built from graphs, simplified, written in several notations, evaluated."""
+"""Formulas as trees: built from graphs, simplified, evaluated, and written as text, LaTeX and NumPy source."""

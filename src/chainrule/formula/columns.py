@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..core.op import Array, Shape
-from .expression import NAME, NUMBER, Expression, frozen, make
+from ..core.op import ELEMENTWISE, Array, Shape
+from .expression import Expression, frozen, make
+from .rows import BROADCAST, MATMUL, NAME, NUMBER, RESHAPE, SUM, TRANSPOSE
 from .rules import simplify
-
-_ELEMENTWISE_AXES = frozenset({"sum", "max", "min", "prod", "logsumexp", "softmax", "norm2"})
 
 
 def turned(e: Expression, by_example: frozenset[str], label: str = "") -> Expression:
@@ -22,7 +21,7 @@ def turned(e: Expression, by_example: frozenset[str], label: str = "") -> Expres
     made = _Turner(by_example).turn(e)
     wanted = (1, *e.shape) if label in by_example else (*e.shape, 1)
     if label and len(e.shape) == 1 and e.kind == "f" and made.shape != wanted:
-        made = make("reshape", made, shape=wanted)
+        made = make(RESHAPE, made, shape=wanted)
     return simplify(made)
 
 
@@ -44,24 +43,24 @@ class _Turner:
     def turn(self, e: Expression) -> Expression:
         if len(e.shape) > 2 or any(len(x.shape) > 2 for x in e.inputs):
             return self.laid(e)
-        if e.op == NUMBER or (e.op == NAME and e.shape == ()):
+        if e.op is NUMBER or (e.op is NAME and e.shape == ()):
             return e
-        if e.op == NAME:
+        if e.op is NAME:
             return replace(e, shape=self.shape_of_name(e))
-        if e.op == "matmul":
+        if e.op is MATMUL:
             a, b = e.inputs
-            return make("matmul", self.turn(b), self.turn(a))
-        if e.op == "transpose":
-            return make("transpose", self.turn(e.inputs[0]), axes=(1, 0))
-        if e.op in _ELEMENTWISE_AXES:
+            return make(MATMUL, self.turn(b), self.turn(a))
+        if e.op is TRANSPOSE:
+            return make(TRANSPOSE, self.turn(e.inputs[0]), axes=(1, 0))
+        if e.axes is not None:
             return self.reduction(e)
-        if e.op == "reshape":
+        if e.op is RESHAPE:
             return self.reshape(e)
-        if e.op == "broadcast_to":
+        if e.op is BROADCAST:
             shape = e["shape"][::-1] if len(e.shape) == 2 else (*e["shape"], 1)
             actual = e.shape[::-1] if len(e.shape) == 2 else (*e.shape, 1)
             return Expression(e.op, (self.turn(e.inputs[0]),), frozen({"shape": shape}), actual)
-        if e.row.kind != "elementwise":
+        if e.op.kind != ELEMENTWISE:
             return self.laid(e)
         return make(e.op, *[self.turn(x) for x in e.inputs], **dict(e.attrs))
 
@@ -76,10 +75,10 @@ class _Turner:
         """Return what `e` gives from values as they lie in rows, transposed where it has rows."""
         by_rows = e.mapped(self.as_in_rows)
         if len(e.shape) == 2:
-            return make("transpose", by_rows, axes=(1, 0))
+            return make(TRANSPOSE, by_rows, axes=(1, 0))
         if len(e.shape) == 1 and e.kind == "f":
-            over_examples = e.op != "sum" or 0 in e["axis"]
-            return make("reshape", by_rows, shape=(*e.shape, 1) if over_examples else (1, *e.shape))
+            over_examples = e.op is not SUM or 0 in e["axis"]
+            return make(RESHAPE, by_rows, shape=(*e.shape, 1) if over_examples else (1, *e.shape))
         return by_rows
 
     def as_in_rows(self, e: Expression) -> Expression | None:
@@ -88,17 +87,18 @@ class _Turner:
             return None
         turned_name = replace(e, shape=self.shape_of_name(e))
         if len(e.shape) == 2:
-            return make("transpose", turned_name, axes=(1, 0))
-        return make("reshape", turned_name, shape=e.shape) if turned_name.shape != e.shape else None
+            return make(TRANSPOSE, turned_name, axes=(1, 0))
+        return make(RESHAPE, turned_name, shape=e.shape) if turned_name.shape != e.shape else None
 
     def reduction(self, e: Expression) -> Expression:
         x = self.turn(e.inputs[0])
-        if len(e.inputs[0].shape) != 2:
-            axes = (0, 1) if e.op != "softmax" else (0,)
-        else:
+        reduces = "keepdims" in dict(e.attrs)
+        if len(e.inputs[0].shape) == 2:
             axes = tuple(sorted(1 - a for a in e["axis"]))
-        if e.op == "softmax":
-            return make("softmax", x, axis=axes)
+        else:
+            axes = (0, 1) if reduces else (0,)
+        if not reduces:  # a softmax
+            return make(e.op, x, axis=axes)
         keep = e["keepdims"] or len(axes) == 1 or e.shape != ()
         return make(e.op, x, axis=axes, keepdims=bool(keep))
 
@@ -111,4 +111,4 @@ class _Turner:
         wanted = e.shape[::-1]
         if len(e.shape) == 1 or x.shape == wanted:
             return x
-        return Expression("reshape", (x,), frozen({"shape": wanted}), wanted)
+        return Expression(RESHAPE, (x,), frozen({"shape": wanted}), wanted)

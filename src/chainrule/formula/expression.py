@@ -6,18 +6,17 @@ source comes from such trees.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from ..core.op import Operation, Shape, row
+from ..core.op import Array, Operation, Shape
+from ..core.tensor import Tensor, apply
+from .rows import ADD, CAST, MULTIPLY, NAME, NUMBER, RESHAPE
 
-NAME, NUMBER = "name", "number"
-#: Number of operations on the way from one named value to the next, above which a value in between gets a name.
+#: Number of operations from one named value to the next, above which a value in between gets a name.
 LONGEST = 14
 
 
@@ -32,13 +31,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Range:
+    """A slice, which Python before 3.12 cannot hash."""
+
+    start: Any
+    stop: Any
+    step: Any
+
+
+@dataclass(frozen=True)
 class Expression:
     """One node of a formula.
 
     Attributes
     ----------
-    op : str
-        ``"name"``, ``"number"``, or an operation of the table.
+    op : Operation
+        A row of the table, or one of the leaves `NAME` and `NUMBER`.
     inputs : tuple of Expression
     attrs : tuple of (str, value)
         The operation's static attributes; of a name: ``name``; of a number: ``value`` and ``batch``, the number being
@@ -48,7 +56,7 @@ class Expression:
         ``"f"``, ``"i"`` or ``"b"``, as of a dtype.
     """
 
-    op: str
+    op: Operation
     inputs: tuple[Expression, ...]
     attrs: tuple[tuple[str, Any], ...]
     shape: Shape
@@ -58,9 +66,15 @@ class Expression:
         return dict(self.attrs)[attribute]
 
     @property
-    def row(self) -> Operation:
-        """The operation's row in the table."""
-        return row(self.op)
+    def axes(self) -> tuple[int, ...] | None:
+        """The axes that a reduction, or a softmax, goes over; None for other operations."""
+        axis = dict(self.attrs).get("axis")
+        return axis if type(axis) is tuple else None
+
+    @property
+    def moves_ones(self) -> bool:
+        """Whether it is a change of shape that only adds or removes axes of length 1."""
+        return self.op is RESHAPE and without_ones(self.inputs[0].shape) == without_ones(self.shape)
 
     def walk(self) -> Iterator[Expression]:
         """Yield this node and all below it."""
@@ -72,11 +86,7 @@ class Expression:
 
     def names(self) -> list[str]:
         """Return the names in it, each once, in the order of reading."""
-        return list(dict.fromkeys(e["name"] for e in self.walk() if e.op == NAME))
-
-    def size(self) -> int:
-        """Return the number of operations."""
-        return sum(e.op not in (NAME, NUMBER) for e in self.walk())
+        return list(dict.fromkeys(e["name"] for e in self.walk() if e.op is NAME))
 
     def mapped(self, change: Callable[[Expression], Expression | None]) -> Expression:
         """Return the tree with `change` applied to every node from the leaves up; None leaves a node as it is."""
@@ -89,9 +99,43 @@ class Expression:
         """Return the tree with names exchanged."""
 
         def change(e: Expression) -> Expression | None:
-            return name(names[e["name"]], e.shape, e.kind) if e.op == NAME and e["name"] in names else None
+            return name(names[e["name"]], e.shape, e.kind) if e.op is NAME and e["name"] in names else None
 
         return self.mapped(change)
+
+    def value(self, values: Mapping[str, Any], m: int | None = None) -> Any:
+        """Compute the formula, each node by its row; arrays and tensors are taken, as wherever NumPy is."""
+        if self.op is NAME:
+            return values[self["name"]]
+        if self.op is NUMBER:
+            return np.asarray(self["value"] * float(m or 1) ** self["batch"])
+        inputs = [x.value(values, m) for x in self.inputs]
+        if self.kind == "f" and all(x.kind == "b" for x in self.inputs):
+            inputs = [1.0 * x for x in inputs]  # truth values that are added up are numbers
+        attrs = in_double(self.op, {k: _thawed(v, m) for k, v in self.attrs})
+        if any(isinstance(x, Tensor) for x in inputs):
+            tensors = [x if isinstance(x, Tensor) else Tensor(np.asarray(x)) for x in inputs]
+            return apply(self.op, tuple(tensors), attrs)
+        return self.op.evaluate(*map(np.asarray, inputs), **attrs)
+
+
+def in_double(op: Operation, attrs: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes for a computation in float64: conversions to another precision are left out."""
+    if op is CAST and np.dtype(attrs["dtype"]).kind == "f":
+        return {**attrs, "dtype": np.dtype(np.float64)}
+    return attrs
+
+
+def deviation(e: Expression, truth: Array, values: Mapping[str, Any], m: int | None) -> float:
+    """Return how far a formula's value is from the one it stands for, relative to the largest of its elements."""
+    with np.errstate(all="ignore"):
+        got = np.asarray(e.value(values, m))
+    if got.shape != truth.shape:
+        return float("inf")
+    if np.array_equal(got, truth, equal_nan=truth.dtype.kind == "f"):
+        return 0.0
+    size = max(1e-300, float(np.max(np.abs(truth), initial=0.0)))
+    return float(np.max(np.abs(got * 1.0 - truth), initial=0.0)) / size
 
 
 def name(label: str, shape: Shape, kind: str = "f") -> Expression:
@@ -106,20 +150,20 @@ def number(value: float, batch: int = 0) -> Expression:
 
 def is_number(e: Expression, value: float | None = None) -> bool:
     """Whether it is a number; the given one, if one is given."""
-    return e.op == NUMBER and (value is None or (e["value"] == value and e["batch"] == 0))
+    return e.op is NUMBER and (value is None or (e["value"] == value and e["batch"] == 0))
 
 
 def is_name(e: Expression, label: str | None = None) -> bool:
     """Whether it is a name; the given one, if one is given."""
-    return e.op == NAME and (label is None or e["name"] == label)
+    return e.op is NAME and (label is None or e["name"] == label)
 
 
-def make(op: str, *inputs: Expression, **attrs: Any) -> Expression:
+def make(op: Operation, *inputs: Expression, **attrs: Any) -> Expression:
     """Return an operation on expressions, its shape by the row's rule."""
     stand_ins = [_Shaped(x.shape, np.dtype({"f": float, "b": bool, "i": int}[x.kind])) for x in inputs]
-    shape, dtype = row(op).shape(*stand_ins, **attrs)
+    shape, dtype = op.shape(*stand_ins, **attrs)
     kind = dtype.kind if dtype.kind in "fb" else "i"
-    if kind != "f" and row(op).differentiable and op != "cast" and any(x.kind == "f" for x in inputs):
+    if kind != "f" and op.differentiable and op is not CAST and any(x.kind == "f" for x in inputs):
         kind = "f"
     return Expression(op, inputs, frozen(attrs), tuple(shape), kind)
 
@@ -135,41 +179,32 @@ def frozen(attrs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((k, _frozen(v)) for k, v in attrs.items())
 
 
-@dataclass(frozen=True)
-class Range:
-    """A slice, which Python before 3.12 cannot hash."""
-
-    start: Any
-    stop: Any
-    step: Any
-
-
 def _frozen(x: Any) -> Any:
     if isinstance(x, slice):
         return Range(x.start, x.stop, x.step)
-    if isinstance(x, list | tuple):
-        return tuple(_frozen(i) for i in x)
-    return x
+    return tuple(_frozen(i) for i in x) if isinstance(x, list | tuple) else x
+
+
+def _thawed(x: Any, m: int | None) -> Any:
+    if isinstance(x, Range):
+        return slice(*(_thawed(i, m) for i in (x.start, x.stop, x.step)))
+    if isinstance(x, Batch):
+        return x.times * (m or 1)
+    return tuple(_thawed(i, m) for i in x) if type(x) is tuple else x
 
 
 def plus(a: Expression, b: Expression) -> Expression:
     """Return a + b."""
-    return make("add", a, b)
+    return make(ADD, a, b)
 
 
 def times(a: Expression, b: Expression) -> Expression:
     """Return a ⊙ b, without factors of one."""
     if is_number(a, 1.0):
         return b
-    if is_number(b, 1.0):
-        return a
-    return make("multiply", a, b)
+    return a if is_number(b, 1.0) else make(MULTIPLY, a, b)
 
 
-def fraction(value: float) -> Fraction | None:
-    """Return a number as a fraction of small integers, or None where it is none."""
-    if not math.isfinite(value):
-        return None
-    small = Fraction(value).limit_denominator(100_000)
-    exact = abs(float(small) - value) <= 1e-15 * abs(value) and (small.denominator <= 1000 or small.numerator <= 100)
-    return small if exact and abs(small.numerator) < 1_000_000 else None
+def without_ones(shape: Shape) -> Shape:
+    """Return a shape without its axes of length 1."""
+    return tuple(d for d in shape if d != 1)

@@ -1,11 +1,11 @@
-"""Gradients as the gradient from above, times a local derivative."""
+"""Gradients as the upstream gradient times a local derivative."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from .expression import Expression, is_name, is_number, make, number, plus, times
-from .numpy_form import without_ones
+from .rows import ADD, BROADCAST, CAST, DIVIDE, IDENTITY, MULTIPLY, NEGATIVE, SUBTRACT, WHERE
 from .rules import simplify
 
 
@@ -15,24 +15,23 @@ def coefficient(e: Expression, label: str) -> Expression | None:
         return number(1.0)
     if label not in e.names():
         return number(0.0)
-    alike = e.op == "reshape" and without_ones(e.inputs[0].shape) == without_ones(e.shape)
-    if e.op in ("broadcast_to", "cast", "identity") or alike:
+    if e.moves_ones or e.op in (BROADCAST, CAST, IDENTITY):
         return coefficient(e.inputs[0], label)
     parts = [coefficient(x, label) for x in e.inputs]
     if any(p is None for p in parts):
         return None
     known = [p for p in parts if p is not None]
-    if e.op == "negative":
-        return make("negative", known[0])
-    if e.op == "add":
+    if e.op is NEGATIVE:
+        return make(NEGATIVE, known[0])
+    if e.op is ADD:
         return plus(*known)
-    if e.op == "subtract":
-        return make("subtract", *known)
-    if e.op == "where" and is_number(known[0], 0.0):
-        return make("where", e.inputs[0], known[1], known[2])
-    if e.op == "divide" and is_number(known[1], 0.0):
-        return make("divide", known[0], e.inputs[1])
-    if e.op == "multiply":
+    if e.op is SUBTRACT:
+        return make(SUBTRACT, *known)
+    if e.op is WHERE and is_number(known[0], 0.0):
+        return make(WHERE, e.inputs[0], known[1], known[2])
+    if e.op is DIVIDE and is_number(known[1], 0.0):
+        return make(DIVIDE, known[0], e.inputs[1])
+    if e.op is MULTIPLY:
         for i in (0, 1):
             if is_number(known[1 - i], 0.0):
                 return times(known[i], e.inputs[1 - i])

@@ -12,12 +12,29 @@ from dataclasses import replace
 import numpy as np
 
 from .choices import choice
-from .expression import NUMBER, Expression, fraction, frozen, is_number, make, number, plus, times
+from .expression import Expression, frozen, is_number, make, number, plus, times
+from .numbers import fraction
+from .rows import (
+    ADD,
+    BROADCAST,
+    CAST,
+    DIVIDE,
+    EXP,
+    EXPM1,
+    IDENTITY,
+    MULTIPLY,
+    NEGATIVE,
+    NUMBER,
+    POWER,
+    RESHAPE,
+    SQUARE,
+    STOP_GRADIENT,
+    SUBTRACT,
+    SUM,
+    TRANSPOSE,
+)  # fmt: skip
 
 Rule = Callable[[Expression], Expression | None]
-
-_REDUCTIONS = frozenset({"sum", "max", "min", "prod", "logsumexp", "norm2", "any", "all"})
-_CONSTANT = frozenset({"identity", "stop_gradient"})
 
 
 def simplify(e: Expression) -> Expression:
@@ -48,21 +65,21 @@ def _at_node(e: Expression) -> Expression | None:
 
 def passing(e: Expression) -> Expression | None:
     """``x`` for the identity of x, and for a conversion to the kind of number that x is."""
-    if e.op in _CONSTANT:
+    if e.op in (IDENTITY, STOP_GRADIENT):
         return e.inputs[0]
-    if e.op == "cast" and e.kind == e.inputs[0].kind:
+    if e.op is CAST and e.kind == e.inputs[0].kind:
         return e.inputs[0]
-    if e.op in ("reshape", "broadcast_to") and e.inputs[0].shape == e.shape:
+    if e.op in (RESHAPE, BROADCAST) and e.inputs[0].shape == e.shape:
         return e.inputs[0]
     return None
 
 
 def mask(e: Expression) -> Expression | None:
     """A truth value times a number needs no conversion, nor does an integer beside a number."""
-    if e.op not in ("multiply", "add", "subtract"):
+    if e.op not in (MULTIPLY, ADD, SUBTRACT):
         return None
     for i, x in enumerate(e.inputs):
-        plain = x.op == "cast" and (x.inputs[0].kind == "i" or (x.inputs[0].kind == "b" and e.op == "multiply"))
+        plain = x.op is CAST and (x.inputs[0].kind == "i" or (x.inputs[0].kind == "b" and e.op is MULTIPLY))
         if plain and e.inputs[1 - i].kind == "f" and e.kind == "f":
             return make(e.op, *[x.inputs[0] if j == i else y for j, y in enumerate(e.inputs)])
     return None
@@ -70,7 +87,7 @@ def mask(e: Expression) -> Expression | None:
 
 def kept_axes(e: Expression) -> Expression | None:
     """A reduction whose axes are put back: one that keeps them."""
-    if e.op != "reshape" or e.inputs[0].op not in _REDUCTIONS or e.inputs[0]["keepdims"]:
+    if e.op is not RESHAPE or e.inputs[0].axes is None or dict(e.inputs[0].attrs).get("keepdims", True):
         return None
     inner = e.inputs[0]
     kept = tuple(1 if i in inner["axis"] else d for i, d in enumerate(inner.inputs[0].shape))
@@ -81,10 +98,10 @@ def kept_axes(e: Expression) -> Expression | None:
 
 def spread(e: Expression) -> Expression | None:
     """An elementwise operation broadcasts by itself."""
-    if e.op not in ("add", "subtract", "multiply", "divide"):
+    if e.op not in (ADD, SUBTRACT, MULTIPLY, DIVIDE):
         return None
     for i, x in enumerate(e.inputs):
-        if x.op == "broadcast_to" or (x.op == "reshape" and _leading_ones(x)):
+        if x.op is BROADCAST or (x.op is RESHAPE and _leading_ones(x)):
             parts = [x.inputs[0] if j == i else y for j, y in enumerate(e.inputs)]
             if np.broadcast_shapes(*[p.shape for p in parts]) == e.shape:
                 return make(e.op, *parts)
@@ -98,7 +115,7 @@ def _leading_ones(e: Expression) -> bool:
 
 def turned_twice(e: Expression) -> Expression | None:
     """The transpose of a transpose is the array itself."""
-    if e.op != "transpose" or e.inputs[0].op != "transpose":
+    if e.op is not TRANSPOSE or e.inputs[0].op is not TRANSPOSE:
         return None
     inner = e.inputs[0]
     whole = tuple(inner["axes"][i] for i in e["axes"]) == tuple(range(len(e.shape)))
@@ -107,11 +124,11 @@ def turned_twice(e: Expression) -> Expression | None:
 
 def reshaped(e: Expression) -> Expression | None:
     """A factor or a sign goes before a change of shape."""
-    if e.op != "reshape" or e.inputs[0].op not in ("negative", "multiply"):
+    if e.op is not RESHAPE or e.inputs[0].op not in (NEGATIVE, MULTIPLY):
         return None
     inner = e.inputs[0]
-    if inner.op == "negative":
-        return make("negative", replace(e, inputs=inner.inputs))
+    if inner.op is NEGATIVE:
+        return make(NEGATIVE, replace(e, inputs=inner.inputs))
     c, rest = inner.inputs
     if is_number(c) and rest.shape == inner.shape:
         return times(c, replace(e, inputs=(rest,)))
@@ -123,16 +140,16 @@ def reshaped(e: Expression) -> Expression | None:
 
 def _factors(e: Expression) -> tuple[float, int, list[Expression], list[Expression]]:
     """Return number, power of m, numerators and denominators of a product."""
-    if e.op == "broadcast_to" and e.inputs[0].op == NUMBER:
+    if e.op is BROADCAST and e.inputs[0].op is NUMBER:
         e = e.inputs[0]
-    if e.op == NUMBER:
+    if e.op is NUMBER:
         return e["value"], e["batch"], [], []
-    if e.op == "negative":
+    if e.op is NEGATIVE:
         value, batch, over, under = _factors(e.inputs[0])
         return -value, batch, over, under
-    if e.op in ("multiply", "divide"):
+    if e.op in (MULTIPLY, DIVIDE):
         a, b = _factors(e.inputs[0]), _factors(e.inputs[1])
-        if e.op == "multiply":
+        if e.op is MULTIPLY:
             return a[0] * b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]
         if b[0] != 0.0:
             return a[0] / b[0], a[1] - b[1], a[2] + b[3], a[3] + b[2]
@@ -141,7 +158,7 @@ def _factors(e: Expression) -> tuple[float, int, list[Expression], list[Expressi
 
 def product(e: Expression) -> Expression | None:
     """A product as one number, times what is above the line, over what is below it; equal factors as a square."""
-    if e.op not in ("multiply", "divide", "negative"):
+    if e.op not in (MULTIPLY, DIVIDE, NEGATIVE):
         return None
     value, batch, over, under = _factors(e)
     for x in list(over):
@@ -153,11 +170,11 @@ def product(e: Expression) -> Expression | None:
     top, bottom = _joined(over), _joined(under)
     made = number(value, batch)
     if top is not None and bottom is not None:
-        made = _scaled(value, batch, make("divide", top, bottom))
+        made = _scaled(value, batch, make(DIVIDE, top, bottom))
     elif top is not None:
         made = _scaled(value, batch, top)
     elif bottom is not None:
-        made = make("divide", number(value, batch), bottom)
+        made = make(DIVIDE, number(value, batch), bottom)
     if made.shape != e.shape or (made.kind == "b" and e.kind != "b"):
         return None
     return made
@@ -165,7 +182,7 @@ def product(e: Expression) -> Expression | None:
 
 def _scaled(value: float, batch: int, e: Expression) -> Expression:
     if batch == 0 and value == -1.0:
-        return make("negative", e)
+        return make(NEGATIVE, e)
     return times(number(value, batch), e)
 
 
@@ -179,30 +196,30 @@ def _joined(parts: list[Expression]) -> Expression | None:
         else:
             grouped[at] = (x, grouped[at][1] + times_)
     for x, count in grouped:
-        power = x if count == 1 else make("square", x) if count == 2 else make("power", x, number(count))
-        joined = power if joined is None else make("multiply", joined, power)
+        power = x if count == 1 else make(SQUARE, x) if count == 2 else make(POWER, x, number(count))
+        joined = power if joined is None else make(MULTIPLY, joined, power)
     return joined
 
 
 def _power(e: Expression) -> tuple[Expression, int]:
     """Return base and exponent."""
-    if e.op == "square":
+    if e.op is SQUARE:
         return e.inputs[0], 2
-    if e.op == "power" and is_number(e.inputs[1]) and e.inputs[1]["value"] in (2, 3, 4, 5, 6):
+    if e.op is POWER and is_number(e.inputs[1]) and e.inputs[1]["value"] in (2, 3, 4, 5, 6):
         return e.inputs[0], int(e.inputs[1]["value"])
     return e, 1
 
 
 def squared(e: Expression) -> Expression | None:
     """(c x)² = c² x², and (-x)² = x²."""
-    if e.op != "square":
+    if e.op is not SQUARE:
         return None
     x = e.inputs[0]
-    if x.op == "negative":
-        return make("square", x.inputs[0])
-    if x.op == "multiply" and is_number(x.inputs[0]):
+    if x.op is NEGATIVE:
+        return make(SQUARE, x.inputs[0])
+    if x.op is MULTIPLY and is_number(x.inputs[0]):
         c, rest = x.inputs
-        return times(number(c["value"] ** 2, 2 * c["batch"]), make("square", rest))
+        return times(number(c["value"] ** 2, 2 * c["batch"]), make(SQUARE, rest))
     return None
 
 
@@ -211,36 +228,36 @@ def squared(e: Expression) -> Expression | None:
 
 def signs(e: Expression) -> Expression | None:
     """Minus signs become subtractions: a + (-b) = a - b, a - (-b) = a + b, for numbers too; a + 0 = a."""
-    if e.op not in ("add", "subtract"):
+    if e.op not in (ADD, SUBTRACT):
         return None
     a, b = e.inputs
     if is_number(a) and is_number(b) and a["batch"] == b["batch"]:
-        return number(a["value"] + b["value"] * (1 if e.op == "add" else -1), a["batch"])
+        return number(a["value"] + b["value"] * (1 if e.op is ADD else -1), a["batch"])
     if is_number(b, 0.0) and a.shape == e.shape:
         return a
     if is_number(a, 0.0) and b.shape == e.shape:
-        return b if e.op == "add" else make("negative", b)
+        return b if e.op is ADD else make(NEGATIVE, b)
     positive = _without_sign(b)
     if positive is not None:
-        return make("subtract" if e.op == "add" else "add", a, positive)
-    if e.op == "add" and (first := _without_sign(a)) is not None:
-        return make("subtract", b, first)
+        return make(SUBTRACT if e.op is ADD else ADD, a, positive)
+    if e.op is ADD and (first := _without_sign(a)) is not None:
+        return make(SUBTRACT, b, first)
     return None
 
 
 def _without_sign(e: Expression) -> Expression | None:
-    if e.op == "negative":
+    if e.op is NEGATIVE:
         return e.inputs[0]
-    if e.op == NUMBER and e["value"] < 0:
+    if e.op is NUMBER and e["value"] < 0:
         return number(-e["value"], e["batch"])
-    if e.op == "multiply" and is_number(e.inputs[0]) and e.inputs[0]["value"] < 0:
+    if e.op is MULTIPLY and is_number(e.inputs[0]) and e.inputs[0]["value"] < 0:
         return times(number(-e.inputs[0]["value"], e.inputs[0]["batch"]), e.inputs[1])
     return None
 
 
 def like_terms(e: Expression) -> Expression | None:
     """2 x + 3 x = 5 x, wherever they stand in a sum."""
-    if e.op not in ("add", "subtract"):
+    if e.op not in (ADD, SUBTRACT):
         return None
     merged: list[tuple[float, int, Expression]] = []
     terms = list(_terms(e, 1.0))
@@ -262,32 +279,32 @@ def like_terms(e: Expression) -> Expression | None:
 
 
 def _terms(e: Expression, sign: float) -> list[tuple[float, int, Expression]]:
-    if e.op in ("add", "subtract"):
-        return _terms(e.inputs[0], sign) + _terms(e.inputs[1], sign if e.op == "add" else -sign)
-    if e.op == "negative":
+    if e.op in (ADD, SUBTRACT):
+        return _terms(e.inputs[0], sign) + _terms(e.inputs[1], sign if e.op is ADD else -sign)
+    if e.op is NEGATIVE:
         return _terms(e.inputs[0], -sign)
-    if e.op == "multiply" and is_number(e.inputs[0]):
+    if e.op is MULTIPLY and is_number(e.inputs[0]):
         return [(sign * e.inputs[0]["value"], e.inputs[0]["batch"], e.inputs[1])]
     return [(sign, 0, e)]
 
 
 def exponential(e: Expression) -> Expression | None:
     """(e^x - 1) + 1 = e^x."""
-    if e.op != "add":
+    if e.op is not ADD:
         return None
     for a, b in (e.inputs, e.inputs[::-1]):
-        if a.op == "expm1" and is_number(b, 1.0):
-            return make("exp", *a.inputs)
+        if a.op is EXPM1 and is_number(b, 1.0):
+            return make(EXP, *a.inputs)
     return None
 
 
 def scaled_sum(e: Expression) -> Expression | None:
     """Σ c x = c Σ x for a number c."""
-    if e.op != "sum" or e.inputs[0].op not in ("multiply", "negative"):
+    if e.op is not SUM or e.inputs[0].op not in (MULTIPLY, NEGATIVE):
         return None
     inner = e.inputs[0]
-    if inner.op == "negative":
-        return make("negative", replace(e, inputs=inner.inputs))
+    if inner.op is NEGATIVE:
+        return make(NEGATIVE, replace(e, inputs=inner.inputs))
     c, rest = inner.inputs
     if is_number(c) and rest.shape == inner.shape and rest.kind == "f":
         return times(c, replace(e, inputs=(rest,)))
@@ -296,7 +313,7 @@ def scaled_sum(e: Expression) -> Expression | None:
 
 def sum_of_sums(e: Expression) -> Expression | None:
     """Σᵢ Σⱼ x = Σ x over all axes."""
-    if e.op != "sum" or e.inputs[0].op != "sum" or e["keepdims"] or e.inputs[0]["keepdims"]:
+    if e.op is not SUM or e.inputs[0].op is not SUM or e["keepdims"] or e.inputs[0]["keepdims"]:
         return None
     inner = e.inputs[0]
     if len(e["axis"]) != len(inner.shape):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import call, infix, raised
 from ..core.tensor import FUNCTIONS
 from .elementwise import REAL, elementwise_row
 from .erf import erf_array, erf_definition
@@ -21,7 +22,7 @@ def _sigmoid_expand(x: Any) -> Any:
 sigmoid: Callable[..., Any] = elementwise_row(
     None,
     (lambda g, out, x: g * (out * (1.0 - out)),),
-    r"\sigma({0})",
+    "σ",
     REAL,
     name="sigmoid",
     expand=_sigmoid_expand,
@@ -37,7 +38,7 @@ def _softplus_kernel(x: Any, out: Any = None) -> Any:
 softplus: Callable[..., Any] = elementwise_row(
     _softplus_kernel,
     (lambda g, out, x: g * sigmoid(x),),
-    r"\log(1 + e^{{{0}}})",
+    call("log", infix("+", "1", raised("e", 0))),
     REAL,
     name="softplus",
     floating=True,
@@ -54,7 +55,7 @@ def _relu_kernel(x: Any, out: Any = None) -> Any:
 relu: Callable[..., Any] = elementwise_row(
     _relu_kernel,
     (lambda g, out, x: g * np.greater(x, 0.0),),
-    r"\max(0, {0})",
+    call("max", "0", 0),
     REAL,
     name="relu",
     floating=True,
@@ -67,7 +68,7 @@ FUNCTIONS["relu"] = relu  # np.maximum(x, 0) is this
 erf: Callable[..., Any] = elementwise_row(
     erf_array,
     (lambda g, out, x: g * (2.0 / math.sqrt(math.pi) * np.exp(-x * x)),),
-    r"\operatorname{{erf}}({0})",
+    "erf",
     REAL,
     name="erf",
     floating=True,
@@ -86,13 +87,12 @@ def _binary_cross_entropy_expand(z: Any, t: Any) -> Any:
 binary_cross_entropy_with_logits: Callable[..., Any] = elementwise_row(
     None,
     (lambda g, out, z, t: g * (sigmoid(z) - t), lambda g, out, z, t: -g * z),
-    r"\log(1 + e^{{{0}}}) - {1} \odot {0}",
+    infix("−", call("log", infix("+", "1", raised("e", 0))), infix("⊙", 1, 0)),
     REAL,
     (0.0, 1.0),
     name="binary_cross_entropy_with_logits",
     expand=_binary_cross_entropy_expand,
     floating=True,
-    precedence=0,
 )
 """-t log σ(z) - (1 - t) log(1 - σ(z)) for logits z and targets t, element by element; stable."""
 

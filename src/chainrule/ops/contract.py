@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import CONTRACT, Example, Operation, Shape, register
 from ..core.tensor import apply
 from .table import implements, promote, shape_of
@@ -39,8 +40,7 @@ MATMUL = register(
             lambda g, out, a, b: np.matmul(a.mT, g),
         ),
         kind=CONTRACT,
-        latex="{0} {1}",
-        precedence=1,
+        notation=Layout("matrix"),
         examples=lambda rng: [
             Example((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))),
             Example((rng.normal(size=(5, 2, 3)), rng.normal(size=(3, 4)))),

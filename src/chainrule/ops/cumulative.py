@@ -24,7 +24,6 @@ CUMSUM = register(
         shape=lambda x, axis: (x.shape, accumulator(x.dtype)),
         kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
         vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),
-        latex=r"\operatorname{{cumsum}}({0})",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)),), {"axis": 0}),
             Example((rng.normal(size=(3, 4)),), {"axis": 1}),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout, call, fences, infix, raised, root, superscript
 from ..core.op import ELEMENTWISE, Operation, register
 from ..core.tensor import FUNCTIONS, Tensor
 from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor
@@ -20,7 +21,7 @@ UNIT = (-0.9, 0.9)
 def elementwise_row(
     kernel: Any,
     vjp: Sequence[Callable[..., Any] | None],
-    latex: str,
+    notation: Layout | str,
     *domain: tuple[float, float],
     numpy: Sequence[Any] = (),
     name: str | None = None,
@@ -37,7 +38,7 @@ def elementwise_row(
             kernel=None if "expand" in more else kernel,
             vjp=vjp,
             kind=ELEMENTWISE,
-            latex=latex,
+            notation=notation,
             domain=domain,
             numpy=kernel if isinstance(kernel, np.ufunc) else numpy[0] if numpy else more.pop("spelling", None),
             flops=lambda out, *shapes, **attrs: math.prod(out),
@@ -53,29 +54,26 @@ def elementwise_row(
 # -- arithmetic ------------------------------------------------------------------------------------
 
 add = elementwise_row(
-    np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), "{0} + {1}", REAL, REAL, commutative=True, precedence=0
+    np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), infix("+"), REAL, REAL, commutative=True
 )
-subtract = elementwise_row(
-    np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), "{0} - {1}", REAL, REAL, precedence=0
-)
+subtract = elementwise_row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), infix("−"), REAL, REAL)
 multiply = elementwise_row(
     np.multiply,
     (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
-    r"{0} \odot {1}",
+    Layout("product"),
     REAL,
     REAL,
     commutative=True,
-    precedence=1,
 )
 divide = elementwise_row(
     np.divide,
     (lambda g, out, a, b: g / b, lambda g, out, a, b: -g * out / b),
-    r"\frac{{{0}}}{{{1}}}",
+    Layout("fraction"),
     REAL,
     POSITIVE,
     floating=True,
 )
-negative = elementwise_row(np.negative, (lambda g, out, x: -g,), "-{0}", REAL, precedence=0)
+negative = elementwise_row(np.negative, (lambda g, out, x: -g,), Layout("negative"), REAL)
 
 
 def _no_zero(b: Any) -> bool:
@@ -95,8 +93,8 @@ def _power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
     return g * out * np.log(np.where(np.equal(a, 0), 1.0, a))
 
 
-_power = elementwise_row(np.power, (_power_base, _power_exponent), "{{{0}}}^{{{1}}}", POSITIVE, REAL, precedence=2)
-square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), "{0}^2", REAL, precedence=2)
+_power = elementwise_row(np.power, (_power_base, _power_exponent), Layout("power"), POSITIVE, REAL)
+square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), superscript("2"), REAL)
 
 
 @implements(np.power)
@@ -125,99 +123,86 @@ reciprocal = implements(np.reciprocal)(lambda x: 1.0 / x)
 
 # -- exponentials and logarithms -------------------------------------------------------------------
 
-exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), "e^{{{0}}}", REAL, floating=True, precedence=2)
+exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), raised("e"), REAL, floating=True)
 expm1 = elementwise_row(
-    np.expm1, (lambda g, out, x: g * (out + 1.0),), "e^{{{0}}} - 1", REAL, floating=True, precedence=0
+    np.expm1, (lambda g, out, x: g * (out + 1.0),), infix("−", raised("e", 0), "1"), REAL, floating=True
 )
-log = elementwise_row(np.log, (lambda g, out, x: g / x,), r"\log {0}", POSITIVE, floating=True, precedence=2)
-log1p = elementwise_row(np.log1p, (lambda g, out, x: g / (1.0 + x),), r"\log(1 + {0})", (-0.7, 3.0), floating=True)
-sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), r"\sqrt{{{0}}}", POSITIVE, floating=True)
+log = elementwise_row(np.log, (lambda g, out, x: g / x,), "log", POSITIVE, floating=True)
+log1p = elementwise_row(
+    np.log1p, (lambda g, out, x: g / (1.0 + x),), call("log", infix("+", "1", 0)), (-0.7, 3.0), floating=True
+)
+sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), root("√"), POSITIVE, floating=True)
 LN2, LN10 = math.log(2.0), math.log(10.0)
-log2 = elementwise_row(
-    np.log2, (lambda g, out, x: g / (x * LN2),), r"\log_2 {0}", POSITIVE, floating=True, precedence=2
-)
-log10 = elementwise_row(
-    np.log10, (lambda g, out, x: g / (x * LN10),), r"\log_{{10}} {0}", POSITIVE, floating=True, precedence=2
-)
-exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), "2^{{{0}}}", REAL, floating=True, precedence=2)
+log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), "log2", POSITIVE, floating=True)
+log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), "log10", POSITIVE, floating=True)
+exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"), REAL, floating=True)
 logaddexp = elementwise_row(
     np.logaddexp,
     (lambda g, out, a, b: g * np.exp(a - out), lambda g, out, a, b: g * np.exp(b - out)),
-    r"\log(e^{{{0}}} + e^{{{1}}})",
+    call("log", infix("+", raised("e", 0), raised("e", 1))),
     REAL,
     REAL,
     floating=True,
     commutative=True,
 )
-cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), r"\sqrt[3]{{{0}}}", POSITIVE, floating=True)
+cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), root("∛"), POSITIVE, floating=True)
 
 # -- trigonometry ----------------------------------------------------------------------------------
 
-sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), r"\sin {0}", REAL, floating=True, precedence=2)
-cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), r"\cos {0}", REAL, floating=True, precedence=2)
-tan = elementwise_row(
-    np.tan, (lambda g, out, x: g * (1.0 + out * out),), r"\tan {0}", (-1.2, 1.2), floating=True, precedence=2
-)
+sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin", REAL, floating=True)
+cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos", REAL, floating=True)
+tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), "tan", (-1.2, 1.2), floating=True)
 arcsin = elementwise_row(
     np.arcsin,
     (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),),
-    r"\arcsin {0}",
+    "arcsin",
     UNIT,
     floating=True,
-    precedence=2,
 )
 arccos = elementwise_row(
     np.arccos,
     (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),),
-    r"\arccos {0}",
+    "arccos",
     UNIT,
     floating=True,
-    precedence=2,
 )
-arctan = elementwise_row(
-    np.arctan, (lambda g, out, x: g / (1.0 + x * x),), r"\arctan {0}", REAL, floating=True, precedence=2
-)
+arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan", REAL, floating=True)
 arctan2 = elementwise_row(
     np.arctan2,
     (lambda g, out, y, x: g * x / (x * x + y * y), lambda g, out, y, x: -g * y / (x * x + y * y)),
-    r"\operatorname{{atan2}}({0}, {1})",
+    "arctan2",
     REAL,
     POSITIVE,
     floating=True,
 )
-sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), r"\sinh {0}", REAL, floating=True, precedence=2)
-cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), r"\cosh {0}", REAL, floating=True, precedence=2)
-tanh = elementwise_row(
-    np.tanh, (lambda g, out, x: g * (1.0 - out * out),), r"\tanh {0}", REAL, floating=True, precedence=2
-)
+sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh", REAL, floating=True)
+cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh", REAL, floating=True)
+tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh", REAL, floating=True)
 arcsinh = elementwise_row(
     np.arcsinh,
     (lambda g, out, x: g / np.sqrt(x * x + 1.0),),
-    r"\operatorname{{arsinh}} {0}",
+    "arsinh",
     REAL,
     floating=True,
-    precedence=2,
 )
 arccosh = elementwise_row(
     np.arccosh,
     (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),),
-    r"\operatorname{{arcosh}} {0}",
+    "arcosh",
     (1.2, 3.0),
     floating=True,
-    precedence=2,
 )
 arctanh = elementwise_row(
     np.arctanh,
     (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),),
-    r"\operatorname{{artanh}} {0}",
+    "artanh",
     UNIT,
     floating=True,
-    precedence=2,
 )
 hypot = elementwise_row(
     np.hypot,
     (lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)),
-    r"\sqrt{{{0}^2 + {1}^2}}",
+    root("√", infix("+", superscript("2", 0), superscript("2", 1))),
     POSITIVE,
     POSITIVE,
     floating=True,
@@ -229,12 +214,12 @@ hypot = elementwise_row(
 absolute = elementwise_row(
     np.absolute,
     (lambda g, out, x: g * np.sign(x),),
-    r"\left|{0}\right|",
+    fences("| |"),
     REAL,
     numpy=(np.absolute, np.fabs),
     kinks=(((0.0,), (0.0,)),),
 )
-sign = elementwise_row(np.sign, (None,), r"\operatorname{{sign}}({0})", REAL, flat=True)
+sign = elementwise_row(np.sign, (None,), "sign", REAL, flat=True)
 
 
 def _winner(g: Any, wins: Any, tie: Any) -> Any:
@@ -248,7 +233,7 @@ _maximum = elementwise_row(
         lambda g, out, a, b: _winner(g, np.greater(a, b), np.equal(a, b)),
         lambda g, out, a, b: _winner(g, np.greater(b, a), np.equal(a, b)),
     ),
-    r"\max({0}, {1})",
+    "max",
     REAL,
     REAL,
     numpy=(),
@@ -273,19 +258,17 @@ minimum = elementwise_row(
         lambda g, out, a, b: _winner(g, np.less(a, b), np.equal(a, b)),
         lambda g, out, a, b: _winner(g, np.less(b, a), np.equal(a, b)),
     ),
-    r"\min({0}, {1})",
+    "min",
     REAL,
     REAL,
     numpy=(np.minimum, np.fmin),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
-floor = elementwise_row(np.floor, (None,), r"\lfloor {0} \rfloor", REAL, flat=True, floating=True)
-ceil = elementwise_row(np.ceil, (None,), r"\lceil {0} \rceil", REAL, flat=True, floating=True)
-rint = elementwise_row(np.rint, (None,), r"\operatorname{{round}}({0})", REAL, flat=True, floating=True)
-trunc = elementwise_row(
-    np.trunc, (None,), r"\operatorname{{trunc}}({0})", REAL, numpy=(np.trunc, np.fix), flat=True, floating=True
-)
+floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), REAL, flat=True, floating=True)
+ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), REAL, flat=True, floating=True)
+rint = elementwise_row(np.rint, (None,), "round", REAL, flat=True, floating=True)
+trunc = elementwise_row(np.trunc, (None,), "trunc", REAL, numpy=(np.trunc, np.fix), flat=True, floating=True)
 
 
 @implements(np.clip)

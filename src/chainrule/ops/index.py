@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import OTHER, VIEW, Array, Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
@@ -31,7 +32,7 @@ SLICE = register(
         numpy="{0}[{index}]",
         vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
         kind=VIEW,
-        latex=lambda x, index: x + r"_{[\cdot]}",
+        notation=Layout("index"),
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)),), {"index": (slice(1, None), slice(None, None, -2))}),
             Example((rng.normal(size=(3, 4)),), {"index": (1, None, slice(0, 0))}),
@@ -66,7 +67,6 @@ PLACE = register(
         numpy=_placed,
         vjp=(lambda g, out, x, index, shape: g[index],),
         native=lambda out, g, index, shape: _strides_of(out, index),
-        latex=r"\operatorname{{place}}({0})",
         examples=lambda rng: [
             Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
         ],
@@ -180,7 +180,7 @@ GATHER = register(
         numpy="{0}[{index}]",
         vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
         native=lambda out, x, *arrays, index: _picked(x.shape, index),
-        latex=lambda x, *arrays, index: x + "_{" + ", ".join(arrays) + "}",
+        notation=Layout("index"),
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
             Example((rng.normal(size=(3, 4)), np.array([0, 2]), np.array([1, 1])), {"index": (Slot(0), Slot(1))}),
@@ -197,7 +197,7 @@ SCATTER = register(
         numpy=_scatter_added,
         vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
         native=lambda out, g, *arrays, index, shape: _picked(shape, index),
-        latex=lambda g, *arrays, index, shape: r"\operatorname{scatter}(" + g + ")",
+        notation=Layout("scattered", "scatter"),
         examples=lambda rng: [
             Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)}),
         ],
@@ -343,7 +343,6 @@ ARGSORT = register(
         vjp=(None,),
         kind=OTHER,
         differentiable=False,
-        latex=r"\operatorname{{argsort}}({0})",
         examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1})],
     )
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import fences
 from ..core.op import OTHER, Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, apply
 from .reduce import normalize_axis
@@ -42,7 +43,7 @@ CONCATENATE = register(
         kernel=lambda *xs, out=None, axis: np.concatenate(xs, axis, out),
         vjp=_concatenate_rule,
         kind=OTHER,
-        latex=lambda *xs, axis: r"\left[" + ", ".join(xs) + r"\right]",
+        notation=fences("[ ]"),
         examples=lambda rng: [
             Example((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 0))), {"axis": 1}),
             Example((rng.normal(size=(2, 3)), rng.normal(size=(1, 3))), {"axis": 0}),

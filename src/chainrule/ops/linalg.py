@@ -15,6 +15,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 from numpy.linalg._linalg import SlogdetResult
 
+from ..core.notation import Layout, call, fences, superscript
 from ..core.op import Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, apply
 from .table import array_of, floating, implements, promote, shape_of
@@ -76,8 +77,7 @@ INV = register(
         shape=_square_shape("inv"),
         kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
         vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
-        latex="{0}^{{-1}}",
-        precedence=2,
+        notation=superscript("−1"),
         examples=_square_examples,
         flops=_cubic,
     )
@@ -113,8 +113,7 @@ SOLVE = register(
             lambda g, out, a, b: -np.matmul(np.linalg.solve(_t(a), g), _t(out)),
             lambda g, out, a, b: np.linalg.solve(_t(a), g),
         ),
-        latex="{0}^{{-1}} {1}",
-        precedence=1,
+        notation=Layout("matrix", "", (superscript("−1", 0), 1)),
         examples=lambda rng: [
             Example((_well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)))),
             Example((_well_conditioned(rng, 2, 1, 2, 2), rng.normal(size=(3, 2, 1)))),
@@ -158,7 +157,7 @@ COFACTOR = register(
         shape=_square_shape("cofactor"),
         kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
         vjp=(_cofactor_rule,),
-        latex=r"\operatorname{{cof}}({0})",
+        notation="cof",
         examples=_square_examples,
         flops=_cubic,
         source="the gradient of the determinant, det(A) A^-T (Jacobi's formula); exists for singular matrices too",
@@ -171,8 +170,6 @@ DET = register(
         shape=_square_shape("det", reduced=True),
         kernel=_kernel("det", np.linalg.det, _SINGULAR),
         vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
-        latex=r"\det {0}",
-        precedence=2,
         examples=_square_examples,
         flops=_cubic,
     )
@@ -203,8 +200,7 @@ SLOGDET_SIGN = register(
         kernel=_kernel("slogdet", _determinant_sign, _SINGULAR),
         vjp=(None,),
         differentiable=False,  # constant wherever the determinant is not 0
-        latex=r"\operatorname{{sign}} \det {0}",
-        precedence=2,
+        notation="sign det",
         examples=_square_examples,
         flops=_cubic,
     )
@@ -225,8 +221,7 @@ LOGABSDET = register(
         shape=_square_shape("slogdet", reduced=True),
         kernel=_kernel("slogdet", _log_abs_determinant, _SINGULAR),
         vjp=(_logabsdet_rule,),
-        latex=r"\log \left|\det {0}\right|",
-        precedence=2,
+        notation=call("log", fences("| |", call("det", 0))),
         examples=_square_examples,
         flops=_cubic,
     )
@@ -266,7 +261,7 @@ CHOLESKY = register(
             "the matrix, or one of the stack, is not positive definite",
         ),
         vjp=(_cholesky_rule,),
-        latex=r"\operatorname{{chol}}({0})",
+        notation="chol",
         examples=lambda rng: [
             Example((_positive(rng, 3, 3),)),
             Example((_positive(rng, 2, 2, 2),)),
@@ -308,8 +303,7 @@ PINV = register(
         shape=_pinv_shape,
         kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
         vjp=(_pinv_rule,),
-        latex="{0}^{{+}}",
-        precedence=2,
+        notation=superscript("+"),
         examples=lambda rng: [
             Example((rng.normal(size=(3, 2)),), {"rtol": None}),
             Example((rng.normal(size=(2, 2, 3)),), {"rtol": None}),

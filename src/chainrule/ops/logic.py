@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import ELEMENTWISE, Example, Operation, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .elementwise import REAL, elementwise_row
@@ -39,7 +40,7 @@ WHERE = register(
             lambda g, out, c, a, b: np.where(c, 0.0, g),
         ),
         kind=ELEMENTWISE,
-        latex=r"\left\{{{1}\text{{ if }}{0}\text{{ else }}{2}\right\}}",
+        notation=Layout("cases"),
         aliases=(),
         flops=lambda out, *shapes, **attrs: 0,
         examples=lambda rng: [
@@ -89,7 +90,6 @@ STOP_GRADIENT = register(
         passes=True,
         flat=True,
         numpy="{0}",
-        latex="{0}",
         domain=(REAL,),
     )
 )
@@ -102,7 +102,6 @@ IDENTITY = register(
         kind=ELEMENTWISE,
         passes=True,
         numpy="{0}",
-        latex="{0}",
         domain=(REAL,),
         flops=lambda out, *shapes, **attrs: 0,
     )
@@ -123,24 +122,23 @@ def identity(x: Any) -> Any:
 
 for _ufunc, _sign in (
     (np.equal, "="),
-    (np.not_equal, r"\neq"),
+    (np.not_equal, "≠"),
     (np.less, "<"),
-    (np.less_equal, r"\leq"),
+    (np.less_equal, "≤"),
     (np.greater, ">"),
-    (np.greater_equal, r"\geq"),
-    (np.logical_and, r"\land"),
-    (np.logical_or, r"\lor"),
-    (np.logical_xor, r"\oplus"),
+    (np.greater_equal, "≥"),
+    (np.logical_and, "∧"),
+    (np.logical_or, "∨"),
+    (np.logical_xor, "⊕"),
 ):
     elementwise_row(
         _ufunc,
         (None, None),
-        "{0} " + _sign + " {1}",
+        Layout("condition", _sign),
         REAL,
         REAL,
         differentiable=False,
         result=bool,
-        precedence=0,
         aliases=(),
         commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
     )
@@ -148,7 +146,7 @@ for _unary in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
     elementwise_row(
         _unary,
         (None,),
-        r"\operatorname{{" + _unary.__name__.replace("_", r"\_") + "}}({0})",
+        _unary.__name__,
         REAL,
         differentiable=False,
         result=bool,

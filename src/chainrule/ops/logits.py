@@ -27,8 +27,6 @@ LOGSUMEXP = register(
         expand=_logsumexp_expand,
         vjp=(lambda g, out, x, axis, keepdims: restore(g, x.shape, axis) * softmax(x, axis),),
         kind=OTHER,
-        latex=lambda x, axis, keepdims: r"\log \sum e^{" + x + "}",
-        precedence=2,
         examples=reduction_examples,
         flops=lambda out, x, **attrs: 4 * math.prod(x),
     )
@@ -63,7 +61,6 @@ SOFTMAX = register(
         expand=_softmax_expand,
         vjp=(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),),
         kind=OTHER,
-        latex=r"\operatorname{{softmax}}({0})",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)),), {"axis": (1,)}),
             Example((rng.normal(size=(3, 4)),), {"axis": (0, 1)}),
@@ -119,8 +116,7 @@ CROSS_ENTROPY = register(
             lambda g, out, z, t: -g.reshape(*g.shape, 1) * z,
         ),
         kind=OTHER,
-        latex=r"\log \sum e^{{{0}}} - {1} \cdot {0}",
-        precedence=0,
+        notation="cross_entropy",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3))),
             Example((rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]))),
@@ -153,7 +149,7 @@ ONE_HOT = register(
         numpy="np.eye({classes})[{0}]",
         vjp=(None,),
         differentiable=False,
-        latex=r"\operatorname{{onehot}}({0})",
+        notation="onehot",
         examples=lambda rng: [Example((np.array([0, 2, 1]),), {"classes": 3, "dtype": np.dtype(np.float64)})],
     )
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import fences
 from ..core.op import OTHER, Example, Operation, register
 from ..core.tensor import apply
 from .reduce import Axis, normalize_axis, reduced_shape, restore
@@ -25,7 +26,7 @@ NORM2 = register(
         expand=lambda x, axis, keepdims: np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims)),
         vjp=(_norm2_rule,),
         kind=OTHER,
-        latex=lambda x, axis, keepdims: r"\left\|" + x + r"\right\|_2",
+        notation=fences("‖ ‖₂"),
         examples=lambda rng: [
             Example((rng.normal(size=(3, 4)),), {"axis": (0, 1), "keepdims": False}),
             Example((rng.normal(size=(3, 4)),), {"axis": (1,), "keepdims": True}),

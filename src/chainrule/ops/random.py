@@ -62,10 +62,10 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
-def _uniform_array(counter: Any, seed: int, stream: int, shape: Any) -> Any:
+def _uniform_array(counter: Any, seed: int, stream: int, shape: Any, dtype: Any = np.float64) -> Any:
     """Return numbers in [0, 1) that depend on the arguments alone."""
     key, start = np.array([seed, stream], np.uint64), np.array([0, int(counter), 0, 0], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=start)).random(shape)
+    return np.random.Generator(np.random.Philox(key=key, counter=start)).random(shape, dtype)
 
 
 UNIFORM = register(
@@ -78,7 +78,6 @@ UNIFORM = register(
         kind=OTHER,
         differentiable=False,
         native=lambda out, counter, seed, stream, **attrs: [_signed(seed), _signed(stream)],
-        latex=r"\operatorname{{uniform}}_{{{0}}}",
         examples=lambda rng: [
             Example((np.array(3),), {"seed": 7, "stream": 1, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
             Example((np.array(0),), {"seed": 2**64 - 1, "stream": 0, "shape": (5,), "dtype": np.dtype(np.float32)}),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .table import as_dtype, implements, shape_of
@@ -94,8 +95,7 @@ SUM = register(
         numpy=np.sum,
         vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
         kind=REDUCE,
-        latex=lambda x, axis, keepdims: r"\sum " + x,
-        precedence=1,
+        notation=Layout("big", "Σ"),
         examples=reduction_examples,
         flops=lambda out, x, **attrs: math.prod(x),
     )
@@ -132,7 +132,7 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     return apply(SUM, (a,), {"axis": axes, "keepdims": bool(keepdims)}) / count
 
 
-def _extreme(name: str, ufunc: Any, function: Any, latex: str) -> Operation:
+def _extreme(name: str, ufunc: Any, function: Any) -> Operation:
     def kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return ufunc.reduce(x, axis, out=out, keepdims=keepdims)
 
@@ -154,16 +154,15 @@ def _extreme(name: str, ufunc: Any, function: Any, latex: str) -> Operation:
             numpy=function,
             vjp=(rule,),
             kind=REDUCE,
-            latex=lambda x, axis, keepdims: latex + " " + x,
-            precedence=2,
+            notation=Layout("big", name),
             examples=reduction_examples,
             flops=lambda out, x, **attrs: math.prod(x),
         )
     )
 
 
-MAX = _extreme("max", np.maximum, np.max, r"\max")
-MIN = _extreme("min", np.minimum, np.min, r"\min")
+MAX = _extreme("max", np.maximum, np.max)
+MIN = _extreme("min", np.minimum, np.min)
 
 
 @implements(np.max, np.amax, (np.maximum, "reduce"))
@@ -231,8 +230,7 @@ PROD = register(
         kernel=lambda x, out=None, *, axis, keepdims: _multiply.reduce(x, axis, out=out, keepdims=keepdims),
         vjp=(_prod_rule,),
         kind=REDUCE,
-        latex=lambda x, axis, keepdims: r"\prod " + x,
-        precedence=1,
+        notation=Layout("big", "Π"),
         examples=reduction_examples,
         flops=lambda out, x, **attrs: math.prod(x),
     )
@@ -259,7 +257,6 @@ def _arg(name: str, function: Any) -> Any:
             numpy=function,
             vjp=(None,),
             differentiable=False,
-            latex=r"\operatorname{{" + name + "}}({0})",
             examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1, "keepdims": False})],
         )
     )
@@ -286,7 +283,6 @@ def _truth(name: str, ufunc: Any, function: Any) -> Any:
             vjp=(None,),
             kind=REDUCE,
             differentiable=False,
-            latex=r"\operatorname{{" + name + "}}({0})",
             examples=reduction_examples,
         )
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import VIEW, Example, Operation, register
 from ..core.reverse import unbroadcast
 from ..core.tensor import FUNCTIONS, Tensor, apply
@@ -27,7 +28,7 @@ TRANSPOSE = register(
         passes=True,
         vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
         kind=VIEW,
-        latex="{0}^T",
+        notation=Layout("transposed"),
         examples=lambda rng: [
             Example((rng.normal(size=(2, 3)),), {"axes": (1, 0)}),
             Example((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)}),
@@ -99,7 +100,7 @@ RESHAPE = register(
         passes=True,
         vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
         kind=VIEW,
-        latex="{0}",
+        notation=Layout("reshaped"),
         examples=lambda rng: [
             Example((rng.normal(size=(2, 6)),), {"shape": (3, 4)}),
             Example((rng.normal(size=(2, 6)),), {"shape": (12,)}),
@@ -187,7 +188,6 @@ BROADCAST = register(
         passes=True,
         vjp=(lambda g, out, x, shape: unbroadcast(g, tuple(x.shape)),),
         kind=VIEW,
-        latex="{0}",
         examples=lambda rng: [
             Example((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)}),
             Example((rng.normal(size=()),), {"shape": (2, 2)}),

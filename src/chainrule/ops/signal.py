@@ -61,7 +61,6 @@ SEARCHSORTED = register(
         kind=OTHER,
         differentiable=False,
         native=lambda out, a, v, side: [int(side == "right")],
-        latex=r"\operatorname{{searchsorted}}({0}, {1})",
         examples=lambda rng: [Example((np.array([0.0, 1.0, 2.0]), rng.normal(size=(2, 2))), {"side": "right"})],
     )
 )

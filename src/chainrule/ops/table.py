@@ -202,7 +202,6 @@ CAST = register(
         passes=True,
         numpy="{0}.astype({dtype})",
         aliases=(),
-        latex="{0}",
         examples=lambda rng: _cast_examples(rng),
     )
 )

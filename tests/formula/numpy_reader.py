@@ -1,4 +1,4 @@
-"""Evaluating a formula in its NumPy form: parsed, held to a list of what may stand in it, and interpreted."""
+"""Reads a formula in its NumPy form: parsed, checked against a list of what may be in it, and interpreted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
-from ..core.op import row
-from ..core.tensor import Tensor
-from ..ops.activations import binary_cross_entropy_with_logits
-from ..ops.erf import erf_array
-from ..ops.logits import cross_entropy_with_logits, logsumexp, softmax
+from chainrule import ops
+from chainrule.core.op import row
+from chainrule.ops.activations import binary_cross_entropy_with_logits
+from chainrule.ops.erf import erf_array
+from chainrule.ops.logits import cross_entropy_with_logits, logsumexp, softmax
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -42,6 +41,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf": erf_array,
     "cofactor": lambda a: row("cofactor").evaluate(a),
     "slice": slice,
+    "slogdet_sign": lambda a: row("slogdet_sign").evaluate(a),
+    "logabsdet": lambda a: row("logabsdet").evaluate(a),
+    "cholesky": lambda a: row("cholesky").evaluate(a),
     "scatter_add": lambda values, index, shape: _added(values, index, shape),
     "place": lambda values, index, shape: _added(values, index, shape),
     "uniform": lambda counter, seed, stream, shape: np.random.Generator(
@@ -100,7 +102,7 @@ class _Evaluator(ast.NodeVisitor):
         return slice(*[None if x is None else self.visit(x) for x in (node.lower, node.upper, node.step)])
 
     def visit_Subscript(self, node: ast.Subscript) -> Any:
-        return _array(self.visit(node.value))[self.visit(node.slice)]
+        return np.asarray(self.visit(node.value))[self.visit(node.slice)]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.USub):
@@ -120,7 +122,7 @@ class _Evaluator(ast.NodeVisitor):
             return _CONSTANTS[node.attr]
         if node.attr != "T":
             raise ValueError(f"a formula does not use .{node.attr}")
-        return _array(self.visit(node.value)).T
+        return np.asarray(self.visit(node.value)).T
 
     def visit_Call(self, node: ast.Call) -> Any:
         arguments = [self.visit(x) for x in node.args if not _is_type(x)]
@@ -128,7 +130,7 @@ class _Evaluator(ast.NodeVisitor):
         return self._function(node)(*arguments, **named)
 
     def _keyword(self, keyword: ast.keyword) -> Any:
-        return self.visit(keyword.value)
+        return "stable" if keyword.arg == "kind" else self.visit(keyword.value)
 
     def _function(self, node: ast.Call) -> Callable[..., Any]:
         called = node.func
@@ -142,13 +144,9 @@ class _Evaluator(ast.NodeVisitor):
                 return getattr(np.linalg, called.attr)  # type: ignore[no-any-return]
             if called.attr == "astype" and len(node.args) == 1 and _is_type(node.args[0]):
                 kind = {"float": float, "int": int, "bool": bool}[ast.unparse(node.args[0])]
-                array = _array(self.visit(inner))
+                array = np.asarray(self.visit(inner))
                 return lambda: array.astype(kind)
         raise ValueError(f"a formula does not call {ast.unparse(called)}")
-
-
-def _array(x: Any) -> Any:
-    return x if isinstance(x, Tensor) else np.asarray(x)
 
 
 def _is_type(node: ast.AST) -> bool:

@@ -1,0 +1,83 @@
+"""Names as formulas show them: ``dZ₁`` and ``dZ_{1}``; in δ notation ``δ₁`` and ``∂L/∂W₁``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..core.op import Shape
+
+Spelling = Callable[[str], str]
+
+GREEK = {"gamma": "γ", "beta": "β", "sigma": "σ", "mu": "μ", "delta": "δ", "alpha": "α", "lambda": "λ", "theta": "θ"}
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "^": r"\textasciicircum{}",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "%": r"\%",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def name_parts(label: str) -> tuple[str, str, str] | None:
+    """Return the d of a gradient (or nothing), the letters and the digits of a plain name; None for any other."""
+    match = re.fullmatch(r"([A-Za-z]+?)([0-9]*)", label)
+    if match is None:
+        return None
+    letters, digits = match[1], match[2]
+    if letters[0] == "d" and len(letters) > 1 and letters not in GREEK:
+        return "d", letters[1:], digits
+    return "", letters, digits
+
+
+def display_name(label: str) -> str:
+    """Return a name as plain text shows it: ``dZ₁``, ``dγ₁``."""
+    parts = name_parts(label)
+    if parts is None:
+        return label if label.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in label).split())
+    d, letters, digits = parts
+    return d + GREEK.get(letters, letters) + digits.translate(_SUBSCRIPTS)
+
+
+def escaped(text: str) -> str:
+    """Return a user's text for LaTeX: special characters are written out, control characters are gone."""
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return "".join(_SPECIAL.get(c, c) for c in clean)
+
+
+def latex_name(label: str, spelled: Spelling = escaped) -> str:
+    r"""Return a name in LaTeX: ``dZ_{1}``, ``d\gamma_{1}``; what is no plain name is set as text."""
+    parts = name_parts(label)
+    if parts is None:
+        return rf"\text{{{spelled(label)}}}"
+    d, letters, digits = parts
+    if letters in GREEK:
+        base = d + "\\" + letters
+    else:
+        base = d + letters if len(letters) == 1 else rf"\mathit{{{d + letters}}}"
+    return base + (f"_{{{digits}}}" if digits else "")
+
+
+def error_signals(plain: Callable[[str], str], partial: str) -> Callable[[str], str]:
+    """Return how δ notation writes names: δ₁ for dZ₁, and `partial` with W₁ put in for dW₁."""
+
+    def named(label: str) -> str:
+        signal, parts = re.fullmatch(r"dZ(\d+)", label), name_parts(label)
+        if signal:
+            return plain(f"delta{signal[1]}")
+        return partial.format(plain(label[1:])) if parts and parts[0] else plain(label)
+
+    return named
+
+
+def shape_text(shape: Shape) -> str:
+    """Return ``32×10``; a number alone for one axis."""
+    return "×".join(map(str, shape)) if shape else "1"
