@@ -26,6 +26,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "chainrule"
 
 #: From the bottom to the top. A name stands for a file or for a folder with all that is in it.
 LAYERS = (
+    "show",  # documents, and their backends
     "core",  # operations, tensors, the reverse pass, grad, vjp, …
     "frames",  # data frames as input
     "ops",  # the operation table
@@ -38,7 +39,6 @@ LAYERS = (
     "data",  # reading, splitting, preparing
     "io",  # saving, loading, exchange
     "train",  # fit, checkpoints
-    "show",  # documents, the frame of HTML files
     "formula",  # formulas as trees, printed and evaluated
     "adapters",  # the user's code, however it is written
     "gradcheck",  # the gradient check

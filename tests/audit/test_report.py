@@ -144,7 +144,7 @@ def test_the_page_is_whole_and_runs_and_loads_nothing(report):
         ).split()
     }
     assert not {name for name, _ in page.attributes} - {
-        *("lang charset name content http-equiv class title role").split()
+        *("lang charset name content http-equiv class title role style").split()
     }
     assert not re.search(r"url\(|@import|https?:|<script|onerror=alert\(1\)>", report.to_html())
     report.to_html().encode()

@@ -33,7 +33,7 @@ def test_of_a_long_one_the_first_best_and_last_rows():
     history.best_epoch, history.stopped = 40, "<enough>"
     tree, rows = shown(history)
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "…", "40", "…", "96", "97", "98", "99", "100"]
-    assert [row[0].text for row in tree.iter("tr") if row.get("class") == "best"] == ["40"]
+    assert [row[0].text for row in tree.iter("tr") if row.get("class") == "strong"] == ["40"]
     assert "stopped: <enough>" in "".join(tree.itertext())
     assert repr(history).endswith("stopped: <enough>)")
 

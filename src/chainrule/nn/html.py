@@ -1,60 +1,29 @@
-"""A module as HTML for notebooks: a folded tree without scripts, in the colours of the page it stands in."""
+"""A module as a tree for notebooks: each with its settings and its number of parameters, below it those."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from typing import TYPE_CHECKING
 
 from ..core.tensor import Parameter
+from ..show.document import Block, Branch, Column, Content, Document, Paragraph, Table, Text, Tree
 
 if TYPE_CHECKING:
     from .module import Module
 
-#: Modules that are written out; of the others only the number is said.
+#: Modules that are written out; the others are counted.
 MOST = 1000
 
-_STYLE = """
-.chainrule-module { font-family: ui-monospace, Consolas, monospace; font-size: 13px; line-height: 1.5; color: inherit;
-  max-width: 100%; overflow-x: auto; }
-.chainrule-module details > :not(summary), .chainrule-module .leaf { margin-left: 1.4em; }
-.chainrule-module summary { cursor: pointer; }
-.chainrule-module summary, .chainrule-module .leaf { padding: 1px 0; overflow-wrap: anywhere; }
-.chainrule-module .note { opacity: 0.7; }
-.chainrule-module table { border-collapse: collapse; background: transparent; width: auto; table-layout: auto;
-  font: inherit; color: inherit; }
-.chainrule-module td { padding: 0 1em 0 0; text-align: left; border: 0; background: transparent; color: inherit;
-  white-space: nowrap; }
-.chainrule-module td.number { text-align: right; font-variant-numeric: tabular-nums; }
-"""
+_COLUMNS = (Column(""), Column(""), Column("", "number"), Column("", "number"), Column(""))
 
 
-def as_html(module: Module) -> str:
-    """Return `module` as a tree: each module with its settings and its number of parameters, below it those."""
-    return f'<div class="chainrule-module"><style>{_STYLE}</style>{"".join(_tree(module))}</div>'
-
-
-def _tree(module: Module) -> Iterator[str]:
-    """Yield the tags in their order. Iterative: modules may be nested deeply."""
+def document(module: Module) -> Document:
+    """Return the tree of a module."""
     rows = list(_rows(module))
-    open_folds: list[int] = []
-    for i, (depth, name, inner) in enumerate(rows[:MOST]):
-        while open_folds and open_folds[-1] >= depth:
-            open_folds.pop()
-            yield "</details>"
-        label = f'<span class="note">({escape(name)})</span> ' if name else ""
-        own = [(n, v) for n, v in inner._members() if isinstance(v, Parameter)]
-        has_inner = i + 1 < len(rows) and rows[i + 1][0] > depth
-        what = f"{label}<b>{escape(type(inner).__name__)}</b>({escape(inner._signature())}){_note(inner, depth)}"
-        if not own and not has_inner:
-            yield f'<div class="leaf">{what}</div>'
-            continue
-        yield f"<details{' open' if depth == 0 else ''}><summary>{what}</summary>"
-        yield _table(own) if own else ""
-        open_folds.append(depth)
-    yield "</details>" * len(open_folds)
+    blocks: tuple[Block, ...] = (Tree(tuple(_branch(*row) for row in rows[:MOST])),)
     if len(rows) > MOST:
-        yield f'<div class="note">and {len(rows) - MOST:,} modules more</div>'
+        blocks += (Paragraph(f"and {len(rows) - MOST:,} more modules", "dim"),)
+    return Document(type(module).__name__, blocks)
 
 
 def _rows(module: Module) -> Iterator[tuple[int, str, Module]]:
@@ -67,26 +36,33 @@ def _rows(module: Module) -> Iterator[tuple[int, str, Module]]:
         yield depths[path], path[len(above) :].lstrip("."), inner
 
 
-def _note(module: Module, depth: int) -> str:
-    parts = [f"{n:,} parameter{'s' * (n != 1)}"] if (n := module.num_parameters) else []
-    if depth == 0:
-        parts += [str(module.dtype)] if module.dtype is not None else []
-        parts += [] if module.training else ["evaluation mode"]
-        parts += [_features(module.feature_names)] if module.feature_names else []
-    return f' <span class="note">{escape(" · ".join(parts))}</span>' if parts else ""
+def _branch(depth: int, name: str, module: Module) -> Branch:
+    own = tuple(_cells(n, v) for n, v in module._members() if isinstance(v, Parameter))
+    label = Text(f"({name}) " if name else "", "dim")
+    note = " · ".join(_notes(module, depth))
+    content = (
+        label,
+        Text(type(module).__name__, "strong"),
+        f"({module._signature()})",
+        Text(f" {note}".rstrip(), "dim"),
+    )
+    return Branch(depth, content, (Table(_COLUMNS, own),) if own else ())
 
 
-def _features(names: tuple[str, ...], limit: int = 6) -> str:
-    return "columns " + ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+def _notes(module: Module, depth: int) -> Iterator[str]:
+    if n := module.num_parameters:
+        yield f"{n:,} parameter{'s' * (n != 1)}"
+    if depth:
+        return
+    if module.dtype is not None:
+        yield str(module.dtype)
+    if not module.training:
+        yield "evaluation mode"
+    if names := module.feature_names:
+        yield "columns " + ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
 
 
-def _table(parameters: list[tuple[str, Parameter]]) -> str:
-    rows = []
-    for name, value in parameters:
-        named = f"{escape(value.name)}" if value.name and value.name != name else ""
-        shape = " × ".join(map(str, value.shape)) or "a number"
-        cells = (
-            f"<td>{escape(name)}</td><td>{named}</td><td class=number>{shape}</td><td class=number>{value.size:,}</td>"
-        )
-        rows.append(f"<tr>{cells}<td>{value.dtype}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
+def _cells(name: str, parameter: Parameter) -> tuple[Content, ...]:
+    named = parameter.name if parameter.name and parameter.name != name else ""
+    shape = " × ".join(map(str, parameter.shape)) or "scalar"
+    return name, named, shape, f"{parameter.size:,}", str(parameter.dtype)

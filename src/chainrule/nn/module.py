@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from .. import show
 from ..core.op import Array
 from ..core.tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked_array
 from ..frames import as_inputs
@@ -396,9 +397,9 @@ class Module:
         return "\n".join([*lines, total])
 
     def _repr_html_(self) -> str:
-        from .html import as_html  # what notebooks alone need
+        from .html import document  # what notebooks alone need
 
-        return as_html(self)
+        return show.as_fragment(document(self), bare=True)
 
 
 _HELD = (Tensor, Module)

@@ -157,14 +157,18 @@ def _head(head: Heading | Formula | Paragraph, number: int) -> str:
 
 
 def _table(block: Table) -> str:
+    """Return a table; on narrow screens wide cells go below the others, and the roles say that it is still a table."""
     kinds = [_class(column.kind if column.kind != "text" else "") for column in block.columns]
-    heads = "".join(f"<th{kind}>{_text(c.name)}</th>" for c, kind in zip(block.columns, kinds, strict=True))
-    head = f"<thead><tr>{heads}</tr></thead>" if any(column.name for column in block.columns) else ""
-    rows = []
+    narrow = sum(column.kind != "wide" for column in block.columns)
+    fold = f' class="folding" style="--columns: {narrow}"' if narrow < len(kinds) else ""
+    names = (_text(column.name) for column in block.columns)
+    head = "".join(f'<th role="columnheader"{kind}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
+    rows = [f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>'] if any(c.name for c in block.columns) else []
+    rows.append('<tbody role="rowgroup">')
     for i, row in enumerate(block.rows):
-        values = "".join(f"<td{kind}>{line(value)}</td>" for value, kind in zip(row, kinds, strict=True))
-        rows.append(f"<tr{_class(block.tones.get(i, ''))}>{values}</tr>")
-    return f'<div class="table"><table>{head}<tbody>{"".join(rows)}</tbody></table></div>'
+        values = "".join(f'<td role="cell"{kind}>{line(v)}</td>' for v, kind in zip(row, kinds, strict=True))
+        rows.append(f'<tr role="row"{_class(block.tones.get(i, ""))}>{values}</tr>')
+    return f'<div class="table"><table role="table"{fold}>{"".join(rows)}</tbody></table></div>'
 
 
 def _tree(branches: tuple[Branch, ...]) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .. import show
+
 
 class History:
     """A table with a row an epoch: the loss, the metrics, those of the validation part, the learning rate, seconds.
@@ -54,9 +56,9 @@ class History:
         return f"History({len(self.rows)} epochs; {last}{stopped})"
 
     def _repr_html_(self) -> str:
-        from .history_html import as_html  # what notebooks alone need
+        from .history_html import document  # what notebooks alone need
 
-        return as_html(self)
+        return show.as_fragment(document(self, formatted), bare=True)
 
     def __str__(self) -> str:
         columns = self.columns
