@@ -70,6 +70,9 @@ AT_THE_TOP = {"cli": {"rich", "typer"}, "sklearn": {"sklearn", "scipy"}}
 STATE = {
     ("core.op", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
     ("core.tensor", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
+    ("nn.describe", "KNOWN"): "layers by name: each enters itself where it is defined",
+    ("nn.activations", "NAMED"): "activations by name: each enters itself where it is defined",
+    ("nn.losses", "NAMED"): "losses by name: each enters itself where it is defined",
 }
 
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}

@@ -62,7 +62,7 @@ def test_names_come_in_the_order_of_the_passes_and_shapes_agree():
     assert list(b.gradients) == "dZ3 dW3 db3 dA2 dZ2 dW2 db2 dA1 dZ1 dW1 db1 dA0".split()
     assert all(b[name].shape == b[name[1:]].shape for name in b.gradients)
     assert b.to_dict().keys() == dict(b.items()).keys() == set(b) and len(b) == 25 and b.get("Q") is None
-    with pytest.raises(KeyError, match="no 'dQ' in this pass; there are A0"):
+    with pytest.raises(KeyError, match=r"'dQ'.*A0"):
         b["dQ"]
 
 

@@ -1,4 +1,4 @@
-"""`backprop`: forward and backward through a network once, every value and every gradient by its name."""
+"""`backprop`: one forward and backward pass through a network, with every value and gradient by its name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .nn.functional import functional_call
 from .nn.module import Module
 from .nn.naming import repeats
 from .nn.sequential import Sequential, logits_part
+from .ops.logic import IDENTITY
 
 _NUMBERED = re.compile(r"[A-Za-z]+(\d+)")
 
@@ -24,8 +25,8 @@ _NUMBERED = re.compile(r"[A-Za-z]+(\d+)")
 class Backprop:
     """The values and gradients of one pass, by name: ``b["Z1"]``, ``b["W1"]``, ``b["dZ1"]``, ``b["dW1"]``.
 
-    Reads like a dict (``in``, ``len``, iteration over names, ``keys``, ``items``, ``get``); printed, it is a table. A
-    gradient is called "d" + the name of its value and has its shape.
+    Made by `chainrule.backprop`. Reads like a dict (``in``, ``len``, iteration over names, ``keys``, ``items``,
+    ``get``); printed, it is a table. A gradient is called "d" + the name of its value and has its shape.
 
     Attributes
     ----------
@@ -36,6 +37,28 @@ class Backprop:
         Name -> array, in the order of the backward pass.
     output : str
         Name of the network's output among the values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = nn.Sequential(nn.Linear(2, 1, weight_init="ones", dtype=np.float64))
+    >>> print(cr.backprop(model, np.array([[1.0, 2.0]]), np.array([[1.0]]), loss="mse"))
+    loss 4
+    <BLANKLINE>
+    name  shape   norm  min … max  zeros
+    A0    1×2    2.236    1 … 2       0%
+    W1    2×1    1.414    1 … 1       0%
+    b1    1          0    0 … 0     100%
+    Z1    1×1        3    3 … 3       0%
+    A1    1×1        3    3 … 3       0%
+    <BLANKLINE>
+    dA1   1×1        4    4 … 4       0%
+    dZ1   1×1        4    4 … 4       0%
+    dW1   2×1    8.944    4 … 8       0%
+    db1   1          4    4 … 4       0%
+    dA0   1×2    5.657    4 … 4       0%
     """
 
     loss: float
@@ -54,7 +77,7 @@ class Backprop:
             return self.values[name]
         if name in self.gradients:
             return self.gradients[name]
-        raise KeyError(f"no {name!r} in this pass; there are {', '.join(self)}")
+        raise KeyError(f"no value {name!r} in this pass; known are {', '.join(self)}")
 
     def __contains__(self, name: object) -> bool:
         return name in self.values or name in self.gradients
@@ -83,7 +106,7 @@ class Backprop:
         return dict(self.items())
 
     def table(self) -> list[dict[str, Any]]:
-        """Return what is printed, one dict a name: name, shape, norm, min, max, zeros (share of exact zeros)."""
+        """Return what is printed, one dict per name: name, shape, norm, min, max, zeros (share of exact zeros)."""
         return [{"name": name, "shape": array.shape, **_figures(array)} for name, array in self.items()]
 
     def __str__(self) -> str:
@@ -113,7 +136,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     ----------
     model : Module
         Any; a `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
-        without one go by their dotted path. Nothing of the model changes: mode, buffers and ``.grad`` stay.
+        without one are listed by their dotted path. The model is unchanged: mode, buffers and ``.grad`` stay.
     X, Y
         Inputs and targets, examples in rows: arrays or data frames.
     loss
@@ -122,8 +145,9 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     Returns
     -------
     Backprop
-        With the last layer's A being what the loss takes the logits for: softmax(Z) for cross_entropy, sigmoid(Z) for
-        binary_cross_entropy, else Z itself. (For the first two there is no dA: the loss is computed from Z.)
+        The last layer's A is the prediction that belongs to the loss: softmax(Z) for cross_entropy, sigmoid(Z) for
+        binary_cross_entropy, e^Z for poisson, else Z itself. (For the first three there is no dA: the loss is
+        computed from Z.)
 
     Raises
     ------
@@ -132,10 +156,23 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
 
     Notes
     -----
-    The gradients are those of ``reverse``, the library's one reverse pass, over the graph that was just recorded.
+    The gradients are those of ``reverse``, the library's one reverse pass, over the recorded graph.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = nn.Sequential(nn.Linear(2, 2, weight_init="ones", dtype=np.float64))
+    >>> b = cr.backprop(model, np.array([[1.0, 2.0]]), np.array([0]), loss="cross_entropy")
+    >>> b["dZ1"]
+    array([[-0.5,  0.5]])
+    >>> b["dW1"]
+    array([[-0.5,  0.5],
+           [-1. ,  1. ]])
     """
     if not isinstance(model, Module):
-        raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
+        raise TypeError(f"model: expected an nn.Module, such as nn.Sequential(…), got a {type(model).__name__}")
     X, _ = as_inputs(X, "X", model.feature_names)
     if not isinstance(Y, Tensor):
         Y = target_array(Y, "Y") if isinstance(loss, str) else as_targets(Y, "Y")
@@ -151,10 +188,10 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
             parameters[path] = Tensor(np.array(parameter.value), recordings=followed)
         output, _ = functional_call(model, parameters, x)
         if not isinstance(output, Tensor):
-            raise TypeError(f"backprop: the model returned a {type(output).__name__}; one tensor would do")
+            raise TypeError(f"backprop: expected one tensor from the model, got a {type(output).__name__}")
         total = losses.get(loss)(output, Y)
         if not isinstance(total, Tensor) or total.shape != ():
-            raise ValueError("backprop: the loss does not depend on the model's output, or is no scalar")
+            raise ValueError("backprop: the loss does not depend on the model's output, or is not a scalar")
     wanted = [*parameters.values(), *([x] if x.recordings else [])]
     seed = np.ones((), total.dtype)
     gradients, passed = reverse([total], [seed], wanted, keep=True)
@@ -162,11 +199,11 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     if lost:
         raise ValueError(f"backprop: {', '.join(lost)} did not reach the loss: no gradient flows there")
     passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True) if g is not None)
-    return _collected(x, parameters, output, total, passed, losses.output_activation(loss))
+    return _collected(x, parameters, output, total, passed, loss)
 
 
 def _collected(
-    x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tensor, passed: dict[int, Any], activation: str
+    x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tensor, passed: dict[int, Any], loss: Any
 ) -> Backprop:
     named = _names(x, parameters, output, total)
     leaves = {id(t) for t in parameters.values()}
@@ -177,8 +214,8 @@ def _collected(
         alias = f"A{number}"
         if letter not in "ZN" or not number.isdigit() or alias in entries:
             continue
-        if named[name] is output and activation != "identity":
-            entries[alias] = (_activated(value, activation), None, False)
+        if named[name] is output and losses.activation_of(loss) is not None:
+            entries[alias] = (losses.activate(loss, value), None, False)
         elif letter == "N" or f"N{number}" not in entries:
             entries[alias] = (value, g, False)
     last = next((n for n, node in named.items() if node is output), "output")
@@ -201,13 +238,13 @@ def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tens
     """Return {name: node}: parameters under their name in the network or their path, then what else has a name."""
     order = topological([total])
     paths = {id(t): path for path, t in parameters.items()}
-    inside = {id(n.inputs[0]): n.name for n in order if n.op is not None and n.op.name == "identity" and n.name}
+    inside = {id(n.inputs[0]): n.name for n in order if n.op is IDENTITY and n.name}
     named: list[tuple[Tensor, str]] = []
     for node in order:
         name = node.name
         if id(node) in paths:
             name = inside.get(id(node)) or node.name or paths[id(node)]
-        elif node.op is not None and node.op.name == "identity" and id(node.inputs[0]) in paths:
+        elif node.op is IDENTITY and id(node.inputs[0]) in paths:
             continue  # the same parameter under the name it has here
         elif name is None and node is output:
             name = "output"
@@ -215,10 +252,6 @@ def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tens
             named.append((node, name))
     times = repeats(named, order, set(paths))
     return {f"{name}({k + 1})" if k else name: node for (node, name), k in zip(named, times, strict=True)}
-
-
-def _activated(value: Any, activation: str) -> Any:
-    return losses._ACTIVATIONS[activation](value)
 
 
 def _number(name: str) -> float:

@@ -46,6 +46,8 @@ def data(loss: str, outputs: int = 3, m: int = 7, features: int = 6, seed: int =
         return X, rng.integers(0, outputs, m)
     if loss in ("binary_cross_entropy", "hinge"):
         return X, rng.integers(0, 2, (m, outputs)).astype(float)
+    if loss == "poisson":
+        return X, rng.poisson(2.0, (m, outputs)).astype(float)
     return X, rng.normal(size=(m, outputs))
 
 

@@ -61,18 +61,18 @@ def test_columns_that_are_none_are_refused(changed, columns):
         metadata.update(version=1, input_columns=columns)
 
     file = changed(edit)
-    with pytest.raises(ValueError, match=r"m: input_columns (is|names)"):
+    with pytest.raises(ValueError, match="input_columns: "):
         cr.load(file)
     model = nn.Sequential(nn.Linear(2, 2))
     model.feature_names = ("a", "a")
-    with pytest.raises(ValueError, match="input_columns names a column twice"):
+    with pytest.raises(ValueError, match=r"input_columns: .*twice"):
         cr.save(file, model)
-    with pytest.raises(ValueError, match="metadata may not hold input_columns"):
+    with pytest.raises(ValueError, match=r"metadata: .*input_columns"):
         cr.save(file, nn.Linear(1, 1), {"input_columns": ["a"]})
 
 
 def test_columns_that_were_changed_are_noticed(changed):
-    with pytest.raises(ValueError, match="their digest is another"):
+    with pytest.raises(ValueError, match="digest"):
         cr.load(changed(lambda arrays, metadata: metadata.update(input_columns=["a", "b"])))
 
 
@@ -86,11 +86,11 @@ def test_modules_of_ones_own_and_names_that_are_taken(tmp_path):
     class Mine(nn.Module):
         pass
 
-    with pytest.raises(TypeError, match="Mine is a module of your own: a file can hold its weights"):
+    with pytest.raises(TypeError, match="Mine, a custom module"):
         cr.save(tmp_path / "m", Mine())
-    with pytest.raises(TypeError, match="Mine is a module of your own"):
+    with pytest.raises(TypeError, match="Mine, a custom module"):
         cr.save(tmp_path / "m", nn.Sequential(nn.Linear(1, 1), Mine()))
-    with pytest.raises(ValueError, match="metadata may not hold architecture, format"):
+    with pytest.raises(ValueError, match="architecture, format"):
         cr.save(tmp_path / "m", nn.Linear(1, 1), {"format": 1, "architecture": 2})
     assert not list(tmp_path.iterdir())
 
@@ -121,44 +121,44 @@ def nested(depth):
 
 HUGE = {"type": "Linear", "in_features": 10**9, "out_features": 10**9}
 EDITS = [
-    (lambda a, m: m.update(format="other"), "holds arrays, but no model of this library"),
-    (lambda a, m: m.pop("format"), "holds arrays, but no model"),
-    (lambda a, m: m.update(version=3), "is a model of format version 3; this release reads 1 to 2"),
-    (lambda a, m: m.update(version=True), "is a model of format version True; this release reads 1 to 2"),
-    (lambda a, m: m.pop("digest"), "their digest is another"),
-    (lambda a, m: m.update(digest=None), "their digest is another"),
-    (lambda a, m: m.update(classes=["b", "a"]), "their digest is another"),
-    (lambda a, m: a.update({"0.bias": np.full(3, np.nan, "f4")}), "their digest is another"),
-    (lambda a, m: m["architecture"]["layers"].__setitem__(1, {"type": "Tanh"}), "their digest is another"),
-    (lambda a, m: m.pop("architecture"), "the description of the architecture is missing"),
+    (lambda a, m: m.update(format="other"), "no chainrule model"),
+    (lambda a, m: m.pop("format"), "no chainrule model"),
+    (lambda a, m: m.update(version=3), "format version .*3"),
+    (lambda a, m: m.update(version=True), "format version .*True"),
+    (lambda a, m: m.pop("digest"), "digest"),
+    (lambda a, m: m.update(digest=None), "digest"),
+    (lambda a, m: m.update(classes=["b", "a"]), "digest"),
+    (lambda a, m: a.update({"0.bias": np.full(3, np.nan, "f4")}), "digest"),
+    (lambda a, m: m["architecture"]["layers"].__setitem__(1, {"type": "Tanh"}), "digest"),
+    (lambda a, m: m.pop("architecture"), "architecture.* is missing"),
     (lambda a, m: a.pop("0.weight"), "0.weight is missing"),
     (lambda a, m: a.update(extra=np.ones(2, "f4")), "extra is unexpected"),
     (lambda a, m: a.update({"0.weight": np.ones((3, 2), "f4")}), r"0.weight has shape \(3, 2\), the model has"),
-    (lambda a, m: a.update({"0.bias": np.ones(3)}), "0.bias has dtype float64, the model has float32"),
-    (lambda a, m: a.update({"0.bias": np.ones(3, int)}), "0.bias has dtype int64, the model has float32"),
+    (lambda a, m: a.update({"0.bias": np.ones(3)}), "0.bias .*float64.*float32"),
+    (lambda a, m: a.update({"0.bias": np.ones(3, int)}), "0.bias .*int64.*float32"),
     (lambda a, m: m.update(architecture=HUGE), "asks for 1,000,000,001,000,000,000 parameters"),
-    (lambda a, m: m.update(architecture={**HUGE, "out_features": 0}), "out_features is 0"),
-    (lambda a, m: m.update(architecture={**HUGE, "in_features": -1}), "in_features is -1"),
-    (lambda a, m: m.update(architecture={**HUGE, "in_features": "2"}), "in_features is '2'"),
-    (lambda a, m: m.update(architecture={**HUGE, "in_features": 1e3}), "in_features is 1000.0"),
+    (lambda a, m: m.update(architecture={**HUGE, "out_features": 0}), "out_features: .* 0"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": -1}), "in_features: .* -1"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": "2"}), "in_features: .* '2'"),
+    (lambda a, m: m.update(architecture={**HUGE, "in_features": 1e3}), "in_features: .* 1000.0"),
     (lambda a, m: m.update(architecture={"type": "BatchNorm1d", "features": 10**12}), "asks for 2,000,000,000,000"),
     (lambda a, m: m.update(architecture={"type": "Embedding", "rows": 10**12, "dimensions": 1}), "asks for"),
-    (lambda a, m: m.update(architecture={"type": "os.system"}), "no layer type 'os.system'; there are Sequential"),
+    (lambda a, m: m.update(architecture={"type": "os.system"}), "'os.system'.*Linear"),
     (lambda a, m: m.update(architecture={"type": "Linear"}), "is missing from the description"),
     (lambda a, m: m.update(architecture={"type": "ReLU", "evil": 1}), "ReLU has no setting evil"),
-    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": 7})), "p is 7"),
-    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": "x"})), "p is 'x'"),
+    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": 7})), "p: .* 7"),
+    (lambda a, m: m.update(architecture=layers({"type": "Dropout", "p": "x"})), "p: .* 'x'"),
     (lambda a, m: m.update(architecture=nested(60)), "nests Sequentials more than 50 deep"),
-    (lambda a, m: m.update(architecture=None), "description is a dict"),
-    (lambda a, m: m.update(architecture=[]), "description is a dict"),
-    (lambda a, m: m.update(architecture="Linear"), "description is a dict"),
-    (lambda a, m: m.update(architecture=layers(3)), "description is a dict"),
-    (lambda a, m: m.update(architecture={"type": "Sequential", "layers": 3}), "Sequential takes a list"),
+    (lambda a, m: m.update(architecture=None), "description: .* dict"),
+    (lambda a, m: m.update(architecture=[]), "description: .* dict"),
+    (lambda a, m: m.update(architecture="Linear"), "description: .* dict"),
+    (lambda a, m: m.update(architecture=layers(3)), "description: .* dict"),
+    (lambda a, m: m.update(architecture={"type": "Sequential", "layers": 3}), "Sequential: .* list"),
     (lambda a, m: m["architecture"]["layers"][0].update(weight_init="nope"), "nope"),
     (lambda a, m: m["architecture"]["layers"][0].update(weight_init={"name": 3}), "m: "),
-    (lambda a, m: m["architecture"]["layers"][0].update(dtype="object"), "dtype is 'object'"),
-    (lambda a, m: m["architecture"]["layers"][0].update(dtype="float64"), "0.weight has dtype float32, the model has"),
-    (lambda a, m: m["architecture"]["layers"][0].update(bias="yes"), "bias is 'yes'"),
+    (lambda a, m: m["architecture"]["layers"][0].update(dtype="object"), "dtype: .*'object'"),
+    (lambda a, m: m["architecture"]["layers"][0].update(dtype="float64"), "0.weight .*float32"),
+    (lambda a, m: m["architecture"]["layers"][0].update(bias="yes"), "bias: .*'yes'"),
     (lambda a, m: m["architecture"]["layers"].pop(0), "is unexpected"),
 ]  # fmt: skip
 
@@ -204,15 +204,15 @@ def changed_by_hand(**attributes):
 
 
 UNREADABLE = [
-    (lambda: nn.Sequential(nn.ReLU(), Doubled(3, 3)), r"layer 1 is of the class Doubled"),
-    (lambda: Halved(nn.Linear(3, 3)), r"the model is of the class Halved"),
+    (lambda: nn.Sequential(nn.ReLU(), Doubled(3, 3)), r"layer 1 .*Doubled"),
+    (lambda: Halved(nn.Linear(3, 3)), r"the model .*Halved"),
     (shared, r"2\.0\.bias is missing, or shared with another layer; 2\.0\.weight is missing"),
     (tied, r"2\.weight is missing, or shared"),
     (lambda: nn.Sequential(*[nn.Dropout(0.5)] * 2), r"1\.counter is missing, or shared"),
     (lambda: changed_by_hand(bias=None), r"0\.bias is missing"),
     (lambda: changed_by_hand(more=nn.Parameter(np.ones(3))), r"0\.more is more than such a layer has"),
     (lambda: changed_by_hand(weight=nn.Parameter(np.ones((1, 3), "f4"))), r"0\.weight has shape \(1, 3\) and dtype"),
-    (lambda: {"0.weight": np.ones(3)}, r"save takes a path and a chainrule.nn.Module, not a dict"),
+    (lambda: {"0.weight": np.ones(3)}, r"Module, got a dict"),
 ]
 
 

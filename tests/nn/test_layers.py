@@ -68,11 +68,11 @@ def test_slopes_at_zero_are_those_that_pytorch_chooses(layer, slope):
 
 def test_activations_by_name():
     assert isinstance(nn.activations.get("relu"), nn.ReLU) and isinstance(nn.activations.get("Tanh"), nn.Tanh)
-    with pytest.raises(ValueError, match="no activation 'rellu'; there are relu"):
+    with pytest.raises(ValueError, match=r"'rellu'.*relu"):
         nn.activations.get("rellu")
-    with pytest.raises(ValueError, match="slope is nan"):
+    with pytest.raises(ValueError, match=r"slope: .*nan"):
         nn.LeakyReLU(float("nan"))
-    with pytest.raises(TypeError, match="approximate is 'tanh'"):
+    with pytest.raises(TypeError, match=r"approximate: .*'tanh'"):
         nn.GELU("tanh")
 
 
@@ -182,9 +182,9 @@ def test_sequential_is_a_list():
     assert len(nn.Sequential([nn.ReLU(), nn.ReLU()])) == 2 and nn.Sequential()(np.ones((2, 2))).shape == (2, 2)
     with pytest.raises(IndexError, match="layer 9 of a Sequential of 4"):
         m[9]
-    with pytest.raises(TypeError, match=r"layer 1 of Sequential is .*ReLU\(\) would do"):
+    with pytest.raises(TypeError, match=r"layer 1 of Sequential: .*ReLU\(\)"):
         nn.Sequential(nn.Linear(2, 2), nn.ReLU)
-    with pytest.raises(TypeError, match=r"layer 0 of Sequential is .*a module would do"):
+    with pytest.raises(TypeError, match=r"layer 0 of Sequential: .*a module"):
         nn.Sequential(np.tanh)
 
 
@@ -242,16 +242,16 @@ def test_naming_leaves_the_callers_tensor_alone_and_survives_slicing():
         (lambda: nn.BatchNorm1d(3)(np.zeros((2, 4))), r"BatchNorm1d expects \(m, 3\)"),
         (lambda: nn.LayerNorm(3)(np.zeros((2, 4))), r"LayerNorm expects \(…, 3\)"),
         (lambda: nn.Flatten()(np.float64(1)), "X has no axes"),
-        (lambda: nn.Linear(0, 3), "in_features is 0"),
-        (lambda: nn.Linear(2.5, 3), "in_features is 2.5"),
-        (lambda: nn.Linear(2, True), "out_features is True"),
-        (lambda: nn.Linear(2, 3, bias="no"), "bias is 'no'"),
-        (lambda: nn.Linear(2, 3, dtype=np.float16), "float32 or float64 would do"),
-        (lambda: nn.Dropout(1.0), "p is 1.0"),
-        (lambda: nn.Dropout(True), "p is True"),
-        (lambda: nn.Dropout(0.5, seed=2**64), "below 2"),
-        (lambda: nn.LayerNorm(3, eps=0), "eps is 0"),
-        (lambda: nn.BatchNorm1d(3, momentum=2), "momentum is 2"),
+        (lambda: nn.Linear(0, 3), "in_features: .* 0"),
+        (lambda: nn.Linear(2.5, 3), "in_features: .* 2.5"),
+        (lambda: nn.Linear(2, True), "out_features: .* True"),
+        (lambda: nn.Linear(2, 3, bias="no"), "bias: .*'no'"),
+        (lambda: nn.Linear(2, 3, dtype=np.float16), "dtype: .*float32 or float64"),
+        (lambda: nn.Dropout(1.0), "^p: .* 1.0"),
+        (lambda: nn.Dropout(True), "^p: .* True"),
+        (lambda: nn.Dropout(0.5, seed=2**64), "seed: .*"),
+        (lambda: nn.LayerNorm(3, eps=0), "eps: .* 0"),
+        (lambda: nn.BatchNorm1d(3, momentum=2), "momentum: .* 2"),
         (lambda: nn.Linear(2, 3)(np.array([["a", "b"]])), "X is of type ndarray"),
         (lambda: nn.Linear(2, 3)(np.ones((1, 2)) * 1j), "X is complex"),
         (lambda: nn.Module()(1.0), "has no forward"),

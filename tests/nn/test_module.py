@@ -194,9 +194,9 @@ def test_functional_call_leaves_no_trace_after_an_error():
     before = m.state_dict()
     with pytest.raises(ValueError, match="X has shape"):
         nn.functional_call(m, {"first.weight": np.zeros((4, 5))}, X[:, :3])
-    with pytest.raises(KeyError, match="'nowhere' is no parameter or buffer"):
+    with pytest.raises(KeyError, match="'nowhere' is not a parameter or buffer"):
         nn.functional_call(m, {"nowhere": np.zeros(1)}, X)
-    with pytest.raises(ValueError, match=r"first.weight has shape \(4, 5\), the value given for it has \(2,\)"):
+    with pytest.raises(ValueError, match=r"first.weight: expected shape \(4, 5\), got \(2,\)"):
         nn.functional_call(m, {"first.weight": np.zeros(2)}, X)
     for path, value in m.state_dict().items():
         assert np.array_equal(value, before[path])
@@ -289,18 +289,18 @@ def test_config_round_trip_through_json():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"type": "os.system"}, "no layer type 'os.system'"),
-        ({}, "no layer type None"),
-        ([1], "not a list"),
+        ({"type": "os.system"}, "type 'os.system'"),
+        ({}, "type None"),
+        ([1], "a list"),
         ({"type": "Linear", "in_features": 3, "out_features": 2, "evil": 1}, "Linear has no setting evil"),
         ({"type": "ReLU", "slope": 1}, "ReLU has no setting slope"),
         ({"type": "Linear", "in_features": 3}, "Linear: .*out_features"),
-        ({"type": "Linear", "in_features": "3", "out_features": 2}, "in_features is '3'"),
-        ({"type": "Linear", "in_features": 3, "out_features": 2, "dtype": "object"}, "dtype is 'object'"),
+        ({"type": "Linear", "in_features": "3", "out_features": 2}, "in_features: .*'3'"),
+        ({"type": "Linear", "in_features": 3, "out_features": 2, "dtype": "object"}, "dtype: .*'object'"),
         ({"type": "Linear", "in_features": 3, "out_features": 2, "weight_init": "none"}, "no initialiser 'none'"),
-        ({"type": "Dropout", "p": 1.5}, "p is 1.5"),
-        ({"type": "Sequential", "layers": {}}, "takes a list"),
-        ({"type": "Sequential", "layers": [], "name": 1}, "takes a list"),
+        ({"type": "Dropout", "p": 1.5}, "p: .*1.5"),
+        ({"type": "Sequential", "layers": {}}, 'a list "layers"'),
+        ({"type": "Sequential", "layers": [], "name": 1}, 'a list "layers"'),
     ],
 )
 def test_bad_descriptions_are_refused(config, message):
@@ -310,7 +310,7 @@ def test_bad_descriptions_are_refused(config, message):
 
 def test_huge_and_deep_descriptions_are_refused_before_anything_is_allocated():
     huge = {"type": "Sequential", "layers": [{"type": "Linear", "in_features": 10**12, "out_features": 10**12}]}
-    with pytest.raises(ValueError, match="at most 1,000 are expected"):
+    with pytest.raises(ValueError, match="at most 1,000"):
         nn.from_config(huge, max_parameters=1000)
     deep = {"type": "Sequential", "layers": []}
     for _ in range(2000):
@@ -320,7 +320,7 @@ def test_huge_and_deep_descriptions_are_refused_before_anything_is_allocated():
 
 
 def test_a_module_of_ones_own_says_why_it_has_no_description():
-    with pytest.raises(TypeError, match="Residual is a module of your own"):
+    with pytest.raises(TypeError, match="Residual is a custom module"):
         Residual().config()
     with pytest.raises(TypeError, match="initialiser of your own"):
         nn.Linear(2, 2, weight_init=lambda rng, shape, dtype, fan_in, fan_out: np.zeros(shape)).config()
@@ -344,13 +344,13 @@ def test_initialisers_have_the_variance_of_their_paper(name, variance):
 def test_bad_initialisers():
     for bad, message in [
         ("magic", "no initialiser 'magic'"), ({"name": "uniform", "wide": 1}, "takes low, high"), (3, "not int"),
-        ({"name": "constant"}, "takes value"), ({"name": "normal", "std": -1}, "std is -1"),
+        ({"name": "constant"}, "takes value"), ({"name": "normal", "std": -1}, "std"),
         ({"name": "uniform", "low": 2, "high": 1}, "low must not exceed"),
         ({"name": "constant", "value": np.nan}, "finite"),
     ]:  # fmt: skip
         with pytest.raises((ValueError, TypeError), match=message):
             nn.init.get(bad)
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(ValueError, match=r"seed: .*-1"):
         nn.Linear(2, 2, seed=-1)
-    with pytest.raises(ValueError, match="gave shape"):
+    with pytest.raises(ValueError, match=r"expected \(2, 3\)"):
         nn.Linear(2, 3, weight_init=lambda rng, shape, dtype, fan_in, fan_out: np.zeros(2))

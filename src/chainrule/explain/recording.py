@@ -185,7 +185,7 @@ def _activated(output: Tensor, activation: str) -> Tensor | None:
     made: Tensor = (
         apply(SOFTMAX, (output,), {"axis": (output.ndim - 1,)})
         if activation == "softmax"
-        else losses._ACTIVATIONS[activation](output)
+        else losses.activation_called(activation)(output)
     )
     made.name = name
     return made

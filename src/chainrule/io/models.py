@@ -39,19 +39,35 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
     path
         The file; replaced atomically if it exists.
     model
-        Made of the library's own layers (a custom module has no description that another program could rebuild).
+        Made of chainrule's layers (a custom module has no description that another program could rebuild).
     metadata
-        Further entries, of what JSON can hold (preprocessing, class names, settings).
+        Further entries that JSON can hold (preprocessing, class names, settings).
 
     Raises
     ------
     TypeError
-        For a module of a class that the library doesn't know, and for one that its description would not build again:
-        with a layer that stands in it twice, or with more or fewer parameters than such layers have.
+        For a custom module, and for a model that its description would not build again: a layer occurs in it twice, or
+        has more or fewer parameters than such layers have.
     ValueError
-        For metadata that are no JSON or too long.
+        For metadata that JSON cannot hold, or that are too long.
     OSError
         When the file cannot be written; an existing one is unchanged then.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "model.safetensors")
+    ...     cr.save(file, nn.Sequential(nn.Linear(4, 2)), {"classes": ["no", "yes"]})
+    ...     model, metadata = cr.load(file)
+    >>> model
+    Sequential()
+      (0) Linear(4, 2)  weight (4, 2), bias (2,)  10
+    10 parameters, float32
+    >>> metadata
+    {'classes': ['no', 'yes']}
     """
     write_atomically(path, model_bytes(model, metadata))
 
@@ -59,13 +75,14 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
 def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> bytes:
     """Return the content of the file that `save` writes."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"save takes a path and a chainrule.nn.Module, not a {type(model).__name__} as the model")
+        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
+    _check_classes(model)
     described: dict[str, Any] = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
     arrays = model.state_dict()
     _check_described(model, described["architecture"], arrays)
     clash = sorted({*described, COLUMNS, DIGEST} & set(metadata or {}))
     if clash:
-        raise ValueError(f"metadata may not hold {', '.join(clash)}: these names are taken")
+        raise ValueError(f"metadata: the names {', '.join(clash)} are reserved")
     if model.feature_names is not None:
         described[COLUMNS] = list(_checked_columns(list(model.feature_names)))
     texts = texts_of({**(metadata or {}), **described})
@@ -75,15 +92,19 @@ def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> 
     return content
 
 
-def _check_described(model: nn.Module, architecture: Any, arrays: Mapping[str, Array]) -> None:
-    """Raise for a model that could not be read again, or would be another then."""
+def _check_classes(model: nn.Module) -> None:
+    """Raise for a model with custom modules."""
     for path, module in model.named_modules():
-        if type(module) not in (nn.Sequential, *KNOWN.values()):
+        if type(module) not in KNOWN.values():
             kind = type(module).__name__
             raise TypeError(
-                f"{f'layer {path}' if path else 'the model'} is of the class {kind}, not the library's: a file "
-                "can hold its weights (save_arrays, state_dict), not its code"
+                f"{f'layer {path}' if path else 'the model'} is a {kind}, a custom module: a file can hold its weights "
+                "(save_arrays, state_dict), not its code"
             )
+
+
+def _check_described(model: nn.Module, architecture: Any, arrays: Mapping[str, Array]) -> None:
+    """Raise for a model that its description would not build again."""
     check_size(architecture, sys.maxsize)
     wanted = {name: (a.shape, a.dtype) for name, a in nn.from_config(_blank(architecture)).state_dict().items()}
     found = {name: (a.shape, a.dtype) for name, a in arrays.items()}
@@ -102,7 +123,7 @@ def _check_described(model: nn.Module, architecture: Any, arrays: Mapping[str, A
 
 
 def _blank(architecture: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the description of the same layers, with first weights that need not be drawn."""
+    """Return the description of the same layers, with initial weights that need not be drawn."""
     if "layers" in architecture:
         return {**architecture, "layers": [_blank(part) for part in architecture["layers"]]}
     return {**architecture, **({"weight_init": "zeros"} if "weight_init" in architecture else {})}
@@ -110,14 +131,14 @@ def _blank(architecture: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked_columns(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not names or not all(type(name) is str for name in names):
-        raise ValueError(f"{COLUMNS} is {shown(names)}; a list of one or more texts would do")
+        raise ValueError(f"{COLUMNS}: expected a list of one or more strings, got {shown(names)}")
     if len(set(names)) < len(names):
-        raise ValueError(f"{COLUMNS} names a column twice; each column has a name of its own")
+        raise ValueError(f"{COLUMNS}: expected different names, got one twice")
     return tuple(names)
 
 
 def _digest(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> str:
-    """Return a checksum of all that a model file says."""
+    """Return a checksum of all that a model file holds."""
     digest = hashlib.blake2b(json.dumps({**texts, DIGEST: None}, sort_keys=True).encode(), digest_size=16)
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -132,25 +153,27 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is no model of this library, or damaged, or its weights don't fit its
-        architecture: missing, unexpected, wrong-shaped and wrong-typed ones are named. A digest in the file tells
-        weights and metadata that were changed since they were saved.
+        If there is no such file, or it is not a chainrule model, or damaged, or its weights do not match its
+        architecture: missing, unexpected, wrong-shaped and wrong-typed ones are named. A digest in the file reveals
+        weights and metadata that were changed after saving.
+
+    Examples
+    --------
+    See `save`.
     """
     arrays, texts = read(path, MOST_HEADER_BYTES)
     metadata = {key: parsed(text) for key, text in texts.items()}
     if metadata.get("format") != FORMAT:
-        hint = "; for PyTorch's weights there is io.load_torch_weights" if metadata.get("format") == "pt" else ""
-        raise ValueError(
-            f"{path} holds arrays, but no model of this library (its metadata has no format {FORMAT!r}){hint}"
-        )
+        hint = "; io.load_torch_weights reads PyTorch's weights" if metadata.get("format") == "pt" else ""
+        raise ValueError(f"{path} is no chainrule model (its metadata have no format {FORMAT!r}){hint}")
     version = metadata.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
-        raise ValueError(f"{path} is a model of format version {shown(version)}; this release reads 1 to {VERSION}")
+        raise ValueError(f"{path}: expected format version 1 to {VERSION}, got {shown(version)}")
     if "architecture" not in metadata:
-        raise ValueError(f"{path}: the description of the architecture is missing from its metadata")
+        raise ValueError(f"{path}: the architecture is missing from its metadata")
     try:
         most = max(sum(a.size for a in arrays.values()), FEW_PARAMETERS)
-        with np.errstate(all="ignore"):  # first weights that overflow; they are replaced
+        with np.errstate(all="ignore"):  # initial weights may overflow; they are replaced
             model = nn.from_config(metadata["architecture"], max_parameters=most)
         model.load_state_dict(arrays)
         wrong = [
@@ -159,9 +182,9 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
             if arrays[name].dtype != array.dtype
         ]
         if wrong:
-            raise ValueError(f"the state does not fit this {type(model).__name__}: {'; '.join(wrong[:12])}")
+            raise ValueError(f"the weights do not fit this {type(model).__name__}: {'; '.join(wrong[:12])}")
         if (version > 1 or DIGEST in metadata) and metadata.get(DIGEST) != _digest(arrays, texts):
-            raise ValueError("the weights or the metadata are not those that were saved: their digest is another")
+            raise ValueError("weights or metadata were changed after saving: the digest does not match")
         if COLUMNS in metadata:
             model.feature_names = _checked_columns(metadata[COLUMNS])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

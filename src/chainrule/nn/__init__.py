@@ -3,10 +3,10 @@
 from ..core.tensor import Parameter
 from . import activations, init, losses
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
-from .describe import count_parameters, from_config
+from .describe import count_parameters
 from .functional import functional_call
 from .layers import BatchNorm1d, Dropout, Embedding, Flatten, Identity, LayerNorm, Linear
-from .module import Module
+from .module import Module, from_config
 from .naming import Layer
 from .sequential import Sequential
 

@@ -1,4 +1,4 @@
-"""Running a module with other tensors in the place of its parameters and buffers."""
+"""Running a module with other tensors in place of its parameters and buffers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ States: TypeAlias = dict[tuple[int, str], Any]  # (id of a module, buffer) -> wh
 
 @contextlib.contextmanager
 def evaluation_mode(module: Module) -> Iterator[None]:
-    """Put a module and its parts into evaluation mode, and each back into its own afterwards."""
+    """Put a module and its parts into evaluation mode, and restore each one's mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -39,11 +39,11 @@ def functional_call(
     Parameters
     ----------
     module
-        Stays as it is: a twin of it, made of the same objects but for those replaced, is run. Concurrent calls are
-        fine. What `forward` assigns to attributes other than buffers is lost with the twin.
+        Not changed: a copy is run that shares all objects except those replaced, so concurrent calls are safe. What
+        `forward` assigns to attributes other than buffers is lost with the copy.
     values
         Dotted path (of ``named_parameters`` or ``named_buffers``) -> tensor or array of the same shape; any float
-        dtype. A leaf without a name takes the parameter's (``W1``). What is not named here stays.
+        dtype. A leaf without a name takes the parameter's (``W1``). Others keep their values.
     *args, **kwargs
         For the module.
 
@@ -60,6 +60,15 @@ def functional_call(
         For a path that is neither a parameter nor a buffer.
     ValueError
         For a wrong shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> model = nn.Sequential(nn.Linear(2, 1))
+    >>> output, buffers = nn.functional_call(model, {"0.weight": [[1.0], [2.0]]}, np.ones((1, 2)))
+    >>> output.value, buffers
+    (array([[3.]]), {})
     """
     parameters = dict(module.named_parameters())
     buffers = {_join(path, name): (m, name) for path, m in module.named_modules() for name in m._buffers}
@@ -74,7 +83,7 @@ def functional_call(
             states[id(owner), name] = _fitting(path, value, owner._buffers[name].shape)
         else:
             there = _some([*parameters, *buffers])
-            raise KeyError(f"{path!r} is no parameter or buffer of this {type(module).__name__}; there are {there}")
+            raise KeyError(f"{path!r} is not a parameter or buffer of this {type(module).__name__}; known are {there}")
     twins: dict[int, Module] = {}
     twin = _twin(module, swap, states, twins)
     before = {path: twins[id(m)].__dict__[name] for path, (m, name) in buffers.items()}
@@ -94,7 +103,7 @@ def _some(names: list[str]) -> str:
 def _fitting(path: str, value: Any, shape: tuple[int, ...]) -> Tensor:
     tensor = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
     if tensor.shape != tuple(shape):
-        raise ValueError(f"{path} has shape {tuple(shape)}, the value given for it has {tensor.shape}")
+        raise ValueError(f"{path}: expected shape {tuple(shape)}, got {tensor.shape}")
     return tensor
 
 

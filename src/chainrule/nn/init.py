@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from ..core.arguments import integer, number
+from ..core.arguments import ArgumentError, integer, number
 from ..core.op import Array
 
 Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...], Any, int, int], Array]
@@ -153,6 +153,8 @@ def get(spec: Any) -> Initializer:
         if name in _FAMILIES:
             try:
                 return _FAMILIES[name](**arguments)  # type: ignore[no-any-return]
+            except ArgumentError:  # a TypeError, too
+                raise
             except TypeError:
                 takes = ", ".join(f.name for f in fields(_FAMILIES[name]))
                 raise ValueError(

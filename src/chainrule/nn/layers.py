@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ..core.arguments import boolean, integer, number
 from ..core.tensor import Parameter, Tensor
 from ..ops.random import uniform
 from ..ops.table import as_dtype
 from . import init
+from .describe import described
 from .naming import Layer, Namer
 
 
+@described
 class Linear(Layer):
     """The affine map Z = X W + b on the last axis.
 
@@ -28,17 +32,26 @@ class Linear(Layer):
     dtype
         float32 (default) or float64.
     seed : int, optional
-        Fixes the first weights; without it they depend on the layer's place in the network.
+        Fixes the initial weights; without it they depend on the layer's place in the network.
 
     Raises
     ------
     ValueError
         In the call, when the last axis of X is not in_features long.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.Linear(3, 2, weight_init="ones", bias_init={"name": "constant", "value": 0.5})
+    >>> layer(np.array([[1.0, 2.0, 3.0]])).value
+    array([[6.5, 6.5]], dtype=float32)
     """
 
     starts: bool = True
     roles: ClassVar[dict[str, str]] = {"weight": "W", "bias": "b"}
     gives: tuple[str, ...] = ("Z",)
+    _lengths = ("in_features", "out_features")
     weight: Parameter
     bias: Parameter | None
 
@@ -53,16 +66,20 @@ class Linear(Layer):
         dtype: Any = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.in_features: int = positive("in_features", in_features)
-        self.out_features: int = positive("out_features", out_features)
+        self.in_features: int = integer("in_features", in_features, at_least=1)
+        self.out_features: int = integer("out_features", out_features, at_least=1)
         self.weight_init: init.Initializer = init.get(weight_init)
         self.bias_init: init.Initializer = init.get(bias_init)
         fans = {"fan_in": self.in_features, "fan_out": self.out_features, "dtype": dtype, "seed": seed}
         self.make_parameter("weight", (self.in_features, self.out_features), self.weight_init, **fans)
-        if truth("bias", bias):
+        if boolean("bias", bias):
             self.make_parameter("bias", (self.out_features,), self.bias_init, **fans)
         else:
             self.bias = None
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:
+        return int((settings["in_features"] + bool(settings.get("bias", True))) * settings["out_features"])
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Compute Z."""
@@ -74,36 +91,37 @@ class Linear(Layer):
             out = out + name("b", self.bias)
         return name("Z", out)
 
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {
-            "type": "Linear",
-            "in_features": self.in_features,
-            "out_features": self.out_features,
-            "bias": self.bias is not None,
-            "weight_init": init.config(self.weight_init),
-            "bias_init": init.config(self.bias_init),
-            "dtype": str(self.weight.dtype),
-        }
-
     def _signature(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
 
 
+@described
 class Identity(Layer):
-    """Gives its input."""
+    """Returns its input.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.Identity()([1.0, 2.0]).value
+    array([1., 2.])
+    """
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return x."""
         return x
 
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {"type": "Identity"}
 
-
+@described
 class Flatten(Layer):
-    """Joins all axes but the first: (m, 28, 28) -> (m, 784)."""
+    """Joins all axes but the first: (m, 28, 28) -> (m, 784).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> nn.Flatten()(np.zeros((32, 28, 28))).shape
+    (32, 784)
+    """
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return x with two axes."""
@@ -112,39 +130,45 @@ class Flatten(Layer):
         flat: Any = np.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
         return flat  # type: ignore[no-any-return]
 
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {"type": "Flatten"}
 
-
+@described
 class Dropout(Layer):
     """Sets a share p of its input to zero in training and scales the rest by 1 / (1 - p); the identity in evaluation.
 
-    The mask comes from a counter-based generator: (seed, the layer's place in the network, number of the training call)
-    determine it. The number of calls is the buffer ``counter``, so that a checkpoint resumes with the same masks.
+    The mask comes from a counter-based generator: it is determined by the seed, the layer's place in the network and
+    the number of training calls. That number is the buffer ``counter``, so that a checkpoint resumes with the same
+    masks.
 
     Parameters
     ----------
     p : float
         0 <= p < 1. Source: Srivastava et al., "Dropout", 2014 (in its inverted form).
     seed : int
-        Below 2**64.
+        At least 0, below 2**64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.Dropout(0.5, seed=1)
+    >>> layer(np.ones(6)).value
+    array([0., 2., 0., 0., 2., 0.])
+    >>> layer.eval()(np.ones(6)).value
+    array([1., 1., 1., 1., 1., 1.])
     """
 
     gives: tuple[str, ...] = ("M", "D")
     counter: Any
 
     def __init__(self, p: float = 0.5, *, seed: int = 0) -> None:
-        if isinstance(p, bool) or not isinstance(p, int | float | np.number) or not 0 <= p < 1:
-            raise ValueError(f"p is {p!r}; the share of values to drop is at least 0 and below 1")
-        self.p: float = float(p)
+        self.p: float = number("p", p, at_least=0, below=1)
         self.seed: int = _word(seed)
         self._stream = 0
         self._depth = 0
         self.register_buffer("counter", np.zeros((), np.int64))
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
-        """Return the thinned input in training, the input itself otherwise."""
+        """Return the masked, scaled input in training, the input itself otherwise."""
         if not self.training or self.p == 0:
             return x
         if x.dtype.kind != "f":
@@ -163,15 +187,39 @@ class Dropout(Layer):
     def _reseeded(self, seed: int, path: str) -> None:
         self.seed = _word(seed)
 
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {"type": "Dropout", "p": self.p, "seed": self.seed}
-
     def _signature(self) -> str:
         return f"p={self.p:g}"
 
 
-class LayerNorm(Layer):
+class _Normalization(Layer):
+    """Scale and shift of standardised values: γ (x - mean) / sqrt(variance + eps) + β."""
+
+    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
+    gives: tuple[str, ...] = ("N",)
+    _lengths = ("features",)
+    weight: Parameter
+    bias: Parameter
+
+    def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        self.features: int = integer("features", features, at_least=1)
+        self.eps: float = number("eps", eps, above=0)
+        self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
+        self.make_parameter("bias", (self.features,), init.zeros, dtype=dtype)
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:
+        return 2 * int(settings["features"])
+
+    def _scaled(self, centred: Any, variance: Any, name: Namer) -> Tensor:
+        standardised = centred / np.sqrt(variance + self.eps)
+        return name("N", standardised * name("gamma", self.weight) + name("beta", self.bias))
+
+    def _signature(self) -> str:
+        return f"{self.features}"
+
+
+@described
+class LayerNorm(_Normalization):
     """Standardises each example over its last axis, then scales and shifts: γ (x - mean) / sqrt(var + eps) + β.
 
     Parameters
@@ -182,18 +230,17 @@ class LayerNorm(Layer):
         Added to the variance. Source: Ba et al., "Layer normalization", 2016.
     dtype
         float32 (default) or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> nn.LayerNorm(3, dtype=np.float64)(np.array([[1.0, 2.0, 3.0]])).value.round(3)
+    array([[-1.225,  0.   ,  1.225]])
     """
 
-    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
-    gives: tuple[str, ...] = ("N",)
-    weight: Parameter
-    bias: Parameter
-
     def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        self.features: int = positive("features", features)
-        self.eps: float = _positive_number("eps", eps)
-        self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
-        self.make_parameter("bias", (self.features,), init.zeros, dtype=dtype)
+        super().__init__(features, eps=eps, dtype=dtype)
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return the normalised input."""
@@ -201,22 +248,15 @@ class LayerNorm(Layer):
             raise ValueError(f"{called(x)} has shape {x.shape}, LayerNorm expects (…, {self.features})")
         x = as_dtype(x, self.weight.dtype)
         centred = x - np.mean(x, axis=-1, keepdims=True)
-        spread = np.sqrt(np.mean(np.square(centred), axis=-1, keepdims=True) + self.eps)
-        return name("N", centred / spread * name("gamma", self.weight) + name("beta", self.bias))
-
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {"type": "LayerNorm", "features": self.features, "eps": self.eps, "dtype": str(self.weight.dtype)}
-
-    def _signature(self) -> str:
-        return f"{self.features}"
+        return self._scaled(centred, np.mean(np.square(centred), axis=-1, keepdims=True), name)
 
 
-class BatchNorm1d(Layer):
+@described
+class BatchNorm1d(_Normalization):
     """Standardises each feature over the batch, then scales and shifts.
 
-    In training by the batch's mean and (biased) variance, which also move the running ones (buffers; the running
-    variance is the unbiased one, as in PyTorch); in evaluation by the running ones.
+    Training uses the batch's mean and (biased) variance and moves the running statistics towards them (buffers; the
+    running variance is the unbiased one, as in PyTorch); evaluation uses the running statistics.
 
     Parameters
     ----------
@@ -228,23 +268,25 @@ class BatchNorm1d(Layer):
         Weight of the new batch in the running statistics, 0 < momentum <= 1. Source: Ioffe & Szegedy, 2015.
     dtype
         float32 (default) or float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.BatchNorm1d(1, dtype=np.float64)
+    >>> layer(np.array([[1.0], [3.0]])).value.round(3)
+    array([[-1.],
+           [ 1.]])
+    >>> layer.running_mean
+    array([0.2])
     """
 
-    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
-    gives: tuple[str, ...] = ("N",)
-    weight: Parameter
-    bias: Parameter
     running_mean: Any
     running_var: Any
 
     def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
-        self.features: int = positive("features", features)
-        self.eps: float = _positive_number("eps", eps)
-        self.momentum: float = _positive_number("momentum", momentum)
-        if self.momentum > 1:
-            raise ValueError(f"momentum is {momentum!r}; the weight of a new batch is above 0 and at most 1")
-        self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
-        self.make_parameter("bias", (self.features,), init.zeros, dtype=dtype)
+        super().__init__(features, eps=eps, dtype=dtype)
+        self.momentum: float = number("momentum", momentum, above=0, at_most=1)
         self.register_buffer("running_mean", np.zeros(self.features, dtype))
         self.register_buffer("running_var", np.ones(self.features, dtype))
 
@@ -253,40 +295,25 @@ class BatchNorm1d(Layer):
         if x.ndim != 2 or x.shape[-1] != self.features:
             raise ValueError(f"{called(x)} has shape {x.shape}, BatchNorm1d expects (m, {self.features})")
         x = as_dtype(x, self.weight.dtype)
-        if self.training:
-            m = x.shape[0]
-            if m < 2:
-                raise ValueError(
-                    f"{called(x)} has {m} example(s); batch norm needs at least 2 in training, or model.eval()"
-                )
-            mean: Any = np.mean(x, axis=0)
-            centred = x - mean
-            variance: Any = np.mean(np.square(centred), axis=0)
-            old, new = 1 - self.momentum, self.momentum
-            self.running_mean = old * self.running_mean + new * mean.detach()
-            self.running_var = old * self.running_var + (new * m / (m - 1)) * variance.detach()
-        else:
-            centred, variance = x - self.running_mean, self.running_var
-        scaled = centred / np.sqrt(variance + self.eps)
-        return name("N", scaled * name("gamma", self.weight) + name("beta", self.bias))
-
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        dtype = str(self.weight.dtype)
-        return {
-            "type": "BatchNorm1d",
-            "features": self.features,
-            "eps": self.eps,
-            "momentum": self.momentum,
-            "dtype": dtype,
-        }
-
-    def _signature(self) -> str:
-        return f"{self.features}"
+        if not self.training:
+            return self._scaled(x - self.running_mean, self.running_var, name)
+        m = x.shape[0]
+        if m < 2:
+            raise ValueError(
+                f"{called(x)} has {m} example(s); batch norm needs at least 2 in training, or model.eval()"
+            )
+        mean: Any = np.mean(x, axis=0)
+        centred = x - mean
+        variance: Any = np.mean(np.square(centred), axis=0)
+        old, new = 1 - self.momentum, self.momentum
+        self.running_mean = old * self.running_mean + new * mean.detach()
+        self.running_var = old * self.running_var + (new * m / (m - 1)) * variance.detach()
+        return self._scaled(centred, variance, name)
 
 
+@described
 class Embedding(Layer):
-    """Looks rows of W up: integers of any shape (…) become vectors (…, dimensions).
+    """Looks up rows of W: integers of any shape (…) become vectors (…, dimensions).
 
     Parameters
     ----------
@@ -297,7 +324,17 @@ class Embedding(Layer):
     dtype
         float32 (default) or float64.
     seed : int, optional
-        Fixes the first weights; without it they depend on the layer's place in the network.
+        Fixes the initial weights; without it they depend on the layer's place in the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.Embedding(4, 2)
+    >>> layer.weight.assign(np.arange(8).reshape(4, 2))
+    >>> layer([3, 0]).value
+    array([[6., 7.],
+           [0., 1.]], dtype=float32)
     """
 
     starts: bool = True
@@ -305,6 +342,7 @@ class Embedding(Layer):
     gives: tuple[str, ...] = ("Z",)
     weight: Parameter
     _ids = True
+    _lengths = ("rows", "dimensions")
 
     def __init__(
         self,
@@ -315,10 +353,14 @@ class Embedding(Layer):
         dtype: Any = np.float32,
         seed: int | None = None,
     ) -> None:
-        self.rows: int = positive("rows", rows)
-        self.dimensions: int = positive("dimensions", dimensions)
+        self.rows: int = integer("rows", rows, at_least=1)
+        self.dimensions: int = integer("dimensions", dimensions, at_least=1)
         self.weight_init: init.Initializer = init.get(weight_init)
         self.make_parameter("weight", (self.rows, self.dimensions), self.weight_init, dtype=dtype, seed=seed)
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:
+        return int(settings["rows"] * settings["dimensions"])
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return the rows."""
@@ -330,16 +372,6 @@ class Embedding(Layer):
             )
         return name("Z", name("W", self.weight)[x])
 
-    def config(self) -> dict[str, Any]:
-        """Return the architecture as JSON-able data."""
-        return {
-            "type": "Embedding",
-            "rows": self.rows,
-            "dimensions": self.dimensions,
-            "weight_init": init.config(self.weight_init),
-            "dtype": str(self.weight.dtype),
-        }
-
     def _signature(self) -> str:
         return f"{self.rows}, {self.dimensions}"
 
@@ -349,28 +381,5 @@ def called(x: Tensor) -> str:
     return "X" if x.name in (None, "A0") else str(x.name)
 
 
-def positive(name: str, value: Any) -> int:
-    """Return `value` as an int; raise unless it is a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}; a whole number from 1 would do")
-    return int(value)
-
-
-def truth(name: str, value: Any) -> bool:
-    """Return `value`; raise unless it is True or False."""
-    if not isinstance(value, bool | np.bool):
-        raise TypeError(f"{name} is {value!r}; True or False would do")
-    return bool(value)
-
-
-def _positive_number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value!r}; a number above 0 would do")
-    return float(value)
-
-
 def _word(seed: Any) -> int:
-    word = init.checked_seed(seed)
-    if word >= 2**64:
-        raise ValueError(f"seed is {word}; below 2**64 would do")
-    return word
+    return integer("seed", seed, at_least=0, at_most=2**64 - 1)

@@ -1,56 +1,149 @@
 """Losses: how far an output is from its target, ``loss(output, target, *, reduction="mean")``, a scalar.
 
-Outputs are logits for the cross entropies and the hinge. Reductions: ``"mean"``, ``"sum"``, ``"none"``. What one number
-belongs to differs, and with it the mean:
+Outputs are logits for the cross entropies and the hinge. Reductions: ``"mean"``, ``"sum"``, ``"none"``. The mean is
+over elements or over examples, depending on the loss:
 
-=====================  =========================================  ====================================
-loss                   one number (``"none"`` has its shape)      so that dZ of the mean loss is
-=====================  =========================================  ====================================
-mse, mae, huber        an element of the output                   2 (A - Y) / (m k) for mse
-half_mse               an example: ½ Σ (A - Y)²                   (A - Y) / m
-binary_cross_entropy   an example: the sum over its k outputs     (sigmoid(Z) - Y) / m
-cross_entropy          an example                                 (softmax(Z) - Y) / m
-hinge                  an example
-=====================  =========================================  ====================================
+=====================  =============================================  ====================================
+loss                   one value (the shape with ``"none"``) per      so that dZ of the mean loss is
+=====================  =============================================  ====================================
+mse, mae, huber        element of the output                          2 (A - Y) / (m k) for mse
+half_mse               example: ½ Σ (A - Y)²                          (A - Y) / m
+poisson                example: the sum over its k outputs            (e^Z - Y) / m
+binary_cross_entropy   example: the sum over its k outputs            (sigmoid(Z) - Y) / m
+cross_entropy          example                                        (softmax(Z) - Y) / m
+hinge                  example
+=====================  =============================================  ====================================
 
-with m examples in rows and k outputs each. Targets are cast to the output's dtype. Shapes must be equal; the one thing
-settled on purpose is that (m,) and (m, 1) are the same targets, they never broadcast to (m, m).
+with m examples in rows and k outputs each. Targets are cast to the output's dtype. Shapes must be equal, except that
+(m,) and (m, 1) are the same targets; they never broadcast to (m, m).
+
+A loss registers itself with ``@register(name, …)``; then it can be chosen by name in ``fit``, the estimators and
+``chainrule train --loss``.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from .. import ops
+from ..core.arguments import choice, number
 from ..core.tensor import Tensor, checked_array
 from ..ops.table import as_dtype
 
 Loss = Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Named:
+    """A loss that goes by name.
+
+    Attributes
+    ----------
+    function
+        ``(output, target, *, reduction="mean")``.
+    activation
+        The function that turns outputs into predictions; None where outputs are predictions.
+    tasks
+        What it can train: some of ``"regression"``, ``"binary"`` (one output, targets 0 and 1) and ``"multiclass"``
+        (one output per class, class ids as targets).
+    """
+
+    function: Loss
+    activation: Callable[[Any], Any] | None
+    tasks: tuple[str, ...]
+
+
+NAMED: dict[str, Named] = {}
+TASKS = ("regression", "binary", "multiclass")
+
+
+def register(
+    name: str, *tasks: str, activation: Callable[[Any], Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a loss go by name; for use as a decorator.
+
+    Parameters
+    ----------
+    name : str
+        For ``fit(loss=name)``, the estimators, ``chainrule train --loss`` and `get`.
+    *tasks : {"regression", "binary", "multiclass"}
+        The tasks that it is for.
+    activation : callable, optional
+        The function that turns outputs into predictions, such as ``chainrule.ops.sigmoid``; without it, outputs are
+        predictions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.nn import losses
+    >>> @losses.register("log_cosh_error", "regression")
+    ... def log_cosh_error(output, target, *, reduction="mean"):
+    ...     error = output - target
+    ...     return losses.reduced(np.logaddexp(error, -error) - np.log(2.0), reduction)
+    >>> round(float(losses.get("log_cosh_error")(np.array([1.0, 2.0]), np.array([1.0, 0.0]))), 4)
+    0.6625
+    >>> _ = losses.NAMED.pop("log_cosh_error")  # so that it exists in this example only
+    """
+    if name in NAMED:
+        raise ValueError(f"there is a loss {name!r} already")
+    for task in tasks:
+        choice("task", task, TASKS)
+
+    def entered(function: Callable[..., Any]) -> Callable[..., Any]:
+        NAMED[name] = Named(function, activation, tasks)
+        return function
+
+    return entered
+
+
+@register("mse", "regression")
 def mse(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return the squared error (A - Y)², by default its mean over all elements."""
+    """Return the squared error (A - Y)², by default its mean over all elements.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.mse([1.0, 3.0], [0.0, 1.0]))
+    2.5
+    """
     output, target = _alike("mse", output, target)
-    return _reduced(np.square(output - target), reduction)
+    return reduced(np.square(output - target), reduction)
 
 
+@register("half_mse", "regression")
 def half_mse(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return ½ Σ (A - Y)² over an example's outputs, by default the mean over the m examples: dA = (A - Y) / m."""
+    """Return ½ Σ (A - Y)² over an example's outputs, by default the mean over the m examples: dA = (A - Y) / m.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.half_mse([[1.0, 3.0]], [[0.0, 1.0]]))
+    2.5
+    """
     output, target = _alike("half_mse", output, target)
-    return _reduced(0.5 * _by_example(np.square(output - target)), reduction)
+    return reduced(0.5 * _by_example(np.square(output - target)), reduction)
 
 
+@register("mae", "regression")
 def mae(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return |A - Y|, by default its mean over all elements. Subgradient at 0: 0."""
+    """Return |A - Y|, by default its mean over all elements. Subgradient at 0: 0.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.mae([1.0, 3.0], [0.0, 1.0]))
+    1.5
+    """
     output, target = _alike("mae", output, target)
-    return _reduced(np.absolute(output - target), reduction)
+    return reduced(np.absolute(output - target), reduction)
 
 
+@register("huber", "regression")
 def huber(output: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Any:
     """Return ½ d² for |d| <= delta, else delta (|d| - ½ delta), d = A - Y; by default the mean over all elements.
 
@@ -59,38 +152,77 @@ def huber(output: Any, target: Any, *, delta: float = 1.0, reduction: str = "mea
     output, target
         Of one shape.
     delta : float
-        Where the parabola goes over into lines, in units of the target; above 0. Other values by name:
+        Where the parabola changes to lines, in units of the target; above 0. ``fit`` takes another value as
         ``functools.partial(losses.huber, delta=2.0)``. Source: Huber, 1964.
     reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.huber([0.5, 3.0], [0.0, 0.0], reduction="sum"))
+    2.625
     """
-    if not 0 < delta < math.inf:
-        raise ValueError(f"delta is {delta!r}; a number above 0 would do")
+    delta = number("delta", delta, above=0)
     output, target = _alike("huber", output, target)
     error = output - target
     size = np.absolute(error)
     near = np.less_equal(size, delta)
-    inside = np.where(near, error, 0.0)  # no square of what is far away: it could overflow
-    return _reduced(np.where(near, 0.5 * np.square(inside), delta * (size - 0.5 * delta)), reduction)
+    inside = np.where(near, error, 0.0)  # large errors are not squared: that could overflow
+    return reduced(np.where(near, 0.5 * np.square(inside), delta * (size - 0.5 * delta)), reduction)
 
 
+@register("poisson", "regression", activation=np.exp)
+def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return half the Poisson deviance y log(y / e^z) - y + e^z, summed over an example's outputs z, the log of counts.
+
+    By default the mean over the examples, so that dZ = (e^Z - Y) / m.
+
+    Parameters
+    ----------
+    output, target
+        Of one shape, (m, k) or (m,); targets at least 0.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.poisson([0.0, 0.0], [1.0, 0.0]))
+    0.5
+    """
+    output, target = _alike("poisson", output, target)
+    values = _known(target)
+    if values is not None and values.size and values.min() < 0:
+        raise ValueError(f"poisson: expected targets ≥ 0 (counts), got {values.min():g}")
+    positive = np.where(np.greater(target, 0), target, 1.0)
+    return reduced(_by_example(target * (np.log(positive) - output) - target + np.exp(output)), reduction)
+
+
+@register("binary_cross_entropy", "binary", activation=ops.sigmoid)
 def binary_cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
     """Return -y log σ(z) - (1 - y) log(1 - σ(z)) of logits z, summed over an example's outputs.
 
     Targets are 0, 1, or probabilities between; shaped like the output, (m,) or (m, k) for k yes-no questions. By
     default the mean over the examples, so that dZ = (σ(Z) - Y) / m for any k. (PyTorch also divides by k.)
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> round(float(losses.binary_cross_entropy([0.0, 2.0], [1, 1])), 4)
+    0.41
     """
     output, target = _alike("binary_cross_entropy", output, target)
     values = _known(target)
     if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
-            f"binary_cross_entropy: targets reach from {values.min():g} to {values.max():g}; "
-            "0, 1 or probabilities between would do"
+            "binary_cross_entropy: expected targets 0, 1 or probabilities between, got values from "
+            f"{values.min():g} to {values.max():g}"
         )
-    return _reduced(_by_example(ops.binary_cross_entropy_with_logits(output, target)), reduction)
+    return reduced(_by_example(ops.binary_cross_entropy_with_logits(output, target)), reduction)
 
 
+@register("cross_entropy", "multiclass", activation=ops.softmax)
 def cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return -Σ y log softmax(z) of logits z, one number an example; by default the mean over the examples.
+    """Return -Σ y log softmax(z) of logits z, one value per example; by default the mean over the examples.
 
     Parameters
     ----------
@@ -100,28 +232,41 @@ def cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
         Class ids from 0 to C - 1, integers of shape (…) or (…, 1); or one-hot rows or probabilities of shape (…, C)
         that sum to 1.
     reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> round(float(losses.cross_entropy([[0.0, 0.0], [0.0, 2.0]], [0, 1])), 4)
+    0.41
     """
     output = _output(output)
-    return _reduced(ops.cross_entropy_with_logits(output, _classes("cross_entropy", output, target)), reduction)
+    return reduced(ops.cross_entropy_with_logits(output, _classes("cross_entropy", output, target)), reduction)
 
 
+@register("hinge", "binary", "multiclass")
 def hinge(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return the margin loss of a support vector machine, one number an example; by default the mean over the examples.
+    """Return the margin loss of a support vector machine, one value per example; by default the mean over examples.
 
     For an output of shape (m,) or (m, 1): max(0, 1 - t z), targets t being -1 and 1, or 0 and 1. For (m, C) with class
     ids (or one-hot rows) y: Σ_{j≠y} max(0, 1 + z_j - z_y) (Weston & Watkins, 1999).
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.hinge([2.0, 0.5, -1.0], [1, 1, 1], reduction="none")
+    array([0. , 0.5, 2. ])
     """
     output = _output(output)
     if output.ndim < 2 or output.shape[-1] == 1:
         output, target = _alike("hinge", output, target)
         values = _known(target)
         if values is not None and not (np.isin(values, (-1, 1)).all() or np.isin(values, (0, 1)).all()):
-            raise ValueError(f"hinge: targets are {_few(values)}; -1 and 1, or 0 and 1 would do")
+            raise ValueError(f"hinge: expected targets -1 and 1, or 0 and 1, got {_few(values)}")
         sign = np.where(np.greater(target, 0), output.dtype.type(1), output.dtype.type(-1))
-        return _reduced(_by_example(ops.relu(1.0 - sign * output)), reduction)
+        return reduced(_by_example(ops.relu(1.0 - sign * output)), reduction)
     hot = _classes("hinge", output, target)
     own = np.sum(output * hot, axis=-1, keepdims=True)
-    return _reduced(np.sum(ops.relu(output - own + 1.0) * (1.0 - hot), axis=-1), reduction)
+    return reduced(np.sum(ops.relu(output - own + 1.0) * (1.0 - hot), axis=-1), reduction)
 
 
 def penalty(parameters: Mapping[str, Any], l1: float = 0.0, l2: float = 0.0) -> Any:
@@ -135,10 +280,15 @@ def penalty(parameters: Mapping[str, Any], l1: float = 0.0, l2: float = 0.0) -> 
         Path -> tensor or array.
     l1, l2 : float
         At least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.nn import losses
+    >>> float(losses.penalty({"0.weight": np.array([[1.0, -2.0]]), "0.bias": np.array([9.0])}, l2=0.1))
+    0.25
     """
-    for name, value in (("l1", l1), ("l2", l2)):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value!r}; a number from 0 would do")
+    l1, l2 = number("l1", l1, at_least=0), number("l2", l2, at_least=0)
     total: Any = 0.0
     for weight in parameters.values():
         if len(weight.shape) < 2:
@@ -150,41 +300,37 @@ def penalty(parameters: Mapping[str, Any], l1: float = 0.0, l2: float = 0.0) -> 
     return total
 
 
-_LOSSES: dict[str, tuple[Loss, str]] = {
-    "mse": (mse, "identity"),
-    "half_mse": (half_mse, "identity"),
-    "mae": (mae, "identity"),
-    "huber": (huber, "identity"),
-    "binary_cross_entropy": (binary_cross_entropy, "sigmoid"),
-    "cross_entropy": (cross_entropy, "softmax"),
-    "hinge": (hinge, "identity"),
-}
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "identity": lambda z: z,
-    "sigmoid": ops.sigmoid,
-    "softmax": ops.softmax,
-}
+def names(task: str | None = None) -> list[str]:
+    """Return the losses that go by name, or those of them for one task.
 
-
-def names() -> list[str]:
-    """Return the losses that go by name."""
-    return list(_LOSSES)
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.names("binary")
+    ['binary_cross_entropy', 'hinge']
+    """
+    return [name for name, known in NAMED.items() if task is None or task in known.tasks]
 
 
 def get(loss: Any) -> Loss:
     """Return the loss that `loss` means: a name, or any callable ``(output, target) -> scalar``.
 
-    A callable of the user's own is wrapped, so that a result that is no scalar raises.
+    A custom callable is wrapped, so that a result that is not a scalar raises.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.get("mse") is losses.mse
+    True
     """
     if isinstance(loss, str):
-        if loss not in _LOSSES:
-            raise ValueError(
-                f"no loss {loss!r}; there are {', '.join(_LOSSES)}, or any function (output, target) -> scalar"
-            )
-        return _LOSSES[loss][0]
+        if loss not in NAMED:
+            known = ", ".join(NAMED)
+            raise ValueError(f"unknown loss {loss!r}; known are {known}, and any function (output, target) -> scalar")
+        return NAMED[loss].function
     if not callable(loss):
-        raise TypeError(f"loss is a {type(loss).__name__}; a name ({', '.join(_LOSSES)}) or a function would do")
-    ready = any(loss is known for known, _ in _LOSSES.values()) or hasattr(loss, "_chainrule_loss")
+        raise TypeError(f"loss: expected a name ({', '.join(NAMED)}) or a function, got a {type(loss).__name__}")
+    ready = any(loss is known.function for known in NAMED.values()) or hasattr(loss, "_chainrule_loss")
     return cast(Loss, loss) if ready else _checked(loss)
 
 
@@ -195,38 +341,69 @@ def _checked(loss: Loss) -> Loss:
     def scalar_loss(output: Any, target: Any, **more: Any) -> Any:
         value = loss(output, target, **more)
         if not hasattr(value, "shape") and not isinstance(value, int | float):
-            raise TypeError(f"loss {name} returned a {type(value).__name__}; a scalar would do")
+            raise TypeError(f"loss {name}: expected a scalar, got a {type(value).__name__}")
         if np.shape(value) != () and more.get("reduction") != "none":
-            raise ValueError(f"loss {name} returned shape {tuple(value.shape)}; a scalar would do: take np.mean of it")
+            raise ValueError(f"loss {name}: expected a scalar, got shape {tuple(value.shape)}; take np.mean of it")
         return value
 
     scalar_loss._chainrule_loss = loss  # type: ignore[attr-defined]
     return scalar_loss
 
 
-def output_activation(loss: Any) -> str:
-    """Return what turns the network's output into a prediction under `loss`: "softmax", "sigmoid" or "identity"."""
+def activation_of(loss: Any) -> Callable[[Any], Any] | None:
+    """Return the function that turns outputs into predictions; None where outputs are predictions."""
     if isinstance(loss, str):
         loss = get(loss)
     loss = getattr(loss, "_chainrule_loss", loss)
     while isinstance(loss, functools.partial):
         loss = loss.func
-    return next((activation for known, activation in _LOSSES.values() if known is loss), "identity")
+    return next((known.activation for known in NAMED.values() if known.function is loss), None)
+
+
+def output_activation(loss: Any) -> str:
+    """Return the name of what turns outputs into predictions: "softmax", "sigmoid", "exp"; or "identity" for nothing.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.output_activation("cross_entropy"), losses.output_activation("mse")
+    ('softmax', 'identity')
+    """
+    return getattr(activation_of(loss) or ops.identity, "__name__", "custom")
+
+
+def activation_called(name: str) -> Callable[[Any], Any]:
+    """Return the output activation of that name; see `output_activation`."""
+    known = (named.activation for named in NAMED.values() if named.activation is not None)
+    return next((function for function in known if function.__name__ == name), ops.identity)
 
 
 def activate(loss: Any, output: Any) -> Any:
-    """Apply the output activation that belongs to `loss`: logits become probabilities, other outputs stay."""
-    return _ACTIVATIONS[output_activation(loss)](output)
+    """Apply the output activation that belongs to `loss`: logits become probabilities, other outputs stay.
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> float(losses.activate("binary_cross_entropy", 0.0))
+    0.5
+    """
+    return (activation_of(loss) or ops.identity)(output)
 
 
 def check_target(loss: Any, output_shape: tuple[int, ...], target: Any) -> None:
     """Raise what `loss` would raise for these targets and an output of `output_shape`.
 
-    For training loops: while a step is traced, targets have no values to look at.
+    For training loops: while a step is traced, targets have no values to check.
     """
-    if output_activation(loss) == "identity" and not any(get(loss) is known for known, _ in _LOSSES.values()):
-        return
-    get(loss)(np.zeros(output_shape, np.float32), target, reduction="none")
+    if activation_of(loss) is not None or any(get(loss) is known.function for known in NAMED.values()):
+        get(loss)(np.zeros(output_shape, np.float32), target, reduction="none")
+
+
+def reduced(losses: Any, reduction: str) -> Any:
+    """Return the mean or the sum of losses, or (for ``"none"``) the losses themselves; for losses to end with."""
+    if choice("reduction", reduction, ("mean", "sum", "none")) == "none":
+        return losses
+    return np.mean(losses) if reduction == "mean" else np.sum(losses)
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------
@@ -248,7 +425,7 @@ def _known(x: Any) -> Any:
 
 
 def _alike(loss: str, output: Any, target: Any) -> tuple[Any, Any]:
-    """Return output and target of one shape and dtype; (m,) and (m, 1) are taken for the same."""
+    """Return output and target of one shape and dtype; (m,) and (m, 1) count as the same."""
     output, target = _output(output), _target(target)
     a, b = tuple(output.shape), tuple(target.shape)
     if a != b:
@@ -261,7 +438,7 @@ def _alike(loss: str, output: Any, target: Any) -> tuple[Any, Any]:
 
 def _not_empty(loss: str, shape: tuple[int, ...]) -> None:
     if 0 in shape:
-        raise ValueError(f"{loss}: output has shape {shape}: there is no example to take the loss of")
+        raise ValueError(f"{loss}: output has shape {shape}, expected at least one example")
 
 
 def _classes(loss: str, output: Any, target: Any) -> Any:
@@ -270,7 +447,7 @@ def _classes(loss: str, output: Any, target: Any) -> Any:
     a, b = tuple(output.shape), tuple(target.shape)
     if not a or a[-1] < 2:
         raise ValueError(
-            f"{loss}: output has shape {a}; one column a class, at least 2, would do (binary_cross_entropy takes 1)"
+            f"{loss}: output has shape {a}, expected one column per class, at least 2 (binary_cross_entropy takes 1)"
         )
     _not_empty(loss, a)
     if a == b:
@@ -281,23 +458,23 @@ def _classes(loss: str, output: Any, target: Any) -> Any:
                 worst = sums.flat[np.argmax(np.abs(sums - 1.0))]
                 raise ValueError(
                     f"{loss}: targets of shape {b} are probabilities, but a row sums to {worst:g} and the least is "
-                    f"{values.min():g}; rows that sum to 1, or class ids of shape {a[:-1]} would do"
+                    f"{values.min():g}; expected rows that sum to 1, or class ids of shape {a[:-1]}"
                 )
         return as_dtype(target, output.dtype)
     if b == (*a[:-1], 1):
         target = np.reshape(target, a[:-1])
     elif b != a[:-1]:
         raise ValueError(
-            f"{loss}: output has shape {a}, target {b}; class ids of shape {a[:-1]} or rows of shape {a} would do"
+            f"{loss}: output has shape {a}, target {b}; expected class ids of shape {a[:-1]} or rows of shape {a}"
         )
     if target.dtype.kind == "f":
-        raise TypeError(f"{loss}: class ids have dtype {target.dtype}; integers would do: y.astype(int)")
+        raise TypeError(f"{loss}: expected integers as class ids, got dtype {target.dtype}; y.astype(int) converts")
     values = _known(target)
     if values is not None:
         if values.max() >= a[-1]:
             raise ValueError(f"{loss}: labels reach {values.max()}, but the output has {a[-1]} columns")
         if values.min() < 0:
-            raise ValueError(f"{loss}: labels reach down to {values.min()}; class ids begin at 0")
+            raise ValueError(f"{loss}: expected class ids ≥ 0, got {values.min()}")
     if target.dtype.itemsize < 4:
         target = as_dtype(target, np.int64)
     return ops.one_hot(target, a[-1], output.dtype)
@@ -311,13 +488,3 @@ def _few(values: Any) -> str:
 def _by_example(losses: Any) -> Any:
     """Sum over all axes but the first."""
     return np.sum(losses, axis=tuple(range(1, losses.ndim))) if losses.ndim > 1 else losses
-
-
-def _reduced(losses: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return np.mean(losses)
-    if reduction == "sum":
-        return np.sum(losses)
-    if reduction == "none":
-        return losses
-    raise ValueError(f"reduction is {reduction!r}; 'mean', 'sum' or 'none' would do")

@@ -14,6 +14,7 @@ from ..core.tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked
 from ..frames import as_inputs
 from ..ops.table import as_dtype
 from . import init
+from .describe import build, check_size
 
 
 @dataclass
@@ -41,22 +42,43 @@ class Module:
     Attributes
     ----------
     training : bool
-        True after construction and ``train()``, False after ``eval()``: what dropout and batch norm go by.
+        True after construction and ``train()``, False after ``eval()``; dropout and batch norm depend on it.
     feature_names : tuple of str or None
         The columns of the data frame that ``fit`` was given; frames given later are read in this order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> class Residual(nn.Module):
+    ...     def __init__(self):
+    ...         self.inner = nn.Linear(3, 3)
+    ...     def forward(self, X):
+    ...         return X + np.tanh(self.inner(X))
+    >>> model = Residual()
+    >>> model(np.ones((2, 3))).shape
+    (2, 3)
+    >>> [path for path, _ in model.named_parameters()]
+    ['inner.weight', 'inner.bias']
     """
 
     training: bool
     feature_names: tuple[str, ...] | None = None
     _ids = False  # whether integer input means row numbers
+    _nests = False  # for descriptions (`described`): whether it is made of other layers,
+    _lengths: tuple[str, ...] = ()  # which arguments are lengths of axes,
     _buffers: dict[str, Array]
     _draws: dict[str, Draw]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # so that subclasses need no super().__init__()
-        """Make the module's books."""
+        """Set up the bookkeeping of parameters and buffers."""
         module = super().__new__(cls)
         module.__dict__.update(training=True, _buffers={}, _draws={})
         return module
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:  # and how many parameters there are with these arguments
+        return 0
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -319,13 +341,13 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Assign parameters and buffers by dotted path.
 
-        With ``strict=False`` missing and unexpected names are passed over; shapes must fit always. Values take
-        the dtype of what they replace.
+        With ``strict=False`` missing and unexpected names are ignored; shapes must always match. Values are cast
+        to the dtype of what they replace.
 
         Raises
         ------
         ValueError
-            Naming everything that is missing, unexpected or of the wrong shape. Nothing has changed then.
+            Naming everything that is missing, unexpected or of the wrong shape; the module is unchanged then.
         """
         targets: dict[str, tuple[tuple[int, ...], Callable[[Any], None]]] = {}
         for path, parameter in self.named_parameters():
@@ -359,15 +381,13 @@ class Module:
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able data, from which ``nn.from_config`` builds it again."""
         raise TypeError(
-            f"{type(self).__name__} is a module of your own: a file can hold its weights (state_dict), not its code. "
-            "The library's own layers, and Sequentials of them, have a description."
+            f"{type(self).__name__} is a custom module: a file can hold its weights (state_dict), not its code. "
+            "chainrule's layers, and Sequentials of them, have a description."
         )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **limits: Any) -> Self:
         """Build a module from what `config` returned. See `chainrule.nn.from_config`."""
-        from .describe import from_config
-
         module = from_config(config, **limits)
         if not isinstance(module, cls):
             raise ValueError(f"this describes a {type(module).__name__}, not a {cls.__name__}")
@@ -402,6 +422,35 @@ class Module:
         return show.as_fragment(document(self), bare=True)
 
 
+def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None) -> Module:
+    """Build a module from what ``Module.config`` returned; its parameters have their initial values.
+
+    Parameters
+    ----------
+    config
+        ``{"type": "Linear", "in_features": 64, …}``, for Sequential ``{"type": "Sequential", "layers": […]}``.
+    max_parameters
+        Refuse a larger network (or one of thousands of layers) before allocating anything: for descriptions from files.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown types, unknown, missing or invalid settings, and more than `max_parameters`.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.from_config({"type": "Sequential", "layers": [{"type": "Linear", "in_features": 4, "out_features": 2}]})
+    Sequential()
+      (0) Linear(4, 2)  weight (4, 2), bias (2,)  10
+    10 parameters, float32
+    """
+    if max_parameters is not None:
+        check_size(config, max_parameters)
+    module: Module = build(config)
+    return module
+
+
 _HELD = (Tensor, Module)
 _NESTS = (list, tuple, dict)
 
@@ -410,7 +459,7 @@ def _redraw(parameter: Parameter, draw: Draw, seed: int, path: str) -> None:
     rng = init.generator(seed, path)
     value = np.asarray(draw.initializer(rng, parameter.shape, parameter.dtype, draw.fan_in, draw.fan_out))
     if value.shape != parameter.shape:
-        raise ValueError(f"the initialiser of {path} gave shape {value.shape}, it was asked for {parameter.shape}")
+        raise ValueError(f"the initialiser of {path} returned shape {value.shape}, expected {parameter.shape}")
     parameter.assign(value)
     assert parameter.value is not None
     draw.value = parameter.value
@@ -438,4 +487,4 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         return FLOATS[FLOATS.index(np.dtype(dtype))]
     except (TypeError, ValueError):
-        raise TypeError(f"dtype is {dtype!r}; float32 or float64 would do") from None
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from None

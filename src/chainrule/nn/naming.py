@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
-from ..core.tensor import Tensor
+from ..core.tensor import Parameter, Tensor
+from . import init
+from .describe import KNOWN
 from .module import Module
-
-if TYPE_CHECKING:
-    from .sequential import Sequential
 
 Namer = Callable[[str, Tensor], Tensor]
 
 
 def unnamed(role: str, value: Tensor) -> Tensor:
-    """Leave a value without a name: what a layer called by itself does."""
+    """Leave a value without a name, as in a layer that is called on its own."""
     return value
 
 
@@ -32,6 +32,20 @@ class Layer(Module):
         Parameter -> the letter of its name: ``{"weight": "W", "bias": "b"}``.
     gives
         The letters of the values it computes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> class Scale(nn.Layer):
+    ...     roles = {"weight": "s"}
+    ...     gives = ("S",)
+    ...     def __init__(self, features):
+    ...         self.make_parameter("weight", (features,), "ones")
+    ...     def compute(self, x, name):
+    ...         return name("S", x * name("s", self.weight))
+    >>> nn.Sequential(nn.Linear(4, 3), Scale(3), nn.Tanh()).value_names()
+    ['A0', 'W1', 'b1', 'Z1', 's1', 'S1', 'A1']
     """
 
     starts: bool = False
@@ -44,11 +58,28 @@ class Layer(Module):
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Compute the output, passing values through ``name(letter, value)``. To be written by subclasses."""
-        raise TypeError(f"{type(self).__name__} has no compute(self, x, name); write one")
+        raise TypeError(f"{type(self).__name__} has no method compute(self, x, name)")
+
+    def config(self) -> dict[str, Any]:
+        """Return the architecture as JSON-able data: the type and the arguments that build such a layer again."""
+        if KNOWN.get(type(self).__name__) is not type(self):
+            return super().config()
+        taken = inspect.signature(type(self)).parameters if "__init__" in type(self).__dict__ else ()
+        settings = {name: _plain(name, getattr(self, name)) for name in taken if hasattr(self, name)}
+        return {"type": type(self).__name__, **settings}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return an argument of a layer, as its attribute tells it, as JSON-able data."""
+    if name == "dtype":
+        return str(value)
+    if name.endswith("_init"):
+        return init.config(value)
+    return value is not None if value is None or isinstance(value, Parameter) else value
 
 
 class Numbering:
-    """Counts layers along a (nested) Sequential. Each name is given once; a second activation in a row has none."""
+    """Counts layers along a (nested) Sequential. Each name is given once; a second activation in a row gets none."""
 
     def __init__(self) -> None:
         self.number: int = 0
@@ -59,7 +90,7 @@ class Numbering:
         self.number += layer.starts
 
     def label(self, letter: str) -> str | None:
-        """Return the name for `letter` in the present layer, None if it is taken."""
+        """Return the name for `letter` in the current layer, None if it is taken."""
         label = f"{letter}{self.number}"
         if label in self.used:
             return None
@@ -73,15 +104,15 @@ class Numbering:
 
 
 def repeats(nodes: Sequence[tuple[Tensor, str]], order: Sequence[Tensor], parameters: set[int]) -> list[int]:
-    """Return how many times each node's name came before, for names that a module of one's own makes come again.
+    """Return how many times each node's name occurred before it, for names that a custom module repeats.
 
-    A `Sequential` inside such a module begins anew at A0. Its values are numbered by how often the name came; its
-    parameters go with the value that they lead to, so that the second Z1 is made of the second W1.
+    A `Sequential` inside such a module starts again at A0. Its values are numbered by how often the name occurred; its
+    parameters take the number of the value that they lead to, so that the second Z1 is made of the second W1.
 
     Parameters
     ----------
     nodes
-        Nodes and the names that they would like, inputs before users.
+        Nodes and the names wanted for them, inputs before users.
     order
         All nodes, inputs before users.
     parameters
@@ -133,7 +164,7 @@ def _number(name: str) -> str:
     return found[0] if found else ""
 
 
-def labels(network: Sequential) -> Iterator[tuple[Layer, str, str]]:
+def labels(network: Iterable[Module]) -> Iterator[tuple[Layer, str, str]]:
     """Yield (layer, parameter's attribute or "" for a computed value, name), in the order of computation."""
     numbering = Numbering()
     stack: list[Module] = list(network)[::-1]

@@ -9,17 +9,19 @@ from typing import Any, overload
 from ..core.tensor import Parameter, Tensor
 from ..frames import as_inputs
 from . import losses
-from .activations import Sigmoid, Softmax
+from .activations import NAMED
+from .describe import described
 from .module import Module
 from .naming import Layer, Numbering, labels
 
 
+@described
 class Sequential(Module):
     """Modules applied one after another.
 
     Values are named: A0 is the input; each `Linear` begins a layer l with W{l}, b{l}, Z{l}; the activation after it
-    gives A{l} (without one, A{l} is Z{l} itself), dropout D{l} with its scaled mask M{l}. Nested Sequentials go on
-    counting. Gradients are then called dW1, dZ1, ….
+    gives A{l} (without one, A{l} is Z{l} itself), dropout D{l} with its scaled mask M{l}. Nested Sequentials continue
+    the count. Gradients are then called dW1, dZ1, ….
 
     Supports ``len``, iteration, ``model[0]``, slices (a Sequential of the same layers, not copies) and `append`.
 
@@ -27,7 +29,22 @@ class Sequential(Module):
     ----------
     *layers
         Modules, or one list of them.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    >>> model
+    Sequential()
+      (0) Linear(784, 128)  weight (784, 128), bias (128,)  100,480
+      (1) ReLU()
+      (2) Linear(128, 10)   weight (128, 10), bias (10,)      1,290
+    101,770 parameters, float32
+    >>> model.value_names()
+    ['A0', 'W1', 'b1', 'Z1', 'A1', 'W2', 'b2', 'Z2']
     """
+
+    _nests = True
 
     def __init__(self, *layers: Module | Iterable[Module]) -> None:
         given: list[Any] = list(layers)
@@ -116,17 +133,16 @@ def _as_input(x: Tensor) -> Tensor:
 def _check(layer: Any, position: int) -> None:
     if not isinstance(layer, Module):
         hint = f"{layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Module) else "a module"
-        raise TypeError(f"layer {position} of Sequential is {layer!r}; {hint} would do")
+        raise TypeError(f"layer {position} of Sequential: expected {hint}, got {layer!r}")
 
 
 def logits_part(model: Module, loss: Any) -> Module:
     """Return the part of `model` whose output `loss` takes.
 
-    The losses on logits apply sigmoid or softmax themselves, stably. A `Sequential` that ends in that very layer means
-    the same network: the loss is then taken from the layer's input, and its gradient there is (A - Y) / m.
+    The losses on logits apply sigmoid or softmax themselves, stably. A `Sequential` that ends in that very layer is
+    the same network: the loss is then taken of the layer's input, and its gradient there is (A - Y) / m.
     """
-    ends: dict[str, type[Module]] = {"softmax": Softmax, "sigmoid": Sigmoid}
-    end = ends.get(losses.output_activation(loss))
+    end = NAMED.get(losses.output_activation(loss))
     if end is not None and isinstance(model, Sequential) and len(model) > 1 and type(model[-1]) is end:
         return model[:-1]
     return model
