@@ -1,4 +1,4 @@
-"""The reverse pass. The only place where cotangents are accumulated, un-broadcast, checked and named."""
+"""The reverse pass: the only place where cotangents are accumulated, un-broadcast, checked and named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ import numpy as np
 from .op import Shape
 from .tensor import FUNCTIONS, STANDING, Tensor
 
-_add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
+_add: Any = np.add  # NumPy's annotations of reduce do not accept a variable as keepdims
 
 
 def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return every node the outputs depend on, inputs before users. Iterative: depth is no limit."""
+    """Return every node that the outputs depend on, inputs before users.
+
+    The traversal is iterative, so the depth of the graph is not limited.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import tensor
+    >>> x = tensor(2.0, requires_grad=True)
+    >>> [node.op.name if node.op else "leaf" for node in topological([np.sin(x) * x])]
+    ['leaf', 'sin', 'multiply']
+    """
     order: list[Tensor] = []
     seen: set[int] = set()
     stack: list[tuple[Tensor, bool]] = [(t, False) for t in reversed(outputs)]
@@ -45,7 +56,7 @@ def _leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tens
     stack: list[Tensor | None] = list(reversed(outputs))
     while stack:
         node = stack.pop()
-        if node is None:  # what follows is a node whose inputs are all in order
+        if node is None:  # marks that all inputs of the next node have been visited
             node = stack.pop()
             assert node is not None
             key = id(node)
@@ -88,28 +99,38 @@ def reverse(
 
     Parameters
     ----------
-    outputs
-        Tensors; each may stand anywhere in the graph.
-    cotangents
-        One an output, of its shape. Given as arrays, the pass computes on arrays at once; given as tensors, every step
-        is recorded, so that the result is a graph that can be differentiated, planned or explained.
-    wanted
-        Tensors of the graph: leaves, or values in between (then it is their total derivative).
-    keep
-        Also return the cotangent of every node on the way, by ``id(node)``.
-    given
-        Cotangents, by ``id(node)``, that are passed on in place of those accumulated there.
+    outputs : sequence of Tensor
+        Any nodes of the graph.
+    cotangents : sequence
+        One per output, of the same shape. With arrays, the pass computes arrays; with tensors, every operation is
+        recorded, so the result is a graph that can be differentiated, planned or explained.
+    wanted : sequence of Tensor
+        Nodes of the graph: leaves, or intermediate values (their gradients are total derivatives).
+    keep : bool
+        Also return the cotangent of every visited node, by ``id(node)``.
+    given : mapping, optional
+        Cotangents, by ``id(node)``, that replace the accumulated ones.
 
     Returns
     -------
-    gradients
-        One for each of `wanted`: of its shape and dtype, or None where no path leads from it to the outputs.
-    passed
-        With `keep`, the cotangents of all nodes on the way; else empty.
+    gradients : list
+        One per element of `wanted`, of the same shape and dtype, or None if no path leads from it to the outputs.
+    passed : dict
+        With `keep`, the cotangents of all visited nodes; otherwise empty.
 
     Notes
     -----
     The chain rule in its adjoint form: for v = f(u), ū += (∂f/∂u)ᵀ v̄, over the nodes in reverse topological order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import tensor
+    >>> x = tensor([1.0, 2.0], requires_grad=True)
+    >>> y = x**2
+    >>> (dx, dy), _ = reverse([np.sum(y)], [np.float64(1)], [x, y])
+    >>> dx, dy
+    (array([2., 4.]), array([1., 1.]))
     """
     targets = {id(t) for t in wanted}
     order, needed = _leading_to(targets, outputs)
@@ -134,7 +155,7 @@ def reverse(
             if op is None or not op.differentiable:
                 continue
             nodes, rules = node.inputs, op.vjp
-            # no record wanted: the same rules, on arrays
+            # without recording, the same rules compute on arrays
             out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
             for index, x in enumerate(nodes):
                 key = id(x)
@@ -152,7 +173,7 @@ def reverse(
     for t in wanted:
         if id(t) in reached:
             gradients.append(reached[id(t)])
-        elif id(t) in needed:  # a path leads there, but every derivative on it is zero
+        elif id(t) in needed:  # a path exists, but every derivative along it is zero
             gradients.append(np.zeros(t.shape, t.dtype))
         else:
             gradients.append(None)
@@ -160,30 +181,51 @@ def reverse(
 
 
 def fitted(part: Any, x: Tensor, name: str, index: int) -> Any:
-    """Sum a rule's result over broadcast axes and hold it to its input's shape and dtype."""
+    """Sum the result of a rule over broadcast axes, check its shape, and convert it to the dtype of the input."""
     if part.shape != x.shape:
         part = unbroadcast(part, x.shape)
         if part.shape != x.shape:
-            raise AssertionError(f"rule {index} of {name} gave shape {part.shape} for an input of shape {x.shape}")
+            raise AssertionError(f"rule {index} of {name} returned shape {part.shape} for an input of shape {x.shape}")
     return part if part.dtype == x.dtype else FUNCTIONS["astype"](part, x.dtype)
 
 
 def backward(output: Tensor, gradient: Any = None) -> None:
-    """Add d output / d leaf to ``leaf.grad`` for every leaf that requires a gradient."""
+    """Add d output / d leaf to ``leaf.grad`` for every leaf that requires a gradient.
+
+    Parameters
+    ----------
+    output : Tensor
+        A scalar, or any floating-point tensor if `gradient` is given.
+    gradient : array, optional
+        The cotangent of `output`, of the same shape; 1 by default.
+
+    Raises
+    ------
+    ValueError
+        If no leaf requires a gradient, `output` is not a scalar, or `gradient` has another shape.
+
+    Examples
+    --------
+    >>> from chainrule import tensor
+    >>> x = tensor([1.0, 2.0], requires_grad=True)
+    >>> backward((x**2).sum())
+    >>> x.grad
+    array([2., 4.])
+    """
     if output.dtype.kind != "f" or STANDING not in output.recordings:
         raise ValueError(
-            "backward(): this tensor depends on no tensor made with requires_grad=True, and on no parameter"
+            "backward(): this tensor does not depend on a parameter or on a tensor created with requires_grad=True"
         )
     if gradient is None:
         if output.shape != ():
             raise ValueError(
-                f"backward() of a tensor of shape {output.shape}: a gradient is of a scalar; reduce it (np.sum, "
-                "np.mean) or pass the cotangent, backward(gradient)"
+                f"backward(): expected a scalar, got a tensor of shape {output.shape}; reduce it (np.sum, np.mean) or "
+                "pass the cotangent, backward(gradient)"
             )
         gradient = np.ones((), output.dtype)
     gradient = np.asarray(gradient, dtype=output.dtype)
     if gradient.shape != output.shape:
-        raise ValueError(f"gradient has shape {gradient.shape}, the tensor {output.shape}")
+        raise ValueError(f"gradient: expected the shape of the tensor, {output.shape}, got {gradient.shape}")
     leaves = [n for n in topological([output]) if n.op is None and STANDING in n.recordings]
     gradients, _ = reverse([output], [gradient], leaves)
     for leaf, g in zip(leaves, gradients, strict=True):
@@ -194,7 +236,14 @@ FUNCTIONS["backward"] = backward
 
 
 def unbroadcast(g: Any, shape: Shape) -> Any:
-    """Sum `g` over the axes along which `shape` was broadcast to g's shape."""
+    """Sum `g` over the axes along which `shape` was broadcast to the shape of `g`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unbroadcast(np.ones((3, 2)), (2,))
+    array([3., 3.])
+    """
     have = tuple(g.shape)
     if have == shape:
         return g

@@ -1,4 +1,4 @@
-"""What every engine offers: a plan bound to memory."""
+"""The interface of an engine: a plan bound to memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,36 @@ from ..plan.model import Plan
 
 
 class Binding(ABC):
-    """A plan bound to memory: an arena for its buffers, arrays for its states. Runs allocate nothing.
+    """A plan bound to memory: an arena for its buffers and arrays for its states.
 
-    One thread at a time; bind the plan again for another.
+    Runs allocate no memory. A binding may be used by one thread at a time; bind the plan again for another thread.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule.engine import bind
+    >>> double = cr.compile(lambda x: 2 * x)
+    >>> _ = double(np.ones(3))
+    >>> binding = bind(double.plan(), engine="numpy")
+    >>> binding.run([np.array([1.0, 2.0, 3.0])])
+    >>> binding.value(binding.plan.outputs[0])
+    array([2., 4., 6.])
     """
 
     plan: Plan
 
     @abstractmethod
     def input_buffer(self, k: int) -> Array:
-        """Return the memory of input k, to be filled before a run."""
+        """Return the buffer of input k, to be filled before a run."""
 
     @abstractmethod
     def run(self, inputs: Sequence[Array | None] = ()) -> None:
-        """Run the plan once; None for an input whose buffer was filled."""
+        """Run the plan once; pass None for an input whose buffer has been filled."""
 
     @abstractmethod
     def release(self) -> None:
-        """Let go of arrays that the last run read where they are; their inputs must be given again."""
+        """Release arrays that the last run used without a copy; these inputs must be passed again."""
 
     def run_batches(
         self,
@@ -46,29 +58,30 @@ class Binding(ABC):
         results: Array,
         milliseconds: float,
     ) -> int:
-        """Run step after step on batches gathered into inputs 0 and 1.
+        """Run one step per batch, with the rows of each batch gathered into inputs 0 and 1.
 
         Parameters
         ----------
         rest : Binding or None
-            For the last batch, where it is smaller than `size`.
+            The binding for the last batch, if it is smaller than `size`.
         X, y : arrays
-            Whose rows are gathered.
+            The arrays whose rows are gathered.
         order : array of int64
-            The numbers of the rows.
+            Indices of rows.
         first, rows : int
-            Where in `order` to begin, and how many of it to use.
+            The first position in `order`, and the number of positions to use.
         size : int
-            Rows a batch.
+            Batch size.
         results : array of float64, (steps, outputs)
-            Takes the outputs of each step.
+            Receives the outputs of each step.
         milliseconds : float
-            Return when so much time is over.
+            Time limit, after which the method returns.
 
         Returns
         -------
         int
-            Steps made: all of them, or fewer when time is over or the first output of a step is not finite.
+            The number of steps: fewer than all if the time limit is reached or the first output of a step is not
+            finite.
         """
         end = time.perf_counter() + milliseconds / 1000
         steps = -(-rows // size)
@@ -86,4 +99,4 @@ class Binding(ABC):
 
     @abstractmethod
     def value(self, n: int) -> Array:
-        """Return value n as the last run left it; valid until the next run."""
+        """Return value n of the last run; the array is valid until the next run."""
