@@ -1,16 +1,16 @@
-"""Backpropagation layer by layer: a cache going forwards, a dictionary of gradients going backwards.
+"""Backpropagation layer by layer: a cache in the forward pass, a dictionary of gradients in the backward pass.
 
-The article's network in the article's own names and shapes: the m examples are *columns*, layer l has W (n_l, n_{l-1})
-and b (n_l, 1), and
+The network of the article, with its names and shapes: the m examples are *columns*, layer l has W (n_l, n_{l-1}) and
+b (n_l, 1), and
 
     Z_l = W_l A_{l-1} + b_l            A_0 = X
-    A_l = relu(Z_l)                    the last layer: nothing, sigmoid or softmax
+    A_l = relu(Z_l)                    last layer: identity, sigmoid or softmax
 
-The backward pass keeps the article's convention: the error signals dZ and dA carry no 1/m; dW and db are averages over
-the examples, with 1/m.
+The backward pass follows the convention of the article: the error signals dZ and dA do not include the factor 1/m; dW
+and db are averages over the examples.
 
-Every gradient is then taken a second time, by chainrule, from nothing but the forward pass, and a third time, from a
-network of the library's layers, whose values and gradients have the article's names. All agree to 1e-12.
+Every gradient is then computed a second time by chainrule from the forward pass alone, and a third time from a network
+of the library's layers, whose values and gradients have the same names. All agree to 1e-12.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from chainrule import nn
 
 
 def relu(Z, deriv=False):
-    """Its derivative at 0 does not exist; the article takes it to be 0, and so does np.where here."""
+    """The derivative at 0 does not exist; the article uses 0, and so does np.where here."""
     return np.where(Z > 0, 1.0, 0.0) if deriv else np.where(Z > 0, Z, 0.0)
 
 
@@ -52,7 +52,7 @@ def cross_entropy(A, Y):
 
 
 def initialise(layers, rng):
-    """He's initialisation; `layers` holds n_0 (the inputs), n_1, …, n_L."""
+    """He initialisation; `layers` is n_0 (the number of inputs), n_1, …, n_L."""
     parameters = {}
     for l in range(1, len(layers)):
         parameters["W" + str(l)] = rng.normal(size=(layers[l], layers[l - 1])) * np.sqrt(2 / layers[l - 1])
@@ -61,7 +61,7 @@ def initialise(layers, rng):
 
 
 def forward(X, parameters, output_activation, nudges=None):
-    """Return the cache: A0, Z1, A1, … `nudges` is added to the named values (see below); the article has none."""
+    """Return the cache: A0, Z1, A1, … `nudges`, not in the article, is added to the named values (see below)."""
 
     def nudged(name, value):
         return value if nudges is None else value + nudges[name]
@@ -96,7 +96,7 @@ def backpropagation(cache, Y, parameters):
 
 
 def parameter_gradients(X, Y, parameters, output_activation, cost):
-    """Differentiate the cost with respect to the dictionary of parameters: a dictionary of gradients comes back."""
+    """Differentiate the cost with respect to the dictionary of parameters; return a dictionary of gradients."""
 
     def cost_of(parameters):
         cache = forward(X, parameters, output_activation)
@@ -107,9 +107,9 @@ def parameter_gradients(X, Y, parameters, output_activation, cost):
 
 
 def error_signals(X, Y, parameters, output_activation, cost):
-    """Differentiate the cost with respect to every Z and A on the way.
+    """Differentiate the cost with respect to every Z and A.
 
-    "A nudge in Z" taken at its word: add a matrix of zeros to each value and take the gradient with respect to it.
+    The article speaks of "a nudge in Z": add a matrix of zeros to each value and differentiate with respect to it.
     """
     L = len(parameters) // 2
     cache = forward(X, parameters, output_activation)
@@ -122,9 +122,9 @@ def error_signals(X, Y, parameters, output_activation, cost):
 
 
 def by_name(X, Y, parameters, loss):
-    """Build the same network from layers and run it back: `cr.backprop` is the article's cache and grads in one.
+    """Build the same network from layers: `cr.backprop` returns the article's cache and grads in one object.
 
-    The library has examples in rows and weights (inputs, outputs), and its loss takes the last layer's Z.
+    In the library, examples are rows, weights have shape (inputs, outputs), and the loss expects Z of the last layer.
     """
     L = len(parameters) // 2
     layers = []
@@ -170,7 +170,7 @@ def main():
 
         value, derived = parameter_gradients(X, Y, parameters, activation, cost)
         signals = error_signals(X, Y, parameters, activation, cost)
-        # The derivatives of the mean cost have the 1/m in them; the article's dZ and dA leave it to dW and db.
+        # The derivatives of the mean cost include the factor 1/m; in the article only dW and db do.
         derived |= {name: m * g for name, g in signals.items() if name in grads}
 
         print(f"\n{title}: cost {value:.6f}, {m} examples in columns")
@@ -182,14 +182,14 @@ def main():
             assert derived[name].shape == by_hand.shape
             assert difference <= 1e-12
 
-        # The layers' values and gradients, by the same names; rows become columns, and dZ, dA have the 1/m of the mean.
+        # Values and gradients of the layers have the same names; rows become columns, and dZ and dA include 1/m.
         b = by_name(X, Y, parameters, loss)
         for name, by_hand in (cache | grads).items():
             factor = m if name.startswith(("dZ", "dA")) else 1
             columns = factor * (b[name][:, None] if b[name].ndim == 1 else b[name].T)
             np.testing.assert_allclose(columns, by_hand, rtol=0, atol=1e-12)
 
-        # The equation of the last layer: the same for all three pairings, whatever the derivative of the activation.
+        # The gradient at the last layer is the same for all three pairings of activation and cost.
         L = len(parameters) // 2
         np.testing.assert_allclose(m * signals["dZ" + str(L)], cache["A" + str(L)] - Y, rtol=0, atol=1e-12)
         print(f"  dZ{L} = A{L} - Y")

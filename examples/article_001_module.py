@@ -1,18 +1,18 @@
-"""A module that keeps its inputs and outputs, and runs backwards.
+"""A module that stores its inputs and outputs, and runs backwards.
 
-The article's `Module` and `Lin`, with its sizes: 1024 features in, 512 out; examples in rows, weights (in, out).
-Each module remembers what it was called with and what it answered; `backward` then turns the gradient of the answer,
-`out.g`, into the gradients of the inputs and of the parameters, `inp.g`, `weight.g` and `bias.g`.
+The article's `Module` and `Lin`, with its sizes: 1024 input features, 512 outputs; rows are examples, weights have
+shape (in, out). Each module stores its arguments and its output; `backward` then computes the gradients of the inputs
+and parameters, `inp.g`, `weight.g` and `bias.g`, from the gradient of the output, `out.g`.
 
-The article announces NumPy and prints torch; here it is NumPy. Repaired on the way:
-  - `out = [email protected] + self.bias` is an e-mail filter's reading of `inp@self.weight + self.bias`;
-  - `math` is never imported, and the `m` of `randn(…)/math.sqrt(m)` never defined: it is the number of inputs;
+The text of the article uses NumPy but its code uses torch; here it is NumPy. Corrections:
+  - `out = [email protected] + self.bias` is `inp@self.weight + self.bias`, garbled by an e-mail filter;
+  - `math` is never imported, and `m` in `randn(…)/math.sqrt(m)` is never defined: it is the number of inputs;
   - `Lin.__call__` replaces `Module.__call__`, so `self.args`, read by `backward`, is never set: here it has `forward`;
   - `forward(self)` takes no arguments but is called with some;
-  - the text has the weight as 512 × 1024 and transposed in use, the code as 1024 × 512 and not: we follow the code;
-  - nothing runs backwards in the article's program; here the module is trained for a step, with a loss, as it suggests.
+  - the text describes a transposed weight of 512 × 1024, the code has one of 1024 × 512: we follow the code;
+  - the article's program never calls `backward`; here the module is trained for a step with a loss, as it suggests.
 
-Every gradient is then taken a second time, by chainrule, from nothing but the forward pass; the two agree to 1e-12.
+Every gradient is then computed a second time by chainrule from the forward pass alone; the two agree to 1e-12.
 """
 
 import math
@@ -26,7 +26,7 @@ from chainrule import nn
 
 
 class Array(np.ndarray):
-    """A NumPy array that a gradient can be pinned to, as `.g`."""
+    """A NumPy array with an attribute `g` for its gradient."""
 
     g = None
 
@@ -58,7 +58,7 @@ class Lin(Module):
 
     def back(self, out, inp):
         inp.g = out.g @ self.weight.T
-        # One outer product an example, then their sum. It is inp.T @ out.g, which needs N times less memory.
+        # One outer product per example, then their sum. It equals inp.T @ out.g, which needs N times less memory.
         self.weight.g = (inp[:, :, None] * out.g[:, None, :]).sum(0)
         self.bias.g = out.g.sum(0)
 
@@ -72,7 +72,7 @@ class Relu(Module):
 
 
 class MeanSquaredError(Module):
-    """The article's "simple loss function": the mean over the examples of one output each."""
+    """The article's "simple loss function": the mean over the examples, with one output each."""
 
     def forward(self, inp, target):
         return ((inp[:, 0] - target) ** 2).mean()
@@ -82,7 +82,7 @@ class MeanSquaredError(Module):
 
 
 class Network(Module):
-    """Modules one after the other: forwards in their order, backwards in the reverse one."""
+    """A sequence of modules: forward in order, backward in reverse order."""
 
     def __init__(self, layers, loss):
         self.layers = layers
@@ -113,7 +113,7 @@ def update_together(parameters, learning_rate):
 
 
 def update_too_early(network, learning_rate):
-    """The mistake that the article warns of: W2 is changed before the gradient passes through it."""
+    """The mistake that the article warns of: W2 is updated before the gradient is propagated through it."""
     network.loss.backward()
     for layer in reversed(network.layers):
         if isinstance(layer, Lin):
@@ -137,7 +137,7 @@ def loss_of(parameters, X, target):
 
 
 def modules_of(start):
-    """The library's modules are these two ideas of the article: `__call__` keeps the graph, `backward` walks it."""
+    """Build the network from the library's modules: `__call__` records the graph, `backward` traverses it."""
     inputs, hidden = start["W1"].shape
     model = nn.Sequential(
         nn.Linear(inputs, hidden, dtype=np.float64), nn.ReLU(), nn.Linear(hidden, 1, dtype=np.float64)
@@ -169,7 +169,7 @@ def main():
         linear1, linear2 = Lin(array(start["W1"]), array(start["b1"])), Lin(array(start["W2"]), array(start["b2"]))
         return Network([linear1, Relu(), linear2], MeanSquaredError())
 
-    # The gradients: modules running backwards, and the library.
+    # The gradients, from the modules above and from the library.
     by_hand = network()
     inp = array(X)
     loss = by_hand(inp, target)
@@ -182,18 +182,18 @@ def main():
         compare("d" + name, p.g, gradients[name])
     compare("dX", inp.g, dX)
 
-    # The same network from the library's own modules: after loss.backward() every parameter has its gradient in .grad.
+    # The same network from the library's modules: after loss.backward() every parameter has its gradient in .grad.
     model = modules_of(start)
     nn.losses.mse(model(X), target).backward()
     for parameter in model.parameters():
         np.testing.assert_allclose(parameter.grad, gradients[parameter.name], rtol=0, atol=1e-12)
     print("  nn.Sequential(Linear, ReLU, Linear): the same, in .grad of W1, b1, W2, b2")
 
-    # The update: together, from the values stored before it.
+    # The update of all weights at once, from the stored gradients.
     learning_rate = 0.01
     update_together(parameters_of(by_hand), learning_rate)
     together = {name: start[name] - learning_rate * gradients[name] for name in start}
-    print("after one update of all the weights together")
+    print("after one update of all weights at once")
     for name, p in parameters_of(by_hand).items():
         compare(name, p, together[name])
 
@@ -202,8 +202,8 @@ def main():
     update_too_early(wrong, learning_rate)
     after = parameters_of(wrong)
     off = np.linalg.norm(after["W1"] - together["W1"]) / np.linalg.norm(together["W1"] - start["W1"])
-    print(f"W2 updated before the gradient passed through it: the step of W1 is {off:.1%} off")
-    np.testing.assert_allclose(after["W2"], together["W2"], rtol=0, atol=1e-12)  # the last layer cannot tell
+    print(f"W2 updated before the gradient is propagated through it: the step of W1 is {off:.1%} off")
+    np.testing.assert_allclose(after["W2"], together["W2"], rtol=0, atol=1e-12)  # the last layer is not affected
     assert off > 0.01
 
 

@@ -1,16 +1,16 @@
 """The error signal δ in matrix form: any cost function C, any activation σ, column vectors.
 
 The article's notation: x and h_l are columns (N_l, 1), W_l has N_l × N_{l-1} entries, z_l = W_l h_{l-1}, h_l = σ(z_l),
-y is the last h, and the cost is C(y). ⊗ is the outer product, ⊙ the product element by element; δ is ∂C/∂h_l (other
-texts use the letter for ∂C/∂z_l, which is δ ⊙ σ'(z_l) here).
+y is the last h, and the cost is C(y). ⊗ is the outer product, ⊙ the elementwise product; δ is ∂C/∂h_l (in other texts
+it is ∂C/∂z_l, which is δ ⊙ σ'(z_l) here).
 
-Four steps, each compared with chainrule to 1e-12: the chain of single neurons, the two explicit formulas, the algorithm
-for any depth, and the reason for all of it, the price of nudging every weight instead.
+Four steps, each compared with chainrule to 1e-12: a chain of single neurons, the two explicit formulas, the algorithm
+for any depth, and the reason for using it: the cost of nudging every weight instead.
 
-Two lines of the article need care:
-  - its loop updates W_l first and *then* sends δ back through W_l. Its formulas above the loop have the W_l from before
-    the update, and so has the gradient. `descend` keeps to the formulas; `descend_as_printed` shows the difference.
-  - gradient descent by components is printed as w ← w + dC/dw; the sign and the η of the line before belong there too.
+Two lines of the article are corrected:
+  - its loop updates W_l first and *then* propagates δ through W_l. Its formulas above the loop use W_l before the
+    update, as the gradient does. `descend` follows the formulas; `descend_as_printed` shows the difference.
+  - gradient descent by components is printed as w ← w + dC/dw, without the sign and η of the line above it.
 """
 
 from itertools import pairwise
@@ -33,7 +33,7 @@ ACTIVATIONS = {
     "softplus": (lambda z: np.log1p(np.exp(z)), logistic),
 }
 
-# C and its gradient ∇C, as functions of y and of what y should be
+# C and its gradient ∇C, as functions of y and of the target t
 COSTS = {
     "half squared error": (lambda y, t: np.sum((y - t) ** 2) / 2, lambda y, t: y - t),
     "log cosh": (lambda y, t: np.sum(np.log(np.cosh(y - t))), lambda y, t: np.tanh(y - t)),
@@ -47,7 +47,7 @@ def outer(x, y):
 
 
 def feedforward(W, x, σ):
-    """Return the lists h (x first) and z (nothing first, so that z[l] belongs to W[l - 1])."""
+    """Return the lists h (starting with x) and z (starting with None, so that z[l] belongs to W[l - 1])."""
     h, z = [x], [None]
     for W_l in W:
         z.append(W_l @ h[-1])
@@ -56,7 +56,7 @@ def feedforward(W, x, σ):
 
 
 def two_layers(W1, W2, x, σ, dσ, grad_C):
-    """The two explicit formulas, each on its own."""
+    """The two explicit formulas."""
     z1 = W1 @ x
     h1 = σ(z1)
     z2 = W2 @ h1
@@ -67,7 +67,7 @@ def two_layers(W1, W2, x, σ, dσ, grad_C):
 
 
 def descend(W, x, σ, dσ, grad_C, η):
-    """One step of the article's algorithm. Return the weights after it and the gradients that made it."""
+    """One step of the article's algorithm. Return the updated weights and the gradients."""
     h, z = feedforward(W, x, σ)
     after, gradients = list(W), [None] * len(W)
     δ = grad_C(h[-1])
@@ -79,7 +79,7 @@ def descend(W, x, σ, dσ, grad_C, η):
 
 
 def descend_as_printed(W, x, σ, dσ, grad_C, η):
-    """The same with the loop as it is printed: W_l is updated, and the new one propagates δ."""
+    """The same with the loop as printed in the article: δ is propagated through the updated W_l."""
     h, z = feedforward(W, x, σ)
     after = list(W)
     δ = grad_C(h[-1])
@@ -93,7 +93,7 @@ def descend_as_printed(W, x, σ, dσ, grad_C, η):
 
 
 def cost_of(W, x, σ, C):
-    """Only the way forward: nobody writes down σ' or ∇C."""
+    """The forward pass only, without σ' and ∇C."""
     h, _ = feedforward(W, x, σ)
     return C(h[-1])
 
@@ -153,12 +153,12 @@ def algorithm(rng):
         off = [np.linalg.norm(a - b) / np.linalg.norm(b - w) for a, b, w in zip(printed, expected, W, strict=True)]
         print(f"  η = {η}: difference from the library {difference:.1e}; with the loop as printed the steps of")
         print("    " + ", ".join(f"W{l} are {share:.1%} off" for l, share in enumerate(off, 1)))
-        assert off[-1] <= 1e-12  # the last layer is updated from the right δ
+        assert off[-1] <= 1e-12  # the last layer is updated with the correct δ
         assert min(off[:-1]) > 1e-4  # all others are not
 
 
 def price_of_nudging(rng):
-    """Why backpropagation: one more forward pass for every weight, or about two for all of them."""
+    """Why backpropagation: finite differences need a forward pass per weight, backpropagation about two for all."""
     sizes = (8, 6, 3)
     W = [rng.normal(size=(n, m)) / np.sqrt(m) for m, n in pairwise(sizes)]
     x, t = rng.normal(size=(8, 1)), rng.normal(size=(3, 1))
@@ -183,8 +183,8 @@ def price_of_nudging(rng):
     _, gradients = descend(W, x, σ, dσ, lambda y: grad_C(y, t), 0.0)
     weights = sum(W_l.size for W_l in W)
     assert passes == weights + 1
-    print(f"\nnudging each of {weights} weights: {passes} forward passes, and it is only near the gradient:")
-    print(f"  off by {largest_difference(nudged, gradients):.0e}")
+    print(f"\nnudging each of {weights} weights: {passes} forward passes for an approximation of the gradient;")
+    print(f"  largest error {largest_difference(nudged, gradients):.0e}")
     assert largest_difference(nudged, gradients) < 1e-4
 
     print("  multiplications     nudging every weight      backpropagation")

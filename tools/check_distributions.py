@@ -1,7 +1,7 @@
-"""Hold a built sdist and wheel to what they must contain, and use the wheel in a clean environment.
+"""Check the contents of a built sdist and wheel, and use the wheel in a clean environment.
 
-``python -m build`` puts both into dist/; then, from anywhere: ``python tools/check_distributions.py dist``. With
-``--contents`` nothing is installed. The last line of a good check says ok.
+``python -m build`` writes both into dist/; then, from anywhere: ``python tools/check_distributions.py dist``. With
+``--contents`` nothing is installed. The last line of a successful check says ok.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from email.parser import Parser
 from pathlib import Path
 
-#: Patterns of the paths in a wheel; each must be there, and nothing else.
+#: Patterns of the paths in a wheel; each must match a file, and each file a pattern.
 WHEEL = (
     r"chainrule/([a-z_]+/)*[a-zA-Z_]+\.py",
     r"chainrule/py\.typed",
@@ -32,10 +32,10 @@ WHEEL = (
     r"chainrule-[^/]+\.dist-info/entry_points\.txt",
     r"chainrule-[^/]+\.dist-info/licenses/LICENSE",
 )
-#: In a wheel only where a compiler was there.
+#: In a wheel only if it was built with a compiler.
 NATIVE = r"chainrule/engine/_native\.[^/]+\.(so|pyd)"
 
-#: What an sdist has at its top, and nothing else.
+#: The top level of an sdist, which contains nothing else.
 SDIST = (
     ".ci .gitignore ARCHITECTURE.md CHANGELOG.md CITATION.cff CMakeLists.txt CONTRIBUTING.md LICENSE PKG-INFO "
     "README.md benchmarks docs examples mkdocs.yml pyproject.toml src tests tools"
@@ -81,7 +81,7 @@ print("smoke test passed with the engines", *engine.available())
 
 
 def wrong_in_wheel(names: Iterable[str], *, native: bool) -> list[str]:
-    """Return what is missing from a wheel's paths, and what should not be there."""
+    """Return the missing and the unexpected paths of a wheel."""
     files = [name for name in names if not name.endswith("/")]
     patterns = (*WHEEL, NATIVE) if native else WHEEL
     missing = [f"the wheel has no {p}" for p in patterns if not any(re.fullmatch(p, f) for f in files)]
@@ -89,7 +89,7 @@ def wrong_in_wheel(names: Iterable[str], *, native: bool) -> list[str]:
 
 
 def wrong_in_sdist(names: Iterable[str]) -> list[str]:
-    """Return what is missing from an sdist's paths (below its one folder), and what should not be there."""
+    """Return the missing and the unexpected paths of an sdist, relative to its folder."""
     files = [name for name in names if not name.endswith("/")]
     tops = {f.split("/")[0] for f in files}
     wrong = [f"the sdist has no {top}" for top in SDIST if top not in tops]
@@ -105,7 +105,7 @@ def wrong_in_metadata(text: str) -> list[str]:
 
 
 def contents(folder: Path, *, native: bool) -> tuple[Path, list[str]]:
-    """Return the wheel in `folder`, and what is wrong with it and with the sdist beside it."""
+    """Return the wheel in `folder`, and what is wrong with the wheel and the sdist."""
     (wheel,), (sdist,) = folder.glob("chainrule-*.whl"), folder.glob("chainrule-*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         paths = archive.namelist()

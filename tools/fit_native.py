@@ -1,8 +1,8 @@
-"""Fits the polynomials of the native engine's vector functions; prints src/native/coefficients.hpp.
+"""Fit the polynomials of the native engine's vector functions; print src/native/coefficients.hpp.
 
-Each row is a function that is smooth and needs little relative accuracy, because what matters most of the result is
-added exactly: exp(r) = 1 + r + r² P(r), and so on. The fit is the weighted least squares solution on Chebyshev points,
-which is close to the minimax polynomial; the degree is the least that meets the wanted error.
+Each row is a smooth function that needs little relative accuracy, because the leading terms of the result are added
+exactly: exp(r) = 1 + r + r² P(r), and so on. The fit is the weighted least-squares solution at Chebyshev points, which
+is close to the minimax polynomial; the degree is the lowest that meets the required error.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Fit:
     function: Callable[[mp.mpf], mp.mpf]
     low: float
     high: float
-    errors: tuple[float, float]  # wanted: float32, float64; of weight × difference
+    errors: tuple[float, float]  # required for float32, float64; of weight × difference
     weight: Callable[[mp.mpf], mp.mpf] = lambda x: mp.mpf(1)
 
 

@@ -2,7 +2,7 @@
 
     python tools/make_digits.py [OUT]
 
-The same input gives the same bytes (with the same zlib): members carry no time of writing.
+The same input gives the same bytes (with the same version of zlib): members have no modification time.
 """
 
 import io

@@ -1,8 +1,8 @@
-"""Write the stub of the native module, src/chainrule/engine/_native.pyi, from the module as it is installed.
+"""Write the stub of the native module, src/chainrule/engine/_native.pyi, from the installed module.
 
-Run after a change to what src/native/bind.cpp offers: ``python tools/make_stub.py``, with nanobind and ruff installed.
-The stub is kept in the repository, so that types can be checked where no engine was built; a test holds it to the
-module.
+Run after a change of the interface in src/native/bind.cpp: ``python tools/make_stub.py``, with nanobind and ruff
+installed. The stub is kept in the repository, so that types can be checked where no engine was built; a test compares
+it with the module.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STUB = Path(__file__).resolve().parent.parent / "src" / "chainrule" / "engine" /
 
 
 def generated() -> str:
-    """Return the stub that nanobind makes of the installed module, its functions' types made whole for mypy."""
+    """Return the stub that nanobind generates for the installed module, with complete types for mypy."""
     from nanobind.stubgen import StubGen
 
     module = importlib.import_module("chainrule.engine._native")

@@ -1,8 +1,7 @@
-"""Hooks for MkDocs: pages for the repository's files outside of docs/, and links that hold in both places.
+"""Hooks for MkDocs: pages for files outside of docs/, and links that work in the repository and on the site.
 
-Documents link as they lie in the repository (``../README.md``, ``docs/audit.md`` from the README), so that a reader of
-the checkout can follow the links. The site has its own places for the files outside of docs/; links are rewritten to
-those.
+Links in documents are relative to the repository (``../README.md``, ``docs/audit.md`` in the README), so that they work
+in a checkout. The site has pages for files outside of docs/; links to these files are rewritten.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: File of the repository -> its page on the site.
+#: File of the repository -> page on the site.
 PAGES = {
     "README.md": "project/readme.md",
     "ARCHITECTURE.md": "project/architecture.md",
@@ -32,7 +31,7 @@ LINK = re.compile(r"\]\((?P<target>[^)\s#]+)(?P<anchor>#[^)\s]*)?(?P<rest>\s[^)]
 
 
 def content_of(path: str) -> str:
-    """Return a page's Markdown: a document as it is, anything else as a block of code under its name."""
+    """Return the Markdown of a page: a document unchanged, any other file as a code block under its name."""
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
         return text
@@ -41,7 +40,7 @@ def content_of(path: str) -> str:
 
 
 def relinked(markdown: str, page: str) -> str:
-    """Return a page's Markdown with links for the site, outside of its blocks of code."""
+    """Return the Markdown of a page with links rewritten for the site, except in code blocks."""
     folder = posixpath.dirname(REPOSITORY.get(page, f"docs/{page}"))
 
     def link(match: re.Match[str]) -> str:
@@ -51,7 +50,7 @@ def relinked(markdown: str, page: str) -> str:
         path = posixpath.normpath(posixpath.join(folder, target))
         there = PAGES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
         if there is None:
-            return match[0]  # MkDocs says that the link leads nowhere
+            return match[0]  # MkDocs reports the broken link
         relative = posixpath.relpath(there, posixpath.dirname(page) or ".")
         return f"]({relative}{match['anchor'] or ''}{match['rest'] or ''})"
 
@@ -63,12 +62,12 @@ def relinked(markdown: str, page: str) -> str:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages of files outside of docs/."""
+    """Add pages for files outside of docs/."""
     for path, page in PAGES.items():
         files.append(File.generated(config, page, content=content_of(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite a page's links."""
+    """Rewrite the links of a page."""
     return relinked(markdown, page.file.src_uri)
