@@ -1,6 +1,7 @@
 """compile: what is traced when, what goes in, what comes out."""
 
 import gc
+import sys
 import threading
 import weakref
 from typing import Any, NamedTuple
@@ -61,6 +62,65 @@ def test_what_it_is_called_and_the_plans_it_made() -> None:
     f.plans[0].__dict__["arena"] = -1
     with pytest.raises(cr.plan.PlanError):
         cr.verify(f)
+
+
+def test_plans_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[compile.__module__], "MOST_PLANS", 3)
+    monkeypatch.setattr(sys.modules[compile.__module__], "MANY_SIGNATURES", 1000)
+    f = Counted(lambda x: x * 2.0)
+    c = compile(f)
+    used: list[int] = []  # lengths, the one used last at the end
+    traced = 0
+    for n in np.random.default_rng(0).integers(1, 6, 100).tolist():
+        close(c(X[0, 0] * np.ones(n)), 2 * X[0, 0] * np.ones(n))
+        traced += n not in used[-3:]
+        used = [k for k in used if k != n] + [n]
+        assert f.calls == traced
+        assert {p.values[p.inputs[0]].shape for p in c.plans} == {(k,) for k in used[-3:]}
+
+
+def test_a_plan_may_be_dropped_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[compile.__module__], "MOST_PLANS", 1)
+    monkeypatch.setattr(sys.modules[compile.__module__], "MANY_SIGNATURES", 1000)
+    c = compile(lambda x: np.sum(np.tanh(x)))
+    wrong = []
+
+    def work(first: int) -> None:
+        for k in range(20):
+            x = np.arange(1.0 + first + k % 3)
+            if not np.allclose(c(x), np.sum(np.tanh(x))):
+                wrong.append(x)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong and len(c.plans) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda f, k: f(np.zeros(k + 1)), r"argument 0 \(float64 of shape \(1,\), float64 of shape \(2,\), "),
+        (lambda f, k: f(1.0, X, name=str(k)), r"argument name \('0', '1', '2', …\)"),
+        (lambda f, k: f([X, {"W": np.zeros((k, 2), "f")}]), r"argument 0\[1\]\['W'\] \(float32 of shape \(0, 2\), "),
+        (lambda f, k: f(np.zeros(k), y=k % 2 or 1.0), r"argument 0 .* and argument y \(float, int\)"),
+        (lambda f, k: f(*[X] * k), "the structure of their arguments"),
+    ],
+)
+def test_very_many_signatures_are_warned_of_once(call: Any, named: str) -> None:
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        return np.ones(1)
+
+    c = compile(loss, engine="numpy")
+    for k in range(63):
+        call(c, k)
+    with pytest.warns(UserWarning, match=f"loss was compiled for 64 signatures, which differ in {named}") as warned:
+        call(c, 63)
+    assert warned[0].filename == __file__
+    for k in range(64, 70):
+        call(c, k)
 
 
 def test_it_traces_once_a_signature() -> None:
