@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "executor.hpp"
+#include "interpreter_lock.hpp"
 #include "kernels.hpp"
 #include "pace.hpp"
 
@@ -42,6 +43,7 @@ chainrule::Extent extent(const std::vector<std::int64_t>& numbers) { return {num
 ProgramSpec program_of(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
                        std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates,
                        std::int64_t arena) {
+    chainrule::kernels(); // refuses a wrong name of an instruction set before anything else
     ProgramSpec p;
     for (const auto& [storage, dtype, root, offset, shape, strides, state] : values)
         p.values.push_back({static_cast<Storage>(storage), static_cast<DType>(dtype), root,
@@ -101,11 +103,12 @@ public:
         for (const int g : host_groups) {
             if (g < 0 || static_cast<std::size_t>(g) >= p.groups.size()) throw chainrule::PlanError("a call for no group");
             calls[static_cast<std::size_t>(g)] = [this, g] {
-                nb::gil_scoped_acquire hold;
-                host_(g);
+                const chainrule::WithLock locked;
+                chainrule::or_sleep([this, g] { host_(g); });
             };
         }
-        if (threads < 1 || threads > kMostThreads) throw nb::value_error("threads is out of range");
+        if (threads < 1 || threads > chainrule::kMostThreads)
+            throw nb::value_error(("threads: expected 1 to " + std::to_string(chainrule::kMostThreads) + ", got " + std::to_string(threads)).c_str());
         executor_ = std::make_unique<Executor>(std::move(p), std::move(fixed), std::move(held), std::move(calls), threads, kept);
     }
 
@@ -113,15 +116,17 @@ public:
 
     void run() {
         const Busy busy(*this);
-        nb::gil_scoped_release free;
-        executor_->run();
+        const chainrule::WithoutLock unlocked;
+        const chainrule::Lent lent(executor_->threads());
+        executor_->run(lent.team());
     }
 
     std::vector<double> run_timed(int times) {
         const Busy busy(*this);
         std::vector<double> spent;
-        nb::gil_scoped_release free;
-        executor_->run_timed(times, spent);
+        const chainrule::WithoutLock unlocked;
+        const chainrule::Lent lent(executor_->threads());
+        executor_->run_timed(times, spent, lent.team());
         return spent;
     }
 
@@ -138,12 +143,6 @@ public:
         if (k < 0 || static_cast<std::size_t>(k) >= p.inputs.size()) throw nb::index_error("no such input");
         const auto& v = p.values[static_cast<std::size_t>(p.inputs[static_cast<std::size_t>(k)])];
         executor_->set_input(k, memory == 0 ? nullptr : checked({memory, bytes}, v, "an input"));
-    }
-
-    void resize(int threads) {
-        const Busy busy(*this);
-        if (threads < 1 || threads > kMostThreads) throw nb::value_error("threads is out of range");
-        executor_->resize(threads);
     }
 
     // Gathers rows order[first … last) of x and y, `size` at a time, into inputs 0 and 1 and runs; the last, smaller
@@ -181,28 +180,21 @@ public:
                     if (e != nullptr) e->set_input(0, nullptr), e->set_input(1, nullptr);
             }
         } const back{executors};
-        nb::gil_scoped_release free;
+        const chainrule::WithoutLock unlocked;
         using Clock = std::chrono::steady_clock;
         // the clock is asked about once a millisecond
         const auto start = Clock::now();
         auto asked = start;
         std::int64_t next = 0, every = 1, noted = 0;
-        chainrule::Pace::Run pace(pace_, executor_->team());
-        struct Alone { // this team's members, awake for the next call, would keep the other's from their processors
-            chainrule::Team* team;
-            explicit Alone(chainrule::Team* t) : team(t) {
-                if (team != nullptr) team->set_alone(true);
-            }
-            ~Alone() {
-                if (team != nullptr) team->set_alone(false);
-            }
-        } const rest_alone(rest_busy ? &rest->executor_->team() : nullptr);
         for (std::int64_t s = 0; s < steps; ++s) {
             const std::int64_t n = std::min(size, rows - s * size);
             Executor& e = n == size ? *executors[0] : *executors[1];
-            e.read_rows(0, reinterpret_cast<char*>(x.first), x_row, ids + s * size, n);
-            e.read_rows(1, reinterpret_cast<char*>(y.first), y_row, ids + s * size, n);
-            e.run();
+            {
+                const chainrule::Lent lent(pace_.alone() ? 1 : e.threads());
+                e.read_rows(0, reinterpret_cast<char*>(x.first), x_row, ids + s * size, n, lent.team());
+                e.read_rows(1, reinterpret_cast<char*>(y.first), y_row, ids + s * size, n, lent.team());
+                e.run(lent.team());
+            }
             bool finite = true;
             for (std::size_t k = 0; k < width; ++k) {
                 const double v = number(e, e.program().outputs[k]);
@@ -215,7 +207,7 @@ public:
             const auto now = Clock::now();
             if (Milliseconds(now - start).count() > milliseconds) return s + 1;
             every = Milliseconds(now - asked).count() < 1 ? std::min<std::int64_t>(2 * every, 4096) : std::max<std::int64_t>(every / 4, 1);
-            pace.note(s + 1 - noted, std::chrono::duration<double, std::nano>(now - asked).count());
+            if (executor_->threads() > 1) pace_.note(s + 1 - noted, std::chrono::duration<double, std::nano>(now - asked).count());
             noted = s + 1;
             asked = now;
             next = s + every;
@@ -224,8 +216,6 @@ public:
     }
 
 private:
-    static constexpr int kMostThreads = 256;
-
     // Holds the program while it runs: it has one memory, which two runs at once would spoil.
     class Busy {
     public:
@@ -280,6 +270,7 @@ private:
 
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false); // what lives on when the interpreter ends is the interpreter's affair
+    Py_AtExit([] { chainrule::interpreter_ended.store(true); }); // called last; a full list of such calls is no harm
     m.doc() = "The native engine: runs plans without Python.";
     nb::exception<chainrule::PlanError>(m, "PlanError", PyExc_ValueError);
     m.def("without_kernel", &without_kernel, "The groups of a plan that have no kernel here.");
@@ -295,7 +286,6 @@ NB_MODULE(_native, m) {
         .def("block", &Program::block)
         .def("address", &Program::address)
         .def("set_input", &Program::set_input)
-        .def("resize", &Program::resize)
         .def("run_batches", &Program::run_batches, nb::arg("rest").none(), nb::arg("x"), nb::arg("x_row"), nb::arg("y"), nb::arg("y_row"),
              nb::arg("order"), nb::arg("first"), nb::arg("size"), nb::arg("rows"), nb::arg("results"), nb::arg("milliseconds"));
 }

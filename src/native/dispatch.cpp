@@ -2,6 +2,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "kernels.hpp"
 
@@ -44,11 +46,20 @@ const Kernels* find(const char* name) {
     return nullptr;
 }
 
+// What the environment asks for, or else the best.
+const Kernels* wanted() {
+    const char* const name = std::getenv("CHAINRULE_ISA");
+    if (name == nullptr || *name == '\0') return find(nullptr);
+    if (const Kernels* const k = find(name)) return k;
+    std::string here;
+    for (const Choice& c : kChoices)
+        if (c.supported()) here += (here.empty() ? "" : ", ") + std::string(c.name);
+    throw std::invalid_argument("CHAINRULE_ISA is '" + std::string(name) +
+                                "', expected one of avx512, avx2, neon, portable; this processor has " + here);
+}
+
 std::atomic<const Kernels*>& current() {
-    static std::atomic<const Kernels*> chosen = [] {
-        const Kernels* k = find(std::getenv("CHAINRULE_ISA"));
-        return k != nullptr ? k : find(nullptr);
-    }();
+    static std::atomic<const Kernels*> chosen = wanted();
     return chosen;
 }
 

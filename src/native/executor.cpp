@@ -75,7 +75,7 @@ bool has_kernel(const ProgramSpec& program, const GroupSpec& group) { return tas
 
 Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vector<char*> states,
                    std::vector<Call> calls, int threads, const std::vector<int>& kept)
-    : program_(std::move(program)), calls_(std::move(calls)), team_(threads) {
+    : program_(std::move(program)), calls_(std::move(calls)), threads_(threads) {
     check(program_);
     const ProgramSpec& p = program_;
     if (constants.size() != p.values.size() || states.size() != p.states.size() || calls_.size() != p.groups.size())
@@ -137,7 +137,9 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     }
     end_multiplies(kept);
     for (const auto& task : tasks_) workspace_each_ = std::max(workspace_each_, whole_lines(task->workspace()));
-    resize(threads);
+    workspace_memory_.reset(new char[workspace_each_ * static_cast<std::size_t>(threads_) + kLine]);
+    workspace_ = aligned(workspace_memory_.get());
+    bind();
 }
 
 Executor::Bytes Executor::bytes_of(int n) const {
@@ -223,15 +225,8 @@ bool Executor::read_elsewhere(std::size_t i, std::size_t j, int product, const s
            std::any_of(p.updates.begin(), p.updates.end(), updated);
 }
 
-void Executor::resize(int threads) {
-    if (team_.size() != threads) team_.resize(threads);
-    workspace_memory_.reset(new char[workspace_each_ * static_cast<std::size_t>(team_.size()) + kLine]);
-    workspace_ = aligned(workspace_memory_.get());
-    bind();
-}
-
 void Executor::bind() {
-    const Context now = context();
+    const Context now = context(calling_thread());
     for (const auto& task : tasks_) task->bind(now);
 }
 
@@ -261,7 +256,7 @@ void gather(const char* from, std::ptrdiff_t bytes, const std::int64_t* ids, std
     for (std::ptrdiff_t i = 0; i < n; ++i, to += bytes) std::memcpy(to, from + ids[i] * bytes, static_cast<std::size_t>(bytes));
 }
 
-void Executor::read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n) {
+void Executor::read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n, Team& team) {
     const std::ptrdiff_t bytes = n * row_bytes;
     // calls of the host know the executor's own inputs only
     const bool called = std::any_of(calls_.begin(), calls_.end(), [](const Call& call) { return call != nullptr; });
@@ -273,9 +268,9 @@ void Executor::read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std:
     }
     set_input(k, nullptr);
     char* const to = input(k);
-    if (!team_.worth(static_cast<double>(bytes) / kBytesPerNanosecond)) return gather(rows, row_bytes, ids, n, to);
-    const int parts = static_cast<int>(std::min<std::ptrdiff_t>(n, 4 * team_.size()));
-    team_.run(parts, [&](int part, int) {
+    if (!team.worth(static_cast<double>(bytes) / kBytesPerNanosecond)) return gather(rows, row_bytes, ids, n, to);
+    const int parts = static_cast<int>(std::min<std::ptrdiff_t>(n, 4 * team.size()));
+    team.run(parts, [&](int part, int) {
         const std::ptrdiff_t first = n * part / parts, last = n * (part + 1) / parts;
         gather(rows, row_bytes, ids + first, last - first, to + first * row_bytes);
     });
@@ -286,15 +281,15 @@ char* Executor::address(int n) const {
     return bases_[static_cast<std::size_t>(p.root)] + p.offset;
 }
 
-void Executor::run() {
-    const Context now = context();
+void Executor::run(Team& team) {
+    const Context now = context(team);
     for (const auto& task : tasks_) task->run(now);
 }
 
-void Executor::run_timed(int times, std::vector<double>& spent) {
+void Executor::run_timed(int times, std::vector<double>& spent, Team& team) {
     using Clock = std::chrono::steady_clock;
     spent.resize(tasks_.size());
-    const Context now = context();
+    const Context now = context(team);
     for (int i = 0; i < times; ++i) {
         auto last = Clock::now();
         for (std::size_t t = 0; t < tasks_.size(); ++t) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "program.hpp"
-#include "team.hpp"
+#include "teams.hpp"
 
 namespace chainrule {
 
@@ -46,7 +46,7 @@ class Task {
 public:
     virtual ~Task() = default;
     virtual void run(const Context& context) = 0;
-    // Called before the first run and whenever a root or the workspace has moved.
+    // Called before the first run and whenever a root has moved.
     virtual void bind(const Context&) {}
     virtual std::size_t workspace() const { return 0; } // bytes, for each member
     // Ends with a chain from now on; false where that is not possible or not worth it.
@@ -86,9 +86,11 @@ public:
     Executor(ProgramSpec program, std::vector<char*> constants, std::vector<char*> states,
              std::vector<Call> calls, int threads, const std::vector<int>& kept = {});
 
-    void run();
+    // The most members that a team of this executor may have.
+    int threads() const { return threads_; }
+    void run(Team& team);
     // Runs `times` times; adds the nanoseconds of each group, and of copies into states at the end, to `spent`.
-    void run_timed(int times, std::vector<double>& spent);
+    void run_timed(int times, std::vector<double>& spent, Team& team);
     // Where value n lies now.
     char* address(int n) const;
     const ProgramSpec& program() const { return program_; }
@@ -97,9 +99,7 @@ public:
     void set_input(int k, char* memory);
     // Puts rows ids[0 … n - 1] of `rows` into input k: copies of them, or, where they stand one after the other and are
     // large, the rows themselves, which then have to stay until the next run is over.
-    void read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n);
-    void resize(int threads);
-    Team& team() { return team_; }
+    void read_rows(int k, char* rows, std::ptrdiff_t row_bytes, const std::int64_t* ids, std::ptrdiff_t n, Team& team);
     // What all buffers and the executor's own inputs lie in.
     std::shared_ptr<char> memory() const { return memory_; }
 
@@ -112,7 +112,7 @@ private:
     bool may_run_at(std::size_t i, std::size_t j, int product) const;
     bool read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const;
     Bytes bytes_of(int n) const;
-    Context context() { return {bases_.data(), team_, workspace_, workspace_each_}; }
+    Context context(Team& team) { return {bases_.data(), team, workspace_, workspace_each_}; }
     void bind();
 
     ProgramSpec program_;
@@ -123,7 +123,7 @@ private:
     std::vector<Call> calls_;
     char* workspace_ = nullptr;
     std::size_t workspace_each_ = 0;
-    Team team_;
+    int threads_;
 };
 
 } // namespace chainrule

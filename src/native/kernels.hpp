@@ -66,7 +66,8 @@ namespace portable {
 const Kernels& kernels();
 }
 
-// The best that this machine runs, or what select() chose.
+// What select() chose, or else the environment by CHAINRULE_ISA, or else the best that this processor has. Throws
+// std::invalid_argument for a name in the environment that is unknown or that this processor does not have.
 const Kernels& kernels();
 
 // Choose by name ("avx512", "avx2", "neon", "portable"); false where it is unknown, not built or not supported here.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 
 #if defined(__linux__)
 #include <pthread.h>
@@ -43,24 +44,15 @@ using Clock = std::chrono::steady_clock;
 
 } // namespace
 
-Team::Team(int threads) { start(threads); }
-
-Team::~Team() { stop(); }
-
-void Team::resize(int threads) {
-    if (std::max(threads, 1) == size_ && process_ == process()) return;
-    stop();
-    start(threads);
-}
-
-void Team::start(int threads) {
-    size_ = std::max(threads, 1);
-    process_ = process();
-    apart_ = -1;
-    ranges_ = std::make_unique<Range[]>(static_cast<std::size_t>(size_));
-    stopping_.store(false);
-    inside_.store(0);
-    for (int i = 1; i < size_; ++i) threads_.emplace_back([this, i] { member(i); });
+Team::Team(int threads) : process_(process()) {
+    const auto most = static_cast<std::size_t>(std::max(threads, 1));
+    ranges_ = std::make_unique<Range[]>(most);
+    threads_.reserve(most);
+    try {
+        for (int i = 1; i < threads; ++i) threads_.emplace_back([this, i] { member(i); });
+    } catch (const std::exception&) { // a limit of the user, the control group or the memory
+    }
+    size_ = 1 + static_cast<int>(threads_.size()); // read by members in the first call and later
     measure();
 }
 
@@ -78,7 +70,7 @@ void Team::measure() {
     call_nanoseconds_ = std::max(least, kLeastCall);
 }
 
-void Team::stop() {
+Team::~Team() {
     stopping_.store(true);
     call_.fetch_add(1);
     call_.notify_all();
@@ -86,11 +78,10 @@ void Team::stop() {
         if (process_ == process()) t.join();
         else t.detach();
     }
-    threads_.clear();
 }
 
 void Team::run(int parts, Function function, void* context) {
-    if (size_ == 1 || alone_ || parts <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
+    if (size_ == 1 || parts <= 1 || taken_.test_and_set(std::memory_order_acquire)) {
         for (int part = 0; part < parts; ++part) function(context, part, 0);
         return;
     }

@@ -24,6 +24,7 @@ class Team {
 public:
     using Function = void (*)(void* context, int part, int member);
 
+    // Where the system does not allow so many threads, the team is smaller.
     explicit Team(int threads = default_threads());
     ~Team();
     Team(const Team&) = delete;
@@ -33,12 +34,7 @@ public:
 
     // Whether work that takes one thread so long is worth being shared out: several times what a call costs, as
     // measured when the threads were started.
-    bool worth(double nanoseconds) const { return size_ > 1 && !alone_ && nanoseconds > kWorth * call_nanoseconds_; }
-    // Leaves everything to the calling thread, for as long as the others get no time on a busy machine.
-    void set_alone(bool alone) { alone_ = alone; }
-
-    // Must not be called while run() is under way.
-    void resize(int threads);
+    bool worth(double nanoseconds) const { return size_ > 1 && nanoseconds > kWorth * call_nanoseconds_; }
 
     // Microseconds that idle members stay awake for the next call before they sleep. Asleep, they use no time at all
     // and take some ten microseconds to wake.
@@ -68,13 +64,10 @@ private:
 
     void keep_apart();
     void measure();
-    void start(int threads);
-    void stop();
     void work(int member);
     void member(int number);
 
     int size_ = 1;
-    bool alone_ = false;
     double call_nanoseconds_ = 0;
     int apart_ = -1;  // the processor that the threads keep off: the caller's
     int process_ = 0; // where the threads were started: a forked child has none of them

@@ -61,7 +61,8 @@ def library() -> ctypes.CDLL:
     core.core_team.restype = POINTER
     core.core_team_free.argtypes = [POINTER]
     core.core_team_size.argtypes = [POINTER]
-    core.core_team_resize.argtypes = [POINTER, ctypes.c_int]
+    core.core_lent.restype = core.core_lent_team.restype = POINTER
+    core.core_lent_free.argtypes = core.core_lent_team.argtypes = [POINTER]
     core.core_team_run.argtypes = [POINTER, ctypes.c_int, PART, POINTER]
     for suffix, number in (("f32", ctypes.c_float), ("f64", ctypes.c_double)):
         operand = [POINTER, ctypes.c_int]
@@ -123,11 +124,19 @@ class Team:
     def size(self) -> int:
         return int(library().core_team_size(self.pointer))
 
-    def resize(self, threads: int) -> None:
-        library().core_team_resize(self.pointer, threads)
-
     def run(self, parts: int, function: Any) -> None:
         library().core_team_run(self.pointer, parts, PART(lambda _, part, member: function(part, member)), None)
+
+
+class Lent(Team):
+    """A team of the library's process, lent."""
+
+    def __init__(self, threads: int) -> None:
+        self.lent = POINTER(library().core_lent(threads))
+        self.pointer = POINTER(library().core_lent_team(self.lent))
+
+    def __exit__(self, *exception: Any) -> None:
+        library().core_lent_free(self.lent)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any, offset: int = 0) -> np.ndarray:

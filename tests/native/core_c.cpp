@@ -7,7 +7,7 @@
 #include "gemm.hpp"
 #include "kernels.hpp"
 #include "philox.hpp"
-#include "team.hpp"
+#include "teams.hpp"
 
 using namespace chainrule;
 
@@ -60,10 +60,12 @@ const char* core_name() { return kernels().name; }
 Team* core_team(int threads) { return new Team(threads); }
 void core_team_free(Team* team) { delete team; }
 int core_team_size(const Team* team) { return team->size(); }
-void core_team_resize(Team* team, int threads) { team->resize(threads); }
 void core_team_run(Team* team, int parts, Team::Function function, void* context) {
     team->run(parts, function, context);
 }
+Lent* core_lent(int threads) { return new Lent(threads); }
+void core_lent_free(Lent* lent) { delete lent; }
+Team* core_lent_team(Lent* lent) { return &lent->team(); }
 int core_default_threads() { return default_threads(); }
 
 #define CORE_GEMM(name, T)                                                                                          \

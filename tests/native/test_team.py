@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.native.core import Team, library
+from tests.native.core import Lent, Team, library
 
 
 def counted(team, parts):
@@ -37,14 +37,6 @@ def test_many_short_runs():
         for parts in range(500):
             calls, _ = counted(team, parts % 9)
             assert calls == [1] * (parts % 9)
-
-
-def test_resized():
-    with Team(2) as team:
-        for threads in (1, 5, 3, 3, 0):
-            team.resize(threads)
-            assert team.size == max(threads, 1)
-            assert counted(team, 20)[0] == [1] * 20
 
 
 def test_used_from_several_threads():
@@ -97,3 +89,51 @@ def test_works_in_a_forked_child():
 def test_default_threads():
     n = library().core_default_threads()
     assert 1 <= n <= (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+def test_a_team_is_lent_to_one_at_a_time():
+    with Lent(3) as first:
+        assert first.size == 3
+        with Lent(3) as second, Lent(3) as third:
+            assert second.size == third.size == 1
+            for team in (first, second, third):
+                calls, members = counted(team, 20)
+                assert calls == [1] * 20 and members <= set(range(team.size))
+        with Lent(2) as other:
+            assert other.size == 2
+    with Lent(3) as again:
+        assert again.pointer.value == first.pointer.value
+
+
+def test_teams_are_lent_to_several_threads():
+    failures, sizes = [], set()
+
+    def use():
+        for k in range(200):
+            with Lent(1 + k % 4) as team:
+                sizes.add(team.size)
+                calls, members = counted(team, 11)
+                if calls != [1] * 11 or not members <= set(range(team.size)):
+                    failures.append(1)
+
+    users = [threading.Thread(target=use) for _ in range(4)]
+    for u in users:
+        u.start()
+    for u in users:
+        u.join()
+    assert not failures and sizes <= {1, 2, 3, 4}
+
+
+def test_teams_are_made_anew_in_a_forked_child():
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    with Lent(3) as held:
+        counted(held, 8)
+        child = os.fork()
+        if child == 0:
+            still = counted(held, 8)[0] == [1] * 8  # without the threads, which the child does not have
+            with Lent(3) as team:
+                right = team.size == 3 and team.pointer.value != held.pointer.value and counted(team, 8)[0] == [1] * 8
+            held.__exit__()
+            os._exit(0 if still and right else 1)
+        assert os.waitpid(child, 0)[1] == 0

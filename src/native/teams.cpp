@@ -1,0 +1,61 @@
+#include "teams.hpp"
+
+#include <array>
+#include <mutex>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace chainrule {
+
+struct Shared {
+    explicit Shared(int threads) : team(threads) {}
+    Team team;
+    std::atomic_flag lent = ATOMIC_FLAG_INIT;
+};
+
+namespace {
+
+// By size. Read without a lock; `making` is held to add one.
+std::array<std::atomic<Shared*>, kMostThreads + 1> shared_teams{};
+std::mutex making;
+
+#if !defined(_WIN32)
+// A child starts without teams: the threads of its parent's are not there, and another thread may have been in the middle
+// of making one. Those teams are left as they are.
+const int at_fork = pthread_atfork([] { making.lock(); }, [] { making.unlock(); },
+                                   [] {
+                                       for (auto& shared : shared_teams) shared.store(nullptr, std::memory_order_relaxed);
+                                       making.unlock();
+                                   });
+#endif
+
+Shared& shared_of(int threads) {
+    auto& place = shared_teams[static_cast<std::size_t>(threads)];
+    if (Shared* const there = place.load(std::memory_order_acquire)) return *there;
+    const std::lock_guard lock(making);
+    if (Shared* const there = place.load(std::memory_order_relaxed)) return *there;
+    auto* const made = new Shared(threads);
+    place.store(made, std::memory_order_release);
+    return *made;
+}
+
+} // namespace
+
+Team& calling_thread() {
+    static Team* const alone = new Team(1);
+    return *alone;
+}
+
+Lent::Lent(int threads) : shared_(threads > 1 ? &shared_of(threads) : nullptr) {
+    if (shared_ != nullptr && shared_->lent.test_and_set(std::memory_order_acquire)) shared_ = nullptr;
+}
+
+Lent::~Lent() {
+    if (shared_ != nullptr) shared_->lent.clear(std::memory_order_release);
+}
+
+Team& Lent::team() const { return shared_ != nullptr ? shared_->team : calling_thread(); }
+
+} // namespace chainrule
