@@ -59,12 +59,12 @@ AGAINST_THE_DIRECTION = {
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.
 LOADED_WHEN_USED = (
-    "IPython autograd jax latex2mathml matplotlib mlflow narwhals onnx pandas plotly polars pyarrow pydantic rich "
-    "scipy sklearn tensorboard tensorboardX torch tqdm trackio typer wandb"
+    "IPython autograd jax latex2mathml matplotlib mlflow narwhals onnx pandas plotly polars pyarrow rich "
+    "scipy sklearn tensorboard tensorboardX torch tqdm trackio wandb"
 ).split()
 
 #: Who may import one of them at the top all the same: the layer isn't imported by the others.
-AT_THE_TOP = {"cli": {"rich", "typer"}, "sklearn": {"sklearn", "scipy"}}
+AT_THE_TOP = {"cli": {"rich"}, "sklearn": {"sklearn", "scipy"}}
 
 #: Module-level objects that change after import, each with its reason: (module, name).
 STATE = {
@@ -361,7 +361,7 @@ def test_what_is_put_off_is_seen() -> None:
 
 def test_the_default_installation_is_small() -> None:
     wanted = [r for r in importlib.metadata.requires("chainrule") or [] if "extra ==" not in r]
-    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["narwhals", "numpy", "rich", "safetensors", "typer"]  # type: ignore[index]
+    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["click", "narwhals", "numpy", "rich", "safetensors"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["py.typed", "data/digits.npz", "data/digits.txt"])

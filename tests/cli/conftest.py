@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from chainrule.cli import app
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import chainrule as cr
 from chainrule import nn
@@ -104,7 +104,7 @@ def test_forms(file, form, sign, tmp_path):
         (("{file}:g",), "--shape other=3,4"),
         (("{file}:g", "--shape", "other"), "an argument and its lengths"),
         (("{file}:np",), "a function or a network would do"),
-        (("{file}:f", "--format", "word"), "format is 'word'"),
+        (("{file}:f", "--format", "word"), "format: expected"),
         (("{file}",), "one of them would do"),
         (("{file}:model", "--batch-size", "0"), "batch_size is 0"),
     ],

@@ -714,7 +714,7 @@ def W():
 
 @pytest.fixture
 def invoke(tmp_path):
-    from typer.testing import CliRunner
+    from click.testing import CliRunner
 
     from chainrule.cli import app
 

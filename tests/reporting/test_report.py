@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import chainrule as cr
 from chainrule import cli, io, nn, runs

@@ -1,0 +1,45 @@
+"""The command line: train, report, evaluate, predict, export, backprop, audit, gradcheck, explain, doctor.
+
+Its modules hold one group of commands each; what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .diagnosing import doctor
+from .gradients import audit, backprop, explain, gradcheck
+from .models import evaluate, export, predict
+from .training import report, train
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names."""
+        return list(self.commands)
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        click.echo(f"chainrule {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_InOrder,
+    no_args_is_help=True,
+    context_settings={"show_default": True},
+    commands=[train, report, evaluate, predict, export, backprop, audit, gradcheck, explain, doctor],
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version")
+def app() -> None:
+    """Backpropagation with the lid off: train networks on a CPU and look at every gradient."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

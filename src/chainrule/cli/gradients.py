@@ -1,0 +1,145 @@
+"""backprop, audit, gradcheck and explain: gradients shown, checked and derived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.arguments import choice, integer
+from . import options
+from .output import explained, say, show, sizes, write
+
+
+@click.command()
+@options.source
+@click.option("--model", type=options.PATH, help="a trained model; default: a new network")
+@options.target
+@options.hidden
+@options.activation
+@click.option("--batch-size", default=32, help="examples in the batch")
+@options.seed
+def backprop(
+    source: str, model: Path | None, target: str | None, hidden: str, activation: str, batch_size: int, seed: int
+) -> None:
+    """Show every value and gradient of one batch.
+
+    Z, A, W, b of each layer, and dZ, dA, dW, db.
+    """
+    import numpy as np
+
+    from .. import backprop as through
+    from .. import data, runs
+
+    with explained():
+        integer("batch_size", batch_size, at_least=1)
+        settings = runs.Settings(options.widths(hidden), activation, dropout=0.0, seed=seed)
+        if model is not None:
+            trained = runs.Trained.load(model)
+            dataset = data.read(source, target or options.own_target(trained, source), trained.preprocessor.task)
+            network, preprocessor = trained.model, trained.preprocessor
+        else:
+            prepared = runs.prepare(source, target, seed=seed)
+            dataset, preprocessor = prepared.train, prepared.preprocessor
+            network = runs.network(preprocessor, settings)
+        batch = dataset.take(np.arange(min(batch_size, len(dataset))))
+        X, y = runs.arrays(preprocessor, batch)
+        loss = runs.LOSSES[preprocessor.task]
+        say("data", f"{source}: the first {len(batch)} rows{'' if model else ' of the training split'}")
+        say("network", f"{sizes(network)}, loss {loss}")
+        click.echo(str(through(network, X, y, loss=loss)))
+
+
+@click.command()
+@click.argument("program", type=options.PATH, help="a Python file with a backward pass; it is imported, which runs it")
+@click.option("--forward", default="forward", help="the name of forward(X, parameters) -> cache in the file")
+@click.option("--backward", default="backward", help="the name of backward(cache, Y, parameters) -> grads")
+@click.option("--loss", default="loss", help="the name of loss(output, Y), or one of chainrule's losses, such as mse")
+@click.option("--parameters", default="parameters", help="the name of the parameters, or of a function returning them")
+@click.option("--x", "X", default="X", help="the name of the inputs: an array, or a function that returns it")
+@click.option("--y", "Y", default="Y", help="the name of the targets: an array, or a function that returns it")
+@click.option("--layer", is_flag=True, help="forward(*inputs) and backward(dout, cache) are those of one layer")
+@click.option("--ascent", is_flag=True, help="the gradients are added to the parameters, not subtracted")
+@click.option("--html", type=options.PATH, help="a file for the report as a page")
+def audit(program: Path, layer: bool, ascent: bool, html: Path | None, **names: str) -> None:
+    """Say which line of a hand-written backward pass is wrong.
+
+    Each step is judged on the gradients that the file itself passes to it, and the cause of an error is named.
+
+    The file is imported, so all of it runs: audit only programs that you would run. With --layer, the inputs have the
+    names of forward's arguments in the file, or are its tuple "inputs". Exit status: 0 when nothing is wrong, 1 when
+    something is, 2 when the file cannot be audited.
+    """
+    with explained(2):
+        from ..audit import commands
+
+        report = commands.audit_layer_of(program, names) if layer else commands.audit_program(program, names, ascent)
+        show(report)
+        if html is not None:
+            write(html, report.to_html())
+    raise click.exceptions.Exit(0 if report.ok else 1)
+
+
+@click.command()
+@click.argument("target", help="file.py:function; the file is imported, which runs it")
+@click.option("--grad", help="the name of grad(*args) in the file, for a function that returns a number")
+@click.option("--vjp", help="the name of vjp(*args, cotangent)")
+@click.option("--backward", help="the name of backward(dout, cache), for a function that returns (output, cache)")
+@click.option("--jacobian", help="the name of jacobian(*args)")
+@click.option("--shape", multiple=True, help="draw an argument at random: W=3,4; may be repeated")
+@click.option("--order", default=1, help="2: check the derivative of the gradient, too")
+@click.option("--seed", default=0, help="of random arguments, directions and samples")
+def gradcheck(target: str, shape: tuple[str, ...], order: int, seed: int, **given: str | None) -> None:
+    """Compare a function's gradient with central differences.
+
+    The arguments are the values that the file has under their names, or drawn with --shape. The gradient is the one
+    named, or the one that the file calls f_grad, grad_f, f_vjp, f_backward or f_jacobian (backward, for forward); else
+    chainrule's own. The file is imported, so all of it runs. Exit status: 0 when the gradient is right, 1 when it is
+    wrong, 2 when it cannot be checked.
+    """
+    with explained(2):
+        from ..gradcheck.commands import check_named
+
+        outcome = check_named(target, given, list(shape), order, seed)
+        click.echo(str(outcome))
+    raise click.exceptions.Exit(0 if outcome else 1)
+
+
+@click.command()
+@click.argument("target", help="a model.safetensors, a run's folder, or file.py:function (the file is imported)")
+@click.option("--loss", help="of a model: which loss; default: an upstream gradient dA is given")
+@click.option("--batch-size", default=32, help="of a model: how many (random) examples")
+@click.option("--shape", multiple=True, help="draw an argument at random: x=3,4; may be repeated")
+@click.option("--layout", default="rows", help="examples in rows or in columns")
+@click.option(
+    "--notation", default="gradients", help="gradients (dZ), delta (error signals) or dict (keys, as in a program)"
+)
+@click.option("--format", "form", default="text", help="text, markdown, latex, html or numpy")
+@click.option("--output", type=options.PATH, help="a file to write to")
+@click.option("--seed", default=0, help="of random examples and arguments")
+def explain(
+    target: str,
+    loss: str | None,
+    batch_size: int,
+    shape: tuple[str, ...],
+    layout: str,
+    notation: str,
+    form: str,
+    output: Path | None,
+    seed: int,
+) -> None:
+    """Derive the gradients of a network or a function.
+
+    A function's arguments are the values that its file has under their names, or drawn with --shape. The format numpy
+    is the forward and backward pass as a program.
+    """
+    with explained():
+        from ..explain import commands
+
+        choice("format", form, commands.FORMS)
+        derivation = commands.explained(target, list(shape), loss, batch_size, layout, notation, seed)
+        text = commands.FORMS[form](derivation)
+        if output is None:
+            click.echo(text.rstrip("\n"))
+        else:
+            write(output, text)

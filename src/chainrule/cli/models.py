@@ -1,0 +1,99 @@
+"""evaluate, predict and export: what is done with a trained model."""
+
+from __future__ import annotations
+
+import csv
+import io as text
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+from .output import explained, figure, say
+
+
+@click.command()
+@options.model
+@options.source
+@options.target
+@click.option("--all", "everything", is_flag=True, help="all rows, also those the model was trained on")
+def evaluate(model: Path, source: str, target: str | None, everything: bool) -> None:
+    """Measure a trained model on data."""
+    from .. import data, runs
+
+    with explained():
+        trained = runs.Trained.load(model)
+        dataset = data.read(source, target or options.own_target(trained, source), trained.preprocessor.task)
+        rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
+        figures = trained.evaluate(rows)
+        say("data", f"{source}: {len(rows):,} rows, {which}")
+        for name, x in figures.items():
+            say(name, figure(name, x))
+
+
+@click.command()
+@options.model
+@options.source
+@click.option("--out", type=options.PATH, help="a CSV file to write; default: standard output")
+def predict(model: Path, source: str, out: Path | None) -> None:
+    """Predict for the rows of new data; writes CSV."""
+    from .. import data, io, runs
+
+    with explained():
+        trained = runs.Trained.load(model)
+        dataset = data.read_features(source)
+        _, notes = trained.preprocessor.transform_with_notes(dataset)
+        for note in (*dataset.notes, *notes):
+            click.echo(note, err=True)
+        rows = _csv(trained.predict(dataset))
+        if out is None:
+            sys.stdout.write(rows)
+            sys.stdout.flush()
+        else:
+            io.write_atomically(out, rows.encode())
+            say("written", f"{len(dataset):,} predictions to {out}")
+
+
+def _csv(columns: Any) -> str:
+    """Return columns as CSV: predictions exactly, probabilities to six digits."""
+    buffer = text.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    cells = [
+        values.tolist() if name == "prediction" else [f"{v:.6g}" for v in values.tolist()]
+        for name, values in columns.items()
+    ]
+    writer.writerows(zip(*cells, strict=True))
+    return buffer.getvalue()
+
+
+@click.command()
+@options.model
+@click.argument("out_file", type=options.PATH, help="the ONNX file to write, such as model.onnx")
+@click.option("--probabilities", is_flag=True, help="of a classifier: return probabilities instead of logits")
+def export(model: Path, out_file: Path, probabilities: bool) -> None:
+    """Write a trained model as ONNX, for other programs to run.
+
+    The preprocessing of the data is not part of it; the file's metadata describe it.
+    """
+    with explained():
+        from .. import io, nn
+
+        if out_file.suffix.lower() != ".onnx":
+            raise ValueError(f"{out_file} does not end in .onnx; chainrule export writes ONNX")
+        network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
+        if probabilities:
+            loss = metadata.get("loss")
+            ends = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid}
+            end = nn.losses.output_activation(loss) if isinstance(loss, str) else ""
+            if end not in ends:
+                raise ValueError(
+                    f"{model} was trained with the loss {loss!r}: its outputs are not logits of probabilities"
+                )
+            network = nn.Sequential(network, ends[end]())
+        graph = io.to_onnx(network, out_file, metadata=metadata).graph
+        shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
+        prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""
+        say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")

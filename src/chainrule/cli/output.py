@@ -1,0 +1,86 @@
+"""What the commands print: lines beside labels, reports, and errors in one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+
+@contextmanager
+def explained(status: int = 1) -> Iterator[None]:
+    """Turn errors that a user can fix into one line on standard error and an exit status."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(0) from None
+    except (ValueError, TypeError, LookupError, OSError, ImportError, ArithmeticError, MemoryError) as error:
+        if os.environ.get("CHAINRULE_TRACEBACK"):
+            raise
+        fail(_reason(error), status)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error})" if str(error) else "not enough memory"
+    if isinstance(error, OSError) and error.strerror:  # without "[Errno 28]"
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return text or type(error).__name__
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print an error and exit."""
+    click.echo("error: " + " ".join(message.split()), err=True)
+    raise click.exceptions.Exit(status)
+
+
+def say(label: str, *lines: str) -> None:
+    """Print lines beside a label, wrapped to the terminal in a column of their own."""
+    width = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 10_000
+    for i, line in enumerate(lines):
+        indent = f"{label if i == 0 else '':<9}"
+        for part in textwrap.wrap(line, max(width, 40), initial_indent=indent, subsequent_indent=" " * 9):
+            click.echo(part)
+
+
+def figure(name: str, x: float) -> str:
+    """Return a metric as text: an accuracy in percent."""
+    return f"{100 * x:.2f} %" if name == "accuracy" else f"{x:.4g}"
+
+
+def sizes(model: Any) -> str:
+    """Return a network's layer sizes and the kinds of its other layers, such as ``64-256-10 ReLU``."""
+    from ..nn import Linear
+
+    linear = [m for m in model.modules() if isinstance(m, Linear)]
+    known = {"Linear", "Dropout", "Sequential"}
+    kinds = {name for m in model.modules() if (name := type(m).__name__) not in known}
+    widths = "-".join(str(n) for n in (linear[0].in_features, *(m.out_features for m in linear))) if linear else ""
+    return " ".join([widths, *sorted(kinds)]).strip()
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, and say so on standard error."""
+    from ..io import write_atomically
+
+    write_atomically(path, text.encode())
+    click.echo(f"written to {path}", err=True)
+
+
+def show(report: Any) -> None:
+    """Print a report: in colours on a terminal, in 80 columns elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(report)
+    else:
+        click.echo(str(report))
