@@ -64,7 +64,7 @@ LOADED_WHEN_USED = (
 ).split()
 
 #: Who may import one of them at the top all the same: the layer isn't imported by the others.
-AT_THE_TOP = {"cli": {"rich"}, "sklearn": {"sklearn", "scipy"}}
+AT_THE_TOP = {"sklearn": {"sklearn", "scipy"}}
 
 #: Module-level objects that change after import, each with its reason: (module, name).
 STATE = {
@@ -361,7 +361,7 @@ def test_what_is_put_off_is_seen() -> None:
 
 def test_the_default_installation_is_small() -> None:
     wanted = [r for r in importlib.metadata.requires("chainrule") or [] if "extra ==" not in r]
-    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["click", "narwhals", "numpy", "rich", "safetensors"]  # type: ignore[index]
+    assert sorted(re.match(r"[\w-]+", r)[0] for r in wanted) == ["click", "narwhals", "numpy", "safetensors"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["py.typed", "data/digits.npz", "data/digits.txt"])

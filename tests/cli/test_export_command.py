@@ -19,7 +19,7 @@ def test_a_run_computes_the_same_there(run, csv, task):
     file = csv(task)
     run("train", file, "--target", "target", *QUICK)
     done = run("export", "runs/data", "model.onnx")
-    assert "model.onnx: takes X (batch, " in done.stdout and "of data prepared as its metadata say" in done.stdout
+    assert "model.onnx: takes X (batch, " in done.stdout and "of data preprocessed as its metadata say" in done.stdout
     trained = runs.Trained.load("runs/data")
     X = trained.preprocessor.transform(data.read_features(file))
     session = runtime.InferenceSession("model.onnx")
@@ -43,7 +43,7 @@ def test_probabilities(run, csv, task):
 
 def test_what_cannot_be_exported(run, refused, csv, tmp_path):
     run("train", csv("regression"), "--target", "target", *QUICK)
-    assert "the loss 'mse': its outputs are no logits" in refused("export", "runs/data", "m.onnx", "--probabilities")
+    assert "the loss 'mse': its outputs are not logits" in refused("export", "runs/data", "m.onnx", "--probabilities")
     assert "m.bin does not end in .onnx" in refused("export", "runs/data", "m.bin")
     assert "no file" in refused("export", "absent.safetensors", "m.onnx")
     cr.save(tmp_path / "ids", nn.Sequential(nn.Embedding(3, 3)))

@@ -113,7 +113,7 @@ def test_npz_digits_and_idx(run, idx, tmp_path, elsewhere):
 def test_backprop_of_a_new_network(run):
     shown = run("backprop", "digits", "--hidden", "7", "--activation", "tanh", "--batch-size", "5").stdout
     lines = shown.splitlines()
-    assert "the first 5 rows of the training part" in lines[0] and "64-7-10 Tanh, loss cross_entropy" in lines[1]
+    assert "the first 5 rows of the training split" in lines[0] and "64-7-10 Tanh, loss cross_entropy" in lines[1]
     for name, shape in (
         ("A0", "5×64"),
         ("W1", "64×7"),
@@ -180,7 +180,7 @@ def test_another_network_than_the_preprocessing_needs(refused, trained):
 
 
 def test_more_of_what_is_refused(refused, csv, tmp_path):
-    assert "batch_size is 0" in refused("backprop", "digits", "--batch-size", "0")
+    assert "batch_size: expected an integer ≥ 1, got 0" in refused("backprop", "digits", "--batch-size", "0")
     assert "no activation 'x'" in refused("backprop", "digits", "--activation", "x")
     lines = csv().read_text().replace("target", "outcome")
     (tmp_path / "other.csv").write_text(lines)

@@ -63,6 +63,17 @@ def test_nothing_on_what_stands_in_for_standard_error(monkeypatch, data, make):
         cr.fit(make(), *data, epochs=1)
 
 
+def test_the_bar_of_a_terminal(monkeypatch, data, make):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    monkeypatch.setenv("COLUMNS", "70")
+    cr.fit(make(), *data, epochs=4)
+    lines = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:]]
+    assert lines[0] == "─" * 20 + "  epoch 0/4" and lines[2].startswith("━" * 10 + "─" * 10 + "  epoch 2/4  ")
+    assert "  loss " in lines[4] and max(map(len, lines)) == 69 and lines[-1] == "" and len(lines) == 6
+
+
 def test_the_line_of_a_notebook(monkeypatch, data, make):
     sent = []
 
@@ -90,4 +101,4 @@ def test_the_line_of_a_notebook(monkeypatch, data, make):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.4, "59.4 s"), (61, "1:01"), (7325, "2:02:05")])
 def test_durations(seconds, text):
-    assert progress._duration(seconds) == text
+    assert progress.duration(seconds) == text

@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 
 import click
 
+#: The styles of `show.terminal` that are not colours.
+_STYLES: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}}
+
 
 @contextmanager
 def explained(status: int = 1) -> Iterator[None]:
@@ -78,9 +81,12 @@ def write(path: Path, text: str) -> None:
 
 def show(report: Any) -> None:
     """Print a report: in colours on a terminal, in 80 columns elsewhere."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(report)
-    else:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         click.echo(str(report))
+        return
+    from ..show.terminal import lines
+
+    for line in lines(report.__rich__().document.blocks, shutil.get_terminal_size().columns):
+        click.echo(
+            "".join(click.style(word, **_STYLES.get(style, {"fg": style})) if style else word for word, style in line)
+        )

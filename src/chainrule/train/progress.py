@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shutil
 import sys
 import time
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from .callbacks import Callback, Run
 from .history import summary
 
-#: Seconds between two updates of a notebook's line: each is a message to the browser.
+#: Seconds between two updates, at least: in a notebook, each is a message to the browser.
 PAUSE = 0.2
+#: Cells of the terminal's bar.
+CELLS = 20
 
 
 def shown(progress: bool | None) -> Callback | None:
-    """Return what shows the progress of a run, or None; by itself (None) on terminals and in notebooks alone."""
+    """Return what shows the progress of a run, or None; by default (None) on terminals and in notebooks only."""
     if progress is False:
         return None
     if in_notebook():
@@ -39,36 +42,54 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-class TerminalBar(Callback):
-    """A progress bar on standard error, by rich."""
+class _Line(Callback):
+    """One line that says how far a run is, drawn again after an epoch unless that was a moment ago."""
 
     def on_begin(self, run: Run) -> None:
-        """Draw the bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task("training", total=run.epochs, completed=run.epoch, figures="")
-        self._bar.start()
+        """Draw it."""
+        self._began = self._drawn = time.perf_counter()
+        self._first = run.epoch
+        self._draw(run)
 
     def on_epoch(self, run: Run) -> None:
-        """Advance it."""
-        self._bar.update(self._task, completed=run.epoch, figures=_figures(run))
+        """Draw it again."""
+        if time.perf_counter() - self._drawn >= PAUSE:
+            self._drawn = time.perf_counter()
+            self._draw(run)
+
+    def _draw(self, run: Run) -> None:
+        """Show the line."""
+
+    def _text(self, run: Run, ended: bool = False) -> str:
+        taken, made = time.perf_counter() - self._began, run.epoch - self._first
+        when = duration(taken) if ended else ""
+        if made and not ended:
+            when = f"{duration(taken / made * (run.epochs - run.epoch))} left"
+        why = run.stopping if ended and run.stopping else ""
+        return "  ".join(part for part in (f"epoch {run.epoch}/{run.epochs}", when, _figures(run), why) if part)
+
+
+class TerminalBar(_Line):
+    """A progress bar on standard error, removed at the end."""
+
+    def _draw(self, run: Run) -> None:
+        filled = CELLS * run.epoch // max(run.epochs, 1)
+        line = f"{'━' * filled}{'─' * (CELLS - filled)}  {self._text(run)}"
+        self._write(line[: shutil.get_terminal_size().columns - 1])
 
     def on_end(self, run: Run) -> None:
         """Remove it."""
-        self._bar.stop()
+        self._write("")
+
+    def _write(self, line: str) -> None:
+        stream = sys.stderr
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        # from the start of the line; the last code clears what was there before
+        stream.write("\r" + line.encode(encoding, "replace").decode(encoding) + "\x1b[K")
+        stream.flush()
 
 
-class NotebookLine(Callback):
+class NotebookLine(_Line):
     """A line with a bar below a notebook's cell, replaced in place; it stays there as it was in the end.
 
     Sent as HTML, with text for what shows no HTML; no widgets are needed.
@@ -76,45 +97,34 @@ class NotebookLine(Callback):
 
     def on_begin(self, run: Run) -> None:
         """Draw it."""
-        from IPython.display import display
-
-        self._began, self._first, self._sent = time.perf_counter(), run.epoch, time.perf_counter()
-        self._line = display(self._content(run), raw=True, display_id=True)
-
-    def on_epoch(self, run: Run) -> None:
-        """Advance it, unless it was a moment ago."""
-        if time.perf_counter() - self._sent >= PAUSE:
-            self._update(run)
+        self._display: Any = None
+        super().on_begin(run)
 
     def on_end(self, run: Run) -> None:
         """Draw how it ended."""
-        self._update(run, ended=True)
+        self._draw(run, ended=True)
 
-    def _update(self, run: Run, ended: bool = False) -> None:
-        self._sent = time.perf_counter()
-        if self._line is not None:
-            self._line.update(self._content(run, ended), raw=True)
-
-    def _content(self, run: Run, ended: bool = False) -> dict[str, str]:
-        taken, made = time.perf_counter() - self._began, run.epoch - self._first
-        when = _duration(taken) if ended else ""
-        if made and not ended:
-            when = f"{_duration(taken / made * (run.epochs - run.epoch))} left"
-        why = run.stopping if ended and run.stopping else ""
-        parts = [f"epoch {run.epoch}/{run.epochs}", when, _figures(run), why]
-        text = "  ".join(part for part in parts if part)
+    def _draw(self, run: Run, ended: bool = False) -> None:
+        text = self._text(run, ended)
         bar = (
             f'<progress value="{run.epoch}" max="{run.epochs}" style="width: 12em; vertical-align: middle"></progress>'
         )
         line = f'<span style="font-family: monospace; white-space: pre-wrap">{html.escape(text)}</span>'
-        return {"text/plain": text, "text/html": f"<div>{bar} {line}</div>"}
+        content = {"text/plain": text, "text/html": f"<div>{bar} {line}</div>"}
+        if self._display is None:
+            from IPython.display import display
+
+            self._display = display(content, raw=True, display_id=True)
+        else:
+            self._display.update(content, raw=True)
 
 
 def _figures(run: Run) -> str:
     return summary({k: v for k, v in run.history[-1].items() if k != "lr"}) if len(run.history) else ""
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a duration as text: ``2.5 s``, ``1:01``, ``2:02:05``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
