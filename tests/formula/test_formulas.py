@@ -420,6 +420,7 @@ EXAMPLES = {
         make("reshape", make("negative", a), shape=(12,)),
         make("reshape", make("multiply", number(2.0), a), shape=(12,)),
     ],
+    "turned_product": [make("transpose", make("matmul", a, make("transpose", b, axes=(1, 0))), axes=(1, 0))],
     "turned_twice": [make("transpose", make("transpose", a, axes=(1, 0)), axes=(1, 0))],
 }  # fmt: skip
 

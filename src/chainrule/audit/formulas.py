@@ -3,57 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.op import Array
+from ..core.op import Array, row
+from ..core.tensor import Tensor
+from ..formula.expression import Expression, frozen, name, number, times
+from ..formula.printer import ADDED, ATOM, PRODUCT, Printed, TextPrinter
+from ..formula.reading import slope
+from ..formula.rows import MULTIPLY, NAME
+from ..formula.rules import simplify
 
 if TYPE_CHECKING:
     from ..adapters.backward_pass import Point
     from .graph import GradientGraph, Region
 
-LONGEST = 90
-SUM, ELEMENTWISE, PRODUCT, ATOM = 0, 1, 2, 3
+#: The longest formula that is shown, in characters, and the most nodes that are read for one.
+LONGEST, MOST_NODES = 90, 60
 
-Inner = Callable[[int], str]
-Text = tuple[str, int]
-
-
-def region_text(region: Region, z: str, a: str) -> str:
-    """Return the derivative of an elementwise part of the forward pass: "1[Z1 > 0]", "(1 − A1²)"."""
-    kind = region.kind
-    if kind == "relu":
-        return f"1[{z} > 0]"
-    if kind == "sigmoid":
-        return f"{a} ⊙ (1 − {a})"
-    if kind == "tanh":
-        return f"(1 − {a}²)"
-    if kind == "leaky_relu":
-        return f"(1 if {z} > 0 else {region.parameter:g})"
-    if kind == "mask":
-        return "mask" if abs(region.parameter - 1) < 1e-12 else f"mask · {region.parameter:.4g}"
-    if kind == "factor":
-        return f"{region.parameter:.4g}"
-    if kind == "square":
-        return f"2 {z}"
-    return f"{kind or 'f'}'({z})"
+Text = Callable[["GradientGraph", Callable[[int], str]], str]
 
 
-def written(
-    graph: GradientGraph,
-    regions: Sequence[Region],
-    changed: Mapping[int, Callable[[GradientGraph, Inner], str]],
-    at: int | None = None,
-) -> str:
+class _TooLong(Exception):
+    """There is no formula, or none that fits on a line."""
+
+
+class _Printer(TextPrinter):
+    """Writes names as the caller does; sums don't show their axes. `texts` are names that stand for what is written."""
+
+    axes = ""
+
+    def __init__(self) -> None:
+        super().__init__(str)
+        self.texts: dict[str, int] = {}
+
+    def text(self, e: Expression) -> Printed:
+        """Return what is written, and how tightly it binds."""
+        return (e["name"], self.texts.get(e["name"], ATOM)) if e.op is NAME else super().text(e)
+
+    def leaf(self, text: str, node: Tensor, level: int = ADDED) -> Expression:
+        """Return something that is written already, in the place of a node."""
+        self.texts[text] = level
+        return name(text, node.shape)
+
+
+def written(graph: GradientGraph, regions: Sequence[Region], changed: Mapping[int, Text], at: int | None = None) -> str:
     """Return the formula of a graph, the nodes in `changed` written differently; "" where it gets too long.
 
     With `at`, it is the formula of that node, not of the result.
     """
     for start in _starts(graph) if graph.from_loss else [None]:
-        writer = _Writer(graph, regions, changed, start)
+        reader = _Reader(graph, regions, changed, start)
         try:
-            text, _ = writer.text(len(graph.order) - 1 if at is None else at)
+            text = reader.printer.form(simplify(reader.gradient(len(graph.order) - 1 if at is None else at)))
         except _TooLong:
             continue
         if len(text) <= LONGEST:
@@ -61,17 +65,13 @@ def written(
     return ""
 
 
-def _starts(graph: GradientGraph) -> list[tuple[int, Text] | None]:
+def _starts(graph: GradientGraph) -> list[tuple[int, str] | None]:
     """Return what a formula may begin with when it begins at the loss: "(A2 − Y) / m", else "∂loss/∂A2"."""
     last = len(graph.order) - 1
     named = sorted((i, n) for t, n in graph.names_by_id.items() if (i := graph.reached.get(t)) is not None and i < last)
     free = [(i, n) for i, n in named if not any(_depends(graph, i, j) for j in graph.seeds.values())]
-    short: list[tuple[int, Text] | None] = []
-    for i, n in free:
-        text = from_the_loss(graph.point, n, np.asarray(graph.order[i].value))
-        if text:
-            short.append((i, (text, ATOM if text.endswith(")") and text.startswith("(") else SUM)))
-    return [*short, *((i, (f"∂loss/∂{n}", ATOM)) for i, n in free[:6])] or [None]
+    short = [(i, from_the_loss(graph.point, n, np.asarray(graph.order[i].value))) for i, n in free]
+    return [*(s for s in short if s[1]), *((i, f"∂loss/∂{n}") for i, n in free[:6])] or [None]
 
 
 def _depends(graph: GradientGraph, i: int, j: int) -> bool:
@@ -88,134 +88,108 @@ def _depends(graph: GradientGraph, i: int, j: int) -> bool:
     return False
 
 
-def turned(text: str) -> str:
-    """Return the transpose of a name or of something in brackets."""
-    if " " in text and not text.endswith(")"):
-        return f"({text})ᵀ"
-    return text[:-1] if text.endswith("ᵀ") else text + "ᵀ"
+class _Reader:
+    """Reads expressions off a gradient graph."""
 
-
-class _TooLong(Exception):
-    pass
-
-
-class _Writer:
     def __init__(
         self,
         graph: GradientGraph,
         regions: Sequence[Region],
-        changed: Mapping[int, Any],
-        start: tuple[int, Text] | None = None,
+        changed: Mapping[int, Text],
+        start: tuple[int, str] | None,
     ) -> None:
-        self.graph, self.changed = graph, changed
-        self.atoms: dict[int, Text] = {i: (f"{graph.point.keys.get(n, 'd' + n)}", ATOM) for n, i in graph.seeds.items()}
-        self.places: dict[int, tuple[int, Region]] = {}
-        self.steps = 0
-        for region in regions:
-            p, q = graph.reached.get(id(region.target)), graph.reached.get(id(region.source))
-            if p is None or q is None or p >= q:
-                continue
-            value = np.asarray(graph.order[p].value) * region.derivative
-            if value.shape == graph.order[q].shape and np.allclose(
-                value, np.asarray(graph.order[q].value), rtol=1e-9, atol=0
-            ):
-                self.places[q] = (p, region)
-        if start is not None and start[0] not in self.atoms:
-            self.atoms[start[0]] = start[1]
+        self.graph, self.changed, self.start = graph, changed, start
+        self.printer, self.nodes = _Printer(), 0
+        self.seeds = {i: graph.point.keys.get(n, "d" + n) for n, i in graph.seeds.items()}
+        self.places = {q: (p, region) for region in regions for p, q in self._place(region)}
 
-    def text(self, i: int) -> Text:
-        self.steps += 1
-        if self.steps > 60:
+    def _place(self, region: Region) -> list[tuple[int, int]]:
+        """Return where a region's derivative is multiplied in: the nodes before and after it."""
+        graph = self.graph
+        p, q = graph.reached.get(id(region.target)), graph.reached.get(id(region.source))
+        if p is None or q is None or p >= q:
+            return []
+        made, found = np.asarray(graph.order[p].value) * region.derivative, np.asarray(graph.order[q].value)
+        return [(p, q)] if made.shape == found.shape and np.allclose(made, found, rtol=1e-9, atol=0) else []
+
+    def gradient(self, i: int) -> Expression:
+        """Return the expression of node `i`, which depends on an upstream gradient."""
+        self.nodes += 1
+        node = self.graph.order[i]
+        if self.nodes > MOST_NODES:
             raise _TooLong
         if i in self.changed:
-            return self.changed[i](self.graph, lambda j: self.bracketed(j, PRODUCT)), SUM
-        if i in self.atoms:
-            return self.atoms[i]
+            return self.printer.leaf(self.changed[i](self.graph, self._inner), node)
+        if i in self.seeds:
+            return name(self.seeds[i], node.shape)
+        if self.start is not None and i == self.start[0]:
+            text = self.start[1]
+            return self.printer.leaf(text, node, ATOM if text.startswith("∂") or text.endswith(")") else PRODUCT)
         if i in self.places:
             p, region = self.places[i]
-            names = self.graph.names_by_id
-            z, a = names.get(id(region.source), "Z"), names.get(id(region.target), "A")
-            if region.kind == "mask":
-                mask = self._known(region.derivative / (region.parameter or 1.0))
-                factor = region_text(region, z, a)
-                factor = self._known(region.derivative) or (factor.replace("mask", mask) if mask else factor)
-            else:
-                factor = region_text(region, z, a)
-            return f"{self.bracketed(p, ELEMENTWISE)} ⊙ {factor}", ELEMENTWISE
-        return self._node(i)
+            return times(self.gradient(p), self._derivative(region))
+        if node.op is None or i == self.graph.start:
+            raise _TooLong
+        positions = self.graph.dependent(i)
+        inputs = [
+            self.gradient(p) if p is not None else self._value(x) for p, x in zip(positions, node.inputs, strict=True)
+        ]
+        return Expression(node.op, tuple(inputs), frozen(node.attrs), node.shape)
+
+    def _inner(self, i: int) -> str:
+        return self.printer.bracketed(simplify(self.gradient(i)), PRODUCT)
+
+    def _derivative(self, region: Region) -> Expression:
+        names = self.graph.names_by_id
+        z, a = names.get(id(region.source), "Z"), names.get(id(region.target), "A")
+        derivative = _slope(region, z, a)
+        if derivative is not None:
+            return derivative
+        if region.kind == "mask" and (known := self._known(region.derivative)):
+            return name(known, region.derivative.shape)
+        text = region_text(region, z, a)
+        if region.kind == "mask" and (known := self._known(region.derivative / (region.parameter or 1.0))):
+            text = text.replace("mask", known)
+        return self.printer.leaf(text, region.source, PRODUCT if " · " in text else ATOM)
+
+    def _value(self, node: Tensor) -> Expression:
+        """Return the expression of a node that no upstream gradient goes into."""
+        kind = node.dtype.kind if node.dtype.kind in "fb" else "i"
+        label = self.graph.names_by_id.get(id(node)) or ""
+        if not label and node.size == 1 and node.value is not None and not node.recordings:
+            return number(float(node.value.ravel()[0]))
+        label = label or self._known(np.asarray(node.value))
+        if label:
+            return name(f"({label})" if " " in label else label, node.shape, kind)
+        self.nodes += 1
+        if node.op is None or self.nodes > MOST_NODES:
+            raise _TooLong
+        return Expression(node.op, tuple(map(self._value, node.inputs)), frozen(node.attrs), node.shape, kind)
 
     def _known(self, value: Array) -> str:
-        for name, array in self.graph.values.items():
-            if array.shape == value.shape and np.array_equal(array, value):
-                return name
-        return ""
+        same = (n for n, v in self.graph.values.items() if v.shape == value.shape and np.array_equal(v, value))
+        return next(same, "")
 
-    def bracketed(self, i: int, precedence: int) -> str:
-        text, own = self.text(i)
-        return f"({text})" if own < precedence else text
 
-    def _node(self, i: int) -> Text:
-        graph = self.graph
-        node = graph.order[i]
-        if node.op is None or i == graph.start:
-            raise _TooLong
-        name, positions = node.op.name, graph.dependent(i)
-        if name in ("cast", "reshape", "identity", "broadcast_to") and positions[0] is not None:
-            return self.text(positions[0])
-        if name == "transpose" and positions[0] is not None:
-            return self._transposed(positions[0])
-        if name == "negative" and positions[0] is not None:
-            return "−" + self.bracketed(positions[0], PRODUCT), SUM
-        if name == "sum" and positions[0] is not None:
-            return "Σ " + self.bracketed(positions[0], ATOM), PRODUCT
-        if name in ("add", "subtract"):
-            a = self.bracketed(positions[0], SUM) if positions[0] is not None else self._value(node.inputs[0])
-            b = self.bracketed(positions[1], PRODUCT) if positions[1] is not None else self._value(node.inputs[1])
-            return f"{a} {'+' if name == 'add' else '−'} {b}", SUM
-        if name in ("multiply", "divide", "matmul") and positions.count(None) == 1:
-            k = positions.index(None)
-            inner = self.bracketed(positions[1 - k], PRODUCT)  # type: ignore[arg-type]
-            other = self._value(node.inputs[k])
-            if name == "matmul":
-                return (f"{inner} {other}" if k == 1 else f"{other} {inner}"), PRODUCT
-            scalar = node.inputs[k].size == 1
-            if not scalar:
-                inner = self.bracketed(positions[1 - k], ELEMENTWISE)  # type: ignore[arg-type]
-                return f"{inner} {'⊙' if name == 'multiply' else '/'} {other}", ELEMENTWISE
-            if name == "divide":
-                return f"{inner} / {other}", PRODUCT
-            return f"{other} · {inner}", PRODUCT
-        raise _TooLong
+def region_text(region: Region, z: str, a: str) -> str:
+    """Return the derivative of an elementwise part of the forward pass: "1[Z1 > 0]", "(1 − A1²)"."""
+    kind, parameter = region.kind, region.parameter
+    if kind == "leaky_relu":
+        return f"(1 if {z} > 0 else {parameter:g})"
+    if kind == "mask":
+        return "mask" if abs(parameter - 1) < 1e-12 else f"mask · {parameter:.4g}"
+    if kind == "factor":
+        return f"{parameter:.4g}"
+    derivative = _slope(region, z, a)
+    return _Printer().bracketed(derivative, PRODUCT) if derivative is not None else f"{kind or 'f'}'({z})"
 
-    def _transposed(self, i: int) -> Text:
-        """Return (a b)ᵀ as bᵀ aᵀ."""
-        node, positions = self.graph.order[i], self.graph.dependent(i)
-        plain = i not in self.changed and i not in self.atoms and i not in self.places
-        if plain and node.op is not None and node.op.name == "matmul" and positions.count(None) == 1:
-            k = positions.index(None)
-            inner = turned(self.bracketed(positions[1 - k], ATOM))  # type: ignore[arg-type]
-            other = turned(self._value(node.inputs[k]))
-            return (f"{other} {inner}" if k == 1 else f"{inner} {other}"), PRODUCT
-        return turned(self.bracketed(i, ATOM)), ATOM
 
-    def _value(self, node: Any) -> str:
-        names = self.graph.names_by_id
-        if id(node) in names:
-            name = names[id(node)]
-            return f"({name})" if " " in name else name
-        if node.op is not None and node.op.name == "transpose":
-            return turned(self._value(node.inputs[0]))
-        if node.op is not None and node.op.name in ("cast", "identity"):
-            return self._value(node.inputs[0])
-        if node.op is not None and node.op.name in ("greater", "less", "greater_equal", "less_equal"):
-            sign = {"greater": ">", "less": "<", "greater_equal": "≥", "less_equal": "≤"}[node.op.name]
-            return f"1[{self._value(node.inputs[0])} {sign} {self._value(node.inputs[1])}]"
-        if node.size == 1 and node.value is not None and not node.recordings:
-            return f"{float(node.value.ravel()[0]):.6g}"
-        known = self._known(np.asarray(node.value))
-        if known:
-            return known
-        raise _TooLong
+def _slope(region: Region, z: str, a: str) -> Expression | None:
+    """Return the derivative of a region that is an operation of the table."""
+    try:
+        return slope(row(region.kind), z, a, region.source.shape)
+    except KeyError:
+        return None
 
 
 def from_the_loss(point: Point, name: str, truth: Array) -> str:
@@ -235,19 +209,14 @@ def from_the_loss(point: Point, name: str, truth: Array) -> str:
 
 
 def scaled(text: str, c: float, m: int | None, elements: int | None = None) -> str:
-    """Return ``text / m`` and the like."""
+    """Return c times what is written in `text`, as "text / m" where c is a multiple of 1 / m or of 1 / elements."""
     if abs(c - 1) < 1e-6:
         return text
-    sign = "−" if c < 0 else ""
-    c = abs(c)
-    whole = f"({elements // m} m)" if m and elements and elements % m == 0 else f"{elements}"
-    for letter, value in (("m", m), (whole, elements)):
-        if value and value > 1:
-            for number in (1, 2, 0.5):
-                if abs(c * value / number - 1) < 1e-6:
-                    return f"{sign}{'' if number == 1 else f'{number:g} '}{text} / {letter}"
-    if abs(c - 1) < 1e-6:
-        return sign + text
-    if abs(1 / c - round(1 / c)) < 1e-6 and c < 1:
-        return f"{sign}{text} / {round(1 / c)}"
-    return f"{sign}{c:.4g} · {text}"
+    counts = (n for n in (m, elements) if n and n > 1)
+    whole = next((n for n in counts if min(abs(abs(c) * n / k - 1) for k in (1, 2, 0.5)) < 1e-6), 0)
+    by_example = bool(m and whole and whole % m == 0)
+    per_example = c * m if m and by_example else c
+    near = float(Fraction(per_example).limit_denominator(1000))
+    value = near if abs(near - per_example) <= 1e-6 * abs(c) else float(f"{c:.4g}")
+    factor = number(value, -1 if by_example else 0)
+    return _Printer().form(Expression(MULTIPLY, (factor, name(text, (2, 2))), (), (2, 2)))

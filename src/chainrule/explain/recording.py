@@ -14,6 +14,7 @@ from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
 from ..formula.expression import LONGEST, Expression
+from ..formula.reading import Reader, as_symbols, evaluated, simplified
 from ..formula.rows import IDENTITY
 from ..nn import losses
 from ..nn.functional import functional_call
@@ -22,7 +23,7 @@ from ..nn.sequential import logits_part
 from ..ops.activations import binary_cross_entropy_with_logits
 from ..ops.logits import CROSS_ENTROPY, SOFTMAX
 from ..ops.table import row_of
-from .graph import Reader, as_symbols, evaluated, simplified, unnamed_landmarks
+from .graph import unnamed_landmarks
 from .naming import argument_names, name_buffers, name_landmarks, name_once, name_one_hot, named_again, read_only
 
 LOSS = "loss"

@@ -15,9 +15,9 @@ from ..core.op import ELEMENTWISE
 from ..core.reverse import topological
 from ..core.tensor import Recording, Tensor, traced_leaf
 from ..formula.expression import LONGEST, Batch, Expression
+from ..formula.reading import Reader, simplified
 from ..formula.rules import simplify
 from ..formula.source import NumpyPrinter, has_batch
-from .graph import Reader, simplified
 from .wording import one_line
 
 if TYPE_CHECKING:

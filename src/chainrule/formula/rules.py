@@ -22,6 +22,7 @@ from .rows import (
     EXP,
     EXPM1,
     IDENTITY,
+    MATMUL,
     MULTIPLY,
     NEGATIVE,
     NUMBER,
@@ -120,6 +121,15 @@ def turned_twice(e: Expression) -> Expression | None:
     inner = e.inputs[0]
     whole = tuple(inner["axes"][i] for i in e["axes"]) == tuple(range(len(e.shape)))
     return inner.inputs[0] if whole else None
+
+
+def turned_product(e: Expression) -> Expression | None:
+    """(A B)ᵀ = Bᵀ Aᵀ."""
+    n = len(e.shape)
+    if e.op is not TRANSPOSE or e.inputs[0].op is not MATMUL or e["axes"] != (*range(n - 2), n - 1, n - 2):
+        return None
+    a, b = (make(TRANSPOSE, x, axes=(*range(k - 2), k - 1, k - 2)) for x in e.inputs[0].inputs if (k := len(x.shape)))
+    return make(MATMUL, b, a)
 
 
 def reshaped(e: Expression) -> Expression | None:
@@ -337,4 +347,5 @@ RULES: dict[str, Rule] = {
     "sum_of_sums": sum_of_sums,
     "reshaped": reshaped,
     "turned_twice": turned_twice,
+    "turned_product": turned_product,
 }
