@@ -153,7 +153,7 @@ def test_the_file_may_import_its_neighbours_and_print(run, file, engine, tmp_pat
 
 
 def test_what_is_not_there_is_said(bad, file, engine):
-    assert bad("none.py").startswith("none.py is no file")
+    assert bad("none.py").startswith("none.py is not a file")
     message = bad(file(PROGRAM.replace("def backward", "def backpropagation")))
     assert message.startswith("my_backprop.py has no backward; looked for forward, backward, loss, parameters, X, Y.")
     assert "It has rng, X, Y, parameters, forward, loss, backpropagation." in message  # neither np nor sqrt

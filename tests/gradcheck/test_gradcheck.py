@@ -11,6 +11,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.core.tensor import Tensor, apply
+from chainrule.gradcheck.comparison import FULL
 from chainrule.gradcheck.result import GRADCHECK_CAUSES
 from chainrule.nn import losses
 from chainrule.ops import rows
@@ -178,7 +179,8 @@ def test_a_module_twice():
 IDS, HOT = np.array([0, 2, 1, 1, 2, 0, 0]), np.eye(3)[[0, 2, 1, 1, 2, 0, 0]]
 Z = RNG.normal(size=(7, 3))
 TARGETS = {
-    "mse": T, "half_mse": T, "mae": T, "huber": T, "binary_cross_entropy": HOT, "cross_entropy": IDS, "hinge": IDS
+    "mse": T, "half_mse": T, "mae": T, "huber": T, "binary_cross_entropy": HOT, "cross_entropy": IDS, "hinge": IDS,
+    "poisson": np.abs(T),
 }  # fmt: skip
 
 
@@ -399,9 +401,9 @@ def large(wrong_at=None, factor=1.5):
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
-def test_one_wrong_element_of_a_hundred_thousand(seed):
+def test_one_wrong_element_of_many(seed):
     """Sampled elements would miss it; directions of ±1 cannot, and halving them finds it."""
-    x = np.random.default_rng(seed).normal(size=100_000)
+    x = np.random.default_rng(seed).normal(size=FULL + 10_000)
     assert not passing(lambda x: np.sum(np.sin(x)), x, grad=large(), seed=seed).full
     place = int(np.random.default_rng(seed).integers(x.size))
     error = failing(lambda x: np.sum(np.sin(x)), x, grad=large(place, 0.9), seed=seed)
@@ -418,19 +420,19 @@ def test_one_wrong_element_of_a_large_jacobian():
 def test_a_large_network_with_kinks_all_around():
     """Directions cross kinks of ReLU on the way, and parameters of 0 must not look like rounding."""
     rng = np.random.default_rng(0)
-    inputs = rng.random((60, 200)) * (rng.random((60, 200)) < 0.3)
-    p = {"W1": rng.normal(size=(200, 80)) * 0.1, "b1": np.zeros(80), "W2": rng.normal(size=(80, 5)) * 0.2}
+    inputs = rng.random((30, 130)) * (rng.random((30, 130)) < 0.3)
+    p = {"W1": rng.normal(size=(130, 80)) * 0.1, "b1": np.zeros(80), "W2": rng.normal(size=(80, 5)) * 0.2}
 
     def loss(p):
         return np.mean((np.maximum(inputs @ p["W1"] + p["b1"], 0) @ p["W2"] - 1) ** 2)
 
     def wrong(p):
         g = cr.grad(loss)(p)
-        g["W1"][np.unravel_index(np.argsort(np.abs(g["W1"]).ravel())[9000], (200, 80))] *= 2
+        g["W1"][np.unravel_index(np.argsort(np.abs(g["W1"]).ravel())[9000], (130, 80))] *= 2
         return g
 
     passing(loss, p)
-    passing(nn.Sequential(nn.Linear(200, 80), nn.ReLU(), nn.Linear(80, 5)), inputs)
+    passing(nn.Sequential(nn.Linear(130, 80), nn.ReLU(), nn.Linear(80, 2)), inputs)
     error = failing(loss, p, grad=wrong)
     assert error.argument_name.endswith("['W1']") and error.ratio == pytest.approx(2, rel=1e-3)
 
@@ -501,10 +503,10 @@ def test_a_smooth_function_has_no_kinks():
 
 
 def test_many_kinks_in_a_large_argument():
-    x = np.zeros(3_000)
-    x[::2] = RNG.normal(size=1_500)
+    x = np.zeros(400)
+    x[::2] = RNG.normal(size=200)
     passing(lambda x: np.sum(np.maximum(x, 0.0)), x, grad=lambda x: (x > 0) * 1.0)
-    passing(cr.relu, x[:200].reshape(10, 20))
+    passing(cr.relu, x[:110].reshape(10, 11))
 
 
 # -- numbers of any size, and float32 ----------------------------------------------------------------------------------
@@ -575,8 +577,10 @@ def test_a_gradient_that_accumulates():
         kept["g"] += 2 * x
         return kept["g"].copy()
 
-    error = cr.gradcheck(lambda x: np.sum(x**2), B, vjp=lambda x, c: gradient(x), raises=False)
-    assert error.cause == "nondeterministic" and "earlier call" in str(error)
+    for form in ({"vjp": lambda x, c: gradient(x)}, {"grad": gradient}):
+        kept["g"][:] = 0
+        error = cr.gradcheck(lambda x: np.sum(x**2), B, raises=False, **form)
+        assert error.cause == "nondeterministic" and "earlier call" in str(error)
 
 
 def test_a_function_that_changes_its_argument():
@@ -596,17 +600,17 @@ def test_results_that_are_not_finite():
 
 
 BAD = [
-    (lambda: cr.gradcheck(3, X), TypeError, "f is a int; a function"),
+    (lambda: cr.gradcheck(3, X), TypeError, "f is a int"),
     (lambda: cr.gradcheck(np.sin, 3), TypeError, "3.0 instead of 3"),
     (lambda: cr.gradcheck(np.sin), TypeError, "no argument of real numbers"),
-    (lambda: cr.gradcheck(np.sin, X + 0j), TypeError, r"has dtype complex128; real"),
+    (lambda: cr.gradcheck(np.sin, X + 0j), TypeError, r"has dtype complex128"),
     (lambda: cr.gradcheck(np.sin, np.array([1, np.nan])), ValueError, r" is nan at \[1\]"),
-    (lambda: cr.gradcheck(np.sin, X, order=3), ValueError, "order is 3; 1 or 2"),
+    (lambda: cr.gradcheck(np.sin, X, order=3), ValueError, "order.* 3"),
     (lambda: cr.gradcheck(np.sin, X, argnums=1), ValueError, "argnums names argument 1; there are 1"),
-    (lambda: cr.gradcheck(np.sin, X, argnums="x"), TypeError, "argnums is 'x'"),
-    (lambda: cr.gradcheck(np.sin, X, full="yes"), TypeError, "full is 'yes'"),
-    (lambda: cr.gradcheck(np.sin, X, rtol=-1), ValueError, "rtol is -1"),
-    (lambda: cr.gradcheck(np.sin, X, seed=1.5), ValueError, "seed is 1.5"),
+    (lambda: cr.gradcheck(np.sin, X, argnums="x"), TypeError, "argnums.*'x'"),
+    (lambda: cr.gradcheck(np.sin, X, full="yes"), TypeError, "full.*'yes'"),
+    (lambda: cr.gradcheck(np.sin, X, rtol=-1), ValueError, "rtol.*-1"),
+    (lambda: cr.gradcheck(np.sin, X, seed=1.5), ValueError, "seed.*1.5"),
     (lambda: cr.gradcheck(np.sin, X, grad=np.cos, vjp=np.cos), ValueError, "grad and vjp are given"),
     (lambda: cr.gradcheck(np.sin, X, grad=3), TypeError, "grad is a int"),
     (lambda: cr.gradcheck(np.sin, X, grad=np.cos), ValueError, r"shape \(7, 4\); grad= is the gradient of a single"),
@@ -614,15 +618,15 @@ BAD = [
     (
         lambda: cr.gradcheck(network, W, B, grad=lambda W, b: W),
         TypeError,
-        r"a tuple with a gradient each for argument 0 \(W\)",
+        r"argument 0 \(W\)",
     ),
     (lambda: cr.gradcheck(network, W, B, grad=lambda W, b: (W, b, b)), ValueError, "returned 3 gradients"),
     (lambda: cr.gradcheck(network, W, B, grad=lambda W, b: {"W": W}), ValueError, r"no gradient for argument 1 \(b\)"),
     (lambda: cr.gradcheck(network, W, B, grad=lambda W, b: (W, "b")), TypeError, r"for argument 1 \(b\) is a str"),
-    (lambda: cr.gradcheck(lambda x: x, X, backward=np.cos), TypeError, r"it returns \(output, cache\)"),
-    (lambda: cr.gradcheck(np.sin, B, jacobian=np.cos), ValueError, r"\(3, 3\) would do: the output's axes"),
-    (lambda: cr.gradcheck(lambda x: np.argmax(x), X, vjp=lambda x, c: c), TypeError, "returned int64; floating"),
-    (lambda: cr.gradcheck(lambda x: "x", X, vjp=lambda x, c: c), TypeError, "returned str; floating"),
+    (lambda: cr.gradcheck(lambda x: x, X, backward=np.cos), TypeError, r"expected \(output, cache\)"),
+    (lambda: cr.gradcheck(np.sin, B, jacobian=np.cos), ValueError, r"expected \(3, 3\)"),
+    (lambda: cr.gradcheck(lambda x: np.argmax(x), X, vjp=lambda x, c: c), TypeError, "returned int64"),
+    (lambda: cr.gradcheck(lambda x: "x", X, vjp=lambda x, c: c), TypeError, "returned str"),
     (lambda: cr.gradcheck(lambda p: np.sum(p["a"]), {"a": X}, grad=lambda p: X), TypeError, "a dict with its keys"),
 ]
 
@@ -655,12 +659,14 @@ def test_a_seed_fixes_everything():
 
 def test_torch_functions_and_modules():
     torch = pytest.importorskip("torch")
-    x = torch.tensor(X, requires_grad=True)
-    result = passing(lambda x, w: torch.tanh(x @ w), x, torch.tensor(W), order=2)
-    assert result.checked > 1000 and x.grad is None
-    linear = torch.nn.Linear(4, 3).double()
-    passing(linear, torch.tensor(X))
-    passing(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3)), torch.tensor(X, dtype=torch.float32))
+    x = torch.tensor(X[:2], requires_grad=True)
+    result = passing(lambda x, w: torch.tanh(x @ w), x, torch.tensor(W[:, :2]), order=2)
+    assert result.checked > 100 and x.grad is None
+    linear = torch.nn.Linear(4, 2).double()
+    passing(linear, torch.tensor(X[:3]))
+    passing(
+        torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2)), torch.tensor(X[:4], dtype=torch.float32)
+    )
 
 
 def test_torch_autograd_functions():
@@ -735,10 +741,10 @@ def invoke(tmp_path):
         (["mine.py:own", "--order", "2"], 2, 0, "of the gradient's own derivative"),
         (["mine.py:own", "--grad", "loss_grad"], 2, 2, "missing 2 required"),
         (["mine.py:nothing"], 2, 2, "its functions are loss, loss_grad, own, W"),
-        (["mine.py"], 2, 2, "file.py:function, would do"),
+        (["mine.py"], 2, 2, "expected file.py:function"),
         (["mine.py:loss", "--shape", "W"], 2, 2, "a name and its sizes"),
         (["mine.py:loss", "--shape", "V=2"], 2, 2, "shape is given for V"),
-        (["absent.py:f"], 2, 2, "absent.py is no file"),
+        (["absent.py:f"], 2, 2, "absent.py is not a file"),
     ],
 )
 def test_the_command(invoke, words, factor, status, text):

@@ -1,14 +1,14 @@
-"""What is checked: a function of arrays, seen as a list of arrays in and arrays out, with the gradient in question.
+"""Functions with a gradient to check: chainrule's own, or one written by hand in one of four forms.
 
-A `Subject` hides where the gradient comes from: chainrule's reverse pass, the caller's own function, or PyTorch.
+A `CheckedFunction` sees all of them alike: arrays in, arrays out, and a pullback from cotangents of the outputs to a
+gradient for each array. PyTorch's functions are in `torch_functions`.
 """
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy as np
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..core.transforms import vjp
-from ..core.tree import Structure, flatten, paths, unflatten
 from ..nn import Module, functional_call
+from .containers import indexed, mapped, named_leaves
+from .signatures import argument_names, signature_text
 
 Pullback = Callable[[list[Array]], list[Any]]  # cotangents of the real outputs -> a gradient for every leaf
 
@@ -34,8 +35,8 @@ class Leaf:
 
 
 @dataclass
-class Subject:
-    """A function and its gradient in question.
+class CheckedFunction:
+    """A function and the gradient to check.
 
     Attributes
     ----------
@@ -43,56 +44,74 @@ class Subject:
         What messages call it.
     whose : str
         Whose gradient it is: "yours", "chainrule's", "torch's".
+    f : callable
+        The function, on the arguments.
+    arguments : tuple
+        As handed over.
+    labels : list of str
+        How messages call the arguments.
     leaves : list of Leaf
         All arrays of real numbers that the function is called with.
     """
 
     name: str
     whose: str
+    f: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    labels: list[str]
     leaves: list[Leaf]
-    structure: Structure | None = None
-    real: list[bool] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     output_labels: list[str] = field(default_factory=list)
     output_eps: float = float(np.finfo(np.float64).eps)
 
+    def describe(self) -> str:
+        """Return how the code was understood, in a line."""
+        return f"function {signature_text(self.f)}; gradient: {self.whose}"
+
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`, an array for every leaf."""
-        raise AssertionError("a Subject is one of its subclasses")
+        return self.f(*self.rebuilt(point))
 
     def linearize(self, point: list[Array]) -> Pullback:
-        """Return the pullback at `point`: what the gradient in question makes of cotangents."""
-        raise AssertionError("a Subject is one of its subclasses")
+        """Return the pullback at `point`: what the gradient makes of cotangents."""
+        raise NotImplementedError
+
+    def rebuilt(self, point: Sequence[Any]) -> tuple[Any, ...]:
+        """Return the arguments with the values of `point` for their leaves."""
+        values = dict(zip((leaf.label for leaf in self.leaves), point, strict=True))
+        return self._mapped(lambda label, old: values.get(label, old))
+
+    def _mapped(self, function: Callable[[str, Any], Any]) -> tuple[Any, ...]:
+        return tuple(mapped(a, function, n, indexed) for a, n in zip(self.arguments, self.labels, strict=True))
+
+    # -- what it returns -----------------------------------------------------------------------------------------------
 
     def learn(self, point: list[Array]) -> None:
         """Learn from one call what the function returns: structure, shapes, names and dtype."""
         with np.errstate(all="ignore"):
-            result = self.call(point)
-        values, self.structure = flatten(result)
-        arrays = [as_array(v) for v in values]
-        self.real = [a is not None and a.dtype.kind == "f" for a in arrays]
-        if any(a is not None and a.dtype.kind == "c" for a in arrays):
-            raise TypeError(f"{self.name} returned complex numbers; a gradient is of real ones")
-        if not any(self.real):
-            kinds = ", ".join(
-                type(v).__name__ if a is None else str(a.dtype) for v, a in zip(values, arrays, strict=True)
-            )
-            raise TypeError(f"{self.name} returned {kinds or 'nothing'}; floating-point numbers would do")
-        kept = [a for a, real in zip(arrays, self.real, strict=True) if real and a is not None]
-        self.shapes = [a.shape for a in kept]
-        labels = paths(result)
-        self.output_labels = [label for label, real in zip(labels, self.real, strict=True) if real]
-        self.output_eps = max(float(np.finfo(a.dtype).eps) for a in kept)
+            self._result = self.call(point)
+        values = named_leaves(self._result, "", indexed)
+        arrays = {label: array for label, v in values.items() if (array := as_array(v)) is not None}
+        if any(a.dtype.kind == "c" for a in arrays.values()):
+            raise TypeError(f"{self.name} returned complex numbers; expected real ones")
+        kept = {label: a for label, a in arrays.items() if a.dtype.kind == "f"}
+        if not kept:
+            kinds = [str(arrays[n].dtype) if n in arrays else type(v).__name__ for n, v in values.items()]
+            raise TypeError(f"{self.name} returned {', '.join(kinds) or 'nothing'}; expected floating-point numbers")
+        self.output_labels, self.shapes = list(kept), [a.shape for a in kept.values()]
+        self.output_eps = max(float(np.finfo(a.dtype).eps) for a in kept.values())
+
+    def real_outputs(self, result: Any) -> list[Any]:
+        """Return the real numbers among what the function returned."""
+        values = named_leaves(result, "", indexed)
+        return [values[label] for label in self.output_labels if label in values]
 
     def outputs(self, point: list[Array]) -> Array:
         """Return the real outputs at `point`, flat, one after the other, in float64."""
         with np.errstate(all="ignore"):
-            values, structure = flatten(self.call(point))
-        arrays = [as_array(v) for v, real in zip(values, self.real, strict=False) if real]
-        if structure != self.structure or [None if a is None else a.shape for a in arrays] != self.shapes:
-            raise TypeError(
-                f"{self.name} returned outputs of other kinds or shapes when its arguments changed a little"
-            )
+            arrays = [as_array(v) for v in self.real_outputs(self.call(point))]
+        if [None if a is None else a.shape for a in arrays] != self.shapes:
+            raise TypeError(f"{self.name} returned outputs of other shapes when its arguments changed a little")
         return np.concatenate([np.asarray(a, dtype=np.float64).reshape(-1) for a in arrays])
 
     def split(self, flat: Array) -> list[Array]:
@@ -111,39 +130,18 @@ class Subject:
         raise IndexError(j)
 
     def cotangent(self, parts: Sequence[Any]) -> Any:
-        """Return cotangents in the structure of the outputs; zeros for outputs that are not real numbers."""
-        given = iter(parts)
-        assert self.structure is not None
-        return unflatten(self.structure, [next(given) if real else None for real in self.real])
+        """Return cotangents in the structure of the outputs; None for outputs that are not real numbers."""
+        given = dict(zip(self.output_labels, parts, strict=True))
+        return mapped(self._result, lambda label, old: given.get(label), "", indexed)
 
 
 @dataclass
-class Nested(Subject):
-    """A function called with nests of arguments; the leaves are put back into their places."""
-
-    f: Callable[..., Any] = lambda *a: None
-    structure_in: Structure | None = None
-    fixed: list[Any] = field(default_factory=list)  # all leaves of the arguments
-    where: list[int] = field(default_factory=list)  # which of them are the subject's
-
-    def rebuilt(self, point: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments at `point`."""
-        values = list(self.fixed)
-        for k, x in zip(self.where, point, strict=True):
-            values[k] = x
-        assert self.structure_in is not None
-        arguments: tuple[Any, ...] = unflatten(self.structure_in, values)
-        return arguments
-
-
-@dataclass
-class ChainruleSubject(Nested):
+class ChainruleFunction(CheckedFunction):
     """A function written with NumPy functions, differentiated by chainrule."""
 
     def flat(self, *leaves: Any) -> list[Any]:
         """Return the real outputs of the function as a list."""
-        values, _ = flatten(self.f(*self.rebuilt(leaves)))
-        return [v for v, real in zip(values, self.real, strict=True) if real]
+        return self.real_outputs(self.f(*self.rebuilt(leaves)))
 
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`."""
@@ -156,72 +154,60 @@ class ChainruleSubject(Nested):
 
 
 @dataclass
-class ModuleSubject(ChainruleSubject):
-    """A module, as a function of its parameters and inputs. Its buffers take part, in the dtype of the point."""
-
-    def __post_init__(self) -> None:
-        module = self.f
-        assert isinstance(module, Module)
-        names = [name for name, _ in module.named_parameters()]
-        buffers = {n: np.asarray(b) for n, b in module.named_buffers() if np.asarray(b).dtype.kind == "f"}
-
-        def called(parameters: list[Any], *inputs: Any) -> Any:
-            dtype = parameters[0].dtype if parameters else np.float64
-            values = dict(zip(names, parameters, strict=True)) | {n: b.astype(dtype) for n, b in buffers.items()}
-            return functional_call(module, values, *inputs)[0]
-
-        self.f = called
-
-
-@dataclass
-class OwnSubject(Nested):
-    """A function on NumPy arrays with a gradient written by hand."""
+class HandWritten(CheckedFunction):
+    """A function on NumPy arrays with a gradient written by hand: grad, vjp, backward or jacobian."""
 
     form: str = "grad"
     derivative: Callable[..., Any] = lambda *a: None
     names: list[str] = field(default_factory=list)  # of the arguments
 
-    def called(self, point: Sequence[Array]) -> tuple[Any, ...]:
-        """Return the arguments at `point`, in memory of their own; numbers as numbers."""
-        own = [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(point, self.leaves, strict=True)]
-        return self.rebuilt(own)
+    def describe(self) -> str:
+        """Return how the code was understood, in a line."""
+        return f"function {signature_text(self.f)}; {self.form}: {signature_text(self.derivative)}"
+
+    def own_arrays(self, point: Sequence[Array]) -> list[Any]:
+        """Return copies of a point; numbers as numbers."""
+        return [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(point, self.leaves, strict=True)]
 
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`."""
-        result = self.f(*self.called(point))
-        if self.form != "backward":
-            return result
-        return self._pair(result)[0]
+        result = self.f(*self.rebuilt(self.own_arrays(point)))
+        return self._pair(result)[0] if self.form == "backward" else result
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError(
-                f"{self.name} returned a {type(result).__name__}; with backward= it returns (output, cache), and "
-                "backward(dout, cache) the gradients. For a function that returns its output alone, give vjp= or grad="
+                f"{self.name} returned a {type(result).__name__}; with backward=, expected (output, cache), of which "
+                "backward(dout, cache) makes the gradients. A function that returns its output alone takes vjp="
             )
         return result
 
     def linearize(self, point: list[Array]) -> Pullback:
         """Return the pullback at `point`."""
-        if self.form == "grad":
-            if self.shapes and [int(np.prod(s)) for s in self.shapes] != [1]:
-                found = ", ".join(map(str, self.shapes))
-                raise ValueError(
-                    f"{self.name} returned shape {found}; grad= is the gradient of a single number. For other outputs "
-                    "give vjp(*args, cotangent), backward(dout, cache) or jacobian(*args)"
-                )
-            gradients = self._matched(self.derivative(*self.called(point)))
-            return lambda parts: [g if g is None else np.asarray(g) * float(parts[0].reshape(())) for g in gradients]
-        if self.form == "jacobian":
-            return self._by_jacobian(self.derivative(*self.called(point)))
         if self.form == "vjp":
-            return lambda parts: self._matched(self.derivative(*self.called(point), self._given(parts)))
+            return lambda parts: self._matched(self._derivative(point, self._given(parts)))
+        if self.form == "jacobian":
+            return self._by_jacobian(self._derivative(point))
+        if self.form == "backward":
+            return lambda parts: self._matched(
+                self.derivative(self._given(parts), self._pair(self.f(*self.rebuilt(self.own_arrays(point))))[1])
+            )
+        if self.shapes and [int(np.prod(s)) for s in self.shapes] != [1]:
+            raise ValueError(
+                f"{self.name} returned shape {', '.join(map(str, self.shapes))}; grad= is the gradient of a single "
+                "number. For other outputs give vjp(*args, cotangent), backward(dout, cache) or jacobian(*args)"
+            )
+        first, second = (self._matched(self._derivative(point)) for _ in range(2))
+        calls = iter((first, second))  # a gradient that accumulates shows when it is computed again
 
-        def backward(parts: list[Array]) -> list[Any]:
-            _, cache = self._pair(self.f(*self.called(point)))
-            return self._matched(self.derivative(self._given(parts), cache))
+        def scaled(parts: list[Array]) -> list[Any]:
+            factor = float(parts[0].reshape(()))
+            return [g if g is None else np.asarray(g) * factor for g in next(calls, first)]
 
-        return backward
+        return scaled
+
+    def _derivative(self, point: list[Array], *more: Any) -> Any:
+        return self.derivative(*self.rebuilt(self.own_arrays(point)), *more)
 
     def _given(self, parts: Sequence[Any]) -> Any:
         return self.cotangent([p.copy() if p.shape else p.dtype.type(p) for p in parts])
@@ -231,23 +217,28 @@ class OwnSubject(Nested):
         by_output = [self._matched(block, lead=shape) for block, shape in zip(blocks, self.shapes, strict=True)]
 
         def pulled(parts: list[Array]) -> list[Any]:
-            total: list[Any] = [None] * len(self.leaves)
-            for jacobians, part, shape in zip(by_output, parts, self.shapes, strict=True):
-                for k, j in enumerate(jacobians):
-                    if j is not None:
-                        g = np.tensordot(part, j, len(shape))
-                        total[k] = g if total[k] is None else total[k] + g
-            return total
+            return [
+                None
+                if not leaf.checked
+                else sum(
+                    np.tensordot(part, jacobians[k], len(shape))
+                    for jacobians, part, shape in zip(by_output, parts, self.shapes, strict=True)
+                )
+                for k, leaf in enumerate(self.leaves)
+            ]
 
         return pulled
 
+    # -- which gradient belongs to which argument ----------------------------------------------------------------------
+
     def _matched(self, result: Any, lead: tuple[int, ...] = ()) -> list[Any]:
         """Return the gradients leaf by leaf, None for what is not checked; `lead` are axes before the leaf's own."""
-        arguments = self.rebuilt(range(len(self.leaves)))  # every leaf stands in its place as its number
-        wanted = [i for i in range(len(arguments)) if any(leaf.argument == i and leaf.checked for leaf in self.leaves)]
+        numbers = {leaf.label: k for k, leaf in enumerate(self.leaves)}
+        places = self._mapped(lambda label, old: numbers.get(label))
+        wanted = [i for i in range(len(places)) if any(leaf.argument == i and leaf.checked for leaf in self.leaves)]
         found: list[Any] = [None] * len(self.leaves)
-        for i, gradient in self._by_argument(result, arguments, wanted):
-            self._fill(found, arguments[i], gradient, f"argument {i} ({self.names[i]})")
+        for i, gradient in self._by_argument(result, places, wanted):
+            self._fill(found, places[i], gradient, self.labels[i])
         for k, leaf in enumerate(self.leaves):
             if not leaf.checked:
                 found[k] = None
@@ -260,35 +251,33 @@ class OwnSubject(Nested):
                 found[k] = found[k].reshape(lead + leaf.value.shape)  # a matrix (outputs, inputs) is a Jacobian, too
             elif lead:
                 raise ValueError(
-                    f"jacobian of {self.name} has shape {found[k].shape} for {leaf.label}; {lead + leaf.value.shape} "
-                    "would do: the output's axes, then the argument's"
+                    f"jacobian of {self.name} has shape {found[k].shape} for {leaf.label}; expected "
+                    f"{lead + leaf.value.shape}: the output's axes, then the argument's"
                 )
         return found
 
-    def _by_argument(self, result: Any, arguments: tuple[Any, ...], wanted: list[int]) -> list[tuple[int, Any]]:
+    def _by_argument(self, result: Any, places: tuple[Any, ...], wanted: list[int]) -> list[tuple[int, Any]]:
+        """Return (argument, gradient), the gradients being returned by name, by position, or alone."""
+        alone = wanted[0] if len(wanted) == 1 else None
         if isinstance(result, dict):
             named = {n: i for i, name in enumerate(self.names) for n in (f"d{name}", name)}
-            if set(result) <= set(named) and not (len(wanted) == 1 and isinstance(arguments[wanted[0]], dict)):
+            if set(result) <= set(named) and not (alone is not None and isinstance(places[alone], dict)):
                 return [(named[key], g) for key, g in result.items()]
-        alone = len(wanted) == 1
+        if isinstance(result, tuple | list) and not (alone is not None and isinstance(places[alone], tuple | list)):
+            if len(result) == len(places):
+                return [(i, g) for i, g in enumerate(result) if i in wanted]
+            if len(result) == len(wanted):
+                return list(zip(wanted, result, strict=True))
+        elif isinstance(result, tuple | list) and alone is not None and len(result) == 1 != len(places[alone]):
+            return [(alone, result[0])]
+        if alone is not None:
+            return [(alone, result)]
+        listed = ", ".join(self.labels[i] for i in wanted)
         if isinstance(result, tuple | list):
-            if not alone or not isinstance(arguments[wanted[0]], tuple | list):
-                if len(result) == len(arguments):
-                    return [(i, g) for i, g in enumerate(result) if i in wanted]
-                if len(result) == len(wanted):
-                    return list(zip(wanted, result, strict=True))
-                if not alone:
-                    raise ValueError(
-                        f"{self.form} of {self.name} returned {len(result)} gradients; one each for "
-                        f"{', '.join(f'argument {i} ({self.names[i]})' for i in wanted)} would do"
-                    )
-            elif len(result) == 1 and len(arguments[wanted[0]]) != 1:
-                return [(wanted[0], result[0])]
-        if alone:
-            return [(wanted[0], result)]
+            raise ValueError(f"{self.form} of {self.name} returned {len(result)} gradients; expected one for {listed}")
         raise TypeError(
-            f"{self.form} of {self.name} returned a {type(result).__name__}; a tuple with a gradient each for "
-            f"{', '.join(f'argument {i} ({self.names[i]})' for i in wanted)}, or a dict with their names, would do"
+            f"{self.form} of {self.name} returned a {type(result).__name__}; expected a tuple with a gradient for each "
+            f"of {listed}, or a dict with their names"
         )
 
     def _fill(self, found: list[Any], place: Any, gradient: Any, where: str) -> None:
@@ -296,73 +285,26 @@ class OwnSubject(Nested):
         if isinstance(place, dict):
             if not isinstance(gradient, Mapping):
                 raise TypeError(
-                    f"the gradient for {where} is a {type(gradient).__name__}; a dict with its keys would do"
+                    f"the gradient for {where} is a {type(gradient).__name__}; expected a dict with its keys"
                 )
             for key, below in place.items():
                 g = gradient.get(key, gradient.get(f"d{key}") if isinstance(key, str) else None)
                 if g is not None:
                     self._fill(found, below, g, f"{where}[{key!r}]")
         elif isinstance(place, tuple | list):
-            if not isinstance(gradient, tuple | list) or len(gradient) != len(place):
-                gradient = self._as_sequence(gradient, len(place), where)
+            if not isinstance(gradient, tuple | list):
+                array = as_array(gradient)
+                gradient = [] if array is None or array.ndim == 0 else list(array)
+            if len(gradient) != len(place):
+                raise TypeError(f"the gradient for {where} has {len(gradient)} parts; expected a list of {len(place)}")
             for i, (below, g) in enumerate(zip(place, gradient, strict=True)):
                 if g is not None:
                     self._fill(found, below, g, f"{where}[{i}]")
-        elif type(place) is int and place < len(self.leaves) and gradient is not None:
+        elif place is not None and gradient is not None:
             array = as_array(gradient)
             if array is None or array.dtype.kind not in "fiub":
-                raise TypeError(f"the gradient for {where} is a {type(gradient).__name__}; an array would do")
+                raise TypeError(f"the gradient for {where} is a {type(gradient).__name__}; expected an array")
             found[place] = array if array.dtype.kind == "f" else array.astype(np.float64)
-
-    def _as_sequence(self, gradient: Any, length: int, where: str) -> Sequence[Any]:
-        array = as_array(gradient)
-        if array is None or array.shape[:1] != (length,):
-            raise TypeError(f"the gradient for {where} is a {type(gradient).__name__}; a list of {length} would do")
-        return list(array)
-
-    def rebuilt(self, point: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments at `point`; a range puts the numbers of the leaves into their places."""
-        if isinstance(point, range):  # numbers of leaves: what is fixed must not look like one
-            values: list[Any] = [None] * len(self.fixed)
-            for k, number in zip(self.where, point, strict=True):
-                values[k] = number
-            assert self.structure_in is not None
-            places: tuple[Any, ...] = unflatten(self.structure_in, values)
-            return places
-        return super().rebuilt(point)
-
-
-@dataclass
-class TorchSubject(Nested):
-    """A function on PyTorch's tensors, an ``autograd.Function`` or an ``nn.Module``."""
-
-    create_graph: bool = False
-
-    def _tensors(self, point: Sequence[Array], follow: bool) -> list[Any]:
-        torch = sys.modules["torch"]
-        return [torch.from_numpy(np.array(x)).requires_grad_(follow) for x in point]
-
-    def call(self, point: list[Array]) -> Any:
-        """Return what the function returns at `point`."""
-        return self.f(*self.rebuilt(self._tensors(point, follow=self.create_graph)))
-
-    def linearize(self, point: list[Array]) -> Pullback:
-        """Return the pullback at `point`."""
-        torch = sys.modules["torch"]
-        leaves = self._tensors(point, follow=True)
-        values, _ = flatten(self.f(*self.rebuilt(leaves)))
-        outputs = [v for v, real in zip(values, self.real, strict=True) if real]
-
-        def pulled(parts: list[Array]) -> list[Any]:
-            used = [(o, torch.from_numpy(np.array(p)).to(o.dtype)) for o, p in zip(outputs, parts, strict=True)]
-            used = [(o, p) for o, p in used if o.requires_grad]
-            if not used:
-                return [np.zeros(x.shape) for x in point]
-            ends, starts = zip(*used, strict=True)
-            found = torch.autograd.grad(ends, leaves, starts, retain_graph=True, allow_unused=True)
-            return [np.zeros(x.shape) if g is None else g.detach().numpy() for x, g in zip(point, found, strict=True)]
-
-        return pulled
 
 
 # -- from the caller's arguments ---------------------------------------------------------------------------------------
@@ -371,21 +313,19 @@ class TorchSubject(Nested):
 def as_array(x: Any) -> Array | None:
     """Return the numbers of an array, a tensor of any kind or a number; None for anything else."""
     if isinstance(x, Tensor):
-        return x.value if x.value is not None else None
+        return x.value
     if isinstance(x, np.ndarray | np.generic | float | int):
         return np.asarray(x)
-    if _is_torch(x, "Tensor"):
+    if is_torch(x, "Tensor"):
         x = x.detach().cpu()
         try:
             return np.asarray(x.numpy())
         except TypeError:  # bfloat16 and the like
             return np.asarray(x.to(sys.modules["torch"].float32).numpy())
-    if hasattr(x, "__array__"):
-        return np.asarray(x)
-    return None
+    return np.asarray(x) if hasattr(x, "__array__") else None
 
 
-def _is_torch(x: Any, kind: str) -> bool:
+def is_torch(x: Any, kind: str) -> bool:
     """Whether `x` is of a class of PyTorch's, which nobody has made unless torch is loaded."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, getattr(torch, kind, ()))
@@ -393,121 +333,82 @@ def _is_torch(x: Any, kind: str) -> bool:
 
 def name_of(f: Any) -> str:
     """Return what to call `f`; ``f`` where it has no name."""
-    name = getattr(f, "__name__", None) or ("f" if not isinstance(f, Module) else type(f).__name__)
-    return "f" if name == "<lambda>" else str(name)
+    name = str(getattr(f, "__name__", None) or (type(f).__name__ if isinstance(f, Module) else "f"))
+    return "f" if name == "<lambda>" else name
 
 
-def argument_names(f: Any, count: int) -> list[str]:
-    """Return the names of the first `count` positional arguments; x0, x1, … where they have none."""
-    try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:count]
-    return names + [f"x{i}" for i in range(len(names), count)]
+def labelled(names: Sequence[str]) -> list[str]:
+    """Return how messages call arguments: ``argument 1 (W)``."""
+    return [f"argument {i} ({name})" for i, name in enumerate(names)]
 
 
-def subject_of(
+def leaves_of(
+    arguments: tuple[Any, ...], labels: Sequence[str], argnums: tuple[int, ...] | None, parameters: int = 0
+) -> list[Leaf]:
+    """Return the arrays of real numbers in arguments, of which the first `parameters` are a module's parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For complex numbers, and for values that are not finite.
+    """
+    leaves = []
+    for position, (argument, name) in enumerate(zip(arguments, labels, strict=True)):
+        owner = position - parameters if position >= parameters else None
+        for label, x in named_leaves(argument, name, indexed).items():
+            array = as_array(x) if not isinstance(x, bool | int) else None
+            if array is None or array.dtype.kind not in "fc":
+                continue
+            if array.dtype.kind == "c":
+                raise TypeError(f"{label} has dtype {array.dtype}; expected real numbers")
+            bad = np.flatnonzero(~np.isfinite(array))
+            if bad.size:
+                index = list(map(int, np.unravel_index(bad[0], array.shape)))
+                raise ValueError(f"{label} is {array.reshape(-1)[bad[0]]} at {index}; expected finite numbers")
+            checked = owner is None or argnums is None or owner in argnums
+            leaves.append(Leaf(owner, label, np.array(array), isinstance(x, float), checked))
+    return leaves
+
+
+def checked_function(
     f: Any, args: tuple[Any, ...], form: str | None, derivative: Any, argnums: tuple[int, ...] | None
-) -> Subject:
-    """Return the subject for a function, its arguments, and the form in which its gradient was given, if any."""
-    torch = sys.modules.get("torch")
-    function: Any = getattr(getattr(torch, "autograd", None), "Function", None)
-    if isinstance(function, type) and isinstance(f, type) and issubclass(f, function):
-        return _torch_subject(f, f.apply, args, argnums, forward=f.forward)  # type: ignore[attr-defined]
-    if torch is not None and isinstance(f, torch.nn.Module):
-        return _torch_module(f, args, argnums)
-    if form is None and any(_is_torch(x, "Tensor") for x in flatten(args)[0]):
-        return _torch_subject(f, f, args, argnums)
+) -> CheckedFunction:
+    """Return a function with its arguments and the gradient to check; without a `form` it is the library's own."""
+    if "torch" in sys.modules:
+        from .torch_functions import torch_function
+
+        if (found := torch_function(f, args, argnums, form)) is not None:
+            return found
     if isinstance(f, Module):
-        return _module_subject(f, args, argnums)
+        return _module_function(f, args, argnums)
     names = argument_names(f, len(args))
-    common = _places(args, names, argnums)
+    labels = labelled(names)
+    leaves = leaves_of(args, labels, argnums)
     if form is None:
-        return ChainruleSubject(name_of(f), "chainrule's", f=f, **common)
-    return OwnSubject(name_of(f), "yours", f=f, form=form, derivative=derivative, names=names, **common)
+        return ChainruleFunction(name_of(f), "chainrule's", f, args, labels, leaves)
+    return HandWritten(name_of(f), "yours", f, args, labels, leaves, form=form, derivative=derivative, names=names)
 
 
-def _places(args: tuple[Any, ...], names: Sequence[str], argnums: tuple[int, ...] | None) -> dict[str, Any]:
-    """Return the leaves of the arguments and how to put them back, as `Nested` takes them."""
-    values, structure = flatten(args)
-    labels = [p for i, a in enumerate(args) for p in paths(a, f"argument {i} ({names[i]})")]
-    owners = [i for i, a in enumerate(args) for _ in paths(a)]
-    leaves, where = [], []
-    for k, (x, label, owner) in enumerate(zip(values, labels, owners, strict=True)):
-        array = as_array(x) if not isinstance(x, bool | int) else None
-        if array is None:
-            continue
-        if array.dtype.kind == "c":
-            raise TypeError(f"{label} has dtype {array.dtype}; real numbers would do")
-        if array.dtype.kind != "f":
-            values[k] = x
-            continue
-        bad = np.flatnonzero(~np.isfinite(array))
-        if bad.size:
-            index = list(map(int, np.unravel_index(bad[0], array.shape)))
-            raise ValueError(f"{label} is {array.reshape(-1)[bad[0]]} at {index}; a point with finite numbers would do")
-        checked = argnums is None or owner in argnums
-        leaves.append(Leaf(owner, label, np.array(array), isinstance(x, float), checked))
-        where.append(k)
-    return {"leaves": leaves, "structure_in": structure, "fixed": values, "where": where}
-
-
-def _module_subject(module: Module, args: tuple[Any, ...], argnums: tuple[int, ...] | None) -> ModuleSubject:
-    parameters = [(path, p) for path, p in module.named_parameters()]
-    dtype = module.dtype or np.dtype(np.float64)
-    inputs = args
-    if args and not module.takes_ids:  # the module would cast them, too
-        first = as_array(args[0])
-        if first is not None and first.dtype.kind in "iub":
-            inputs = (first.astype(dtype), *args[1:])
-    names = ["parameters", *argument_names(module.forward, len(args))]
-    arrays = [np.array(p.value) for _, p in parameters]
-    common = _places((arrays, *inputs), names, None)
-    leaves = []
-    for k, leaf in enumerate(common["leaves"]):
-        if k < len(parameters):
-            path, p = parameters[k]
-            label = f"parameter {path}" + (f" ({p.name})" if p.name and p.name != path else "")
-            leaves.append(Leaf(None, label, leaf.value, checked=True))
-            continue
-        number = (leaf.argument or 0) - 1
-        label = leaf.label.replace(f"argument {leaf.argument}", f"argument {number}", 1)
-        checked = argnums is None or number in argnums
-        leaves.append(Leaf(number, label, leaf.value.astype(dtype), checked=checked))
-    common["leaves"] = leaves
-    return ModuleSubject(type(module).__name__, "chainrule's", f=module, **common)
-
-
-def _torch_subject(
-    f: Any, called: Callable[..., Any], args: tuple[Any, ...], argnums: tuple[int, ...] | None, forward: Any = None
-) -> TorchSubject:
-    names = argument_names(forward or called, len(args) + (forward is not None))[forward is not None :]
-    if forward is not None and "setup_context" in vars(f):
-        names = argument_names(forward, len(args))
-    whose = "yours" if forward is not None else "torch's"
-    return TorchSubject(name_of(f), whose, f=called, **_places(args, names, argnums))
-
-
-def _torch_module(module: Any, args: tuple[Any, ...], argnums: tuple[int, ...] | None) -> TorchSubject:
-    torch = sys.modules["torch"]
+def _module_function(module: Module, args: tuple[Any, ...], argnums: tuple[int, ...] | None) -> CheckedFunction:
+    """Return a module as a function of its parameters and inputs; its buffers take the dtype of the point."""
     parameters = dict(module.named_parameters())
-    buffers = {n: b.clone() for n, b in module.named_buffers()}
+    buffers = {n: np.asarray(b) for n, b in module.named_buffers() if np.asarray(b).dtype.kind == "f"}
+    dtype = module.dtype or np.dtype(np.float64)
+    first = as_array(args[0]) if args and not module.takes_ids else None
+    if first is not None and first.dtype.kind in "iub":  # the module would cast them, too
+        args = (first.astype(dtype), *args[1:])
 
-    def called(values: list[Any], *inputs: Any) -> Any:
-        dtype = values[0].dtype if values else torch.float64
-        state = {n: b.to(dtype) if b.is_floating_point() else b.clone() for n, b in buffers.items()}
-        return torch.func.functional_call(module, dict(zip(parameters, values, strict=True)) | state, inputs)
+    def called(*values: Any) -> Any:
+        given, inputs = values[: len(parameters)], values[len(parameters) :]
+        kind = given[0].dtype if given else np.float64
+        state = dict(zip(parameters, given, strict=True)) | {n: b.astype(kind) for n, b in buffers.items()}
+        return functional_call(module, state, *inputs)[0]
 
-    names = ["parameters", *argument_names(module.forward, len(args))]
-    common = _places((list(parameters.values()), *args), names, None)
-    leaves = []
-    for k, leaf in enumerate(common["leaves"]):
-        if k < len(parameters):
-            leaves.append(Leaf(None, f"parameter {list(parameters)[k]}", leaf.value))
-        else:
-            number = (leaf.argument or 0) - 1
-            label = leaf.label.replace(f"argument {leaf.argument}", f"argument {number}", 1)
-            leaves.append(Leaf(number, label, leaf.value, checked=argnums is None or number in argnums))
-    common["leaves"] = leaves
-    return TorchSubject(type(module).__name__, "torch's", f=called, **common)
+    own = [f"parameter {n}" + (f" ({p.name})" if p.name and p.name != n else "") for n, p in parameters.items()]
+    labels = [*own, *labelled(argument_names(module.forward, len(args)))]
+    arguments = (*(np.array(p.value) for p in parameters.values()), *args)
+    leaves = [
+        leaf if leaf.argument is None else replace(leaf, value=leaf.value.astype(dtype), number=False)
+        for leaf in leaves_of(arguments, labels, argnums, len(parameters))
+    ]
+    return ChainruleFunction(type(module).__name__, "chainrule's", called, arguments, labels, leaves)

@@ -25,7 +25,7 @@ def imported(path: Path) -> Iterator[ModuleType]:
         When it fails, with the line.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; a Python file with forward and backward would do")
+        raise FileNotFoundError(f"{path} is not a file; expected a Python file")
     name = "__audited__"
     before = sys.path[:], sys.argv[:], sys.dont_write_bytecode
     sys.path.insert(0, str(path.resolve().parent))

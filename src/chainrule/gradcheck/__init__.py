@@ -87,4 +87,7 @@ def gradcheck(
     """
     from .check import checked
 
-    return checked(f, args, grad, vjp, backward, jacobian, hessian, hvp, order, argnums, full, rtol, atol, seed, raises)
+    forms = {"grad": grad, "vjp": vjp, "backward": backward, "jacobian": jacobian}
+    second = {"order": order, "hessian": hessian, "hvp": hvp}
+    options = {"full": full, "rtol": rtol, "atol": atol, "seed": seed}
+    return checked(f, args, forms, second, argnums, options, raises)

@@ -1,14 +1,14 @@
-"""`gradcheck`: is a gradient right? Held to central differences in float64."""
+"""What `chainrule.gradcheck` does: read its arguments, compare, and return or raise the outcome."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from ..adapters.gradient_forms import Subject, subject_of
+from ..adapters.gradient_forms import CheckedFunction, checked_function
+from ..core.arguments import integer, number, unexpected
 from .comparison import Comparison, Settings
 from .failure import failure
 from .result import GradcheckError, GradcheckResult
@@ -18,67 +18,68 @@ from .second_order import second_order
 def checked(
     f: Any,
     args: tuple[Any, ...],
-    grad: Callable[..., Any] | None,
-    vjp: Callable[..., Any] | None,
-    backward: Callable[..., Any] | None,
-    jacobian: Callable[..., Any] | None,
-    hessian: Callable[..., Any] | None,
-    hvp: Callable[..., Any] | None,
-    order: int,
-    argnums: int | Sequence[int] | None,
-    full: bool | None,
-    rtol: float | None,
-    atol: float | None,
-    seed: int,
+    forms: Mapping[str, Any],
+    second: Mapping[str, Any],
+    argnums: Any,
+    options: Mapping[str, Any],
     raises: bool,
 ) -> GradcheckResult | GradcheckError:
-    """Return the outcome, or raise it; see `chainrule.gradcheck`."""
-    form, derivative = _chosen(grad=grad, vjp=vjp, backward=backward, jacobian=jacobian)
-    settings = _settings(full, rtol, atol, seed)
+    """Return the outcome, or raise it.
+
+    Parameters
+    ----------
+    f, args, argnums, raises
+        As `chainrule.gradcheck` takes them.
+    forms : dict
+        Its arguments grad, vjp, backward and jacobian.
+    second : dict
+        Its arguments order, hessian and hvp.
+    options : dict
+        Its arguments full, rtol, atol and seed.
+    """
+    form, derivative = _given_form(forms)
+    settings = _settings(**options)
     if not callable(f):
-        raise TypeError(f"f is a {type(f).__name__}; a function, a module or a torch.autograd.Function would do")
-    if order not in (1, 2) or isinstance(order, bool):
-        raise ValueError(f"order is {order!r}; 1 or 2 would do")
-    if (hessian is not None or hvp is not None) and (grad is None or order != 2):
+        raise TypeError(f"f is a {type(f).__name__}; expected a function, a module or a torch.autograd.Function")
+    order, hessian, hvp = integer("order", second["order"], at_least=1, at_most=2), second["hessian"], second["hvp"]
+    if (hessian is not None or hvp is not None) and (form != "grad" or order != 2):
         raise ValueError("hessian and hvp are the derivative of grad=: give grad= too, and order=2")
-    subject = subject_of(f, args, form, derivative, _argnums(argnums, len(args)))
-    if not any(leaf.checked for leaf in subject.leaves):
+    function = checked_function(f, args, form, derivative, _argnums(argnums, len(args)))
+    if not any(leaf.checked for leaf in function.leaves):
         raise TypeError(
-            f"{subject.name} has no argument of real numbers{'' if argnums is None else ' among argnums'}; integers "
-            "are held fixed: 3.0 instead of 3, or x.astype(np.float64), would do"
+            f"{function.name} has no argument of real numbers{'' if argnums is None else ' among argnums'}; integers "
+            "are held fixed: give 3.0 instead of 3, or x.astype(np.float64)"
         )
-    outcome = _checked(subject, settings)
-    if order == 2 and outcome:
-        assert isinstance(outcome, GradcheckResult)
-        second, looser = second_order(subject, args, hessian, hvp, settings.seed)
-        if looser and rtol is None:
-            settings = Settings(full, 1e-4, atol, seed)
-        outcome = _both(outcome, _checked(second, settings))
+    outcome = _compared(function, settings)
+    if order == 2 and isinstance(outcome, GradcheckResult):
+        gradient, looser = second_order(function, hessian, hvp, settings.seed)
+        if looser and settings.rtol is None:
+            settings = replace(settings, rtol=1e-4)
+        outcome = _both(outcome, _compared(gradient, settings))
     if isinstance(outcome, GradcheckError) and raises:
         raise outcome
     return outcome
 
 
-def _chosen(**forms: Any) -> tuple[str | None, Any]:
+def _given_form(forms: Mapping[str, Any]) -> tuple[str | None, Any]:
     given = {name: value for name, value in forms.items() if value is not None}
     if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} are given; one form of the gradient would do")
+        raise ValueError(f"{' and '.join(given)} are given; expected one form of the gradient")
     for name, value in given.items():
         if not callable(value):
-            raise TypeError(f"{name} is a {type(value).__name__}; a function of the arguments would do")
+            raise TypeError(f"{name} is a {type(value).__name__}; expected a function")
         return name, value
     return None, None
 
 
 def _settings(full: Any, rtol: Any, atol: Any, seed: Any) -> Settings:
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value < float("inf")):
-            raise ValueError(f"{name} is {value!r}; a number, 0 or larger, would do")
     if full not in (None, True, False):
-        raise TypeError(f"full is {full!r}; True, False or None would do")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed is {seed!r}; a whole number, 0 or larger, would do")
-    return Settings(full, rtol, atol, int(seed))
+        raise unexpected("full", "True, False or None", full)
+    rtol, atol = (
+        None if value is None else number(name, value, at_least=0.0, alternative=" or None")
+        for name, value in (("rtol", rtol), ("atol", atol))
+    )
+    return Settings(full, rtol, atol, integer("seed", seed, at_least=0))
 
 
 def _argnums(argnums: Any, count: int) -> tuple[int, ...] | None:
@@ -87,7 +88,7 @@ def _argnums(argnums: Any, count: int) -> tuple[int, ...] | None:
     try:
         wanted = [operator.index(a) for a in (argnums if isinstance(argnums, tuple | list) else [argnums])]
     except TypeError:
-        raise TypeError(f"argnums is {argnums!r}; the position of an argument, or a tuple of them, would do") from None
+        raise unexpected("argnums", "the position of an argument, or a tuple of positions", argnums) from None
     for a in wanted:
         if not -count <= a < count:
             raise ValueError(f"argnums names argument {a}; there are {count} arguments")
@@ -97,22 +98,19 @@ def _argnums(argnums: Any, count: int) -> tuple[int, ...] | None:
 def _both(first: GradcheckResult, second: GradcheckResult | GradcheckError) -> GradcheckResult | GradcheckError:
     if isinstance(second, GradcheckError):
         return second
-    return GradcheckResult(
-        first.name,
-        first.checked + second.checked,
-        max(first.max_error, second.max_error),
-        first.full and second.full,
-        first.kinks + second.kinks,
-        tuple(
-            dict.fromkeys(
-                (*first.notes, f"Of these, {second.checked:,} are of the gradient's own derivative.", *second.notes)
-            )
-        ),
+    notes = (*first.notes, f"Of these, {second.checked:,} are of the gradient's own derivative.", *second.notes)
+    return replace(
+        first,
+        checked=first.checked + second.checked,
+        max_error=max(first.max_error, second.max_error),
+        full=first.full and second.full,
+        kinks=first.kinks + second.kinks,
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _checked(subject: Subject, settings: Settings) -> GradcheckResult | GradcheckError:
-    comparison = Comparison(subject, settings)
+def _compared(function: CheckedFunction, settings: Settings) -> GradcheckResult | GradcheckError:
+    comparison = Comparison(function, settings)
     try:
         outcome = comparison.outcome()
         return outcome if isinstance(outcome, GradcheckResult) else failure(comparison, outcome)

@@ -51,7 +51,7 @@ def check_named(
 def _parts(target: str) -> tuple[Path, str]:
     path, colon, function = target.rpartition(":")
     if not colon or not path or not function.isidentifier():
-        raise ValueError(f"{target!r} does not name a function; a file, a colon and a name, file.py:function, would do")
+        raise ValueError(f"{target!r} does not name a function; expected file.py:function")
     return Path(path), function
 
 
@@ -66,7 +66,7 @@ def _derivative(program: ModuleType, function: str, path: Path, given: dict[str,
     """Return the form of the gradient and the function named for it, or found by its name."""
     named = {form: name for form, name in given.items() if name is not None}
     if len(named) > 1:
-        raise ValueError(f"--{' and --'.join(named)} are given; one form of the gradient would do")
+        raise ValueError(f"--{' and --'.join(named)} are given; expected one form of the gradient")
     for form, name in named.items():
         return form, _attribute(program, name, path)
     if function == "forward" and callable(getattr(program, "backward", None)):
@@ -89,7 +89,7 @@ def _drawn(shapes: list[str], seed: int) -> dict[str, Any]:
         except ValueError:
             shape = (-1,)
         if not equals or not name.isidentifier() or min(shape, default=0) < 0:
-            raise ValueError(f"shape is {text!r}; a name and its sizes, W=3,4, would do")
+            raise ValueError(f"shape is {text!r}; expected a name and its sizes, such as W=3,4")
         drawn[name] = rng.normal(size=shape)
     return drawn
 
@@ -115,8 +115,8 @@ def _arguments(program: ModuleType, f: Any, path: Path, drawn: dict[str, Any]) -
             args.append(p.default)
     if missing:
         raise LookupError(
-            f"{path} has no {', '.join(missing)}, which the function takes; arrays of that name in the file, or "
-            f"--shape {missing[0]}=3,4 to draw one, would do"
+            f"{path} has no {', '.join(missing)}, which the function takes; define arrays of that name in the file, "
+            f"or draw one with --shape {missing[0]}=3,4"
         )
     unknown = [name for name in drawn if name not in [p.name for p in wanted]]
     if unknown:

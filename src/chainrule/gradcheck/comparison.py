@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.gradient_forms import OwnSubject, Pullback, Subject
+from ..adapters.gradient_forms import CheckedFunction, HandWritten, Pullback
 from ..core.op import Array
 from .diagnosis import Block, shape_advice
 from .result import GradcheckError, GradcheckResult, Kink, element, figure
@@ -38,7 +38,7 @@ class Settings:
 class Comparison:
     """One check under way. A method raises `GradcheckError` when nothing further can be compared."""
 
-    subject: Subject
+    function: CheckedFunction
     settings: Settings
     kinks: list[Kink] = field(default_factory=list)
     outside: list[Kink] = field(default_factory=list)  # kinks where the gradient is not between the slopes
@@ -48,9 +48,9 @@ class Comparison:
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.settings.seed)
-        self.own_point = [leaf.value for leaf in self.subject.leaves]
+        self.own_point = [leaf.value for leaf in self.function.leaves]
         self.point = [np.asarray(x, dtype=np.float64) for x in self.own_point]
-        self.checked = [k for k, leaf in enumerate(self.subject.leaves) if leaf.checked]
+        self.checked = [k for k, leaf in enumerate(self.function.leaves) if leaf.checked]
 
     def outcome(self) -> GradcheckResult | list[Block]:
         """Compare; return the result, or all blocks when some of them is wrong."""
@@ -69,42 +69,42 @@ class Comparison:
         if self.compared == 0:
             self.notes["There is nothing to compare: the arguments or the outputs have no elements."] = 1
         if self.eps > 1e-9:
-            name = self.subject.name
+            name = self.function.name
             self.notes[f"{name} rounds like float32 even when it is given float64, so steps are larger."] = 1
-        places = {leaf.label: k for k, leaf in enumerate(self.subject.leaves)}
+        places = {leaf.label: k for k, leaf in enumerate(self.function.leaves)}
         self.kinks.sort(key=lambda kink: (places[kink.argument], kink.input_index))
         return GradcheckResult(
-            self.subject.name, self.compared, self.max_error, self.full, tuple(self.kinks), tuple(self.notes)
+            self.function.name, self.compared, self.max_error, self.full, tuple(self.kinks), tuple(self.notes)
         )
 
     # -- the function ------------------------------------------------------------------------------------------------
 
     def _look_at_function(self) -> None:
-        subject = self.subject
-        self.subject.learn(self.point)
-        self.f0, again = subject.outputs(self.point), subject.outputs(self.point)
+        function = self.function
+        self.function.learn(self.point)
+        self.f0, again = function.outputs(self.point), function.outputs(self.point)
         self.eps, self.rounding = self._rounding()
         bad = np.flatnonzero(~np.isfinite(self.f0))
         if bad.size:
-            label, index = subject.place(int(bad[0]))
+            label, index = function.place(int(bad[0]))
             where = f" in output {label}{element(index)}" if label or index else ""
             more = f", and {bad.size - 1} more outputs are not finite" if bad.size > 1 else ""
-            raise self.error("nonfinite", f"{subject.name} returns {self.f0[bad[0]]}{where}{more} at this point.")
+            raise self.error("nonfinite", f"{function.name} returns {self.f0[bad[0]]}{where}{more} at this point.")
         differ = np.flatnonzero(self.f0 != again)
         if differ.size:
             j = int(differ[0])
-            label, index = subject.place(j)
+            label, index = function.place(j)
             where = f" in output {label}{element(index)}" if label or index else ""
             raise self.error(
                 "nondeterministic",
-                f"{subject.name} is not deterministic: called twice with the same arguments it gives {self.f0[j]:.8g} "
+                f"{function.name} is not deterministic: called twice with the same arguments it gives {self.f0[j]:.8g} "
                 f"and {again[j]:.8g}{where}. Differences need a fixed function: fix its random numbers (a seed, a mask "
                 "drawn outside), or put dropout into evaluation mode.",
             )
-        if isinstance(subject, OwnSubject) and (changed := self._changed_argument(subject)):
+        if isinstance(function, HandWritten) and (changed := self._changed_argument(function)):
             raise self.error(
                 "mutates",
-                f"{subject.name} changes {changed} in place. Work on a copy: its caller still needs the values.",
+                f"{function.name} changes {changed} in place. Work on a copy: its caller still needs the values.",
             )
         inputs = sum(self.own_point[k].size for k in self.checked)
         self.full = inputs * self.f0.size <= FULL if self.settings.full is None else self.settings.full
@@ -116,7 +116,7 @@ class Comparison:
         Fourth differences over tiny steps leave nothing of a smooth function but its rounding. They are taken
         to one side of the point, where a kink would show.
         """
-        eps, size = self.subject.output_eps, float(np.max(np.abs(self.f0), initial=0))
+        eps, size = self.function.output_eps, float(np.max(np.abs(self.f0), initial=0))
         seen = []
         for _ in range(3):
             moves = [self.rng.choice([-2e-7, 2e-7], size=x.shape) * np.where(x == 0, 1, np.abs(x)) for x in self.point]
@@ -130,10 +130,10 @@ class Comparison:
         eps = min(relative, 1e-3) if relative > max(1e3 * eps, 1e-9) else eps  # less may be kinks on the way
         return eps, np.maximum(eps * np.abs(self.f0), np.minimum(2 * shown, 4 * eps * size))
 
-    def _changed_argument(self, subject: OwnSubject) -> str | None:
-        own = [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(self.point, subject.leaves, strict=True)]
-        subject.f(*subject.rebuilt(own))
-        for x, before, leaf in zip(own, self.point, subject.leaves, strict=True):
+    def _changed_argument(self, function: HandWritten) -> str | None:
+        own = function.own_arrays(self.point)
+        function.f(*function.rebuilt(own))
+        for x, before, leaf in zip(own, self.point, function.leaves, strict=True):
             if not np.array_equal(x, before):
                 return leaf.label
         return None
@@ -141,9 +141,9 @@ class Comparison:
     def _random_rows(self) -> Array:
         """Return two cotangents of ±1 for each output array: (rows, outputs)."""
         rows = []
-        for k, shape in enumerate(self.subject.shapes):
+        for k, shape in enumerate(self.function.shapes):
             for _ in range(2):
-                parts = [np.zeros(s) for s in self.subject.shapes]
+                parts = [np.zeros(s) for s in self.function.shapes]
                 parts[k] = self.rng.choice([-1.0, 1.0], size=shape)
                 rows.append(np.concatenate([p.reshape(-1) for p in parts]))
         return np.array(rows)
@@ -156,14 +156,14 @@ class Comparison:
     def pulled(self, pullback: Pullback, row: Array, point: list[Array]) -> list[Any]:
         """Return what the pullback makes of one row, in the dtype of the point."""
         low = all(point[k].dtype.itemsize < 8 for k in self.checked)
-        parts = self.subject.split(row)
+        parts = self.function.split(row)
         return pullback([p.astype(np.float32) for p in parts] if low else parts)
 
     def gradients(self, point: list[Array]) -> dict[int, Array]:
         """Return place of the leaf -> (rows, *shape), of the right shape, the same when computed again, and finite."""
         rows = self._cotangents()
         with np.errstate(all="ignore"):
-            pullback = self.subject.linearize(point)
+            pullback = self.function.linearize(point)
             found: dict[int, list[Array]] = {k: [] for k in self.checked}
             for r, row in enumerate(rows):
                 gradients = self.pulled(pullback, row, point)
@@ -173,14 +173,14 @@ class Comparison:
                     found[k].append(np.array(gradients[k]))
         blocks = {}
         for k, parts in found.items():
-            shape = self.subject.leaves[k].value.shape
+            shape = self.function.leaves[k].value.shape
             dtype = np.result_type(*parts) if parts else np.dtype(np.float64)
             blocks[k] = np.array(parts, dtype=dtype).reshape(len(parts), *shape)
             self._look_for_nonfinite(k, blocks[k])
         return blocks
 
     def _look_at_gradients(self, first: list[Any], second: list[Any]) -> None:
-        wrong = [k for k in self.checked if np.shape(first[k]) != self.subject.leaves[k].value.shape]
+        wrong = [k for k in self.checked if np.shape(first[k]) != self.function.leaves[k].value.shape]
         if wrong:
             raise self._wrong_shape(first, wrong)
         for k in self.checked:
@@ -189,14 +189,14 @@ class Comparison:
                 doubled = " It grows: does it add to what an earlier call left?" if ratio > 1.5 else ""
                 raise self.error(
                     "nondeterministic",
-                    f"The gradient for {self.subject.leaves[k].label} is not the same when it is computed a second "
+                    f"The gradient for {self.function.leaves[k].label} is not the same when it is computed a second "
                     f"time.{doubled}",
                     k,
                 )
 
     def _wrong_shape(self, gradients: list[Any], wrong: list[int]) -> GradcheckError:
         """Say which shape was found, and what would make it right."""
-        leaves, k = self.subject.leaves, wrong[0]
+        leaves, k = self.function.leaves, wrong[0]
         leaf, found = leaves[k], np.asarray(gradients[k])
         text = f"The gradient for {leaf.label} has shape {found.shape}, the argument has {leaf.value.shape}."
         for other in wrong[1:]:
@@ -208,7 +208,7 @@ class Comparison:
             row = self._cotangents()[0]
             slopes = [self._slope(self.line(k, i), row[None])[0][0] for i in range(leaf.value.size)]
             right = np.array(slopes).reshape(leaf.value.shape)
-        advice = shape_advice(found, right, leaf.value.shape, self.subject.whose)
+        advice = shape_advice(found, right, leaf.value.shape, self.function.whose)
         cause = "transposed" if advice.startswith("Transposed") else "wrong-shape"
         return self.error(cause, f"{text} {advice}".strip(), k)
 
@@ -218,7 +218,7 @@ class Comparison:
             return
         where = np.unravel_index(bad[0], gradients.shape)
         r, index = int(where[0]), tuple(int(i) for i in where[1:])
-        leaf = self.subject.leaves[k]
+        leaf = self.function.leaves[k]
         flat = int(np.ravel_multi_index(index, leaf.value.shape)) if index else 0
         close = in_rows(settled(self.line(k, flat), self.f0, self.eps, self.rounding), self._cotangents()[r : r + 1])
         error = self.error(
@@ -241,7 +241,7 @@ class Comparison:
     def _outputs_near(self, point: list[Array]) -> Array:
         """Return the outputs; nan where the function refuses, as ``math.sqrt`` does just below 0."""
         try:
-            return self.subject.outputs(point)
+            return self.function.outputs(point)
         except (ArithmeticError, ValueError):
             return np.full(self.f0.shape, np.nan)
 
@@ -256,7 +256,7 @@ class Comparison:
         return slopes, 8 * noise / h, bend
 
     def _block(self, k: int, gradients: Array) -> Block:
-        leaf = self.subject.leaves[k]
+        leaf = self.function.leaves[k]
         eps = float(max(np.finfo(gradients.dtype).eps, np.finfo(leaf.value.dtype).eps, self.eps))
         analytic = gradients.astype(np.float64)
         coordinates = self._sample(analytic)
@@ -482,12 +482,12 @@ class Comparison:
 
     def error(self, cause: str, explanation: str, k: int | None = None) -> GradcheckError:
         """Return an error about leaf `k`, or about the function."""
-        leaf = None if k is None else self.subject.leaves[k]
+        leaf = None if k is None else self.function.leaves[k]
         return GradcheckError(
             cause,
             explanation,
-            name=self.subject.name,
-            whose=self.subject.whose,
+            name=self.function.name,
+            whose=self.function.whose,
             argument=leaf.argument if leaf else None,
             argument_name=leaf.label if leaf else "",
             kinks=tuple(self.kinks),

@@ -22,7 +22,7 @@ class Block:
     Attributes
     ----------
     place : int
-        Which of the subject's leaves it is.
+        Which of the function's leaves it is.
     analytic : numpy.ndarray
         (rows, *shape of the leaf): what the gradient in question makes of each cotangent.
     eps : float

@@ -18,7 +18,7 @@ def failure(comparison: Comparison, blocks: list[Block]) -> GradcheckError:
     wrong = [b for b in blocks if b.wrong.any()]
     where = _worst(wrong)
     block, r, c = where
-    diagnoses = {b.place: diagnose(b, blocks, comparison.subject.whose) for b in wrong}
+    diagnoses = {b.place: diagnose(b, blocks, comparison.function.whose) for b in wrong}
     special = _mirrored(comparison) or _kink(comparison, where) or _rounding(comparison, wrong)
     if special is None and diagnoses[block.place][0] == "unknown":
         special = _noise(comparison, where)
@@ -30,7 +30,7 @@ def failure(comparison: Comparison, blocks: list[Block]) -> GradcheckError:
     error.input_index = comparison.index(block, c)
     error.numeric, error.analytic = float(block.numeric[r, c]), float(block.theirs[r, c])
     if comparison.rows is None:
-        error.output, error.output_index = comparison.subject.place(r)
+        error.output, error.output_index = comparison.function.place(r)
     else:
         _name_output(comparison, error, where)
     return error
@@ -57,7 +57,7 @@ def _name_output(comparison: Comparison, error: GradcheckError, where: Where) ->
     i = int(block.coordinates[c])
     line = comparison.line(block.place, i)
     numeric = line.central(line.step(comparison.eps))
-    pullback = comparison.subject.linearize(comparison.own_point)
+    pullback = comparison.function.linearize(comparison.own_point)
 
     def theirs(part: Array) -> float:
         gradient = comparison.pulled(pullback, part, comparison.own_point)[block.place]
@@ -74,12 +74,12 @@ def _name_output(comparison: Comparison, error: GradcheckError, where: Where) ->
         support = halves[int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
     one = np.zeros_like(row)
     one[support] = 1
-    error.output, error.output_index = comparison.subject.place(int(support[0]))
+    error.output, error.output_index = comparison.function.place(int(support[0]))
     error.numeric, error.analytic = float(one @ numeric), theirs(one)
 
 
 def _mirrored(comparison: Comparison) -> Diagnosis | None:
-    if not isinstance(comparison.subject, Mirrored):
+    if not isinstance(comparison.function, Mirrored):
         return None
     return "unknown", (
         "The derivative of a gradient is symmetric, the derivative of this one is not: it is no function's gradient."
