@@ -483,7 +483,7 @@ def test_with_a_broken_reference_it_refuses_to_judge(name):
     wrong = tuple(lambda g, out, *xs, rule=rule: 1.01 * rule(g, out, *xs) for rule in right)
     object.__setattr__(op, "vjp", wrong)
     try:
-        with pytest.raises(cr.AuditError, match="refuses to judge"):
+        with pytest.raises(cr.AuditError, match="does not agree with finite differences"):
             audited(True)
     finally:
         object.__setattr__(op, "vjp", right)
@@ -501,7 +501,7 @@ def test_bad_input_is_refused_in_words():
         cr.audit(3, **given)
     with pytest.raises(cr.AuditError, match="floating-point"):
         cr.audit(backward, **{**given, "parameters": {"lambda": 3}})
-    with pytest.raises(cr.AuditError, match="called after a value"):
+    with pytest.raises(cr.AuditError, match="none of the gradients"):
         cr.audit(lambda c, Y, p: {"foo": X}, **given)
     with pytest.raises(cr.AuditError, match="backward fails on the data given: KeyError"):
         cr.audit(lambda c, Y, p: c["nothing"], **given)

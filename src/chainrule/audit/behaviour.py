@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
-from .judge import Trial
+from .mistakes.conduct import Accumulates
+from .mistakes.everywhere import MutatesInput
+from .mistakes.table import Cause
 from .report import Candidate, Finding
 
 
@@ -29,25 +31,22 @@ def accumulates(subject: BackwardPass, own: Point) -> list[str]:
     return grown
 
 
-def behaviour_findings(own: Point, adding: list[str], trial: Trial) -> list[Finding]:
-    """Return the findings on behaviour."""
+def behaviour_findings(own: Point, adding: list[str], exact: frozenset[str]) -> list[Finding]:
+    """Return findings on what the pass changes and keeps; `exact` are the parameters."""
     findings = []
     if own.changed:
-        names = ", ".join(own.changed)
-        weights = [n for n in own.changed if n in trial.exact]
-        message = f"backward changes {names} in place"
-        message += (
-            ": the update belongs after it, when all gradients are known." if weights else "; copy before you write."
-        )
-        candidate = Candidate("mutates-input", message)
-        findings.append(Finding("backward", "mutates-input", message, "", (candidate,), {"changed": list(own.changed)}))
+        advice = "; copy before you write."
+        if any(n in exact for n in own.changed):
+            advice = ": the update belongs after it, when all gradients are known."
+        message = f"backward changes {', '.join(own.changed)} in place{advice}"
+        findings.append(_finding(MutatesInput, message, changed=list(own.changed)))
     if adding:
         message = (
-            f"a second call adds to the gradients of the first: {', '.join(adding)}. Begin each call with new arrays."
+            f"a second call adds to the gradients of the first: {', '.join(adding)}. Start each call with new arrays."
         )
-        findings.append(
-            Finding(
-                "backward", "accumulates", message, "", (Candidate("accumulates", message),), {"keys": list(adding)}
-            )
-        )
+        findings.append(_finding(Accumulates, message, keys=list(adding)))
     return findings
+
+
+def _finding(cause: type[Cause], message: str, **evidence: list[str]) -> Finding:
+    return Finding("backward", cause.code, message, "", (Candidate(cause.code, message),), evidence)

@@ -18,7 +18,8 @@ from ..formula.rules import simplify
 
 if TYPE_CHECKING:
     from ..adapters.backward_pass import Point
-    from .graph import GradientGraph, Region
+    from .graph import GradientGraph
+    from .regions import Region
 
 #: The longest formula that is shown, in characters, and the most nodes that are read for one.
 LONGEST, MOST_NODES = 90, 60

@@ -1,8 +1,10 @@
-"""The gradient of one step as a graph that can be changed: what the known mistakes are made of."""
+"""The gradient of one step as a graph that can be changed: known mistakes are changes of its nodes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,25 @@ import numpy as np
 from ..adapters.backward_pass import Point
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, apply
+from ..core.tensor import Recording, Tensor
 
+At = Callable[[int], Array]
 #: ``change(graph, i, inputs, at)`` computes node i differently; ``at(j)`` is the present value of node j.
-Change = Callable[["GradientGraph", int, list[Array], Callable[[int], Array]], Array]
+Change = Callable[["GradientGraph", int, list[Array], At], Array]
+
+#: Work is counted in units of about a microsecond: so much for a node, and a unit for so many numbers.
+NODE_WORK, NUMBERS = 4.0, 1000.0
+
+
+def work_of(nodes: Sequence[Tensor]) -> float:
+    """Return the work of evaluating nodes, in units that do not depend on the machine."""
+    total = 0.0
+    for node in nodes:
+        if node.op is None:
+            continue
+        flops = node.op.flops(node.shape, *(x.shape for x in node.inputs), **node.attrs) if node.op.flops else 0
+        total += NODE_WORK + max(flops / 8, math.prod(node.shape)) / NUMBERS
+    return total
 
 
 class GradientGraph:
@@ -27,67 +44,84 @@ class GradientGraph:
         Position in `order` of each upstream gradient, by name.
     reached : dict
         ``id(forward node)`` -> position of its cotangent.
+    forward : dict
+        The nodes of the forward pass, by their ids.
+    values : dict
+        Every value that might be used in place of another, by name.
     """
 
     def __init__(self, point: Point, name: str, given: Mapping[str, Array]) -> None:
         assert point.loss is not None
         self.point, self.name = point, name
+        self.values: dict[str, Array] = {}
         recording = Recording("the audit of a step")
         tensors = {n: Tensor(np.asarray(g, np.float64), recordings=frozenset({recording})) for n, g in given.items()}
         node = point.nodes[name]
         fixed = {id(point.nodes[n]): t for n, t in tensors.items() if n != name and point.nodes[n] is not node}
         start = Tensor(np.ones(point.loss.shape), recordings=frozenset({recording}))
-        self.values: dict[str, Array] = {}
-        ranked = sorted(
-            point.nodes.items(), key=lambda item: "[" not in item[0]
-        )  # the plainest name goes last, and stays
-        self.names_by_id = {id(t): n for n, t in ranked}
-        saved = [(t, t.name) for t in topological([point.loss])]
-        for t, _ in saved:
-            t.name = None
-        try:
-            (result,), reached = reverse([point.loss], [start], [node], keep=True, given=fixed)
-        finally:
-            for t, old in saved:
-                t.name = old
+        plain_last = sorted(point.nodes.items(), key=lambda item: "[" not in item[0])  # the plainest name stays
+        self.names_by_id = {id(t): n for n, t in plain_last}
+        forward = topological([point.loss])
+        self.forward = {id(t): t for t in forward}
+        result, reached = _recorded(forward, point.loss, start, node, fixed)
         self.order: list[Tensor] = []
-        self.position: dict[int, int] = {}
-        self.seeds: dict[str, int] = {}
-        self.from_loss, self.start = False, None
-        self.forward = {id(t) for t, _ in saved}
-        if not isinstance(result, Tensor):
-            self.reached: dict[int, int] = {}
-            return
-        dependent = {id(start)} | {id(t) for t in tensors.values()}
-        kept = []
-        for t in topological([result]):
-            if id(t) in dependent or any(id(x) in dependent for x in t.inputs):
-                dependent.add(id(t))
-                kept.append(t)
-        self.order = kept
-        self.position = {id(t): i for i, t in enumerate(kept)}
+        if isinstance(result, Tensor):
+            dependent = {id(start)} | {id(t) for t in tensors.values()}
+            for t in topological([result]):
+                if id(t) in dependent or any(id(x) in dependent for x in t.inputs):
+                    dependent.add(id(t))
+                    self.order.append(t)
+        self.position = {id(t): i for i, t in enumerate(self.order)}
         self.seeds = {n: self.position[id(t)] for n, t in tensors.items() if id(t) in self.position}
-        self.from_loss = id(start) in self.position
         self.start = self.position.get(id(start))
+        self.from_loss = self.start is not None
         self.reached = {k: self.position[id(g)] for k, g in reached.items() if id(g) in self.position}
-        self.users: list[list[int]] = [[] for _ in kept]
-        for i, t in enumerate(kept):
+        self.users: list[list[int]] = [[] for _ in self.order]
+        for i, t in enumerate(self.order):
             for x in t.inputs:
-                j = self.position.get(id(x))
-                if j is not None:
+                if (j := self.position.get(id(x))) is not None:
                     self.users[j].append(i)
-        self._keep = (tensors, start, reached)
-
-    def structure(self) -> tuple[str, ...]:
-        """Return the operations in order: graphs with the same structure can be changed at the same place."""
-        return tuple(t.op.name if t.op is not None else "" for t in self.order)
+        self._keep = (tensors, start, reached)  # ids stay valid
 
     def dependent(self, i: int) -> list[int | None]:
         """Return, for each input of node `i`, its position, or None for a value of the forward pass."""
-        return [self.position.get(id(x)) for x in self.order[i].inputs]
+        return self._dependent[i]
+
+    @cached_property
+    def _dependent(self) -> list[list[int | None]]:
+        return [[self.position.get(id(x)) for x in node.inputs] for node in self.order]
+
+    def name_of(self, node: Tensor) -> str:
+        """Return the name of a forward value; "" where it has none."""
+        return self.names_by_id.get(id(node), "")
+
+    @cached_property
+    def structure(self) -> tuple[Any, ...]:
+        """The operations in order: graphs with the same structure can be changed at the same place."""
+        return tuple(t.op for t in self.order)
+
+    @cached_property
+    def signatures(self) -> list[tuple[Any, ...]]:
+        """What places have in common that come from the same line of a loop: operation and kinds of operands."""
+        found: list[tuple[Any, ...]] = []
+        for i, node in enumerate(self.order):
+            made_by = (
+                "gradient" if p is not None else x.op or self.name_of(x)
+                for x, p in zip(node.inputs, self.dependent(i), strict=True)
+            )
+            found.append((node.op, len(node.shape), *made_by))
+        return found
+
+    @cached_property
+    def work_from(self) -> list[float]:
+        """The work of evaluating the graph from each node to the end."""
+        work = [0.0]
+        for node in reversed(self.order):
+            work.append(work[-1] + work_of([node]))
+        return work[:0:-1]
 
     def evaluated(self, changes: Mapping[int, Change]) -> Array:
-        """Return the result with the nodes in `changes` computed differently."""
+        """Return the result with the nodes in `changes` computed differently; only what they reach is computed."""
         values: dict[int, Array] = {}
 
         def at(j: int) -> Array:
@@ -96,22 +130,14 @@ class GradientGraph:
         for i in range(min(changes), len(self.order)):
             node = self.order[i]
             positions = self.dependent(i)
-            touched = i in changes or any(p in values for p in positions if p is not None)
-            if not touched:
+            if i not in changes and not any(p in values for p in positions if p is not None):
                 continue
             inputs = [
                 values[p] if p is not None and p in values else np.asarray(x.value)
                 for p, x in zip(positions, node.inputs, strict=True)
             ]
-            if i in changes:
-                values[i] = changes[i](self, i, inputs, at)
-            else:
-                assert node.op is not None
-                values[i] = np.asarray(node.op.evaluate(*inputs, **node.attrs))
-        last = len(self.order) - 1
-        value = self.order[last].value
-        assert value is not None
-        return values.get(last, value)
+            values[i] = changes[i](self, i, inputs, at) if i in changes else self.plain(i, inputs)
+        return at(len(self.order) - 1)
 
     def plain(self, i: int, inputs: list[Array]) -> Array:
         """Return node `i` computed as it is, from `inputs`."""
@@ -121,129 +147,16 @@ class GradientGraph:
         return np.asarray(node.op.evaluate(*inputs, **node.attrs))
 
 
-# -- elementwise regions of the forward pass ---------------------------------------------------------------------------
-
-
-class Region:
-    """A part of the forward pass that maps one array to another element by element: an activation, a mask.
-
-    Attributes
-    ----------
-    source, target : Tensor
-    kind : str
-        "relu", "sigmoid", "tanh", …, "mask" for a constant with zeros, "factor" for another constant, or "".
-    """
-
-    def __init__(self, source: Tensor, target: Tensor) -> None:
-        self.source, self.target = source, target
-        self.derivative = self.derivative_at(np.asarray(source.value))
-        self.kind, self.parameter = recognised(np.asarray(source.value), np.asarray(target.value), self.derivative)
-
-    def function(self, x: Tensor) -> Tensor:
-        """Return the target computed from another source."""
-        memo: dict[int, Any] = {id(self.source): x}
-        for node in topological([self.target]):
-            if id(node) in memo or node.op is None or not any(id(i) in memo for i in node.inputs):
-                continue
-            inputs = [memo.get(id(i), i) for i in node.inputs]
-            memo[id(node)] = apply(node.op, tuple(inputs), dict(node.attrs))
-        return memo[id(self.target)]  # type: ignore[no-any-return]
-
-    def derivative_at(self, value: Array) -> Array:
-        """Return the derivative at another value of the source."""
-        leaf = Tensor(np.asarray(value, np.float64), recordings=frozenset({Recording("the audit of a region")}))
-        with np.errstate(all="ignore"):
-            out = self.function(leaf)
-            (g,), _ = reverse([out], [np.ones(out.shape)], [leaf])
-        return np.zeros(leaf.shape) if g is None else np.asarray(g)
-
-
-def regions(point: Point) -> list[Region]:
-    """Return the elementwise regions of a recorded forward pass, named values being their borders."""
-    assert point.loss is not None
-    order = topological([point.loss])
-    masks = [np.asarray(v) != 0 for n, v in point.constants.items() if n not in point.values and v.dtype.kind in "fiub"]
-    named = {id(t) for t in point.nodes.values()} | {id(t) for n in order if (t := _masked(n, masks)) is not None}
-    source: dict[int, dict[int, Tensor]] = {}
-    users: dict[int, list[Tensor]] = {}
-    for node in order:
-        for x in node.inputs:
-            users.setdefault(id(x), []).append(node)
-        if node.op is None or not node.recordings or node.op.kind != "elementwise":
-            continue
-        found: dict[int, Tensor] = {}
-        for x in node.inputs:
-            if x.recordings or (x.op is not None and not x.op.differentiable):
-                inner = source.get(id(x)) if id(x) not in named else None
-                if x.op is not None and not x.op.differentiable:
-                    continue
-                found.update(inner if inner and len(inner) == 1 else {id(x): x})
-        source[id(node)] = found
-    result = []
-    for node in order:
-        found = source.get(id(node), {})
-        if len(found) != 1 or not node.shape:
-            continue
-        (start,) = found.values()
-        if start.shape != node.shape:
-            continue
-        exits = id(node) in named or any(
-            len(source.get(id(u), {})) != 1 or u.shape != node.shape for u in users.get(id(node), [])
-        )
-        if exits:
-            result.append(Region(start, node))
-    return result
-
-
-def _masked(node: Tensor, masks: Sequence[Array]) -> Tensor | None:
-    """Return what a node multiplies by one of the masks that the cache holds; None where it does not."""
-    if node.op is None or node.op.name != "multiply":
-        return None
-    for x, mask in (node.inputs, node.inputs[::-1]):
-        if not x.recordings or mask.recordings or mask.value is None or x.shape != mask.shape:
-            continue
-        kept = mask.value != 0
-        if not kept.all() and any(kept.shape == m.shape and np.array_equal(kept, m) for m in masks):
-            return x
-    return None
-
-
-def _sigmoid(z: Array) -> Array:
-    with np.errstate(all="ignore"):
-        return np.asarray(1.0 / (1.0 + np.exp(-z)))
-
-
-#: Known activations: the function and its derivative at z.
-ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
-    "sigmoid": (_sigmoid, lambda z: _sigmoid(z) * (1 - _sigmoid(z))),
-    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
-    "softplus": (lambda z: np.logaddexp(z, 0), _sigmoid),
-    "elu": (
-        lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
-        lambda z: np.where(z > 0, 1.0, np.exp(np.minimum(z, 0))),
-    ),
-    "swish": (lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1 + z * (1 - _sigmoid(z)))),
-    "square": (np.square, lambda z: 2 * z),
-    "exp": (np.exp, np.exp),
-}
-
-
-def recognised(z: Array, a: Array, derivative: Array) -> tuple[str, float]:
-    """Return which activation leads from z to a, and its slope for a leaky ReLU or a constant factor."""
-    with np.errstate(all="ignore"):
-        for name, (function, _) in ACTIVATIONS.items():
-            if np.allclose(function(z), a, rtol=1e-9, atol=1e-12):
-                return name, 0.0
-        negative = (z < 0) & np.isfinite(z)
-        if negative.any() and (z > 0).any() and np.allclose(a[z > 0], z[z > 0]):
-            slope = float(a[negative][0] / z[negative][0])
-            if np.allclose(a[negative], slope * z[negative]):
-                return "leaky_relu", slope
-        if np.allclose(a, derivative * z, rtol=1e-9):
-            if np.allclose(derivative, derivative.flat[0] if derivative.size else 1.0):
-                return "factor", float(derivative.flat[0])
-            values = np.unique(np.round(derivative, 12))
-            if len(values) == 2 and 0 in values and not np.array_equal(derivative != 0, z > 0):
-                return "mask", float(values.max())
-    return "", 0.0
+def _recorded(
+    forward: Sequence[Tensor], loss: Tensor, start: Tensor, node: Tensor, fixed: Mapping[int, Tensor]
+) -> tuple[Any, dict[int, Any]]:
+    """Record the reverse pass, without naming its nodes."""
+    saved = [t.name for t in forward]
+    for t in forward:
+        t.name = None
+    try:
+        (result,), reached = reverse([loss], [start], [node], keep=True, given=fixed)
+    finally:
+        for t, name in zip(forward, saved, strict=True):
+            t.name = name
+    return result, reached

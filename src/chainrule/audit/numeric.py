@@ -10,11 +10,16 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..core.op import Array
 from .behaviour import behaviour_findings
-from .judge import Trial
+from .mistakes.conduct import Unknown, WrongShape
+from .mistakes.scaling import scale_mistake
+from .points import set_size
 from .report import RIGHT, UNSEEN, WRONG, Candidate, Finding, Report, Step
-from .steps import conformed, fitted_scale
+from .scales import Scale, best_scale
+from .step import conformed
 
+#: So many elements of a parameter are compared at most.
 LARGEST = 400
+TOLERANCE = 1e-4
 
 
 def numeric_report(
@@ -23,46 +28,40 @@ def numeric_report(
     """Return a report on the parameters alone."""
     findings: list[Finding] = []
     steps: list[Step] = []
-    size = None
-    if axes:
-        name, axis = next(iter(axes.items()))
-        size = int(np.shape(subject.values[name])[axis])
+    set_size(own, axes, subject.values)
     depends = False
     for name, found in own.gradients.items():
-        key = own.keys[name]
+        key, shape = own.keys[name], np.shape(found) if found is not None else ()
         if name not in subject.exact or found is None:
-            steps.append(Step(key, UNSEEN, np.shape(found) if found is not None else ()))
+            steps.append(Step(key, UNSEEN, shape))
             continue
-        shape = np.shape(subject.values[name])
-        array, _ = conformed(found, shape, None)
+        expected_shape = np.shape(subject.values[name])
+        array, _ = conformed(found, expected_shape)
         if array is None:
-            message = f"{key} has shape {np.shape(found)}, {name} has {shape}."
-            findings.append(Finding(key, "wrong-shape", message, "", (Candidate("wrong-shape", message),)))
-            steps.append(Step(key, WRONG, np.shape(found)))
+            message = f"{key} has shape {shape}, {name} has {expected_shape}."
+            findings.append(Finding(key, WrongShape.code, message, "", (Candidate(WrongShape.code, message),)))
+            steps.append(Step(key, WRONG, shape))
             continue
         chosen, slopes = _differences(subject, name, rng)
         depends = depends or bool(np.any(slopes))
-        theirs = array.ravel()[chosen] * (-1.0 if ascent else 1.0)
-        c, left, plain = fitted_scale(theirs, slopes, 0.0)
-        if plain <= 1e-4:
-            steps.append(Step(key, RIGHT, np.shape(found), plain, plain))
-            continue
-        steps.append(Step(key, WRONG, np.shape(found), plain, plain))
-        findings.append(_finding(key, c if left <= 1e-4 else None, size, plain))
-    if findings and not depends and not any(f.cause == "wrong-shape" for f in findings):
+        c, left, plain = best_scale(array.ravel()[chosen] * (-1.0 if ascent else 1.0), slopes, 0.0)
+        steps.append(Step(key, RIGHT if plain <= TOLERANCE else WRONG, shape, plain, plain))
+        if plain > TOLERANCE:
+            findings.append(_finding(key, c if left <= TOLERANCE else None, own.size, plain))
+    if findings and not depends and not any(f.cause == WrongShape.code for f in findings):
         raise AuditError(
-            f"the loss does not change with {', '.join(subject.exact[:6])}: is it computed from what forward is handed?"
+            f"the loss does not change with {', '.join(subject.exact[:6])}: is it computed from what forward is passed?"
         )
-    trial = Trial([own], frozenset(subject.exact))
     notes = [
-        f"forward could not be recorded ({own.why_not}); the gradients of the parameters were held to finite "
+        f"forward could not be recorded ({own.why_not}); the gradients of the parameters were checked against finite "
         "differences, error signals and causes within a step were not seen"
     ]
-    findings += behaviour_findings(own, adding, trial)
+    findings += behaviour_findings(own, adding, frozenset(subject.exact))
     return Report(tuple(findings), (), tuple(steps), tuple(notes), subject.plain_loss(subject.values), subject.title)
 
 
 def _differences(subject: BackwardPass, name: str, rng: np.random.Generator) -> tuple[Any, Array]:
+    """Return which elements of a parameter were chosen, and the central differences of the loss in them."""
     value = np.asarray(subject.values[name], np.float64)
     chosen = np.arange(value.size) if value.size <= LARGEST else rng.choice(value.size, LARGEST, replace=False)
     slopes = np.empty(len(chosen))
@@ -80,13 +79,9 @@ def _differences(subject: BackwardPass, name: str, rng: np.random.Generator) -> 
 def _finding(key: str, c: float | None, m: int | None, error: float) -> Finding:
     if c is None:
         message = f"{key} does not agree with finite differences (relative error {error:.2g})."
-        return Finding(key, "unknown", message, "", (), {"relative_error": error})
-    cause = "constant-factor"
-    if abs(c + 1) < 1e-3:
-        cause = "sign"
-    elif m and abs(c / m - 1) < 1e-3:
-        cause = "missing-mean"
-    elif m and abs(c * m - 1) < 1e-3:
-        cause = "double-mean"
-    message = f"{key} is {c:.4g} times what finite differences say."
-    return Finding(key, cause, message, "", (Candidate(cause, message),), {"ratio": c})
+        return Finding(key, Unknown.code, message, "", (), {"relative_error": error})
+    powers = [p for p in (0, 1, -1) if m and abs(abs(c) / float(m) ** p - 1) < 1e-3]
+    scale = Scale(float(np.sign(c)), powers[0]) if powers else Scale(c)
+    cause, _ = scale_mistake(key, scale, m, None)
+    message = f"{key} is {c:.4g} times what finite differences give."
+    return Finding(key, cause.code, message, "", (Candidate(cause.code, message),), {"ratio": c})

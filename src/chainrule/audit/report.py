@@ -5,48 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .. import show
 from .document import document
+from .mistakes import CAUSES
 from .verdicts import INHERITED, RIGHT, UNSEEN, WRONG
 
 __all__ = ["CAUSES", "INHERITED", "RIGHT", "UNSEEN", "WRONG", "Candidate", "Convention", "Finding", "Report", "Step"]
-
-#: Cause -> what it means, in one line. Each has a page in docs/causes/.
-CAUSES: Mapping[str, str] = MappingProxyType(
-    {
-        "sign": "the sign is wrong",
-        "constant-factor": "it is off by a constant factor",
-        "missing-mean": "the sum over the batch is not divided by its size, although the loss is a mean",
-        "double-mean": "it is divided by the size of the batch twice",
-        "missing-factor": "a factor of the product is left out",
-        "missing-term": "a term of the sum is left out: a path from the value to the loss",
-        "missing-activation-derivative": "the derivative of the activation is left out",
-        "derivative-at-activation": "the derivative of the activation is taken at its output A, not at its input Z",
-        "derivative-applied-twice": "the derivative of the activation is multiplied in twice",
-        "wrong-activation-derivative": "it is the derivative of another activation",
-        "transposed": "an operand of the product, or the result, is transposed",
-        "wrong-shape": "its shape is not that of the value it is the gradient of",
-        "wrong-operand": "another array of the pass stands where an operand should be",
-        "wrong-layer": "the value of another layer is used",
-        "updated-weights": "the weights are those after the update, not those of the forward pass",
-        "bias-not-summed": "the bias' gradient is not summed over the examples",
-        "bias-all-summed": "the bias' gradient is summed over the units too",
-        "missing-regularization": "the gradient of the regularisation is left out",
-        "wrong-regularization": "the gradient of the regularisation has the wrong factor",
-        "regularized-bias": "the bias is regularised, although the loss does not say so",
-        "dropout-mask-missing": "the dropout mask of the forward pass, or its scale, is not applied to the gradient",
-        "mutates-input": "the backward pass changes the arrays that it is given",
-        "accumulates": "a second call adds to the gradients of the first",
-        "inconsistent-cache": "the cache does not hold what the forward pass computes",
-        "nonfinite": "it has values that are not finite",
-        "unknown": "it is wrong in a way that none of the known mistakes explains",
-    }
-)
 
 
 @dataclass(frozen=True)

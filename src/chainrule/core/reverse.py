@@ -48,7 +48,7 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
     return order
 
 
-def _leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tensor], set[int]]:
+def leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tensor], set[int]]:
     """Return the nodes on the paths from `targets` to `outputs`, inputs before users, and their ids."""
     order: list[Tensor] = []
     needed: set[int] = set()
@@ -133,7 +133,7 @@ def reverse(
     (array([2., 4.]), array([1., 1.]))
     """
     targets = {id(t) for t in wanted}
-    order, needed = _leading_to(targets, outputs)
+    order, needed = leading_to(targets, outputs)
     pending: dict[int, Any] = {}
     for node, g in zip(outputs, cotangents, strict=True):
         if id(node) in needed:

@@ -1,1 +1,25 @@
-"""Known ways to get a backward pass wrong."""
+"""Known mistakes, a file for each family: their causes with documentation pages, and what they compute.
+
+The families are imported in the order in which their mistakes are tried; of several that fit, the first is named first.
+"""
+
+from . import scaling, general, penalties, paths, activations, products, everywhere, results, conduct  # noqa: I001
+from .table import CAUSES, Cause, Mistake, mistake, mistakes, pages
+
+__all__ = [
+    "CAUSES",
+    "Cause",
+    "Mistake",
+    "activations",
+    "conduct",
+    "everywhere",
+    "general",
+    "mistake",
+    "mistakes",
+    "pages",
+    "paths",
+    "penalties",
+    "products",
+    "results",
+    "scaling",
+]

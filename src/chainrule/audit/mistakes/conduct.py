@@ -1,0 +1,145 @@
+"""Causes that no formula explains: shapes, values that are not finite, calls that add up, and what is unknown."""
+
+from __future__ import annotations
+
+from .table import Cause
+
+
+class WrongShape(Cause):
+    """Its shape is not that of the value it is the gradient of.
+
+    Wrong
+    -----
+        dW2 = np.einsum("ij,ik->ijk", cache["A1"], dZ2) / m  # wrong
+
+    Right
+    -----
+        dW2 = cache["A1"].T @ dZ2 / m
+
+    How it shows
+    ------------
+    The gradient has not the shape of its parameter, 7×3, but 9×7×3: one matrix for each example. An update by
+    broadcasting may even run, and give the parameter another shape.
+
+    Why it is wrong
+    ---------------
+    W2 serves all examples, so its gradient is a sum over them: `dW2 = Σᵢ A1[i]ᵀ dZ2[i] / m`. A gradient always has
+    the shape of its value.
+
+    Notes
+    -----
+    A bias as a vector, a row or a column is a convention, and not reported as this.
+    """
+
+    code = "wrong-shape"
+
+
+class Accumulates(Cause):
+    """A second call adds to the gradients of the first.
+
+    Wrong
+    -----
+        grads = {f"d{name}": np.zeros_like(value) for name, value in P.items()}
+
+        def backward(cache, Y, P):
+            dZ2 = (cache["Z2"] - Y) / len(Y)
+            dZ1 = dZ2 @ P["W2"].T * (1 - cache["A1"] ** 2)
+            here = {"dW1": cache["A0"].T @ dZ1, "dW2": cache["A1"].T @ dZ2}
+            here |= {"db1": dZ1.sum(axis=0), "db2": dZ2.sum(axis=0)}
+            for name, gradient in here.items():
+                grads[name] += gradient  # wrong
+            return grads
+
+    Right
+    -----
+        grads[name] = gradient
+
+    How it shows
+    ------------
+    The first call is right; the second returns twice as much for the same input, the third three times.
+
+    Why it is wrong
+    ---------------
+    `+=` adds to what the last call left behind. Within *one* pass a value that is used twice has its shares added;
+    from pass to pass there is nothing to add.
+
+    Notes
+    -----
+    Where gradients are to be accumulated on purpose, over several small batches, set them to 0 before the first
+    one.
+    """
+
+    code = "accumulates"
+    shown_in = "backward"
+
+
+class Nonfinite(Cause):
+    """It has values that are not finite.
+
+    Wrong
+    -----
+        x = 1000 * rng.normal(size=(9, 5))
+
+
+        def forward(x):
+            out = np.exp(-np.logaddexp(0, -x))
+            return out, (x, out)
+
+
+        def backward(dout, cache):
+            x, out = cache
+            return {"dx": dout * np.exp(-x) / (1 + np.exp(-x)) ** 2}  # wrong
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+        return {"dx": dout * out * (1 - out)}
+
+    How it shows
+    ------------
+    nan or inf in the gradient, although the forward pass and the right gradient are finite.
+
+    Why it is wrong
+    ---------------
+    `exp(−x)` overflows for x < −709, and `inf / inf` is nan. `σ′ = σ (1 − σ)` is the same function and never
+    overflows.
+
+    Notes
+    -----
+    Other ways to get there: dividing by a probability that is 0, or by a norm or a standard deviation without ε.
+    """
+
+    code = "nonfinite"
+    shown_in = "dx"
+
+
+class Unknown(Cause):
+    """It is wrong in a way that none of the known mistakes explains.
+
+    Wrong
+    -----
+        dA1 = np.clip(dZ2 @ P["W2"].T, -0.5, 0.5)  # wrong
+
+    Right
+    -----
+        dA1 = dZ2 @ P["W2"].T
+
+    How it shows
+    ------------
+    None of the known mistakes gives your numbers. The evidence says what there is to say: the ratio, where the
+    largest difference is, whether it keeps to certain rows, columns or entries. Here all entries within ±0.5 are
+    right.
+
+    Why it is wrong
+    ---------------
+    `dA1 = dZ2 W2ᵀ` and nothing more; what is clipped is no longer the gradient of the loss.
+
+    Notes
+    -----
+    The step is wrong all the same: the reference was itself held to finite differences. Clip what the optimiser
+    gets, not what flows back.
+    """
+
+    code = "unknown"

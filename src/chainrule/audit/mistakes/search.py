@@ -1,0 +1,170 @@
+"""Which known mistakes give the numbers found, by trying them all within a bounded amount of work."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import NODE_WORK, Change
+from ..scales import ONE, Scale, is_simple, law, ratio
+from .activations import (
+    DerivativeAppliedTwice,
+    DerivativeAtActivation,
+    DropoutMaskMissing,
+    MissingActivationDerivative,
+    WrongActivationDerivative,
+)
+from .general import MissingFactor, MissingTerm, Transposed, WrongLayer, WrongOperand
+from .penalties import MissingRegularization
+from .table import mistakes
+from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
+
+#: Work of a search, for all steps of an audit together and for pairs of mistakes in one step; in units of
+#: `chainrule.audit.graph.work_of`. It does not depend on the machine, so that neither does a report.
+WORK, PAIRS_WORK = 3e6, 1.5e6
+#: A step gets at least this share, whatever the others have used.
+LEAST = 0.05
+#: Of each cause, so many are tried together with others.
+MOST_PAIRED = 10
+PAIRED = frozenset(
+    c.code
+    for c in (
+        MissingActivationDerivative,
+        DerivativeAppliedTwice,
+        DerivativeAtActivation,
+        WrongActivationDerivative,
+        DropoutMaskMissing,
+        Transposed,
+        MissingTerm,
+        MissingFactor,
+        WrongLayer,
+    )
+)
+
+
+@dataclass
+class Budget:
+    """The work that a search may do."""
+
+    left: float
+
+    def spend(self, work: float) -> bool:
+        """Take `work` off, and say whether there was any left."""
+        self.left -= work
+        return self.left + work > 0
+
+
+def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: Budget) -> list[Variant]:
+    """Return the variants that give the found numbers at every point, the simplest first.
+
+    Parameters
+    ----------
+    contexts
+        The step at each point.
+    exact
+        Whether it is the gradient of a parameter: its scale counts. Variants that give it but for one scale are taken
+        when no other fits.
+    convention
+        The scale of the signals that the step is computed from.
+    budget
+        What the search may spend.
+    """
+    for context in contexts:
+        context.uniform = all(context.graph.structure == c.graph.structure for c in contexts)
+    fitting: list[Variant] = []
+    pairable: list[Variant] = []
+    kinds: Counter[str] = Counter()
+    allowed = Budget(max(budget.left, LEAST * WORK))
+    start = allowed.left
+    for variant in _all(contexts[0]):
+        if not allowed.spend(_work(variant, contexts[0])):
+            break
+        if variant.changes is not None and variant.cause in PAIRED and kinds[variant.cause] < MOST_PAIRED:
+            kinds[variant.cause] += 1
+            pairable.append(variant)
+        if _fits(variant, contexts):
+            fitting.append(variant)
+    budget.left -= start - allowed.left
+    sizes = [c.point.size for c in contexts]
+    if exact:
+        plain = [v for v in fitting if all(abs(s - 1) <= 1e-6 for s in v.scales)]
+        fitting = plain or [v for v in fitting if is_simple((law(v.scales, sizes) or ONE).k)]
+    if fitting:
+        return sorted(fitting, key=lambda v: (_needs_a_constant(law(v.scales, sizes), convention), _rank(v)))
+    return _pair(pairable, contexts, exact, Budget(PAIRS_WORK))
+
+
+def _all(context: Context) -> Iterator[Variant]:
+    for row in mistakes():
+        yield from row.variants(context)
+
+
+def _work(variant: Variant, context: Context) -> float:
+    """Return about how much work it is to try a variant at a point."""
+    return NODE_WORK * 5 + context.graph.work_from[variant.start]
+
+
+def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
+    """Whether a variant gives what was found but for one scale; a strange constant is no explanation."""
+    scales = []
+    for context in contexts:
+        with np.errstate(all="ignore"):
+            try:
+                value = variant.compute(context)
+            except (ValueError, IndexError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError):
+                return False  # shapes that do not go together: not what was computed
+        scale = None if value is None else ratio(context.found, np.asarray(value), context.tolerance)
+        if scale is None:
+            return False
+        scales.append(scale)
+    found = law(scales, [c.point.size for c in contexts])
+    variant.scales = scales
+    return found is not None and (is_simple(found.k) or all(abs(s - 1) <= 1e-6 for s in scales))
+
+
+def _needs_a_constant(scale: Scale | None, convention: Scale) -> bool:
+    """Whether an explanation gives the numbers only with a factor of its own, other than a power of m."""
+    return abs((scale or ONE).k / convention.k - 1) > 1e-5
+
+
+def _rank(variant: Variant) -> int:
+    """The simpler explanation has the lower rank."""
+    if AS_CACHED in variant.message or AS_CHANGED in variant.message:
+        return -2
+    if variant.cause == MissingRegularization.code:
+        return -1  # it says more than that a term is missing
+    return 1 if variant.cause in (WrongOperand.code, MissingFactor.code) else 0
+
+
+# -- two mistakes in one step ------------------------------------------------------------------------------------------
+
+
+def _pair(variants: Sequence[Variant], contexts: Sequence[Context], exact: bool, budget: Budget) -> list[Variant]:
+    """Return the first pair of mistakes that give the numbers together; only the plain ones are paired."""
+    for a, b in itertools.combinations(variants, 2):
+        pair = changed(min(a.start, b.start), _both(a, b), {**a.text, **b.text})
+        pair.cause, pair.message = a.cause, f"{a.message}, and {b.message}"
+        if not budget.spend(_work(pair, contexts[0])):
+            break
+        if _fits(pair, contexts) and (not exact or all(abs(s - 1) <= 1e-6 for s in pair.scales)):
+            return [pair]
+    return []
+
+
+def _changes(variant: Variant, context: Context) -> dict[int, Change] | None:
+    made = variant.changes
+    return context.once(id(variant), lambda: made(context)) if made is not None else None
+
+
+def _both(a: Variant, b: Variant) -> Callable[[Context], dict[int, Change] | None]:
+    def changes(context: Context) -> dict[int, Change] | None:
+        first, second = _changes(a, context), _changes(b, context)
+        if not first or not second or set(first) & set(second):
+            return None
+        return {**first, **second}
+
+    return changes
