@@ -179,6 +179,28 @@ class Operation:
         """Whether the operation is linear in an input; of any number of inputs, the last ones are alike."""
         return min(index, len(self._point.inputs) - 1) in self.linear
 
+    def takes_factor(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """Return the inputs, of so many, whose common factor is a factor of the result: ``(0,)`` or ``(1,)`` of a
+        product, ``(0, 1)`` of a sum.
+        """
+        fits = count == len(self._point.inputs)
+        return tuple(inputs for inputs in self._factors if fits or len(inputs) == 1)
+
+    @cached_property
+    def _factors(self) -> tuple[tuple[int, ...], ...]:
+        inputs, attrs = [np.asarray(x) for x in self._point.inputs], self._point.attrs
+        linear = tuple(sorted(self.linear))
+        found = [(i,) for i in linear] + [linear] * (len(linear) > 1)
+        if not found:
+            return ()
+        out = self.evaluate(*inputs, **attrs)
+        # affine is not enough; a factor of two rounds nothing
+        doubled = ([2 * x if i in some else x for i, x in enumerate(inputs)] for some in found)
+        return tuple(
+            some for some, xs in zip(found, doubled, strict=True)
+            if np.array_equal(self.evaluate(*xs, **attrs), 2 * out)
+        )  # fmt: skip
+
     @cached_property
     def _point(self) -> Example:
         return next(e for e in self.points(np.random.default_rng(0)) if all(np.size(x) for x in e.inputs))

@@ -1,6 +1,6 @@
 """Steps as NumPy calls: of the ways in which NumPy can compute an operation, the one that costs least.
 
-Every operation can be run by its row's kernel; here stand shortcuts past it, chosen once, when a plan is bound.
+Every operation can be run by its row's kernel; this module has shortcuts for some, chosen once, when a plan is bound.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import Array
+from .. import ops
+from ..core.op import Array, Operation
+from ..ops.logic import IDENTITY
+from ..ops.logits import ONE_HOT
+from ..ops.table import CAST, row_of
 from ..plan.model import Step
 
 Call = Callable[[], Any]
@@ -25,7 +29,9 @@ TABLED = 256
 
 #: NumPy wants these to be told their output by name.
 _BY_KEYWORD = (np.maximum, np.minimum)
-_REDUCTIONS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+_REDUCTIONS = {row_of(f): u for f, u in (
+    (np.sum, np.add), (np.prod, np.multiply), (np.max, np.maximum), (np.min, np.minimum)
+)}  # fmt: skip
 
 
 class Calls:
@@ -36,7 +42,7 @@ class Calls:
 
     def call(self, step: Step, inputs: Sequence[Array], out: Array) -> Call:
         """Return a call that computes `step` from `inputs` into `out`."""
-        shortcut = SHORTCUTS.get(step.op.name)
+        shortcut = SHORTCUTS.get(step.op)
         made = shortcut(self, step, inputs, out) if shortcut is not None else None
         if made is not None:
             return made
@@ -80,7 +86,7 @@ class Calls:
 
     def _reduction(self, step: Step, inputs: Sequence[Array], out: Array) -> Call | None:
         axis, keepdims = step.attrs["axis"], step.attrs["keepdims"]
-        return partial(_REDUCTIONS[step.op.name].reduce, inputs[0], axis, None, out, keepdims)
+        return partial(_REDUCTIONS[step.op].reduce, inputs[0], axis, None, out, keepdims)
 
     def _relu(self, step: Step, inputs: Sequence[Array], out: Array) -> Call | None:
         (x,) = inputs
@@ -109,16 +115,14 @@ class Calls:
         return partial(np.copyto, out, inputs[0])
 
 
-SHORTCUTS: dict[str, Callable[[Calls, Step, Sequence[Array], Array], Call | None]] = {
-    "matmul": Calls._matmul,
-    "sum": Calls._sum,
-    "prod": Calls._reduction,
-    "max": Calls._reduction,
-    "min": Calls._reduction,
-    "relu": Calls._relu,
-    "one_hot": Calls._one_hot,
-    "cast": Calls._cast,
-    "identity": Calls._identity,
+SHORTCUTS: dict[Operation, Callable[[Calls, Step, Sequence[Array], Array], Call | None]] = {
+    **dict.fromkeys(_REDUCTIONS, Calls._reduction),
+    row_of(np.sum): Calls._sum,
+    row_of(np.matmul): Calls._matmul,
+    row_of(ops.relu): Calls._relu,
+    ONE_HOT: Calls._one_hot,
+    CAST: Calls._cast,
+    IDENTITY: Calls._identity,
 }
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, Shape, row
+from ..core.op import ELEMENTWISE, Shape
 from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor
+from ..ops.logic import IDENTITY
 from .factors import move_factors
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, changed, contiguous_strides
 from .simplify import Rewriter
@@ -182,7 +183,7 @@ class _Builder:
 
     def _copied(self, value: Value) -> int:
         copy = self.add(value.shape, value.dtype, BUFFER)
-        self.steps.append(Step(row("identity"), (value.number,), copy))
+        self.steps.append(Step(IDENTITY, (value.number,), copy))
         return copy
 
     def _emit(self, node: Tensor) -> None:

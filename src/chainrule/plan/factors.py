@@ -14,23 +14,7 @@ import numpy as np
 
 from ..core.reverse import topological
 from ..core.tensor import Tensor
-from .simplify import Rewriter, is_normal
-
-#: Operations that are linear in all inputs together; and those that are in one of these, each for itself.
-SUMS = frozenset({"add", "subtract"})
-LINEAR = {
-    "matmul": (0, 1),
-    "multiply": (0, 1),
-    "divide": (0,),
-    "sum": (0,),
-    "negative": (0,),
-    "transpose": (0,),
-    "reshape": (0,),
-    "broadcast_to": (0,),
-    "slice": (0,),
-    "place": (0,),
-    "scatter_add": (0,),
-}
+from .simplify import MULTIPLY, Rewriter, is_normal
 
 
 def move_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
@@ -45,7 +29,7 @@ def move_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
 
 def _factor(node: Tensor) -> Tensor | None:
     """Return the constant number that a node multiplies by, if it does just that."""
-    if node.op is None or node.op.name != "multiply" or node.value is not None:
+    if node.op is not MULTIPLY or node.value is not None:
         return None
     return next((x for x in node.inputs if x.value is not None and x.shape == () and x.dtype.kind == "f"), None)
 
@@ -61,13 +45,11 @@ def _ways(order: Sequence[Tensor]) -> dict[int, tuple[int, ...]]:
     for node in order:
         if _factor(node) is not None:
             ways[id(node)] = ()
-        elif node.op is not None and node.op.name in SUMS:
-            if all(id(x) in ways for x in node.inputs):
-                ways[id(node)] = (0, 1)
-        elif node.op is not None and node.op.name in LINEAR:
-            for k in LINEAR[node.op.name]:
-                if id(node.inputs[k]) in ways:
-                    ways[id(node)] = (k,)
+        elif node.op is not None and node.dtype.kind == "f":
+            for way in node.op.takes_factor(len(node.inputs)):
+                # in one dtype: a cast to integers, for instance, is linear in no factor
+                if all(id(node.inputs[k]) in ways and node.inputs[k].dtype == node.dtype for k in way):
+                    ways[id(node)] = way
                     break
     return ways
 
@@ -111,7 +93,7 @@ def _rebuilt(
     def scaled(node: Tensor, factor: float) -> Tensor:
         if factor == 1.0:
             return node
-        return rewriter.made("multiply", (rewriter.constant(np.asarray(factor, node.dtype)), node), {})
+        return rewriter.made(MULTIPLY, (rewriter.constant(np.asarray(factor, node.dtype)), node), {})
 
     def given(x: Tensor, factor: float) -> Tensor:
         """Return `x` times `factor`, from whatever of it was computed."""
@@ -130,13 +112,13 @@ def _rebuilt(
             else:
                 both = rewriter.constant(np.asarray(own * factor.value.item(), node.dtype))  # type: ignore[union-attr]
                 if own != 1.0 and not is_normal(both.value):
-                    new[id(node)] = scaled(rewriter.made("multiply", (factor, given(rest, 1.0)), {}), own)
+                    new[id(node)] = scaled(rewriter.made(MULTIPLY, (factor, given(rest, 1.0)), {}), own)
                 else:
-                    new[id(node)] = rewriter.made("multiply", (both, given(rest, 1.0)), {})
+                    new[id(node)] = rewriter.made(MULTIPLY, (both, given(rest, 1.0)), {})
             continue
         way = ways.get(id(node), ())
         inputs = tuple([given(x, own if k in way else 1.0) for k, x in enumerate(node.inputs)])
-        made = rewriter.made(node.op.name, inputs, node.attrs)
+        made = rewriter.made(node.op, inputs, node.attrs)
         new[id(node)] = made if way else scaled(made, own)
         for name in names.get(id(node), ()) if own != 1.0 else ():
             rewriter.names[f"{own:.3g}·{name}"] = new[id(node)]

@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, REDUCE, Operation, row
+from .. import ops
+from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import STANDING, Parameter, Tensor, apply, traced_leaf
+from ..ops.table import row_of
 
-Rewrite = Callable[["Rewriter", Tensor], Tensor | None]
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
+    row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
+)
+RESHAPE, TRANSPOSE, BROADCAST_TO = (row_of(f) for f in (np.reshape, np.transpose, np.broadcast_to))
+RELU = row_of(ops.relu)
 
 
 class Followed(Exception):
-    """Besides its arguments the function uses a tensor that an outer derivative follows: no plan of its own."""
+    """Besides its arguments the function uses a tensor that an outer derivative tracks: it gets no plan."""
 
 
 class Rewriter:
@@ -95,16 +101,13 @@ class Rewriter:
             # a reduction with its axes kept is a view of the one without: both share one computation
             reduced = self._made(op, inputs, {**attrs, "keepdims": False})
             assert reduced is not None
-            return self._made(row("reshape"), (reduced,), {"shape": op.shape(*inputs, **attrs)[0]})
-        for rule in RULES.get(op.name, ()):
-            simpler = rule(self, op, inputs, attrs)
-            if simpler is not None:
-                return simpler
-        return self.node(op, inputs, attrs)
+            return self._made(RESHAPE, (reduced,), {"shape": op.shape(*inputs, **attrs)[0]})
+        simpler = RULES[op](op, inputs, attrs, self) if op in RULES else _unchanged(op, inputs, attrs)
+        return self.node(op, inputs, attrs) if simpler is None else simpler
 
-    def made(self, name: str, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
-        """Return the simplified node of a row that is no composite."""
-        made = self._made(row(name), inputs, attrs)
+    def made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+        """Return the simplified node of a row that is not a composite."""
+        made = self._made(op, inputs, attrs)
         assert made is not None
         return made
 
@@ -137,7 +140,7 @@ class Rewriter:
         out = list(inputs)
         for i, x in enumerate(inputs):
             smaller = x
-            if x.op is not None and x.op.name == "broadcast_to" and x.value is None:
+            if _made_by(x, BROADCAST_TO):
                 smaller = x.inputs[0]
             elif x.value is not None and x.shape != () and _uniform(x.value):
                 smaller = self.constant(x.value[(0,) * x.ndim].copy())
@@ -182,8 +185,8 @@ def _is(x: Tensor, number: float) -> bool:
     return x.value is not None and x.value.size == 1 and bool(x.value.item() == number)
 
 
-def _made_by(x: Tensor, name: str) -> bool:
-    return x.op is not None and x.value is None and x.op.name == name
+def _made_by(x: Tensor, op: Operation) -> bool:
+    return x.op is op and x.value is None
 
 
 def _same(op: Operation, inputs: tuple[Tensor, ...], kept: int) -> Tensor | None:
@@ -193,20 +196,22 @@ def _same(op: Operation, inputs: tuple[Tensor, ...], kept: int) -> Tensor | None
     return x if x.shape == shape and x.dtype == dtype else None
 
 
-def _pass_through(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    return inputs[0]
+def _unchanged(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    """Return the input of an elementwise operation that changes neither its values nor its dtype."""
+    keeps = op.passes and op.kind == ELEMENTWISE and op.shape(*inputs, **attrs)[1] == inputs[0].dtype
+    return inputs[0] if keeps else None
 
 
-def _times(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     for i, (x, c) in enumerate(((a, b), (b, a))):
         if _is(c, 1.0):
             return _same(op, inputs, i)
         if _is(c, -1.0) and _same(op, inputs, i) is not None:
-            return rw.node(row("negative"), (x,), {})
+            return rw.node(NEGATIVE, (x,), {})
     # c1 * (c2 * x) with scalars: one factor
     for x, c in ((a, b), (b, a)):
-        if c.value is not None and c.shape == () and _made_by(x, "multiply"):
+        if c.value is not None and c.shape == () and _made_by(x, MULTIPLY):
             for y, inner in (x.inputs, x.inputs[::-1]):
                 if inner.value is not None and inner.shape == ():
                     with np.errstate(all="ignore"):
@@ -223,90 +228,68 @@ def is_normal(number: Any) -> bool:
     return bool(np.finfo(number.dtype).tiny <= abs(number) < np.inf)
 
 
-def _plus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _plus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     for i, (x, c) in enumerate(((a, b), (b, a))):
         if _is(c, 0.0):
             return _same(op, inputs, i)
-        if _made_by(c, "negative"):
-            return rw.node(row("subtract"), (x, c.inputs[0]), {})
+        if _made_by(c, NEGATIVE):
+            return rw.node(SUBTRACT, (x, c.inputs[0]), {})
     return None
 
 
-def _minus(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _minus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     if _is(b, 0.0):
         return _same(op, inputs, 0)
-    if _made_by(b, "negative"):
-        return rw.node(row("add"), (a, b.inputs[0]), {})
-    return None
+    return rw.node(ADD, (a, b.inputs[0]), {}) if _made_by(b, NEGATIVE) else None
 
 
-def _over(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _over(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     return _same(op, inputs, 0) if _is(inputs[1], 1.0) else None
 
 
-def _twice_negated(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    return inputs[0].inputs[0] if _made_by(inputs[0], "negative") else None
+def _twice_negated(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    return inputs[0].inputs[0] if _made_by(inputs[0], NEGATIVE) else None
 
 
-def _positive(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    """``x > 0`` is ``relu(x) > 0``: where relu(x) is there anyway, x need not be kept for the way back."""
+def _positive(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    """``x > 0`` is ``relu(x) > 0``: where relu(x) is computed anyway, x need not be kept for the backward pass."""
     x, zero = inputs
-    out = rw.existing(row("relu"), (x,), {}) if _is(zero, 0.0) else None
+    out = rw.existing(RELU, (x,), {}) if _is(zero, 0.0) else None
     return None if out is None else rw.node(op, (out, zero), attrs)
 
 
-def _cast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    return inputs[0] if inputs[0].dtype == attrs["dtype"] else None
-
-
-def _transpose(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _transpose(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     (x,), axes = inputs, attrs["axes"]
     if axes == tuple(range(len(axes))):
         return x
-    if _made_by(x, "transpose"):
-        both = tuple(x.attrs["axes"][i] for i in axes)
-        if both == tuple(range(len(both))):
-            return x.inputs[0]
-        return rw.node(op, x.inputs, {"axes": both})
-    return None
+    return rw.made(op, x.inputs, {"axes": tuple(x.attrs["axes"][i] for i in axes)}) if _made_by(x, op) else None
 
 
-def _reshape(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    (x,), shape = inputs, attrs["shape"]
-    if x.shape == shape:
+def _of_the_first(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    """Of two reshapes (or broadcasts) in a row, only the second counts."""
+    (x,) = inputs
+    if x.shape == attrs["shape"]:
         return x
-    if _made_by(x, "reshape"):
-        inner = x.inputs[0]
-        return inner if inner.shape == shape else rw.node(op, (inner,), attrs)
-    return None
+    return rw.made(op, x.inputs, attrs) if _made_by(x, op) else None
 
 
-def _broadcast(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
-    (x,), shape = inputs, attrs["shape"]
-    if x.shape == shape:
-        return x
-    return rw.node(op, x.inputs, attrs) if _made_by(x, "broadcast_to") else None
-
-
-def _sum(rw: Rewriter, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     (x,), axis = inputs, attrs["axis"]
     return x if not axis and op.shape(x, **attrs) == (x.shape, x.dtype) else None
 
 
-RULES: dict[str, tuple[Callable[..., Tensor | None], ...]] = {
-    "identity": (_pass_through,),
-    "stop_gradient": (_pass_through,),
-    "multiply": (_times,),
-    "add": (_plus,),
-    "subtract": (_minus,),
-    "divide": (_over,),
-    "greater": (_positive,),
-    "negative": (_twice_negated,),
-    "cast": (_cast,),
-    "transpose": (_transpose,),
-    "reshape": (_reshape,),
-    "broadcast_to": (_broadcast,),
-    "sum": (_sum,),
+#: Identities of single operations; all that hold for others as well follow from their rows.
+RULES: dict[Operation, Callable[..., Tensor | None]] = {
+    MULTIPLY: _times,
+    ADD: _plus,
+    SUBTRACT: _minus,
+    DIVIDE: _over,
+    NEGATIVE: _twice_negated,
+    row_of(np.greater): _positive,
+    row_of(np.sum): _sum,
+    TRANSPOSE: _transpose,
+    RESHAPE: _of_the_first,
+    BROADCAST_TO: _of_the_first,
 }
