@@ -1,13 +1,10 @@
-"""compile: trace a function once a signature, plan it, run the plan."""
+"""compile: trace a function once per signature, plan it, run the plan."""
 
 from __future__ import annotations
 
 import functools
-import itertools
-import re
 import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,20 +12,12 @@ import numpy as np
 from .core.op import Array
 from .core.reverse import topological
 from .core.tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
-from .core.tree import Structure, flatten, paths, unflatten
-from .engine import Binding, bind, choose
+from .core.tree import Structure, flatten, unflatten
+from .engine import Binding, bind, choose, noted
 from .plan import Followed, Plan, build
-
-MOST_PLANS = 256
-"""How many plans a compiled function keeps: those of the signatures used last."""
-
-MANY_SIGNATURES = 64
-"""How many signatures a function is compiled for without a warning."""
 
 _STATIC = (str, bytes, bool, np.dtype, type)
 _NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
-
-_Signature = tuple[Any, ...]  # the arguments' structure, then what of each leaf its plan depends on
 
 
 class _Planned:
@@ -42,14 +31,29 @@ class _Planned:
         self.structure = structure
         self.fixed = fixed
         self.idle: list[Binding] = []
-        self.used = 0  # the higher, the later it was used last
+
+    def shown(self, engine: str) -> Plan:
+        """Return the plan with what the engine has to say about it."""
+        return noted(self.plan, engine)
 
 
 class Compiled:
-    """A function that is traced once a signature (structure, shapes, dtypes) and then runs as a plan.
+    """A function that is traced once per signature (structure, shapes, dtypes) and then runs as a plan.
 
-    Made by `compile`. Arrays that the function uses besides its arguments are taken as they are when it is traced;
-    parameters (`Parameter`) are read anew at each call.
+    Made by `compile`. Arrays that the function uses besides its arguments are constants, with the values that they have
+    when it is traced; parameters (`Parameter`) are read at each call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> step = cr.compile(lambda x: x * 2, engine="numpy")
+    >>> step
+    <compiled <lambda>: not traced yet, numpy engine>
+    >>> step(np.ones(2)), step(np.ones(3))
+    (array([2., 2.]), array([2., 2., 2.]))
+    >>> len(step.plans)
+    2
     """
 
     def __init__(
@@ -61,15 +65,13 @@ class Compiled:
         threads: int | None = None,
     ) -> None:
         if not callable(f):
-            raise TypeError(f"compile takes a function, not a {type(f).__name__}")
+            raise TypeError(f"f: expected a function, got a {type(f).__name__}")
         self._f = f
         self._keep = tuple([keep] if isinstance(keep, str) else keep)
         self._engine, self._threads = choose(engine), threads
-        self._plans: dict[_Signature, _Planned] = {}
+        self._plans: dict[Any, _Planned] = {}
         self._lock = threading.RLock()  # f may call its own compiled form
         self._last: _Planned | None = None
-        self._uses = itertools.count()
-        self._traced = 0
         self.__name__: str = type(f).__name__  # unless f has one
         functools.update_wrapper(self, f, updated=())
 
@@ -84,7 +86,7 @@ class Compiled:
         return self._run(planned, arrays)
 
     def _inline(self, args: Any, kwargs: Any) -> Any:
-        """Within another derivative or trace the function is just called: the outer one sees its graph."""
+        """Within another derivative or trace, call the function itself, so that the outer one records its graph."""
         result = self._f(*args, **kwargs)
         if not self._keep:
             return result
@@ -98,20 +100,20 @@ class Compiled:
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The plans kept, one per signature, in the order in which they were made."""
-        return tuple(planned.plan for planned in self._plans.copy().values())
+        """The plans made so far, one per signature, in the order in which they were made."""
+        return tuple(planned.shown(self._engine) for planned in self._plans.copy().values())
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
-        """Return the plan for arguments like these, making it if need be; without arguments, the last one used."""
+        """Return the plan for such arguments, made on first use; without arguments, the last one used."""
         if not args and not kwargs:
             if self._last is None:
-                raise ValueError("no plan yet: call the function first, or give plan(…) example arguments")
-            return self._last.plan
+                raise ValueError("no plan yet: call the function first, or pass example arguments to plan(…)")
+            return self._last.shown(self._engine)
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
-            raise ValueError("the function uses a tensor that an outer derivative follows; it runs as part of that")
-        return planned.plan
+            raise ValueError("the function uses a tensor that an outer derivative tracks; it runs as part of that")
+        return planned.shown(self._engine)
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
         arrays: list[Array] = []
@@ -137,26 +139,9 @@ class Compiled:
                 planned = self._plans.get(signature) or self._trace(leaves, structure, iter(arrays))
                 if planned is None:
                     return None, arrays
-                self._add(signature, planned)
-        if planned is not self._last:
-            planned.used, self._last = next(self._uses), planned
+                self._plans[signature] = planned
+        self._last = planned
         return planned, arrays
-
-    def _add(self, signature: _Signature, planned: _Planned) -> None:
-        """Keep a new plan, in place of the one not used for longest if there are many."""
-        if len(self._plans) >= MOST_PLANS:
-            del self._plans[min(self._plans, key=lambda s: self._plans[s].used)]
-        planned.used = next(self._uses)
-        self._plans[signature] = planned
-        self._traced += 1
-        if self._traced == MANY_SIGNATURES:
-            warnings.warn(
-                f"{self.__name__} was compiled for {MANY_SIGNATURES} signatures, which differ in "
-                f"{_differences(list(self._plans))}. Each new signature is traced and planned, which takes much longer "
-                f"than a call, and only the last {MOST_PLANS} plans are kept. Call it with fewer different shapes and "
-                "constants, for example by padding arrays",
-                stacklevel=4,
-            )
 
     def _trace(self, leaves: list[Any], structure: Structure, arrays: Iterator[Array]) -> _Planned | None:
         inputs = []
@@ -205,44 +190,14 @@ class Compiled:
         return (result, kept) if self._keep else result
 
 
-def _differences(signatures: Sequence[_Signature]) -> str:
-    """Return in which arguments signatures differ, with examples."""
-    structure = signatures[0][0]
-    if any(s[0] != structure for s in signatures):
-        return "the structure of their arguments (how many there are, keys of dicts, lengths of lists)"
-    places = paths(unflatten(structure, range(structure.leaves)))
-    found = []
-    for place, facts in zip(places, zip(*(s[1:] for s in signatures), strict=True), strict=True):
-        different = list(dict.fromkeys(facts))
-        if len(different) > 1:
-            examples = ", ".join(_described(x) for x in different[:3])
-            found.append(f"{_argument(place)} ({examples}{', …' if len(different) > 3 else ''})")
-    return " and ".join(found[:3])
-
-
-def _argument(place: str) -> str:
-    """Return what a path into ``(args, kwargs)`` is called."""
-    match = re.fullmatch(r"\[0\]\[(\d+)\](.*)|\[1\]\['(\w+)'\](.*)", place)
-    assert match is not None
-    number, below, keyword, below_keyword = match.groups()
-    return f"argument {number}{below}" if number else f"argument {keyword}{below_keyword}"
-
-
-def _described(fact: Any) -> str:
-    if isinstance(fact, type):  # a number
-        return fact.__name__
-    first, second = fact[:2]
-    return repr(second) if isinstance(first, type) else f"{second} of shape {first}"
-
-
 def _number(x: float) -> Array:
     if not isinstance(x, int) or -(2**63) <= x < 2**63:
         return np.asarray(x)
-    raise ValueError(f"an argument is {x}, beyond the range of int64; float(…) would do")
+    raise ValueError(f"an argument: expected an integer within int64, got {x}; float(…) converts")
 
 
 def _is_static(x: Any) -> bool:
-    """Whether an argument is part of the signature, not an input: text, flags, dtypes, functions."""
+    """Whether an argument is part of the signature, not an input: strings, booleans, dtypes, functions."""
     return isinstance(x, _STATIC) or (callable(x) and not isinstance(x, Tensor))
 
 
@@ -259,9 +214,7 @@ def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict
     absent = [name for name in wanted if name not in found]
     if absent:
         there = ", ".join(sorted(found)) or "none"
-        raise ValueError(
-            f"keep names {', '.join(absent)}, but {function} computes no value of that name; there are: {there}"
-        )
+        raise ValueError(f"keep: {function} computes no value named {', '.join(absent)}; known are {there}")
     return {name: found[name] for name in wanted}
 
 
@@ -270,18 +223,16 @@ def compile(
 ) -> Compiled:
     """Return `f` as a function that is traced once per signature and then runs as a plan.
 
-    The plans of the 256 signatures used last are kept; a function with very many signatures gets a warning.
-
     Parameters
     ----------
     f : callable
-        Of arrays, numbers, or dicts, lists and tuples of them; written with NumPy functions. What it does beside
-        computing (printing, changing lists) happens only while it is traced; a number that it takes out of a parameter
-        then, with ``.item()``, stays as it was.
+        Of arrays, numbers, or dicts, lists and tuples of them; written with NumPy functions. Side effects (printing,
+        changing lists) happen only while it is traced; a number read out of a parameter then, with ``.item()``, is a
+        constant of the plan.
     keep : iterable of str
         Names of values to return as well: the result becomes ``(result, {name: array})``.
-    engine : str or None
-        Which engine runs the plan.
+    engine : {"native", "numpy"} or None
+        Which engine runs the plan; None for the fastest available.
     threads : int or None
         How many threads it may use.
 
@@ -293,6 +244,16 @@ def compile(
     Raises
     ------
     TypeError
-        While tracing, where `f` needs a value (``if x > 0``): say it with ``np.where``.
+        While tracing, where `f` needs a value (``if x > 0``); ``np.where`` expresses such a choice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> def loss(W, X, y):
+    ...     return np.mean((X @ W - y) ** 2)
+    >>> step = cr.compile(cr.value_and_grad(loss))
+    >>> step(np.zeros(2), np.eye(2), np.array([1.0, 2.0]))
+    (array(2.5), array([-1., -2.]))
     """
     return Compiled(f, keep=keep, engine=engine, threads=threads)

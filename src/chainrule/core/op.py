@@ -180,8 +180,9 @@ class Operation:
         return min(index, len(self._point.inputs) - 1) in self.linear
 
     def takes_factor(self, count: int) -> tuple[tuple[int, ...], ...]:
-        """Return the inputs, of so many, whose common factor is a factor of the result: ``(0,)`` or ``(1,)`` of a
-        product, ``(0, 1)`` of a sum.
+        """Return the inputs, of `count`, whose common factor is a factor of the result.
+
+        ``(0,)`` and ``(1,)`` of a product, ``(0, 1)`` of a sum.
         """
         fits = count == len(self._point.inputs)
         return tuple(inputs for inputs in self._factors if fits or len(inputs) == 1)

@@ -1,11 +1,13 @@
-"""Engines: both run the same plans. NumPy's is the reference, the native one is faster where it was built."""
+"""Engines: both run the same plans. The NumPy engine is the reference; the native one is faster where it was built."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ..core.arguments import integer
 from ..core.op import Array
 from ..plan.model import Plan
 from .base import Binding
@@ -17,7 +19,14 @@ ENGINES = ("numpy", "native")
 
 
 def available() -> tuple[str, ...]:
-    """Return the engines that can be used here; the native one only where it was built when installing."""
+    """Return the engines that can be used here; the native one only where it was built on installation.
+
+    Examples
+    --------
+    >>> from chainrule import engine
+    >>> engine.available()[0]
+    'numpy'
+    """
     built = importlib.util.find_spec(f"{__name__}._native") is not None
     return ENGINES if built else ENGINES[:1]
 
@@ -26,13 +35,22 @@ def choose(engine: str | None = None) -> str:
     """Return the engine to use: `engine`, else the environment's CHAINRULE_ENGINE, else the fastest there is."""
     wanted = engine or os.environ.get("CHAINRULE_ENGINE") or available()[-1]
     if wanted not in ENGINES:
-        raise ValueError(f"engine {wanted!r} is not available; there is {', '.join(ENGINES)}")
+        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}, got {wanted!r}")
     if wanted not in available():
         raise ValueError(
-            "engine 'native' is not available: it was left out when chainrule was installed, for want of a C++ "
-            "compiler. Install one and reinstall, or use engine 'numpy'."
+            "engine 'native' is not available: chainrule was installed without it, since there was no C++ compiler. "
+            "Install one and reinstall, or use engine 'numpy'."
         )
     return wanted
+
+
+def noted(plan: Plan, engine: str) -> Plan:
+    """Return the plan with a note of the steps that the native engine leaves to NumPy, if that is the engine."""
+    if engine != ENGINES[1]:
+        return plan
+    from .native import without_kernel
+
+    return replace(plan, through_numpy=frozenset(without_kernel(plan)))
 
 
 def bind(plan: Plan, states: Sequence[Array] = (), *, engine: str | None = None, threads: int | None = None) -> Binding:
@@ -43,15 +61,15 @@ def bind(plan: Plan, states: Sequence[Array] = (), *, engine: str | None = None,
     plan
         A verified plan.
     states
-        One C-ordered array a state; read and updated in place by each run.
+        One C-ordered array per state; read and updated in place by each run.
     engine
         By name; None for the default.
     threads
         How many threads the engine may use; None for as many as the process may. The NumPy engine leaves that to
         NumPy's BLAS.
     """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}; 1 or more would do, or None for what the process may use")
+    if threads is not None:
+        threads = integer("threads", threads, at_least=1, alternative=" or None")
     if choose(engine) == "native":
         from .native import NativeBinding
 

@@ -12,6 +12,7 @@ from typing import Any
 from .. import nn
 from ..core.op import Array
 from ..core.tensor import FLOATS, Recording, Tensor, traced_leaf
+from ..ops.logic import IDENTITY
 
 #: The setting of a layer in its pattern, by which it is known there; nobody else writes this number.
 _NUMBER = 0.7182818284
@@ -80,7 +81,7 @@ def match(idiom: Idiom, node: Tensor) -> Found | None:
 
 
 def _same(pattern: Tensor, node: Tensor, found: Found) -> bool:
-    while node.op is not None and node.op.name == "identity" and pattern.op is not node.op:
+    while node.op is IDENTITY and pattern.op is not IDENTITY:
         node = node.inputs[0]
     if pattern.op is None:
         if pattern.value is not None:

@@ -166,11 +166,11 @@ class Writer:
         idiom = self._idiom(nodes)
         if idiom is not None:
             return idiom
-        row = ROWS.get(op.name) or (_expanded if op.expand is not None else None)
-        step = Step(nodes, list(zip(*(n.inputs for n in nodes), strict=True)), row or _expanded)
-        if row is None:
-            raise ValueError(f"{step} has no counterpart in ONNX (docs/models.md lists what has none)")
-        if op.name not in _SHAPED and any(n.attrs != step.attrs for n in nodes):
+        step = Step(nodes, list(zip(*(n.inputs for n in nodes), strict=True)), ROWS.get(op.name, _defined))
+        if step.row is _defined and op.definition is None:
+            raise ValueError(f"{step} has no counterpart in ONNX (docs/models.md lists such operations)")
+        attributes_may_change = step.row is _defined or op.name in _SHAPED
+        if not attributes_may_change and any(n.attrs != step.attrs for n in nodes):
             raise ValueError(f"the attributes of {step} depend on the number of examples; ONNX's are constants")
         return step
 
@@ -259,9 +259,10 @@ def line(numbers: Sequence[int], what: Any) -> tuple[int, int]:
 # -- the rows ----------------------------------------------------------------------------------------------------------
 
 
-def _expanded(w: Writer, s: Step) -> str:
-    """Write a composite operation as what it expands to."""
-    return w.write(tuple(n.op.expand(*n.inputs, **n.attrs) for n in s.nodes))  # type: ignore[union-attr,misc]
+def _defined(w: Writer, s: Step) -> str:
+    """Write an operation that ONNX lacks through its definition by others."""
+    with np.errstate(all="ignore"):
+        return w.write(tuple(n.op.definition(*n.inputs, **n.attrs) for n in s.nodes))  # type: ignore[union-attr,misc]
 
 
 def _plain(kind: str, **attributes: Any) -> Row:
@@ -330,7 +331,7 @@ def _softmax(w: Writer, s: Step) -> str:
     axes = s.attrs["axis"]
     if len(axes) == 1:
         return w.node("Softmax", *s.inputs, axis=axes[0])
-    return _expanded(w, s)
+    return _defined(w, s)
 
 
 def _reshape(w: Writer, s: Step) -> str:
@@ -407,7 +408,7 @@ def _argsort(w: Writer, s: Step) -> str:
     return w.nodes_of("TopK", (*s.inputs, count), 2, axis=axis, largest=0, sorted=1)[1]
 
 
-#: Our operation -> what writes it. Composite operations that are not here are written as what they expand to.
+#: Our operation -> what writes it. Operations that are not here are written through their definitions.
 ROWS: dict[str, Row] = {
     **{
         ours: _plain(theirs)
