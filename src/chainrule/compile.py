@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,20 @@ import numpy as np
 from .core.op import Array
 from .core.reverse import topological
 from .core.tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
-from .core.tree import Structure, flatten, unflatten
+from .core.tree import Structure, flatten, paths, unflatten
 from .engine import Binding, bind, choose, noted
 from .plan import Followed, Plan, build
 
+MOST_PLANS = 256
+"""How many plans a compiled function keeps: those of the signatures used last."""
+
+MANY_SIGNATURES = 64
+"""How many signatures a function is compiled for without a warning."""
+
 _STATIC = (str, bytes, bool, np.dtype, type)
 _NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
+
+_Signature = tuple[Any, ...]  # the arguments' structure, then what of each leaf its plan depends on
 
 
 class _Planned:
@@ -31,10 +42,7 @@ class _Planned:
         self.structure = structure
         self.fixed = fixed
         self.idle: list[Binding] = []
-
-    def shown(self, engine: str) -> Plan:
-        """Return the plan with what the engine has to say about it."""
-        return noted(self.plan, engine)
+        self.used = 0  # the higher, the later it was used last
 
 
 class Compiled:
@@ -69,9 +77,11 @@ class Compiled:
         self._f = f
         self._keep = tuple([keep] if isinstance(keep, str) else keep)
         self._engine, self._threads = choose(engine), threads
-        self._plans: dict[Any, _Planned] = {}
+        self._plans: dict[_Signature, _Planned] = {}
         self._lock = threading.RLock()  # f may call its own compiled form
         self._last: _Planned | None = None
+        self._uses = itertools.count()
+        self._traced = 0
         self.__name__: str = type(f).__name__  # unless f has one
         functools.update_wrapper(self, f, updated=())
 
@@ -100,20 +110,20 @@ class Compiled:
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The plans made so far, one per signature, in the order in which they were made."""
-        return tuple(planned.shown(self._engine) for planned in self._plans.copy().values())
+        """The plans kept, one per signature, in the order in which they were made."""
+        return tuple(planned.plan for planned in self._plans.copy().values())
 
     def plan(self, *args: Any, **kwargs: Any) -> Plan:
         """Return the plan for such arguments, made on first use; without arguments, the last one used."""
         if not args and not kwargs:
             if self._last is None:
                 raise ValueError("no plan yet: call the function first, or pass example arguments to plan(…)")
-            return self._last.shown(self._engine)
+            return noted(self._last.plan, self._engine)
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
             raise ValueError("the function uses a tensor that an outer derivative tracks; it runs as part of that")
-        return planned.shown(self._engine)
+        return noted(planned.plan, self._engine)
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
         arrays: list[Array] = []
@@ -139,9 +149,26 @@ class Compiled:
                 planned = self._plans.get(signature) or self._trace(leaves, structure, iter(arrays))
                 if planned is None:
                     return None, arrays
-                self._plans[signature] = planned
-        self._last = planned
+                self._add(signature, planned)
+        if planned is not self._last:
+            planned.used, self._last = next(self._uses), planned
         return planned, arrays
+
+    def _add(self, signature: _Signature, planned: _Planned) -> None:
+        """Keep a new plan, in place of the one not used for longest if there are many."""
+        if len(self._plans) >= MOST_PLANS:
+            del self._plans[min(self._plans, key=lambda s: self._plans[s].used)]
+        planned.used = next(self._uses)
+        self._plans[signature] = planned
+        self._traced += 1
+        if self._traced == MANY_SIGNATURES:
+            warnings.warn(
+                f"{self.__name__} was compiled for {MANY_SIGNATURES} signatures, which differ in "
+                f"{_differences(list(self._plans))}. Each new signature is traced and planned, which takes much longer "
+                f"than a call, and only the last {MOST_PLANS} plans are kept. Call it with fewer different shapes and "
+                "constants, for example by padding arrays",
+                stacklevel=4,
+            )
 
     def _trace(self, leaves: list[Any], structure: Structure, arrays: Iterator[Array]) -> _Planned | None:
         inputs = []
@@ -190,6 +217,36 @@ class Compiled:
         return (result, kept) if self._keep else result
 
 
+def _differences(signatures: Sequence[_Signature]) -> str:
+    """Return in which arguments signatures differ, with examples."""
+    structure = signatures[0][0]
+    if any(s[0] != structure for s in signatures):
+        return "the structure of their arguments (how many there are, keys of dicts, lengths of lists)"
+    places = paths(unflatten(structure, range(structure.leaves)))
+    found = []
+    for place, facts in zip(places, zip(*(s[1:] for s in signatures), strict=True), strict=True):
+        different = list(dict.fromkeys(facts))
+        if len(different) > 1:
+            examples = ", ".join(_described(x) for x in different[:3])
+            found.append(f"{_argument(place)} ({examples}{', …' if len(different) > 3 else ''})")
+    return " and ".join(found[:3])
+
+
+def _argument(place: str) -> str:
+    """Return what a path into ``(args, kwargs)`` is called."""
+    match = re.fullmatch(r"\[0\]\[(\d+)\](.*)|\[1\]\['(\w+)'\](.*)", place)
+    assert match is not None
+    number, below, keyword, below_keyword = match.groups()
+    return f"argument {number}{below}" if number else f"argument {keyword}{below_keyword}"
+
+
+def _described(fact: Any) -> str:
+    if isinstance(fact, type):  # a number
+        return fact.__name__
+    first, second = fact[:2]
+    return repr(second) if isinstance(first, type) else f"{second} of shape {first}"
+
+
 def _number(x: float) -> Array:
     if not isinstance(x, int) or -(2**63) <= x < 2**63:
         return np.asarray(x)
@@ -222,6 +279,8 @@ def compile(
     f: Callable[..., Any], *, keep: Iterable[str] = (), engine: str | None = None, threads: int | None = None
 ) -> Compiled:
     """Return `f` as a function that is traced once per signature and then runs as a plan.
+
+    The plans of the 256 signatures used last are kept; a function with very many signatures gets a warning.
 
     Parameters
     ----------
