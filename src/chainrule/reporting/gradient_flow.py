@@ -309,7 +309,7 @@ def _slopes(layer: dict[str, Any], of_kind: dict[str, Array | None]) -> Array | 
         out = giver(z)
         return np.sum(out) if isinstance(out, Tensor) else out
 
-    kind = f"{type(giver)} {giver.config()}"
+    kind = f"{type(giver)} {giver._signature()}"
     if kind not in of_kind:
         of_kind[kind] = np.abs(grad(total)(np.linspace(-8.0, 8.0, 161)))
     return of_kind[kind]
