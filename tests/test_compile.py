@@ -184,7 +184,7 @@ def test_integers_beyond_int64_are_refused() -> None:
     f = compile(lambda x: x + 1)
     assert f(2**62) == 2**62 + 1
     for x in (2**63, 2**80, -(2**63) - 1):
-        with pytest.raises(ValueError, match="beyond the range of int64"):
+        with pytest.raises(ValueError, match="int64"):
             f(x)
 
 
@@ -377,7 +377,7 @@ def test_keep() -> None:
     close(kept["dA"], np.ones_like(X))
     close(kept["dZ"], 1 - np.tanh(2 * X) ** 2)
     close(gradient, 2 * kept["dZ"])
-    with pytest.raises(ValueError, match=r"keep names B, but .* computes no value .*; there are: A, Z"):
+    with pytest.raises(ValueError, match=r"keep: .* B; known are A, Z"):
         compile(f, keep=["Z", "B"])(X)
     again, inlined = cr.vjp(lambda x: compile(f, keep="Z")(x), X, has_aux=True)[::2]
     close(again, value)
@@ -420,9 +420,9 @@ def test_a_failed_trace_leaves_nothing_behind() -> None:
 
 
 def test_what_is_no_function_is_refused() -> None:
-    with pytest.raises(TypeError, match="compile takes a function, not a int"):
+    with pytest.raises(TypeError, match=r"f: .*int"):
         compile(3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="engine 'abacus'"):
+    with pytest.raises(ValueError, match=r"engine: .*abacus"):
         compile(np.tanh, engine="abacus")
 
 

@@ -213,10 +213,10 @@ def test_engines_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("numpy") == "numpy"
     monkeypatch.setenv("CHAINRULE_ENGINE", "numpy")
     assert choose() == "numpy"
-    with pytest.raises(ValueError, match="engine 'abacus' is not available; there is"):
+    with pytest.raises(ValueError, match=r"engine: .*'abacus'"):
         choose("abacus")
     plan = planned(lambda x, s: ([x[0]], {}), [np.zeros(2)])
-    with pytest.raises(ValueError, match="threads is 0"):
+    with pytest.raises(ValueError, match=r"threads: .* 0"):
         bind(plan, threads=0)
 
 
