@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure and print a table; pairs of sides over the grid, or what else an option names."""
+"""``python -m benchmarks``: measure pairs of sides over the grid, or what an option selects, and print a table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         if options.json is not None and not options.json.resolve().parent.is_dir():
-            raise ValueError(f"--json is {str(options.json)!r}, there is no folder {options.json.resolve().parent}")
+            raise ValueError(f"--json: no such folder: {options.json.resolve().parent}")
         measurement = _measurement(options)
     except ValueError as error:
         parser.error(str(error))
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(measurement: Measurement, file: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Measure, telling how it goes on; returns the record and the results, which `file` gets as they come."""
+    """Measure and report progress; return the record and the results, also written to `file` as they arrive."""
     record, results = measurement.describe(), []
     size, start = measurement.size(), time.monotonic()
     try:
@@ -78,20 +78,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sides", metavar="A,B,…", help="pair the first side with each of the others")
     parser.add_argument("--pairs", metavar="A:B,…", help="the pairs; a side with itself shows the noise")
     parser.add_argument("--threads", metavar="N,…", help="numbers of threads (default: 1,2; --memory: 1)")
-    parser.add_argument("--seconds", type=float, help="alternate each pair for so long (default: 2)")
+    parser.add_argument("--seconds", type=float, help="seconds for which each pair alternates (default: 2)")
     parser.add_argument("--format", choices=("text", "markdown"), default="text", help="of the table")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, as it comes")
-    parser.add_argument("--quick", action="store_true", help="three workloads, one thread, half a second a pair")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as they arrive")
+    parser.add_argument("--quick", action="store_true", help="three workloads, one thread, half a second per pair")
     return parser
 
 
 def _measurement(options: argparse.Namespace) -> Measurement:
-    """What the options ask for. Raises ValueError that names the option and what would do."""
+    """The settings given by the options. Raises a ValueError that names an invalid option and the expected values."""
     usual = [1] if options.quick or options.memory else usual_threads()
     threads = thread_numbers(options.threads) if options.threads else usual
     seconds = options.seconds if options.seconds is not None else (0.5 if options.quick else 2.0)
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"--seconds is {seconds}, it takes a number above zero")
+        raise ValueError(f"--seconds: expected a number > 0, got {seconds}")
     if options.overhead:
         _refuse(options, "--overhead", "workload", "sides", "pairs")
         return Overhead(threads, seconds)
@@ -107,7 +107,7 @@ def _measurement(options: argparse.Namespace) -> Measurement:
 def _refuse(options: argparse.Namespace, mode: str, *names: str) -> None:
     for name in names:
         if getattr(options, name):
-            raise ValueError(f"--{name} does not go with {mode}")
+            raise ValueError(f"--{name} cannot be combined with {mode}")
 
 
 def _workloads(options: argparse.Namespace, default: Sequence[str]) -> list[Workload]:
@@ -117,7 +117,7 @@ def _workloads(options: argparse.Namespace, default: Sequence[str]) -> list[Work
 def _check_sides(names: Sequence[str]) -> None:
     for name in names:
         if name not in SIDES:
-            raise ValueError(f"no side is called {name!r}; there are: {', '.join(SIDES)}")
+            raise ValueError(f"expected sides among {', '.join(SIDES)}, got {name!r}")
 
 
 def _pairs(sides: str | None, pairs: str | None) -> list[tuple[str, str]]:
@@ -127,11 +127,11 @@ def _pairs(sides: str | None, pairs: str | None) -> list[tuple[str, str]]:
     if sides:
         first, *others = sides.split(",")
         if not others:
-            raise ValueError(f"--sides is {sides!r}, it takes at least two sides")
+            raise ValueError(f"--sides: expected at least two sides, got {sides!r}")
         wanted = [(first, other) for other in others]
     elif pairs:
         if not all(text.count(":") == 1 for text in pairs.split(",")):
-            raise ValueError(f"--pairs is {pairs!r}, it takes pairs such as numpy_hand:jax_scan")
+            raise ValueError(f"--pairs: expected pairs such as numpy_hand:jax_scan, got {pairs!r}")
         wanted = [(a, b) for a, b in (text.split(":") for text in pairs.split(","))]
     _check_sides([name for pair in wanted for name in pair])
     return wanted

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.estimators``: the estimators beside scikit-learn's own multi-layer perceptrons.
+"""``python -m benchmarks.estimators``: the estimators compared with scikit-learn's multi-layer perceptrons.
 
 Speed: `fit` with the settings that both begin with, on the digits. The two sides alternate in one process, one fit
 each, and every fit stops by the rule that both have in common; what is reported is the median of the pairs' ratios,
@@ -25,7 +25,7 @@ from benchmarks.report import Style, machine_lines, table
 PACKAGES = ["chainrule", "scikit-learn", "numpy", "scipy"]
 DATA_SETS = ("digits", "breast cancer", "wine", "diabetes")
 FOLDS = 5
-MODULE = "benchmarks.estimators"  # in a process of its own it is not __main__
+MODULE = "benchmarks.estimators"  # in a separate process it is not __main__
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Measure, in a process of its own."""
+    """Measure in a separate process."""
     warnings.simplefilter("ignore")
     found = speed(job["pairs"], job["dtype"]) if job["what"] == "speed" else quality(job["data"], job["seeds"])
     return {"status": "measured", "threads": job["threads"], **found}
@@ -73,7 +73,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def speed(pairs: int, dtype: str) -> dict[str, Any]:
-    """Fit both sides in turns at the settings that they begin with."""
+    """Fit both sides alternately with their default parameters."""
     from sklearn.datasets import load_digits
     from sklearn.neural_network import MLPClassifier as Theirs
 
@@ -103,7 +103,7 @@ def speed(pairs: int, dtype: str) -> dict[str, Any]:
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, float, Any]:
-    """Call a function; return the seconds that passed, those that the processors spent on it, and its result."""
+    """Call a function; return its wall time, its CPU time (both in seconds), and its result."""
     start, busy = time.perf_counter(), time.process_time()
     result = function(*arguments)
     return time.perf_counter() - start, time.process_time() - busy, result
@@ -132,7 +132,7 @@ def quality(name: str, seeds: int) -> dict[str, Any]:
 
 
 def fold_scores(name: str, seed: int) -> list[tuple[float, float]]:
-    """Score ours and theirs on each of five folds."""
+    """Score both libraries on each of five folds."""
     from sklearn import datasets, neural_network
     from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""What `GradientFlow` costs: whole calls of fit with and without it, one after the other, many times.
+"""The cost of `GradientFlow`: calls of fit with and without it, in alternation.
 
     python -m benchmarks.flow [--seconds 20]
 
@@ -66,7 +66,7 @@ def fitted(case: Case, folder: Path | None) -> tuple[float, float, float, int]:
 
 
 def measured(case: Case, seconds: float) -> dict[str, Any]:
-    """Fit by turns with and without the callback, for so many seconds, three times at least."""
+    """Fit alternately with and without the callback for the given seconds, at least three times."""
     ends, rounds = time.perf_counter() + seconds, []
     fitted(case, None)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The grid: every wanted pair on every workload and number of threads, each in a fresh process."""
+"""The grid: every selected pair on every workload and number of threads, each in a new process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.workloads import Workload
 
 @dataclass(frozen=True)
 class Grid:
-    """What is to be measured: the rows, the pairs, and how long each pair is alternated."""
+    """The measurements: the rows, the pairs, and the time for which each pair alternates."""
 
     workloads: list[Workload]
     pairs: list[tuple[str, str]]
@@ -36,7 +36,7 @@ class Grid:
         return description(names, self.threads, seconds=self.seconds, block_seconds=self.block_seconds)
 
     def results(self) -> Iterator[dict[str, Any]]:
-        """One result a pair, in the order workload, threads, pair; absent and unfit sides come as skipped."""
+        """One result per pair, in the order workload, threads, pair; missing and failed sides count as skipped."""
         unfit: dict[tuple[str, str], str] = {}  # (side, workload): found out once, not again for every peer
         for workload in self.workloads:
             for threads in self.threads:
@@ -65,7 +65,7 @@ class Grid:
 
 
 def description(sides: Sequence[str], threads: Sequence[int], **settings: Any) -> dict[str, Any]:
-    """The record that goes with results: machine, versions, what each side runs, settings."""
+    """The record of a measurement: machine, versions, a description of each side, settings."""
     # Of a library that is split in two, the half that computes is named as well.
     distributions = sorted({"numpy", *(SIDES[name].distribution for name in sides)})
     distributions += ["jaxlib"] if "jax" in distributions else []
@@ -88,7 +88,7 @@ def _known_to_skip(
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write the document under a temporary name beside `path` and move it there: `path` is never half a file."""
+    """Write the document atomically: under a temporary name in the same folder, then renamed to `path`."""
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.resolve().parent, prefix=path.name, suffix=".part", delete=False
     ) as file:

@@ -1,4 +1,4 @@
-"""The size of an installation and the time of its import, each in a clean environment of its own.
+"""The size of an installation and the time of its import, each in a new environment.
 
 ``python -m benchmarks.installation WHEEL`` takes chainrule's wheel (``python -m build`` makes one) and prints a table
 in Markdown. The environments are made in a temporary folder, which is removed; the peers need the package index.
@@ -33,7 +33,7 @@ MODULES = {"scikit-learn": "sklearn"}
 
 @dataclass(frozen=True)
 class Importing:
-    """Milliseconds of an import: on the clock, and of a processor."""
+    """Milliseconds of an import: wall time and CPU time."""
 
     wall: Spread
     processor: Spread
@@ -41,7 +41,7 @@ class Importing:
 
 @dataclass(frozen=True)
 class Installed:
-    """What was measured of one package: packages that came along, megabytes, milliseconds."""
+    """The measurements of one package: number of packages installed, megabytes, milliseconds."""
 
     name: str
     version: str
@@ -62,7 +62,7 @@ def measured(name: str, requirement: str, rounds: int) -> Installed:
         pip = [sys.executable, "-m", "pip", "--python", str(python)]
         subprocess.run([*pip, "install", "--quiet", "--no-compile", requirement], check=True)
         size = megabytes(where) - before
-        # a file that no Python compiles (a template, say) is no concern here
+        # files that Python cannot compile (templates, for example) are ignored
         subprocess.run([python, "-m", "compileall", "-q", "-j", "0", where], capture_output=True, check=False)
         with_bytecode = megabytes(where) - before
         listed = json.loads(subprocess.check_output([*pip, "list", "--format", "json"]))
@@ -81,7 +81,7 @@ def megabytes(folder: Path) -> float:
 
 
 def import_times(python: Path, modules: Sequence[str], rounds: int) -> list[Importing]:
-    """Milliseconds that importing each of the modules takes, beyond an interpreter that imports nothing."""
+    """The time in milliseconds of importing each module, minus that of an interpreter that imports nothing."""
     statements = ["pass", *(f"import {module}" for module in modules)]
     times: list[list[tuple[float, float]]] = [[] for _ in statements]
     for turn in range(rounds + 1):
@@ -97,7 +97,7 @@ def import_times(python: Path, modules: Sequence[str], rounds: int) -> list[Impo
 
 
 def process_times(command: Sequence[str]) -> tuple[float, float]:
-    """Run a command; return milliseconds of wall time, and of processor time."""
+    """Run a command; return its wall time and its CPU time in milliseconds."""
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)
     taken, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -106,7 +106,7 @@ def process_times(command: Sequence[str]) -> tuple[float, float]:
 
 
 def installation_table(results: Sequence[Installed], style: Style) -> str:
-    """One row a package."""
+    """One row per package."""
     head = ("package", "packages", "MB", "with byte code", "import ms", "quartiles", "processor ms", "NumPy's share")
     rows = [
         (
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("wheel", type=Path, help="chainrule's")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="default: all")
     parser.add_argument("--rounds", type=int, default=15, help="fresh processes of each kind (default: 15)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep what was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements")
     options = parser.parse_args(arguments)
     if not options.wheel.is_file():
         parser.error(f"there is no file {options.wheel}")
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--rounds takes a whole number from 2")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < 4e9:
-        parser.error(f"the temporary folder has {free / 1e9:.1f} GB left; 4 would do")
+        parser.error(f"the temporary folder has {free / 1e9:.1f} GB left, expected at least 4 GB")
     wanted = {"chainrule": str(options.wheel.resolve()), **{name: PEERS[name] for name in options.peers}}
     results = []
     for name, requirement in wanted.items():

@@ -1,4 +1,4 @@
-"""The record of the machine and of the software that a result was measured with."""
+"""The record of the machine and the software of a measurement."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """What the BLAS and OpenMP libraries that a side may bring read when they are loaded."""
+    """The environment variables that BLAS and OpenMP libraries read when they are loaded."""
     counts = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     return {**{variable: str(threads) for variable in counts}, "JAX_PLATFORMS": "cpu"}
 
 
 def machine_record(distributions: list[str]) -> dict[str, Any]:
-    """Processor, what of it this process may use, and the versions of everything that is timed."""
+    """The processor, the cores available to this process, and the versions of all libraries that are timed."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cpu": cpu_model(),
@@ -40,7 +40,7 @@ def machine_record(distributions: list[str]) -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    """The commit that the sources are at, "-dirty" with changes of their own; None without git."""
+    """The commit of the sources, with the suffix "-dirty" if they were changed; None without git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -50,7 +50,7 @@ def revision() -> str | None:
 
 
 def load_average() -> list[float] | None:
-    """Runnable processes over 1, 5 and 15 minutes: what else ran; None where the system does not say."""
+    """The load averages over 1, 5 and 15 minutes; None if the system does not provide them."""
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
 
 
@@ -79,10 +79,10 @@ def thread_numbers(text: str) -> list[int]:
     """The numbers of threads in "1,2". Raises ValueError for what is no such list, or more than can be had."""
     threads = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
     if min(threads) < 1:
-        raise ValueError(f"--threads is {text!r}, it takes whole numbers from 1, such as 1,2")
+        raise ValueError(f"--threads: expected integers ≥ 1, such as 1,2, got {text!r}")
     usable = len(affinity() or ())
     if usable and max(threads) > usable:
-        raise ValueError(f"--threads is {text!r}, this process may use {usable} processors")
+        raise ValueError(f"--threads: expected at most the {usable} available cores, got {text!r}")
     return threads
 
 
@@ -92,7 +92,7 @@ def usual_threads() -> list[int]:
 
 
 def pin(threads: int) -> list[int] | None:
-    """Keep this process to the first `threads` of its processors. Returns them, None where it cannot be done."""
+    """Pin this process to the first `threads` of its cores. Return them, or None if pinning is not available."""
     allowed = affinity()
     if allowed is not None:
         os.sched_setaffinity(0, allowed[:threads])
@@ -101,7 +101,7 @@ def pin(threads: int) -> list[int] | None:
 
 @contextlib.contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """Keep this process, and what it starts, to the first `threads` of its processors for a while."""
+    """Pin this process and its children to the first `threads` of its cores within a context."""
     before = affinity()
     pin(threads)
     try:

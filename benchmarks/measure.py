@@ -1,4 +1,4 @@
-"""The gate before the clock, and the clock: how two sides are compared.
+"""How two sides are compared: a check of their results, then alternating timed blocks.
 
 Both sides live in one process and alternate in blocks of about 30 ms: A B A B …. Each block starts from the first
 weights, takes one run that is not timed (the other side's data left the caches), then times as many runs as fill
@@ -44,7 +44,7 @@ class Spread:
 def spread(figures: Sequence[float]) -> Spread:
     """Median and quartiles (linear between the ordered figures). Raises ValueError without figures."""
     if not figures:
-        raise ValueError("no figures to summarise")
+        raise ValueError("no values to summarise")
     lower, median, upper = np.percentile(figures, [25, 50, 75])
     return Spread(float(median), float(lower), float(upper), len(figures))
 
@@ -55,7 +55,7 @@ def pair_ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def disagreement(runner: Runner, workload: Workload, data: Data) -> str | None:
-    """What tells the side's first steps from the reference in float64, or None if they agree to 1e-3."""
+    """The difference between the first steps of a side and the float64 reference, or None if they agree to 1e-3."""
     steps = max(GATE_STEPS, runner.steps_per_run if workload.input_gradient else 0)
     runner.reset()
     found: list[float] = []
@@ -85,7 +85,7 @@ def _gradient_names(workload: Workload) -> list[str]:
 
 
 def runs_in(runner: Runner, seconds: float) -> int:
-    """How many runs of this side take about `seconds`, at least one; the search is the side's warm-up."""
+    """The number of runs, at least one, that take about `seconds`; finding it also warms the side up."""
     count = 1
     while True:
         taken = timed_block(runner, count)
@@ -108,7 +108,7 @@ def timed_block(runner: Runner, count: int) -> float:
 def alternate(
     a: Runner, b: Runner, seconds: float, block_seconds: float = 0.03, pause_seconds: float = 0.0
 ) -> tuple[list[float], list[float]]:
-    """Seconds a step of each block of both sides, in order; at least five pairs, at most about `seconds` of them.
+    """Seconds per step of each block of both sides, in order: at least five pairs, for at most about `seconds`.
 
     `pause_seconds` is the time that idle threads are given to fall asleep before the other side's block.
     """

@@ -1,4 +1,4 @@
-"""Peak resident memory of a process that trains a workload on one side, each side in processes of its own.
+"""Peak resident memory of a process that trains a workload, with separate processes for each side.
 
 The peak is the kernel's own figure, VmHWM in /proc/self/status, read after the last step: interpreter, NumPy, the
 library with its shared objects as far as they were touched, the data and the training. The same line read before the
@@ -33,7 +33,7 @@ bytes: median and quartiles of some processes. before: that peak before the libr
 
 @dataclass(frozen=True)
 class Memory:
-    """What is to be measured: each side on each workload, in some processes."""
+    """The measurements: each side on each workload, in several processes."""
 
     workloads: list[Workload]
     sides: list[str]
@@ -123,7 +123,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def peak_memory() -> int:
-    """The most bytes of physical memory that this process has held at once so far."""
+    """The peak resident memory of this process so far, in bytes."""
     for line in STATUS.read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return 1024 * int(line.split()[1])

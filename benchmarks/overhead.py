@@ -1,4 +1,4 @@
-"""What a step costs beside its arithmetic: steps with (next to) none of it, many of them in one call of the engine."""
+"""The overhead of a step: nearly empty steps, many of them in one call of the engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ gathers its batch, runs the plan and writes down the loss. At most 1000 are allo
 
 @dataclass(frozen=True)
 class Overhead:
-    """What is to be measured: each case with each number of threads."""
+    """The measurements: each case with each number of threads."""
 
     threads: list[int]
     seconds: float = 2.0

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.page FOLDER``: every measurement one after the other, as the Markdown tables of a page.
+"""``python -m benchmarks.page FOLDER``: run all measurements and print the Markdown tables of docs/performance.md.
 
 FOLDER holds the data set of the whole programs (see `benchmarks.programs`). Each measurement's record and results are
 kept as JSON in the folder that ``--json`` names.
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _section(title: str, results: Sequence[dict[str, Any]], as_table: Table) -> str:
-    """A heading, the table of what was measured, and what was not."""
+    """A heading, the table of results, and the measurements that were skipped."""
     measured = [result for result in results if result["status"] in ("timed", "measured")]
     parts = [f"## {title}", *([as_table(measured, "markdown")] if measured else []), *left_out(results)]
     return "\n\n".join(parts)

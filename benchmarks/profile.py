@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.workload not in found:
         parser.error(f"no training workload {options.workload!r}; there are {', '.join(found)}")
     if options.threads < 1 or options.threads > (os.cpu_count() or 1):
-        parser.error(f"{options.threads} threads; from 1 to {os.cpu_count() or 1} would do")
+        parser.error(f"--threads: expected an integer from 1 to {os.cpu_count() or 1}, got {options.threads}")
     print("\n".join(lines(found[options.workload], options.threads, options.seconds)))
     return 0
 

@@ -72,7 +72,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], style: Style) -> s
 
 
 def fastest(timed: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """By workload, threads and first side: the peer that came closest or went ahead, and the median ratio to it."""
+    """The fastest peer for each workload, number of threads and first side, with the median ratio."""
     closest: dict[tuple[str, int, str], tuple[float, str]] = {}
     for result in timed:
         a, b = result["pair"]
@@ -105,7 +105,7 @@ def microseconds(seconds: float) -> str:
 
 
 def left_out(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Nothing, or a paragraph with each side that has no figures, why, and where (unless everywhere)."""
+    """A paragraph that lists the sides without results, with reasons and workloads (unless all); may be empty."""
     concerned: dict[tuple[str, str], list[str]] = {}
     for result in results:
         if result["status"] not in ("timed", "measured"):

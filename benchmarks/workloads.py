@@ -1,4 +1,4 @@
-"""The workloads of the grid, and the data and first weights that all sides share.
+"""The workloads of the grid, and the data and initial weights shared by all sides.
 
 Both come from the workload's seed alone, so every side starts from the same numbers in every process.
 """
@@ -134,6 +134,6 @@ def select(patterns: list[str]) -> list[Workload]:
     for pattern in patterns:
         found = [w for w in GRID if w.name == pattern or w.name.startswith(pattern + "/")]
         if not found:
-            raise ValueError(f"no workload is called {pattern!r}; there are: {', '.join(w.name for w in GRID)}")
+            raise ValueError(f"--workload: expected some of {', '.join(w.name for w in GRID)}, got {pattern!r}")
         chosen += [w for w in found if w not in chosen]
     return chosen

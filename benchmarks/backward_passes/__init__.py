@@ -1,1 +1,1 @@
-"""Backward passes as people write them by hand, wrong and right, each with what is true of it; see README.md."""
+"""Labelled backward passes, correct and incorrect, as people write them by hand; see README.md."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.backward_passes``: audit the cases; say what was found, what was missed, and the time."""
+"""``python -m benchmarks.backward_passes``: audit the cases; print findings, misses and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.backward_passes.cases import Case, cases
 
 @dataclass(frozen=True)
 class Result:
-    """What the audit said of a case; `error` when it said nothing at all."""
+    """The result of the audit of a case; `error` if it raised one."""
 
     case: Case
     step: str = ""
@@ -75,7 +75,7 @@ def audited(case: Case) -> Result:
 
 
 def totals(results: Iterable[Result]) -> dict[str, tuple[int, int]]:
-    """The four figures that the audit is held to, each a count and of how many."""
+    """The four figures of merit of the audit, each as a count and a total."""
     results = list(results)
     wrong = [result for result in results if not result.case.is_right]
     right = [result for result in results if result.case.is_right]
@@ -136,14 +136,14 @@ def misses(results: list[Result]) -> list[str]:
 def chosen(half: str, name: str | None) -> list[Case]:
     found = [case for case in cases(half) if name is None or name in (case.name, case.title)]
     if not found:
-        raise ValueError(f"there is no case {name!r}; a function's name or half/family/name would do")
+        raise ValueError(f"--case: expected the name of a function or half/family/name, got {name!r}")
     return found
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.backward_passes", description=__doc__)
     parser.add_argument("half", nargs="?", choices=("first", "second", "all"), default="all")
-    parser.add_argument("--case", metavar="NAME", help="one case only, and its whole report")
+    parser.add_argument("--case", metavar="NAME", help="audit one case and print its full report")
     parser.add_argument("--format", choices=("text", "markdown"), default="text")
     options = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""What a case is, and the decorators that register a backward pass as one.
+"""Cases of the benchmark, and the decorators that register a backward pass as a case.
 
 A file of cases says once what its backward passes belong to, and gets its two decorators:
 
@@ -41,7 +41,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """A backward pass (a class, in the module style) and what is true of it.
+    """A backward pass (a class, in the module style) and its labels.
 
     `steps` and `causes` are the answers that are right, the plainest first; both are empty when the pass is right.
     `intended` is the forward pass whose cache the author meant to keep, where it is the cache that is wrong. `forget`
@@ -97,12 +97,12 @@ def _decorators(setting: Setting) -> tuple[Decorator, Decorator]:
         forget: Callable[[], Any] = lambda: None,
         **different: Any,
     ) -> Callable[[Any], Any]:
-        """A wrong pass; `also` are causes, `or_step` steps that are honestly as right; `different`: of the setting."""
+        """An incorrect pass; `also` and `or_step` are equally valid labels; `different` replaces parts of its setup."""
         truth = {"steps": (step, *or_step), "causes": (cause, *also), "subtle": subtle, "forget": forget}
         return _registrar(setting, different, **truth)
 
     def right(convention: str, **different: Any) -> Callable[[Any], Any]:
-        """A right pass in an odd convention."""
+        """A correct pass with an unusual convention."""
         return _registrar(setting, different, convention=convention)
 
     return wrong, right
@@ -118,7 +118,7 @@ def _registrar(setting: Setting, different: dict[str, Any], **truth: Any) -> Cal
             half=half, family=family, name=backward.__name__, setting=setting_of_case, backward=backward, **truth
         )
         if case.title in _CASES:
-            raise ValueError(f"there are two cases {case.title}")
+            raise ValueError(f"duplicate case {case.title}")
         _CASES[case.title] = case
         return backward
 

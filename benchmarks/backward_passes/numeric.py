@@ -1,4 +1,4 @@
-"""Gradients by central differences, of parameters and of what a forward pass keeps, with no rule of differentiation.
+"""Gradients by central differences, of parameters and of intermediate values of a forward pass.
 
 It is what the cases are held to, so it shares nothing with the audit. A value in the middle of a forward pass is nudged
 where it is: a trace of the running function waits until the value is there, and adds the step to one of its elements.
@@ -142,7 +142,7 @@ def _nudged(forward: Callable[..., Any], name: str, index: tuple[int, ...], step
     finally:
         sys.settrace(before)
     if waiting:
-        raise ValueError(f"{forward.__name__} returns {name}, but has nothing of that name while it runs")
+        raise ValueError(f"{forward.__name__} returns {name}, but no local variable or cache entry has this name")
     return result
 
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.programs FOLDER``: the same training by several programs in turns, median wall times."""
+"""``python -m benchmarks.programs FOLDER``: median wall times of the same training in several programs, alternating."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Programs:
-    """What is to be measured: each program on a folder, in turns, for each number of threads."""
+    """The measurements: each program on a folder, in alternation, for each number of threads."""
 
     folder: Path
     names: list[str]
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.programs", description=__doc__)
     parser.add_argument("folder", type=Path, help="with the four IDX files of an MNIST-like data set")
     parser.add_argument("--programs", default=",".join(PROGRAMS), help=f"of {','.join(PROGRAMS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each runs, in turns (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs per program, in alternation (default: 3)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"default: {EPOCHS}")
     parser.add_argument("--threads", metavar="N,…", help="numbers of threads (default: 1,2)")
     parser.add_argument("--format", choices=("text", "markdown"), default="text", help="of the table")
@@ -112,16 +112,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _programs(options: argparse.Namespace) -> Programs:
-    """What the options ask for. Raises ValueError that names the option and what would do."""
+    """The settings given by the options. Raises a ValueError that names an invalid option and the expected values."""
     names = options.programs.split(",")
     for name in names:
         if name not in PROGRAMS:
-            raise ValueError(f"no program is called {name!r}; there are: {', '.join(PROGRAMS)}")
+            raise ValueError(f"--programs: expected some of {', '.join(PROGRAMS)}, got {name!r}")
     for name in ("rounds", "epochs"):
         if getattr(options, name) < 1:
-            raise ValueError(f"--{name} is {getattr(options, name)}, it takes whole numbers from 1")
+            raise ValueError(f"--{name}: expected an integer ≥ 1, got {getattr(options, name)}")
     if not options.folder.is_dir():
-        raise ValueError(f"there is no folder {options.folder}")
+        raise ValueError(f"FOLDER: no such folder: {options.folder}")
     threads = thread_numbers(options.threads) if options.threads else usual_threads()
     return Programs(options.folder, names, threads, options.rounds, options.epochs)
 

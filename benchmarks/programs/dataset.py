@@ -19,7 +19,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     shape = struct.unpack_from(f">{dimensions}I", content, 4)
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
     if values.size != np.prod(shape):
-        raise ValueError(f"{path} has {values.size} values, its head says {shape}")
+        raise ValueError(f"{path} has {values.size} values, expected shape {shape} from its header")
     return values.reshape(shape)
 
 
@@ -36,7 +36,7 @@ def read_folder(
 def _find(folder: Path, beginning: str) -> Path:
     found = sorted(folder.glob(f"{beginning}*ubyte*"))
     if not found:
-        raise FileNotFoundError(f"{folder} has no file {beginning}…ubyte; an MNIST-like folder has four of them")
+        raise FileNotFoundError(f"{folder} has no file {beginning}…ubyte; expected four IDX files as in MNIST")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""What the programs that are compared have in common: the network, the optimiser's step, and their options."""
+"""Common parts of the compared programs: the network, the optimiser step, and the options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sides of the benchmark: one module each, which loads its library when it is asked for a runner.
+"""The sides of the benchmark: one module each, which imports its library when a runner is created.
 
 A side's module has one function, ``make(workload, data, threads) -> Runner``. To add a side, write that module and
 give it a row below; to pair it by default, name it in `DEFAULT_PAIRS`.
@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_PAIRS", "SIDES", "Runner", "Side", "Unsupported"]
 
 @dataclass(frozen=True)
 class Side:
-    """One contestant: its module in this package, what it needs installed, and what exactly it runs."""
+    """One side: its module in this package, the distribution it needs, and a description of what it runs."""
 
     name: str
     library: str  # the module that it imports
@@ -26,7 +26,7 @@ class Side:
     runs: str
 
     def absent(self) -> str | None:
-        """Why this side cannot run here, or None; the library is looked for, not loaded."""
+        """The reason why this side cannot run, or None; the library is located but not imported."""
         if importlib.util.find_spec(self.library) is None:
             return f"{self.distribution} is not installed"
         return None

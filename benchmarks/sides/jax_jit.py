@@ -1,4 +1,4 @@
-"""JAX: one jitted training step a call, its buffers donated; plain functions and an update written by hand."""
+"""JAX: one jitted training step per call with donated buffers; plain functions and a hand-written update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the clock and the gate ask of a side."""
+"""The interface of a side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class Unsupported(Exception):
-    """The side has no way to run this workload; the message says why."""
+    """The side cannot run this workload; the message gives the reason."""
 
 
 class Runner(Protocol):

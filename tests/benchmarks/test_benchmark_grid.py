@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_spread_by_hand():
     assert (found.lower, found.median, found.upper, found.count) == (2.0, 3.0, 4.0, 5)
     found = spread([1.0, 2.0])
     assert (found.lower, found.median, found.upper) == (1.25, 1.5, 1.75)
-    with pytest.raises(ValueError, match="no figures"):
+    with pytest.raises(ValueError, match="no values"):
         spread([])
 
 
@@ -194,26 +195,26 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--workload", "nine"], "no workload is called 'nine'"),
+        (["--workload", "nine"], "--workload.*'nine'"),
         (["--sides", "numpy_hand"], "at least two sides"),
-        (["--sides", "numpy_hand,matlab"], "no side is called 'matlab'; there are: chainrule_compiled"),
-        (["--pairs", "numpy_hand"], "it takes pairs such as"),
+        (["--sides", "numpy_hand,matlab"], "chainrule_compiled.*'matlab'"),
+        (["--pairs", "numpy_hand"], "--pairs.*'numpy_hand'"),
         (["--sides", "a,b", "--pairs", "a:b"], "exclude each other"),
-        (["--threads", "1,x"], "--threads is '1,x'"),
-        (["--threads", "99999"], "--threads is '99999', this process may use"),
-        (["--seconds", "0"], "--seconds is 0.0"),
-        (["--seconds", "nan"], "--seconds is nan"),
-        (["--overhead", "--workload", "2-4-1"], "--workload does not go with --overhead"),
-        (["--memory", "--pairs", ":".join(ITSELF)], "--pairs does not go with --memory"),
-        (["--memory", "--sides", "matlab"], "no side is called 'matlab'"),
+        (["--threads", "1,x"], "--threads.*'1,x'"),
+        (["--threads", "99999"], "--threads.*'99999'"),
+        (["--seconds", "0"], "--seconds.*0.0"),
+        (["--seconds", "nan"], "--seconds.*nan"),
+        (["--overhead", "--workload", "2-4-1"], "--workload.*--overhead"),
+        (["--memory", "--pairs", ":".join(ITSELF)], "--pairs.*--memory"),
+        (["--memory", "--sides", "matlab"], "side.*'matlab'"),
         (["--memory", "--overhead"], "not allowed with argument"),
-        (["--json", "no/such/folder/file.json"], "there is no folder"),
+        (["--json", "no/such/folder/file.json"], "--json.*no/such/folder"),
     ],
 )
 def test_bad_options_are_named(options, message, capsys):
     with pytest.raises(SystemExit):
         command.main(options)
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_the_list_names_every_workload_and_side(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 
 import numpy as np
@@ -76,15 +77,15 @@ def test_programs_take_turns_and_one_that_fails_is_left_out(folder, monkeypatch,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--programs", "matlab"], "no program is called 'matlab'; there are: chainrule, torch, jax"),
-        (["--rounds", "0"], "--rounds is 0"),
-        (["--threads", "x"], "--threads is 'x'"),
+        (["--programs", "matlab"], "--programs.*chainrule, torch, jax.*'matlab'"),
+        (["--rounds", "0"], "--rounds.* 0"),
+        (["--threads", "x"], "--threads.*'x'"),
     ],
 )
 def test_bad_options_are_named(options, message, folder, capsys):
     with pytest.raises(SystemExit):
         programs.main([str(folder), *options])
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_the_library_runs_the_same_training(tmp_path):

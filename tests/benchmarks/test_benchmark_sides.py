@@ -130,5 +130,5 @@ def test_flops_by_hand():
 def test_workloads_are_chosen_by_whole_parts_of_their_names():
     assert [w.name for w in select(["784-128-10/b32"])] == ["784-128-10/b32/sgd", "784-128-10/b32/adam"]
     assert len(select(["2-4-1", "2-4-1/b4/sgd"])) == 1
-    with pytest.raises(ValueError, match="no workload is called '784-12'; there are: 2-4-1/b4/sgd"):
+    with pytest.raises(ValueError, match=r"2-4-1/b4/sgd.*'784-12'"):
         select(["784-12"])
