@@ -24,13 +24,18 @@ REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
 NEEDS = {"chainrule.sklearn": "sklearn"}
 
 
-def modules_with_all() -> list[str]:
-    """Return the modules that say by ``__all__`` what is public in them."""
+#: Packages for the use of other packages only.
+INTERNAL = {"chainrule.adapters", "chainrule.formula", "chainrule.show"}
+
+
+def public_packages() -> list[str]:
+    """Return the packages whose ``__all__`` lists public names; that of a module only allows re-exports."""
     found = []
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in sorted(SOURCE.rglob("__init__.py")):
         if re.search(r"^__all__\b", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
-            parts = ("chainrule", *path.relative_to(SOURCE).with_suffix("").parts)
-            name = ".".join(parts).removesuffix(".__init__")
+            name = ".".join(("chainrule", *path.relative_to(SOURCE).parent.parts))
+            if name in INTERNAL:
+                continue
             needed = next((package for prefix, package in NEEDS.items() if name.startswith(prefix)), None)
             if needed is None or importlib.util.find_spec(needed):
                 found.append(name)
@@ -39,7 +44,7 @@ def modules_with_all() -> list[str]:
 
 def public_names() -> Iterator[tuple[str, Any]]:
     """Yield every public name with what it stands for."""
-    for module_name in modules_with_all():
+    for module_name in public_packages():
         module = importlib.import_module(module_name)
         for name in module.__all__:
             yield f"{module_name}.{name}", getattr(module, name)
