@@ -107,7 +107,7 @@ def process_times(command: Sequence[str]) -> tuple[float, float]:
 
 def installation_table(results: Sequence[Installed], style: Style) -> str:
     """One row per package."""
-    head = ("package", "packages", "MB", "with byte code", "import ms", "quartiles", "processor ms", "NumPy's share")
+    head = ("package", "packages", "MB", "with byte code", "import ms", "quartiles", "CPU ms", "of it NumPy")
     rows = [
         (
             f"{r.name} {r.version}",
@@ -133,9 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements")
     options = parser.parse_args(arguments)
     if not options.wheel.is_file():
-        parser.error(f"there is no file {options.wheel}")
+        parser.error(f"wheel: no such file: {options.wheel}")
     if options.rounds < 2:
-        parser.error("--rounds takes a whole number from 2")
+        parser.error(f"--rounds: expected an integer ≥ 2, got {options.rounds}")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < 4e9:
         parser.error(f"the temporary folder has {free / 1e9:.1f} GB left, expected at least 4 GB")

@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation: output of the command line as SVG, a training history, and training reports.
 
-Run from anywhere with chainrule[plot,report] and Playwright installed, and Chromium for the reports:
+Run from anywhere with chainrule[plot,report], rich and Playwright installed, and Chromium for the reports:
 ``python tools/make_pictures.py [NAME ...]``. Writes docs/images/; without names, all pictures.
 """
 

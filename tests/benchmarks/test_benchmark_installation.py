@@ -48,7 +48,7 @@ def test_the_table_says_where_numpy_is_not() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["missing.whl"], "no file missing.whl"), ([__file__, "--rounds", "1"], "whole number from 2")],
+    [(["missing.whl"], "missing.whl"), ([__file__, "--rounds", "1"], "--rounds: expected an integer ≥ 2, got 1")],
 )
 def test_what_cannot_be_measured_is_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
