@@ -91,6 +91,10 @@ class _Leaves:
         self.values[id(leaf)] = array
         return leaf
 
+    def found(self) -> tuple[list[Tensor], list[Array]]:
+        """Return the symbols and their values."""
+        return self.all, [self.values[id(t)] for t in self.all]
+
 
 def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
     """Run a network on X in float64, and back: from its loss, or from an arbitrary gradient of its output."""
@@ -156,7 +160,8 @@ def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> For
             name_one_hot(total, y)
             ending = _ending(total, output, loss)
             activation = _activated(output, ending)
-        formulas = _formulas(end, leaves, list(parameters.values()), activation, output, network=True)
+        wanted = list(parameters.values())
+        formulas = _formulas(_Recorded(*leaves.found(), end, output, activation, wanted, True), traced)
     formulas.has_loss = loss is not None
     formulas.m = x.shape[0] if x.shape else None
     out = formulas.output
@@ -238,7 +243,7 @@ def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bo
         if not wanted:
             kinds = ", ".join(f"{t.name} is {t.dtype}" for t in given)
             raise ValueError(f"explain: derivatives are with respect to floating-point numbers, and {kinds}: 2.0, say")
-        formulas = _formulas(output, leaves, wanted, None, output, network=False)
+        formulas = _formulas(_Recorded(*leaves.found(), output, output, None, wanted, False), traced)
     formulas.inputs = [str(t.name) for t in given]
     formulas.parameters = []
     return formulas
@@ -251,78 +256,120 @@ def _returned(output: Any) -> str:
     return "the function's result does not depend on its arguments by any operation; there is nothing to differentiate"
 
 
-def _formulas(
-    end: Tensor,
-    leaves: _Leaves,
-    wanted: list[Tensor],
-    activation: Tensor | None,
-    output: Tensor,
-    *,
-    network: bool,
-) -> Formulas:
-    """Go back from `end`, simplify both ways, and read the formulas off."""
-    symbols, values = leaves.all, [leaves.values[id(t)] for t in leaves.all]
-    ends = [end, output, *([activation] if activation is not None else [])]
-    outside = read_only(ends, symbols)
-    if outside or not leaves.traced:
-        places = [next(i for i, t in enumerate(symbols) if t is w) for w in wanted]
-        symbols, made = as_symbols([*symbols, *outside.values()], ends, [None] * len(symbols) + list(outside))
-        values = [*values, *(_double(leaf.value) for leaf in outside.values())]
-        end, output, activation = made[0], made[1], made[2] if activation is not None else None
-        wanted = [symbols[i] for i in places]
-    if end.name == LOSS:
-        seed = Tensor(np.ones(()))
-    else:
-        shape = output.shape
-        given = np.random.default_rng(0).normal(size=shape) if network else np.ones(shape)
-        seed = traced_leaf(shape, given.dtype, frozenset(), name=f"d{output.name}")
-        symbols, values = [*symbols, seed], [*values, given]
-    name_once([end] if activation is None else [end, activation], symbols, wanted if network else [])
-    _, first = reverse([end], [seed], wanted, keep=True)
-    back_first = [g for g in first.values() if isinstance(g, Tensor)]
-    name_landmarks(unnamed_landmarks([end], back_first, LONGEST, output), end)
-    gradients, passed = reverse([end], [seed], wanted, keep=True)
-    lost = [str(t.name) for t, g in zip(wanted, gradients, strict=True) if g is None]
-    if lost:
-        raise ValueError(f"explain: {', '.join(lost)} did not reach the result: no gradient flows there")
-    passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True))
-    order = topological([end] if activation is None else [end, activation])
-    forward = [n for n in order if n.op is not None and n.name and n.op is not IDENTITY and n is not activation]
-    if activation is not None:
-        at = next((i + 1 for i, n in enumerate(forward) if n is output), len(forward))
-        forward.insert(at, activation)
-    back = _backward_order(end, wanted, passed)
-    nodes = [*forward, *(_as_tensor(passed[id(n)]) for n in back)]
-    for symbol, value in zip(symbols, values, strict=True):
+@dataclass
+class _Recorded:
+    """A recorded graph, and what its formulas are about.
+
+    Attributes
+    ----------
+    symbols, values
+        The leaves, and the values that they stand for.
+    end
+        What is differentiated: the loss, or the output.
+    wanted
+        The leaves whose gradients are asked for.
+    seed
+        The gradient that the backward pass begins with.
+    """
+
+    symbols: list[Tensor]
+    values: list[Array]
+    end: Tensor
+    output: Tensor
+    activation: Tensor | None
+    wanted: list[Tensor]
+    network: bool
+    seed: Tensor = field(default_factory=lambda: Tensor(np.ones(())))
+
+    @property
+    def ends(self) -> list[Tensor]:
+        return [self.end, *([self.activation] if self.activation is not None else [])]
+
+
+def _formulas(recorded: _Recorded, traced: bool) -> Formulas:
+    """Differentiate, simplify both passes, and read the formulas off."""
+    _detach(recorded, traced)
+    if recorded.end.name != LOSS:
+        _add_seed(recorded)
+    name_once(recorded.ends, recorded.symbols, recorded.wanted if recorded.network else [])
+    passed = _gradients(recorded)
+    forward = _forward_order(recorded)
+    back = _backward_order(recorded.end, recorded.wanted, passed)
+    named = {str(n.name): n for n in forward} | {f"d{n.name}": _as_tensor(passed[id(n)]) for n in back}
+    for symbol, value in zip(recorded.symbols, recorded.values, strict=True):
         symbol.value = value
-    evaluated(nodes)
-    leaves_of = {str(t.name): t for t in symbols}
-    simple = simplified(leaves_of, [*leaves_of.values(), *nodes])
-    known_nodes, simple = simple[: len(leaves_of)], simple[len(leaves_of) :]
-    if not network:
-        again = named_again([n for n in forward if n is not end], simple, known_nodes)
-        back = [n for n in back if n is not end]
-        keep = [str(n.name) not in again for n in [*forward, *back]]
-        nodes, simple = ([x for x, k in zip(xs, keep, strict=True) if k] for xs in (nodes, simple))
-        forward, back = ([n for n in ns if str(n.name) not in again] for ns in (forward, back))
-    labels = [*(str(n.name) for n in forward), *(f"d{n.name}" for n in back)]
-    reader = Reader([*zip(leaves_of, known_nodes, strict=True), *zip(labels, simple, strict=True)])
-    expressions = {label: reader.read(node, label) for label, node in zip(labels, simple, strict=True)}
-    known = {str(n.name): np.asarray(n.value) for n in [*symbols, *forward]}
-    known.update(reader.constants)
-    known.update({label: np.asarray(node.value) for label, node in zip(labels, nodes, strict=True)})
+    evaluated(list(named.values()))
+    leaves = {str(t.name): t for t in recorded.symbols}
+    made = simplified(leaves, [*leaves.values(), *named.values()])
+    known, simple = made[: len(leaves)], dict(zip(named, made[len(leaves) :], strict=True))
+    if not recorded.network:
+        again = named_again([n for n in forward if n is not recorded.end], list(simple.values()), known)
+        simple = {k: n for k, n in simple.items() if k not in again and k[1:] not in again}
+    reader = Reader([*zip(leaves, known, strict=True), *simple.items()])
+    expressions = {label: reader.read(node, label) for label, node in simple.items()}
+    ahead = [str(n.name) for n in forward if n.name in simple]
+    arrays = {label: np.asarray(t.value) for label, t in leaves.items()} | reader.constants
+    arrays |= {label: np.asarray(named[label].value) for label in simple}
     read = {name for e in expressions.values() for name in e.names()}
-    free = [str(t.name) for t in symbols if t is not seed and not any(t is w for w in wanted) and t.name in read]
+    free = [k for k, t in leaves.items() if k in read and all(t is not w for w in (recorded.seed, *recorded.wanted))]
+    output = str(recorded.output.name)
     return Formulas(
-        forward={str(n.name): expressions[str(n.name)] for n in forward},
-        backward={f"d{n.name}": expressions[f"d{n.name}"] for n in back},
-        values=known,
+        forward={label: expressions[label] for label in ahead},
+        backward={label: e for label, e in expressions.items() if label not in ahead},
+        values=arrays,
         inputs=[],
         parameters=[],
-        constants=[n for n in [*free, *reader.constants] if not network or n not in ("X", "Y", "y")],
-        output=str(output.name),
-        gradients=list(dict.fromkeys([f"d{output.name}", *(f"d{n.name}" for n in back)])),
+        constants=[n for n in [*free, *reader.constants] if not recorded.network or n not in ("X", "Y", "y")],
+        output=output,
+        gradients=list(dict.fromkeys([f"d{output}", *(label for label in expressions if label not in ahead)])),
     )
+
+
+def _detach(recorded: _Recorded, traced: bool) -> None:
+    """Replace leaves that have values, those that are only read among them, by symbols."""
+    symbols = recorded.symbols
+    ends = [recorded.end, recorded.output, *recorded.ends[1:]]
+    outside = read_only(ends, symbols)
+    if traced and not outside:
+        return
+    places = [next(i for i, t in enumerate(symbols) if t is w) for w in recorded.wanted]
+    names = [*[None] * len(symbols), *outside]
+    recorded.symbols, made = as_symbols([*symbols, *outside.values()], ends, names)
+    recorded.values = [*recorded.values, *(_double(leaf.value) for leaf in outside.values())]
+    recorded.end, recorded.output, recorded.activation = made[0], made[1], made[2] if len(made) > 2 else None
+    recorded.wanted = [recorded.symbols[i] for i in places]
+
+
+def _add_seed(recorded: _Recorded) -> None:
+    """Begin with a gradient of the output that is an input: drawn for a network, ones for a function."""
+    output = recorded.output
+    given = np.random.default_rng(0).normal(size=output.shape) if recorded.network else np.ones(output.shape)
+    recorded.seed = traced_leaf(output.shape, given.dtype, frozenset(), name=f"d{output.name}")
+    recorded.symbols = [*recorded.symbols, recorded.seed]
+    recorded.values = [*recorded.values, given]
+
+
+def _gradients(recorded: _Recorded) -> dict[int, Any]:
+    """Return the gradients of all values that the backward pass reaches, after naming those that need a name."""
+    end, seed, wanted = [recorded.end], [recorded.seed], recorded.wanted
+    _, first = reverse(end, seed, wanted, keep=True)
+    found = [g for g in first.values() if isinstance(g, Tensor)]
+    name_landmarks(unnamed_landmarks(end, found, LONGEST, recorded.output), recorded.end)
+    gradients, passed = reverse(end, seed, wanted, keep=True)
+    lost = [str(t.name) for t, g in zip(wanted, gradients, strict=True) if g is None]
+    if lost:
+        raise ValueError(f"explain: the result does not depend on {', '.join(lost)}, so there is no gradient to derive")
+    return passed | {id(t): g for t, g in zip(wanted, gradients, strict=True)}
+
+
+def _forward_order(recorded: _Recorded) -> list[Tensor]:
+    """Return the named values in the order of computation, an added activation right after the output."""
+    order, activation = topological(recorded.ends), recorded.activation
+    forward = [n for n in order if n.op is not None and n.name and n.op is not IDENTITY and n is not activation]
+    if activation is not None:
+        at = next((i + 1 for i, n in enumerate(forward) if n is recorded.output), len(forward))
+        forward.insert(at, activation)
+    return forward
 
 
 def _as_tensor(g: Any) -> Tensor:
