@@ -184,7 +184,7 @@ class TwoInputs(nn.Module):
 def test_wrong_arguments_say_so():
     X, Y = data("cross_entropy")
     model = network(nn.ReLU())
-    with pytest.raises(ValueError, match="layout is 'sideways'"):
+    with pytest.raises(ValueError, match=r"layout.*'sideways'"):
         explain(model, X, Y, layout="sideways")
     with pytest.raises(ValueError, match="a loss without targets"):
         explain(model, X, loss="mse")
@@ -194,17 +194,17 @@ def test_wrong_arguments_say_so():
         explain(np.matmul)
     with pytest.raises(ValueError, match=r"shape \(6,\): a single example.*X\[None\]"):
         explain(model, X[0], Y[0])
-    with pytest.raises(ValueError, match="there is no example"):
+    with pytest.raises(ValueError, match=r"X has shape \(0, 6\)"):
         explain(model, X[:0])
     with pytest.raises(ValueError, match="has no parameters"):
         explain(nn.Sequential(nn.ReLU()), X)
-    with pytest.raises(ValueError, match=r"returned a tuple; one array would do: .*f\(x\)\[0\]"):
+    with pytest.raises(ValueError, match=r"returned a tuple.*f\(x\)\[0\]"):
         explain(lambda x: (x, 2 * x), 1.0)
     with pytest.raises(ValueError, match="does not depend on its arguments"):
         explain(lambda x: 3.0, 1.0)
     with pytest.raises(ValueError, match=r"x is int64: 2\.0, say"):
         explain(lambda x: x * x, 2)
-    with pytest.raises(TypeError, match=r"p is of type dict.*one argument for each"):
+    with pytest.raises(TypeError, match=r"p is of type dict.*explain\(lambda a, b"):
         explain(lambda p: p["a"], {"a": 1.0})
     with pytest.raises(TypeError, match="forward takes 2 inputs"):
         explain(TwoInputs(), X)

@@ -131,7 +131,7 @@ def test_twice() -> None:
         ("ijk", [(2, 3)], r"operand 0 has shape \(2, 3\), its subscripts 'ijk' name 3 axes"),
         ("ij,jk", [(2, 3), (4, 2)], "index 'j' of 'ij,jk' has length 4 in operand 1"),
         ("ii", [(2, 3)], "index 'i'"),
-        ("ij->ik", [(2, 3)], "output index 'k' of 'ij->ik' is in no operand"),
+        ("ij->ik", [(2, 3)], "output index 'k' of 'ij->ik' is not in any operand"),
         ("ij->ii", [(2, 3)], "names an index twice"),
         ("i1", [(2, 3)], "'1' in the subscripts"),
         ("...ij->ij", [(2, 2, 3)], "the output has not"),

@@ -76,13 +76,13 @@ def test_counter_may_be_a_tensor() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(TypeError, match="counter has shape \\(2,\\)"):
+    with pytest.raises(TypeError, match=r"counter.*shape \(2,\)"):
         uniform(np.array([1, 2]), seed=1)
-    with pytest.raises(TypeError, match="float64; one integer would do"):
+    with pytest.raises(TypeError, match=r"counter.*float64"):
         uniform(1.5, seed=1)
-    with pytest.raises(ValueError, match="seed is -1"):
+    with pytest.raises(ValueError, match=r"seed: .* got -1"):
         uniform(1, seed=-1)
-    with pytest.raises(ValueError, match="stream is 18446744073709551616"):
+    with pytest.raises(ValueError, match=r"stream: .* got 18446744073709551616"):
         uniform(1, seed=1, stream=2**64)
-    with pytest.raises(TypeError, match="dtype is int64"):
+    with pytest.raises(TypeError, match=r"dtype.*int64"):
         uniform(1, seed=1, dtype=int)

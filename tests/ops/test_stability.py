@@ -141,5 +141,5 @@ def test_one_hot(classes: int, kind: Any) -> None:
     for found in (ops.one_hot(ids, classes), ops.one_hot(cr.tensor(ids), classes).value):
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, np.eye(classes)[ids])
-    with pytest.raises(TypeError, match="class ids are integers"):
+    with pytest.raises(TypeError, match=r"ids.*float64"):
         ops.one_hot(np.ones(2), 3)

@@ -26,7 +26,13 @@ KINDS = (ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER)
 
 @dataclass(frozen=True)
 class Example:
-    """One point at which an operation is defined, where the table tests evaluate it: inputs and attributes."""
+    """One point at which an operation is defined, where the table tests evaluate it: inputs and attributes.
+
+    Examples
+    --------
+    >>> Example((np.zeros((2, 3)),), {"axis": (1,), "keepdims": False}).attrs
+    {'axis': (1,), 'keepdims': False}
+    """
 
     inputs: tuple[Any, ...]
     attrs: Attrs = field(default_factory=dict)
@@ -90,6 +96,15 @@ class Operation:
         of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
     source
         The reference for the formula, where it is not plain calculus.
+
+    Examples
+    --------
+    >>> from chainrule import ops
+    >>> tanh = ops.row("tanh")
+    >>> tanh.evaluate(np.array([0.0, 1.0])).round(4)
+    array([0.    , 0.7616])
+    >>> tanh.rule(0)(1.0, 0.5, None)  # g * (1 - out * out)
+    0.75
     """
 
     name: str
@@ -239,7 +254,14 @@ def register(op: Operation) -> Operation:
 
 
 def row(name: str) -> Operation:
-    """Return the row called `name`."""
+    """Return the row called `name`.
+
+    Examples
+    --------
+    >>> import chainrule.ops
+    >>> row("tanh"), row("add").linear
+    (<operation tanh>, frozenset({0, 1}))
+    """
     try:
         return _ROWS[name]
     except KeyError:
@@ -247,5 +269,12 @@ def row(name: str) -> Operation:
 
 
 def rows() -> tuple[Operation, ...]:
-    """Return all rows of the table, in the order of their registration."""
+    """Return all rows of the table, in the order of their registration.
+
+    Examples
+    --------
+    >>> import chainrule.ops
+    >>> [op.name for op in rows() if op.passes][:3]
+    ['cast', 'transpose', 'reshape']
+    """
     return tuple(_ROWS.values())

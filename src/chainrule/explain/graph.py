@@ -19,11 +19,11 @@ _REDUCING = frozenset({REDUCE, CONTRACT, OTHER})
 def unnamed_landmarks(
     outputs: Sequence[Tensor], gradients: Sequence[Tensor], longest: int, network: Tensor
 ) -> list[Tensor]:
-    """Return the values of a forward pass that deserve a name of their own.
+    """Return the values of a forward pass that should get a name.
 
-    Those are what is used more than once on the way there and back and holds sums, products or several operations,
-    and what would make a formula too long. Within the loss, which comes after the output of the `network`, element by
-    element operations are left together.
+    Those are values that the two passes use more than once and that contain sums, products or several operations, and
+    values that would make a formula too long. Within the loss, which comes after the output of the `network`,
+    elementwise operations are left together.
     """
     inside = {id(n) for n in topological([network])}
     forward = topological(outputs)

@@ -1,4 +1,4 @@
-"""How the articles write it: examples in columns, error signals δ, the cache and dictionary of a program."""
+"""Other layouts and notations: examples in columns, error signals δ, the cache and dictionary of a program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def arranged(derivation: Derivation, layout: str, notation: str) -> Derivation:
 
     for name, value, known in (("layout", layout, LAYOUTS), ("notation", notation, NOTATIONS)):
         if value not in known:
-            raise ValueError(f"{name} is {value!r}; one of {', '.join(known)} would do")
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
     if layout == "rows" and notation == "gradients":
         return derivation
     if derivation.steps.m is None:
@@ -58,7 +58,7 @@ def _turned_step(step: Backward, own: frozenset[str]) -> Backward:
 
 
 def signals(steps: Steps) -> Steps:
-    """Return the steps with the gradients of activations put into the error signals: δ = (W^T δ) ⊙ f'(Z)."""
+    """Return the steps with the gradients of activations substituted into the error signals: δ = (W^T δ) ⊙ f'(Z)."""
     kept: list[Backward] = []
     inner: dict[str, Backward] = {}
     gradients = {b.name for b in steps.backward} | {steps.given}

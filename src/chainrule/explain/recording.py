@@ -1,4 +1,4 @@
-"""Recording a network or a function, there and back, with every value under its name."""
+"""Recording the forward and backward pass of a network or a function, with every value under its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .graph import unnamed_landmarks
 from .naming import argument_names, name_buffers, name_landmarks, name_once, name_one_hot, named_again, read_only
 
 LOSS = "loss"
-#: Losses that take logits, and the activation that is a part of them.
+#: Losses that take logits, and the activation that they contain.
 LOGITS = {CROSS_ENTROPY: "softmax", row_of(binary_cross_entropy_with_logits): "sigmoid"}
 
 
@@ -97,12 +97,12 @@ class _Leaves:
 
 
 def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
-    """Run a network on X in float64, and back: from its loss, or from an arbitrary gradient of its output."""
+    """Record a network on X in float64 and its backward pass, from the loss or a random gradient of the output."""
     model = logits_part(model, loss) if loss is not None else model
     given = checked_array(X.value if isinstance(X, Tensor) else X, "X")
     given = given if given.dtype.kind in "iu" and model.takes_ids else given.astype(np.float64)
     if given.ndim == 0 or given.shape[0] == 0:
-        raise ValueError(f"X has shape {given.shape}: there is no example; one or more in rows would do")
+        raise ValueError(f"X has shape {given.shape}, expected one or more examples in rows")
     _checked(model, given, Y, loss)
     try:
         return _network(model, given, Y, loss, traced=True)
@@ -111,7 +111,7 @@ def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
 
 
 def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
-    """Run forward once on numbers: wrong shapes and labels are found there."""
+    """Run the forward pass once on numbers, which checks shapes and labels."""
     taken = _inputs(model)
     if taken > 1:
         raise TypeError(
@@ -125,9 +125,9 @@ def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
         )
     output, _ = functional_call(model, {}, X)
     if not isinstance(output, Tensor):
-        raise TypeError(f"explain: the model returned a {type(output).__name__}; one tensor would do")
+        raise TypeError(f"explain: the model returned a {type(output).__name__}, expected one tensor")
     if loss is not None and np.shape(losses.get(loss)(output.detach(), Y)) != ():
-        raise ValueError("explain: the loss is no scalar")
+        raise ValueError("explain: the loss is not a scalar")
 
 
 def _inputs(model: Module) -> int:
@@ -198,7 +198,7 @@ def _activated(output: Tensor, activation: str) -> Tensor | None:
 
 
 def record_function(function: Callable[..., Any], inputs: Sequence[Any]) -> Formulas:
-    """Run a function on example inputs, and back from its output; every operation's result gets a name."""
+    """Record a function on example inputs, and its backward pass; every operation's result gets a name."""
     given = [_argument(label, x) for label, x in zip(argument_names(function, len(inputs)), inputs, strict=True)]
     with np.errstate(all="ignore"):
         function(*given)
@@ -214,7 +214,7 @@ def _argument(label: str, value: Any) -> Tensor:
     except TypeError as error:
         text = str(error).replace("value", label, 1)
         if isinstance(value, dict | tuple | list):
-            text += "; one argument for each would do: explain(lambda a, b: f([a, b]), a, b)"
+            text += "; give each array as an argument: explain(lambda a, b: f([a, b]), a, b)"
         raise TypeError(f"explain: {text}") from error
 
 
@@ -252,7 +252,7 @@ def _function(function: Callable[..., Any], inputs: Sequence[Any], *, traced: bo
 def _returned(output: Any) -> str:
     if isinstance(output, tuple | list | dict):
         one = "[0]" if not isinstance(output, dict) else f"[{next(iter(output), None)!r}]"
-        return f"the function returned a {type(output).__name__}; one array would do: explain(lambda x: f(x){one}, x)"
+        return f"the function returned a {type(output).__name__}, expected one array: explain(lambda x: f(x){one}, x)"
     return "the function's result does not depend on its arguments by any operation; there is nothing to differentiate"
 
 
@@ -377,7 +377,7 @@ def _as_tensor(g: Any) -> Tensor:
 
 
 def _backward_order(end: Tensor, wanted: list[Tensor], passed: dict[int, Any]) -> list[Tensor]:
-    """Return the named values whose gradients are computed, as the way back does: parameters as soon as they can be."""
+    """Return the named values that get a gradient, in backward order; parameters as early as possible."""
     order = topological([end])
     reached = [n for n in order if id(n) in passed and n.name and (n.op is None or n.op is not IDENTITY)]
     position = {id(n): i for i, n in enumerate(order)}

@@ -53,7 +53,7 @@ class Backward:
     reused : tuple of str
         Gradients from the steps before that the formula takes up.
     inner : Backward or None
-        The step that was put into this one, where there is no formula of its own for it.
+        The step that was substituted into this one, which has no separate formula then.
     """
 
     name: str

@@ -54,7 +54,7 @@ def escaped(text: str) -> str:
 
 
 def latex_name(label: str, spelled: Spelling = escaped) -> str:
-    r"""Return a name in LaTeX: ``dZ_{1}``, ``d\gamma_{1}``; what is no plain name is set as text."""
+    r"""Return a name in LaTeX: ``dZ_{1}``, ``d\gamma_{1}``; other names are set as text."""
     parts = name_parts(label)
     if parts is None:
         return rf"\text{{{spelled(label)}}}"
@@ -67,7 +67,7 @@ def latex_name(label: str, spelled: Spelling = escaped) -> str:
 
 
 def error_signals(plain: Callable[[str], str], partial: str) -> Callable[[str], str]:
-    """Return how δ notation writes names: δ₁ for dZ₁, and `partial` with W₁ put in for dW₁."""
+    """Return how δ notation writes names: δ₁ for dZ₁, and `partial` with W₁ inserted for dW₁."""
 
     def named(label: str) -> str:
         signal, parts = re.fullmatch(r"dZ(\d+)", label), name_parts(label)

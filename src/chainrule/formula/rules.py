@@ -1,7 +1,7 @@
 """Formulas as a person would write them: rules from expression to expression, each an equality of numbers.
 
 What a graph's own simplification does (factors of one, double negations, needless casts) has happened before; these
-rules see what only a reader cares for.
+rules make changes that only a reader cares for.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _without_sign(e: Expression) -> Expression | None:
 
 
 def like_terms(e: Expression) -> Expression | None:
-    """2 x + 3 x = 5 x, wherever they stand in a sum."""
+    """2 x + 3 x = 5 x, anywhere in a sum."""
     if e.op not in (ADD, SUBTRACT):
         return None
     merged: list[tuple[float, int, Expression]] = []

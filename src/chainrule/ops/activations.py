@@ -1,9 +1,8 @@
-"""Activations and the loss of a sigmoid: rows of their own, stable over all of float range."""
+"""Activations, and the cross entropy of a sigmoid's logits: stable over all of float range."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ from ..core.tensor import FUNCTIONS
 from .elementwise import REAL, elementwise_row
 from .erf import erf_array, erf_definition
 
+_LOG_1_EXP = call("log", infix("+", "1", raised("e", 0)))
+
 
 def _sigmoid_expand(x: Any) -> Any:
+    """1 / (1 + e^-x)."""
     # exp may overflow to infinity for very negative x; 1/inf is the right 0, and nothing cancels elsewhere
     return 1.0 / (1.0 + np.exp(-x))
 
 
-sigmoid: Callable[..., Any] = elementwise_row(
+_sigmoid = elementwise_row(
     None,
     (lambda g, out, x: g * (out * (1.0 - out)),),
     "σ",
@@ -28,31 +30,51 @@ sigmoid: Callable[..., Any] = elementwise_row(
     expand=_sigmoid_expand,
     floating=True,
 )
-"""1 / (1 + e^-x), element by element; stable over all of float range."""
+
+
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + e^-x), element by element; stable over all of float range.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1000.0, 0.0, 2.0])).round(4)
+    array([0.    , 0.5   , 0.8808])
+    """
+    return _sigmoid(x)
 
 
 def _softplus_kernel(x: Any, out: Any = None) -> Any:
     return np.logaddexp(x, x.dtype.type(0), out=out)
 
 
-softplus: Callable[..., Any] = elementwise_row(
+_softplus = elementwise_row(
     _softplus_kernel,
-    (lambda g, out, x: g * sigmoid(x),),
-    call("log", infix("+", "1", raised("e", 0))),
+    (lambda g, out, x: g * _sigmoid(x),),
+    _LOG_1_EXP,
     REAL,
     name="softplus",
     floating=True,
     spelling="np.logaddexp({0}, 0.0)",
     definition=_softplus_kernel,
 )
-"""log(1 + e^x), element by element: a smooth max(0, x), without overflow."""
+
+
+def softplus(x: Any) -> Any:
+    """Return log(1 + e^x), element by element: a smooth max(0, x), without overflow.
+
+    Examples
+    --------
+    >>> softplus(np.array([-1.0, 0.0, 1000.0])).round(4)
+    array([3.133e-01, 6.931e-01, 1.000e+03])
+    """
+    return _softplus(x)
 
 
 def _relu_kernel(x: Any, out: Any = None) -> Any:
     return np.maximum(x, x.dtype.type(0), out=out)
 
 
-relu: Callable[..., Any] = elementwise_row(
+_relu = elementwise_row(
     _relu_kernel,
     (lambda g, out, x: g * np.greater(x, 0.0),),
     call("max", "0", 0),
@@ -63,9 +85,21 @@ relu: Callable[..., Any] = elementwise_row(
     definition=_relu_kernel,
     kinks=(((0.0,), (0.0,)),),
 )
-"""max(0, x), element by element; the subgradient at 0 is 0."""
-FUNCTIONS["relu"] = relu  # np.maximum(x, 0) is this
-erf: Callable[..., Any] = elementwise_row(
+FUNCTIONS["relu"] = _relu  # np.maximum(x, 0) is this
+
+
+def relu(x: Any) -> Any:
+    """Return max(0, x), element by element; the subgradient at 0 is 0.
+
+    Examples
+    --------
+    >>> relu(np.array([-2.0, 0.0, 3.0]))
+    array([0., 0., 3.])
+    """
+    return _relu(x)
+
+
+_erf = elementwise_row(
     erf_array,
     (lambda g, out, x: g * (2.0 / math.sqrt(math.pi) * np.exp(-x * x)),),
     "erf",
@@ -76,36 +110,68 @@ erf: Callable[..., Any] = elementwise_row(
     aliases=(),
     source="erf' (x) = 2/sqrt(pi) exp(-x^2), Abramowitz & Stegun 7.1.19",
 )
-"""The error function, element by element."""
+
+
+def erf(x: Any) -> Any:
+    """Return the error function, element by element.
+
+    Examples
+    --------
+    >>> erf(np.array([0.0, 0.5])).round(4)
+    array([0.    , 0.5205])
+    """
+    return _erf(x)
 
 
 def _binary_cross_entropy_expand(z: Any, t: Any) -> Any:
+    """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), without overflow."""
     # max(z, 0) - z t + log(1 + e^-|z|): neither overflows nor cancels for large |z|
     return np.maximum(z, 0.0) - z * t + np.log1p(np.exp(-np.absolute(z)))
 
 
-binary_cross_entropy_with_logits: Callable[..., Any] = elementwise_row(
+_binary_cross_entropy = elementwise_row(
     None,
-    (lambda g, out, z, t: g * (sigmoid(z) - t), lambda g, out, z, t: -g * z),
-    infix("−", call("log", infix("+", "1", raised("e", 0))), infix("⊙", 1, 0)),
+    (lambda g, out, z, t: g * (_sigmoid(z) - t), lambda g, out, z, t: -g * z),
+    infix("−", _LOG_1_EXP, infix("⊙", 1, 0)),
     REAL,
     (0.0, 1.0),
     name="binary_cross_entropy_with_logits",
     expand=_binary_cross_entropy_expand,
     floating=True,
 )
-"""-t log σ(z) - (1 - t) log(1 - σ(z)) for logits z and targets t, element by element; stable."""
+
+
+def binary_cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
+    """Return -t log σ(z) - (1 - t) log(1 - σ(z)) for logits z and targets t, element by element, without overflow.
+
+    Examples
+    --------
+    >>> binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 0.0])).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
+    return _binary_cross_entropy(logits, targets)
 
 
 def silu(x: Any) -> Any:
-    """Return x · sigmoid(x) (SiLU, swish)."""
+    """Return x · sigmoid(x) (SiLU, also called swish), element by element.
+
+    Examples
+    --------
+    >>> silu(np.array([-1.0, 0.0, 2.0])).round(4)
+    array([-0.2689,  0.    ,  1.7616])
+    """
     return x * sigmoid(x)
 
 
 def gelu(x: Any, approximate: bool = False) -> Any:
-    """Return x · Φ(x), Φ the normal distribution function; with `approximate`, by the tanh formula.
+    """Return x · Φ(x), element by element, with Φ the normal distribution function; with `approximate`, by tanh.
 
     Source: Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016.
+
+    Examples
+    --------
+    >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
     """
     if approximate:
         return 0.5 * x * (1.0 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
@@ -113,11 +179,25 @@ def gelu(x: Any, approximate: bool = False) -> Any:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """Return x where positive, else alpha (e^x - 1); the subgradient at 0 is alpha. Source: Clevert et al., 2015."""
+    """Return x where it is positive, else alpha (e^x - 1); the subgradient at 0 is alpha.
+
+    Source: Clevert et al., "Fast and Accurate Deep Network Learning by Exponential Linear Units", 2015.
+
+    Examples
+    --------
+    >>> elu(np.array([-1.0, 0.0, 2.0])).round(4)
+    array([-0.6321,  0.    ,  2.    ])
+    """
     positive = np.greater(x, 0)
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0.0, x)))
 
 
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
-    """Return x where positive, else slope · x; the subgradient at 0 is `slope`."""
+    """Return x where it is positive, else slope · x; the subgradient at 0 is `slope`.
+
+    Examples
+    --------
+    >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), slope=0.1)
+    array([-0.2,  0. ,  3. ])
+    """
     return np.where(np.greater(x, 0), x, slope * x)

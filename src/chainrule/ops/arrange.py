@@ -21,7 +21,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     shape = shape_of(array)
     widths = np.broadcast_to(np.asarray(pad_width), (len(shape), 2)).tolist()
     if builtins.any(w < 0 for pair in widths for w in pair):
-        raise ValueError(f"pad: pad_width {pad_width} holds a negative width")
+        raise ValueError(f"pad: pad_width {pad_width} has a negative width")
     if mode == "constant":
         fills = np.broadcast_to(np.asarray(constant_values), (len(shape), 2))
         for axis, (before, after) in enumerate(widths):
@@ -38,7 +38,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
             array = concatenate(parts, axis)
         return array
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise TypeError(f"pad: mode {mode!r} has no rule; constant, edge, reflect, symmetric and wrap have")
+        raise TypeError(f"pad: mode is {mode!r}, expected constant, edge, reflect, symmetric or wrap")
     for axis, (before, after) in enumerate(widths):
         if before or after:
             source = np.pad(np.arange(shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]
@@ -150,7 +150,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if len(shape_of(v)) == 2:
         return diagonal(v, k)
     if len(shape_of(v)) != 1:
-        raise ValueError(f"diag: v has shape {tuple(shape_of(v))}; a vector or a matrix would do")
+        raise ValueError(f"diag: v has shape {tuple(shape_of(v))}, expected a vector or a matrix")
     n = shape_of(v)[0] + abs(k)
     i = np.arange(shape_of(v)[0])
     return FUNCTIONS["scatter_add"](v, (i + builtins.max(0, -k), i + builtins.max(0, k)), (n, n))

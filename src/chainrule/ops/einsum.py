@@ -40,7 +40,7 @@ def _labels(term: str, subscripts: str, covered: int) -> Labels:
     for letter in head + tail:
         if not (letter.isascii() and letter.isalpha()):
             raise ValueError(
-                f"einsum: {letter!r} in the subscripts {subscripts!r}; letters, ',', '...' and '->' would do"
+                f"einsum: unexpected {letter!r} in the subscripts {subscripts!r}; expected letters, ',', '...' and '->'"
             )
     under = [("…", k) for k in range(covered, 0, -1)] if dots else []
     return (*head, *under, *tail)
@@ -67,7 +67,7 @@ def parse(subscripts: str, shapes: Sequence[Sequence[int]]) -> tuple[list[Labels
             raise ValueError(f"einsum: the output {right!r} of {subscripts!r} names an index twice")
         unknown = [label for label in output if label not in seen]
         if unknown:
-            raise ValueError(f"einsum: the output index {_written(unknown)!r} of {subscripts!r} is in no operand")
+            raise ValueError(f"einsum: the output index {_written(unknown)!r} of {subscripts!r} is not in any operand")
         if "..." not in right and widest:
             raise ValueError(
                 f"einsum: the operands of {subscripts!r} have '...', the output has not; sum those axes first"

@@ -248,7 +248,7 @@ def getitem(x: Tensor, index: Any) -> Any:
             else:
                 raise TypeError(
                     f"index of type {type(part).__name__} (dtype {array.dtype}); "
-                    "integers, slices, None, … or arrays would do"
+                    "expected integers, slices, None, … or arrays"
                 )
     if not arrays:
         key = tuple(plain)

@@ -28,7 +28,7 @@ def _t(x: Any) -> Any:
 def _square_shape(name: str, reduced: bool = False) -> Callable[..., tuple[Shape, np.dtype[Any]]]:
     def shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
         if len(a.shape) < 2 or a.shape[-1] != a.shape[-2]:
-            raise ValueError(f"{name}: a has shape {tuple(a.shape)}; square matrices (…, n, n) would do")
+            raise ValueError(f"{name}: a has shape {tuple(a.shape)}, expected square matrices (…, n, n)")
         return tuple(a.shape[:-2] if reduced else a.shape), a.dtype
 
     return shape
@@ -286,7 +286,7 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
 
 def _pinv_shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
     if len(a.shape) < 2:
-        raise ValueError(f"pinv: a has shape {tuple(a.shape)}; matrices (…, m, n) would do")
+        raise ValueError(f"pinv: a has shape {tuple(a.shape)}, expected matrices (…, m, n)")
     return (*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype
 
 
@@ -345,7 +345,7 @@ def multi_dot(arrays: Sequence[Any], *, out: None = None) -> Any:
     """As ``numpy.linalg.multi_dot``: the product of a chain of matrices, in the cheapest order."""
     chain = list(arrays)
     if len(chain) < 2:
-        raise ValueError(f"multi_dot: {len(chain)} array given; two or more would do")
+        raise ValueError(f"multi_dot: expected two or more arrays, got {len(chain)}")
     first, last = len(shape_of(chain[0])) == 1, len(shape_of(chain[-1])) == 1
     if first:
         chain[0] = np.expand_dims(chain[0], 0)
@@ -353,7 +353,7 @@ def multi_dot(arrays: Sequence[Any], *, out: None = None) -> Any:
         chain[-1] = np.expand_dims(chain[-1], 1)
     for i, a in enumerate(chain):
         if len(shape_of(a)) != 2:
-            raise ValueError(f"multi_dot: array {i} has shape {tuple(shape_of(a))}; matrices would do")
+            raise ValueError(f"multi_dot: array {i} has shape {tuple(shape_of(a))}, expected a matrix")
     result = _chain(chain)
     if first and last:
         return np.reshape(result, ())
@@ -383,7 +383,7 @@ def outer(x1: Any, x2: Any, /) -> Any:
     """As ``numpy.linalg.outer``: of two vectors."""
     for name, x in (("x1", x1), ("x2", x2)):
         if len(shape_of(x)) != 1:
-            raise ValueError(f"linalg.outer: {name} has shape {tuple(shape_of(x))}; a vector would do")
+            raise ValueError(f"linalg.outer: {name} has shape {tuple(shape_of(x))}, expected a vector")
     return FUNCTIONS[np.outer](x1, x2)
 
 
@@ -394,7 +394,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
         axisa = axisb = axisc = axis
     a, b = np.moveaxis(array_of(a), axisa, -1), np.moveaxis(array_of(b), axisb, -1)
     if shape_of(a)[-1] != 3 or shape_of(b)[-1] != 3:
-        raise ValueError(f"cross: vectors have lengths {shape_of(a)[-1]} and {shape_of(b)[-1]}; length 3 would do")
+        raise ValueError(f"cross: vectors have lengths {shape_of(a)[-1]} and {shape_of(b)[-1]}, expected length 3")
     turned = [1, 2, 0], [2, 0, 1]
     result = a[..., turned[0]] * b[..., turned[1]] - a[..., turned[1]] * b[..., turned[0]]
     return np.moveaxis(result, -1, axisc)

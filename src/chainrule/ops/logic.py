@@ -55,7 +55,9 @@ WHERE = register(
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     """As ``numpy.where`` with three arguments: `a` where `condition` holds, else `b`."""
     if a is None or b is None:
-        raise TypeError("np.where(condition) alone gives positions, which depend on values; pass all three arguments")
+        raise TypeError(
+            "np.where(condition) alone gives positions, whose number depends on values: pass all three arguments"
+        )
     if is_tensor(condition):
         condition = condition if condition.dtype == bool else np.not_equal(condition, 0)
     else:
@@ -68,7 +70,14 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 @implements("stop_gradient")
 def stop_gradient(x: Any) -> Any:
-    """Return `x` as a constant: no derivative is taken through it."""
+    """Return `x` as a constant: no derivative is taken through it.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> cr.grad(lambda x: x * stop_gradient(x))(3.0)
+    array(3.)
+    """
     return apply(STOP_GRADIENT, (x,), {}) if is_tensor(x) else x
 
 
@@ -110,7 +119,13 @@ IDENTITY = register(
 
 @implements("identity", np.copy, np.positive)
 def identity(x: Any) -> Any:
-    """Return the same value as a node of its own."""
+    """Return the same value as a separate node of the graph, which can have another name.
+
+    Examples
+    --------
+    >>> identity(np.array([1.0, 2.0]))
+    array([1., 2.])
+    """
     if not is_tensor(x):
         return x
     out = apply(IDENTITY, (x,), {})

@@ -14,6 +14,7 @@ from .table import as_dtype, is_tensor, shape_of
 
 
 def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
+    """Logarithm of the sum of e^x, without overflow."""
     top = np.max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))  # all -inf, or +inf: shift by nothing
     total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
@@ -43,6 +44,11 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
         The axes to reduce; None for all.
     keepdims : bool
         Keep the reduced axes with length 1.
+
+    Examples
+    --------
+    >>> logsumexp(np.array([1000.0, 1000.0])).round(4)
+    np.float64(1000.6931)
     """
     a = a if is_tensor(a) else np.asarray(a)
     a = a if a.dtype.kind == "f" else as_dtype(a, np.float64)
@@ -50,6 +56,7 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _softmax_expand(x: Any, *, axis: tuple[int, ...]) -> Any:
+    """e^x over the sum of e^x, without overflow."""
     e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
     return e / np.add.reduce(e, axis=axis, keepdims=True)
 
@@ -71,24 +78,33 @@ SOFTMAX = register(
 
 
 def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
-    """Return exp(x) / sum(exp(x)) along `axis`, without overflow."""
+    """Return exp(x) / sum(exp(x)) along `axis`, without overflow.
+
+    Examples
+    --------
+    >>> softmax(np.array([[0.0, 1.0], [1000.0, 1000.0]])).round(4)
+    array([[0.2689, 0.7311],
+           [0.5   , 0.5   ]])
+    """
     x = x if is_tensor(x) else np.asarray(x)
     x = x if x.dtype.kind == "f" else as_dtype(x, np.float64)
     return apply(SOFTMAX, (x,), {"axis": normalize_axis(axis, len(shape_of(x)))})
 
 
 def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
-    """Return log(softmax(x)) along `axis`, without overflow or cancellation."""
-    shifted = x - stop_gradient(np.max(x, axis=axis, keepdims=True))
+    """Return log(softmax(x)) along `axis`, without overflow or cancellation.
+
+    Examples
+    --------
+    >>> log_softmax(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+    shifted = x - FUNCTIONS["stop_gradient"](np.max(x, axis=axis, keepdims=True))
     return shifted - logsumexp(shifted, axis=axis, keepdims=True)
 
 
-def stop_gradient(x: Any) -> Any:
-    """Return `x` as a constant for the derivative."""
-    return FUNCTIONS["stop_gradient"](x)
-
-
 def _cross_entropy_expand(z: Any, t: Any) -> Any:
+    """-sum of t log softmax(x), without overflow."""
     # log-sum-exp and t·z around the largest logit, where they don't cancel
     top = np.maximum.reduce(z, axis=-1, keepdims=True)
     shifted = z - top
@@ -128,7 +144,13 @@ CROSS_ENTROPY = register(
 
 
 def cross_entropy_with_logits(logits: Any, targets: Any) -> Any:
-    """Return -sum(targets · log softmax(logits)) along the last axis, an entry an example; targets sum to one."""
+    """Return -sum(targets · log softmax(logits)) along the last axis, one entry per example; targets sum to one.
+
+    Examples
+    --------
+    >>> cross_entropy_with_logits(np.array([[0.0, 0.0]]), np.array([[1.0, 0.0]])).round(4)
+    array([0.6931])
+    """
     return apply(CROSS_ENTROPY, (logits, as_dtype(targets, logits.dtype)), {})
 
 
@@ -136,7 +158,7 @@ def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> A
     if out is None:
         out = np.empty((*ids.shape, classes), dtype)
     np.equal(np.arange(classes), ids[..., None], out=out, casting="unsafe")
-    if out.dtype.kind == "f":  # where values are not known beforehand, an id that is no class must not pass in silence
+    if out.dtype.kind == "f":  # an id out of range is not noticed when values are not known beforehand
         out[(ids < 0) | (ids >= classes)] = np.nan
     return out
 
@@ -156,15 +178,22 @@ ONE_HOT = register(
 
 
 def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
-    """Return a row of zeros with a one at each class id; shape (…, classes).
+    """Return, for each class id, a row of zeros with a one at that position; shape (…, classes).
 
-    Ids outside 0 … classes - 1 raise; in a compiled function, where they are not known, they give rows of NaN.
+    Ids outside 0 … classes - 1 raise a ValueError. In a compiled function their values are not known when it is
+    traced; there they give rows of NaN.
+
+    Examples
+    --------
+    >>> one_hot([0, 2], classes=3)
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
     """
     ids = ids if is_tensor(ids) else np.asarray(ids)
     if ids.dtype.kind not in "iu":
-        raise TypeError(f"ids has dtype {ids.dtype}; class ids are integers")
+        raise TypeError(f"ids: expected integers, got {ids.dtype}")
     known = ids.value if isinstance(ids, Tensor) else ids
     if known is not None and known.size and not (0 <= known.min() and known.max() < classes):
         reach = f"{known.min()} … {known.max()}"
-        raise ValueError(f"ids reach {reach}; with {classes} classes they go from 0 to {classes - 1}")
+        raise ValueError(f"ids: expected 0 … {classes - 1} for {classes} classes, got {reach}")
     return apply(ONE_HOT, (ids,), {"classes": int(classes), "dtype": np.dtype(dtype)})

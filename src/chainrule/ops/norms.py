@@ -55,7 +55,7 @@ def _vector(x: Any, axes: tuple[int, ...], order: Any, keepdims: bool) -> Any:
     if order == 1:
         return np.sum(size, axis=axes, keepdims=keepdims)
     if not isinstance(order, int | float | np.number):
-        raise ValueError(f"norm: ord {order!r} is no order of a vector's norm; a number or None would do")
+        raise ValueError(f"norm: ord is {order!r}, expected a number or None for the norm of a vector")
     order = float(order)
     total = np.sum(np.power(size, order), axis=axes, keepdims=keepdims)
     zero = np.equal(total, 0)  # at the origin, a kink: subgradient 0
@@ -73,7 +73,7 @@ def _matrix(x: Any, axes: tuple[int, int], order: Any, keepdims: bool) -> Any:
         shape = tuple(shape_of(x))
         return result if keepdims else np.reshape(result, reduced_shape(shape, axes, False))
     raise TypeError(
-        f"norm: ord={order!r} of a matrix has no rule; None, 'fro', 1, -1, inf and -inf have "
+        f"norm: ord is {order!r}, expected None, 'fro', 1, -1, inf or -inf for the norm of a matrix "
         "(2, -2 and 'nuc' need singular values)"
     )
 
@@ -90,13 +90,13 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
     if axis is None and (ord is None or (ord in ("fro", "f") and len(shape) == 2) or (ord == 2 and len(shape) == 1)):
         return norm2(x, tuple(range(len(shape))), keepdims)
     if axis is None and len(shape) > 2:
-        raise ValueError(f"norm: x has shape {shape} and ord is {ord!r}; say which axis, or which two")
+        raise ValueError(f"norm: x has shape {shape} and ord is {ord!r}; give one axis or two")
     axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     order = tuple(normalize_axis(a, len(shape))[0] for a in axes)
     if len(order) == 1:
         return _vector(x, order, 2 if ord is None else ord, keepdims)
     if len(order) != 2 or order[0] == order[1]:
-        raise ValueError(f"norm: axis {axis!r} of shape {shape}; one axis (vectors) or two (matrices) would do")
+        raise ValueError(f"norm: axis is {axis!r}, expected one axis (vectors) or two (matrices) of shape {shape}")
     return _matrix(x, (order[0], order[1]), ord, keepdims)
 
 

@@ -14,7 +14,7 @@ A draw of n numbers uses the words in order, element by element in C order:
 dtype    words                    the i-th number, in [0, 1)
 
 
-float64  one a number             ``(word[i] >> 11) * 2**-53``
+float64  one per number            ``(word[i] >> 11) * 2**-53``
 float32  one for two, low first   ``(half[i] >> 8) * 2**-24``, with ``half[2 j] = word[j] & 0xffffffff``
                                   and ``half[2 j + 1] = word[j] >> 32``
 
@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import integer
 from ..core.op import OTHER, Example, Operation, Shape, register
 from ..core.tensor import FLOATS, apply
 from .table import is_tensor
@@ -104,18 +105,21 @@ def uniform(counter: Any, *, seed: int, stream: int = 0, shape: Any = (), dtype:
     Raises
     ------
     TypeError, ValueError
-        For a counter that is not one integer, a key outside 64 bits, a dtype that is no float.
+        For a counter that is not one integer, a key outside 64 bits, a dtype other than float32 and float64.
+
+    Examples
+    --------
+    >>> uniform(3, seed=7, shape=2, dtype=np.float64).round(4)
+    array([0.439 , 0.1657])
     """
     if not is_tensor(counter):
         counter = np.asarray(counter)
     if counter.dtype.kind not in "iu" or counter.shape != ():
-        raise TypeError(f"counter has shape {tuple(counter.shape)}, {counter.dtype}; one integer would do")
-    key = {"seed": operator.index(seed), "stream": operator.index(stream)}
-    for name, word in key.items():
-        if not 0 <= word <= _WORD:
-            raise ValueError(f"{name} is {word}; 0 … 2**64 - 1 would do")
+        raise TypeError(f"counter: expected one integer, got shape {tuple(counter.shape)}, {counter.dtype}")
+    words = (("seed", seed), ("stream", stream))
+    key = {name: integer(name, word, at_least=0, at_most=_WORD) for name, word in words}
     dtype = np.dtype(dtype)
     if dtype not in FLOATS:
-        raise TypeError(f"dtype is {dtype}; float32 or float64 would do")
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
     sizes = tuple(operator.index(d) for d in (shape if np.iterable(shape) else (shape,)))
     return apply(UNIFORM, (counter,), {**key, "shape": sizes, "dtype": dtype})

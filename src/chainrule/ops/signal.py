@@ -21,7 +21,7 @@ def _part(full: int, n: int, m: int, mode: str, name: str) -> slice:
         return slice(m - 1, n)
     if mode == "same":
         return slice((m - 1) // 2, (m - 1) // 2 + n)
-    raise ValueError(f"{name}: mode {mode!r}; full, same or valid would do")
+    raise ValueError(f"{name}: mode is {mode!r}, expected full, same or valid")
 
 
 @implements(np.convolve)
@@ -30,7 +30,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     (a, v), _ = promote(array_of(a), array_of(v))
     for name, x in (("a", a), ("v", v)):
         if len(shape_of(x)) != 1 or not shape_of(x)[0]:
-            raise ValueError(f"convolve: {name} has shape {tuple(shape_of(x))}; a vector that is not empty would do")
+            raise ValueError(f"convolve: {name} has shape {tuple(shape_of(x))}; expected a vector that is not empty")
     if shape_of(v)[0] > shape_of(a)[0]:
         a, v = v, a
     n, m = shape_of(a)[0], shape_of(v)[0]
@@ -80,7 +80,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: None = None) -> Any
         raise TypeError("np.searchsorted(…, sorter=…) on tensors: sort a first")
     (a, v), _ = promote(array_of(a), array_of(v))
     if len(shape_of(a)) != 1:
-        raise ValueError(f"searchsorted: a has shape {tuple(shape_of(a))}; a sorted vector would do")
+        raise ValueError(f"searchsorted: a has shape {tuple(shape_of(a))}, expected a sorted vector")
     return apply(SEARCHSORTED, (a, v), {"side": side})
 
 
@@ -100,7 +100,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     n = shape_of(xp)[0] if len(shape_of(xp)) == 1 else 0
     if not n or tuple(shape_of(fp)) != (n,):
         raise ValueError(
-            f"interp: xp has shape {tuple(shape_of(xp))}, fp {tuple(shape_of(fp))}; two vectors of one length would do"
+            f"interp: xp has shape {tuple(shape_of(xp))}, fp {tuple(shape_of(fp))}; expected two vectors of one length"
         )
     xp, fp = (k if is_tensor(k) else Tensor(k) for k in (xp, fp))
     if n == 1:
