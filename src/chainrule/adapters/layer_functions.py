@@ -38,12 +38,11 @@ class LayerFunctions(BackwardPass):
         """Return (output, cache); without a cache, the backward pass gets the inputs."""
         parts = self._arguments.parts(values)
         result = self.code["forward"](*parts)
-        if not isinstance(result, tuple) or self._takes_inputs:
-            return result, tuple(parts)
-        if len(result) == 2:
-            return result
-        if len(result) == self._backward_takes:  # (h, c, cache), backward(dh, dc, cache)
-            return result[:-1], result[-1]
+        if isinstance(result, tuple):
+            if len(result) == self._backward_takes > 2:  # (h, c, cache), backward(dh, dc, cache)
+                return result[:-1], result[-1]
+            if len(result) == 2 and not self._takes_inputs:
+                return result
         return result, tuple(parts)
 
     def _douts(self, output: Any) -> Any:
@@ -64,7 +63,8 @@ class LayerFunctions(BackwardPass):
         """Return the gradients as the caller's function gives them."""
         douts = self._douts(output)
         several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
-        result = self.code["backward"](*(douts if several else (douts,)), *(cache if self._takes_inputs else (cache,)))
+        upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))
+        result = self.code["backward"](*upstream, *rest)
         untouched = named_leaves(self._douts(output), "out")
         self.dout_changed = any(not same(v, untouched[n]) for n, v in named_leaves(douts, "out").items())
         return result
