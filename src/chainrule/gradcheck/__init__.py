@@ -33,57 +33,80 @@ def gradcheck(
 ) -> GradcheckResult | GradcheckError:
     """Compare the gradient of `f` at `args` with central differences.
 
-    The differences are taken in float64, with steps ``eps**(1/3) * max(1, |x|)``. What does not agree is looked at
-    again with other steps and from either side before it counts as wrong.
+    Differences are taken in float64, with steps ``eps**(1/3) * max(1, |x|)``. An element that does not agree is
+    compared again with other steps and from both sides before it counts as wrong.
 
     Parameters
     ----------
     f : callable
-        A function of arrays, numbers, or dicts, lists and tuples of them, to any of these; a `chainrule.nn.Module`
-        (its parameters and inputs are checked); where PyTorch is loaded also a function on its tensors, a subclass of
+        A function that takes and returns arrays, numbers, or dicts, lists and tuples of them; a `chainrule.nn.Module`
+        (its parameters and inputs are checked); with PyTorch loaded also a function on its tensors, a subclass of
         ``torch.autograd.Function``, or a ``torch.nn.Module``.
     *args
-        The point. Real numbers are varied; integers, booleans and anything else are held fixed.
+        The point at which the gradient is checked. Real numbers are varied; integers, booleans and everything else
+        stay fixed.
     grad, vjp, backward, jacobian : callable, optional
-        The gradient to check, in one of four forms; by default the derivative that chainrule (or PyTorch) computes:
+        The gradient to check, in one of four forms; default: the derivative that chainrule (or PyTorch) computes.
 
-        - ``grad(*args)``: gradients of an `f` that returns one number;
+        - ``grad(*args)``: the gradients of an `f` that returns one number;
         - ``vjp(*args, cotangent)``: for any output, cotangentᵀ · Jacobian; the cotangent has the output's structure;
         - ``backward(dout, cache)``: `f` returns ``(output, cache)``;
         - ``jacobian(*args)``: arrays with the output's axes, then the argument's.
 
-        They return a tuple with one gradient each for the arguments, or for those that are real numbers; or a dict
-        with the arguments' names as keys, with or without a ``d`` before them; for one argument, its gradient will do.
+        Each returns a tuple with a gradient for each argument, or for each argument of real numbers; or a dict with
+        the arguments' names as keys, with or without a leading ``d``; for a single argument, also its gradient alone.
     hessian, hvp : callable, optional
         With ``order=2``: the derivative of `grad` to check, as ``hessian(*args)`` or ``hvp(*args, v)``.
     order : int
-        2 checks the derivative of the gradient as well. Without `hessian` and `hvp`, a gradient of the caller's own is
-        checked for the symmetry that second derivatives have.
+        2 checks the derivative of the gradient as well. Without `hessian` and `hvp`, the derivative of a hand-written
+        gradient is checked for symmetry.
     argnums : int or sequence of int, optional
         Which arguments to check; default: all.
     full : bool, optional
-        Compare the full Jacobian, element by element; default: when inputs × outputs are at most 10,000. Otherwise, for
-        every argument, random directions and a sample of its elements are compared.
+        Compare the full Jacobian, element by element; default: when inputs × outputs are at most 10,000. Otherwise
+        random directions and a sample of the elements of each argument are compared.
     rtol, atol : float, optional
-        Largest difference, relative to the entry and absolute. Default: 1e-6 of the entry plus 1e-7 of the largest
-        entry of the argument's gradient, for gradients in float64; 1e-3 and 1e-4 in float32. The rounding of the
-        differences themselves is allowed for.
+        Largest difference that passes, relative to the entry and absolute. Default: 1e-6 of the entry plus 1e-7 of the
+        largest entry of the argument's gradient, for gradients in float64; 1e-3 and 1e-4 in float32. The rounding
+        error of the differences is added.
     seed : int
-        Of the random directions and samples.
+        Seed of the random directions and samples.
     raises : bool
-        False returns a `GradcheckError` instead of raising it.
+        If False, a `GradcheckError` is returned instead of raised.
 
     Returns
     -------
     GradcheckResult
-        True as a condition; says how many numbers were compared, the largest error and the kinks.
+        True as a condition; has the number of values compared, the largest error and the kinks.
 
     Raises
     ------
     GradcheckError
-        When the gradient is wrong: it names the argument, the elements, both values, and what explains them.
+        When the gradient is wrong: names the argument, the element, both values, and the cause where it is known.
     TypeError, ValueError
-        When there is nothing to check, or arguments don't fit.
+        When there is nothing to check, or arguments don't fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> x = np.array([1.0, -2.0, 3.0])
+    >>> result = cr.gradcheck(lambda x: np.sum(x**2), x, grad=lambda x: 2 * x)
+    >>> result.ok, result.checked, result.full
+    (True, 3, True)
+
+    A wrong gradient is explained:
+
+    >>> error = cr.gradcheck(lambda x: np.sum(x**2), x, grad=lambda x: x, raises=False)
+    >>> error.cause
+    'constant-factor'
+    >>> print(error.explanation)
+    All entries are 2 times too small: a factor 2 is missing.
+
+    The derivative that chainrule computes is checked where no gradient is given:
+
+    >>> cr.gradcheck(lambda x: np.tanh(x) * np.exp(x), x, order=2).ok
+    True
     """
     from .check import checked
 

@@ -1,4 +1,4 @@
-"""The comparison of a gradient with differences: element by element, and along random directions."""
+"""Comparison of a gradient with finite differences: element by element, and along random directions."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ class Comparison:
         if any(block.wrong.any() for block in blocks):
             return blocks
         if self.compared == 0:
-            self.notes["There is nothing to compare: the arguments or the outputs have no elements."] = 1
+            self.notes["There is nothing to compare: the arguments or the outputs are empty."] = 1
         if self.eps > 1e-9:
             name = self.function.name
-            self.notes[f"{name} rounds like float32 even when it is given float64, so steps are larger."] = 1
+            self.notes[f"{name} rounds like float32 even when it is given float64, so larger steps were used."] = 1
         places = {leaf.label: k for k, leaf in enumerate(self.function.leaves)}
         self.kinks.sort(key=lambda kink: (places[kink.argument], kink.input_index))
         return GradcheckResult(
@@ -97,14 +97,14 @@ class Comparison:
             where = f" in output {label}{element(index)}" if label or index else ""
             raise self.error(
                 "nondeterministic",
-                f"{function.name} is not deterministic: called twice with the same arguments it gives {self.f0[j]:.8g} "
-                f"and {again[j]:.8g}{where}. Differences need a fixed function: fix its random numbers (a seed, a mask "
-                "drawn outside), or put dropout into evaluation mode.",
+                f"{function.name} is not deterministic: called twice with the same arguments, it returns "
+                f"{self.f0[j]:.8g} and {again[j]:.8g}{where}. Finite differences need a fixed function: fix its "
+                "random numbers (a seed, a mask drawn outside), or put dropout into evaluation mode.",
             )
         if isinstance(function, HandWritten) and (changed := self._changed_argument(function)):
             raise self.error(
                 "mutates",
-                f"{function.name} changes {changed} in place. Work on a copy: its caller still needs the values.",
+                f"{function.name} changes {changed} in place. Work on a copy: the caller still needs the values.",
             )
         inputs = sum(self.own_point[k].size for k in self.checked)
         self.full = inputs * self.f0.size <= FULL if self.settings.full is None else self.settings.full
@@ -186,11 +186,11 @@ class Comparison:
         for k in self.checked:
             if not np.allclose(first[k], second[k], rtol=1e-5, atol=0, equal_nan=True):
                 ratio = np.max(np.abs(second[k])) / max(np.max(np.abs(first[k])), np.finfo(float).tiny)
-                doubled = " It grows: does it add to what an earlier call left?" if ratio > 1.5 else ""
+                doubled = " It grows: is it added to the result of an earlier call?" if ratio > 1.5 else ""
                 raise self.error(
                     "nondeterministic",
-                    f"The gradient for {self.function.leaves[k].label} is not the same when it is computed a second "
-                    f"time.{doubled}",
+                    f"The gradient for {self.function.leaves[k].label} differs when it is computed a second time."
+                    f"{doubled}",
                     k,
                 )
 
@@ -201,7 +201,7 @@ class Comparison:
         text = f"The gradient for {leaf.label} has shape {found.shape}, the argument has {leaf.value.shape}."
         for other in wrong[1:]:
             if found.shape == leaves[other].value.shape and np.shape(gradients[other]) == leaf.value.shape:
-                text += f" It has the shape of {leaves[other].label}, and the other way round: the two are swapped."
+                text += f" It has the shape of {leaves[other].label}, and vice versa: the two are swapped."
                 return self.error("swapped", text, k)
         right = None
         if leaf.value.size <= 200:
@@ -225,7 +225,7 @@ class Comparison:
             "nonfinite",
             f"The gradient for {leaf.label} is {gradients.reshape(-1)[bad[0]]} in element {element(index) or '0'}"
             + (f", and not finite in {bad.size - 1} more" if bad.size > 1 else "")
-            + f"; by differences it is {figure(float(close.best[0]))} there.",
+            + f"; the finite difference is {figure(float(close.best[0]))} there.",
             k,
         )
         error.input_index, error.numeric = index, float(close.best[0])
@@ -324,7 +324,8 @@ class Comparison:
             b.wrong &= ~(small[b.place] & agrees)
             b.tolerance = np.where(small[b.place] & agrees, 64 * b.eps * largest, b.tolerance)
             self.notes.setdefault(
-                f"The gradient for {b.leaf.label} is rounding beside the others; computed in float64 it agrees.", 1
+                f"The gradient for {b.leaf.label} is rounding compared with the others; computed in float64 it agrees.",
+                1,
             )
 
     def _look_for_kinks(self, block: Block) -> None:
@@ -365,7 +366,7 @@ class Comparison:
 
     def _note(self, step: str) -> None:
         why = "much curvature, or a kink nearby" if step == "smaller" else "little slope, or much rounding"
-        self.notes.setdefault(f"Some elements agree only with a {step} step than usual ({why}).", 1)
+        self.notes.setdefault(f"Some elements agree only with a {step} step than the default ({why}).", 1)
 
     def _uncertainty(self, slopes: Slopes, scale: Array) -> Array:
         """Return how far the slopes are unknown, 0 where so far that they say nothing."""
@@ -407,7 +408,9 @@ class Comparison:
             difference = np.abs(slopes.best - theirs)
             unknown = wrong & (difference > allowed) & ~(difference > allowed + 5 * slopes.error)
             if unknown.any():
-                self.notes.setdefault(f"Along some directions for {block.leaf.label} differences do not settle.", 1)
+                self.notes.setdefault(
+                    f"Along some directions for {block.leaf.label} finite differences do not converge.", 1
+                )
             with np.errstate(invalid="ignore"):
                 wrong &= difference > allowed + 5 * slopes.error
         return np.asarray(wrong)
@@ -430,7 +433,7 @@ class Comparison:
                 return True
         if kinked:
             self.notes.setdefault(
-                f"Along some directions for {block.leaf.label} there are too many kinks to compare.", 1
+                f"Along some directions for {block.leaf.label} there are too many kinks for a comparison.", 1
             )
             return False
         numeric = self.closely(self.line(block.place, v)).best[r]

@@ -1,4 +1,4 @@
-"""Why a gradient is wrong: known ways to get it wrong are tried on the numbers, simplest first."""
+"""Why a gradient is wrong: known mistakes are compared with the numbers, simplest first."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ Diagnosis = tuple[str, str]  # cause, explanation
 
 @dataclass
 class Block:
-    """One array's gradient beside its slopes by differences.
+    """The gradient for one array, and its finite differences.
 
     Attributes
     ----------
     place : int
         Which of the function's leaves it is.
     analytic : numpy.ndarray
-        (rows, *shape of the leaf): what the gradient in question makes of each cotangent.
+        (rows, *shape of the leaf): the checked gradient for each cotangent.
     eps : float
         The precision with which it was computed.
     coordinates : numpy.ndarray
-        The elements whose slope is known, by their places in the flat array.
+        The elements whose slope is known, by their positions in the flat array.
     numeric, noise, tolerance, wrong : numpy.ndarray
-        (rows, coordinates): the slopes, their rounding, the difference that passes, and what does not pass.
+        (rows, coordinates): the slopes, their rounding error, the largest difference that passes, and whether it is
+        exceeded.
     scale : numpy.ndarray
         (rows,): the largest slope of each row.
     bent : numpy.ndarray
@@ -59,14 +60,14 @@ class Block:
         return np.asarray(gradient.reshape(len(gradient), self.leaf.value.size)[:, self.coordinates])
 
     def explained_by(self, values: Array) -> bool:
-        """Whether the slopes are `values`, but for rounding."""
+        """Whether the slopes are `values`, up to rounding."""
         scale = float(np.max(np.abs(self.numeric), initial=0))
         allowed = max(1e-4, 1e3 * self.eps) * scale + 10 * self.noise
         return bool(scale > 100 * np.max(self.noise, initial=0) and np.all(np.abs(values - self.numeric) <= allowed))
 
 
 def diagnose(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis:
-    """Return the first known mistake that explains a block's numbers, and where the wrong ones are."""
+    """Return the first known mistake that explains a block's numbers, or which of them are wrong."""
     for mistake in (_zero, _factor, _transposed, _swapped, _added):
         found = mistake(block, blocks, whose)
         if found is not None:
@@ -101,7 +102,7 @@ def _factor(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | No
         which += " of " + " and ".join(b.leaf.label for b in several[:4]) + (", …" if len(several) > 4 else "")
     verb = "are" if block.numeric.size > 1 or len(several) > 1 else "is"
     if abs(c + 1) < 1e-4:
-        return "sign", f"{which} {verb} right but for the sign: a minus is missing or too many."
+        return "sign", f"{which} {verb} right except for the sign: a minus sign is missing or superfluous."
     return "constant-factor", f"{which} {verb} {_times(c)}{_source(c, blocks)}."
 
 
@@ -110,7 +111,7 @@ def _times(c: float) -> str:
     size = abs(c)
     inverse = 1 / size
     if size > 1:
-        return f"{_whole(size)} times too large{sign}: a factor {_whole(size)} too many"
+        return f"{_whole(size)} times too large{sign}: a superfluous factor {_whole(size)}"
     return f"{_whole(inverse)} times too small{sign}: a factor {_whole(inverse)} is missing"
 
 
@@ -147,17 +148,17 @@ def _swapped(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | N
         if other is block or other.analytic.shape != block.analytic.shape:
             continue
         if np.allclose(block.analytic, other.analytic, rtol=1e-5) and not other.wrong.any():
-            return "swapped", f"It is the gradient for {other.leaf.label}, given twice."
+            return "swapped", f"It equals the gradient for {other.leaf.label}."
         if block.explained_by(block.at(other.analytic)):
             text = f"It is what was returned for {other.leaf.label}"
             if other.explained_by(other.at(block.analytic)):
-                return "swapped", f"{text}, and the other way round: the two gradients are swapped."
+                return "swapped", f"{text}, and vice versa: the two gradients are swapped."
             return "swapped", f"{text}."
     return None
 
 
 def _added(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | None:
-    """A multiple of the argument itself (weight decay), or one constant, too many."""
+    """Find an added multiple of the argument itself (weight decay), or an added constant."""
     difference = block.theirs - block.numeric
     if len(difference) != 1 or difference.size < 3:
         return None
@@ -185,10 +186,10 @@ def _pattern(block: Block) -> str:
     if count == 0:
         return ""
     if count == total:
-        return "All elements differ, by no common factor." if total > 1 else ""
+        return "All elements differ, without a common factor." if total > 1 else ""
     indices = np.array(np.unravel_index(block.coordinates[wrong], shape)) if shape else np.zeros((0, count))
     if count == 1:
-        return f"It is the only wrong one of {total:,} elements compared."
+        return f"It is the only wrong one of the {total:,} elements compared."
     for axis, places in enumerate(indices):
         if len(set(places.tolist())) == 1 and shape[axis] > 1:
             return f"{count:,} of {total:,} elements differ, all with index {int(places[0])} in axis {axis}."
@@ -203,7 +204,7 @@ def _pattern(block: Block) -> str:
     for condition, words in ((x < 0, "negative"), (x > 0, "positive"), (x == 0, "zero")):
         if np.array_equal(wrong, condition):
             return f"{count:,} of {total:,} elements differ: those where the argument is {words}."
-    return f"{count:,} of {total:,} elements differ, by no common factor."
+    return f"{count:,} of {total:,} elements differ, without a common factor."
 
 
 def shape_advice(found: Array, right: Array | None, shape: tuple[int, ...], whose: str) -> str:

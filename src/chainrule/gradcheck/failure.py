@@ -82,7 +82,7 @@ def _mirrored(comparison: Comparison) -> Diagnosis | None:
     if not isinstance(comparison.function, Mirrored):
         return None
     return "unknown", (
-        "The derivative of a gradient is symmetric, the derivative of this one is not: it is no function's gradient."
+        "The derivative of a gradient is symmetric; this one's is not, so it is not the gradient of any function."
     )
 
 
@@ -94,7 +94,7 @@ def _kink(comparison: Comparison, where: Where) -> Diagnosis | None:
             low, high = sorted((kink.low, kink.high))
             return "kink", (
                 f"There is a kink: the slope is {figure(low)} on one side and {figure(high)} on the other. Any value "
-                f"between them would pass, {figure(kink.analytic)} is not."
+                f"between them passes; {figure(kink.analytic)} is not."
             )
     return None
 
@@ -126,6 +126,6 @@ def _noise(comparison: Comparison, where: Where) -> Diagnosis | None:
     if slopes.error[r] <= 0.05 * max(abs(float(slopes.best[r])), float(block.scale[r])):
         return None
     return "noise", (
-        "The differences do not settle, whatever the step: the function is rough or noisy there (does it round to "
-        "float32, or stop an iteration early?), so this value says little."
+        "The finite differences do not converge for any step: the function is rough or noisy there (does it round to "
+        "float32, or stop an iteration early?), so this value is not reliable."
     )

@@ -1,4 +1,4 @@
-"""What a gradient check finds: `GradcheckResult`, `GradcheckError` and the parts they are made of."""
+"""The outcome of a gradient check: `GradcheckResult` or `GradcheckError`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ GRADCHECK_CAUSES = {
     "transposed": "the gradient is the transpose of the right one",
     "swapped": "the gradients of two arguments are exchanged",
     "added-multiple": "a multiple of the argument, or a constant, is added to the right gradient",
-    "wrong-shape": "the gradient has not the shape of its argument",
+    "wrong-shape": "the gradient does not have the shape of its argument",
     "nonfinite": "there are values that are not finite",
     "float32": "float32 rounding: computed in float64 the gradient is right",
     "kink": "the value is not between the one-sided slopes at a kink",
-    "noise": "the differences do not settle at any step",
-    "nondeterministic": "called twice, the function gives two results",
+    "noise": "the differences do not converge at any step",
+    "nondeterministic": "the function returns different results for the same arguments",
     "mutates": "the function changes its arguments",
-    "unknown": "none of the known ways to get a gradient wrong",
+    "unknown": "none of the known mistakes explains the numbers",
 }
-"""Cause, as ``GradcheckError.cause`` has it -> what it means."""
+"""Values of ``GradcheckError.cause``, and what they mean."""
 
 
 @dataclass(frozen=True)
 class Kink:
-    """A place where the function has no derivative, and any value between the one-sided slopes passes."""
+    """An element where the function is not differentiable; any value between the one-sided slopes passes."""
 
     argument: str
     input_index: Index
@@ -46,7 +46,7 @@ class Kink:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The numbers of one argument: how many were compared, how many are wrong, and why."""
+    """How many values of an argument's gradient were compared, how many are wrong, and why."""
 
     argument: str
     wrong: int
@@ -60,23 +60,31 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class GradcheckResult:
-    """The gradient agrees. True as a condition.
+    """The gradient is right. True as a condition; ``str()`` gives a summary.
 
     Attributes
     ----------
     name : str
-        Of the function.
+        Name of the function.
     checked : int
-        How many numbers were compared.
+        How many values were compared.
     max_error : float
         The largest difference, relative to the largest entry of its argument's gradient.
     full : bool
-        Whether the whole Jacobian was compared; otherwise random directions and a sample of the elements of every
+        Whether the full Jacobian was compared; otherwise random directions and a sample of the elements of each
         argument.
     kinks : tuple of Kink
-        Places without a derivative, where the value is between the one-sided slopes.
+        Elements where the function is not differentiable and the gradient lies between the one-sided slopes.
     notes : tuple of str
-        What else there is to know.
+        Remarks, for example on float32 rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> result = cr.gradcheck(lambda x: np.maximum(x, 0.0), np.array([1.0, 0.0]))
+    >>> bool(result), result.kinks[0].input_index
+    (True, (1,))
     """
 
     name: str
@@ -107,7 +115,7 @@ class GradcheckResult:
 
 
 class GradcheckError(AssertionError):
-    """The gradient is wrong, or could not be checked. False as a condition; reads as text.
+    """The gradient is wrong, or could not be checked. False as a condition; ``str()`` gives the explanation.
 
     Attributes
     ----------
@@ -116,20 +124,30 @@ class GradcheckError(AssertionError):
     explanation : str
         The cause in a sentence.
     argument : int or None
-        The argument where it shows most; None for a parameter of a module, or where no argument is concerned.
+        The argument with the largest error; None for a parameter of a module, or if no argument is concerned.
     argument_name : str
         ``"argument 1 (W)"``.
     input_index, output_index : tuple of int, or None
-        The elements of the argument and of the output; () for numbers.
+        The elements of the argument and of the output; () for scalars.
     numeric, analytic : float or None
-        The slope by differences, and the gradient that was checked.
+        The finite difference, and the value of the gradient that was checked.
     relative_error, ratio : float or None
         ``|numeric - analytic| / max(|numeric|, |analytic|)`` and ``analytic / numeric``.
     mismatches : tuple of Mismatch
-        All arguments with a wrong gradient, in their order.
+        All arguments with a wrong gradient, in order.
     kinks : tuple of Kink
     checked : int
-        How many numbers were compared.
+        How many values were compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> try:
+    ...     cr.gradcheck(np.sin, np.array([0.5, 1.0]), vjp=lambda x, g: -g * np.cos(x))
+    ... except cr.GradcheckError as error:
+    ...     print(error.cause, error.argument_name, error.input_index)
+    sign argument 0 (x) (0,)
     """
 
     argument: int | None = None
@@ -162,14 +180,14 @@ class GradcheckError(AssertionError):
 
     @property
     def ratio(self) -> float | None:
-        """The checked value over the numeric one; None where there is none."""
+        """``analytic / numeric``; None where it is not defined."""
         if self.numeric is None or self.analytic is None or self.numeric == 0:
             return None
         return self.analytic / self.numeric
 
     @property
     def relative_error(self) -> float | None:
-        """The difference over the larger of the two values; None where they are not known."""
+        """The difference relative to the larger of the two values; None where they are not known."""
         if self.numeric is None or self.analytic is None:
             return None
         scale = max(abs(self.numeric), abs(self.analytic))
