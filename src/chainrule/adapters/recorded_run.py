@@ -11,7 +11,10 @@ import numpy as np
 from ..core.op import Array
 from ..core.reverse import topological
 from ..core.tensor import Tensor
+from ..ops.table import row_of
 from .recording import Traced, Untraceable, Watch
+
+ADD, MATMUL = row_of(np.add), row_of(np.matmul)
 
 
 class AuditError(ValueError):
@@ -113,7 +116,7 @@ def separate_names(point: Point) -> None:
         if before is None or after is None:
             continue
         node = point.nodes[before]
-        elementwise = node.op is not None and node.op.kind == "elementwise" and node.op.name not in ("add", "subtract")
+        elementwise = node.op is not None and node.op.kind == "elementwise"
         if elementwise and len(node.inputs) == 1 and id(node.inputs[0]) not in named:
             point.nodes[before] = node.inputs[0]
             continue
@@ -136,13 +139,11 @@ def name_layers(point: Point) -> set[str]:
         number = name[1:]
         if name[:1] != "W" or not number.isdigit() or weights.inputs:
             continue
-        products = [n for n in order if n.op is not None and n.op.name == "matmul" and _is_of(weights, n)]
+        products = [n for n in order if n.op is MATMUL and _is_of(weights, n)]
         if len(products) != 1:
             continue
         bias = point.nodes.get(f"b{number}")
-        sums = [
-            n for n in order if n.op is not None and n.op.name == "add" and _is_of(products[0], n) and _is_of(bias, n)
-        ]
+        sums = [n for n in order if n.op is ADD and _is_of(products[0], n) and _is_of(bias, n)]
         below = next((x for x in products[0].inputs if x is not weights and not _is_of(weights, x)), None)
         if len(sums) == 1:
             found[f"Z{number}"] = sums[0]
@@ -155,9 +156,8 @@ def name_layers(point: Point) -> set[str]:
 
 def _is_of(value: Tensor | None, node: Tensor) -> bool:
     """Whether a value, or a view of it, is an input of a node."""
-    views = ("transpose", "reshape", "identity", "cast", "broadcast_to")
     return value is not None and any(
-        x is value or (x.op is not None and x.op.name in views and _is_of(value, x)) for x in node.inputs
+        x is value or (x.op is not None and x.op.passes and _is_of(value, x)) for x in node.inputs
     )
 
 
