@@ -22,13 +22,7 @@ def _sigmoid_expand(x: Any) -> Any:
 
 
 _sigmoid = elementwise_row(
-    None,
-    (lambda g, out, x: g * (out * (1.0 - out)),),
-    "σ",
-    REAL,
-    name="sigmoid",
-    expand=_sigmoid_expand,
-    floating=True,
+    None, (lambda g, out, x: g * (out * (1.0 - out)),), "σ", REAL, name="sigmoid", expand=_sigmoid_expand, floating=True
 )
 
 

@@ -35,10 +35,7 @@ MATMUL = register(
         numpy=np.matmul,
         shape=_matmul_shape,
         kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
-        vjp=(
-            lambda g, out, a, b: np.matmul(g, b.mT),
-            lambda g, out, a, b: np.matmul(a.mT, g),
-        ),
+        vjp=(lambda g, out, a, b: np.matmul(g, b.mT), lambda g, out, a, b: np.matmul(a.mT, g)),
         kind=CONTRACT,
         notation=Layout("matrix"),
         examples=lambda rng: [

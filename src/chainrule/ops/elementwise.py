@@ -153,18 +153,10 @@ sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin", REAL, f
 cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos", REAL, floating=True)
 tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), "tan", (-1.2, 1.2), floating=True)
 arcsin = elementwise_row(
-    np.arcsin,
-    (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),),
-    "arcsin",
-    UNIT,
-    floating=True,
+    np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), "arcsin", UNIT, floating=True
 )
 arccos = elementwise_row(
-    np.arccos,
-    (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),),
-    "arccos",
-    UNIT,
-    floating=True,
+    np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), "arccos", UNIT, floating=True
 )
 arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan", REAL, floating=True)
 arctan2 = elementwise_row(
@@ -178,27 +170,11 @@ arctan2 = elementwise_row(
 sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh", REAL, floating=True)
 cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh", REAL, floating=True)
 tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh", REAL, floating=True)
-arcsinh = elementwise_row(
-    np.arcsinh,
-    (lambda g, out, x: g / np.sqrt(x * x + 1.0),),
-    "arsinh",
-    REAL,
-    floating=True,
-)
+arcsinh = elementwise_row(np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), "arsinh", REAL, floating=True)
 arccosh = elementwise_row(
-    np.arccosh,
-    (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),),
-    "arcosh",
-    (1.2, 3.0),
-    floating=True,
+    np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),), "arcosh", (1.2, 3.0), floating=True
 )
-arctanh = elementwise_row(
-    np.arctanh,
-    (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),),
-    "artanh",
-    UNIT,
-    floating=True,
-)
+arctanh = elementwise_row(np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), "artanh", UNIT, floating=True)
 hypot = elementwise_row(
     np.hypot,
     (lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)),

@@ -199,7 +199,7 @@ SCATTER = register(
         native=lambda out, g, *arrays, index, shape: _picked(shape, index),
         notation=Layout("scattered", "scatter"),
         examples=lambda rng: [
-            Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)}),
+            Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)})
         ],
         flops=lambda out, x, *arrays, **attrs: math.prod(x),
     )

@@ -255,17 +255,10 @@ CHOLESKY = register(
         "cholesky",
         numpy=_cholesky_array,
         shape=_square_shape("cholesky"),
-        kernel=_kernel(
-            "cholesky",
-            _cholesky_array,
-            "the matrix, or one of the stack, is not positive definite",
-        ),
+        kernel=_kernel("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
         vjp=(_cholesky_rule,),
         notation="chol",
-        examples=lambda rng: [
-            Example((_positive(rng, 3, 3),)),
-            Example((_positive(rng, 2, 2, 2),)),
-        ],
+        examples=lambda rng: [Example((_positive(rng, 3, 3),)), Example((_positive(rng, 2, 2, 2),))],
         flops=lambda out, a: math.prod(a) * a[-1] // 3,
         source="Murray, Differentiation of the Cholesky decomposition, 2016",
     )

@@ -34,11 +34,7 @@ WHERE = register(
         shape=_where_shape,
         kernel=_where_kernel,
         numpy=np.where,
-        vjp=(
-            None,
-            lambda g, out, c, a, b: np.where(c, g, 0.0),
-            lambda g, out, c, a, b: np.where(c, 0.0, g),
-        ),
+        vjp=(None, lambda g, out, c, a, b: np.where(c, g, 0.0), lambda g, out, c, a, b: np.where(c, 0.0, g)),
         kind=ELEMENTWISE,
         notation=Layout("cases"),
         aliases=(),
@@ -158,15 +154,7 @@ for _ufunc, _sign in (
         commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
     )
 for _unary in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
-    elementwise_row(
-        _unary,
-        (None,),
-        _unary.__name__,
-        REAL,
-        differentiable=False,
-        result=bool,
-        aliases=(),
-    )
+    elementwise_row(_unary, (None,), _unary.__name__, REAL, differentiable=False, result=bool, aliases=())
 for _bitwise, _logical in (
     (np.bitwise_and, np.logical_and),
     (np.bitwise_or, np.logical_or),
