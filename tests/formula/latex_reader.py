@@ -30,6 +30,16 @@ _WORDS = {
     "log": "log",
     "sin": "sin",
     "cos": "cos",
+    "tan": "tan",
+    "arcsin": "arcsin",
+    "arccos": "arccos",
+    "arctan": "arctan",
+    "sinh": "sinh",
+    "cosh": "cosh",
+    "lfloor": "⌊",
+    "rfloor": "⌋",
+    "lceil": "⌈",
+    "rceil": "⌉",
 }
 _AXES = dict(zip("ijkl", "ᵢⱼₖₗ", strict=True))
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -67,6 +77,9 @@ class LatexReader:
         if c == "e" and self.latex.startswith("^", self.at) and not before[-1:].isalpha():
             self.at += 1
             return f"exp({LatexReader(self.script()).line()})"
+        if c == "2" and self.latex.startswith("^{", self.at) and not self.latex.startswith("^{2}", self.at):
+            self.at += 1
+            return f"exp2({LatexReader(self.script()).line()})"
         return "−" if c == "-" else c
 
     def raised(self, inner: str) -> str:
@@ -104,7 +117,9 @@ class LatexReader:
                 return f" {above}/{below} ".replace("∂ ", "∂")
             return f"(({above}) / ({below}))"
         if word == "sqrt":
-            return f"(√({LatexReader(self.group()).line()}))"
+            sign = "∛" if self.latex.startswith("[3]", self.at) else "√"
+            self.at += 3 * (sign == "∛")
+            return f"({sign}({LatexReader(self.group()).line()}))"
         if word == "mathbf":
             assert self.group() == "1"
             return "1"

@@ -10,7 +10,7 @@ from chainrule import ops
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*[⁰¹⁶⁷⁸⁹⁻][⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*|\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>∂L/∂[A-Za-zα-ω_.]+[₀-₉]*|[A-Za-zα-ωΑ-ΡΤ-Ω_][A-Za-zα-ω_.]*[₀-₉0-9]*)"
-    r"|(?P<sign>Σ[ᵢⱼₖₗ]*|[-+−⊙·/()\[\]{},²³⁴⁵ᵀ=<>≤≥√^⊗→×|]))"
+    r"|(?P<sign>Σ[ᵢⱼₖₗ]*|[-+−⊙·/()\[\]{},²³⁴⁵ᵀ=<>≤≥√∛⌊⌋⌈⌉^⊗→×|]))"
 )
 _DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _FUNCTIONS = {
@@ -25,6 +25,22 @@ _FUNCTIONS = {
     "sin": np.sin,
     "cos": np.cos,
     "max": np.maximum,
+    "tan": np.tan,
+    "arcsin": np.arcsin,
+    "arccos": np.arccos,
+    "arctan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "arsinh": np.arcsinh,
+    "arcosh": np.arccosh,
+    "artanh": np.arctanh,
+    "exp2": np.exp2,
+    "log2": np.log2,
+    "log₂": np.log2,
+    "log10": np.log10,
+    "log₁₀": np.log10,
+    "round": np.rint,
+    "trunc": np.trunc,
     "flat": lambda x: x.reshape(len(x), -1),
 }
 
@@ -89,7 +105,7 @@ class Reader:
 
     @property
     def closing(self) -> str:
-        return "+−⊙·⊗/)]},=<>≤≥" + ("|" if self.within else "")
+        return "+−⊙·⊗/)]},=<>≤≥⌋⌉" + ("|" if self.within else "")
 
     def power(self) -> Any:
         value = self.atom()
@@ -110,8 +126,11 @@ class Reader:
             axes = tuple("ᵢⱼₖₗ".index(c) for c in token[1:])
             inner = self.juxtaposed()
             return np.sum(inner, axis=axes, keepdims=True) if axes else np.sum(inner)
-        if token == "√":
-            return np.sqrt(self.atom())
+        if token in "√∛":
+            return {"√": np.sqrt, "∛": np.cbrt}[token](self.atom())
+        if token in "⌊⌈":
+            value = self.sum()
+            return np.floor(value) if self.take() == "⌋" else np.ceil(value)
         if token == "|":
             self.within += 1
             value = self.sum()

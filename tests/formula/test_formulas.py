@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import explain, nn
-from chainrule.core.op import row
+from chainrule.core.op import ELEMENTWISE, row, rows
 from chainrule.explain.wording import Style, bare
 from chainrule.formula import expression
 from chainrule.formula.expression import name, number
@@ -384,6 +384,19 @@ def test_a_wrong_formula_is_found(which):
     assert max(errors.values()) < 1e-12
 
 
+@pytest.mark.parametrize("form", ["__str__", "to_markdown", "to_latex", "to_html"])
+def test_what_is_printed_says_which_formulas_do_not_hold(form, monkeypatch):
+    """A wrong rule of simplification: the derivation finds it when it is made, in whatever form it is shown."""
+
+    def wrong(e):
+        return e.inputs[0] if e.op is row("square") else None
+
+    monkeypatch.setitem(RULES, "squared", wrong)
+    d = explain(network(nn.Tanh()), *data("mse"), "mse")
+    assert set(d.failed) == {"loss", "dZ1"}
+    assert "does not hold" in getattr(d, form)().lower() and "dZ1" in getattr(d, form)()
+
+
 # -- rules ---------------------------------------------------------------------------------------------------------
 
 a, b, c = (name(n, (4, 3)) for n in "abc")
@@ -502,7 +515,7 @@ def test_printed_formulas_mean_what_they_say(e):
     means_what_it_says(e)
 
 
-UNARY_ROWS = "negative square exp expm1 log log1p sqrt sin cos tanh absolute sign sigmoid softplus relu erf".split()
+UNARY_ROWS = [op.name for op in rows() if op.kind == ELEMENTWISE and len(op.domain) == 1 and op.differentiable]
 
 
 @pytest.mark.parametrize("op", UNARY_ROWS)

@@ -364,6 +364,27 @@ def test_a_wrong_rule_is_caught(name: str, vjp: Any) -> None:
         check_first_order(wrong, shapes[0])
 
 
+WRONG_SPELLINGS: list[tuple[str, dict[str, Any]]] = [
+    ("tanh", {"numpy": np.sinh}),
+    ("relu", {"numpy": "np.minimum({0}, 0.0)"}),
+    ("sum", {"numpy": np.mean}),
+    ("sigmoid", {"definition": lambda x: 1.0 / (1.0 + np.exp(x))}),
+    ("scatter_add", {"numpy": ops.row("place").numpy}),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong"), WRONG_SPELLINGS)
+def test_wrong_numpy_source_is_caught(name: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError):
+        test_numpy_source(replace(ops.row(name), **wrong), points(ops.row(name))[0])
+
+
+def test_a_row_without_a_definition_is_caught() -> None:
+    nowhere = replace(ops.row("erf"), definition=None)  # the kernel cannot be traced
+    with pytest.raises((AssertionError, TypeError, ValueError)):
+        test_numpy_source(nowhere, points(nowhere)[0])
+
+
 def test_a_wrong_second_derivative_is_caught() -> None:
     # right in value, but the part of the rule that depends on x is hidden from the graph
     hidden = replace(ops.row("square"), vjp=(lambda g, out, x: g * 2.0 * ops.stop_gradient(x),))

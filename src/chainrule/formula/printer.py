@@ -306,7 +306,8 @@ class LatexPrinter(TextPrinter):
         return rf"\mathbf{{1}}\left[{condition}\right]"
 
     def _fenced(self, before: str, inner: str, after: str) -> str:
-        return rf"\left{before}{inner}\right{after}"
+        gap = " " if before.startswith("\\") else ""
+        return rf"\left{before}{gap}{inner}\right{after}"
 
     def _shape(self, shape: Shape) -> str:
         return shape_text(shape).replace("×", r" \times ")
