@@ -48,7 +48,7 @@ def test_a_model(model):
     shown = run(model, "--loss", "cross_entropy", "--batch-size", 4)
     assert shown.exit_code == 0
     assert "dZ₂ = (A₂ − Y) / m" in shown.output
-    assert "dZ₂ is given from above" in " ".join(run(model).output.split())
+    assert "dZ₂ is the upstream gradient" in " ".join(run(model).output.split())
     assert "δ₁ = (W₂ᵀ δ₂)" in run(model, "--layout", "columns", "--notation", "delta").output
 
 
@@ -67,7 +67,7 @@ def test_models_whatever_they_begin_with(layers, loss, tmp_path):
     for more in ((), ("--layout", "columns")):
         shown = run(tmp_path / "model.safetensors", "--loss", loss, "--batch-size", 4, *more)
         assert shown.exit_code == 0, shown.output
-        assert "m = 4 examples" in shown.output and "BACKWARD" in shown.output
+        assert "m = 4 examples" in shown.output and "Backward" in shown.output
 
 
 def test_a_model_in_a_file(file):

@@ -210,7 +210,7 @@ def test_wrong_arguments_say_so():
         explain(TwoInputs(), X)
     with pytest.raises(TypeError, match="a network or a function"):
         explain(3, X)
-    with pytest.raises(ValueError, match="layout and notation are those of networks"):
+    with pytest.raises(ValueError, match="layout and notation"):
         explain(np.sin, 1.0, layout="columns")
 
 

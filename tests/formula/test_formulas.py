@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import explain, nn
 from chainrule.core.op import ELEMENTWISE, row, rows
-from chainrule.explain.wording import Style, bare
+from chainrule.explain.wording import Writer, bare
 from chainrule.formula import expression
 from chainrule.formula.expression import name, number
 from chainrule.formula.names import display_name
@@ -57,13 +57,14 @@ def read(derivation):
 def read_as_shown(derivation):
     """Return the same for the formulas of the way back as they are shown, in text and in LaTeX."""
     known = {"m": derivation.steps.m}
-    styles = [Style(latex, derivation.notation == "delta") for latex in (False, True)]
+    write = Writer(derivation)
     for label, value in derivation.values.items():
-        known[display_name(label)] = known[styles[0].name(label)] = value
+        known[display_name(label)] = known[write.name(label).text] = value
     worst = 0.0
     for step in derivation.backward:
-        for style, line in zip(styles, (str, on_one_line), strict=True):
-            got = np.asarray(Reader(line(style.form(step.expression)), known).read())
+        shown = write.form(step.expression)
+        for formula in (shown.text, on_one_line(shown.latex)):
+            got = np.asarray(Reader(formula, known).read())
             worst = max(worst, float(np.max(np.abs(got - derivation.values[step.name]))))
     return worst
 

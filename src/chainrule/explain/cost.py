@@ -36,11 +36,11 @@ class Cost:
     forward_mode : int
         Of forward-mode differentiation: a forward pass, and one pass of tangents for each parameter.
     nudging : int
-        Of nudging every parameter: a forward pass for each, and one to compare with.
+        Of finite differences, nudging every parameter: a forward pass for each, and one to compare with.
     parameters : int
         How many numbers are differentiated by.
     cache : int
-        Bytes of the values that the way back reads (in float64).
+        Bytes of the values that the backward pass reads (in float64).
     """
 
     forward: int
@@ -51,7 +51,7 @@ class Cost:
     cache: int
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return (what, how much, compared with what)."""
+        """Return (what, amount, compared with what)."""
         whole = self.forward + self.backward
         return [
             ("forward pass", f"{self.forward:,} multiply–adds", ""),
@@ -66,17 +66,12 @@ class Cost:
                 f"a pass for each of {_count(self.parameters)}: {_times(self.forward_mode, whole, 'both passes')}",
             ),
             (
-                "nudging",
+                "finite differences",
                 f"{self.nudging:,} multiply–adds",
                 f"{self.parameters + 1:,} forward passes: {_times(self.nudging, whole, 'both passes')}",
             ),
-            ("cache", f"{self.cache:,} bytes", "kept for the way back, in float64"),
+            ("cache", f"{self.cache:,} bytes", "kept for the backward pass, in float64"),
         ]
-
-    def lines(self) -> list[str]:
-        """Return the figures as lines of text."""
-        width = max(len(much) for _, much, _ in self.rows())
-        return [f"{what:<16} {much:>{width}}{'   ' + note if note else ''}" for what, much, note in self.rows()]
 
 
 def _count(parameters: int) -> str:
@@ -127,11 +122,11 @@ def function_passes(function: Callable[..., Any], inputs: Sequence[Any]) -> Pass
 
 
 def cost_of(derivation: Derivation) -> Cost:
-    """Plan a forward pass, one with the way back, and one with tangents, and count their multiply–adds."""
+    """Plan a forward pass, one with its backward pass, and one with tangents, and count their multiply–adds."""
     function, values = derivation.passes
     try:
         plan = compile(function).plan(*values)
-    except TypeError:  # it looks at values, and cannot be traced: the formulas of the way that it took can
+    except TypeError:  # it looks at values, and cannot be traced: the formulas of the branches that it took can
         function, values = _by_formulas(derivation)
         plan = compile(function).plan(*values)
     forward = multiply_adds(plan)
@@ -144,7 +139,7 @@ def cost_of(derivation: Derivation) -> Cost:
     weights = np.ones(shape)
 
     def weighted(*given: Any) -> Any:
-        """Return a number whose gradient is a pass back from given gradients of the output."""
+        """Return a scalar whose gradient is a backward pass from given gradients of the output."""
         return np.sum(function(*given[:-1]) * given[-1]) if shape else function(*given[:-1])
 
     both = multiply_adds(compile(value_and_grad(weighted, argnums=every)).plan(*values, weights))

@@ -10,48 +10,47 @@ from typing import Any
 
 import numpy as np
 
+from .. import show
 from ..core.op import Array, rows
 from ..formula.expression import Expression, deviation
 from ..formula.source import numpy_form, numpy_name
 from ..nn.module import Module
 from .cost import Cost, Passes, cost_of, function_passes, network_passes
+from .document import document
 from .naming import example_numbers
+from .notation import arranged
 from .recording import Formulas, record_function, record_network
+from .source import source_of
 from .steps import Backward, Forward, Steps, second_batch, steps_of
 
 
 def derive(subject: Any, inputs: tuple[Any, ...], Y: Any, loss: Any, layout: str, notation: str) -> Derivation:
     """Return the derivation of a network or a function; see `chainrule.explain`."""
-    from .notation import arranged
-
     if isinstance(subject, Module):
         X, Y, loss = _network_arguments(inputs, Y, loss)
         first = record_network(subject, X, Y, loss)
         second = _with_another_batch(subject, X, Y, loss, first)
         if second is None and np.ndim(X) == 1:
-            raise ValueError(f"X has shape {np.shape(X)}: a single example? Examples go in rows, X[None] would do")
-        steps = steps_of(first, second)
-        passes = network_passes(subject, X, Y, loss)
-        derivation = Derivation(steps, type(subject).__name__, passes)
+            raise ValueError(f"X has shape {np.shape(X)}: a single example? Examples go in rows: X[None]")
+        steps, name, passes = steps_of(first, second), type(subject).__name__, network_passes(subject, X, Y, loss)
     elif callable(subject):
         if Y is not None or loss is not None:
             raise TypeError("Y and loss belong to a network; a function contains its loss")
         inputs = inputs or example_numbers(subject)
         name = getattr(subject, "__name__", type(subject).__name__)
-        steps = steps_of(record_function(subject, inputs), None)
-        derivation = Derivation(steps, name, function_passes(subject, inputs))
+        steps, passes = steps_of(record_function(subject, inputs), None), function_passes(subject, inputs)
     else:
         raise TypeError(f"explain takes a network or a function, not a {type(subject).__name__}")
-    return arranged(derivation, layout, notation)
+    return Derivation(arranged(steps, layout, notation), name, passes, layout, notation)
 
 
 def _network_arguments(inputs: tuple[Any, ...], Y: Any, loss: Any) -> tuple[Any, Any, Any]:
     if not 1 <= len(inputs) <= 3:
-        raise TypeError(f"explain(model, X, Y, loss): {len(inputs)} arguments after the model; 1 to 3 would do")
+        raise TypeError(f"explain(model, X, Y, loss): {len(inputs)} arguments after the model; expected 1 to 3")
     Y = inputs[1] if len(inputs) > 1 else Y
     loss = inputs[2] if len(inputs) > 2 else loss
     if Y is None and loss is not None:
-        raise ValueError("a loss without targets: give Y, too")
+        raise ValueError("a loss without targets: expected Y, too")
     if Y is not None and loss is None:
         loss = "cross_entropy"
     return inputs[0], Y, loss
@@ -123,40 +122,31 @@ class Derivation:
 
     def to_numpy(self) -> str:
         """Return the forward and backward pass as NumPy source, as one would write them by hand."""
-        from .source import source_of
-
         return source_of(self)
 
     def to_markdown(self) -> str:
         """Return the derivation as Markdown, with formulas in LaTeX."""
-        from .page import markdown
-
-        return markdown(self)
+        return show.as_markdown(document(self))
 
     def to_latex(self) -> str:
         """Return the derivation as a LaTeX document."""
-        from .page import latex_document
-
-        return latex_document(self)
+        return show.as_latex(document(self))
 
     def to_html(self) -> str:
-        """Return the derivation as a page of its own, with formulas in MathML."""
-        from .page import html_page
-
-        return html_page(self)
+        """Return the derivation as one HTML file, with formulas in MathML where latex2mathml is installed."""
+        return show.as_page(document(self))
 
     def _repr_html_(self) -> str:
-        from .page import html_fragment
-
-        return html_fragment(self)
+        return show.as_fragment(document(self))
 
     def __repr__(self) -> str:
         return f"<Derivation of {self.name}: {len(self.forward)} values, {len(self.backward)} gradients; print it>"
 
     def __str__(self) -> str:
-        from .wording import plain_text
+        return show.as_text(document(self))
 
-        return plain_text(self)
+    def __rich__(self) -> Any:
+        return show.as_rich(document(self))
 
 
 def identifiers(labels: Iterable[str]) -> dict[str, str]:

@@ -1,39 +1,27 @@
-"""Other layouts and notations: examples in columns, error signals δ, the cache and dictionary of a program."""
+"""How others arrange a derivation: examples in columns, and error signals δ."""
 
 from __future__ import annotations
 
 import re
-import textwrap
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from ..core.arguments import choice
 from ..formula.columns import turned, turned_array
-from ..formula.dimensions import dimensions
 from ..formula.expression import Expression, is_name
 from ..formula.rules import simplify
-from ..formula.source import NumpyPrinter
 from .steps import Backward, Steps
-
-if TYPE_CHECKING:
-    from .derivation import Derivation
 
 LAYOUTS, NOTATIONS = ("rows", "columns"), ("gradients", "delta", "dict")
 
 
-def arranged(derivation: Derivation, layout: str, notation: str) -> Derivation:
-    """Return the derivation in another layout and notation."""
-    from .derivation import Derivation
-
-    for name, value, known in (("layout", layout, LAYOUTS), ("notation", notation, NOTATIONS)):
-        if value not in known:
-            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    if layout == "rows" and notation == "gradients":
-        return derivation
-    if derivation.steps.m is None:
-        raise ValueError("layout and notation are those of networks; a function is written as it is")
-    steps = derivation.steps if layout == "rows" else in_columns(derivation.steps)
-    steps = signals(steps) if notation == "delta" else steps
-    return Derivation(steps, derivation.name, derivation.passes, layout, notation)
+def arranged(steps: Steps, layout: str, notation: str) -> Steps:
+    """Return the steps in another layout and notation."""
+    choice("layout", layout, LAYOUTS)
+    choice("notation", notation, NOTATIONS)
+    if steps.m is None and (layout, notation) != ("rows", "gradients"):
+        raise ValueError("layout and notation are for networks; a function is written as it is")
+    steps = steps if layout == "rows" else in_columns(steps)
+    return signals(steps) if notation == "delta" else steps
 
 
 def in_columns(steps: Steps) -> Steps:
@@ -77,29 +65,3 @@ def signals(steps: Steps) -> Steps:
         else:
             kept.append(step)
     return replace(steps, backward=tuple(kept))
-
-
-# -- a program's dictionaries --------------------------------------------------------------------------------------
-
-
-def dictionary_text(derivation: Derivation) -> str:
-    """Return the derivation as the lines of a program: cache and grads are dictionaries, as in an article's code."""
-    from .wording import WIDTH, Style, explanation, headline, legend, reuse
-
-    steps = derivation.steps
-    where = {n: "parameters" for n in (*steps.parameters, *steps.constants)}
-    where |= {f.name: "cache" for f in steps.forward} | {b.name: "grads" for b in steps.backward}
-
-    def naming(label: str) -> str:
-        return f'{where[label]}["{label}"]' if label in where and label not in ("Y", "y") else label
-
-    write = NumpyPrinter(naming)
-    lines = [headline(derivation), *textwrap.wrap(legend(derivation), WIDTH), "", "FORWARD"]
-    for f in (*derivation.forward, *([derivation.loss] if derivation.loss is not None else [])):
-        lines.append(f"  {naming(f.name)} = {write.form(f.expression)}  # {dimensions(f.expression)}")
-    lines += ["", "BACKWARD"]
-    for step in derivation.backward:
-        taken = f"  # reuses {reuse(step, Style())}" if step.reused else ""
-        lines.append(f"  {naming(step.name)} = {write.form(step.expression)}{taken}")
-        lines += [*explanation(derivation, step, Style(), "      # "), ""]
-    return "\n".join([*lines, "COST", *(f"  {line}" for line in derivation.cost.lines())])

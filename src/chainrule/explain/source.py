@@ -18,7 +18,7 @@ from ..formula.expression import LONGEST, Batch, Expression
 from ..formula.reading import Reader, simplified
 from ..formula.rules import simplify
 from ..formula.source import NumpyPrinter, has_batch
-from .wording import one_line
+from ..show.document import clean
 
 if TYPE_CHECKING:
     from .derivation import Derivation
@@ -59,7 +59,7 @@ class _Source:
         if s.raw_loss is not None:
             parts.append(self._loss(s.raw_loss))
         parts.append(self._backward("Y" if s.given is None else self._name(s.given), network))
-        says = f"{_plain(one_line(self.title))}: forward and backward pass, derived by chainrule."
+        says = f"{_plain(clean(self.title))}: forward and backward pass, derived by chainrule."
         head = f'"""{says}"""\n\nimport numpy as np\n'
         arrays = "".join(f"\n{self._name(n)} = np.array({self.values[n].tolist()!r})\n" for n in self.written)
         return "\n\n".join([head + arrays, *self.helpers.texts, *parts])

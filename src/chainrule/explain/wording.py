@@ -1,91 +1,70 @@
-"""What a derivation says beside its formulas, and the whole of it as plain text."""
+"""What a derivation says of one step: its formula, the chain rule, the local derivatives, and a sentence."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.op import Array
-from ..formula.dimensions import dimensions
 from ..formula.expression import Expression, is_name, is_number
-from ..formula.names import Spelling, display_name, escaped, shape_text
-from ..formula.printer import TextPrinter, flattens, outer_product, printer_of
+from ..formula.names import display_name, latex_name
+from ..formula.printer import printer_of
 from ..formula.rows import BROADCAST, CAST, GREATER, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
+from ..formula.source import NumpyPrinter
 from ..ops.index import SCATTER
-from ..ops.random import UNIFORM
+from ..show.document import Content, Math, joined, sentence
 from .recording import LOGITS, LOSS
-from .steps import Backward
+from .steps import Backward, Forward
 
 if TYPE_CHECKING:
     from .derivation import Derivation
 
-WIDTH = 100
-MOST_STEPS = 400
+_DOT = Math(" · ", r" \cdot ")
 
 
-@dataclass(frozen=True)
-class Style:
-    """How formulas and names are written.
+class Writer:
+    """Writes the names and formulas of a derivation in its notation, as text and as LaTeX at once."""
 
-    Attributes
-    ----------
-    latex
-        As LaTeX; else as plain text.
-    delta
-        With error signals.
-    spelled
-        How LaTeX writes a name that is set as text.
-    begin, end
-        What stands around a formula within a sentence.
-    """
+    def __init__(self, derivation: Derivation) -> None:
+        delta = derivation.notation == "delta"
+        self.text, self.latex = printer_of(delta=delta), printer_of(latex=True, delta=delta)
+        self.source = _dictionaries(derivation) if derivation.notation == "dict" else None
 
-    latex: bool = False
-    delta: bool = False
-    spelled: Spelling = escaped
-    begin: str = ""
-    end: str = ""
+    def name(self, label: str) -> Math:
+        """Return a name."""
+        return Math("L", "L") if label == LOSS else Math(self.text.names(label), self.latex.names(label))
 
-    def name(self, label: str) -> str:
-        """Return a name as it stands in a formula."""
-        if label == LOSS:
-            return "L"
-        return self.printer.names(label)
-
-    @property
-    def printer(self) -> TextPrinter:
-        """What writes formulas."""
-        return printer_of(latex=self.latex, delta=self.delta, spelled=self.spelled)
-
-    def inline(self, label: str) -> str:
-        """Return a name as it stands in a sentence."""
-        return f"{self.begin}{self.name(label)}{self.end}"
-
-    def form(self, e: Expression) -> str:
+    def form(self, e: Expression) -> Math:
         """Return a formula."""
-        return self.printer.form(e)
+        return Math(self.text.form(e), self.latex.form(e))
 
-    def math(self, e: Expression) -> str:
-        """Return a formula as it stands in a sentence."""
-        return f"{self.begin}{self.form(e)}{self.end}"
+    def equation(self, step: Forward | Backward) -> Math:
+        """Return the formula of a step; in dict notation its text is a line of a program."""
+        shown = self.name(step.name) + " = " + self.form(step.expression)
+        if self.source is None:
+            return shown
+        return Math(f"{self.source.naming(step.name)} = {self.source.form(step.expression)}", shown.latex)
 
-    def partial(self, of: str, by: str) -> str:
-        """Return ∂of/∂by."""
-        plain = Style(self.latex, False, self.spelled)
-        a, b = plain.name(of), plain.name(by)
-        return rf"\frac{{\partial {a}}}{{\partial {b}}}" if self.latex else f"∂{a}/∂{b}"
+    def partial(self, of: str, by: str) -> Math:
+        """Return ∂of/∂by, never in δ notation."""
+        (a, b), (c, d) = (
+            ("L" if x == LOSS else display_name(x), "L" if x == LOSS else latex_name(x)) for x in (of, by)
+        )
+        return Math(f"∂{a}/∂{c}", rf"\frac{{\partial {b}}}{{\partial {d}}}")
 
-    def bracketed(self, formula: str) -> str:
-        """Return a formula in brackets."""
-        return rf"\left({formula}\right)" if self.latex else f"({formula})"
 
-    @property
-    def dot(self) -> str:
-        """The sign between the factors of a chain."""
-        return r" \cdot " if self.latex else " · "
+def _dictionaries(derivation: Derivation) -> NumpyPrinter:
+    """Return what writes formulas with the dictionaries of a program: ``grads["dZ1"]``."""
+    steps = derivation.steps
+    where = {n: "parameters" for n in (*steps.parameters, *steps.constants)}
+    where |= {f.name: "cache" for f in steps.forward} | {b.name: "grads" for b in steps.backward}
+
+    def naming(label: str) -> str:
+        return f'{where[label]}["{label}"]' if label in where and label not in ("Y", "y") else label
+
+    return NumpyPrinter(naming)
 
 
 def end_of(derivation: Derivation) -> str:
@@ -94,86 +73,106 @@ def end_of(derivation: Derivation) -> str:
     return LOSS if derivation.loss is not None or steps.m is not None else steps.output
 
 
-def chain_rule(derivation: Derivation, step: Backward, style: Style) -> str:
+def chain_rule(derivation: Derivation, step: Backward, write: Writer) -> Math:
     """Return the chain rule for one value, as a sum over what it goes into."""
-    end = end_of(derivation)
-    if not step.users or end in step.users:
-        return style.partial(end, step.of)
+    whole = write.partial(end_of(derivation), step.of)
+    if not step.users or end_of(derivation) in step.users:
+        return whole
+    return whole + " = " + _sum(_terms(derivation, step, write))
+
+
+def _sum(terms: Sequence[Math]) -> Math:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + " + " + term
+    return total
+
+
+def _terms(derivation: Derivation, step: Backward, write: Writer) -> list[Math]:
     ways = [u for u in step.users if f"d{u}" in step.reused]
     passed_on = set(step.reused) - {f"d{u}" for u in ways}  # a sum gives its own gradient to each of its terms
     if not ways or passed_on:
         ways = list(step.users)
-    terms = [f"{_from_the_end(derivation, step, u, style)}{style.dot}{style.partial(u, step.of)}" for u in ways]
-    return f"{style.partial(end, step.of)} = {' + '.join(terms)}"
+    return [_from_the_end(derivation, step, u, write) + _DOT + write.partial(u, step.of) for u in ways]
 
 
-def _from_the_end(derivation: Derivation, step: Backward, user: str, style: Style) -> str:
+def _from_the_end(derivation: Derivation, step: Backward, user: str, write: Writer) -> Math:
     """Return ∂L/∂user, or the chain that it consists of, where it was put into this step."""
     end, inner = end_of(derivation), step.inner
     if inner is None or inner.of != user or not inner.users or end in inner.users:
-        return style.partial(end, user)
-    chain = chain_rule(derivation, inner, style).partition(" = ")[2]
-    return style.bracketed(chain) if " + " in chain else chain
+        return write.partial(end, user)
+    terms = _terms(derivation, inner, write)
+    return _sum(terms).in_brackets() if len(terms) > 1 else terms[0]
 
 
-def local_derivatives(derivation: Derivation, step: Backward, style: Style) -> list[str]:
+def local_derivatives(derivation: Derivation, step: Backward, write: Writer) -> list[Math]:
     """Return the local derivatives that the formula uses; none where it is no single factor."""
     if not step.users or step.users == (LOSS,):
-        return [f"{style.partial(end_of(derivation), step.of)} = {style.form(step.expression)}"]
-    before = local_derivatives(derivation, step.inner, style) if step.inner is not None else []
-    return [*before, *(f"{style.partial(u, step.of)} = {style.form(c)}" for u, c in step.local.items())]
+        return [write.partial(end_of(derivation), step.of) + " = " + write.form(step.expression)]
+    before = local_derivatives(derivation, step.inner, write) if step.inner is not None else []
+    return [*before, *(write.partial(u, step.of) + " = " + write.form(c) for u, c in step.local.items())]
 
 
-AS_A_WHOLE = "no single factor: each entry has a part in several, and the formula takes all of them at once"
+# -- sentences ---------------------------------------------------------------------------------------------------------
 
 
-def dimension_check(step: Backward) -> str:
-    """Return the shapes of the formula, and that they are those of the value."""
-    return f"{dimensions(step.expression)}, the shape of {display_name(step.of)}"
-
-
-def in_words(derivation: Derivation, step: Backward, style: Style) -> str:
-    """Return a sentence of intuition: what a nudge of the value does."""
+def in_words(derivation: Derivation, step: Backward, write: Writer) -> Content:
+    """Return a sentence of intuition: what a change in the value does to the loss."""
     if step.inner is not None:
-        own = in_words(derivation, replace(step, inner=None), style)
-        return f"{own} {in_words(derivation, step.inner, style)}"
-    v, users, e = style.inline(step.of), step.users, bare(step.expression)
-    examples = _examples(derivation)
+        both = (replace(step, inner=None), step.inner)
+        return joined([in_words(derivation, one, write) for one in both], " ")
+    v, users = write.name(step.of), step.users
     if not users or users == (LOSS,):
-        return _at_the_loss(derivation, step, style)
+        return _at_the_loss(derivation, step, write)
     users = tuple(u for u in users if f"d{u}" in step.reused) or tuple(step.local) or users
     if len(users) > 1:
-        both = " and ".join(filter(None, [", ".join(map(style.inline, users[:-1])), style.inline(users[-1])]))
-        return f"A nudge of {v} acts through {both}; what it does on each way adds up."
-    u, g = style.inline(users[0]), style.inline(f"d{users[0]}")
-    if e.op is MATMUL and users[0] in step.local:
-        other = style.math(step.local[users[0]])
-        if derivation.steps.m is None:
-            return (
-                f"A nudge of one entry of {v} moves a row or a column of {u}, by its entries in {other}; the effects, "
-                f"weighed by {g}, add up."
-            )
-        parameters = derivation.steps.parameters
-        if step.of in parameters if parameters else is_name(e.inputs[1], f"d{users[0]}"):
-            return (
-                f"A nudge of one weight in {v} moves one unit of {u}, in each example by what comes in there, "
-                f"{other}, times the nudge; summed over the {examples}."
-            )
-        return (
-            f"A nudge of one entry of {v} moves every unit of {u} in its example, each by its weight in {other}; "
-            f"the effects, weighed by {g}, add up."
-        )
-    if e.op is SUM and users[0] in step.local:
-        c = step.local[users[0]]
-        by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
+        first, last = joined([write.name(u) for u in users[:-1]]), write.name(users[-1])
+        template = "A change in {v} affects the {end} through {first} and {last}; the contributions add up."
+        return sentence(template, v=v, first=first, last=last, end=_end(derivation))
+    return _through(derivation, step, users[0], write)
+
+
+def _through(derivation: Derivation, step: Backward, user: str, write: Writer) -> Content:
+    """Return what a change in a value does to the one value that it goes into."""
+    v, u, g, e = write.name(step.of), write.name(user), write.name(f"d{user}"), bare(step.expression)
+    local = step.local.get(user)
+    if local is not None and e.op is MATMUL:
+        return sentence(_of_a_product(derivation, step, e, user), v=v, u=u, g=g, c=write.form(local))
+    if local is not None and e.op is SUM:
         where, over = _summed(derivation, e)
-        return f"A nudge of {v} moves {u} by {by} in {where}; summed over the {over}."
-    if users[0] in step.local:
-        alike = derivation.values[users[0]].shape == derivation.values[step.of].shape
-        return _by_element(step, style, v, u, step.local[users[0]], alike)
+        template = "A change in {v} changes {u} {by} in " + where + "; summed over the " + over + "."
+        return sentence(template, v=v, u=u, by=_by(local, write))
+    if local is not None:
+        alike = derivation.values[user].shape == derivation.values[step.of].shape
+        return _by_element(v, u, local, alike, write)
     if e.op is SCATTER:
-        return f"A nudge of a row of {v} moves every place of {u} that looked it up; their gradients add up."
-    return f"A nudge of one entry of {v} moves several of {u}; the effects, weighed by {g}, add up."
+        template = "A change in a row of {v} changes every entry of {u} looked up there; their gradients add up."
+    else:
+        template = "A change in one entry of {v} changes several entries of {u}; the effects, weighted by {g}, add up."
+    return sentence(template, v=v, u=u, g=g)
+
+
+def _of_a_product(derivation: Derivation, step: Backward, e: Expression, user: str) -> str:
+    """Return the sentence for an operand of a matrix product."""
+    if derivation.steps.m is None:
+        return (
+            "A change in one entry of {v} changes a row or a column of {u}, in proportion to the entries of {c}; the "
+            "effects, weighted by {g}, add up."
+        )
+    parameters = derivation.steps.parameters
+    if step.of in parameters if parameters else is_name(e.inputs[1], f"d{user}"):
+        return (
+            "A change in one weight of {v} changes one unit of {u}, in each example in proportion to the input of the "
+            f"weight there, an entry of {{c}}; summed over the {_examples(derivation)}."
+        )
+    return (
+        "A change in one entry of {v} changes every unit of {u} in its example, each in proportion to its weight in "
+        "{c}; the effects, weighted by {g}, add up."
+    )
+
+
+def _by(local: Expression, write: Writer) -> Content:
+    return "by the same amount" if is_number(local, 1.0) else sentence("by {c} times as much", c=write.form(local))
 
 
 def _summed(derivation: Derivation, e: Expression) -> tuple[str, str]:
@@ -187,37 +186,36 @@ def _summed(derivation: Derivation, e: Expression) -> tuple[str, str]:
     return "every place that it is used in", f"{places} places"
 
 
-def _by_element(step: Backward, style: Style, v: str, u: str, c: Expression, alike: bool) -> str:
+def _by_element(v: Math, u: Math, local: Expression, alike: bool, write: Writer) -> Content:
     if not alike:
-        by = "as much" if is_number(c, 1.0) else f"{style.math(c)} times as much"
-        return f"A nudge of one entry of {v} moves {u} by {by}."
-    truth = c.inputs[0] if c.op is CAST else c
+        return sentence("A change in one entry of {v} changes {u} {by}.", v=v, u=u, by=_by(local, write))
+    truth = local.inputs[0] if local.op is CAST else local
     if truth.kind == "b" and truth.op is GREATER and is_number(truth.inputs[1], 0.0):
-        where = style.math(truth.inputs[0])
-        return f"A nudge of {v} moves {u} by as much where {where} is positive, and not at all elsewhere."
-    if is_number(c, 1.0):
-        return f"A nudge of {v} moves {u} by as much."
-    place = "in the same place only, " if c.shape else ""
-    return f"A nudge of {v} moves {u} {place}by {style.math(c)} times as much."
+        template = "A change in {v} changes {u} by the same amount where {where} is positive, and not at all elsewhere."
+        return sentence(template, v=v, u=u, where=write.form(truth.inputs[0]))
+    elementwise = "element by element, " if local.shape and not is_number(local, 1.0) else ""
+    return sentence("A change in {v} changes {u} " + elementwise + "{by}.", v=v, u=u, by=_by(local, write))
 
 
-def _at_the_loss(derivation: Derivation, step: Backward, style: Style) -> str:
-    v, e = style.inline(step.of), step.expression
+def _at_the_loss(derivation: Derivation, step: Backward, write: Writer) -> Content:
+    v, e = write.name(step.of), step.expression
     difference = e.inputs[1] if e.op is MULTIPLY and is_number(e.inputs[0]) else e
     plain = difference.op is SUBTRACT and all(is_name(_core(x)) for x in difference.inputs)
-    if plain and derivation.loss is not None:
-        told, true = (style.math(x) for x in difference.inputs)
-        far, scale = f"how far {told} is above {true}", e.inputs[0] if e is not difference else None
-        if scale is None:
-            return f"A nudge of {v} moves the loss by {far}."
-        if (scale["value"], scale["batch"]) == (1.0, -1):
-            return (
-                f"A nudge of {v} moves the loss by {far}, shared among the {_examples(derivation)}.{_fused(derivation)}"
-            )
-        return f"A nudge of {v} moves the loss by {style.math(scale)} times {far}."
-    if derivation.loss is None and derivation.steps.m is None:
-        return f"A nudge of {v} moves the result by this much times the nudge."
-    return f"A nudge of {v} moves the loss by this much times the nudge."
+    if not plain or derivation.loss is None:
+        return sentence("This is the rate at which the {end} changes with {v}.", end=_end(derivation), v=v)
+    a, b = (write.form(x) for x in difference.inputs)
+    if e is difference:
+        return sentence("The loss changes with {v} at a rate of {a} minus {b}, the error.", v=v, a=a, b=b)
+    scale = e.inputs[0]
+    if (scale["value"], scale["batch"]) != (1.0, -1):
+        template = "The loss changes with {v} at a rate of {c} times the error, {a} minus {b}."
+        return sentence(template, v=v, a=a, b=b, c=write.form(scale))
+    template = "The loss changes with {v} at a rate of {a} minus {b}, the error, divided among the {m}.{fused}"
+    return sentence(template, v=v, a=a, b=b, m=_examples(derivation), fused=_fused(derivation))
+
+
+def _end(derivation: Derivation) -> str:
+    return "result" if derivation.loss is None and derivation.steps.m is None else "loss"
 
 
 def _fused(derivation: Derivation) -> str:
@@ -225,7 +223,7 @@ def _fused(derivation: Derivation) -> str:
     loss = derivation.steps.raw_loss
     if loss is None or not any(x.op in LOGITS for x in loss.walk()):
         return ""
-    return " With the logarithm in the loss, the activation's derivative reduces to this."
+    return " Together with the logarithm in the loss, the derivative of the activation reduces to this."
 
 
 def _core(e: Expression) -> Expression:
@@ -244,121 +242,3 @@ def bare(e: Expression) -> Expression:
 def _examples(derivation: Derivation) -> str:
     m = derivation.steps.m
     return "entries" if m is None else f"{m} examples" if m != 1 else "one example"
-
-
-def reuse(step: Backward, style: Style) -> str:
-    """Return which gradients from before the formula takes up."""
-    return ", ".join(style.inline(g) for g in step.reused)
-
-
-# -- plain text ----------------------------------------------------------------------------------------------------
-
-
-def headline(derivation: Derivation) -> str:
-    """Return what is derived."""
-    count = sum(int(np.size(derivation.values[p])) for p in derivation.steps.parameters)
-    what = f"{derivation.name}, {count:,} parameters" if derivation.steps.parameters else derivation.name
-    title = f"Derivation of the gradients of {one_line(what)}"
-    if not derivation.failed:
-        return title
-    wrong = ", ".join(f"{one_line(name)} (off by {error:.2g})" for name, error in derivation.failed.items())
-    return f"{title} — DOES NOT HOLD: evaluated, these formulas do not give the recorded values: {wrong}"
-
-
-def one_line(text: str) -> str:
-    """Return a user's text without line breaks and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def legend(derivation: Derivation) -> str:
-    """Return what the signs mean."""
-    parts = ["⊙ multiplies element by element"]
-    if derivation.steps.m is not None:
-        axes = "i runs over the examples" if derivation.layout == "rows" else "j runs over the examples"
-        parts.append(f"m = {derivation.steps.m} examples in {derivation.layout}; {axes}")
-        if derivation.layout == "columns" and any(len(f.shape) > 2 for f in derivation.forward):
-            parts.append("arrays of three axes and more stay as they are, examples first")
-    if derivation.notation == "delta":
-        parts.append("δ₁ is ∂L/∂Z₁, and so on")
-        if any(outer_product(x) for step in derivation.backward for x in step.expression.walk() if x.op is MATMUL):
-            parts.append("⊗ is the outer product, summed over the examples")
-    forward = [x for f in derivation.forward for x in f.expression.walk()]
-    if any(x.op is RESHAPE and flattens(x) for x in forward):
-        parts.append("flat(…) makes one row of what belongs to an example")
-    if any(x.op is UNIFORM for x in forward):
-        parts.append("uniform(…) draws numbers from 0 to 1, by a seed and a counter")
-    if derivation.steps.given:
-        given = Style(delta=derivation.notation == "delta").name(derivation.steps.given)
-        parts.append(f"{given} is given from above")
-    if derivation.steps.fixed and derivation.steps.m is not None:
-        parts.append("the formulas hold for this number of examples only")
-    return "; ".join(parts) + "."
-
-
-def plain_text(derivation: Derivation) -> str:
-    """Return the derivation as plain text."""
-    if derivation.notation == "dict":
-        from .notation import dictionary_text
-
-        return dictionary_text(derivation)
-    style = Style(delta=derivation.notation == "delta")
-    lines = [headline(derivation), *textwrap.wrap(legend(derivation), WIDTH), "", "FORWARD"]
-    forward = [*derivation.forward, *([derivation.loss] if derivation.loss else [])]
-    by_value = derivation.steps.m is None
-    for label in derivation.steps.inputs if by_value else ():
-        given = derivation.values[label]
-        lines += _beside(f"  {style.name(label)}", f"({shape_text(given.shape)})   = {value_text(given)}")
-    for f in _shortened(forward):
-        value = f"   = {value_text(derivation.values[f.name])}" if by_value else ""
-        lines += _beside(f"  {style.name(f.name)} = {style.form(f.expression)}", f"{dimensions(f.expression)}{value}")
-    lines += ["", "BACKWARD"]
-    for k, step in enumerate(_shortened(derivation.backward)):
-        lines += _step(derivation, step, style, k + 1)
-    if len(derivation.backward) > MOST_STEPS:
-        lines.append(f"  … {len(derivation.backward) - MOST_STEPS} more steps: derivation.backward")
-    lines += ["COST", *(f"  {line}" for line in derivation.cost.lines())]
-    return "\n".join(lines)
-
-
-def _shortened(items: Iterable) -> list:  # type: ignore[type-arg]
-    return list(items)[:MOST_STEPS]
-
-
-def _step(derivation: Derivation, step: Backward, style: Style, number: int) -> list[str]:
-    taken = reuse(step, style)
-    first = f"{number:3}. {style.name(step.name)} = {style.form(step.expression)}"
-    return [*_beside(first, f"reuses {taken}" if taken else ""), *explanation(derivation, step, style, " " * 7), ""]
-
-
-def explanation(derivation: Derivation, step: Backward, style: Style, margin: str) -> list[str]:
-    """Return what stands under a formula: chain rule, local derivatives, shapes and a sentence."""
-    rows = [("chain rule", chain_rule(derivation, step, style))]
-    rows += [("local", line) for line in local_derivatives(derivation, step, style) or [AS_A_WHOLE]]
-    if derivation.steps.m is None:
-        rows.append(("value", value_text(derivation.values[step.name])))
-    if step.shape or derivation.steps.m is not None:
-        rows.append(("shapes", dimension_check(step)))
-    rows.append(("in words", in_words(derivation, step, style)))
-    lines = []
-    for label, text in rows:
-        begin, on = f"{margin}{label:<11}", margin + " " * 11
-        lines += textwrap.wrap(text, WIDTH, initial_indent=begin, subsequent_indent=on, break_long_words=False)
-    return lines
-
-
-def _beside(left: str, right: str) -> list[str]:
-    """Return both on a line, the second on one of its own where it does not fit."""
-    if not right:
-        return [left]
-    if len(left) < 46:
-        return [f"{left:<46}  {right}"]
-    return [left, f"{'':48}{right}"]
-
-
-def value_text(array: Array) -> str:
-    """Return a value in few characters: a number, or what an array holds."""
-    if array.size == 1:
-        return f"{array.ravel()[0]:.6g}"
-    if array.size <= 4:
-        return np.array2string(array, precision=4, separator=", ").replace("\n", "")
-    return f"array of {shape_text(array.shape)}, norm {float(np.sqrt(np.sum(np.square(array * 1.0)))):.4g}"

@@ -6,25 +6,10 @@ import re
 from collections.abc import Callable
 
 from ..core.op import Shape
-
-Spelling = Callable[[str], str]
+from ..show.latex import escaped
 
 GREEK = {"gamma": "γ", "beta": "β", "sigma": "σ", "mu": "μ", "delta": "δ", "alpha": "α", "lambda": "λ", "theta": "θ"}
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "^": r"\textasciicircum{}",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "%": r"\%",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
 
 
 def name_parts(label: str) -> tuple[str, str, str] | None:
@@ -47,17 +32,11 @@ def display_name(label: str) -> str:
     return d + GREEK.get(letters, letters) + digits.translate(_SUBSCRIPTS)
 
 
-def escaped(text: str) -> str:
-    """Return a user's text for LaTeX: special characters are written out, control characters are gone."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(_SPECIAL.get(c, c) for c in clean)
-
-
-def latex_name(label: str, spelled: Spelling = escaped) -> str:
+def latex_name(label: str) -> str:
     r"""Return a name in LaTeX: ``dZ_{1}``, ``d\gamma_{1}``; other names are set as text."""
     parts = name_parts(label)
     if parts is None:
-        return rf"\text{{{spelled(label)}}}"
+        return rf"\text{{{escaped(label)}}}"
     d, letters, digits = parts
     if letters in GREEK:
         base = d + "\\" + letters

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..core.notation import Layout, Part
 from ..core.op import Shape
+from ..show.latex import escaped
 from .expression import Expression, Range, is_name, name
-from .names import GREEK, Spelling, display_name, error_signals, escaped, latex_name, shape_text
+from .names import GREEK, display_name, error_signals, latex_name, shape_text
 from .numbers import LATEX, SUPERSCRIPTS, TEXT, scale
 from .rows import BROADCAST, DIVIDE, MULTIPLY, NAME, NUMBER, SUM, TRANSPOSE
 
@@ -37,14 +38,10 @@ def latex_form(e: Expression) -> str:
     return LatexPrinter().form(e)
 
 
-def printer_of(*, latex: bool = False, delta: bool = False, spelled: Spelling = escaped) -> TextPrinter:
+def printer_of(*, latex: bool = False, delta: bool = False) -> TextPrinter:
     """Return what writes formulas as text or LaTeX; in δ notation with error signals and outer products."""
-
-    def in_latex(label: str) -> str:
-        return latex_name(label, spelled)
-
     if latex:
-        names = error_signals(in_latex, r"\frac{{\partial L}}{{\partial {}}}") if delta else in_latex
+        names = error_signals(latex_name, r"\frac{{\partial L}}{{\partial {}}}") if delta else latex_name
         return LatexPrinter(names, outer=delta)
     return TextPrinter(error_signals(display_name, "∂L/∂{}") if delta else display_name, outer=delta)
 

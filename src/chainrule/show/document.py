@@ -33,10 +33,18 @@ class Code:
 
 @dataclass(frozen=True)
 class Math:
-    """A formula within a line: as plain text, and in LaTeX for math mode."""
+    """A formula within a line: as plain text, and in LaTeX for math mode; ``a + " = " + b`` puts formulas together."""
 
     text: str
     latex: str
+
+    def __add__(self, other: Math | str) -> Math:
+        other = Math(other, other) if isinstance(other, str) else other
+        return Math(self.text + other.text, self.latex + other.latex)
+
+    def in_brackets(self) -> Math:
+        """Return the formula in brackets."""
+        return Math(f"({self.text})", rf"\left({self.latex}\right)")
 
 
 @dataclass(frozen=True)

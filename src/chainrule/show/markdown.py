@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Iterator
 
@@ -39,9 +40,8 @@ def markdown(document: Document) -> str:
 
 
 def escaped(words: str) -> str:
-    """Return words with a backslash before what Markdown would take for markup."""
-    text = re.sub(r"([\\`*_{}\[\]<>|~#&$])", r"\\\1", clean(words))
-    return re.sub(r"^(\s*\d*)([-+.)=])", r"\1\\\2", text)
+    """Return words with a backslash, or a name, for what Markdown would take for markup."""
+    return re.sub(r"([\\`*_{}\[\]|~#$])", r"\\\1", html.escape(clean(words), quote=False))
 
 
 def code(words: str) -> str:
@@ -53,8 +53,9 @@ def code(words: str) -> str:
 
 
 def line(content: Content) -> str:
-    """Return a content as a line."""
-    return "".join(map(_piece, pieces(content)))
+    """Return a content as a line; at its beginning there is nothing that makes a list or a heading of it."""
+    text = "".join(map(_piece, pieces(content)))
+    return re.sub(r"^(\s*\d*)([-+.)=])(?=[\s=-]|$)", r"\1\\\2", text)
 
 
 def _piece(piece: Piece) -> str:

@@ -1,0 +1,122 @@
+"""What a derivation shows, as a document: the forward pass, the backward pass, the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.op import Array
+from ..formula.dimensions import dimensions
+from ..formula.names import display_name, shape_text
+from ..formula.printer import flattens, outer_product
+from ..formula.rows import MATMUL, RESHAPE
+from ..ops.random import UNIFORM
+from ..show.document import (
+    Block,
+    Column,
+    Content,
+    Document,
+    Fields,
+    Formula,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    joined,
+    sentence,
+)
+from .steps import Backward
+from .wording import Writer, chain_rule, in_words, local_derivatives
+
+if TYPE_CHECKING:
+    from .derivation import Derivation
+
+#: Steps of either pass that are shown.
+MOST_STEPS = 400
+
+_AS_A_WHOLE = "no single factor: each entry depends on several, and the formula accounts for all of them at once"
+
+
+def document(derivation: Derivation) -> Document:
+    """Return the title, what the signs mean, both passes step by step, and what they cost."""
+    write, title = Writer(derivation), _title(derivation)
+    blocks: list[Block] = [Heading(title, 1)]
+    if derivation.failed:
+        wrong = ", ".join(f"{name} (off by {error:.2g})" for name, error in derivation.failed.items())
+        warning = f"THESE FORMULAS DO NOT HOLD: evaluated, they do not give the recorded values: {wrong}"
+        blocks.append(Paragraph(warning, "bad"))
+    blocks += [Paragraph(_legend(derivation, write), "dim"), Heading("Forward")]
+    blocks += _forward(derivation, write)
+    blocks.append(Heading("Backward"))
+    shown = derivation.backward[:MOST_STEPS]
+    blocks += [_step(derivation, step, write, k) for k, step in enumerate(shown, 1)]
+    if (rest := len(derivation.backward) - len(shown)) > 0:
+        blocks.append(Paragraph(f"… {rest} more steps: derivation.backward"))
+    columns = (Column(""), Column("", "number"), Column("", "wide"))
+    return Document(title, (*blocks, Heading("Cost"), Table(columns, tuple(derivation.cost.rows()))))
+
+
+def _title(derivation: Derivation) -> str:
+    count = sum(int(np.size(derivation.values[p])) for p in derivation.steps.parameters)
+    what = f"{derivation.name}, {count:,} parameters" if derivation.steps.parameters else derivation.name
+    return f"Derivation of the gradients of {what}"
+
+
+def _legend(derivation: Derivation, write: Writer) -> Content:
+    """Return what the signs mean, as far as they occur."""
+    steps, forward = derivation.steps, [x for f in derivation.forward for x in f.expression.walk()]
+    parts: list[Content] = ["⊙ multiplies element by element"]
+    if steps.m is not None:
+        parts.append(f"m = {steps.m} examples in {derivation.layout}")
+        parts.append(f"{'i' if derivation.layout == 'rows' else 'j'} runs over the examples")
+        if derivation.layout == "columns" and any(len(f.shape) > 2 for f in derivation.forward):
+            parts.append("arrays of three axes and more stay as they are, examples first")
+    if derivation.notation == "delta":
+        parts.append("δ₁ is ∂L/∂Z₁, and so on")
+        if any(outer_product(x) for step in derivation.backward for x in step.expression.walk() if x.op is MATMUL):
+            parts.append("⊗ is the outer product, summed over the examples")
+    if any(x.op is RESHAPE and flattens(x) for x in forward):
+        parts.append("flat(…) makes one row of what belongs to an example")
+    if any(x.op is UNIFORM for x in forward):
+        parts.append("uniform(…) draws numbers from 0 to 1 from a seed and a counter")
+    if steps.given:
+        parts.append(sentence("{g} is the upstream gradient, which is given", g=write.name(steps.given)))
+    if steps.fixed and steps.m is not None:
+        parts.append("the formulas hold for this number of examples only")
+    return sentence("{parts}.", parts=joined(parts, "; "))
+
+
+def _forward(derivation: Derivation, write: Writer) -> Iterator[Formula]:
+    """Yield the formulas of the forward pass with their shapes, those of a function with their values."""
+    values, of_a_function = derivation.values, derivation.steps.m is None
+    for label in derivation.steps.inputs if of_a_function else ():
+        value = values[label]
+        yield Formula(write.name(label), f"({shape_text(value.shape)}) = {_value(value)}")
+    loss = (derivation.loss,) if derivation.loss else ()
+    for step in (*derivation.forward, *loss)[:MOST_STEPS]:
+        value_text = f" = {_value(values[step.name])}" if of_a_function else ""
+        yield Formula(write.equation(step), f"{dimensions(step.expression)}{value_text}")
+
+
+def _step(derivation: Derivation, step: Backward, write: Writer, number: int) -> Section:
+    rows: list[tuple[str, Content]] = [("chain rule", chain_rule(derivation, step, write))]
+    rows += [("local", line) for line in local_derivatives(derivation, step, write) or (_AS_A_WHOLE,)]
+    if derivation.steps.m is None:
+        rows.append(("value", _value(derivation.values[step.name])))
+    if step.shape or derivation.steps.m is not None:
+        rows.append(("shapes", f"{dimensions(step.expression)}, the shape of {display_name(step.of)}"))
+    rows.append(("in words", in_words(derivation, step, write)))
+    reused = joined([write.name(g) for g in step.reused])
+    note = sentence("reuses {g}", g=reused) if step.reused else ""
+    return Section(Formula(write.equation(step), note), (Fields(tuple(rows)),), number)
+
+
+def _value(array: Array) -> str:
+    """Return a value in few characters: a number, or what an array holds."""
+    if array.size == 1:
+        return f"{array.ravel()[0]:.6g}"
+    if array.size <= 4:
+        return np.array2string(array, precision=4, separator=", ").replace("\n", "")
+    return f"array of {shape_text(array.shape)}, norm {float(np.sqrt(np.sum(np.square(array * 1.0)))):.4g}"
