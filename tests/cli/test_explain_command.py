@@ -75,7 +75,7 @@ def test_a_model_in_a_file(file):
     assert shown.exit_code == 0 and "Y = onehot(y)" in shown.output and "m = 4 examples" in shown.output
     file.write_text(file.read_text().replace("X = np.ones((4, 3))", ""))
     assert "m = 9 examples" in run(f"{file}:model", "--batch-size", 9).output
-    assert "belongs to a network" in " ".join((run(f"{file}:f", "--loss", "mse").output).split())
+    assert "is for a network" in " ".join((run(f"{file}:f", "--loss", "mse").output).split())
 
 
 def test_a_function(file):
@@ -103,10 +103,10 @@ def test_forms(file, form, sign, tmp_path):
         (("{file}:absent",), "has no absent"),
         (("{file}:g",), "--shape other=3,4"),
         (("{file}:g", "--shape", "other"), "an argument and its lengths"),
-        (("{file}:np",), "a function or a network would do"),
+        (("{file}:np",), "np: expected a function or a network"),
         (("{file}:f", "--format", "word"), "format: expected"),
-        (("{file}",), "one of them would do"),
-        (("{file}:model", "--batch-size", "0"), "batch_size is 0"),
+        (("{file}",), ":NAME"),
+        (("{file}:model", "--batch-size", "0"), "batch_size: expected an integer ≥ 1"),
     ],
 )
 def test_what_is_wrong_is_said(file, arguments, message):

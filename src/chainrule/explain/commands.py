@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..adapters.program import blaming, imported
+from ..core.arguments import integer
 from ..io import load
-from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module
+from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module, losses
 from . import explain
 from .derivation import Derivation
 
@@ -42,10 +43,9 @@ def explained(
     layout, notation : str
         As in `explain`.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; 1 or more would do")
+    integer("batch_size", batch_size, at_least=1)
     if target.endswith(".py"):
-        raise ValueError(f"{target} is a file of functions and networks; one of them would do: {target}:name")
+        raise ValueError(f"{target} is a file: expected {target}:NAME, a function or a network in it")
     path, colon, name = target.rpartition(":")
     if colon and path.endswith(".py"):
         return _in_file(Path(path), name, shapes, loss, batch_size, layout, notation, seed)
@@ -67,7 +67,7 @@ def _inputs(model: Module, m: int, rng: np.random.Generator) -> Any:
         if isinstance(module, Embedding):
             return _ids(model, module, m, rng)
     raise ValueError(
-        "the model has no layer that says how many inputs it takes (Linear, LayerNorm, BatchNorm1d, Embedding): "
+        "no layer of the model says how many inputs it takes (Linear, LayerNorm, BatchNorm1d, Embedding): use "
         "explain(model, X) in Python"
     )
 
@@ -83,16 +83,18 @@ def _ids(model: Module, first: Embedding, m: int, rng: np.random.Generator) -> A
         except ValueError:
             continue
         return ids
-    raise ValueError("no number of ids for each example fits the network: explain(model, X) in Python")
+    raise ValueError("no number of ids per example fits the network: use explain(model, X) in Python")
 
 
 def _targets(model: Module, X: Any, loss: str, rng: np.random.Generator) -> Any:
+    """Return random targets of the kind that the loss is for."""
     shape = tuple(model(X).shape)
-    if loss == "cross_entropy" or (loss == "hinge" and shape[-1] > 1):
+    tasks = losses.NAMED[loss].tasks if loss in losses.NAMED else ()
+    if "multiclass" in tasks and (shape[-1] > 1 or "binary" not in tasks):
         return rng.integers(0, shape[-1], shape[:-1])
-    if loss in ("binary_cross_entropy", "hinge"):
+    if "binary" in tasks:
         return rng.integers(0, 2, shape).astype(float)
-    return rng.normal(size=shape)
+    return np.asarray(losses.activate(loss, rng.normal(size=shape)))
 
 
 def _in_file(
@@ -107,7 +109,7 @@ def _in_file(
             inputs = _examples(program, subject, drawn, loss, m, np.random.default_rng(seed))
         else:
             if loss is not None:
-                raise ValueError(f"--loss {loss} belongs to a network; {name} is a function, and contains its loss")
+                raise ValueError(f"--loss {loss} is for a network; {name} is a function, which contains its loss")
             inputs = [_argument(program, path, a, drawn) for a in _required(subject, name)]
         with blaming(path):
             return explain(subject, *inputs, layout=layout, notation=notation)
@@ -127,7 +129,7 @@ def _examples(
 
 def _required(function: Any, name: str) -> list[str]:
     if not callable(function):
-        raise TypeError(f"{name} is a {type(function).__name__}; a function or a network would do")
+        raise TypeError(f"{name}: expected a function or a network, got a {type(function).__name__}")
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = inspect.signature(function).parameters.values()
     return [p.name for p in found if p.kind in positional and p.default is inspect.Parameter.empty]
@@ -152,6 +154,6 @@ def _drawn(shapes: list[str], seed: int) -> dict[str, Any]:
         except ValueError:
             equals = ""
         if not equals or not name.isidentifier():
-            raise ValueError(f"--shape {text}: an argument and its lengths, such as W=3,4, would do")
+            raise ValueError(f"--shape: expected an argument and its lengths, such as W=3,4, got {text!r}")
         found[name] = rng.normal(size=shape)
     return found
