@@ -428,12 +428,14 @@ EXAMPLES = {
         make("add", make("add", a, b), make("multiply", number(2.0), a)),
         make("subtract", a, make("add", b, b)),
     ],
-    "scaled_sum": [make("sum", make("multiply", number(3.0), a), axis=(0,), keepdims=False)],
-    "sum_of_sums": [make("sum", make("sum", a, axis=(1,), keepdims=False), axis=(0,), keepdims=False)],
-    "reshaped": [
+    "scaled": [
+        make("sum", make("multiply", number(3.0), a), axis=(0,), keepdims=False),
         make("reshape", make("negative", a), shape=(12,)),
         make("reshape", make("multiply", number(2.0), a), shape=(12,)),
+        make("transpose", make("multiply", number(0.3, -1), a), axes=(1, 0)),
+        make("cumsum", make("negative", a), axis=1),
     ],
+    "sum_of_sums": [make("sum", make("sum", a, axis=(1,), keepdims=False), axis=(0,), keepdims=False)],
     "turned_product": [make("transpose", make("matmul", a, make("transpose", b, axes=(1, 0))), axes=(1, 0))],
     "turned_twice": [make("transpose", make("transpose", a, axes=(1, 0)), axes=(1, 0))],
 }  # fmt: skip

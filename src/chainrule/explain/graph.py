@@ -16,6 +16,15 @@ from ..formula.rows import NAME, NUMBER
 _REDUCING = frozenset({REDUCE, CONTRACT, OTHER})
 
 
+def users_of(nodes: Sequence[Tensor]) -> dict[int, list[Tensor]]:
+    """Return, by the ids of nodes, which of the nodes read them."""
+    users: dict[int, list[Tensor]] = {}
+    for node in nodes:
+        for x in node.inputs:
+            users.setdefault(id(x), []).append(node)
+    return users
+
+
 def unnamed_landmarks(
     outputs: Sequence[Tensor], gradients: Sequence[Tensor], longest: int, network: Tensor
 ) -> list[Tensor]:
@@ -27,10 +36,7 @@ def unnamed_landmarks(
     """
     inside = {id(n) for n in topological([network])}
     forward = topological(outputs)
-    users: dict[int, set[int]] = {}
-    for node in topological([*outputs, *gradients]):
-        for x in node.inputs:
-            users.setdefault(id(x), set()).add(id(node))
+    users = users_of(topological([*outputs, *gradients]))
     length: dict[int, int] = {}
     reducing: dict[int, bool] = {}
     found = []
@@ -44,7 +50,9 @@ def unnamed_landmarks(
         inner = sum(length[id(x)] for x in node.inputs) + (not passing)
         sums = any(reducing[id(x)] for x in node.inputs) or (node.op.kind in _REDUCING and not passing)
         several = sums or (inner >= 6 and id(node) in inside)
-        shared = several and len(users.get(id(node), ())) > 1 and not passing and node.op.differentiable
+        shared = (
+            several and len({id(u) for u in users.get(id(node), ())}) > 1 and not passing and node.op.differentiable
+        )
         if node.name is None and id(node) not in last and node.dtype.kind == "f" and (shared or inner > most):
             found.append(node)
         cut = node.name is not None or (bool(found) and found[-1] is node)

@@ -14,6 +14,7 @@ from ..core.tensor import Parameter, Tensor
 from ..formula.rows import CAST, IDENTITY, SQRT, SUBTRACT
 from ..nn.naming import repeats
 from ..ops.logits import ONE_HOT
+from .graph import users_of
 
 
 def name_one_hot(total: Tensor, y: Tensor) -> None:
@@ -30,27 +31,25 @@ def name_one_hot(total: Tensor, y: Tensor) -> None:
 
 def name_buffers(buffers: dict[str, Tensor], output: Tensor) -> None:
     """Call a layer's running_mean running_mean1, after the layer's number, where it has one."""
-    users: dict[int, list[Tensor]] = {}
-    for node in topological([output]):
-        for x in node.inputs:
-            users.setdefault(id(x), []).append(node)
+    users = users_of(topological([output]))
     taken: set[str] = set()
     for path, buffer in buffers.items():
-        base, at = path.rpartition(".")[2], users.get(id(buffer), [])
-        number = ""
-        for _ in range(12):
-            if not at:
-                break
-            named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
-            if named is not None:
-                number = re.sub(r"\D", "", named)
-                break
-            at = [u for n in at for u in users.get(id(n), [])][:50]
-        name = base + number
+        name = path.rpartition(".")[2] + _layer_number(buffer, users)
         while name in taken:
             name += "_"
         taken.add(name)
         buffer.name = name
+
+
+def _layer_number(node: Tensor, users: dict[int, list[Tensor]]) -> str:
+    """Return the number of the first named value that a node leads to: "1" for Z1; "" where there is none."""
+    at = [node]
+    for _ in range(30):
+        at = [u for n in at for u in users.get(id(n), [])][:50]
+        named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
+        if named or not at:
+            return re.sub(r"\D", "", named or "")
+    return ""
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -144,19 +143,9 @@ def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]
 def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
     """Name values by the layer that they belong to: the number of the named value that they lead to."""
     order = topological([end])
-    taken = {n.name for n in order if n.name}
-    users: dict[int, list[Tensor]] = {}
-    for node in order:
-        for x in node.inputs:
-            users.setdefault(id(x), []).append(node)
+    taken, users = {n.name for n in order if n.name}, users_of(order)
     for node in landmarks:
-        number, at = "", [node]
-        for _ in range(30):
-            at = [u for n in at for u in users.get(id(n), [])][:20]
-            named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
-            if named or not at:
-                number = re.sub(r"\D", "", named or "")
-                break
+        number = _layer_number(node, users)
         assert node.op is not None
         letter = {SQRT: "sigma", SUBTRACT: "C"}.get(node.op, "T")
         letters = [letter, *"TUVRS"] if number else [letter]

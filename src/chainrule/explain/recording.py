@@ -23,7 +23,7 @@ from ..nn.sequential import logits_part
 from ..ops.activations import binary_cross_entropy_with_logits
 from ..ops.logits import CROSS_ENTROPY, SOFTMAX
 from ..ops.table import row_of
-from .graph import unnamed_landmarks
+from .graph import unnamed_landmarks, users_of
 from .naming import argument_names, name_buffers, name_landmarks, name_once, name_one_hot, named_again, read_only
 
 LOSS = "loss"
@@ -384,10 +384,7 @@ def _backward_order(end: Tensor, wanted: list[Tensor], passed: dict[int, Any]) -
     earliest: dict[int, int] = {}
     leaves = {id(t) for t in wanted}
     boundary = {id(n) for n in reached}
-    users: dict[int, list[Tensor]] = {}
-    for node in order:
-        for x in node.inputs:
-            users.setdefault(id(x), []).append(node)
+    users = users_of(order)
     for t in wanted:  # the first named value that the parameter leads to, over all ways
         stack, first = [t], len(order)
         seen: set[int] = set()

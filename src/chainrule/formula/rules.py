@@ -132,19 +132,6 @@ def turned_product(e: Expression) -> Expression | None:
     return make(MATMUL, b, a)
 
 
-def reshaped(e: Expression) -> Expression | None:
-    """A factor or a sign goes before a change of shape."""
-    if e.op is not RESHAPE or e.inputs[0].op not in (NEGATIVE, MULTIPLY):
-        return None
-    inner = e.inputs[0]
-    if inner.op is NEGATIVE:
-        return make(NEGATIVE, replace(e, inputs=inner.inputs))
-    c, rest = inner.inputs
-    if is_number(c) and rest.shape == inner.shape:
-        return times(c, replace(e, inputs=(rest,)))
-    return None
-
-
 # -- products ------------------------------------------------------------------------------------------------------
 
 
@@ -308,17 +295,18 @@ def exponential(e: Expression) -> Expression | None:
     return None
 
 
-def scaled_sum(e: Expression) -> Expression | None:
-    """Σ c x = c Σ x for a number c."""
-    if e.op is not SUM or e.inputs[0].op not in (MULTIPLY, NEGATIVE):
+def scaled(e: Expression) -> Expression | None:
+    """f(c x) = c f(x) for a number c and whatever is linear: a sum, a transpose, a change of shape."""
+    if len(e.inputs) != 1 or e.op in (CAST, NEGATIVE) or 0 not in e.op.linear:
         return None
-    inner = e.inputs[0]
+    (inner,) = e.inputs
     if inner.op is NEGATIVE:
         return make(NEGATIVE, replace(e, inputs=inner.inputs))
+    if inner.op is not MULTIPLY:
+        return None
     c, rest = inner.inputs
-    if is_number(c) and rest.shape == inner.shape and rest.kind == "f":
-        return times(c, replace(e, inputs=(rest,)))
-    return None
+    fits = is_number(c) and rest.shape == inner.shape and rest.kind == "f"
+    return times(c, replace(e, inputs=(rest,))) if fits else None
 
 
 def sum_of_sums(e: Expression) -> Expression | None:
@@ -343,9 +331,8 @@ RULES: dict[str, Rule] = {
     "product": product,
     "signs": signs,
     "like_terms": like_terms,
-    "scaled_sum": scaled_sum,
+    "scaled": scaled,
     "sum_of_sums": sum_of_sums,
-    "reshaped": reshaped,
     "turned_twice": turned_twice,
     "turned_product": turned_product,
 }
