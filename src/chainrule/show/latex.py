@@ -60,6 +60,8 @@ _SPECIAL = {
     ">": r"\textgreater{}",
 }
 _SIGNS = {
+    "\u00a0": "~",
+    "\u202f": r"\,",
     "×": r"$\times$",
     "⊙": r"$\odot$",
     "→": r"$\to$",
