@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import chainrule as cr
 from chainrule.adapters.layer_functions import LayerFunctions
 from chainrule.adapters.network_functions import NetworkFunctions
 from chainrule.adapters.objects import Objects
+from chainrule.audit.report import RIGHT
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(7, 4))
@@ -212,6 +215,24 @@ def test_gradients_in_a_list_within_a_tuple():
 
     report = cr.audit_layer(forward, backward, X, RNG.normal(size=(4, 3)), np.zeros(3))
     assert report.ok and {s.name for s in report.steps} == {"dx", "dW", "db"}
+
+
+def test_parameters_may_be_numbers_and_functions_those_of_math():
+    def forward(x, p):
+        h = 1 / (1 + math.exp(-(p["w"] * x + p["b"])))
+        return {"x": x, "h": h, "out": math.tanh(p["v"] * h)}
+
+    def backward(cache, y, p, factor=1.0):
+        dz = (cache["out"] - y) * (1 - cache["out"] ** 2)
+        dh = dz * p["v"] * cache["h"] * (1 - cache["h"])
+        return {"dv": dz * cache["h"], "dw": dh * cache["x"] * factor, "db": dh}
+
+    given = dict(forward=forward, loss=lambda out, y: (out - y) ** 2 / 2, X=np.array(0.7), Y=np.array(0.2))
+    given["parameters"] = {"w": 0.3, "b": -0.1, "v": 1.3}
+    report = cr.audit(backward, **given)
+    assert report.ok and {s.verdict for s in report.steps} == {RIGHT}, str(report)
+    report = cr.audit(lambda c, y, p: backward(c, y, p, 3.0), **given)
+    assert [(f.name, f.cause) for f in report.findings] == [("dw", "constant-factor")], str(report)
 
 
 def test_networks_in_functions_say_how_they_were_read():

@@ -16,6 +16,7 @@ import collections
 import copy
 import enum
 import functools
+import math
 import random
 import sys
 import types
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .recording import MAKERS
+from .recording import MAKERS, Traced
 
 #: Folders of what is installed: packages and the standard library.
 _INSTALLED = ("site-packages", "dist-packages", PurePath(types.__file__).parent.name)
@@ -52,11 +53,11 @@ _CONTAINERS = (list, dict, set, collections.deque)
 
 
 class StandIn(types.ModuleType):
-    """A module in the place of another: names that `replaced` does not hold are looked up there."""
+    """A module in the place of another, whose names are looked up when they are used."""
 
-    def __init__(self, name: str, look_up: Callable[[str], Any], replaced: dict[str, Any]) -> None:
+    def __init__(self, name: str, look_up: Callable[[str], Any]) -> None:
         super().__init__(name)
-        self.__dict__.update(replaced, _look_up=look_up)
+        self.__dict__["_look_up"] = look_up
 
     def __getattr__(self, name: str) -> Any:
         return self.__dict__["_look_up"](name)
@@ -89,65 +90,48 @@ class CodeCopies:
     """
 
     def __init__(self, handed_over: Iterable[Any], random_state: Any, recording: bool) -> None:
-        self._random_state = random_state
         single = [y for x in handed_over for y in (x if isinstance(x, list) else [x])]
         self._packages = {_package(x) for x in single} - _SHARED
         self._is_own: dict[str, bool] = {}
-        self._copies: dict[int, tuple[Any, Any]] = {}  # the original is kept, so that its id stays taken
         self._named: set[tuple[int, str]] = set()  # global names that are copied
         self._unfilled: list[Callable[[], None]] = []
-        makers = MAKERS if recording else {}
-        replaced = [(getattr(np, name), maker) for name, maker in makers.items()]
-        numbers = StandIn("numpy.random", self._numpy_random, {"default_rng": self._default_rng})
-        self._numpy = StandIn("numpy", functools.partial(getattr, np), {**makers, "random": numbers})
-        replaced += [(np, self._numpy), (np.random, numbers), (np.random.default_rng, self._default_rng)]
-        replaced += [(random, StandIn("random", self._python_random, {}))]
-        self._copies.update((id(old), (old, new)) for old, new in replaced)
         self._builtins = {**vars(builtins), "__import__": self._import}
+        self._numbers, python_numbers = np.random.RandomState(0), random.Random(0)
+        global_numbers: list[Any] = [np.random.rand, random.random]  # methods of the global generators
+        self._numbers.set_state(random_state)
+        python_numbers.setstate(random.getstate())
+        replaced: list[tuple[Any, Any]] = [
+            *zip((f.__self__ for f in global_numbers), (self._numbers, python_numbers), strict=True),
+            (np.random.default_rng, self._default_rng),
+            *((m, StandIn(m.__name__, functools.partial(self._attribute, m))) for m in (np, np.random, random)),
+        ]
+        if recording:
+            replaced += [(getattr(np, name), maker) for name, maker in MAKERS.items()]
+            replaced.append((math, StandIn("math", _of_math)))
+        # the originals are kept, so that their ids stay taken
+        self._copies: dict[int, tuple[Any, Any]] = {id(old): (old, new) for old, new in replaced}
 
     def of(self, x: Any) -> Any:
         """Return the copy of a function, an object, or a container of them."""
         new = self._copy(x)
-        while self._unfilled:
-            self._unfilled.pop()()
+        self._fill()
         return new
 
-    # -- random numbers and imports ------------------------------------------------------------------------------------
+    def _fill(self) -> None:
+        while self._unfilled:
+            self._unfilled.pop()()
 
-    @functools.cached_property
-    def _generator(self) -> np.random.RandomState:
-        generator = np.random.RandomState(0)
-        generator.set_state(self._random_state)
-        return generator
+    # -- modules and random numbers ------------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def _python_generator(self) -> random.Random:
-        generator = random.Random()
-        generator.setstate(random.getstate())
-        return generator
-
-    def _numpy_random(self, name: str) -> Any:
-        return self._bound(getattr(np.random, name))
-
-    def _python_random(self, name: str) -> Any:
-        return self._bound(getattr(random, name))
-
-    def _bound(self, x: Any) -> Any:
-        """Return a function of a global generator as one of the private generator."""
-        owner = getattr(x, "__self__", None)
-        if owner is not None and owner is getattr(np.random.rand, "__self__", None):
-            return getattr(self._generator, x.__name__)
-        if owner is not None and owner is getattr(random.random, "__self__", None):
-            return getattr(self._python_generator, x.__name__)
-        return x
+    def _attribute(self, module: types.ModuleType, name: str) -> Any:
+        return self.of(getattr(module, name))
 
     def _default_rng(self, seed: Any = None) -> np.random.Generator:
         """As in NumPy, but what is drawn without a seed is the same in each set of copies."""
-        return np.random.default_rng(self._generator.randint(2**31) if seed is None else seed)
+        return np.random.default_rng(self._numbers.randint(2**31) if seed is None else seed)
 
     def _import(self, name: str, *scope: Any) -> Any:
-        module = builtins.__import__(name, *scope)
-        return self.of(module)
+        return self.of(builtins.__import__(name, *scope))
 
     # -- what is copied ------------------------------------------------------------------------------------------------
 
@@ -174,13 +158,11 @@ class CodeCopies:
         def look_up(name: str) -> Any:
             if name not in space:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-            shadow = self._namespace(space)
             self._copy_names(space, (name,))
-            while self._unfilled:
-                self._unfilled.pop()()
-            return shadow[name]
+            self._fill()
+            return self._namespace(space)[name]
 
-        return StandIn(module.__name__, look_up, {})
+        return StandIn(module.__name__, look_up)
 
     def _namespace(self, space: dict[str, Any]) -> dict[str, Any]:
         if id(space) not in self._copies:
@@ -226,19 +208,13 @@ class CodeCopies:
 
     def _builtin(self, f: Any) -> Any:
         """Return a method of a built-in object (``cache.append``, ``np.random.rand``) as one of its copy."""
-        owner = f.__self__
-        if owner is None or isinstance(owner, types.ModuleType | type):
+        if f.__self__ is None or isinstance(f.__self__, types.ModuleType | type):
             return f
-        if (bound := self._bound(f)) is not f:
-            return bound
-        copied = self._copy(owner)
-        return f if copied is owner else getattr(copied, f.__name__)
+        owner = self._copy(f.__self__)
+        return f if owner is f.__self__ else getattr(owner, f.__name__)
 
     def _method(self, method: types.MethodType) -> Any:
-        if (bound := self._bound(method)) is not method:
-            return bound
-        owner = self._copy(method.__self__)
-        return types.MethodType(self._copy(method.__func__), owner)
+        return types.MethodType(self._copy(method.__func__), self._copy(method.__self__))
 
     def _partial(self, x: functools.partial[Any]) -> Any:
         keywords = {k: self._copy(v) for k, v in x.keywords.items()}
@@ -368,6 +344,14 @@ class CodeCopies:
             own = package in self._packages or file is None or not _is_installed(file)
             self._is_own[module] = own and package not in _SHARED
         return self._is_own[module]
+
+
+def _of_math(name: str) -> Any:
+    """Return a function of ``math`` that is NumPy's for arrays that are being recorded."""
+    function, of_arrays = getattr(math, name), getattr(np, name, None)
+    if not callable(function) or of_arrays is None:
+        return function
+    return lambda *args: (of_arrays if any(isinstance(x, Traced) for x in args) else function)(*args)
 
 
 def _package(x: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..nn import losses
 from .backward_pass import BackwardPass
-from .containers import Arguments, is_float_array, named_leaves
+from .containers import Arguments, as_arrays, is_float_array, mapped, named_leaves
 from .recorded_run import AuditError
 from .recording import Traced
 from .signatures import ALIASES, call, positional, signature_text
@@ -27,6 +27,8 @@ class NetworkFunctions(BackwardPass):
             raise AuditError(f"loss has type {type(loss).__name__}; expected a function (output, Y) or a loss's name")
         super().__init__(forward=forward, backward=backward, loss=loss)
         self._output = output
+        if not any(hasattr(v, "dtype") for v in named_leaves(as_arrays(parameters)).values()):  # all are numbers
+            parameters = mapped(parameters, lambda name, v: np.asarray(v) if isinstance(v, float) else v)
         unnamed = "parameters" if isinstance(parameters, Mapping) else None
         self._arguments = Arguments({"X": X, "Y": Y, "parameters": parameters}, unnamed)
         self.values = self._arguments.leaves()

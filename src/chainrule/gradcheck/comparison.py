@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,20 +87,19 @@ class Comparison:
         self.eps, self.rounding = self._rounding()
         bad = np.flatnonzero(~np.isfinite(self.f0))
         if bad.size:
-            label, index = function.place(int(bad[0]))
-            where = f" in output {label}{element(index)}" if label or index else ""
             more = f", and {bad.size - 1} more outputs are not finite" if bad.size > 1 else ""
-            raise self.error("nonfinite", f"{function.name} returns {self.f0[bad[0]]}{where}{more} at this point.")
+            raise self.error(
+                "nonfinite",
+                f"{function.name} returns {self.f0[bad[0]]}{self._in_output(int(bad[0]))}{more} at this point.",
+            )
         differ = np.flatnonzero(self.f0 != again)
         if differ.size:
             j = int(differ[0])
-            label, index = function.place(j)
-            where = f" in output {label}{element(index)}" if label or index else ""
             raise self.error(
                 "nondeterministic",
                 f"{function.name} is not deterministic: called twice with the same arguments, it returns "
-                f"{self.f0[j]:.8g} and {again[j]:.8g}{where}. Finite differences need a fixed function: fix its "
-                "random numbers (a seed, a mask drawn outside), or put dropout into evaluation mode.",
+                f"{self.f0[j]:.8g} and {again[j]:.8g}{self._in_output(j)}. Finite differences need a fixed function: "
+                "fix its random numbers (a seed, a mask drawn outside), or put dropout into evaluation mode.",
             )
         if isinstance(function, HandWritten) and (changed := self._changed_argument(function)):
             raise self.error(
@@ -109,6 +109,10 @@ class Comparison:
         inputs = sum(self.own_point[k].size for k in self.checked)
         self.full = inputs * self.f0.size <= FULL if self.settings.full is None else self.settings.full
         self.rows = None if self.full or self.f0.size <= FEW_OUTPUTS else self._random_rows()
+
+    def _in_output(self, j: int) -> str:
+        label, index = self.function.place(j)
+        return f" in output {label}{element(index)}" if label or index else ""
 
     def _rounding(self) -> tuple[float, Array]:
         """Return the rounding of the function, relative and output by output: of its dtype, or what shows, if more.
@@ -445,19 +449,12 @@ class Comparison:
 
     def _worst_element(self, block: Block, r: int, v: Array) -> int:
         row = None if self.rows is None else self.rows[r : r + 1]
-        flat = v.reshape(-1)
-        support = np.flatnonzero(flat)
-        while len(support) > 1:
-            halves = np.array_split(support, 2)
-            errors = []
-            for half in halves:
-                part = np.zeros_like(flat)
-                part[half] = flat[half]
-                slopes, _, _ = self._slope(self.line(block.place, part.reshape(v.shape)), row, 16)
-                numeric = slopes[r] if row is None else slopes[0]
-                errors.append(abs(float(numeric - block.analytic[r].reshape(-1) @ part)))
-            support = halves[int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
-        return int(support[0])
+
+        def error_of(part: Array) -> float:
+            slopes, _, _ = self._slope(self.line(block.place, part.reshape(v.shape)), row, 16)
+            return float(slopes[r if row is None else 0] - block.analytic[r].reshape(-1) @ part)
+
+        return halved(v.reshape(-1), error_of)
 
     def _add(self, block: Block, i: int) -> None:
         """Look closely at one more element."""
@@ -496,3 +493,14 @@ class Comparison:
             kinks=tuple(self.kinks),
             checked=self.compared,
         )
+
+
+def halved(weights: Array, error_of: Callable[[Array], float]) -> int:
+    """Halve a weighted sum again and again, keeping the half with the larger error; return the element that is left."""
+    support = np.flatnonzero(weights)
+    while len(support) > 1:
+        halves = np.array_split(support, 2)
+        parts = [np.where(np.isin(np.arange(weights.size), half), weights, 0.0) for half in halves]
+        errors = [abs(error_of(part)) for part in parts]
+        support = halves[int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
+    return int(support[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.op import Array
-from .comparison import Comparison
+from .comparison import Comparison, halved
 from .diagnosis import Block, Diagnosis, diagnose
 from .result import GradcheckError, Mismatch, figure
 from .second_order import Mirrored
@@ -63,18 +63,9 @@ def _name_output(comparison: Comparison, error: GradcheckError, where: Where) ->
         gradient = comparison.pulled(pullback, part, comparison.own_point)[block.place]
         return float(np.asarray(gradient).reshape(-1)[i])
 
-    support = np.flatnonzero(row)
-    while len(support) > 1:
-        errors = []
-        halves = np.array_split(support, 2)
-        for half in halves:
-            part = np.zeros_like(row)
-            part[half] = row[half]
-            errors.append(abs(float(part @ numeric) - theirs(part)))
-        support = halves[int(np.argmax(np.nan_to_num(errors, nan=np.inf)))]
-    one = np.zeros_like(row)
-    one[support] = 1
-    error.output, error.output_index = comparison.function.place(int(support[0]))
+    place = halved(row, lambda part: float(part @ numeric) - theirs(part))
+    one = (np.arange(row.size) == place).astype(row.dtype)
+    error.output, error.output_index = comparison.function.place(place)
     error.numeric, error.analytic = float(one @ numeric), theirs(one)
 
 
