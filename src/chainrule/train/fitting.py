@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,10 @@ from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.sequential import logits_part
 from .callbacks import EarlyStopping, as_callback
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure, require_module
 from .history import History
-from .loop import Loop
+from .loop import Job, Loop
 from .metrics import Metric, resolve
 from .progress import shown
 from .step import Scalar, TrainingStep
@@ -116,6 +118,18 @@ def fit(
         When the loss or a parameter is no longer finite; the model has the weights before that step.
     FileExistsError
         If the checkpoint is there already and `resume` is False.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn, optim
+    >>> digits = cr.data.load_digits()
+    >>> model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    >>> history = cr.fit(
+    ...     model, digits.X / 16, digits.y, optimizer=optim.Adam(3e-3), epochs=10, validation=0.2, progress=False
+    ... )
+    >>> len(history), history["val_accuracy"][-1] > 0.9
+    (10, True)
     """
     require_module(model)
     epochs, seed = integer("epochs", epochs, at_least=1), integer("seed", seed, at_least=0)
@@ -123,63 +137,83 @@ def fit(
         batch_size = integer("batch_size", batch_size, at_least=1, alternative=" or None")
     optimizer = optim.get("adam" if optimizer is None else optimizer)
     figures = resolve(metrics, loss)
-    where = _checkpoint(checkpoint, resume)
+    saving = _checkpoint(checkpoint, resume)
     calls = _callbacks(callbacks, early_stopping)
-    saved = len(calls)  # the bar holds nothing that a checkpoint needs
-    calls += [bar] if (bar := shown(progress)) is not None else []
+    bar = shown(progress)
     whole, model = model, logits_part(model, loss)
-    dtype = model.dtype or np.dtype(np.float32)
-    X, names = as_inputs(X, "X", familiar=whole.feature_names)
-    X = checked_input(X, "X", dtype, names)
-    y = checked_target(y, X, dtype=dtype)
-    rows, held_out = _parts(X, y, validation, seed, dtype, names)
-    weights = None if sample_weight is None else checked_weights(sample_weight, len(X))
+    data = _Data.read(X, y, validation, seed, model.dtype or np.dtype(np.float32), whole.feature_names)
+    weights = None if sample_weight is None else checked_weights(sample_weight, len(data.X))
+    with _training_mode(whole, model, seed) as dropout_seeds:
+        _check_data(model, loss, data)
+        validate = None if data.held_out is None else _validation(model, data.held_out, loss, figures, engine, threads)
+        trained_by: str | Scalar = loss
+        y, rows = data.y, data.rows
+        if weights is not None:
+            rows = _with_weight(rows, weights)
+            targets = WeightedTargets(y)
+            trained_by, y = targets.loss(loss), targets.pack(y, weights, data.dtype)
+            figures = {name: targets.metric(metric) for name, metric in figures.items()}
+        training = TrainingStep(
+            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads
+        )
+        size = min(batch_size or len(rows), len(rows))
+        settings = {
+            "batch_size": size, "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss),
+            "optimizer": optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
+        }  # fmt: skip
+        job = Job(
+            training, data.X, y, examples=len(rows), size=size, epochs=epochs,
+            order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
+            callbacks=calls if bar is None else [*calls, bar],
+            saved=len(calls),  # the bar holds nothing that a checkpoint needs
+            validate=validate, model=whole, checkpoint=saving,
+            described=settings | {
+                "epochs": epochs, "validation_examples": len(data.held_out[0]) if data.held_out else 0,
+                "features": ", ".join(data.names) if data.names else None,
+            },
+            settings=settings | {
+                "data": _fingerprint(data.X, y), "dropout seeds": dropout_seeds, "metrics": list(figures),
+                "model": repr(model), "validation": _fingerprint(*data.held_out) if data.held_out else None,
+            } if saving else {},
+        )  # fmt: skip
+        loop = Loop(job)
+        if data.names != whole.feature_names:
+            whole.feature_names = data.names
+        return loop.run()
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Checked examples: inputs and targets, the rows to train on, the validation split, the names of columns."""
+
+    X: Array
+    y: Array
+    rows: Array
+    held_out: tuple[Array, Array] | None
+    names: tuple[str, ...] | None
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def read(
+        cls, X: Any, y: Any, validation: Any, seed: int, dtype: np.dtype[Any], familiar: tuple[str, ...] | None
+    ) -> _Data:
+        X, names = as_inputs(X, "X", familiar=familiar)
+        X = checked_input(X, "X", dtype, names)
+        y = checked_target(y, X, dtype=dtype)
+        return cls(X, y, *_parts(X, y, validation, seed, dtype, names), names, dtype)
+
+
+@contextlib.contextmanager
+def _training_mode(whole: nn.Module, model: nn.Module, seed: int) -> Iterator[list[int]]:
+    """Set the model to training, with dropout masks that depend on `seed`; yield the layers' own seeds."""
     modes = [(m, m.training) for m in whole.modules()]
     dropouts = [(m, m.seed) for m in model.modules() if isinstance(m, nn.Dropout)]
     try:
         whole.train()
         model.train()
         for layer, own in dropouts:
-            layer.seed = (own + seed * 0x9E3779B97F4A7C15) % 2**64  # another seed draws other masks
-        _check_data(model, loss, X, y, "")
-        validate = None
-        if held_out is not None:
-            _check_data(model, loss, *held_out, "validation: ")
-            validate = _validation(model, held_out, loss, figures, engine, threads)
-        trained_by: str | Scalar = loss
-        if weights is not None:
-            rows = _with_weight(rows, weights)
-            targets = WeightedTargets(y)
-            trained_by, y = targets.loss(loss), targets.pack(y, weights, dtype)
-            figures = {name: targets.metric(metric) for name, metric in figures.items()}
-        training = TrainingStep(
-            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads
-        )
-        loop = Loop(
-            training, X, y, examples=len(rows), size=min(batch_size or len(rows), len(rows)),
-            order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
-            epochs=epochs, callbacks=calls, saved=saved, validate=validate,
-        )  # fmt: skip
-        loop.model = whole
-        loop.described = {
-            "loss": _name(loss), "optimizer": optimizer.config(), "epochs": epochs, "batch_size": loop.size,
-            "shuffle": bool(shuffle), "seed": seed, "l1": l1, "l2": l2, "examples": len(rows),
-            "validation_examples": len(held_out[0]) if held_out else 0,
-            "features": ", ".join(names) if names else None,
-        }  # fmt: skip
-        if where is not None:
-            loop.checkpoint = where
-            loop.settings = {
-                "batch_size": loop.size, "data": _fingerprint(X, y), "dropout seeds": [own for _, own in dropouts],
-                "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss), "metrics": list(figures),
-                "model": repr(model), "optimizer": optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
-                "validation": _fingerprint(*held_out) if held_out else None,
-            }  # fmt: skip
-            if Path(where.path).exists():
-                loop.progress, loop.history.rows = load_checkpoint(where.path, training, calls[:saved], loop.settings)
-        if names != whole.feature_names:
-            whole.feature_names = names
-        return loop.run()
+            layer.seed = (own + seed * 0x9E3779B97F4A7C15) % 2**64
+        yield [own for _, own in dropouts]
     finally:
         for module, mode in modes:
             module.training = mode
@@ -250,26 +284,34 @@ def _with_weight(rows: Array, weights: Array) -> Array:
     return kept
 
 
-def _check_data(model: nn.Module, loss: str | Scalar, X: Array, y: Array, prefix: str) -> None:
-    """Let model and loss look at the data before anything is trained: shapes, ids and labels out of range."""
-    rows = [0]
-    if X.dtype.kind in "iu" and X.size:  # row numbers to look up: the least and the greatest
-        width = X.size // len(X)
-        rows += [int(X.argmin()) // width, int(X.argmax()) // width]
-    try:
-        with evaluation_mode(model), np.errstate(all="ignore"):
-            try:
-                output = model(X[rows])
-            except ValueError:
-                model(X)  # the same error, saying the shape that the caller gave
-                raise
-        if not isinstance(output, Tensor):
-            raise TypeError(f"the model returned a {type(output).__name__}; a loss takes one tensor")
-        losses.check_target(loss, (len(X), *output.shape[1:]), y)
-    except (TypeError, ValueError) as error:
-        if not prefix:
-            raise
-        raise type(error)(f"{prefix}{error}") from None
+def _check_data(model: nn.Module, loss: str | Scalar, data: _Data) -> None:
+    """Run the model on a few rows and compare the targets with its output, before anything is trained."""
+    X, held = data.X, data.held_out
+    shown = X[_telling_rows(X)]
+    if held is not None:
+        shown = np.concatenate([shown, held[0][_telling_rows(held[0])]])
+    with evaluation_mode(model), np.errstate(all="ignore"):
+        try:
+            output = model(shown)
+        except ValueError as error:
+            model(X)  # the same error with the shape of X, unless the other rows are to blame
+            raise type(error)(f"validation: {error}") from None
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the model returned a {type(output).__name__}; a loss takes one tensor")
+    losses.check_target(loss, (len(X), *output.shape[1:]), data.y)
+    if held is not None:
+        try:
+            losses.check_target(loss, (len(held[0]), *output.shape[1:]), held[1])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation: {error}") from None
+
+
+def _telling_rows(X: Array) -> list[int]:
+    """Return the first row; of row numbers to look up, also those with the least and the greatest."""
+    if X.dtype.kind not in "iu" or not X.size:
+        return [0]
+    width = X.size // len(X)
+    return [0, int(X.argmin()) // width, int(X.argmax()) // width]
 
 
 def _validation(

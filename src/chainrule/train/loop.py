@@ -6,6 +6,8 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ..core.op import Array
 from ..nn import Module
 from .blas import limited
 from .callbacks import Callback, Run
-from .checkpoint import Checkpoint, Progress, save_checkpoint
+from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from .history import History
 from .interrupt import Interrupts
 from .step import TrainingStep
@@ -24,13 +26,26 @@ SLICE = 100.0
 
 
 class NonFiniteError(FloatingPointError):
-    """The loss, or a parameter, became NaN or infinite; the message names the first value that did."""
+    """The loss, or a parameter, became NaN or infinite; the message names the first value that did.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn, optim
+    >>> digits = cr.data.load_digits()
+    >>> try:
+    ...     cr.fit(nn.Linear(64, 1), digits.X, digits.y[:, None] * 1.0, loss="mse", optimizer=optim.SGD(1e30))
+    ... except cr.NonFiniteError as error:
+    ...     print(str(error)[:52])
+    training stopped being finite in epoch 1, step 2 of
+    """
 
 
-class Loop:
-    """The state of one call of fit.
+@dataclass(frozen=True)
+class Job:
+    """What a run consists of.
 
-    Parameters
+    Attributes
     ----------
     training : TrainingStep
     X, y : arrays
@@ -39,84 +54,86 @@ class Loop:
     order : function
         Returns, for an epoch from 0, the numbers of these rows in their order.
     size : int
-        Examples a step.
+        Examples per step.
     epochs : int
     callbacks : sequence
         With on_begin, on_step, on_epoch, on_end, as far as they have them.
     saved : int
         How many of them belong into a checkpoint; the first ones.
     validate : function or None
-        Returns the figures of the validation part.
+        Returns the figures of the validation split.
+    model : Module or None
+        As callbacks see it; None: the one that is trained.
+    described : mapping
+        The settings that callbacks see.
+    checkpoint : Checkpoint or None
+        If its file exists, the run resumes from it.
+    settings : mapping
+        What a checkpoint is compared with: with other settings it belongs to another run.
     """
 
     training: TrainingStep
+    X: Array
+    y: Array
     examples: int
     order: Callable[[int], Array]
     size: int
-    X: Array
-    y: Array
     epochs: int
-    callbacks: Sequence[Any]
-    saved: int
-    validate: Callable[[], Mapping[str, float]] | None
-    model: Module
+    callbacks: Sequence[Any] = ()
+    saved: int = 0
+    validate: Callable[[], Mapping[str, float]] | None = None
+    model: Module | None = None
+    described: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Loop:
+    """The state of one run of a `Job`."""
+
+    job: Job
+    training: TrainingStep
     history: History
     progress: Progress
     batches: int
 
-    def __init__(
-        self,
-        training: TrainingStep,
-        X: Array,
-        y: Array,
-        *,
-        examples: int,
-        order: Callable[[int], Array],
-        size: int,
-        epochs: int,
-        callbacks: Sequence[Any],
-        saved: int,
-        validate: Callable[[], Mapping[str, float]] | None,
-    ) -> None:
-        self.training, self.examples, self.order, self.size = training, examples, order, size
-        self.X, self.y = np.ascontiguousarray(X), np.ascontiguousarray(y)  # gathered row by row
-        self.epochs, self.callbacks, self.saved, self.validate = epochs, callbacks, saved, validate
-        self.model = training.model  # as callbacks see it
-        self.history = History()
-        self.progress = Progress()
-        self.checkpoint: Checkpoint | None = None
-        self.settings: dict[str, Any] = {}  # what a checkpoint is held to
-        self.described: dict[str, Any] = {}  # what callbacks are told
-        self.batches = -(-examples // size)
+    def __init__(self, job: Job) -> None:
+        self.job, self.training = job, job.training
+        self._X, self._y = np.ascontiguousarray(job.X), np.ascontiguousarray(job.y)  # gathered row by row
+        self.history, self.progress = History(), Progress()
+        self.batches = -(-job.examples // job.size)
         # planned now, so that a batch that the model cannot take is found before anything is trained
-        sizes = {size, examples - (self.batches - 1) * size}
-        self._bindings = {n: training.binding(X[:n], y[:n]) for n in sizes}
-        self._on_step = [c.on_step for c in callbacks if overrides(c, "on_step")]
+        sizes = {job.size, job.examples - (self.batches - 1) * job.size}
+        self._bindings = {n: job.training.binding(self._X[:n], self._y[:n]) for n in sizes}
+        self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
         self._before: list[Array] = []  # the states at the beginning of the epoch
         self._torn = False  # whether a step has begun and not ended
         self._saved_at = -1
+        if job.checkpoint is not None and Path(job.checkpoint.path).exists():
+            saved = list(job.callbacks[: job.saved])
+            self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
 
     def run(self) -> History:
         """Train to the end or a stop. However it ends, the model gets whole weights and each callback its on_end."""
-        p = self.progress
+        job, p = self.job, self.progress
         run = Run(
-            self.model, self.history, self.epochs, self.size, self.batches, self.training, p.epoch, p.step,
-            settings=self.described,
+            job.model or self.training.model, self.history, job.epochs, job.size, self.batches, self.training, p.epoch,
+            p.step, settings=dict(job.described),
         )  # fmt: skip
         self._before = self.training.snapshot()
-        largest = 2 * self.size * max(a.size for a in self.training.parameters.values())
+        largest = 2 * job.size * max(a.size for a in self.training.parameters.values())
         threads = limited(self.training.threads, largest)
         with Interrupts(run) as interrupts, threads, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
             try:
-                for c in self.callbacks:
+                for c in job.callbacks:
                     if hasattr(c, "on_begin"):
                         c.on_begin(run)
                     if hasattr(c, "on_end"):
                         ends.callback(c.on_end, run)
-                while p.epoch < self.epochs and run.stopping is None:
+                while p.epoch < job.epochs and run.stopping is None:
                     self._epoch(run)
-                if self.checkpoint and run.stopping is not None and self._saved_at != p.step:
+                if job.checkpoint and run.stopping is not None and self._saved_at != p.step:
                     self._save()
             except KeyboardInterrupt:
                 run.interrupted = True
@@ -132,9 +149,9 @@ class Loop:
         return self.history
 
     def _epoch(self, run: Run) -> None:
-        p, training, size = self.progress, self.training, self.size
+        job, p, training, size = self.job, self.progress, self.training, self.job.size
         started = time.perf_counter() - p.seconds
-        order = self.order(p.epoch)
+        order = job.order(p.epoch)
         first = p.batch
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
         self._before = training.snapshot()
@@ -152,7 +169,7 @@ class Loop:
             p.sums, p.seconds = tuple(sums), time.perf_counter() - started
             for on_step in self._on_step:
                 on_step(run)
-            if self.checkpoint and self.checkpoint.steps and p.step % self.checkpoint.steps == 0:
+            if job.checkpoint and job.checkpoint.steps and p.step % job.checkpoint.steps == 0:
                 self._save()
             if run.stopping is not None:
                 return
@@ -163,68 +180,68 @@ class Loop:
         self._close_epoch(run, sums, started)
 
     def _steps(self, order: Array, b: int) -> list[list[float]]:
-        """Make steps from batch b on, as many as nobody wants to look in between, for at most a tenth of a second."""
+        """Make steps from batch b on, as many as no callback or checkpoint comes between, for at most `SLICE`."""
         most = self.batches - b
         if self._on_step:
             most = 1
-        elif self.checkpoint and self.checkpoint.steps:
-            most = min(most, self.checkpoint.steps - self.progress.step % self.checkpoint.steps)
+        elif (saving := self.job.checkpoint) and saving.steps:
+            most = min(most, saving.steps - self.progress.step % saving.steps)
         return self._run(order, b, most, SLICE)
 
     def _run(self, order: Array, b: int, steps: int, milliseconds: float) -> list[list[float]]:
-        first = b * self.size
-        rows = min(steps * self.size, len(order) - first)
-        whole = self._bindings[min(self.size, rows)]
-        rest = self._bindings.get(rows % self.size)
+        size = self.job.size
+        first = b * size
+        rows = min(steps * size, len(order) - first)
+        whole, rest = self._bindings[min(size, rows)], self._bindings.get(rows % size)
         results = np.empty((steps, len(whole.plan.outputs)))
         self._torn = True
         with np.errstate(all="ignore"):
-            size = min(self.size, rows)
-            made = whole.run_batches(rest, self.X, self.y, order, first, size, rows, results, milliseconds)
+            made = whole.run_batches(rest, self._X, self._y, order, first, min(size, rows), rows, results, milliseconds)
         self._torn = False
         found: list[list[float]] = results[:made].tolist()
         return found
 
     def _close_epoch(self, run: Run, sums: list[float], started: float) -> None:
-        p = self.progress
+        job, p = self.job, self.progress
         row: dict[str, Any] = {"epoch": p.epoch + 1}
-        row |= {name: s / self.examples for name, s in zip(("loss", *self.training.metrics), sums, strict=True)}
+        row |= {name: s / job.examples for name, s in zip(("loss", *self.training.metrics), sums, strict=True)}
         self.training.write_back()
-        if self.validate is not None:
-            row |= {f"val_{k}": v for k, v in self.validate().items()}
+        if job.validate is not None:
+            row |= {f"val_{k}": v for k, v in job.validate().items()}
         row["lr"] = float(self.training.optimizer.learning_rate(p.step - 1))
         row["seconds"] = time.perf_counter() - started
         self.history.rows.append(row)
         p.epoch, p.batch, p.sums, p.seconds = p.epoch + 1, 0, (), 0.0
         run.epoch = p.epoch
-        for c in self.callbacks:
+        for c in job.callbacks:
             if hasattr(c, "on_epoch"):
                 c.on_epoch(run)
-        if self.checkpoint is not None:
-            every, steps = self.checkpoint.epochs, self.checkpoint.steps
-            if (every and p.epoch % every == 0) or (steps and p.step % steps == 0) or p.epoch == self.epochs:
+        if job.checkpoint is not None:
+            every, steps = job.checkpoint.epochs, job.checkpoint.steps
+            if (every and p.epoch % every == 0) or (steps and p.step % steps == 0) or p.epoch == job.epochs:
                 self._save()
 
     def _save(self) -> None:
-        assert self.checkpoint is not None
-        callbacks = list(self.callbacks[: self.saved])
-        save_checkpoint(self.checkpoint.path, self.training, self.progress, self.history.rows, callbacks, self.settings)
+        job = self.job
+        assert job.checkpoint is not None
+        saved = list(job.callbacks[: job.saved])
+        save_checkpoint(job.checkpoint.path, self.training, self.progress, self.history.rows, saved, job.settings)
         self._saved_at = self.progress.step
 
     def _explained(self, order: Array, first: int, bad: int) -> NonFiniteError:
         """Go through the epoch again, step by step, to the first value that is not finite, and name it."""
-        training, epoch = self.training, self.progress.epoch + 1
+        training, epoch, size = self.training, self.progress.epoch + 1, self.job.size
         at, found = bad, None
         training.restore(self._before)
         for b in range(first, bad + 1):
-            rows = order[b * self.size : (b + 1) * self.size]
+            rows = order[b * size : (b + 1) * size]
             good = training.snapshot()
             loss = self._run(order, b, 1, SLICE)[0][0]
             after = training.first_bad_state()
             if not math.isfinite(loss) or after:
                 training.restore(good)
                 at = b
-                found = training.first_bad(self.X[rows], self.y[rows]) or after
+                found = training.first_bad(self._X[rows], self._y[rows]) or after
                 break
         cause = f": the first tensor that went bad is {found}" if found else ""
         return NonFiniteError(
