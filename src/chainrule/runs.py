@@ -23,6 +23,7 @@ from .train import History, evaluate, fit, predict
 
 #: How the learning rate goes on: down to 0 along half a cosine over the run, or as it is.
 SCHEDULES = ("cosine", "constant")
+#: The loss of each task, unless another one is asked for.
 LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
 
 
@@ -43,6 +44,7 @@ class Settings:
     validation: float = 0.0
     patience: int | None = None
     seed: int = 0
+    loss: str | None = None
 
     def __post_init__(self) -> None:
         for width in self.hidden:
@@ -64,6 +66,10 @@ class Settings:
         """Return the optimiser for a run of so many steps."""
         optimizer = optim.get(self.optimizer, lr=self.lr)
         return optim.get(optimizer, lr=optim.Cosine(self.lr, steps)) if self.schedule == "cosine" else optimizer
+
+    def loss_for(self, task: str) -> str:
+        """Return the name of the loss for a task."""
+        return choice("loss", self.loss or LOSSES[task], nn.losses.names(task))
 
 
 @dataclass
@@ -179,7 +185,7 @@ def train(
     preprocessor = prepared.preprocessor
     model = network(preprocessor, settings)
     X, y = prepared.part(prepared.train)
-    loss = LOSSES[preprocessor.task]
+    loss = settings.loss_for(preprocessor.task)
     rows = len(X) - round(len(X) * settings.validation)
     optimizer = settings.make_optimizer(settings.epochs * -(-rows // settings.batch_size))
     history = fit(
@@ -190,8 +196,8 @@ def train(
     )  # fmt: skip
     model.eval()
     metrics = {
-        "train": _measured(model, X, y, preprocessor),
-        "test": _measured(model, *prepared.part(prepared.test), preprocessor),
+        "train": _measured(model, X, y, loss, preprocessor),
+        "test": _measured(model, *prepared.part(prepared.test), loss, preprocessor),
     }
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
@@ -283,7 +289,7 @@ class Trained:
             )
         try:
             preprocessor = data.Preprocessor.from_dict(metadata["preprocessing"])
-            if metadata["loss"] != LOSSES[preprocessor.task]:
+            if metadata["loss"] not in nn.losses.names(preprocessor.task):
                 raise ValueError(f"loss {metadata['loss']!r} does not go with a {preprocessor.task} task")
             width, outputs = len(preprocessor.feature_names), outputs_for(preprocessor)
             given = predict(model, np.zeros((1, width), np.float32)).shape
@@ -295,7 +301,7 @@ class Trained:
 
     def evaluate(self, dataset: data.Dataset) -> dict[str, float]:
         """Return the loss and the metrics on raw rows with targets."""
-        return _measured(self.model, *arrays(self.preprocessor, dataset), self.preprocessor)
+        return _measured(self.model, *arrays(self.preprocessor, dataset), self.loss, self.preprocessor)
 
     def held_out(self, dataset: data.Dataset) -> tuple[data.Dataset, str]:
         """Return the rows that the model was not trained on, as far as that is known, and what they are."""
@@ -312,18 +318,20 @@ class Trained:
     def predict(self, dataset: data.Dataset) -> dict[str, Array]:
         """Return column name -> values: the prediction and, for classes, the probability of each."""
         output = predict(self.model, self.preprocessor.transform(dataset))
-        if self.preprocessor.task == "regression":
-            return {"prediction": self.preprocessor.inverse_target(output)}
         shares = np.asarray(nn.losses.activate(self.loss, output.astype(np.float64)))
-        if self.preprocessor.task == "binary":
+        if self.preprocessor.task == "regression":
+            return {"prediction": self.preprocessor.inverse_target(shares.astype(output.dtype))}
+        binary = self.preprocessor.task == "binary"
+        labels = self.preprocessor.inverse_target((output[:, 0] > 0).astype(int) if binary else output.argmax(axis=1))
+        if nn.losses.activation_of(self.loss) is None:  # scores, no probabilities
+            return {"prediction": labels}
+        if binary:
             shares = np.concatenate([1 - shares, shares], axis=1)
-        labels = self.preprocessor.inverse_target(np.argmax(shares, axis=1))
         columns = {f"probability {c}": shares[:, i] for i, c in enumerate(self.preprocessor.classes)}
         return {"prediction": labels, **columns}
 
 
-def _measured(model: nn.Module, X: Array, y: Array, preprocessor: data.Preprocessor) -> dict[str, float]:
-    loss = LOSSES[preprocessor.task]
+def _measured(model: nn.Module, X: Array, y: Array, loss: str, preprocessor: data.Preprocessor) -> dict[str, float]:
     figures = evaluate(
         model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None
     )

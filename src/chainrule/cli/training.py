@@ -18,6 +18,7 @@ MOST_LINES = 12
 @click.command()
 @options.source
 @options.target
+@click.option("--loss", help="of the task; default: cross-entropy or mean squared error")
 @click.option("--task", help="binary, multiclass or regression, instead of the inferred one")
 @options.hidden
 @options.activation
@@ -61,6 +62,7 @@ def train(
         if with_report:
             reporting.require_plotly()  # before the training, not after it
         prepared = runs.prepare(source, target, task, test=asked.test, seed=asked.seed)
+        asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         folder = runs.claim(out, source, overwrite)
         try:

@@ -90,6 +90,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         """Return a weight for each row that comes from its target alone."""
 
     @abstractmethod
+    def _losses(self) -> tuple[str, ...]:
+        """Return the losses that go by name."""
+
+    @abstractmethod
     def _training_loss(self) -> tuple[Any, float]:
         """Return the loss, and what it is multiplied with when it is reported."""
 
@@ -192,8 +196,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 array[...] = state[name]
             return step
         loss, reported = self._training_loss()
-        if not isinstance(loss, str):
-            losses.check_target(loss, rows.y.shape, rows.y)
+        losses.check_target(loss, rows.y.shape, rows.y)
         work = copy.deepcopy(self.module_).to(self._dtype).train()
         step = PenalizedStep(
             logits_part(work, loss), loss, Adjustable(settings.rule or optim.SGD()), alpha=settings.alpha,

@@ -15,15 +15,20 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from .. import ops
 from ..core.op import Array
+from ..nn import losses
 from .base import Rows, TrainedEstimator
-
-LOSSES = ("log_loss", "hinge")
 
 
 def _gives_probabilities(estimator: Any) -> bool:
-    if isinstance(estimator.loss, str) and estimator.loss == "hinge":
-        raise AttributeError("loss='hinge' gives scores, no probabilities: decision_function, or loss='log_loss'")
+    if _gives_scores_only(estimator.loss):
+        raise AttributeError(
+            f"loss={estimator.loss!r} gives scores, no probabilities: use decision_function, or loss='log_loss'"
+        )
     return True
+
+
+def _gives_scores_only(loss: Any) -> bool:
+    return isinstance(loss, str) and loss != "log_loss" and losses.activation_of(loss) is None
 
 
 class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
@@ -34,6 +39,10 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     classes_: Array
     out_activation_: str
     _kind: str  # "binary", "multiclass" or "multilabel-indicator"
+
+    def _losses(self) -> tuple[str, ...]:
+        binary = losses.names("binary")
+        return ("log_loss", *(name for name in losses.names("multiclass") if name in binary))
 
     def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
         X, y = validate_data(
@@ -61,7 +70,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
             raise ValueError(f"Unknown label type: y is {self._kind}; classes, or rows of 0 and 1, would do")
         self.classes_ = unique_labels(y) if y.ndim == 2 else np.unique(y)
         self.out_activation_ = "softmax" if self._kind == "multiclass" else "logistic"
-        if isinstance(self.loss, str) and self.loss == "hinge":
+        if _gives_scores_only(self.loss):
             self.out_activation_ = "identity"
 
     def _encoded(self, y: Any) -> Array:

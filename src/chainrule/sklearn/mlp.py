@@ -6,10 +6,8 @@ from typing import Any, Self
 
 from sklearn.utils.metaestimators import available_if
 
-from .classifier import LOSSES as CLASSIFIER_LOSSES
 from .classifier import ClassifierPart
 from .perceptron import MultilayerPerceptron
-from .regressor import LOSSES as REGRESSOR_LOSSES
 from .regressor import RegressorPart
 
 
@@ -105,6 +103,20 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
         Where X has column names.
     out_activation_ : str
         What turns outputs into predictions.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> from chainrule.sklearn import MLPClassifier
+    >>> digits = data.load_digits()
+    >>> X, y = digits.X / 16, digits.y
+    >>> model = MLPClassifier(hidden_layer_sizes=32, max_iter=30, tol=0.5, n_iter_no_change=30, random_state=0)
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter('ignore')  # thirty epochs are not enough to converge
+    ...     _ = model.fit(X[:1000], y[:1000])
+    >>> model.score(X[1000:], y[1000:]) > 0.85
+    True
     """
 
     def __init__(
@@ -173,9 +185,6 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
         self.dtype = dtype
         self.engine = engine
         self.threads = threads
-
-    def _losses(self) -> tuple[str, ...]:
-        return CLASSIFIER_LOSSES
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train.
@@ -288,6 +297,15 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
         Where X has column names.
     out_activation_ : str
         What turns outputs into predictions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.sklearn import MLPRegressor
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = MLPRegressor(hidden_layer_sizes=20, solver="lbfgs", max_iter=2000, random_state=0)
+    >>> model.fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.95
+    True
     """
 
     def __init__(
@@ -354,9 +372,6 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
         self.dtype = dtype
         self.engine = engine
         self.threads = threads
-
-    def _losses(self) -> tuple[str, ...]:
-        return REGRESSOR_LOSSES
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train.

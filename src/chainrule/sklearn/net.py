@@ -17,11 +17,9 @@ from ..nn import losses
 from ..nn.sequential import logits_part
 from ..optim.optimizers import Optimizer
 from .base import TrainedEstimator
-from .classifier import LOSSES as CLASSIFIER_LOSSES
 from .classifier import ClassifierPart
 from .optimizers import first_rate
 from .rates import ByEpoch, Rates
-from .regressor import LOSSES as REGRESSOR_LOSSES
 from .regressor import RegressorPart
 from .settings import Settings
 
@@ -108,10 +106,6 @@ class Net(TrainedEstimator):
             return optim.get(self.optimizer, rate)
         except (TypeError, ValueError) as error:
             raise ValueError(f"optimizer: {error}") from None
-
-    @abstractmethod
-    def _losses(self) -> tuple[str, ...]:
-        """Return the losses that go by name."""
 
     # -- the module ----------------------------------------------------------------------------------------------------
 
@@ -256,6 +250,18 @@ class NetClassifier(Net, ClassifierPart):
     n_iter_, t_, loss_, best_loss_, loss_curve_, validation_scores_, validation_loss_curve_, best_validation_score_,
     n_features_in_, n_outputs_
         As for MLPClassifier.
+
+    Examples
+    --------
+    >>> from chainrule import data, nn
+    >>> from chainrule.sklearn import NetClassifier
+    >>> digits = data.load_digits()
+    >>> X, y = digits.X / 16, digits.y
+    >>> def network(n_features, n_outputs, hidden=32):
+    ...     return nn.Sequential(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, n_outputs))
+    >>> model = NetClassifier(network, module__hidden=64, max_epochs=500, random_state=0)
+    >>> model.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:]) > 0.8
+    True
     """
 
     def __init__(
@@ -304,9 +310,6 @@ class NetClassifier(Net, ClassifierPart):
         self.engine = engine
         self.threads = threads
         self._keep(module__parameters)
-
-    def _losses(self) -> tuple[str, ...]:
-        return CLASSIFIER_LOSSES
 
     def _fit_outputs(self, columns: int) -> None:
         kind = self._kind
@@ -400,6 +403,16 @@ class NetRegressor(Net, RegressorPart):
     n_iter_, t_, loss_, best_loss_, loss_curve_, validation_scores_, validation_loss_curve_, best_validation_score_,
     n_features_in_, n_outputs_
         As for MLPRegressor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> from chainrule.sklearn import NetRegressor
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = NetRegressor(nn.Sequential(nn.Linear(1, 1)), max_epochs=200, learning_rate=0.1, random_state=0)
+    >>> model.fit(X, 2 * X[:, 0] + 1).score(X, 2 * X[:, 0] + 1) > 0.99
+    True
     """
 
     def __init__(
@@ -446,9 +459,6 @@ class NetRegressor(Net, RegressorPart):
         self.engine = engine
         self.threads = threads
         self._keep(module__parameters)
-
-    def _losses(self) -> tuple[str, ...]:
-        return REGRESSOR_LOSSES
 
     def _fit_outputs(self, columns: int) -> None:
         if columns != self.n_outputs_:

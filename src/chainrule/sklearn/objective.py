@@ -15,23 +15,6 @@ from ..train import TrainingStep
 from ..train.weights import WeightedTargets
 
 
-def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:
-    """Return half the Poisson deviance y log(y / e^z) - y + e^z, summed over an example's outputs z, the log of counts.
-
-    Parameters
-    ----------
-    output, target
-        Of one shape, (m, k) or (m,); targets from 0.
-    reduction : {"mean", "sum", "none"}
-    """
-    known = np.where(np.greater(target, 0), target, 1.0)
-    deviance = target * (np.log(known) - output) - target + np.exp(output)
-    by_example = np.sum(np.reshape(deviance, (deviance.shape[0], -1)), axis=1)
-    if reduction == "none":
-        return by_example
-    return np.sum(by_example) if reduction == "sum" else np.mean(by_example)
-
-
 class PenalizedStep(TrainingStep):
     """A training step on mean loss + alpha/2 Σ W² / (the batch's sum of weights).
 

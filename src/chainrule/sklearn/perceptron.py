@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -102,10 +101,6 @@ class MultilayerPerceptron(TrainedEstimator):
         if name == "constant" or self.solver != "sgd":
             return Rates(first)
         return Adaptive(first) if name == "adaptive" else InverseScaling(first, power)
-
-    @abstractmethod
-    def _losses(self) -> tuple[str, ...]:
-        """Return the losses that go by name."""
 
     # -- the network ---------------------------------------------------------------------------------------------------
 

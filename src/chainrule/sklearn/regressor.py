@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,20 +9,9 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from .. import ops
 from ..core.op import Array
 from ..nn import losses
 from .base import Rows, TrainedEstimator
-from .objective import poisson
-
-#: What turns outputs into predictions.
-APPLIED: Mapping[str, Callable[[Array], Any]] = {
-    "identity": np.asarray,
-    "exp": np.exp,
-    "sigmoid": ops.sigmoid,
-    "softmax": ops.softmax,
-}
-LOSSES = ("squared_error", "poisson", "mse", "half_mse", "mae", "huber")
 
 
 class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
@@ -31,6 +19,9 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
 
     loss: Any
     out_activation_: str
+
+    def _losses(self) -> tuple[str, ...]:
+        return ("squared_error", *losses.names("regression"))
 
     def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
         X, y = validate_data(
@@ -42,26 +33,21 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
         numbers = y.reshape(len(y), -1).astype(np.float64)
         if not first and numbers.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {numbers.shape[1]} columns, the module was trained for {self.n_outputs_}")
-        if isinstance(self.loss, str) and self.loss == "poisson" and numbers.min() < 0:
-            raise ValueError(f"y reaches down to {numbers.min():g}; loss='poisson' takes counts, numbers from 0")
+        self.n_outputs_ = numbers.shape[1]
         self.out_activation_ = self._activation()
         return X, y, numbers
 
     def _activation(self) -> str:
         """Return the name of what turns outputs into predictions."""
-        if isinstance(self.loss, str):
-            return "exp" if self.loss == "poisson" else "identity"
-        return losses.output_activation(self.loss)
+        return losses.output_activation(self._training_loss()[0])
 
     def _weights_by_target(self, y: Array) -> Array | None:
         return None
 
     def _training_loss(self) -> tuple[Any, float]:
-        if not isinstance(self.loss, str):
-            return self.loss, 1.0
-        if self.loss == "squared_error":
+        if isinstance(self.loss, str) and self.loss == "squared_error":
             return "half_mse", 1.0 / self.n_outputs_
-        return (poisson if self.loss == "poisson" else self.loss), 1.0
+        return self.loss, 1.0
 
     def _stratified(self, y: Array) -> Any:
         return None
@@ -69,7 +55,7 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
     def _predicted(self, output: Array) -> Array:
         output = output.reshape(len(output), -1)
         with np.errstate(over="ignore"):
-            output = np.asarray(APPLIED[self.out_activation_](output))
+            output = np.asarray(losses.activation_called(self.out_activation_)(output))
         return output[:, 0] if output.shape[1] == 1 else output
 
     def _score_of(self, output: Array, rows: Rows) -> float:

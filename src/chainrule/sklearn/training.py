@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.op import Array
 from ..train import Callback, Run
-from ..train.loop import Loop
+from ..train.loop import Job, Loop
 from .objective import PenalizedStep
 from .rates import Rates
 
@@ -221,12 +221,11 @@ def train(
             np.copyto(state, old, casting="same_kind")
     step.rate[...] = course.rate if rules.goes_on and course.rates == rules.rates else rules.rates.start()
     watch = Watch(course, rules, len(X), scored)
-    loop = Loop(
-        step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs,
-        callbacks=[watch, *callbacks], saved=0, validate=None,
+    job = Job(
+        step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs, callbacks=[watch, *callbacks],
+        described=described or {},
     )  # fmt: skip
-    loop.described = dict(described or {})
     try:
-        loop.run()
+        Loop(job).run()
     finally:
         course.optimizer, course.rule = step.optimizer_state, rule
