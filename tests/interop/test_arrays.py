@@ -141,7 +141,7 @@ def test_training_reads_the_memory_of_others(kind, monkeypatch):
 
     def look(self, *args, **settings):
         made(self, *args, **settings)
-        seen.extend([address(self.X), address(self.y)])
+        seen.extend([address(self._X), address(self._y)])
 
     monkeypatch.setattr(Loop, "__init__", look)
     cr.fit(nn.Linear(3, 2), X, y, epochs=1, progress=False)

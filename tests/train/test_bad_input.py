@@ -28,16 +28,16 @@ REFUSED = [
     (ROWS, IDS[:5], {}, ValueError, r"y has shape \(5,\), X has 6 rows; they need one target an example"),
     (ROWS, 1, {}, ValueError, r"y has shape \(\), X has 6 rows"),
     (ROWS, IDS + 1, {}, ValueError, "labels reach 3, but the output has 3 columns"),
-    (ROWS, IDS - 1, {}, ValueError, "labels reach down to -1"),
-    (ROWS, IDS.astype(float), {}, TypeError, "class ids have dtype float32; integers would do"),
+    (ROWS, IDS - 1, {}, ValueError, r"class ids .*got -1"),
+    (ROWS, IDS.astype(float), {}, TypeError, "class ids, got dtype float32"),
     (ROWS, IDS.astype(str), {}, TypeError, "y holds texts, '0' first"),
     (ROWS, np.ones((6, 2)), {}, ValueError, r"output has shape \(6, 3\), target \(6, 2\)"),
     (ROWS, np.full((6, 3), np.nan), {"loss": "mse"}, ValueError, "y holds 18 values that are not finite"),
     (ROWS, IDS, {"loss": "mse"}, ValueError, r"mse: output has shape \(6, 3\), target \(6,\)"),
     (ROWS, IDS, {"loss": "binary_cross_entropy"}, ValueError, "binary_cross_entropy: output has shape"),
-    (ROWS, IDS, {"loss": "nope"}, ValueError, "no loss 'nope'; there are mse"),
-    (ROWS, IDS, {"loss": 3}, TypeError, "loss is a int"),
-    (ROWS, IDS, {"loss": lambda o, t: o}, ValueError, "returned shape"),
+    (ROWS, IDS, {"loss": "nope"}, ValueError, r"loss 'nope'.*mse"),
+    (ROWS, IDS, {"loss": 3}, TypeError, r"loss: .*got a int"),
+    (ROWS, IDS, {"loss": lambda o, t: o}, ValueError, r"loss <lambda>: .*shape \(6, 3\)"),
     (ROWS, IDS, {"loss": lambda o, t: 1.0}, ValueError, "computed from the output"),
     (ROWS, IDS, {"optimizer": "nope"}, ValueError, "no optimiser 'nope'"),
     (ROWS, IDS, {"optimizer": optim.Adam}, TypeError, r"optimizer: .*Adam\(lr=…\)"),
@@ -48,8 +48,8 @@ REFUSED = [
     (ROWS, IDS, {"batch_size": "all"}, TypeError, "batch_size: .*got 'all'"),
     (ROWS, IDS, {"seed": -1}, ValueError, "seed: .*got -1"),
     (ROWS, IDS, {"seed": 0.5}, TypeError, "seed: .*got 0.5"),
-    (ROWS, IDS, {"l1": -1}, ValueError, "l1 is -1"),
-    (ROWS, IDS, {"l2": np.nan}, ValueError, "l2 is nan"),
+    (ROWS, IDS, {"l1": -1}, ValueError, r"l1: .*got -1"),
+    (ROWS, IDS, {"l2": np.nan}, ValueError, r"l2: .*got nan"),
     (ROWS, IDS, {"engine": "nope"}, ValueError, "engine 'nope' is not available"),
     (ROWS, IDS, {"threads": 0}, ValueError, "threads is 0"),
     (ROWS, IDS, {"validation": 1.5}, ValueError, "validation is 1.5; a share between 0 and 1"),
@@ -105,7 +105,7 @@ def test_a_model_that_cannot_be_trained(make):
 @pytest.mark.parametrize("run", [cr.fit, cr.evaluate, cr.backprop, lambda model, X, y: cr.predict(model, X)])
 def test_what_is_no_model(run):
     for model, kind in ((None, "NoneType"), (np.tanh, "ufunc"), (nn.Linear, "type")):
-        with pytest.raises(TypeError, match=rf"model is of type {kind}; an nn\.Module"):
+        with pytest.raises(TypeError, match=rf"model: expected an nn\.Module.*got a {kind}"):
             run(model, ROWS, IDS)
 
 

@@ -170,7 +170,14 @@ def test_every_loss_by_name_and_any_function(make):
     def cubic(output, target):
         return np.mean(np.absolute(output - target) ** 3)
 
-    targets = {"mse": number, "half_mse": number, "mae": number, "huber": number, "binary_cross_entropy": sign[:, None]}
+    targets = {
+        "poisson": abs(number),
+        "mse": number,
+        "half_mse": number,
+        "mae": number,
+        "huber": number,
+        "binary_cross_entropy": sign[:, None],
+    }
     for loss in [*nn.losses.names(), cubic]:
         wide = loss in ("cross_entropy", "hinge")
         y = sign if wide else targets.get(loss, number) if isinstance(loss, str) else number

@@ -71,7 +71,7 @@ def test_the_bar_of_a_terminal(monkeypatch, data, make):
     cr.fit(make(), *data, epochs=4)
     lines = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:]]
     assert lines[0] == "─" * 20 + "  epoch 0/4" and lines[2].startswith("━" * 10 + "─" * 10 + "  epoch 2/4  ")
-    assert "  loss " in lines[4] and max(map(len, lines)) == 69 and lines[-1] == "" and len(lines) == 6
+    assert "  loss " in lines[4] and max(map(len, lines)) == 69 and lines[-1] == "" and len(lines) == 7
 
 
 def test_the_line_of_a_notebook(monkeypatch, data, make):

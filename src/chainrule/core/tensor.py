@@ -63,6 +63,15 @@ class Tensor:
     name : str or None
     weak : bool
         True for a Python scalar, which takes the dtype of what it meets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> x = cr.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> y = np.tanh(x) @ np.ones(2)
+    >>> type(y).__name__, y.shape, y.value.round(3)
+    ('Tensor', (2,), array([1.726, 1.994]))
     """
 
     __slots__ = (
@@ -437,7 +446,17 @@ for _name in (
 
 
 class Parameter(Tensor):
-    """A leaf that is trained: its value may be replaced (never written into) by `assign`."""
+    """A leaf that is trained: its value may be replaced (never written into) by `assign`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> w = cr.Parameter(np.zeros(2), name="w")
+    >>> w.assign([1.0, 2.0])
+    >>> w.value
+    array([1., 2.])
+    """
 
     __slots__ = ()
 
@@ -473,6 +492,14 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     ------
     TypeError
         For complex numbers, and for ``requires_grad`` on integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> x = cr.tensor([1, 2, 3], dtype=np.float32, name="x")
+    >>> (x * 2).value
+    array([2., 4., 6.], dtype=float32)
     """
     given = checked_array(value, "value") if dtype is None else as_array(value, "value")
     array = checked_array(np.array(given, dtype=dtype), "value")

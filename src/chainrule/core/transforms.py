@@ -197,6 +197,14 @@ def value_and_grad(
         When `f` returns no scalar, or an argument does not reach the result.
     TypeError
         For arguments that are not real numbers, and for NumPy functions without a rule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> loss, dw = cr.value_and_grad(lambda w: np.sum(w**2))(np.array([1.0, 2.0]))
+    >>> float(loss), dw
+    (5.0, array([2., 4.]))
     """
     name = _name_of(f)
     purpose = f"grad of {name}"
@@ -243,6 +251,18 @@ def grad(
     """Return a function that computes the gradient of `f`, a function to a scalar.
 
     Parameters, errors: as for `value_and_grad`. With `has_aux` the result is ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> def f(x, y):
+    ...     return np.sum(x**2 * y)
+    >>> x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    >>> cr.grad(f)(x, y)
+    array([ 6., 16.])
+    >>> cr.grad(f, argnums=(0, 1))(x, y)[1]
+    array([1., 4.])
     """
     both = value_and_grad(f, argnums, has_aux, allow_unused=allow_unused)
 
@@ -260,6 +280,17 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     ``pullback(cotangent)`` takes a cotangent of the value's structure and shapes and returns a tuple with one gradient
     an argument: cotangentᵀ · Jacobian. It may be called any number of times. With `has_aux`:
     ``(value, pullback, aux)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> A = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> y, pullback = cr.vjp(lambda x: A @ x, np.array([1.0, 1.0]))
+    >>> y
+    array([3., 7.])
+    >>> pullback(np.array([1.0, 0.0]))
+    (array([1., 2.]),)
     """
     name = _name_of(f)
     with Recording(f"vjp of {name}") as recording:
@@ -324,6 +355,16 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
 
     Computed without forward rules: the pullback u ↦ Jᵀu is linear, and pulling the tangents back through *it* gives
     J·tangents (the "double reverse" identity).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> y, dy = cr.jvp(lambda x: x**3, (np.array([1.0, 2.0]),), (np.array([1.0, 0.5]),))
+    >>> y
+    array([1., 8.])
+    >>> dy
+    array([3., 6.])
     """
     name = _name_of(f)
     for what, given in (("primals", primals), ("tangents", tangents)):
@@ -364,6 +405,14 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     Each Jacobian has shape ``(*output.shape, *argument.shape)``, nested as the output's structure over the argument's.
     One reverse pass an output element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> cr.jacobian(lambda x: np.stack([x[0] * x[1], x[0] ** 2]))(np.array([2.0, 3.0]))
+    array([[3., 2.],
+           [4., 0.]])
     """
     name = _name_of(f)
 
@@ -414,6 +463,14 @@ def hessian(f: Function, argnums: int = 0) -> Function:
     """Return a function that computes the Hessian of `f`, a function to a scalar, in one argument.
 
     For an array argument of shape s the result has shape ``(*s, *s)``; for a nest, a nest of nests.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> cr.hessian(lambda x: x[0] ** 2 * x[1])(np.array([2.0, 3.0]))
+    array([[6., 4.],
+           [4., 0.]])
     """
     return jacobian(grad(f, argnums, allow_unused=True), argnums)
 
@@ -422,6 +479,13 @@ def hvp(f: Function, x: Any, v: Any) -> Any:
     """Return the Hessian of `f` (a function of `x` to a scalar) times `v`, without forming the Hessian.
 
     `v` has the structure and shapes of `x`. The cost is a small multiple of a gradient's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> cr.hvp(lambda x: np.sum(x**3), np.array([1.0, 2.0]), np.array([1.0, 0.0]))
+    array([6., 0.])
     """
     (_, product) = jvp(grad(f, allow_unused=True), (x,), (v,))
     return product

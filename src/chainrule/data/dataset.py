@@ -50,6 +50,17 @@ class Dataset:
     rows : numpy.ndarray or None
         Where each row stood in the source, from 0, when rows were left out or selected; so that an error can
         name the row of the file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> rows = data.Dataset.from_columns({"size": [1.0, 2.0, 3.0, 4.0]}, ["a", "b", "a", "b"], target_name="kind")
+    >>> rows
+    <Dataset columns: 4 rows of 1 feature, target kind (binary)>
+    >>> train, test = rows.split(0.5, seed=0)
+    >>> len(train), len(test)
+    (2, 2)
     """
 
     X: NDArray[Any] | None

@@ -23,6 +23,15 @@ def load_digits() -> Dataset:
     The test part of "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998, UCI Machine
     Learning Repository, https://doi.org/10.24432/C50P49, licensed CC BY 4.0, in the order and form in which
     scikit-learn distributes it. ``digits.txt`` beside this file says the same.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> digits = data.load_digits()
+    >>> digits
+    <Dataset digits: 1,797 rows of 64 features (8×8 images), target digit (multiclass)>
+    >>> digits.X.shape, digits.y[:5]
+    ((1797, 64), array([0, 1, 2, 3, 4]))
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
         X, y = archive["X"], archive["y"]

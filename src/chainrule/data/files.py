@@ -52,6 +52,13 @@ def read(
         When nothing is at `path`; names that are near are said.
     ValueError
         When the file is of another kind, damaged, or holds what cannot be learnt from.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> digits = data.read("digits")
+    >>> len(digits), digits.task
+    (1797, 'multiclass')
     """
     kind, place = _kind(path)
     if kind in OWN_TARGETS and target not in (None, OWN_TARGETS[kind]):
@@ -90,6 +97,19 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
     -------
     Dataset
         With `y` None. Of a source with a training and a test part, the training part.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "rows.npz"
+    ...     np.savez(file, X=np.arange(6.0).reshape(3, 2), y=np.array([0, 1, 1]))
+    ...     rows = data.read_features(file)
+    >>> len(rows), rows.feature_names
+    (3, ('x0', 'x1'))
     """
     kind, place = _kind(path)
     if kind == "table":

@@ -46,6 +46,19 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ValueError
         When the header is no IDX header, the length differs from what it promises in either direction, or
         the gzip stream is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "labels"
+    ...     _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))  # three unsigned bytes
+    ...     rows = data.read_idx(file)
+    >>> rows
+    array([7, 8, 9], dtype=uint8)
     """
     with open(path, "rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
@@ -128,6 +141,21 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
     ------
     ValueError
         When files lack, more than one data set is there, or counts and shapes do not fit each other.
+
+    Examples
+    --------
+    >>> import gzip, tempfile
+    >>> from pathlib import Path
+    >>> from chainrule import data
+    >>> images = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 10, 20, 30, 40])  # two images of 1 × 2
+    >>> labels = bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ('train', 't10k'):
+    ...         _ = Path(folder, f'{part}-images-idx3-ubyte').write_bytes(images)
+    ...         _ = Path(folder, f'{part}-labels-idx1-ubyte').write_bytes(labels)
+    ...     rows = data.read_idx_folder(folder)
+    >>> len(rows), len(rows.test), rows.image_shape
+    (2, 2, (1, 2))
     """
     files, notes = _family_files(Path(folder))
     parts = {}

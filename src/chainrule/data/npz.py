@@ -52,6 +52,19 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     ValueError
         When the file is no archive or damaged, the names are others (those found are said), or an array holds
         objects.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "rows.npz"
+    ...     np.savez(file, X=np.arange(6.0).reshape(3, 2), y=np.array([0, 1, 1]))
+    ...     rows = data.read_npz(file)
+    >>> len(rows), rows.target_name, rows.task
+    (3, 'y', 'binary')
     """
     found, arrays, notes = _read(path, target)
     if found.target is None:

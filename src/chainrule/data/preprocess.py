@@ -32,6 +32,18 @@ class Preprocessor:
         How the target is made.
     notes : tuple of str
         What was done, in sentences.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> train = data.Dataset.from_columns({"size": [1.0, 3.0]}, ["a", "b"], target_name="kind")
+    >>> prepared = data.Preprocessor.fit(train)
+    >>> prepared.transform(train)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    >>> prepared.transform_target(train), prepared.classes
+    (array([0, 1]), ('a', 'b'))
     """
 
     features: TableFeatures | MatrixFeatures | ImageFeatures

@@ -41,6 +41,13 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     ------
     ValueError
         When a part would be empty, or an argument is out of its range.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> train, test = data.split(10, 0.3, seed=0)
+    >>> len(train), len(test), sorted([*train, *test]) == list(range(10))
+    (7, 3, True)
     """
     n, seed = integer("n", n, at_least=1), integer("seed", seed, at_least=0)
     fraction = number("fraction", fraction, above=0, below=1)
@@ -97,6 +104,14 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     -------
     numpy.ndarray
         A permutation of ``0 … n-1``.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> sorted(data.epoch_order(5, seed=0, epoch=1).tolist())
+    [0, 1, 2, 3, 4]
+    >>> data.epoch_order(5, shuffle=False)
+    array([0, 1, 2, 3, 4])
     """
     n, seed = integer("n", n, at_least=1), integer("seed", seed, at_least=0)
     epoch = integer("epoch", epoch, at_least=0)
@@ -120,6 +135,12 @@ def batches(n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: boo
     -------
     iterator of numpy.ndarray
         Views of the epoch's order.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> [len(rows) for rows in data.batches(10, 4)]
+    [4, 4, 2]
     """
     size = integer("batch_size", batch_size, at_least=1)
     order = epoch_order(n, seed, epoch, shuffle)

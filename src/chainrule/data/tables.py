@@ -31,7 +31,7 @@ def read_table(
     exclude: Sequence[str] = (),
     header: bool | None = None,
 ) -> Dataset:
-    """Read a table with its target.
+    r"""Read a table with its target.
 
     Parameters
     ----------
@@ -61,6 +61,19 @@ def read_table(
         types that are neither numbers nor texts, and what `Dataset.from_columns` refuses.
     ImportError
         Without polars.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "rows.csv"
+    ...     _ = file.write_text("size,kind\n1,a\n2,b\n3,a\n")
+    ...     rows = data.read_table(file, "kind")
+    >>> len(rows), rows.feature_names, rows.task
+    (3, ('size',), 'binary')
     """
     frame, places, notes = _read_frame(Path(path), header, [*exclude, *([target] if target else [])])
     if target is None:

@@ -112,6 +112,15 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
     ------
     ValueError
         When nothing can be learnt (one value only, every text different) or `task` does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> data.infer_task(np.array(["yes", "no", "yes"]))
+    ('binary', 'binary: y holds two values, no and yes')
+    >>> data.infer_task(np.array([0.5, 1.25, 3.0]))[0]
+    'regression'
     """
     values = as_target(y, name)
     distinct = np.unique(values)
@@ -176,6 +185,14 @@ class Target:
         The class of each id, sorted; empty for regression.
     mean, std : float
         Of a regression target over the training part, in its own unit; 0 and 1 for classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> target = data.Target.fit(np.array(["no", "yes", "no"]), "binary")
+    >>> target.classes, target.encode(np.array(["yes", "no"]))
+    (('no', 'yes'), array([1, 0]))
     """
 
     name: str | None

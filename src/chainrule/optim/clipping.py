@@ -12,7 +12,15 @@ from ..ops.table import as_dtype
 
 
 def global_norm(gradients: Any) -> Any:
-    """Return sqrt(Σ g²) over all elements of all gradients of a nest, float64."""
+    """Return sqrt(Σ g²) over all elements of all gradients of a nest, float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> float(optim.global_norm({"w": np.array([3.0, 0.0]), "b": np.array([4.0])}))
+    5.0
+    """
     leaves, _ = flatten(gradients)
     total: Any = np.float64(0.0)
     for g in leaves:
@@ -24,6 +32,13 @@ def clip_by_norm(gradients: Any, limit: float) -> Any:
     """Scale all gradients by min(1, limit / global norm): their direction stays.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> optim.clip_by_norm([np.array([3.0, 4.0])], 1.0)
+    [array([0.6, 0.8])]
     """
     number("limit", limit, above=0)
     # a norm of 0 must not divide: any norm up to the limit gives exactly 1
@@ -32,6 +47,14 @@ def clip_by_norm(gradients: Any, limit: float) -> Any:
 
 
 def clip_by_value(gradients: Any, limit: float) -> Any:
-    """Limit every element to [-limit, limit]."""
+    """Limit every element to [-limit, limit].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> optim.clip_by_value([np.array([3.0, -0.5])], 1.0)
+    [array([ 1. , -0.5])]
+    """
     number("limit", limit, above=0)
     return tree_map(lambda g: np.clip(g, -limit, limit), gradients)

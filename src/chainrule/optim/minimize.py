@@ -51,6 +51,14 @@ class Minimum:
         What it says.
     losses : tuple of float
         After each iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> found = optim.minimize_function(lambda x: np.sum((x - 3) ** 2), np.zeros(2), method="BFGS")
+    >>> found.parameters.round(6), found.iterations == len(found.losses)
+    (array([3., 3.]), True)
     """
 
     parameters: Any
@@ -153,6 +161,16 @@ def minimize_function(
         Without SciPy: ``pip install 'chainrule[optimize]'``.
     ValueError
         For an unknown method, or a loss that is not finite at the start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> def f(p):
+    ...     return (p["x"] - 1) ** 2 + (p["y"] + 2) ** 4
+    >>> found = optim.minimize_function(f, {"x": np.array(0.0), "y": np.array(0.0)})
+    >>> found.success, round(float(found.parameters["x"]), 3)
+    (True, 1.0)
     """
     choice("method", method, METHODS)
     integer("max_iter", max_iter, at_least=1)
@@ -229,6 +247,16 @@ def minimize(
     -------
     Minimum
         Its `parameters` by dotted path.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn, optim
+    >>> X = np.array([[0.0], [1.0], [2.0]])
+    >>> model = nn.Linear(1, 1, dtype=np.float64)
+    >>> found = optim.minimize(model, X, 2 * X + 1, loss="mse")
+    >>> model.weight.value.round(3), model.bias.value.round(3)
+    (array([[2.]]), array([1.]))
     """
     of = losses.get(loss)
     X, y = _data(X, "X"), _data(y, "y")

@@ -36,6 +36,17 @@ class Optimizer(ABC):
         Limit every gradient element to ± this, first of all.
     clip_norm : float, optional
         Then scale all gradients down to this global norm, where it is larger.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.SGD(0.5)
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> state = rule.init(params)
+    >>> params, state = rule.update({"w": np.array([1.0, 0.0])}, state, params)
+    >>> params["w"], int(state["step"])
+    (array([0.5, 2. ]), 1)
     """
 
     lr: Any = 1e-3
@@ -182,6 +193,16 @@ class SGD(Optimizer):
         Adds weight_decay · p to the gradient.
     clip_norm, clip_value
         See `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.SGD(0.1, momentum=0.9)
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([0.5, -4.0])}
+    >>> params, state = rule.update(grads, rule.init(params), params)
+    >>> params["w"].round(4)
+    array([0.95, 2.4 ])
     """
 
     lr: Any = 1e-2
@@ -228,6 +249,16 @@ class Adam(Optimizer):
         Adds weight_decay · p to the gradient (`AdamW` decays the parameter itself).
     clip_norm, clip_value
         See `Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.Adam(1e-2)
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([0.5, -4.0])}
+    >>> params, state = rule.update(grads, rule.init(params), params)
+    >>> params["w"].round(4)
+    array([0.99, 2.01])
     """
 
     beta1: float = 0.9
@@ -263,6 +294,16 @@ class AdamW(Adam):
 
     Parameters as for `Adam`; `weight_decay` is 0.01 by default. Source: Loshchilov & Hutter, "Decoupled weight decay
     regularization", 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.AdamW(1e-2, weight_decay=0.1)
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([0.5, -4.0])}
+    >>> params, state = rule.update(grads, rule.init(params), params)
+    >>> params["w"].round(4)
+    array([0.989, 2.008])
     """
 
     weight_decay: float = field(default=0.01, kw_only=True)
@@ -294,6 +335,16 @@ class RMSprop(Optimizer):
         Adds weight_decay · p to the gradient.
     clip_norm, clip_value
         See `Optimizer`. Source: Tieleman & Hinton, 2012.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.RMSprop(1e-2)
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([0.5, -4.0])}
+    >>> params, state = rule.update(grads, rule.init(params), params)
+    >>> params["w"].round(4)
+    array([0.9, 2.1])
     """
 
     lr: Any = 1e-2
@@ -347,6 +398,16 @@ class Adagrad(Optimizer):
         Adds weight_decay · p to the gradient.
     clip_norm, clip_value
         See `Optimizer`. Source: Duchi et al., 2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> rule = optim.Adagrad(1e-2)
+    >>> params, grads = {"w": np.array([1.0, 2.0])}, {"w": np.array([0.5, -4.0])}
+    >>> params, state = rule.update(grads, rule.init(params), params)
+    >>> params["w"].round(4)
+    array([0.99, 2.01])
     """
 
     lr: Any = 1e-2
@@ -391,6 +452,14 @@ def get(optimizer: Any, lr: Any = None, **settings: Any) -> Optimizer:
         Replaces its learning rate.
     **settings
         Replace further settings.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> optim.get("adam", lr=0.01)
+    Adam(lr=0.01, weight_decay=0.0, clip_norm=None, clip_value=None, beta1=0.9, beta2=0.999, eps=1e-08)
+    >>> optim.get({"name": "SGD", "lr": 0.1}, momentum=0.9).momentum
+    0.9
     """
     changes = settings if lr is None else {"lr": lr, **settings}
     if isinstance(optimizer, Optimizer):

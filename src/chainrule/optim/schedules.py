@@ -19,7 +19,21 @@ from ..ops.table import as_dtype
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """A learning rate that changes with the step."""
+    """A learning rate that changes with the step.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from chainrule import optim
+    >>> @dataclass(frozen=True)
+    ... class Halved(optim.Schedule):
+    ...     lr: float
+    ...     def __call__(self, step):
+    ...         return self.lr / (step + 1)
+    >>> rule = optim.SGD(Halved(0.1))
+    >>> rule.learning_rate(1)
+    0.05
+    """
 
     @abstractmethod
     def __call__(self, step: Any) -> Any:
@@ -36,7 +50,15 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """Always `lr`."""
+    """Always `lr`.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Constant(0.1)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.1, 0.1, 0.1, 0.1, 0.1]
+    """
 
     lr: float
 
@@ -50,7 +72,15 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Step(Schedule):
-    """lr · factor ** floor(step / every)."""
+    """lr · factor ** floor(step / every).
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Step(0.1, every=2)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.1, 0.1, 0.01, 0.01, 0.001]
+    """
 
     lr: float
     every: int
@@ -68,7 +98,15 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """lr · factor ** (step / every): the same fall, smoothly."""
+    """lr · factor ** (step / every): the same fall, smoothly.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Exponential(0.1, factor=0.5)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.1, 0.05, 0.025, 0.0125, 0.0063]
+    """
 
     lr: float
     factor: float
@@ -89,6 +127,13 @@ class Cosine(Schedule):
     """From `lr` down to `final` along half a cosine over `steps` updates, then `final`.
 
     final + (lr - final) · (1 + cos(π step / steps)) / 2. Source: Loshchilov & Hutter, "SGDR", 2017.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Cosine(0.1, steps=4)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.1, 0.0854, 0.05, 0.0146, 0.0]
     """
 
     lr: float
@@ -116,6 +161,13 @@ class WarmUp(Schedule):
     ----------
     steps : int
     then : Schedule or float
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.WarmUp(3, then=0.1)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.025, 0.05, 0.075, 0.1, 0.1]
     """
 
     steps: int
@@ -136,7 +188,16 @@ _NAMES: dict[str, type[Schedule]] = {kind.__name__: kind for kind in (Constant, 
 
 
 def get(spec: Any) -> Schedule:
-    """Return the schedule that `spec` means: a number, a Schedule, or what ``config`` returned."""
+    """Return the schedule that `spec` means: a number, a Schedule, or what ``config`` returned.
+
+    Examples
+    --------
+    >>> from chainrule.optim import schedules
+    >>> schedules.get(0.1)
+    Constant(lr=0.1)
+    >>> schedules.get({"name": "Cosine", "lr": 0.1, "steps": 100})
+    Cosine(lr=0.1, steps=100, final=0.0)
+    """
     if isinstance(spec, Schedule):
         return spec
     if isinstance(spec, dict):

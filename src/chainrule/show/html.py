@@ -37,7 +37,7 @@ from .mathml import mathml
 from .svg import line_chart
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en" class="chainrule-page">
+<html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -47,7 +47,7 @@ _PAGE = """<!DOCTYPE html>
 {style}
 </style>
 </head>
-<body>
+<body class="chainrule-page">
 {body}
 </body>
 </html>
@@ -141,8 +141,7 @@ def _block(block: Block) -> Iterator[str]:
             yield f'<img alt="{_text(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         case Place(title, attributes, markup):
             given = "".join(f' {name}="{_text(value)}"' for name, value in attributes.items())
-            name = f' role="img" aria-label="{_text(title)}"' if title else ""
-            yield f"<div{given}{name}>{markup}</div>"
+            yield f'<div{given} role="img" aria-label="{_text(title)}">{markup}</div>'
 
 
 def _kind(value: Content) -> str:

@@ -60,8 +60,6 @@ _SPECIAL = {
     ">": r"\textgreater{}",
 }
 _SIGNS = {
-    "\u00a0": "~",
-    "\u202f": r"\,",
     "×": r"$\times$",
     "⊙": r"$\odot$",
     "→": r"$\to$",

@@ -37,6 +37,18 @@ class Run:
         Whether Ctrl-C was pressed.
     settings : dict
         What ``fit`` was called with, as numbers, texts and dicts of them: the loss, the optimiser, the seed, ….
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> seen = []
+    >>> def look(run):
+    ...     seen.append((run.epoch, run.step))
+    >>> _ = cr.fit(nn.Linear(64, 10), digits.X, digits.y, epochs=2, callbacks=[look], progress=False)
+    >>> seen
+    [(1, 57), (2, 114)]
     """
 
     model: nn.Module
@@ -62,6 +74,18 @@ class Callback:
 
     Any object with some of these methods will do, and so will a plain function, which is called after each epoch. An
     error in one ends the run, as an error anywhere else does: the model keeps the weights so far.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> class Printer(cr.Callback):
+    ...     def on_epoch(self, run):
+    ...         print(run.epoch, sorted(run.history[-1]))
+    >>> digits = cr.data.load_digits()
+    >>> model = nn.Sequential(nn.Linear(64, 10))
+    >>> _ = cr.fit(model, digits.X, digits.y, epochs=1, callbacks=[Printer()], progress=False)
+    1 ['accuracy', 'epoch', 'loss', 'lr', 'seconds']
     """
 
     def on_begin(self, run: Run) -> None:
@@ -100,6 +124,18 @@ class EarlyStopping(Callback):
         What counts as an improvement.
     maximize : bool or None
         Whether larger is better; None: for accuracy and r2.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> stop = cr.EarlyStopping(patience=1, min_delta=10.0)
+    >>> history = cr.fit(
+    ...     nn.Linear(64, 10), digits.X, digits.y, epochs=9, validation=0.2, early_stopping=stop, progress=False
+    ... )
+    >>> len(history), history.stopped
+    (2, 'val_loss has not improved for 1 epoch')
     """
 
     patience: int

@@ -34,6 +34,22 @@ class Checkpoint:
         Save after every so many epochs.
     steps : int or None
         Save after every so many steps, also in the middle of an epoch.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> model = nn.Linear(64, 10)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "run.safetensors"
+    ...     every_second = cr.Checkpoint(file, epochs=2)
+    ...     _ = cr.fit(model, digits.X, digits.y, epochs=2, checkpoint=every_second, progress=False)
+    ...     history = cr.fit(model, digits.X, digits.y, epochs=3, checkpoint=file, resume=True, progress=False)
+    >>> history["epoch"]
+    [1, 2, 3]
     """
 
     path: str | os.PathLike[str]

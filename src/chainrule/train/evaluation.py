@@ -49,6 +49,16 @@ def predict(
     ------
     ValueError
         For an X without rows, with NaN or infinity, or of a shape that the model does not take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = nn.Linear(2, 3, weight_init="ones")
+    >>> cr.predict(model, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[3., 3., 3.],
+           [7., 7., 7.]], dtype=float32)
     """
     require_module(model)
     forward = Forward(model, batch_size=batch_size, engine=engine, threads=threads)
@@ -114,6 +124,15 @@ def evaluate(
     metrics
         Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: what goes with
         the loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> model = nn.Linear(2, 1, weight_init="ones")
+    >>> cr.evaluate(model, np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[3.0], [8.0]]), loss="mse", metrics=["mae"])
+    {'loss': 0.5, 'mae': 0.5}
     """
     require_module(model)
     figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype, model.feature_names)
@@ -125,7 +144,7 @@ def evaluate(
 def require_module(model: Any) -> None:
     """Raise unless `model` is one: a function has no parameters to train."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model is of type {type(model).__name__}; an nn.Module, such as nn.Sequential(…), would do")
+        raise TypeError(f"model: expected an nn.Module, such as nn.Sequential(…), got a {type(model).__name__}")
 
 
 def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:

@@ -18,6 +18,13 @@ class History:
         Why the run ended before its last epoch; None if it didn't.
     best_epoch : int or None
         The epoch whose weights were kept, with early stopping.
+
+    Examples
+    --------
+    >>> from chainrule import History
+    >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
+    >>> history["loss"], len(history), history[-1]["epoch"]
+    ([0.5, 0.25], 2, 2)
     """
 
     def __init__(self, rows: list[dict[str, Any]] | None = None) -> None:

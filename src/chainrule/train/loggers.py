@@ -96,6 +96,17 @@ class LogTo(Logger):
         The object or the function.
     prefix : str
         Put before each name: ``"train/"`` gives ``train/loss``.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> def log(figures, step):
+    ...     print(step, sorted(figures))
+    >>> _ = cr.fit(nn.Linear(64, 10), digits.X, digits.y, epochs=2, callbacks=[cr.LogTo(log)], progress=False)
+    1 ['accuracy', 'loss', 'lr', 'seconds']
+    2 ['accuracy', 'loss', 'lr', 'seconds']
     """
 
     def __init__(self, target: Any, prefix: str = "") -> None:
@@ -133,6 +144,14 @@ class TensorBoardLogger(Logger):
     ------
     ImportError
         Without tensorboardX (the extra ``tensorboard``).
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> logger = cr.TensorBoardLogger('runs/digits')  # doctest: +SKIP
+    >>> cr.fit(nn.Linear(64, 10), digits.X, digits.y, callbacks=[logger])  # doctest: +SKIP
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, histograms: bool = False) -> None:
@@ -193,6 +212,14 @@ class MLflowLogger(Logger):
     ------
     ImportError
         Without MLflow (the extra ``mlflow``: mlflow-skinny).
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> digits = cr.data.load_digits()
+    >>> logger = cr.MLflowLogger()  # doctest: +SKIP
+    >>> cr.fit(nn.Linear(64, 10), digits.X, digits.y, callbacks=[logger])  # doctest: +SKIP
     """
 
     def __init__(

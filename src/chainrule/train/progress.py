@@ -78,7 +78,8 @@ class TerminalBar(_Line):
         self._write(line[: shutil.get_terminal_size().columns - 1])
 
     def on_end(self, run: Run) -> None:
-        """Remove it."""
+        """Draw it a last time, and remove it."""
+        self._draw(run)
         self._write("")
 
     def _write(self, line: str) -> None:

@@ -37,6 +37,20 @@ class TrainingStep:
         Computed with each step, from the same forward pass.
     engine, threads
         As for ``chainrule.compile``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn, optim
+    >>> from chainrule.train import TrainingStep
+    >>> model = nn.Linear(1, 1, weight_init="zeros")
+    >>> step = TrainingStep(model, "mse", optim.SGD(0.25))
+    >>> X, y = np.ones((2, 1), np.float32), np.full((2, 1), 4, np.float32)
+    >>> step.run(X, y), step.run(X, y)
+    ((16.0,), (0.0,))
+    >>> step.write_back()
+    >>> model.weight.value
+    array([[2.]], dtype=float32)
     """
 
     model: nn.Module
