@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.op import Array, Operation, Shape
 from ..core.tensor import Tensor, apply
+from ..ops.index import Slot
 from .rows import ADD, CAST, MULTIPLY, NAME, NUMBER, RESHAPE
 
 #: Number of operations from one named value to the next, above which a value in between gets a name.
@@ -208,3 +209,17 @@ def times(a: Expression, b: Expression) -> Expression:
 def without_ones(shape: Shape) -> Shape:
     """Return a shape without its axes of length 1."""
     return tuple(d for d in shape if d != 1)
+
+
+def index_parts(index: Any, arrays: list[str], dots: str) -> list[str]:
+    """Return the parts of an index as they stand between brackets; `arrays` are the index arrays in it."""
+    parts = []
+    for part in index:
+        if type(part) is Slot:
+            parts.append(arrays[part])
+        elif isinstance(part, Range):
+            ends = ["" if x is None else str(x) for x in (part.start, part.stop, part.step)]
+            parts.append(":".join(ends if part.step is not None else ends[:2]))
+        else:
+            parts.append(dots if part is Ellipsis else str(part))
+    return parts

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from ..core.notation import Layout, Part
 from ..core.op import Shape
 from ..show.latex import escaped
-from .expression import Expression, Range, is_name, name
+from .expression import Expression, index_parts, is_name, name
 from .names import GREEK, display_name, error_signals, latex_name, shape_text
 from .numbers import LATEX, SUPERSCRIPTS, TEXT, scale
 from .rows import BROADCAST, DIVIDE, MULTIPLY, NAME, NUMBER, SUM, TRANSPOSE
@@ -242,7 +241,10 @@ class TextPrinter:
 
     def _index(self, layout: Layout, e: Expression) -> Printed:
         arrays = [self.form(x) for x in e.inputs[1:]]
-        return f"{self.bracketed(e.inputs[0], ATOM)}[{index_text(e['index'], arrays, self._sign('…'))}]", ATOM
+        return (
+            f"{self.bracketed(e.inputs[0], ATOM)}[{', '.join(index_parts(e['index'], arrays, self._sign('…')))}]",
+            ATOM,
+        )
 
     def _scattered(self, layout: Layout, e: Expression) -> Printed:
         values, *arrays = (self.form(x) for x in e.inputs)
@@ -385,19 +387,3 @@ def _filled(e: Expression) -> Expression:
 def flattens(e: Expression) -> bool:
     """Whether a change of shape puts everything that belongs to an example into one row."""
     return len(e.shape) == 2 and len(e.inputs[0].shape) > 2 and e.inputs[0].shape[0] == e.shape[0]
-
-
-def index_text(index: Any, arrays: list[str], dots: str) -> str:
-    """Return an index as it stands between brackets; `arrays` are the index arrays in it."""
-    from ..ops.index import Slot
-
-    parts = []
-    for part in index:
-        if type(part) is Slot:
-            parts.append(arrays[part])
-        elif isinstance(part, Range):
-            ends = ["" if x is None else str(x) for x in (part.start, part.stop, part.step)]
-            parts.append(":".join(ends if part.step is not None else ends[:2]))
-        else:
-            parts.append(dots if part is Ellipsis else str(part))
-    return ", ".join(parts)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Shape
-from .expression import Batch, Expression, Range
+from .expression import Batch, Expression, Range, index_parts
 from .numbers import NUMPY, scale
 from .rows import DIVIDE, MULTIPLY, NAME, NUMBER
 
@@ -222,19 +222,13 @@ def _unit_axes(old: Shape, new: Shape) -> str:
 
 def index_source(index: Any, arrays: list[str], *, as_value: bool = False) -> str:
     """Return an index as it stands between brackets, or as a tuple."""
-    from ..ops.index import Slot
-
-    parts = []
-    for part in index:
-        if type(part) is Slot:
-            parts.append(arrays[part])
-        elif isinstance(part, Range):
-            ends = [("None" if as_value else "") if x is None else str(x) for x in (part.start, part.stop, part.step)]
-            shown = ends if as_value or part.step is not None else ends[:2]
-            parts.append(f"slice({', '.join(shown)})" if as_value else ":".join(shown))
-        else:
-            parts.append("..." if part is Ellipsis else str(part))
-    return _tuple(parts) if as_value else ", ".join(parts) or "..."
+    parts = index_parts(index, arrays, "...")
+    if not as_value:
+        return ", ".join(parts) or "..."
+    ranges = [isinstance(i, Range) for i in index]
+    return _tuple(
+        [f"slice({i.start}, {i.stop}, {i.step})" if r else p for i, p, r in zip(index, parts, ranges, strict=True)]
+    )
 
 
 def has_batch(e: Expression) -> bool:

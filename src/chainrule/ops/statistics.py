@@ -17,13 +17,8 @@ def var(
     a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
 ) -> Any:
     """As ``numpy.var``: the mean squared deviation, over (count - ddof)."""
-    ddof = more.pop("correction", None) or ddof
-    no_more("var", out, more)
-    if dtype is not None or a.dtype.kind != "f":
-        a = as_dtype(a, dtype or np.float64)
-    axes = normalize_axis(axis, len(shape_of(a)))
-    count = _degrees("var", a, axes, ddof)
-    return np.sum(np.square(a - np.mean(a, axis=axes, keepdims=True)), axis=axes, keepdims=keepdims) / count
+    deviation, axes, count = _deviation("var", a, axis, dtype, out, ddof, more)
+    return np.sum(np.square(deviation), axis=axes, keepdims=keepdims) / count
 
 
 @implements(np.std)
@@ -31,20 +26,23 @@ def std(
     a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
 ) -> Any:
     """As ``numpy.std``: the root of `var`. Where all elements are equal (a kink) the subgradient is 0."""
+    deviation, axes, count = _deviation("std", a, axis, dtype, out, ddof, more)
+    return norm2(deviation, axes, bool(keepdims)) / math.sqrt(count)
+
+
+def _deviation(
+    name: str, a: Any, axis: Axis, dtype: Any, out: None, ddof: float, more: dict[str, Any]
+) -> tuple[Any, tuple[int, ...], float]:
+    """Return how far elements are from their mean, the axes, and the degrees of freedom."""
     ddof = more.pop("correction", None) or ddof
-    no_more("std", out, more)
+    no_more(name, out, more)
     if dtype is not None or a.dtype.kind != "f":
         a = as_dtype(a, dtype or np.float64)
     axes = normalize_axis(axis, len(shape_of(a)))
-    count = _degrees("std", a, axes, ddof)
-    return norm2(a - np.mean(a, axis=axes, keepdims=True), axes, bool(keepdims)) / math.sqrt(count)
-
-
-def _degrees(name: str, a: Any, axes: tuple[int, ...], ddof: float) -> float:
     count: float = math.prod(a.shape[i] for i in axes) - ddof
     if count <= 0:
         raise ValueError(f"np.{name} over axes {axes} of shape {tuple(a.shape)} with ddof={ddof}: too few elements")
-    return count
+    return a - np.mean(a, axis=axes, keepdims=True), axes, count
 
 
 @implements(np.average)
