@@ -1,5 +1,6 @@
 """What a derivation says is what the gradient graph computes: evaluated, and read as a reader would."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -264,8 +265,8 @@ def test_functions_read_right_whatever_their_names(function, inputs, formulas):
 def test_a_function_without_example_inputs_is_tried_on_numbers():
     d = explain(lambda x, w: np.tanh(x) * w)
     assert (d.values["x"], d.values["w"]) == (0.5, 1.5)
-    assert "  x " in str(d) and "= 0.5" in str(d)
-    with pytest.raises(TypeError, match=r"an example of each argument.*with 0\.5 it says"):
+    assert re.search(r"(?m)^x .* = 0\.5$", str(d))
+    with pytest.raises(TypeError, match=r"an example of each argument.*with 0\.5"):
         explain(lambda x: x[0])
     with pytest.raises(TypeError, match="an example of each argument"):
         explain(lambda: 1.0)

@@ -1,6 +1,6 @@
 """Derivations: the formulas of a network's or a function's gradients, read off the gradient graph.
 
-Only `explain` itself stands here; what it needs is loaded when it is called.
+Only `explain` itself is defined here; what it needs is loaded when it is called.
 """
 
 from __future__ import annotations

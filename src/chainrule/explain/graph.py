@@ -61,11 +61,11 @@ def unnamed_landmarks(
 
 
 class StructureChanges(Exception):
-    """The graphs for two numbers of examples are not alike: formulas hold for this number only."""
+    """The graphs for two batch sizes differ in structure: the formulas hold for one batch size only."""
 
 
 def generalised(first: Expression, second: Expression, m: int, n: int) -> Expression:
-    """Return the one expression that holds for m examples as `first` does, and for n as `second` does."""
+    """Return the expression that equals `first` for m examples and `second` for n."""
     if first.op is not second.op or len(first.inputs) != len(second.inputs):
         raise StructureChanges
     if first.op is NAME:

@@ -1,4 +1,4 @@
-"""Names for what has none: targets, buffers, values in between, a function's arguments."""
+"""Names for values without one: targets, buffers, intermediate values, the arguments of a function."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .graph import users_of
 
 
 def name_one_hot(total: Tensor, y: Tensor) -> None:
-    """Class ids are y, and the rows made of them Y."""
+    """Name class ids y, and their one-hot rows Y."""
     for node in topological([total]):
         if node.op is None or node.op is not ONE_HOT:
             continue
@@ -30,7 +30,7 @@ def name_one_hot(total: Tensor, y: Tensor) -> None:
 
 
 def name_buffers(buffers: dict[str, Tensor], output: Tensor) -> None:
-    """Call a layer's running_mean running_mean1, after the layer's number, where it has one."""
+    """Name a layer's running_mean running_mean1, with the number of the layer, where it has one."""
     users = users_of(topological([output]))
     taken: set[str] = set()
     for path, buffer in buffers.items():
@@ -66,12 +66,12 @@ def argument_names(function: Callable[..., Any], count: int) -> list[str]:
 
 
 def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
-    """Return a number for each argument that a function must be given, and see that it takes numbers.
+    """Return a number for each required argument of a function, after a trial call.
 
     Raises
     ------
     TypeError
-        Where it takes no arguments, or no numbers.
+        If it has no required arguments, or fails with numbers.
     """
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = "explain(function, …) needs an example of each argument: arrays or numbers"
@@ -88,12 +88,12 @@ def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
             function(*numbers)
     except Exception as error:
         tried = ", ".join(map(str, numbers))
-        raise TypeError(f"{needed}; with {tried} it says {type(error).__name__}: {error}") from error
+        raise TypeError(f"{needed}; with {tried} it raises {type(error).__name__}: {error}") from error
     return numbers
 
 
 def name_once(ends: list[Tensor], symbols: list[Tensor], parameters: list[Tensor]) -> None:
-    """Give the second value of a name another one: a forward pass may use a name again. What it is given keeps its."""
+    """Rename all but the first of the values that share a name; the inputs of the function keep theirs."""
     order = topological(ends)
     weights = {id(p) for p in parameters}
     given = {id(t): t for t in symbols if id(t) not in weights}
@@ -111,7 +111,7 @@ def name_once(ends: list[Tensor], symbols: list[Tensor], parameters: list[Tensor
 
 
 def read_only(nodes: list[Tensor], symbols: list[Tensor]) -> dict[str, Tensor]:
-    """Return the parameters and arrays that are read without being given, under a name each."""
+    """Return the parameters and arrays that are read but are not arguments, by name."""
     found: dict[str, Tensor] = {}
     taken = {str(n.name) for n in [*symbols, *topological(nodes)] if n.name}
     known = {id(t) for t in symbols}
@@ -129,7 +129,7 @@ def read_only(nodes: list[Tensor], symbols: list[Tensor]) -> dict[str, Tensor]:
 
 
 def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]) -> set[str]:
-    """Return the names of values that are others under a second name: ``x * 1``."""
+    """Return the names of values that equal one before them, such as ``x * 1``."""
     seen, again = {id(n) for n in known}, set()
     for node, simpler in zip(forward, simple, strict=False):
         while simpler.op is not None and simpler.op in (CAST, IDENTITY):
@@ -141,7 +141,7 @@ def named_again(forward: list[Tensor], simple: list[Tensor], known: list[Tensor]
 
 
 def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
-    """Name values by the layer that they belong to: the number of the named value that they lead to."""
+    """Name values by the number of the layer that they lead to."""
     order = topological([end])
     taken, users = {n.name for n in order if n.name}, users_of(order)
     for node in landmarks:

@@ -33,7 +33,7 @@ LOGITS = {CROSS_ENTROPY: "softmax", row_of(binary_cross_entropy_with_logits): "s
 
 @dataclass
 class Formulas:
-    """What was read off one recording: an expression for every name, and the names' values.
+    """What was read from one recording: an expression for every name, and the names' values.
 
     Attributes
     ----------
@@ -287,7 +287,7 @@ class _Recorded:
 
 
 def _formulas(recorded: _Recorded, traced: bool) -> Formulas:
-    """Differentiate, simplify both passes, and read the formulas off."""
+    """Differentiate, simplify both passes, and read the formulas."""
     _detach(recorded, traced)
     if recorded.end.name != LOSS:
         _add_seed(recorded)

@@ -1,4 +1,4 @@
-"""A derivation as NumPy source: the forward and backward pass as one would write them by hand."""
+"""A derivation as NumPy source: the forward and backward pass as written by hand."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class _Source:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _needed(self, names: Iterable[str], known: set[str]) -> set[str]:
-        """Return the names that are needed to compute others, those included, down to what is known."""
+        """Return the names that are needed to compute others, down to the known ones."""
         found: set[str] = set()
         stack = list(names)
         while stack:

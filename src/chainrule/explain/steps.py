@@ -90,7 +90,7 @@ class Steps:
 
 
 def steps_of(first: Formulas, second: Formulas | None) -> Steps:
-    """Return the steps; with a second recording on another number of examples, the formulas hold for any."""
+    """Return the steps; with a second recording of another batch size, the formulas hold for any."""
     forward, backward, fixed = _for_any_number(first, second)
     forward = {k: simplify(e) for k, e in forward.items()}
     values = dict(first.values)
@@ -238,7 +238,7 @@ def in_probabilities(e: Expression, activation: str | None) -> Expression:
 
 
 def local_matrices(e: Expression, users: Sequence[str]) -> dict[str, Expression]:
-    """Return, for a gradient that is a matrix product or a sum of one user's gradient, what that is multiplied by."""
+    """Return, for a gradient that is a matrix product or a sum of one user's gradient, what it is multiplied by."""
     if len(users) != 1:
         return {}
     g = f"d{users[0]}"
@@ -261,6 +261,6 @@ def local_matrices(e: Expression, users: Sequence[str]) -> dict[str, Expression]
 
 
 def second_batch(array: Any) -> Array:
-    """Return an array of one more example: the first one again."""
+    """Return the array with its first example repeated at the end."""
     x = np.asarray(array)
     return np.concatenate([x, x[:1]])

@@ -26,7 +26,7 @@ def turned(e: Expression, by_example: frozenset[str], label: str = "") -> Expres
 
 
 def turned_array(array: Array, by_example: bool) -> Array:
-    """Return a value as it lies when examples are in columns."""
+    """Return a value in the layout with examples in columns."""
     if array.ndim == 2:
         return array.T
     if array.ndim == 1 and array.dtype.kind == "f":

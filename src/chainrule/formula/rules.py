@@ -1,4 +1,4 @@
-"""Formulas as a person would write them: rules from expression to expression, each an equality of numbers.
+"""Rules of simplification, from expression to expression; each keeps the value.
 
 What a graph's own simplification does (factors of one, double negations, needless casts) has happened before; these
 rules make changes that only a reader cares for.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import choice
 from ..core.tensor import FUNCTIONS
 from .join import concatenate
 from .reduce import normalize_axis
@@ -37,8 +38,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
                 )
             array = concatenate(parts, axis)
         return array
-    if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise TypeError(f"pad: mode is {mode!r}, expected constant, edge, reflect, symmetric or wrap")
+    choice("mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     for axis, (before, after) in enumerate(widths):
         if before or after:
             source = np.pad(np.arange(shape[axis]), (before, after), mode=mode)  # type: ignore[call-overload]

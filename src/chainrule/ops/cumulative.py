@@ -1,4 +1,4 @@
-"""Along an axis: cumulative sums and products, differences, the trapezoidal rule."""
+"""Cumulative sums and products, differences and the trapezoidal rule along an axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error function on arrays, by polynomials of our own: NumPy has none and SciPy is optional.
+"""The error function on arrays, by polynomials: NumPy has no erf, and SciPy is optional.
 
 Coefficients: Chebyshev interpolation in 60-digit arithmetic. On [0, 1] erf(x)/x in x²; on [1, 6] the scaled
 complement erfc(x) exp(x²), which is smooth, in the variable (x - 4)/(x + 4). Beyond 6 erf is 1 in float64.

@@ -89,7 +89,7 @@ def place(g: Any, index: Any, shape: Shape) -> Any:
 
 
 # -- advanced indexing -----------------------------------------------------------------------------
-# The index arrays are inputs (they may be computed); `index` says where each stands: an int k is the k-th of them.
+# The index arrays are inputs (they may be computed); `index` says where each is used: a Slot k is the k-th of them.
 
 
 class Slot(int):

@@ -1,4 +1,4 @@
-"""Choices, comparisons and logic; and the rows that only pass a value on."""
+"""Choices, comparisons and logic; and the rows that pass a value unchanged."""
 
 from __future__ import annotations
 

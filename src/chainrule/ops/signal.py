@@ -1,4 +1,4 @@
-"""Of one axis: convolution, correlation, interpolation."""
+"""Convolution, correlation and interpolation along one axis."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def elementwise_shape(name: str, result: Any = None) -> Callable[..., tuple[Shap
 
 
 def _ready(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Return the inputs when they need no promotion: what `promote` would give, quickly for the common cases."""
+    """Return the inputs if they need no promotion, else None: a fast path of `promote` for the common cases."""
     first = xs[0]
     if not isinstance(first, Tensor) or first.weak:
         return None
