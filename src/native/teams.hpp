@@ -7,6 +7,8 @@ namespace chainrule {
 
 constexpr int kMostThreads = 256; // of a team
 
+struct Shared;
+
 // A team for the length of one run: the process's team of that size. While that one is lent to another run, a team of 1
 // takes its place, so that runs never wait for each other. Results are the same on both.
 //
@@ -22,7 +24,7 @@ public:
     Team& team() const;
 
 private:
-    struct Shared* shared_;
+    Shared* shared_; // the team that was free, or none
 };
 
 // A team of 1, which any number of threads may use at the same time.

@@ -143,25 +143,25 @@ def test_forked_children_have_a_team_of_their_own() -> None:
 ENDING = """
     import threading, time, numpy as np, chainrule as cr
 
-    x = np.random.default_rng(0).normal(size=(64, 64)).astype("f")
-    work = [
-        cr.compile(cr.value_and_grad(lambda x: np.sum(np.tanh(x @ x.T)))),
-        cr.compile(lambda x: np.linalg.inv(np.exp(x)) @ x, threads=1),
-        lambda x: cr.fit(cr.nn.MLP([64, 8, 64]), x, x, loss="mse", epochs=1_000_000, verbose=False),
-    ]
-    begun = [threading.Event() for _ in work]
-
-    def loop(f, begun):
-        while True:
-            if f is not work[2]:
+    def calls(f):
+        def loop(begun):
+            while True:
                 f(x)
-            begun.set()
-            f(x)
+                begun.set()
 
-    for arguments in zip(work, begun):
-        threading.Thread(target=loop, args=arguments, daemon=True).start()
-    for event in begun:
-        event.wait()
+        return loop
+
+    def training(begun):
+        model = cr.nn.Sequential(cr.nn.Linear(64, 8), cr.nn.Tanh(), cr.nn.Linear(8, 64))
+        cr.fit(model, x, x, loss="mse", epochs=10**9, progress=False, callbacks=[lambda run: begun.set()])
+
+    x = np.random.default_rng(0).normal(size=(64, 64)).astype("f")
+    product = cr.compile(cr.value_and_grad(lambda x: np.sum(np.tanh(x @ x.T))))
+    inverse = cr.compile(lambda x: np.linalg.inv(np.exp(x)) @ x, threads=1)
+    for work in (calls(product), calls(inverse), training):
+        begun = threading.Event()
+        threading.Thread(target=work, args=(begun,), daemon=True).start()
+        begun.wait()
     time.sleep({pause})
 """
 
