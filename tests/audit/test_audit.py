@@ -497,7 +497,7 @@ def test_bad_input_is_refused_in_words():
     forward, loss, backward = passes(True)
     parameters, X, Y = data(True)
     given = dict(forward=forward, loss=loss, parameters=parameters, X=X, Y=Y)
-    with pytest.raises(cr.AuditError, match="backward is a int"):
+    with pytest.raises(cr.AuditError, match="backward: expected a function, got a int"):
         cr.audit(3, **given)
     with pytest.raises(cr.AuditError, match="floating-point"):
         cr.audit(backward, **{**given, "parameters": {"lambda": 3}})

@@ -57,8 +57,35 @@ def audit(
 
     Notes
     -----
-    Everything that the functions are given is a copy. They are run on random values of the same kind and on other
-    sizes of the batch, too.
+    The functions get copies of all arrays. They are also run on random values of the same kind and on batches of other
+    sizes.
+
+    Examples
+    --------
+    The derivative of tanh is forgotten:
+
+    >>> import numpy as np
+    >>> from chainrule.audit import audit
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y, P = rng.normal(size=(9, 5)), rng.normal(size=(9, 3)), {"W1": rng.normal(size=(5, 3))}
+    >>> def forward(X, P):
+    ...     Z1 = X @ P["W1"]
+    ...     return {"A0": X, "Z1": Z1, "A1": np.tanh(Z1)}
+    >>> def loss(A1, Y):
+    ...     return np.sum((A1 - Y) ** 2) / len(Y)
+    >>> def backward(cache, Y, P):
+    ...     dA1 = 2 * (cache["A1"] - Y) / len(Y)
+    ...     dZ1 = dA1
+    ...     return {"dA1": dA1, "dZ1": dZ1, "dW1": cache["A0"].T @ dZ1}
+    >>> report = audit(backward, forward=forward, loss=loss, parameters=P, X=X, Y=Y)
+    >>> report.ok
+    False
+    >>> print(report.findings[0].message)
+    dZ1 is wrong: the derivative of tanh at Z1 is left out.
+    >>> print(report.findings[0].formula)
+    dZ1 = dA1 ⊙ (1 − A1²)
+    >>> [(step.name, step.verdict) for step in report.steps]
+    [('dA1', 'right'), ('dZ1', 'wrong'), ('dW1', 'inherited')]
     """
     from ..adapters.backward_pass import AuditError
     from ..adapters.network_functions import NetworkFunctions
@@ -66,10 +93,10 @@ def audit(
 
     for name, value in (("backward", backward), ("forward", forward)):
         if not callable(value):
-            raise AuditError(f"{name} is a {type(value).__name__}; a function would do")
+            raise AuditError(f"{name}: expected a function, got a {type(value).__name__}")
     subject = NetworkFunctions(backward, forward, loss, parameters, X, Y, output)
     if not subject.exact:
-        raise AuditError("parameters hold no array of floating-point numbers")
+        raise AuditError("parameters: expected arrays of floating-point numbers, got none")
     return report_on(subject, ("X", "Y"), ascent)
 
 
@@ -93,6 +120,20 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
     ------
     AuditError
         Where the audit cannot judge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.audit import audit_layer
+    >>> def forward(x, scale):
+    ...     return x * scale, (x, scale)
+    >>> def backward(dout, cache):
+    ...     x, scale = cache
+    ...     return dout * scale, dout * x
+    >>> x, scale = np.arange(12.0).reshape(4, 3), np.array([1.0, 2.0, 4.0])
+    >>> report = audit_layer(forward, backward, x, scale)
+    >>> print(report.findings[0].name, report.findings[0].cause)
+    dscale bias-not-summed
     """
     from ..adapters.backward_pass import AuditError
     from ..adapters.layer_functions import LayerFunctions
@@ -100,7 +141,7 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
 
     subject = LayerFunctions(forward, backward, inputs)
     if not subject.exact:
-        raise AuditError("the inputs hold no array of floating-point numbers")
+        raise AuditError("inputs: expected arrays of floating-point numbers, got none")
     return report_on(subject, tuple(subject.names), False)
 
 
@@ -115,11 +156,29 @@ def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
     *inputs
         What ``forward`` takes.
     **options
-        ``loss`` and ``Y``: a loss of the output, in place of random gradients from above.
+        ``loss`` and ``Y``: a loss of the output, instead of random upstream gradients.
 
     Returns
     -------
     Report
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.audit import audit_module
+    >>> __name__ = "__main__"  # a class of the user's, not of this library
+    >>> class Linear:
+    ...     def __init__(self):
+    ...         self.W = np.arange(6.0).reshape(3, 2)
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x @ self.W
+    ...     def backward(self, dout):
+    ...         self.dW = self.x.T @ dout
+    ...         return dout @ self.W.T
+    >>> report = audit_module(Linear(), np.ones((4, 3)))
+    >>> report.ok, [step.name for step in report.steps]
+    (True, ['dx', 'dW'])
     """
     from ..adapters.objects import Objects
     from .run import report_on

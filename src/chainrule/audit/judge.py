@@ -15,7 +15,7 @@ from ..core.tensor import Tensor
 from .blame import conventional
 from .composites import with_rows
 from .graph import GradientGraph
-from .mistakes.search import WORK, Budget, search
+from .mistakes.search import PAIRS_WORK, WORK, Budget, search
 from .mistakes.variants import AS_CACHED, AS_CHANGED, Context, Variant
 from .reference import backward_order, gradient, upstream_of, without_epsilon
 from .regions import Region, regions
@@ -42,8 +42,8 @@ class Trial:
         By how much tolerances are loosened.
     scaled
         At each point, the pass's own gradients by name, brought to the scale of the loss.
-    budget
-        What looking for causes may cost; None: causes are not looked for.
+    budgets
+        What looking for causes may cost, single mistakes and pairs; None: causes are not looked for.
     """
 
     points: list[Point]
@@ -52,7 +52,7 @@ class Trial:
     loose: float = 1.0
     scaled: list[dict[str, Array]] = field(default_factory=list)
     steps: dict[str, JudgedStep] = field(default_factory=dict)
-    budget: Budget | None = field(default_factory=lambda: Budget(WORK))
+    budgets: tuple[Budget, Budget] | None = field(default_factory=lambda: (Budget(WORK), Budget(PAIRS_WORK)))
 
     @property
     def sizes(self) -> list[int | None]:
@@ -112,8 +112,8 @@ def _judged(trial: Trial, name: str) -> JudgedStep:
         scales = step.scales
     else:
         step.problem = step.problem or WRONG
-        if trial.budget is not None:
-            step.variants = _variants(trial, step, raw, trial.budget)
+        if trial.budgets is not None:
+            step.variants = _variants(trial, step, raw, *trial.budgets)
         scales = step.variants[0].scales if step.variants else [1.0] * len(points)
         step.scale = (law(scales, trial.sizes) or ONE) if step.variants else step.scale
     for scaled, found, c in zip(trial.scaled, step.found, scales, strict=True):
@@ -235,7 +235,7 @@ def _overwritten(trial: Trial, step: JudgedStep) -> bool:
 # -- the causes --------------------------------------------------------------------------------------------------------
 
 
-def _variants(trial: Trial, step: JudgedStep, raw: Sequence[Any], budget: Budget) -> list[Variant]:
+def _variants(trial: Trial, step: JudgedStep, raw: Sequence[Any], budget: Budget, pairs: Budget) -> list[Variant]:
     """Return the known mistakes that give this step's numbers at every point."""
     random = [k for k, p in enumerate(trial.points) if p.label != "your data"] or list(range(len(trial.points)))
     sign = -1.0 if trial.ascent and step.exact else 1.0
@@ -243,7 +243,7 @@ def _variants(trial: Trial, step: JudgedStep, raw: Sequence[Any], budget: Budget
     if not all(c.graph.order for c in step.contexts):
         step.contexts = []
         return []
-    found = search(step.contexts, step.exact, conventional(trial.steps, step), budget)
+    found = search(step.contexts, step.exact, conventional(trial.steps, step), budget, pairs)
     if len(random) < len(trial.points):
         for variant in found:  # the points that were not tried get the scale by its law
             scale = law(variant.scales, [c.point.size for c in step.contexts]) or ONE

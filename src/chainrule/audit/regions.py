@@ -12,10 +12,11 @@ from ..adapters.backward_pass import Point
 from ..core.op import ELEMENTWISE, Array, Operation, rows
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, apply
-from ..ops import elu, gelu, relu, sigmoid, silu, softplus
+from ..ops import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from ..ops.table import row_of
 
 MULTIPLY = row_of(np.multiply)
+LEAKY = leaky_relu.__name__
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,21 @@ def slope_of(function: Callable[[Any], Any], z: Array) -> Array:
     return np.zeros(leaf.shape) if g is None else np.asarray(g)
 
 
-#: The activations that networks are made of: any of them may be taken for another.
-USUAL: tuple[Callable[[Any], Any], ...] = (relu, sigmoid, np.tanh, softplus, elu, silu, gelu, np.square, np.exp)
+#: The activations that networks are made of, and other functions whose derivatives are taken for theirs.
+NETWORK: tuple[Callable[[Any], Any], ...] = (relu, sigmoid, np.tanh, softplus, elu, silu, gelu)
+OTHERS: tuple[Callable[[Any], Any], ...] = (np.square, np.exp)
 
 
 def usual_activations() -> list[Activation]:
-    """Return the activations that networks are made of."""
+    """Return the activations that are taken for each other most often."""
     found = []
-    for function in USUAL:
-        row = _row_or_none(function)
-        found.append(Activation(function.__name__ if row is None else row.name, function, row))
+    for function in (*NETWORK, *OTHERS):
+        try:
+            row = row_of(function)
+            found.append(Activation(row.name, function, row))
+        except KeyError:
+            found.append(Activation(function.__name__, function))
     return found
-
-
-def _row_or_none(function: Callable[[Any], Any]) -> Operation | None:
-    try:
-        return row_of(function)
-    except KeyError:
-        return None
 
 
 def activations() -> Iterator[Activation]:
@@ -115,6 +113,8 @@ class Region:
     Attributes
     ----------
     source, target : Tensor
+    named : bool
+        Whether the caller has a name for the source.
     activation : Activation or None
         Which of the known ones it is.
     kind : str
@@ -124,8 +124,8 @@ class Region:
     derivative : Array
     """
 
-    def __init__(self, source: Tensor, target: Tensor) -> None:
-        self.source, self.target = source, target
+    def __init__(self, source: Tensor, target: Tensor, named: bool = False) -> None:
+        self.source, self.target, self.named = source, target, named
         self.z, self.a = np.asarray(source.value), np.asarray(target.value)
         self.derivative = self.derivative_at(self.z)
         self.activation: Activation | None = None
@@ -156,7 +156,7 @@ class Region:
             if below.any() and (z > 0).any() and np.allclose(a[z > 0], z[z > 0]):
                 slope = float(a[below][0] / z[below][0])
                 if np.allclose(a[below], slope * z[below]):
-                    self.kind, self.parameter = "leaky_relu", slope
+                    self.kind, self.parameter = LEAKY, slope
                     return
             if np.allclose(a, self.derivative * z, rtol=1e-9):
                 self._recognise_constant()
@@ -176,7 +176,8 @@ def regions(point: Point) -> list[Region]:
     assert point.loss is not None
     order = topological([point.loss])
     masks = [np.asarray(v) != 0 for n, v in point.constants.items() if n not in point.values and v.dtype.kind in "fiub"]
-    borders = {id(t) for t in point.nodes.values()} | {id(t) for n in order if (t := _masked(n, masks)) is not None}
+    named = {id(t) for t in point.nodes.values()}
+    borders = named | {id(t) for n in order if (t := _masked(n, masks)) is not None}
     users: dict[int, list[Tensor]] = {}
     for node in order:
         for x in node.inputs:
@@ -192,7 +193,7 @@ def regions(point: Point) -> list[Region]:
             len(sources.get(id(u), {})) != 1 or u.shape != node.shape for u in users.get(id(node), [])
         )
         if ends and start.shape == node.shape:
-            result.append(Region(start, node))
+            result.append(Region(start, node, id(start) in named))
     return result
 
 

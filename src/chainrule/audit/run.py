@@ -109,7 +109,7 @@ def _on_one_example(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.ran
     point = batch_of_one(subject, axes, rng)
     if isinstance(point, str):
         return [point] if point else []
-    alone = Trial([point], trial.exact, trial.ascent, trial.loose, budget=None)
+    alone = Trial([point], trial.exact, trial.ascent, trial.loose, budgets=None)
     judge(alone)
     wrong = [s.key for s in alone.steps.values() if s.problem or (s.exact and s.scales is not None and s.scale.k != 1)]
     return [f"on a batch of one, {', '.join(wrong)} would be wrong"] if wrong else []

@@ -11,12 +11,12 @@ from ...core.op import Array
 from ...core.tensor import Recording, Tensor
 from ..formulas import region_text
 from ..graph import At, Change, GradientGraph
-from ..regions import MULTIPLY, Activation, Region, activations, usual_activations
-from .alterations import FACTOR, alterations, altered, parts
+from ..regions import LEAKY, MULTIPLY, NETWORK, Activation, Region, activations, usual_activations
+from .alterations import FACTOR, SIGN, alterations, altered, parts
 from .general import MissingFactor, WrongLayer, WrongOperand
 from .scaling import ConstantFactor
-from .table import Cause, mistake
-from .variants import Changes, Context, Variant, beside, changed, inner, number, siblings
+from .table import Cause, Matches, mistake
+from .variants import Changes, Context, Text, Variant, changed, number, siblings
 
 Derivative = Callable[[Context, Region], Array]
 
@@ -39,7 +39,7 @@ class MissingActivationDerivative(Cause):
 
     Why it is wrong
     ---------------
-    `A1 = tanh(Z1)`, so a nudge of Z1 moves A1 by `tanh′(Z1)`: `dZ1 = dA1 ⊙ tanh′(Z1)`.
+    `A1 = tanh(Z1)`, so `dA1/dZ1 = tanh′(Z1)` and, by the chain rule, `dZ1 = dA1 ⊙ tanh′(Z1)`.
     """
 
     code = "missing-activation-derivative"
@@ -66,8 +66,8 @@ class DerivativeAtActivation(Cause):
 
     Why it is wrong
     ---------------
-    `dtanh` is a function of the pre-activation: `dA1/dZ1 = tanh′(Z1)`. What takes A1 is the short form `1 − A1²`,
-    which has no tanh in it; mixing the two gives `1 − tanh(A1)²`.
+    `dtanh` is a function of the pre-activation: `dA1/dZ1 = tanh′(Z1)`. The form `1 − A1²` uses the activation, and
+    has no tanh in it; mixing the two gives `1 − tanh(A1)²`.
     """
 
     code = "derivative-at-activation"
@@ -95,8 +95,8 @@ class DerivativeAppliedTwice(Cause):
 
     Notes
     -----
-    It is seldom written as plainly as here. More often one factor is in a helper and one at the call, or the
-    output's error signal gets it: with sigmoid and cross entropy, `A − Y` is dZ already, and `(A − Y) * A * (1 -
+    Often one factor is in a helper function and the other at the call, or the error signal of the output is
+    multiplied by it: with sigmoid and cross entropy, `A − Y` is dZ already, and `(A − Y) * A * (1 -
     A)` has it twice.
     """
 
@@ -164,7 +164,7 @@ class DropoutMaskMissing(Cause):
 
     Why it is wrong
     ---------------
-    `D1 = A1 ⊙ mask`, hence `dA1 = dD1 ⊙ mask`, with the very mask of the forward pass, its 1/0.8 included.
+    `D1 = A1 ⊙ mask`, hence `dA1 = dD1 ⊙ mask`, with the same mask as in the forward pass, its 1/0.8 included.
     """
 
     code = "dropout-mask-missing"
@@ -182,19 +182,28 @@ class Place(NamedTuple):
     z: str
     a: str
 
-    @property
-    def label(self) -> str:
-        """How messages call the activation."""
-        return label_of(self.region)
+    def with_derivative(self, derivative: Derivative, text: str, cause: str = "", **words: Any) -> Variant:
+        """Return the gradient with another derivative in place of the right one, written as `text`."""
+        region, one = self.region, len(self.regions) == 1
+        label = label_of(region)
+        left_out = f"the derivative of {label} at {self.z} is" if one else "the derivatives of the activations are"
+        given = {"label": label, "z": self.z, "a": self.a, "kind": region.kind or "f", "derivative": left_out, **words}
+        given["scale"] = number(region.parameter)
+        p, q = _spot(self.context, self.regions[0]) or (0, 0)
+        texts = {q: _written(p, region, text, given)} if one else {}
+        variant = changed(q, _with(self.regions, derivative), texts, **given)
+        variant.cause = cause
+        return variant
 
-    def with_derivative(self, derivative: Derivative, text: str, **words: Any) -> Variant:
-        """Return the gradient with another derivative in place of the right one."""
-        spot = _spot(self.context, self.regions[0])
-        texts = {}
-        if spot is not None and len(self.regions) == 1:
-            texts = {spot[1]: beside(spot[0], f"{{}} ⊙ {text}") if text else inner(spot[0])}
-        given = {"label": self.label, "z": self.z, "a": self.a, **words}
-        return changed(spot[1] if spot is not None else 0, _with(self.regions, derivative), texts, **given)
+
+def _written(p: int, region: Region, text: str, words: dict[str, Any]) -> Text:
+    """Return what writes the gradient at `p` times a text; the derivative is formed when it is asked for."""
+
+    def write(graph: GradientGraph, write_node: Callable[[int], str]) -> str:
+        slope = region_text(region, words["z"], words["a"]) if "{slope}" in text else ""
+        return f"{write_node(p)} ⊙ {text.format(slope=slope, **words)}" if text else write_node(p)
+
+    return write
 
 
 def _places(context: Context, wanted: Callable[[Region], bool]) -> Iterator[Place]:
@@ -216,12 +225,36 @@ def _is_mask(region: Region) -> bool:
     return region.kind == "mask"
 
 
+def _is_scaled_mask(region: Region) -> bool:
+    return _is_mask(region) and abs(region.parameter - 1) > 1e-9
+
+
 def _is_factor(region: Region) -> bool:
     return region.kind == "factor" and abs(region.parameter - 1) > 1e-12
 
 
 def _is_activation(region: Region) -> bool:
     return region.kind not in ("mask", "factor")
+
+
+def _is_unusual(region: Region) -> bool:
+    """Whether it is rather some step of a formula than an activation: unnamed, and none of the usual ones."""
+    known = region.activation is not None and region.activation.function in NETWORK
+    return _is_activation(region) and not (known or region.named or region.kind == LEAKY)
+
+
+def _is_usual(region: Region) -> bool:
+    return _is_activation(region) and not _is_unusual(region)
+
+
+def _reads_output(region: Region) -> bool:
+    return region.activation is not None and region.activation.reads_output
+
+
+def _has_kink_at_zero(region: Region) -> bool:
+    """Whether an activation is the identity above zero, and something else below."""
+    above = region.z > 0
+    return _is_activation(region) and bool(above.any()) and np.allclose(region.a[above], region.z[above])
 
 
 def _spot(context: Context, k: int) -> tuple[int, int] | None:
@@ -311,49 +344,10 @@ def _taken_at(at: Derivative) -> Derivative:
 
 def label_of(region: Region) -> str:
     """Return how messages call an activation."""
-    return {"": "the activation", "leaky_relu": "leaky ReLU"}.get(region.kind, region.kind)
+    return {"": "the activation", LEAKY: "leaky ReLU"}.get(region.kind, region.kind)
 
 
-def prime_at(kind: str, at: str) -> str:
-    """Return the derivative at a value, as text."""
-    return f"{kind or 'f'}'({at})"
-
-
-# -- masks and factors -------------------------------------------------------------------------------------------------
-
-
-@mistake(DropoutMaskMissing, "the dropout mask is not applied to the gradient")
-def _mask_left_out(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_mask):
-        yield place.with_derivative(_constant(1.0), "")
-
-
-@mistake(DropoutMaskMissing, "the mask is applied without its scale {scale}")
-def _mask_without_scale(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_mask):
-        if abs(place.region.parameter - 1) > 1e-9:
-            scale = number(place.region.parameter)
-            yield place.with_derivative(lambda c, r: (r.derivative != 0) * 1.0, "mask", scale=scale)
-
-
-@mistake(DropoutMaskMissing, "the scale {scale} of the dropout is applied without its mask")
-def _scale_without_mask(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_mask):
-        if abs(place.region.parameter - 1) > 1e-9:
-            scale = number(place.region.parameter)
-            yield place.with_derivative(lambda c, r: np.full(r.z.shape, r.derivative.max()), scale, scale=scale)
-
-
-@mistake(DropoutMaskMissing, "the scale of the dropout is applied twice")
-def _scale_twice(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_mask):
-        yield place.with_derivative(_squared, "mask²")
-
-
-@mistake(WrongOperand, "another mask is applied than in the forward pass")
-def _another_mask(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_mask):
-        yield place.with_derivative(_fitted_mask, "another mask")
+# -- one derivative in place of another --------------------------------------------------------------------------------
 
 
 def _fitted_mask(context: Context, region: Region) -> Array:
@@ -368,100 +362,6 @@ def _fitted_mask(context: Context, region: Region) -> Array:
     if not others.size or others.size == mask.size or not np.allclose(others, others[0], rtol=1e-7):
         return np.zeros(0)
     return np.asarray(mask)
-
-
-@mistake(ConstantFactor, "the factor {factor} is left out")
-def _factor_left_out(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_factor):
-        yield place.with_derivative(_constant(1.0), "", factor=number(place.region.parameter))
-
-
-@mistake(WrongOperand, "{name} is multiplied in, in place of the mask")
-def _other_value_for_mask(context: Context) -> Iterator[Variant]:
-    for place in _places(context, lambda r: _is_mask(r) or _is_factor(r)):
-        kept = place.region.derivative != 0
-        own = next(
-            (n for n, v in context.values.items() if v.shape == kept.shape and np.array_equal(v != 0, kept)), "D"
-        )
-        for name in context.names(place.region.derivative.shape):
-            if name not in (place.z, place.a):
-                variant = place.with_derivative(_named(name), name, name=name)
-                variant.cause = WrongLayer.code if siblings(name, own) else ""
-                yield variant
-
-
-# -- activations -------------------------------------------------------------------------------------------------------
-
-
-@mistake(MissingActivationDerivative, "{what} left out")
-def _derivative_left_out(context: Context) -> Iterator[Variant]:
-    usual = {a.name for a in usual_activations()[:-2]} | {"leaky_relu"}
-    for place in _places(context, _is_activation):
-        one = len(place.regions) == 1
-        what = f"the derivative of {place.label} at {place.z} is" if one else "the derivatives of the activations are"
-        variant = place.with_derivative(_constant(1.0), "", what=what)
-        if place.z == "Z" and place.region.kind not in usual:  # some step of a formula, not an activation
-            variant.cause = MissingFactor.code
-        yield variant
-
-
-@mistake(DerivativeAppliedTwice, "the derivative of {label} is multiplied in twice")
-def _derivative_squared(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_activation):
-        yield place.with_derivative(_squared, f"{region_text(place.region, place.z, place.a)}²")
-
-
-@mistake(DerivativeAtActivation, "the derivative of {label} is taken at {a}, its output, not at {z}")
-def _derivative_at_output(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_activation):
-        yield place.with_derivative(_taken_at(_a), prime_at(place.region.kind, place.a))
-
-
-@mistake(DerivativeAtActivation, "the derivative of {label}, written for its output {a}, is taken at {at}")
-def _output_form_elsewhere(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_activation):
-        own = place.region.activation
-        if own is not None and own.reads_output:
-            yield place.with_derivative(_by_output(own, _z), prime_at(own.name, place.z), at=place.z)
-            again = f"{own.name}({place.a})"
-            yield place.with_derivative(_by_output(own, _value_again), prime_at(own.name, again), at=again)
-
-
-def _value_again(context: Context, region: Region) -> Array:
-    return region.activation.value(region.a) if region.activation is not None else np.zeros(0)
-
-
-@mistake(WrongActivationDerivative, "it is the derivative of {other}, not of {label}")
-def _derivative_of_another(context: Context) -> Iterator[Variant]:
-    known, usual = list(activations()), usual_activations()
-    for place in _places(context, _is_activation):
-        network = place.region.activation is not None and len(place.regions) == 1
-        for other in known if network else usual:
-            if other.name == place.region.kind:
-                continue
-            words = {"other": other.name}
-            yield place.with_derivative(_slope(other, _z), prime_at(other.name, place.z), **words)
-            yield place.with_derivative(_slope(other, _a), prime_at(other.name, place.a), **words)
-            if other.reads_output:
-                yield place.with_derivative(_by_output(other, _a), prime_at(other.name, place.a), **words)
-
-
-@mistake(WrongActivationDerivative, "the derivative of {label} has another slope below zero")
-def _other_slope(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _has_kink_at_zero):
-        yield place.with_derivative(_fitted_slope, f"slope'({place.z})")
-
-
-@mistake(WrongActivationDerivative, "the mask of {label} is inverted")
-def _inverted_mask(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _has_kink_at_zero):
-        yield place.with_derivative(lambda c, r: (r.z < 0) * 1.0, f"1[{place.z} < 0]")
-
-
-def _has_kink_at_zero(region: Region) -> bool:
-    """Whether an activation is the identity above zero, and something else below."""
-    above = region.z > 0
-    return _is_activation(region) and bool(above.any()) and np.allclose(region.a[above], region.z[above])
 
 
 def _fitted_slope(context: Context, region: Region) -> Array:
@@ -480,15 +380,126 @@ def _fitted_slope(context: Context, region: Region) -> Array:
     return np.where(region.z > 0, 1.0, float(np.median(found[below] / incoming[below])) / top)
 
 
+def _own_by_output(at: Derivative) -> Derivative:
+    """Return the region's own derivative as it is written for the output, with another array in its place."""
+
+    def derivative(context: Context, region: Region) -> Array:
+        return _by_output(region.activation, at)(context, region) if region.activation is not None else np.zeros(0)
+
+    return derivative
+
+
+def _own_value_again(context: Context, region: Region) -> Array:
+    return region.activation.value(region.a) if region.activation is not None else np.zeros(0)
+
+
+#: Cause, sentence, where, the derivative that is taken for the right one, and how it is written.
+_DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative, str], ...] = (
+    (DropoutMaskMissing, "the dropout mask is not applied to the gradient", _is_mask, _constant(1.0), ""),
+    (
+        DropoutMaskMissing,
+        "the mask is applied without its scale {scale}",
+        _is_scaled_mask,
+        lambda c, r: (r.derivative != 0) * 1.0,
+        "mask",
+    ),
+    (
+        DropoutMaskMissing,
+        "the scale {scale} of the dropout is applied without its mask",
+        _is_scaled_mask,
+        lambda c, r: np.full(r.z.shape, r.derivative.max()),
+        "{scale}",
+    ),
+    (DropoutMaskMissing, "the scale of the dropout is applied twice", _is_mask, _squared, "mask²"),
+    (WrongOperand, "another mask is applied than in the forward pass", _is_mask, _fitted_mask, "another mask"),
+    (ConstantFactor, "the factor {scale} is left out", _is_factor, _constant(1.0), ""),
+    (MissingActivationDerivative, "{derivative} left out", _is_usual, _constant(1.0), ""),
+    (MissingFactor, "{derivative} left out", _is_unusual, _constant(1.0), ""),
+    (
+        DerivativeAppliedTwice,
+        "the derivative of {label} is multiplied in twice",
+        _is_activation,
+        _squared,
+        "({slope})²",
+    ),
+    (
+        DerivativeAtActivation,
+        "the derivative of {label} is taken at {a}, its output, not at {z}",
+        _is_activation,
+        _taken_at(_a),
+        "{kind}'({a})",
+    ),
+    (
+        DerivativeAtActivation,
+        "the derivative of {label}, written for its output {a}, is taken at {z}",
+        _reads_output,
+        _own_by_output(_z),
+        "{kind}'({z})",
+    ),
+    (
+        DerivativeAtActivation,
+        "the derivative of {label}, written for its output, is taken at {kind}({a})",
+        _reads_output,
+        _own_by_output(_own_value_again),
+        "{kind}'({kind}({a}))",
+    ),
+    (
+        WrongActivationDerivative,
+        "the derivative of {label} has another slope below zero",
+        _has_kink_at_zero,
+        _fitted_slope,
+        "slope'({z})",
+    ),
+    (
+        WrongActivationDerivative,
+        "the mask of {label} is inverted",
+        _has_kink_at_zero,
+        lambda c, r: (r.z < 0) * 1.0,
+        "1[{z} < 0]",
+    ),
+    (
+        WrongActivationDerivative,
+        "{a} itself is multiplied in, not the derivative of {label}",
+        _is_activation,
+        _a,
+        "{a}",
+    ),
+)
+
+
+def _in_all_places(where: Callable[[Region], bool], derivative: Derivative, text: str) -> Matches:
+    def matches(context: Context) -> Iterator[Variant]:
+        for place in _places(context, where):
+            yield place.with_derivative(derivative, text)
+
+    return matches
+
+
+for _cause, _sentence, _where, _derivative, _text in _DERIVATIVES:
+    mistake(_cause, _sentence)(_in_all_places(_where, _derivative, _text))
+
+
+@mistake(WrongActivationDerivative, "it is the derivative of {other}, not of {label}")
+def _derivative_of_another(context: Context) -> Iterator[Variant]:
+    known, usual = list(activations()), usual_activations()
+    for place in _places(context, _is_activation):
+        network = place.region.activation is not None and len(place.regions) == 1
+        for other in known if network else usual:
+            if other.name != place.region.kind:
+                yield place.with_derivative(_slope(other, _z), "{other}'({z})", other=other.name)
+                yield place.with_derivative(_slope(other, _a), "{other}'({a})", other=other.name)
+                if other.reads_output:
+                    yield place.with_derivative(_by_output(other, _a), "{other}'({a})", other=other.name)
+
+
 @mistake(WrongActivationDerivative, "{wrong} in the derivative of {label}")
 def _derivative_altered(context: Context) -> Iterator[Variant]:
     for place in _places(context, _is_activation):
         expression = _rule(place.region)
         for j, k, what in alterations(expression):
-            outermost = expression[j] is expression[-1] and what == FACTOR
-            wrong = "a sign is wrong" if what == "sign" else f"a {what} is missing"
-            variant = place.with_derivative(_altered(j, k), f"{place.label}'", wrong=wrong)
-            variant.cause = MissingFactor.code if outermost else ""
+            wrong = "a sign is wrong" if what == SIGN else f"a {what} is missing"
+            variant = place.with_derivative(_altered(j, k), "{label}'", wrong=wrong)
+            variant.cause = MissingFactor.code if expression[j] is expression[-1] and what == FACTOR else ""
             yield variant
 
 
@@ -500,8 +511,7 @@ def _rule(region: Region) -> list[Tensor]:
         return []
     recorded = frozenset({Recording("the audit of a rule")})
     g, out, x = (Tensor(np.asarray(v, np.float64), recordings=recorded) for v in (1.0, region.a, region.z))
-    made = rule(g, out, x)
-    expression = parts(made, lambda t: False)
+    expression = parts(rule(g, out, x), lambda t: False)
     # the product with g itself is not part of the derivative
     if len(expression) > 1 and expression[-1].op is MULTIPLY and any(t is g for t in expression[-1].inputs):
         expression.pop()
@@ -516,39 +526,41 @@ def _altered(j: int, k: int) -> Derivative:
     return derivative
 
 
-@mistake(WrongActivationDerivative, "{a} itself is multiplied in, not the derivative of {label}")
-def _output_for_derivative(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_activation):
-        yield place.with_derivative(_a, place.a)
-
-
 # -- other values of the pass ------------------------------------------------------------------------------------------
 
 
-def _elsewhere(place: Place, name: str, variant: Variant) -> Variant:
-    if siblings(name, place.z) or siblings(name, place.a):
-        variant.cause = WrongLayer.code
-    return variant
+def _elsewhere(context: Context, wanted: Callable[[Region], bool]) -> Iterator[tuple[Place, str, str]]:
+    """Yield single regions, each with the name of a value of its shape, and the cause if that is of another layer."""
+    for place in _places(context, wanted):
+        for name in context.names(place.region.derivative.shape) if len(place.regions) == 1 else ():
+            if name not in (place.z, place.a):
+                other_layer = siblings(name, place.z) or siblings(name, place.a)
+                yield place, name, WrongLayer.code if other_layer else ""
+
+
+@mistake(WrongOperand, "{name} is multiplied in instead of the mask")
+def _other_value_for_mask(context: Context) -> Iterator[Variant]:
+    for place, name, cause in _elsewhere(context, lambda r: _is_mask(r) or _is_factor(r)):
+        kept = place.region.derivative != 0
+        same = (n for n, v in context.values.items() if v.shape == kept.shape and np.array_equal(v != 0, kept))
+        cause = cause or (WrongLayer.code if siblings(name, next(same, "D")) else "")
+        yield place.with_derivative(_named(name), "{name}", cause, name=name)
 
 
 @mistake(WrongOperand, "the derivative of {label} is taken at {name}, not at {z}")
 def _derivative_at_other_value(context: Context) -> Iterator[Variant]:
+    for place, name, cause in _elsewhere(context, _is_activation):
+        yield place.with_derivative(_taken_at(_named(name)), "{kind}'({name})", cause, name=name)
+        if _reads_output(place.region):
+            yield place.with_derivative(_own_by_output(_named(name)), "{kind}'({name})", cause, name=name)
+
+
+@mistake(WrongOperand, "the derivative of {label} is taken at the gradient {name}, not at {z}")
+def _derivative_at_gradient(context: Context) -> Iterator[Variant]:
     for place in _places(context, _is_activation):
-        own, kind = place.region.activation, place.region.kind
-        for name in _others(place):
-            variant = place.with_derivative(_taken_at(_named(name)), prime_at(kind, name), name=name)
-            yield _elsewhere(place, name, variant)
-            if own is not None and own.reads_output:
-                text = region_text(place.region, name, name)
-                yield _elsewhere(place, name, place.with_derivative(_by_output(own, _named(name)), text, name=name))
         for name, array in context.signals.items():
-            if array.shape == place.region.derivative.shape:
-                words = {"name": f"the gradient {name}"}
-                yield place.with_derivative(_taken_at(_named(name)), prime_at(kind, name), **words)
-
-
-def _others(place: Place) -> list[str]:
-    return [n for n in place.context.names(place.region.derivative.shape) if n not in (place.z, place.a)]
+            if array.shape == place.region.derivative.shape and len(place.regions) == 1:
+                yield place.with_derivative(_taken_at(_named(name)), "{kind}'({name})", name=name)
 
 
 @mistake(WrongOperand, "the derivative at {name} is multiplied in, not that of {label} at {z}")
@@ -558,9 +570,9 @@ def _derivative_of_other_region(context: Context) -> Iterator[Variant]:
             same = other.derivative.shape == place.region.derivative.shape and other is not place.region
             if same and np.ptp(other.derivative) > 0:
                 name = context.graph.name_of(other.source)
-                text = region_text(other, name or "Z", "A")
-                variant = place.with_derivative(_of_region(k), text, name=name or "another value")
-                yield _elsewhere(place, name, variant)
+                cause = WrongLayer.code if siblings(name, place.z) or siblings(name, place.a) else ""
+                text = f"{other.kind or 'f'}'({name or 'Z'})"
+                yield place.with_derivative(_of_region(k), text, cause, name=name or "another value")
 
 
 def _of_region(k: int) -> Derivative:
@@ -569,21 +581,16 @@ def _of_region(k: int) -> Derivative:
 
 @mistake(WrongOperand, "the derivative of {other} at {name} is multiplied in, not that of {label} at {z}")
 def _other_derivative_at_other_value(context: Context) -> Iterator[Variant]:
-    usual = usual_activations()
-    for place in _places(context, _is_activation):
-        for name in _others(place):
-            for other in usual:
-                text = prime_at(other.name, name)
-                variant = place.with_derivative(_slope(other, _named(name)), text, name=name, other=other.name)
-                yield _elsewhere(place, name, variant)
+    for place, name, cause in _elsewhere(context, _is_activation):
+        for other in usual_activations():
+            words = {"name": name, "other": other.name}
+            yield place.with_derivative(_slope(other, _named(name)), "{other}'({name})", cause, **words)
 
 
 @mistake(WrongOperand, "the mask {name} > 1/2 is multiplied in, not the derivative of {label} at {z}")
 def _rounded_value_for_derivative(context: Context) -> Iterator[Variant]:
-    for place in _places(context, _is_activation):
-        for name in _others(place):
-            rounded = _over_half(name)
-            yield place.with_derivative(rounded, f"1[{name} > 1/2]", name=name)
+    for place, name, _ in _elsewhere(context, _is_activation):
+        yield place.with_derivative(_over_half(name), "1[{name} > 1/2]", name=name)
 
 
 def _over_half(name: str) -> Derivative:

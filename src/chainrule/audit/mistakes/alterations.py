@@ -18,7 +18,7 @@ Inputs = Sequence[Array]
 #: What one operation is taken for: (what is wrong, how it is computed then).
 Alteration = tuple[str, Callable[[Inputs], Array]]
 
-FACTOR, TERM, SIGN, POWER = "factor", "term", "sign", "power"
+FACTOR, TERM, SIGN, POWER = "factor", "term", "sign", "second power"
 _ALTERATIONS: dict[Operation, tuple[Alteration, ...]] = {
     MULTIPLY: ((FACTOR, lambda x: x[0]), (FACTOR, lambda x: x[1])),
     DIVIDE: ((FACTOR, lambda x: x[0]),),

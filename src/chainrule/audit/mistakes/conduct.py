@@ -18,12 +18,12 @@ class WrongShape(Cause):
 
     How it shows
     ------------
-    The gradient has not the shape of its parameter, 7×3, but 9×7×3: one matrix for each example. An update by
+    The gradient has shape 9×7×3 instead of 7×3, the shape of its parameter: one matrix for each example. An update by
     broadcasting may even run, and give the parameter another shape.
 
     Why it is wrong
     ---------------
-    W2 serves all examples, so its gradient is a sum over them: `dW2 = Σᵢ A1[i]ᵀ dZ2[i] / m`. A gradient always has
+    W2 is used for all examples, so its gradient is a sum over them: `dW2 = Σᵢ A1[i]ᵀ dZ2[i] / m`. A gradient always has
     the shape of its value.
 
     Notes
@@ -60,13 +60,12 @@ class Accumulates(Cause):
 
     Why it is wrong
     ---------------
-    `+=` adds to what the last call left behind. Within *one* pass a value that is used twice has its shares added;
-    from pass to pass there is nothing to add.
+    `+=` adds to what the last call left behind. Within *one* pass the gradients of a value that is used twice are
+    added; gradients of different passes are not.
 
     Notes
     -----
-    Where gradients are to be accumulated on purpose, over several small batches, set them to 0 before the first
-    one.
+    To accumulate gradients on purpose, over several small batches, set them to 0 before the first one.
     """
 
     code = "accumulates"
@@ -108,7 +107,7 @@ class Nonfinite(Cause):
 
     Notes
     -----
-    Other ways to get there: dividing by a probability that is 0, or by a norm or a standard deviation without ε.
+    Other causes: dividing by a probability that is 0, or by a norm or a standard deviation without ε.
     """
 
     code = "nonfinite"
@@ -128,18 +127,18 @@ class Unknown(Cause):
 
     How it shows
     ------------
-    None of the known mistakes gives your numbers. The evidence says what there is to say: the ratio, where the
-    largest difference is, whether it keeps to certain rows, columns or entries. Here all entries within ±0.5 are
+    None of the known mistakes gives your numbers. The evidence lists what is known: the ratio, where the largest
+    difference is, and whether only some rows, columns or entries are wrong. Here all entries within ±0.5 are
     right.
 
     Why it is wrong
     ---------------
-    `dA1 = dZ2 W2ᵀ` and nothing more; what is clipped is no longer the gradient of the loss.
+    `dA1 = dZ2 W2ᵀ`; a clipped array is no longer the gradient of the loss.
 
     Notes
     -----
-    The step is wrong all the same: the reference was itself held to finite differences. Clip what the optimiser
-    gets, not what flows back.
+    The step is wrong even so: the reference gradients are checked against finite differences. Clip the gradients that
+    the optimiser gets, not those that are passed back.
     """
 
     code = "unknown"

@@ -43,11 +43,11 @@ class InconsistentCache(Cause):
 
     Why it is wrong
     ---------------
-    A cache is of use only if its entries are those of the formulas: `A1 = f(Z1)` must hold for what is stored.
+    The entries of a cache must be those of the formulas: `A1 = f(Z1)` must hold for the stored arrays.
 
     Notes
     -----
-    The same comes of `A1 = Z1` and then `A1[A1 < 0] = 0`: one array, two names.
+    The same happens with `A1 = Z1` and then `A1[A1 < 0] = 0`: one array, two names.
     """
 
     code = "inconsistent-cache"

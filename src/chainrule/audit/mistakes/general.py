@@ -39,7 +39,7 @@ class MissingFactor(Cause):
 
     Why it is wrong
     ---------------
-    `out = x ⊙ scale + shift`: a nudge of x arrives multiplied by scale, so `dx = dout ⊙ scale`.
+    `out = x ⊙ scale + shift`: x is multiplied by scale, and so is its gradient: `dx = dout ⊙ scale`.
     """
 
     code = "missing-factor"
@@ -77,8 +77,8 @@ class MissingTerm(Cause):
 
     Why it is wrong
     ---------------
-    x reaches the output on two paths, past the layer and through it. Nudges add up: `dx = dout + dz Wᵀ`. A value
-    has one term for each of its uses.
+    x reaches the output on two paths, past the layer and through it. The gradients of the paths add up:
+    `dx = dout + dz Wᵀ`. A value has one term for each of its uses.
 
     Notes
     -----
@@ -117,7 +117,7 @@ class Transposed(Cause):
 
 
 class WrongOperand(Cause):
-    """Another array of the pass stands where an operand should be.
+    """Another array of the pass is used in place of an operand.
 
     Wrong
     -----
@@ -134,7 +134,7 @@ class WrongOperand(Cause):
 
     Why it is wrong
     ---------------
-    `Z2 = A1 W2 + b2`: what multiplies W2 is A1, so A1 stands in its gradient, `dW2 = A1ᵀ dZ2 / m`.
+    `Z2 = A1 W2 + b2`: W2 is multiplied by A1, so A1 is the factor in its gradient, `dW2 = A1ᵀ dZ2 / m`.
     """
 
     code = "wrong-operand"
@@ -220,7 +220,8 @@ class UpdatedWeights(Cause):
 
     Notes
     -----
-    As people write it: a loop over the layers that updates `W[l]` and then goes on to layer l − 1 with the new one.
+    It is usually written as a loop over the layers that updates `W[l]` and then continues with layer l − 1
+    and the new weights.
     """
 
     code = "updated-weights"

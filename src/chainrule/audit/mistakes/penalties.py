@@ -41,7 +41,7 @@ class MissingRegularization(Cause):
 
     Notes
     -----
-    Weight decay that the optimiser applies is another matter: then leave the term out of the loss that you declare.
+    Weight decay that the optimiser applies is not part of the loss: then leave the term out of the declared loss.
     """
 
     code = "missing-regularization"
@@ -66,8 +66,8 @@ class WrongRegularization(Cause):
 
     How it shows
     ------------
-    Yours differs from the right gradient by a multiple of the weights, and has a multiple of them in it already:
-    here 2 λ instead of λ. Often it is λ/m against λ.
+    Yours differs from the right gradient by a multiple of the weights, although it contains one already: here 2 λ
+    instead of λ. Often it is λ/m instead of λ.
 
     Why it is wrong
     ---------------
@@ -78,7 +78,7 @@ class WrongRegularization(Cause):
 
 
 class RegularizedBias(Cause):
-    """The bias is regularised, although the loss does not say so.
+    """The bias is regularised, although it is not regularised in the loss.
 
     Wrong
     -----
@@ -102,11 +102,11 @@ class RegularizedBias(Cause):
 
     Why it is wrong
     ---------------
-    No b2 stands in the loss's regularisation, so nothing of it comes back: `db2 = Σᵢ dZ2[i] / m`.
+    b2 does not occur in the regularisation of the loss, so it adds nothing to the gradient: `db2 = Σᵢ dZ2[i] / m`.
 
     Notes
     -----
-    Regularising biases is allowed: put them into the loss, and the same gradient is right.
+    Biases may be regularised: with them in the loss, the same gradient is right.
     """
 
     code = "regularized-bias"

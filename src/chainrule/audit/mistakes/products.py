@@ -52,7 +52,7 @@ class BiasNotSummed(Cause):
 
     Why it is wrong
     ---------------
-    b1 was broadcast: it was added to every example. Each use gives a share: `db1[j] = Σᵢ dZ1[i,j] / m`.
+    b1 was broadcast: it was added to every example, and the gradients of all uses add up: `db1[j] = Σᵢ dZ1[i,j] / m`.
     """
 
     code = "bias-not-summed"
@@ -71,11 +71,11 @@ class BiasAllSummed(Cause):
 
     How it shows
     ------------
-    One number for all units: every bias of the layer gets the same update. It broadcasts, so nothing complains.
+    One number for all units: every bias of the layer gets the same update. It broadcasts, so there is no error.
 
     Why it is wrong
     ---------------
-    `db1[j] = Σᵢ dZ1[i,j] / m` sums over the examples only; each unit keeps its own. In NumPy: an axis, always.
+    `db1[j] = Σᵢ dZ1[i,j] / m` sums over the examples only; each unit has its own gradient. Always give the axis.
     """
 
     code = "bias-all-summed"

@@ -27,8 +27,8 @@ class Sign(Cause):
 
     Notes
     -----
-    Whoever *adds* the gradients to the parameters (ascent, or `δ = Y − A` as in older texts) says so: `cr.audit(…,
-    ascent=True)`.
+    If the gradients are *added* to the parameters (ascent, or `δ = Y − A` as in older texts), say so:
+    `cr.audit(…, ascent=True)`.
     """
 
     code = "sign"
@@ -75,8 +75,7 @@ class MissingMean(Cause):
 
     How it shows
     ------------
-    The ratio of yours to the right one is m, the number of examples, and follows it when the batch has another
-    size.
+    The ratio of yours to the right one is m, the number of examples; it changes with the size of the batch.
 
     Why it is wrong
     ---------------
@@ -84,7 +83,7 @@ class MissingMean(Cause):
 
     Notes
     -----
-    Where the 1/m stands is your choice: in `dZ2`, once for all, or in each `dW` and `db`. The audit reports that as
+    Where you divide by m is your choice: once, in `dZ2`, or in each `dW` and `db`. The audit reports that as
     a convention. What counts is that it is in every parameter's gradient exactly once; see
     [double-mean](double-mean.md).
     """

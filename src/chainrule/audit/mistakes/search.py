@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +23,11 @@ from .penalties import MissingRegularization
 from .table import mistakes
 from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
 
-#: Work of a search, for all steps of an audit together and for pairs of mistakes in one step; in units of
+#: Work that an audit may do for all its steps together, for single mistakes and for pairs in one step; in units of
 #: `chainrule.audit.graph.work_of`. It does not depend on the machine, so that neither does a report.
-WORK, PAIRS_WORK = 3e6, 1.5e6
+WORK, PAIRS_WORK = 1.5e6, 0.5e6
 #: A step gets at least this share, whatever the others have used.
-LEAST = 0.05
+LEAST = 0.03
 #: Of each cause, so many are tried together with others.
 MOST_PAIRED = 10
 PAIRED = frozenset(
@@ -48,17 +48,23 @@ PAIRED = frozenset(
 
 @dataclass
 class Budget:
-    """The work that a search may do."""
+    """The work that the search for causes may do in an audit; each step gets a small share in any case."""
 
     left: float
 
-    def spend(self, work: float) -> bool:
-        """Take `work` off, and say whether there was any left."""
-        self.left -= work
-        return self.left + work > 0
+    def affordable(self, variants: Iterable[Variant], context: Context) -> Iterator[Variant]:
+        """Yield variants of a step until the work for it is spent."""
+        allowed = max(self.left, LEAST * WORK)
+        for variant in variants:
+            if allowed <= 0:
+                return
+            work = _work(variant, context)
+            allowed -= work
+            self.left -= work
+            yield variant
 
 
-def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: Budget) -> list[Variant]:
+def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: Budget, pairs: Budget) -> list[Variant]:
     """Return the variants that give the found numbers at every point, the simplest first.
 
     Parameters
@@ -70,32 +76,27 @@ def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: 
         when no other fits.
     convention
         The scale of the signals that the step is computed from.
-    budget
-        What the search may spend.
+    budget, pairs
+        What may be spent on single mistakes, and on pairs of them.
     """
     for context in contexts:
         context.uniform = all(context.graph.structure == c.graph.structure for c in contexts)
     fitting: list[Variant] = []
     pairable: list[Variant] = []
     kinds: Counter[str] = Counter()
-    allowed = Budget(max(budget.left, LEAST * WORK))
-    start = allowed.left
-    for variant in _all(contexts[0]):
-        if not allowed.spend(_work(variant, contexts[0])):
-            break
+    for variant in budget.affordable(_all(contexts[0]), contexts[0]):
         if variant.changes is not None and variant.cause in PAIRED and kinds[variant.cause] < MOST_PAIRED:
             kinds[variant.cause] += 1
             pairable.append(variant)
         if _fits(variant, contexts):
             fitting.append(variant)
-    budget.left -= start - allowed.left
     sizes = [c.point.size for c in contexts]
     if exact:
         plain = [v for v in fitting if all(abs(s - 1) <= 1e-6 for s in v.scales)]
         fitting = plain or [v for v in fitting if is_simple((law(v.scales, sizes) or ONE).k)]
     if fitting:
         return sorted(fitting, key=lambda v: (_needs_a_constant(law(v.scales, sizes), convention), _rank(v)))
-    return _pair(pairable, contexts, exact, Budget(PAIRS_WORK))
+    return _pair(pairable, contexts, exact, pairs)
 
 
 def _all(context: Context) -> Iterator[Variant]:
@@ -105,7 +106,8 @@ def _all(context: Context) -> Iterator[Variant]:
 
 def _work(variant: Variant, context: Context) -> float:
     """Return about how much work it is to try a variant at a point."""
-    return NODE_WORK * 5 + context.graph.work_from[variant.start]
+    others = len(context.graph.forward) if variant.changes is None else 0
+    return NODE_WORK * 5 + context.graph.work_from[variant.start] + others
 
 
 def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
@@ -145,14 +147,17 @@ def _rank(variant: Variant) -> int:
 
 def _pair(variants: Sequence[Variant], contexts: Sequence[Context], exact: bool, budget: Budget) -> list[Variant]:
     """Return the first pair of mistakes that give the numbers together; only the plain ones are paired."""
-    for a, b in itertools.combinations(variants, 2):
-        pair = changed(min(a.start, b.start), _both(a, b), {**a.text, **b.text})
-        pair.cause, pair.message = a.cause, f"{a.message}, and {b.message}"
-        if not budget.spend(_work(pair, contexts[0])):
-            break
+    pairs = (_together(a, b) for a, b in itertools.combinations(variants, 2))
+    for pair in budget.affordable(pairs, contexts[0]):
         if _fits(pair, contexts) and (not exact or all(abs(s - 1) <= 1e-6 for s in pair.scales)):
             return [pair]
     return []
+
+
+def _together(a: Variant, b: Variant) -> Variant:
+    pair = changed(min(a.start, b.start), _both(a, b), {**a.text, **b.text})
+    pair.cause, pair.message = a.cause, f"{a.message}, and {b.message}"
+    return pair
 
 
 def _changes(variant: Variant, context: Context) -> dict[int, Change] | None:
