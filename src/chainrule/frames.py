@@ -49,7 +49,7 @@ def by_name(frame: Any, argument: str) -> dict[str, Any]:
     """Return the columns of a table by their names, unread: a table again, for what can be read only once."""
     opened = _opened(frame, argument)
     if not _is_table(opened):
-        raise TypeError(f"{argument} is of type {type(frame).__name__}; a data frame or a dict of columns would do")
+        raise TypeError(f"{argument}: expected a data frame or a dict of columns, got type {type(frame).__name__}")
     if isinstance(opened, Mapping):
         pairs = [(str(name), values) for name, values in opened.items()]
     elif hasattr(opened, "iter_columns"):
@@ -190,7 +190,7 @@ def target_array(y: Any, argument: str) -> Array:
     array = as_array(as_targets(y, argument), argument)
     if array.dtype.kind in "UTO" and array.size and isinstance(array.flat[0], str):
         raise TypeError(
-            f"{argument} holds texts, {str(array.flat[0])!r} first; class ids would do: "
+            f"{argument}: expected class indices, got strings such as {str(array.flat[0])!r}; use "
             f"classes, {argument} = numpy.unique({argument}, return_inverse=True)"
         )
     return checked_array(array if array.dtype.kind != "O" else y, argument)

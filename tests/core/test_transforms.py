@@ -249,9 +249,9 @@ def test_arguments_that_are_refused() -> None:
         cr.grad(lambda a, b: f(a), argnums=(0, -2))(X, X)
     with pytest.raises(ValueError, match="tangent 0 has shape"):
         cr.jvp(f, (X,), (np.ones(2),))
-    with pytest.raises(TypeError, match="primals is of type float; a tuple with an entry an argument would do"):
+    with pytest.raises(TypeError, match=r"primals: expected a tuple.*float"):
         cr.jvp(np.sin, 2.0, 1.0)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="argnums is 'x'; the position of an argument"):
+    with pytest.raises(TypeError, match=r"argnums: expected.*'x'"):
         cr.grad(f, argnums="x")(X)
     with pytest.raises(ValueError, match="1 primals, but 2 tangents"):
         cr.jvp(f, (X,), (X, X))
@@ -377,11 +377,11 @@ def test_backward_accumulates() -> None:
 
 def test_backward_errors() -> None:
     x = cr.tensor(X, requires_grad=True)
-    with pytest.raises(ValueError, match=r"backward\(\) of a tensor of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"backward\(\): expected a scalar.*\(3,\)"):
         x.backward()
-    with pytest.raises(ValueError, match="depends on no tensor made with requires_grad=True"):
+    with pytest.raises(ValueError, match=r"backward\(\).*requires_grad=True"):
         np.sum(cr.tensor(X)).backward()
-    with pytest.raises(ValueError, match=r"gradient has shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"gradient.*got \(2,\)"):
         x.backward(np.ones(2))
 
 

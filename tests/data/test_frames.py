@@ -290,7 +290,7 @@ CLASSES = ["b", "a", "b"]
     ("y", "kind", "message"),
     [
         *[
-            (y, TypeError, r"^y holds texts, 'b' first; class ids would do: classes, y = numpy.unique\(y, return_")
+            (y, TypeError, r"^y: .*'b'.*numpy.unique\(y, return_")
             for y in (
                 CLASSES, np.array(CLASSES), np.array(CLASSES, object), pd.Series(CLASSES), {"kind": CLASSES},
                 pd.Series(CLASSES).astype("category"), pl.DataFrame({"kind": CLASSES}), pl.Series(CLASSES),
@@ -314,7 +314,7 @@ def test_what_is_no_target_is_named(y, kind, message):
 
 @pytest.mark.parametrize("y", [CLASSES, np.array(CLASSES), pd.Series(CLASSES), pl.DataFrame({"kind": CLASSES})])
 def test_backprop_names_texts_as_well(y):
-    with pytest.raises(TypeError, match=r"^Y holds texts, 'b' first; class ids would do"):
+    with pytest.raises(TypeError, match=r"^Y: .*'b'"):
         cr.backprop(network(), np.ones((3, 3)), y)
     assert cr.backprop(network(), np.ones((3, 3)), None, loss=lambda output, _: np.mean(output**2)).loss > 0
 
@@ -397,7 +397,7 @@ def test_categories_and_columns_without_any_value():
 def test_what_is_no_table_is_left_alone(x):
     assert as_inputs(x, "X") == (x, None) if not isinstance(x, np.ndarray) else as_inputs(x, "X")[0] is x
     assert as_targets(x, "y") is x
-    with pytest.raises(TypeError, match=r"X is of type .*; a data frame or a dict of columns would do"):
+    with pytest.raises(TypeError, match="X: expected a data frame"):
         columns(x, "X")
 
 
@@ -458,17 +458,17 @@ def test_a_mixed_frame_is_trained_on_through_a_preprocessor():
         (
             lambda f: Dataset.from_frame(f, f["kind"]),
             TypeError,
-            "target is of type Series; the name of a column would do",
+            "target: .*Series",
         ),
         (lambda f: Dataset.from_frame(f[["kind"]], "kind"), ValueError, "'kind' is its only column"),
         (lambda f: Dataset.from_frame(f.assign(kind=None), "kind"), ValueError, "'kind' is missing in each of 40 rows"),
         (lambda f: Dataset.from_frame(f.iloc[:0], "kind"), ValueError, "the table has 4 columns and no rows"),
-        (lambda f: Dataset.from_columns(f), TypeError, r"columns is of type DataFrame; .* or Dataset.from_frame"),
-        (lambda f: Dataset.from_frame(f.to_numpy(), "kind"), TypeError, "the frame is of type ndarray; a data frame"),
+        (lambda f: Dataset.from_columns(f), TypeError, r"columns: .*DataFrame; .*Dataset.from_frame"),
+        (lambda f: Dataset.from_frame(f.to_numpy(), "kind"), TypeError, "the frame: .*ndarray"),
         (
             lambda f: Preprocessor.fit(f),
             TypeError,
-            "train is of type DataFrame; a Dataset would do: Dataset.from_frame",
+            "train: .*DataFrame; .*Dataset.from_frame",
         ),
     ],
 )

@@ -1,5 +1,7 @@
 """Arrays to and from PyTorch and JAX: shared memory where layouts allow, clear errors where nothing can be shared."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -173,14 +175,14 @@ def test_what_speaks_dlpack_alone():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.ones(3, 2, requires_grad=True), r"requires|x\.detach\(\) would do \(a gradient that flows on"),
-        (torch.ones(3, 2, dtype=torch.bfloat16), r"dtype torch\.bfloat16.*x\.float\(\) would do"),
-        (torch.ones(3, 2, dtype=torch.float16), r"dtype float16; float32 or float64 would do"),
-        (torch.ones(3, 2, device="meta"), r"x\.cpu\(\) would do"),
-        (torch.ones(3, 2).to_sparse(), r"x\.to_dense\(\) would do"),
-        (torch.ones(3, 2, dtype=torch.bfloat16, requires_grad=True), r"x\.detach\(\)\.float\(\) would do"),
+        (torch.ones(3, 2, requires_grad=True), r"requires|use x\.detach\(\) \(the gradient"),
+        (torch.ones(3, 2, dtype=torch.bfloat16), r"dtype torch\.bfloat16.*use x\.float\(\)"),
+        (torch.ones(3, 2, dtype=torch.float16), "float32 or float64, got float16"),
+        (torch.ones(3, 2, device="meta"), r"use x\.cpu\(\)"),
+        (torch.ones(3, 2).to_sparse(), r"use x\.to_dense\(\)"),
+        (torch.ones(3, 2, dtype=torch.bfloat16, requires_grad=True), r"use x\.detach\(\)\.float\(\)"),
         (torch.ones(3, 2, dtype=torch.complex64), r"is complex"),
-        (jax.numpy.ones((3, 2), jax.numpy.bfloat16), r"dtype bfloat16.*x\.astype\('float32'\) would do"),
+        (jax.numpy.ones((3, 2), jax.numpy.bfloat16), r"dtype bfloat16.*use x\.astype\('float32'\)"),
     ],
     ids=lambda x: str(x) if isinstance(x, str) else str(getattr(x, "dtype", "")),
 )
@@ -196,7 +198,7 @@ def test_what_cannot_be_read_is_named_with_what_would_do(x, message):
     for argument, call in calls.items():
         with pytest.raises(TypeError, match=message) as caught:
             call()
-        assert str(caught.value).startswith(argument.strip() + " ")
+        assert re.match(argument.strip() + "[ :]", str(caught.value))
 
 
 def test_targets_and_validation_are_named_as_well():
@@ -216,7 +218,7 @@ def test_every_way_in_names_its_argument():
         "the new value of a parameter": lambda: model.weight.assign(x),
         "bias": lambda: model.load_state_dict({"weight": np.ones((2, 2)), "bias": x[0]}),
     }.items():
-        with pytest.raises(TypeError, match=rf"^{argument} is of type torch's Tensor .*x\.detach\(\) would do"):
+        with pytest.raises(TypeError, match=rf"^{argument} is of type torch's Tensor .*use x\.detach\(\)"):
             call()
     assert np.array_equal(pullback(x.detach())[0], np.full((2, 2), 2.0))
 
@@ -250,10 +252,10 @@ def test_masked_and_structured_arrays():
     X, y = np.ones((3, 2)), [0, 1, 0]
     masked = np.ma.masked_array(X, [[0, 1], [0, 0], [1, 0]])
     for call in (lambda: cr.fit(nn.Linear(2, 2), masked, y, progress=False), lambda: nn.Linear(2, 2)(masked)):
-        with pytest.raises(ValueError, match=r"^X is a masked array with 2 values masked.*x\.filled"):
+        with pytest.raises(ValueError, match=r"^X is a masked array with 2 masked values.*x\.filled"):
             call()
     assert cr.predict(nn.Linear(2, 2), np.ma.masked_array(X)).shape == (3, 2)
-    with pytest.raises(TypeError, match=r"^X is of type ndarray .*a dict of its columns would do"):
+    with pytest.raises(TypeError, match=r"^X is of type ndarray .*a dict of its columns"):
         cr.fit(nn.Linear(2, 2), np.zeros(3, [("a", float), ("b", float)]), y, progress=False)
 
 

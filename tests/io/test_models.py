@@ -241,10 +241,10 @@ def deep(times):
 @pytest.mark.parametrize(
     ("metadata", "kind", "message"),
     [
-        ({"a": [0] * 300_000}, ValueError, "metadata 'a' holds more than 250,000 values"),
+        ({"a": [0] * 300_000}, ValueError, "metadata 'a'.*250,000 values"),
         ({"a": "x" * 17_000_000}, ValueError, "the metadata take 17,.* bytes; a model file holds at most 16,000,000"),
         ({"a": deep(100_000)}, ValueError, "metadata 'a' is nested too deep"),
-        ({3: "a"}, TypeError, "metadata is .*; a dict of entries by name would do"),
+        ({3: "a"}, TypeError, "metadata: expected a dict"),
     ],
     ids=["many", "long", "deep", "no name"],
 )

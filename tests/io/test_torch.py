@@ -170,9 +170,9 @@ REFUSED = [
     (lambda: tn.Sequential(tn.Softplus(threshold=2)), ValueError, r"only threshold=20"),
     (lambda: tn.Sequential(tn.Flatten(0)), ValueError, r"layer 0 is Flatten\(start_dim=0\); only start_dim=1"),
     (lambda: tn.Sequential(tn.LayerNorm((2, 3))), ValueError, r"layer 0 is LayerNorm\(\(2, 3\).*only the last axis"),
-    (lambda: tn.Sequential(tn.BatchNorm1d(3, momentum=None)), ValueError, r"momentum is None"),
+    (lambda: tn.Sequential(tn.BatchNorm1d(3, momentum=None)), ValueError, r"momentum: .*None"),
     (lambda: tn.Sequential(tn.BatchNorm1d(3, track_running_stats=False)), ValueError, r"only track_running_stats=True"),
-    (lambda: tn.Sequential(tn.Dropout(1.0)), ValueError, r"layer 0 is Dropout\(p=1.0.*p is 1.0"),
+    (lambda: tn.Sequential(tn.Dropout(1.0)), ValueError, r"layer 0 is Dropout\(p=1.0.*p: .*1.0"),
     (lambda: tn.Sequential(tn.Embedding(3, 3, padding_idx=0)), ValueError, r"padding_idx=0\); only padding_idx=None"),
     (lambda: tn.Sequential(tn.Embedding(3, 3, max_norm=1.0)), ValueError, r"max_norm=1.0\); only max_norm=None"),
     (tied, ValueError, r"layer 2 shares its weight with layer 0"),
@@ -183,7 +183,7 @@ REFUSED = [
     (lambda: tn.Linear(2, 2, device="meta"), ValueError, r"the module: weight is on the device meta"),
     (lambda: tn.ModuleList([tn.Linear(2, 2)]), TypeError, r"the module is a torch.nn.ModuleList"),
     (lambda: tn.Sequential(tn.utils.parametrizations.weight_norm(tn.Linear(2, 2))), TypeError, r"ParametrizedLinear"),
-    (lambda: tn.Sequential(tn.Linear(2, 2)).half(), ValueError, r"parameters are float16; module.float\(\)"),
+    (lambda: tn.Sequential(tn.Linear(2, 2)).half(), ValueError, r"got float16.*module.float\(\)"),
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Linear(2, 2).double()), ValueError, r"layer 1: weight is float64"),
     (lambda: nn.Linear(2, 2), TypeError, r"from_torch takes a torch.nn.Module, not a Linear"),
 ]  # fmt: skip
@@ -297,7 +297,7 @@ def test_a_module_of_ones_own(tmp_path):
         (lambda s: s.update({"2.bias": torch.zeros(6, dtype=torch.int64)}), r"2.bias has dtype int64, not float32"),
         (
             lambda s: s.update({"2.bias": torch.zeros(6).half()}),
-            r"2.bias has dtype F16, which is not read; F32 would do",
+            r"2.bias.*F16.*F32",
         ),
         (lambda s: s.pop("3.running_mean"), r"3.running_mean is missing"),
     ],
@@ -324,7 +324,7 @@ def test_the_librarys_own_files_are_not_transposed(tmp_path):
 
 def test_load_says_where_pytorchs_weights_go(tmp_path):
     save_torch_weights(tmp_path / "a", network())
-    with pytest.raises(ValueError, match=r"no model of this library.*io.load_torch_weights"):
+    with pytest.raises(ValueError, match=r"no chainrule model.*io.load_torch_weights"):
         cr.load(tmp_path / "a")
 
 

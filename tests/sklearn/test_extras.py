@@ -238,11 +238,11 @@ def test_labels_come_in_the_same_form_each_time():
     x, y = make_multilabel_classification(60, 4, n_classes=3, random_state=0)
     a, b = MLPClassifier((6,), **QUICK).fit(x, y), MLPClassifier((6,), **QUICK).fit(x, sparse.csr_array(y))
     assert np.array_equal(a.coefs_[0], b.coefs_[0])
-    with pytest.raises(ValueError, match="one label an example"):
+    with pytest.raises(ValueError, match="one label per example"):
         a.partial_fit(x, y[:, 0])
-    with pytest.raises(ValueError, match="several labels an example"):
+    with pytest.raises(ValueError, match=r"one label per example.*several"):
         MLPClassifier((6,), **QUICK).fit(x, y[:, 0]).partial_fit(x, y[:, :2])
-    with pytest.raises(ValueError, match="Unknown label type: y is continuous"):
+    with pytest.raises(ValueError, match=r"Unknown label type.*continuous"):
         MLPClassifier((6,), **QUICK).fit(x, x[:, 0] + 0.5)
 
 
@@ -251,9 +251,9 @@ def test_labels_in_rows_are_yes_or_no():
     a, b = MLPClassifier((6,), **QUICK).fit(x, y), MLPClassifier((6,), **QUICK).fit(x, 2 * y - 1)
     assert np.array_equal(a.coefs_[0], b.coefs_[0])
     for wrong in (2 * y, y + 1):  # neither value, or either, would be yes
-        with pytest.raises(ValueError, match=r"y has the values \[.*2\]; rows of 0 and 1 would do"):
+        with pytest.raises(ValueError, match=r"rows of 0 and 1.*\[.*2\]"):
             MLPClassifier((6,), **QUICK).fit(x, wrong)
-    with pytest.raises(ValueError, match="y has 2 columns, one a label; 3 would do"):
+    with pytest.raises(ValueError, match=r"y: expected 3 columns.*got 2"):
         a.partial_fit(x, y[:, :2])
 
 
@@ -361,9 +361,9 @@ def test_settings_that_cannot_be_are_named(name, value):
 
 
 def test_data_that_cannot_be():
-    with pytest.raises(ValueError, match="sample_weight has shape"):
+    with pytest.raises(ValueError, match=r"sample_weight.*shape"):
         MLPClassifier(max_iter=1).fit(X, Y, sample_weight=np.ones(3))
-    with pytest.raises(ValueError, match="sample_weight holds -1"):
+    with pytest.raises(ValueError, match=r"sample_weight.*got -1"):
         MLPClassifier(max_iter=1).fit(X, Y, sample_weight=-np.ones(150))
     with pytest.raises(ValueError, match="poisson"):
         MLPRegressor("poisson", max_iter=1).fit(X, -Y)
@@ -372,14 +372,14 @@ def test_data_that_cannot_be():
     with pytest.raises(ValueError, match="float32"):
         MLPClassifier(max_iter=1, batch_size=20).fit(X * 1e39, Y)
     trained = MLPClassifier((4,), max_iter=1).fit(X.astype(np.float32), Y)
-    with pytest.raises(ValueError, match="X holds values that float32 cannot"):
+    with pytest.raises(ValueError, match=r"X has values.*float32"):
         trained.predict(X * 1e39)
-    with pytest.raises(ValueError, match="X holds values that float32 cannot"):
+    with pytest.raises(ValueError, match=r"X has values.*float32"):
         trained.predict(sparse.csr_array(X * 1e39))
-    with pytest.raises(ValueError, match="y holds values that float32 cannot"):
+    with pytest.raises(ValueError, match=r"y has values.*float32"):
         MLPRegressor(max_iter=1, batch_size=20).fit(X, Y * 1e39)
     for size in (1e39, 1e-60):
-        with pytest.raises(ValueError, match="float32 cannot hold that"):
+        with pytest.raises(ValueError, match=r"sample_weight.*float32"):
             MLPClassifier(max_iter=1, batch_size=20).fit(X, Y, sample_weight=np.full(150, size))
     with pytest.raises(ValueError, match="classes must be passed"):
         MLPClassifier().partial_fit(X, Y)

@@ -166,13 +166,13 @@ def test_a_learning_rate_goes_before_the_optimisers(rate):
 def test_what_did_not_fit_is_not_fitted():
     estimator = NetClassifier(linear(2), warm_start=True, **QUICK)
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"the module returns 2 column\(s\); 3"):
+        with pytest.raises(ValueError, match=r"module: expected 3 .*got 2"):
             estimator.partial_fit(X, Y, classes=[0, 1, 2])
         with pytest.raises(NotFittedError):
             estimator.predict(X)
     assert estimator.fit(X[TWO], Y[TWO]).score(X[TWO], Y[TWO]) > 0.98
     estimator.set_params(warm_start=False)
-    with pytest.raises(ValueError, match=r"the module returns 2 column\(s\); 3"):
+    with pytest.raises(ValueError, match=r"module: expected 3 .*got 2"):
         estimator.fit(X, Y)
     with pytest.raises(NotFittedError):
         estimator.predict(X)
@@ -220,12 +220,16 @@ def squares(output, target):
 @pytest.mark.parametrize(
     ("module", "loss", "message"),
     [
-        (linear(1, nn.Sigmoid()), squares, "ends in Sigmoid, this loss takes logits"),
-        (linear(1, nn.Sigmoid()), "hinge", "ends in Sigmoid, this loss takes logits"),
-        (linear(2, nn.Softmax()), squares, "ends in Softmax, this loss takes logits"),
-        (nn.Sequential(linear(1, nn.Sigmoid())), "log_loss", "ends in a part that ends in Sigmoid"),
-        (nn.Sequential(linear(1), nn.Sequential(nn.Sigmoid())), "log_loss", "ends in a part that ends in Sigmoid"),
-        (nn.Sequential(linear(2, nn.Sigmoid())), "log_loss", "ends in Sigmoid, these targets go with Softmax"),
+        (linear(1, nn.Sigmoid()), squares, "expected logits.*Sigmoid"),
+        (linear(1, nn.Sigmoid()), "hinge", "expected logits.*Sigmoid"),
+        (linear(2, nn.Softmax()), squares, "expected logits.*Softmax"),
+        (nn.Sequential(linear(1, nn.Sigmoid())), "log_loss", "expected Sigmoid.*submodule that ends with Sigmoid"),
+        (
+            nn.Sequential(linear(1), nn.Sequential(nn.Sigmoid())),
+            "log_loss",
+            "expected Sigmoid.*submodule that ends with Sigmoid",
+        ),
+        (nn.Sequential(linear(2, nn.Sigmoid())), "log_loss", "expected Softmax.*ends with Sigmoid"),
     ],
 )
 def test_an_activation_that_would_count_twice_is_refused(module, loss, message):
@@ -234,16 +238,16 @@ def test_an_activation_that_would_count_twice_is_refused(module, loss, message):
 
 
 WRONG = [
-    ({"module": None}, "module is None"),
-    ({"module": 3}, "module is 3"),
-    ({"module": lambda n_features: "net"}, "module returned a str"),
+    ({"module": None}, "module.*got None"),
+    ({"module": 3}, "module.*got 3"),
+    ({"module": lambda n_features: "net"}, "module.*got type str"),
     ({"module": linear(3), "module__hidden": 4}, "module__hidden is for a module that is still to be made"),
     ({"module": network, "module__hiden": 4}, "module takes n_features, n_outputs, hidden; found module__hiden"),
-    ({"module": linear(4)}, r"the module returns 4 column\(s\); 3, one a class, would do"),
+    ({"module": linear(4)}, "module: expected 3 .*got 4"),
     ({"module": nn.Sequential(nn.Linear(5, 3))}, r"Linear expects \(…, 5\)"),
-    ({"module": nn.Tanh()}, r"4 column\(s\)"),
-    ({"module": nn.Linear}, "module: missing a required argument: 'in_features'; module__…=… would do"),
-    ({"module": linear(3, nn.Sigmoid())}, "the module ends in Sigmoid, these targets go with Softmax"),
+    ({"module": nn.Tanh()}, "got 4"),
+    ({"module": nn.Linear}, "module: missing a required argument: 'in_features'.*module__"),
+    ({"module": linear(3, nn.Sigmoid())}, "expected Softmax.*ends with Sigmoid"),
     ({"module": network, "callbacks": print}, "callbacks: .*got <built-in"),
     ({"module": network, "optimizer": "fast"}, "optimizer: no optimiser 'fast'"),
     ({"module": network, "learning_rate": -1}, "learning_rate: .*got -1"),
@@ -260,7 +264,7 @@ def test_what_does_not_fit_is_named(settings, message):
 
 
 def test_regressors_compare_columns():
-    with pytest.raises(ValueError, match=r"3 column\(s\); 1, as y has"):
+    with pytest.raises(ValueError, match=r"module: expected 1 .*got 3"):
         NetRegressor(linear(3)).fit(X, Y.astype(float))
 
 
@@ -272,5 +276,5 @@ def test_a_module_that_returns_no_tensor():
         def forward(self, X):
             return self.linear(X), X
 
-    with pytest.raises(ValueError, match="the module returns a tuple"):
+    with pytest.raises(ValueError, match=r"module.*got type tuple"):
         NetClassifier(Two()).fit(X, Y)

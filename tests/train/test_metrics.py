@@ -45,10 +45,10 @@ def test_names():
     [
         (["acuracy"], ValueError, "metrics names 'acuracy'; there are accuracy, r2, rmse, mae"),
         ([3], ValueError, "metrics names 3"),
-        (3, TypeError, "metrics is a int"),
+        (3, TypeError, "metrics: .*int"),
         ({"loss": np.mean}, ValueError, "the name 'loss' is taken"),
         ([lambda o, t: 0, lambda o, t: 1], ValueError, "the name '<lambda>' is taken"),
-        ({"a": "r2"}, TypeError, "'a' is a str; a function"),
+        ({"a": "r2"}, TypeError, "'a': expected a function.*str"),
     ],
 )
 def test_what_is_no_metric(given, kind, message):
@@ -57,7 +57,7 @@ def test_what_is_no_metric(given, kind, message):
 
 
 def test_a_metric_that_gives_no_number_or_leaves_the_graph(data, make, train):
-    with pytest.raises(ValueError, match=r"metrics: <lambda> returned shape \(16, 3\); one number would do"):
+    with pytest.raises(ValueError, match=r"metrics: <lambda>.*\(16, 3\)"):
         train(make(), *data, metrics=[lambda output, target: output])
     with pytest.raises(TypeError, match="metrics: outside: "):
         train(make(), *data, metrics={"outside": lambda output, target: np.asarray(output).mean()})

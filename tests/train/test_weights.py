@@ -88,10 +88,10 @@ def test_a_checkpoint_belongs_to_its_weights(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(59), r"sample_weight has shape \(59,\)"),
-        (np.where(np.arange(60) == 4, -1.0, 1.0), r"sample_weight holds -1.0 at \[4\]"),
-        (np.where(np.arange(60) == 5, np.nan, 1.0), r"sample_weight holds nan at \[5\]"),
-        (np.zeros(60), "sample_weight is zero for all 60"),
+        (np.ones(59), r"sample_weight.*\(59,\)"),
+        (np.where(np.arange(60) == 4, -1.0, 1.0), r"sample_weight.*-1.0 at \[4\]"),
+        (np.where(np.arange(60) == 5, np.nan, 1.0), r"sample_weight.*nan at \[5\]"),
+        (np.zeros(60), "sample_weight.*60"),
     ],
 )
 def test_weights_that_cannot_be(weights, message):
@@ -118,6 +118,6 @@ def test_examples_are_not_mixed():
 
 @pytest.mark.parametrize("size", [1e39, 1e-60])
 def test_weights_that_the_networks_dtype_cannot_hold(size):
-    with pytest.raises(ValueError, match="float32 cannot hold that; weights of about 1"):
+    with pytest.raises(ValueError, match=r"sample_weight.*float32"):
         cr.fit(network(3, np.float32), X, IDS, sample_weight=size * WEIGHTS, epochs=1, progress=False)
     fitted(3, X, IDS, sample_weight=size * WEIGHTS, epochs=1)

@@ -463,7 +463,7 @@ class Parameter(Tensor):
     def __init__(self, value: Any, *, name: str | None = None) -> None:
         array = np.array(value)
         if array.dtype not in FLOATS:
-            raise TypeError(f"a parameter has dtype {array.dtype}; float32 or float64 would do")
+            raise TypeError(f"value: expected dtype float32 or float64 for a parameter, got {array.dtype}")
         super().__init__(array, name=name, recordings=frozenset({STANDING}))
 
     def assign(self, value: Any) -> None:
@@ -518,7 +518,7 @@ def checked_array(x: Any, argument: str) -> Array:
         native = array.dtype.newbyteorder("=")
         if native in FLOATS:
             return array.astype(native, copy=False)
-        raise TypeError(f"{argument} has dtype {array.dtype}; float32 or float64 would do: x.astype(np.float32)")
+        raise TypeError(f"{argument}: expected dtype float32 or float64, got {array.dtype}; use x.astype(np.float32)")
     if kind in "biu":
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     if kind == "c":
@@ -537,8 +537,8 @@ def as_array(x: Any, argument: str) -> Array:
         return x
     if isinstance(x, np.ndarray) and np.any(getattr(x, "mask", False)):
         raise ValueError(
-            f"{argument} is a masked array with {int(np.sum(x.mask)):,} values masked, which would be taken as they "  # type: ignore[attr-defined]
-            "are; x.filled(…) would do, or leaving those rows out"
+            f"{argument} is a masked array with {int(np.sum(x.mask)):,} masked values, and its mask would be lost; use "  # type: ignore[attr-defined]
+            "x.filled(…) or remove these rows"
         )
     try:
         if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
@@ -562,9 +562,9 @@ def _described(x: Any, array: Array | None = None) -> str:
 
 
 def _remedy(x: Any) -> str:
-    """Return what would do for an array of another library that NumPy does not read."""
+    """Return how to convert an array of another library that NumPy cannot read."""
     if getattr(getattr(x, "dtype", None), "names", None):
-        return "; a dict of its columns would do: {name: x[name] for name in x.dtype.names}"
+        return "; pass a dict of its columns: {name: x[name] for name in x.dtype.names}"
     steps = ""
     device = str(getattr(x, "device", "cpu"))
     if getattr(x, "requires_grad", False) and not isinstance(x, Tensor):
@@ -579,8 +579,8 @@ def _remedy(x: Any) -> str:
         steps += ".float()" if hasattr(x, "float") else ".astype('float32')"
     if not steps:
         return ""
-    why = " (a gradient that flows on into the other library would be lost)" if ".detach()" in steps else ""
-    return f"; x{steps} would do{why}"
+    why = " (the gradient would not reach the other library)" if ".detach()" in steps else ""
+    return f"; use x{steps}{why}"
 
 
 def constant(x: Any) -> Tensor:

@@ -133,7 +133,7 @@ def _argnums(argnums: int | Sequence[int], count: int, name: str) -> tuple[int, 
         return (argnums,)
     wanted = (argnums,) if isinstance(argnums, int | np.integer) else argnums
     if not isinstance(wanted, tuple | list):
-        raise TypeError(f"argnums is {argnums!r}; the position of an argument, or a tuple of positions, would do")
+        raise TypeError(f"argnums: expected the position of an argument or a tuple of positions, got {argnums!r}")
     out = []
     for a in wanted:
         a = operator.index(a)
@@ -370,7 +370,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     for what, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, tuple | list):
             raise TypeError(
-                f"jvp of {name}: {what} is of type {type(given).__name__}; a tuple with an entry an argument would do"
+                f"jvp of {name}: {what}: expected a tuple with one entry per argument, got type {type(given).__name__}"
             )
     directions = _tangents(list(primals), list(tangents))
     with Recording(f"jvp of {name}") as recording:

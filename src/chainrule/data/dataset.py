@@ -164,7 +164,7 @@ class Dataset:
         """
         if not isinstance(columns, Mapping):
             raise TypeError(
-                f"columns is of type {type(columns).__name__}; a dict of columns would do, or Dataset.from_frame(frame)"
+                f"columns: expected a dict of columns, got type {type(columns).__name__}; use Dataset.from_frame(frame)"
             )
         if not columns:
             raise ValueError("columns is empty; a table needs one column or more beside its target")
@@ -234,7 +234,7 @@ class Dataset:
         table = frames.by_name(frame, source)
         names = list(table)
         if not isinstance(target, str | int | np.integer | tuple | None):
-            raise TypeError(f"target is of type {type(target).__name__}; the name of a column would do")
+            raise TypeError(f"target: expected the name of a column, got type {type(target).__name__}")
         target = None if target is None else str(target)
         exclude = [exclude] if isinstance(exclude, str) else [str(name) for name in exclude]
         for name in [*exclude, *([target] if target is not None else [])]:

@@ -74,8 +74,8 @@ class Preprocessor:
         """
         if not isinstance(train, Dataset):
             raise TypeError(
-                f"train is of type {type(train).__name__}; a Dataset would do: Dataset.from_frame(train, target=…) "
-                "of a data frame, Dataset.from_arrays(X, y) of arrays"
+                f"train: expected a Dataset, got type {type(train).__name__}; use Dataset.from_frame(train, target=…) "
+                "for a data frame, or Dataset.from_arrays(X, y) for arrays"
             )
         if train.y is None or train.task is None:
             raise ValueError(f"{train.source} has no target y; training needs one")

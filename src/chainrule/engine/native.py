@@ -207,7 +207,7 @@ class NativeBinding(Binding):
                     )
         if order.dtype != np.int64 or order.ndim != 1 or not (order.flags.c_contiguous and order.flags.aligned):
             raise ValueError(
-                f"run_batches: the order is {order.dtype}, {order.ndim}-dimensional; a vector of int64 would do"
+                f"run_batches: order: expected a vector of int64, got {order.dtype} with {order.ndim} dimensions"
             )
         if results.dtype != np.float64 or not results.flags.carray:
             raise ValueError("run_batches: the results are no C-ordered float64 array that can be written")

@@ -118,7 +118,7 @@ def _inputs(model: nn.Module, example: Any) -> list[tuple[tuple[int, ...], np.dt
     for i, given in enumerate(example if isinstance(example, tuple) else (example,)):
         array = given.value if isinstance(given, Tensor) else np.asarray(given)
         if array is None or not array.ndim or array.dtype.kind not in "fiub":
-            raise ValueError(f"example {i} is no batch of examples: an array (m, …) of numbers would do")
+            raise ValueError(f"example {i}: expected a batch of examples, a numeric array of shape (m, …)")
         as_numbers = array.dtype.kind == "f" or (i == 0 and not model.takes_ids)
         kept = np.dtype(bool if array.dtype == bool else np.int64)
         found.append((array.shape[1:], (model.dtype or FLOATS[0]) if as_numbers else kept))
@@ -152,7 +152,7 @@ def _names(argument: str, given: Sequence[str] | None, default: list[str]) -> li
         return default
     names = [given] if isinstance(given, str) else list(given)
     if len(names) != len(default) or len(set(names)) != len(names) or not all(isinstance(n, str) and n for n in names):
-        raise ValueError(f"{argument} is {given!r}; {len(default)} different name(s) would do")
+        raise ValueError(f"{argument}: expected {len(default)} different name(s), got {given!r}")
     return names
 
 

@@ -390,7 +390,9 @@ def _gather(w: Writer, s: Step) -> str:
     if len(arrays) == len(places) == 1:
         return w.node("Gather", x, arrays[0], axis=places[0])
     if len(arrays) != len(places) or places != list(range(len(places))):
-        raise ValueError(f"{s} has an index that ONNX cannot take; arrays on the first axes, or on one, would do")
+        raise ValueError(
+            f"{s} has an index that ONNX does not support: expected index arrays on the first axes or on one axis"
+        )
     shapes = [np.broadcast_shapes(*[a.shape for a in n.inputs[1:]]) for n in s.nodes]
     spread = [w.node("Expand", w.cast(a, np.int64), w.integers_of(shapes, s)) for a in arrays]
     columns = [w.node("Unsqueeze", a, w.integers(-1)) for a in spread]

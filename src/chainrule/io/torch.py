@@ -92,7 +92,9 @@ def from_torch(module: Any) -> nn.Module:
     numbers = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
     first = next((str(t.dtype).removeprefix("torch.") for t in numbers), "float32")
     if first not in map(str, FLOATS):
-        raise ValueError(f"the module's parameters are {first}; module.float() or module.double() would do")
+        raise ValueError(
+            f"module: expected float32 or float64 parameters, got {first}; use module.float() or module.double()"
+        )
     return _from(module, "", np.dtype(first), {}, {})
 
 

@@ -68,7 +68,7 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = N
 def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
     """Return metadata as the JSON texts that a file holds."""
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise TypeError(f"metadata is {shown(metadata)}; a dict of entries by name would do")
+        raise TypeError(f"metadata: expected a dict with string keys, got {shown(metadata)}")
     text = {}
     for key, value in metadata.items():
         try:
@@ -78,7 +78,7 @@ def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
         except RecursionError:
             raise ValueError(f"metadata {key!r} is nested too deep") from None
         if _holds_too_many(text[key]):
-            raise ValueError(f"metadata {key!r} holds more than {MOST_VALUES:,} values; an array would do")
+            raise ValueError(f"metadata {key!r} has more than {MOST_VALUES:,} values; save it as an array")
     return text
 
 
@@ -87,7 +87,7 @@ def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> byte
     from safetensors.numpy import save
 
     if not isinstance(arrays, Mapping):
-        raise TypeError(f"arrays is a {type(arrays).__name__}; a dict of arrays by name would do")
+        raise TypeError(f"arrays: expected a dict of arrays by name, got type {type(arrays).__name__}")
     plain = {}
     for name, given in arrays.items():
         array = np.array(as_array(given, str(name)), order="C")
@@ -195,7 +195,9 @@ def _entries(file: Path, header: dict[str, Any], size: int) -> dict[str, Entry]:
         if not _is_name(name):
             raise ValueError(f"{file} is damaged: {shown(name)} is no name for an array: {_NAMES}")
         if isinstance(entry, dict) and entry.get("dtype") in _HALVES:
-            raise ValueError(f"{file}: {name} has dtype {entry['dtype']}, which is not read; F32 would do (.float())")
+            raise ValueError(
+                f"{file}: {name} has the unsupported dtype {entry['dtype']}; convert it to F32 with .float()"
+            )
         try:
             found.append((*_span(entry), name))
         except ValueError as error:
@@ -282,7 +284,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} stands in it")
 
 
-_NAMES = f"1 to {_LONGEST_NAME:,} printable characters would do"
+_NAMES = f"expected 1 to {_LONGEST_NAME:,} printable characters"
 
 
 def _is_name(name: str) -> bool:

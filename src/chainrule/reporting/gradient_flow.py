@@ -76,9 +76,9 @@ class GradientFlow(Callback):
 
     def __init__(self, folder: str | os.PathLike[str], X: Any, y: Any, *, rows: int = 64, share: float = 0.05) -> None:
         if isinstance(rows, bool) or not hasattr(rows, "__index__") or not 1 <= rows <= 256:
-            raise ValueError(f"rows is {rows!r}; a whole number from 1 to 256 would do")
+            raise ValueError(f"rows: expected an integer from 1 to 256, got {rows!r}")
         if not 0 < share <= 1:
-            raise ValueError(f"share is {share!r}; a number above 0, up to 1, would do")
+            raise ValueError(f"share: expected a number > 0 and ≤ 1, got {share!r}")
         X, y = as_array(as_inputs(X, "X")[0], "X"), as_array(as_targets(y, "y"), "y")
         if X.ndim == 0 or not len(X) or y.ndim == 0 or len(X) != len(y):
             raise ValueError(f"X has shape {X.shape}, y has {y.shape}; they need the same rows, one or more")

@@ -180,7 +180,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         if weights is not None and not weights.all():
             rows = rows.part(np.flatnonzero(weights))
             if not len(rows.X):
-                raise ValueError("the weights of all examples are zero; one or more above zero would do")
+                raise ValueError("sample_weight: expected at least one weight > 0, got only zeros")
         return rows
 
     def _training_step(self, settings: Settings, rows: Rows, *, incremental: bool) -> PenalizedStep:
@@ -328,7 +328,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         if len(rows) <= UNPLANNED:
             output = self._forward.model(rows)
             if not isinstance(output, Tensor):
-                raise ValueError(f"the module returns a {type(output).__name__}; one tensor would do")
+                raise ValueError(f"module: expected a single tensor as output, got type {type(output).__name__}")
             return np.asarray(output.value)
         full = 1 << (len(rows) - 1).bit_length()  # few sizes, few plans
         padded = np.concatenate([rows, np.repeat(rows[-1:], full - len(rows), axis=0)])
@@ -371,7 +371,7 @@ def _cast(given: Any, dtype: np.dtype[Any], name: str) -> Any:
     with np.errstate(over="ignore"):
         cast = given.astype(dtype)
     if dtype.kind == "f" and not np.isfinite(cast.data if sparse.issparse(cast) else cast).all():
-        raise ValueError(f"{name} holds values that {dtype} cannot: dtype='float64', or standardised {name}, would do")
+        raise ValueError(f"{name} has values out of the range of {dtype}: standardise {name}, or set dtype='float64'")
     return cast
 
 

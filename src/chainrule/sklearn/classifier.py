@@ -67,7 +67,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         """Learn the classes from labels."""
         self._kind = type_of_target(y, input_name="y")
         if self._kind not in ("binary", "multiclass", "multilabel-indicator"):
-            raise ValueError(f"Unknown label type: y is {self._kind}; classes, or rows of 0 and 1, would do")
+            raise ValueError(f"Unknown label type: expected classes, or rows of 0 and 1, as y, got {self._kind}")
         self.classes_ = unique_labels(y) if y.ndim == 2 else np.unique(y)
         self.out_activation_ = "softmax" if self._kind == "multiclass" else "logistic"
         if _gives_scores_only(self.loss):
@@ -77,15 +77,15 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         """Return known labels as columns of True and False: one a class, one for two classes, one a label."""
         if self._several():
             if type_of_target(y) != self._kind:
-                raise ValueError("y has one label an example; rows of 0 and 1, as in the first call, would do")
+                raise ValueError("y: expected rows of 0 and 1, as in the first call, got one label per example")
             rows: Array = y.toarray() if sparse.issparse(y) else y
             if rows.shape[1] != len(self.classes_):
-                raise ValueError(f"y has {rows.shape[1]} columns, one a label; {len(self.classes_)} would do")
+                raise ValueError(f"y: expected {len(self.classes_)} columns, one per label, got {rows.shape[1]}")
             if not (np.isin(rows, (0, 1)).all() or np.isin(rows, (-1, 1)).all()):
-                raise ValueError(f"y has the values {np.unique(rows)}; rows of 0 and 1 would do")
+                raise ValueError(f"y: expected rows of 0 and 1, got the values {np.unique(rows)}")
             return np.asarray(rows == 1)
         if y.ndim != 1:
-            raise ValueError("y has several labels an example; one, as in the first call, would do")
+            raise ValueError("y: expected one label per example, as in the first call, got several")
         numbers = np.searchsorted(self.classes_, y)
         if self._kind == "binary":
             return np.asarray(numbers[:, np.newaxis] == 1)
@@ -107,8 +107,8 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         """Make one epoch; the first call is told all classes."""
         if isinstance(self.class_weight, str):
             raise ValueError(
-                f"class_weight={self.class_weight!r} needs all of y, partial_fit sees parts of it: a dict, "
-                "class -> weight, would do"
+                f"class_weight: expected a dict of class -> weight for partial_fit, got {self.class_weight!r}, which "
+                "needs all of y"
             )
         if not hasattr(self, "module_"):
             if classes is None:
@@ -131,11 +131,11 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
                 raise ValueError(f"class_weight names {unknown}; the classes are {self.classes_}")
             by_class = np.array([given.get(label, 1.0) for label in known], np.float64)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
-                raise ValueError(f"class_weight is {given!r}; finite numbers from 0 would do")
+                raise ValueError(f"class_weight: expected finite numbers ≥ 0, got {given!r}")
             weights: Array = by_class[np.searchsorted(self.classes_, y)]
             return weights
         if not (isinstance(given, Mapping | list) or given == "balanced"):
-            raise ValueError(f"class_weight is {given!r}; 'balanced', a dict of class -> weight, or None would do")
+            raise ValueError(f"class_weight: expected 'balanced', a dict of class -> weight, or None, got {given!r}")
         return np.asarray(compute_sample_weight(given, y), np.float64)
 
     def _training_loss(self) -> tuple[Any, float]:

@@ -120,11 +120,11 @@ class Net(TrainedEstimator):
             return copy.deepcopy(self.module)
         if not callable(self.module):
             raise ValueError(
-                f"module is {self.module!r}; an nn.Module, its class, or a function that makes one would do"
+                f"module: expected an nn.Module, a class, or a function that returns a module, got {self.module!r}"
             )
         made = _called(self.module, own, {"n_features": features, "n_outputs": outputs})
         if not isinstance(made, nn.Module):
-            raise ValueError(f"module returned a {type(made).__name__}; an nn.Module would do")
+            raise ValueError(f"module: expected a function that returns an nn.Module, got type {type(made).__name__}")
         return copy.deepcopy(made).initialize(int(random.randint(2**31)))  # a function may return the same one again
 
     def _recipe(self) -> Any:
@@ -135,7 +135,7 @@ class Net(TrainedEstimator):
         self._shape = shape[1:]
         if len(shape) not in (1, 2) or shape[0] != len(X):
             raise ValueError(
-                f"the module returns shape {shape} for {len(X)} row(s) of X; ({len(X)}, {self.n_outputs_}) would do"
+                f"module: expected output shape ({len(X)}, {self.n_outputs_}) for {len(X)} row(s) of X, got {shape}"
             )
         self._fit_outputs(shape[1] if len(shape) == 2 else 1)
         self._compare_end()
@@ -152,19 +152,19 @@ class Net(TrainedEstimator):
         if activation == "identity":
             if isinstance(self, ClassifierPart):
                 raise ValueError(
-                    f"the module ends in {type(last).__name__}, this loss takes logits; no activation at the end would "
-                    "do"
+                    "module: expected logits for this loss, without an output activation, got a module that ends with "
+                    f"{type(last).__name__}"
                 )
             return
         wanted = activation.capitalize()
         if type(last).__name__ == wanted:
             raise ValueError(
-                f"the module ends in a part that ends in {wanted}; {wanted} as a layer of the module itself, or no "
-                "activation at the end, would do"
+                f"module: expected {wanted} as the last layer of the module itself, or no output activation, got a "
+                f"submodule that ends with {wanted}"
             )
         raise ValueError(
-            f"the module ends in {type(last).__name__}, these targets go with {wanted}; that, or no "
-            "activation at the end, would do"
+            f"module: expected {wanted} or no output activation for these targets, got a module that ends with "
+            f"{type(last).__name__}"
         )
 
     @abstractmethod
@@ -175,7 +175,7 @@ class Net(TrainedEstimator):
         return self._shape
 
     def _refused(self, columns: int, wanted: str) -> ValueError:
-        return ValueError(f"the module returns {columns} column(s); {wanted} would do")
+        return ValueError(f"module: expected {wanted}, got {columns} output column(s)")
 
 
 def _called(maker: Callable[..., Any], own: dict[str, Any], offered: dict[str, int]) -> Any:
@@ -192,7 +192,7 @@ def _called(maker: Callable[..., Any], own: dict[str, Any], offered: dict[str, i
     try:
         inspect.signature(maker).bind(**given)
     except TypeError as error:
-        raise ValueError(f"module: {error}; {PREFIX}…=… would do") from None
+        raise ValueError(f"module: {error}; pass arguments as {PREFIX}…=…") from None
     return maker(**given)
 
 
@@ -318,7 +318,8 @@ class NetClassifier(Net, ClassifierPart):
             if self.out_activation_ == "logistic":
                 self.out_activation_ = "softmax"
         elif columns != self.n_outputs_:
-            raise self._refused(columns, "one, or two," if kind == "binary" else f"{self.n_outputs_}, one a class,")
+            per_class = f"{self.n_outputs_} output columns, one per class"
+            raise self._refused(columns, "one or two output columns" if kind == "binary" else per_class)
 
     def _one_of_many(self) -> bool:
         return super()._one_of_many() or (self._kind == "binary" and self.n_outputs_ == 2)
@@ -462,7 +463,7 @@ class NetRegressor(Net, RegressorPart):
 
     def _fit_outputs(self, columns: int) -> None:
         if columns != self.n_outputs_:
-            raise self._refused(columns, f"{self.n_outputs_}, as y has,")
+            raise self._refused(columns, f"{self.n_outputs_} output column(s), as in y")
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train.

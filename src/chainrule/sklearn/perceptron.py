@@ -125,7 +125,7 @@ class MultilayerPerceptron(TrainedEstimator):
         if not isinstance(given, list | tuple | np.ndarray):
             return [given] * layers
         if len(given) != layers:
-            raise ValueError(f"{name} has {len(given)} entries; one for each of the {layers} hidden layers would do")
+            raise ValueError(f"{name}: expected one entry for each of the {layers} hidden layers, got {len(given)}")
         return list(given)
 
     def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
@@ -181,7 +181,7 @@ def _activation(given: Any) -> nn.Module:
     if isinstance(given, str) and given == "identity":
         return nn.Identity()
     if not isinstance(given, str):
-        raise ValueError(f"activation is {given!r}; a name, a layer such as nn.ELU(0.5), or a list of them would do")
+        raise ValueError(f"activation: expected a name, a layer such as nn.ELU(0.5), or a list of them, got {given!r}")
     try:
         return activations.get(given)
     except ValueError as error:

@@ -223,7 +223,7 @@ class EachEpoch(Callback):
 def as_callback(x: Any) -> Any:
     """Return a callback for what a caller gave."""
     if isinstance(x, type):
-        raise TypeError(f"a callback is an object or a function, {x.__name__} is a class: {x.__name__}() would do")
+        raise TypeError(f"callbacks: expected an object or a function, got the class {x.__name__}; use {x.__name__}()")
     if isinstance(x, Callback) or any(hasattr(x, m) for m in ("on_begin", "on_step", "on_epoch", "on_end")):
         return x
     if callable(x):

@@ -114,7 +114,7 @@ class LogTo(Logger):
         log = getattr(target, "log", target)
         if not callable(log):
             raise TypeError(
-                f"target is of type {type(target).__name__}; an object with log(dict, step=…), or a function, would do"
+                f"target: expected an object with log(dict, step=…) or a function, got type {type(target).__name__}"
             )
         self.target, self.prefix, self._log = target, prefix, log
 

@@ -72,14 +72,16 @@ def resolve(
     elif isinstance(metrics, Iterable):
         named = [_named(m) for m in metrics]
     else:
-        raise TypeError(f"metrics is a {type(metrics).__name__}; names, functions, or a dict of functions would do")
+        raise TypeError(
+            f"metrics: expected names, functions, or a dict of functions, got type {type(metrics).__name__}"
+        )
     found: dict[str, Metric] = {}
     for key, function in named:
         if not isinstance(key, str) or key in TAKEN or key in found or key.startswith("val_"):
             raise ValueError(f"metrics: the name {key!r} is taken; give another: metrics={{'name': function}}")
         if not callable(function):
             raise TypeError(
-                f"metrics: {key!r} is a {type(function).__name__}; a function (output, target) -> number would do"
+                f"metrics: {key!r}: expected a function (output, target) -> number, got type {type(function).__name__}"
             )
         found[key] = function
     return found

@@ -287,7 +287,7 @@ def _measured(name: str, function: Scalar, output: Any, y: Any) -> Tensor:
     except TypeError as error:
         raise TypeError(f"metrics: {name}: {error}") from None
     if value.shape != ():
-        raise ValueError(f"metrics: {name} returned shape {value.shape}; one number would do")
+        raise ValueError(f"metrics: {name}: expected a scalar, got shape {value.shape}")
     return value
 
 

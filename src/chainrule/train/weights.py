@@ -22,13 +22,13 @@ def checked_weights(weights: Any, rows: int, name: str = "sample_weight") -> Arr
     """Return a weight for each of so many rows as float64; raise unless they are finite, from 0, and not all 0."""
     array = checked_array(weights, name).astype(np.float64)
     if array.shape not in ((rows,), (rows, 1)):
-        raise ValueError(f"{name} has shape {array.shape}; one weight an example, ({rows},), would do")
+        raise ValueError(f"{name}: expected one weight per example, shape ({rows},), got {array.shape}")
     array = array.reshape(rows)
     if not np.isfinite(array).all() or (array.size and array.min() < 0):
         bad = int(np.flatnonzero(~(np.isfinite(array) & (array >= 0)))[0])
-        raise ValueError(f"{name} holds {array[bad]} at [{bad}]; finite numbers from 0 would do")
+        raise ValueError(f"{name}: expected finite numbers ≥ 0, got {array[bad]} at [{bad}]")
     if not array.any():
-        raise ValueError(f"{name} is zero for all {rows:,} examples; one or more above zero would do")
+        raise ValueError(f"{name}: expected at least one weight > 0, got only zeros for {rows:,} examples")
     return array
 
 
@@ -53,8 +53,8 @@ class WeightedTargets:
             kept = np.isfinite(packed[:, -1].sum()) and np.array_equal(packed[:, -1] > 0, weights > 0)
         if not kept:
             raise ValueError(
-                f"sample_weight reaches from {weights.min():g} to {weights.max():g}, {packed.dtype} cannot hold that; "
-                "weights of about 1 would do"
+                f"sample_weight: the range from {weights.min():g} to {weights.max():g} is too wide for {packed.dtype}; "
+                "scale the weights to about 1"
             )
         return packed
 
@@ -69,8 +69,8 @@ class WeightedTargets:
         takes = inspect.signature(of).parameters
         if "reduction" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
             raise ValueError(
-                "sample_weight needs the loss of each example: a loss (output, target, *, reduction) that returns them "
-                "with reduction='none' would do"
+                "sample_weight needs a loss (output, target, *, reduction) that returns the loss of each example "
+                "with reduction='none'"
             )
 
         def weighted_loss(output: Any, packed: Any) -> Any:
@@ -79,8 +79,8 @@ class WeightedTargets:
             if len(values.shape) > 1 and tuple(values.shape) != shape[: len(values.shape)]:
                 raise ValueError(
                     f"the loss with reduction='none' has shape {tuple(values.shape)} for an output of shape {shape} "
-                    f"and a target of shape {tuple(target.shape)}: it broadcasts examples against each other; output "
-                    "and target of one shape would do"
+                    f"and a target of shape {tuple(target.shape)}: it broadcasts examples against each other; expected "
+                    "output and target of the same shape"
                 )
             return weighted_mean(values, weights)
 
