@@ -33,8 +33,8 @@ def explain(
         For a network its inputs X, examples in rows, and then, if wanted, the targets Y and the loss. For a function
         one example of each argument; without any the function is called with the numbers 0.5, 1.5, ….
     Y, loss
-        Targets, and a loss by name or as a function (output, target) -> scalar; default with Y: "cross_entropy".
-        Without them the derivation begins with a gradient of the output that is given.
+        Targets, and a loss by name or as a function (output, target) -> scalar; with Y, the default is "cross_entropy".
+        Without them the derivation begins with an upstream gradient of the output.
     layout : {"rows", "columns"}
         Examples in rows, ``X W``, or in columns, ``W X``.
     notation : {"gradients", "delta", "dict"}
@@ -52,7 +52,17 @@ def explain(
 
     Notes
     -----
-    Computed in float64, on a recording of the network; nothing of it changes.
+    Computed in float64, on a recording of the network, which does not change. Every formula is evaluated when the
+    derivation is made; `Derivation.failed` names those whose value is not the recorded one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> derivation = explain(lambda x, w: np.tanh(x * w), 0.5, 1.0)
+    >>> derivation.formulas()
+    {'v1': 'x * w', 'y': 'np.tanh(v1)', 'dv1': 'dy * (1.0 - y**2)', 'dx': 'dv1 * w', 'dw': 'dv1 * x'}
+    >>> derivation.failed
+    {}
     """
     from .derivation import derive
 
