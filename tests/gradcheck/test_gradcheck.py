@@ -216,6 +216,15 @@ def test_own_gradients_in_every_form(form):
     passing(network, W, B, grad=lambda W, b: FORMS[form](*network_grad(W, b)))
 
 
+def test_the_outcome_says_how_the_code_was_read():
+    result = passing(network, W, B, grad=network_grad)
+    assert result.read_as == "function network(W, b); grad: network_grad(W, b)"
+    error = failing(network, W, B, grad=altered(lambda gW, gb: (2 * gW, gb)))
+    assert error.read_as == "function network(W, b); grad: gradient(W, b)"
+    assert passing(network, W, B).read_as == "network of argument 0 (W), argument 1 (b); gradient: chainrule's"
+    assert passing(nn.Tanh(), X).read_as == "Tanh of argument 0 (X); gradient: chainrule's"
+
+
 def test_own_gradients_of_one_nest():
     def f(p):
         return network(p["W"], p["b"])

@@ -1,1 +1,10 @@
-"""The user's code as it is handed over: functions, layers and objects brought to one form, and recorded."""
+"""The user's code as it is handed over, in whatever style, brought to one form that gradcheck and the audit use.
+
+- `gradient_forms`, `torch_functions`: a function and its gradient, for gradcheck;
+- `backward_pass`: a forward and a backward pass, for the audit; `network_functions`, `layer_functions` and `objects`
+  are its styles, `attribute_names` says where objects keep their gradients;
+- `signatures`, `containers`: what functions take, and dicts, lists and tuples of arrays;
+- `code_copies`: copies of the user's code, on which everything runs;
+- `recording`, `recorded_run`: stand-ins for arrays, and what one recorded run gives;
+- `new_values`: other values for the same passes; `program`: a Python file as a module.
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import itertools
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -197,11 +198,7 @@ class BackwardPass(abc.ABC):
             point.keys[name] = key
             point.gradients[name] = np.array(value) if value is not None and _is_numeric(value) else None
         drop_contradicted_names(point)
-        live = [(n, arrays[k]) for n, k in point.keys.items() if isinstance(arrays[k], np.ndarray)]
-        for i, (a, first) in enumerate(live):
-            for b, second in live[i + 1 :]:
-                if first.size > 1 and second.size > 1 and np.may_share_memory(first, second):
-                    point.aliases.append((a, b))
+        point.aliases = _sharing_memory({n: arrays[k] for n, k in point.keys.items()})
 
     def _record(self, point: Point) -> tuple[Any, Any]:
         watch = Watch()
@@ -235,6 +232,11 @@ class BackwardPass(abc.ABC):
         }
         point.given = {k: v for k, v in self.given.items() if k in point.nodes}
         return _plain(output), _plain(cache)
+
+
+def _sharing_memory(named: Mapping[str, Any]) -> list[tuple[str, str]]:
+    arrays = [(n, x) for n, x in named.items() if isinstance(x, np.ndarray) and x.size > 1]
+    return [(a, b) for (a, x), (b, y) in itertools.combinations(arrays, 2) if np.may_share_memory(x, y)]
 
 
 def _plain(nest: Any) -> Any:

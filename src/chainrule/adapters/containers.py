@@ -89,6 +89,12 @@ def as_arrays(nest: Any) -> Any:
     return mapped(nest, leaf)
 
 
+def as_kind_of(old: Any, new: Any) -> Any:
+    """Return an array as one of the subclass that `old` is of, other values as they are."""
+    both = isinstance(old, np.ndarray) and isinstance(new, np.ndarray)
+    return new.view(type(old)) if both and type(old) is not np.ndarray else new
+
+
 class Arguments:
     """Arguments by name, and the arrays in them by names of their own: ``x``, ``layers[0].W``.
 
@@ -113,13 +119,8 @@ class Arguments:
 
     def part(self, name: str, values: Mapping[str, Any]) -> Any:
         """Return an argument with its arrays replaced by `values`; subclasses of arrays stay what they are."""
-
-        def leaf(path: str, old: Any) -> Any:
-            new = values[path]
-            other = isinstance(new, np.ndarray) and isinstance(old, np.ndarray) and type(old) is not np.ndarray
-            return new.view(type(old)) if other else new
-
-        return mapped(self._parts[name], leaf, "" if name == self._unnamed else name)
+        prefix = "" if name == self._unnamed else name
+        return mapped(self._parts[name], lambda path, old: as_kind_of(old, values[path]), prefix)
 
     def parts(self, values: Mapping[str, Any]) -> list[Any]:
         """Return all arguments with their arrays replaced by `values`."""

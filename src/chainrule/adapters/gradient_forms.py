@@ -66,7 +66,7 @@ class CheckedFunction:
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
-        return f"function {signature_text(self.f)}; gradient: {self.whose}"
+        return f"{self.name} of {', '.join(self.labels)}; gradient: {self.whose}"
 
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`, an array for every leaf."""

@@ -12,7 +12,7 @@ from ..core.op import Array
 from ..core.transforms import grad
 from .attribute_names import RETURNED_INPUTS, attribute_of_gradient, value_of_gradient
 from .backward_pass import BackwardPass
-from .containers import Arguments, is_float_array, named_leaves
+from .containers import Arguments, as_kind_of, is_float_array, named_leaves
 from .layer_functions import SEED
 from .recorded_run import AuditError
 from .recording import Traced, Untraceable
@@ -162,9 +162,7 @@ class Objects(BackwardPass):
         new = {id(v): values[n] for n, _, _, v in slots if n in values and (n in self._gradients or n in self._rates)}
         for _, owner, key, old in slots:
             if id(old) in new and not isinstance(owner, tuple):
-                array = new[id(old)]
-                if isinstance(array, np.ndarray) and isinstance(old, np.ndarray) and type(old) is not np.ndarray:
-                    array = array.view(type(old))
+                array = as_kind_of(old, new[id(old)])
                 if isinstance(owner, Mapping | list):
                     owner[key] = array  # type: ignore[index]
                 else:

@@ -75,7 +75,13 @@ class Comparison:
         places = {leaf.label: k for k, leaf in enumerate(self.function.leaves)}
         self.kinks.sort(key=lambda kink: (places[kink.argument], kink.input_index))
         return GradcheckResult(
-            self.function.name, self.compared, self.max_error, self.full, tuple(self.kinks), tuple(self.notes)
+            self.function.name,
+            self.compared,
+            self.max_error,
+            self.full,
+            tuple(self.kinks),
+            tuple(self.notes),
+            self.function.describe(),
         )
 
     # -- the function ------------------------------------------------------------------------------------------------
@@ -492,6 +498,7 @@ class Comparison:
             argument_name=leaf.label if leaf else "",
             kinks=tuple(self.kinks),
             checked=self.compared,
+            read_as=self.function.describe(),
         )
 
 

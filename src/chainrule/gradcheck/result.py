@@ -77,6 +77,8 @@ class GradcheckResult:
         Elements where the function is not differentiable and the gradient lies between the one-sided slopes.
     notes : tuple of str
         Remarks, for example on float32 rounding.
+    read_as : str
+        How the function and its gradient were understood.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class GradcheckResult:
     full: bool
     kinks: tuple[Kink, ...] = ()
     notes: tuple[str, ...] = ()
+    read_as: str = ""
 
     @property
     def ok(self) -> bool:
@@ -138,6 +141,8 @@ class GradcheckError(AssertionError):
     kinks : tuple of Kink
     checked : int
         How many values were compared.
+    read_as : str
+        How the function and its gradient were understood.
 
     Examples
     --------
@@ -162,6 +167,7 @@ class GradcheckError(AssertionError):
     checked: int = 0
     name: str = "f"
     whose: str = "yours"
+    read_as: str = ""
 
     def __init__(self, cause: str, explanation: str, **known: Any) -> None:
         super().__init__(cause, explanation)
