@@ -30,7 +30,7 @@ def in_colours(page, scheme):
     page.wait_for_timeout(300)
 
 
-TOO_WIDE = """() => [...document.querySelectorAll('.chart, #network, .cards figure, .findings, p, h2, h3, #controls *')]
+TOO_WIDE = """() => [...document.querySelectorAll('.chart, #network, .columns > div, section, p, h2, h3, #controls *')]
   .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"""
 
 
@@ -125,7 +125,7 @@ def test_the_slider_moves_the_picture(page):
 
 
 def test_formulas_are_rendered(page):
-    body = page.locator("#derivation ~ details .derivation")
+    body = page.locator("#derivation ~ details")
     assert body.locator("math").count() > 5
     assert body.locator("math").first.evaluate("e => e.getBoundingClientRect().height") > 5
 
@@ -144,8 +144,8 @@ def test_what_goes_wrong_is_seen(opened, tmp_path):
 
     cr.fit(model, X, y, epochs=1, callbacks=[kill, flow], progress=False, optimizer=optim.SGD(1e-9))
     page = opened(cr.report(tmp_path))
-    said = page.inner_text(".findings.warning")
-    assert "No gradient at all reaches the weights of layer 1, layer 2" in said
+    said = page.locator("section.bad").last.inner_text()
+    assert "No gradient reaches the weights of layer 1, layer 2" in said
     assert "100\u202f% in layer 1, 100\u202f% in layer 2" in said
     assert page.locator("#ridge-dZ .annotation-text").all_text_contents() == ["all exactly 0"] * 2
     assert page.locator("#network circle[stroke-dasharray]").count() == 4 + 3
@@ -185,8 +185,10 @@ def test_markup_in_texts_stays_text(opened, hostile, markup, tmp_path):
     hovered = page.locator("#confusion .hoverlayer").text_content()
     assert "<script>alert(1)</script>" in hovered
     assert page.said == []
-    assert page.evaluate("document.querySelectorAll('main script, main img, .chart a, .chart b').length") == 0
-    assert page.evaluate("[...document.querySelectorAll('main b')].every(e => e.closest('figcaption'))")
+    assert (
+        page.evaluate("document.querySelectorAll('.chainrule script, .chainrule img, .chart a, .chart b').length") == 0
+    )
+    assert page.evaluate("[...document.querySelectorAll('.chainrule b')].length === 0")
     titles = page.evaluate("[...document.querySelectorAll('#confusion .xtick text')].map(e => e.textContent)")
     assert titles[0] == '"><script>ale…'
     for place in WITH_MARKUP:
@@ -203,8 +205,8 @@ def test_markup_in_texts_stays_text(opened, hostile, markup, tmp_path):
 def test_the_policy_stops_scripts_all_the_same(chromium, file, tmp_path):
     """Also if markup got into the page one day. Without plotly, to be quick."""
     broken, text = tmp_path / "broken.html", file.read_text("utf-8")
-    end = text.index("</main>")
-    broken.write_text(text[:end] + "<script>window.ran = 1</script></main></body></html>", "utf-8")
+    end = text.index('<script type="application/json"')
+    broken.write_text(text[:end] + "<script>window.ran = 1</script></body></html>", "utf-8")
     context = chromium.new_context(offline=True)
     page, said = context.new_page(), []
     page.on("console", lambda message: said.append(message.text))

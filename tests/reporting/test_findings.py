@@ -29,10 +29,10 @@ def test_nothing_stands_out():
 
 
 CASES = [
-    ({"gradient": [1e-4, 0.01, 0.2]}, "vanishes on its way back through the layers: ‖dW‖/‖W‖ is 0.2 in layer 3, "
+    ({"gradient": [1e-4, 0.01, 0.2]}, "vanishes on its way backward through the layers: ‖dW‖/‖W‖ is 0.2 in layer 3, "
      "1.0·10⁻⁴ in layer 1: 2,000 times less."),
     ({"gradient": [30.0, 0.01, 0.01]}, "The gradient grows on its way back"),
-    ({"gradient": [0.0, 0.01, 0.2]}, "No gradient at all reaches the weights of layer 1: they do not learn."),
+    ({"gradient": [0.0, 0.01, 0.2]}, "No gradient reaches the weights of layer 1: they do not learn."),
     ({"dead": [0.0, 0.25, 1.0]}, "25\u202f% in layer 2, 100\u202f% in layer 3."),
     ({"saturated": [0.6, 0.6, np.nan]}, "hardly any gradient passes: 60\u202f% in layer 1."),  # layer 2 is one-sided
     ({"saturated": [0.1, 0.95, np.nan]}, "hardly any gradient passes: 95\u202f% in layer 2."),

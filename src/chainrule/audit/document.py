@@ -7,60 +7,45 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..show.document import (
-    Block,
-    Code,
-    Column,
-    Content,
-    Document,
-    Fields,
-    Heading,
-    Items,
-    Paragraph,
-    Section,
-    Table,
-    Text,
-    Tone,
-    clean,
-    pieces,
-)
+from ..show import document as doc
+from ..show.document import clean, pieces
 from .verdicts import INHERITED, RIGHT, UNSEEN, WRONG
 
 if TYPE_CHECKING:
     from .report import Finding, Report, Step
 
 MARKS = {RIGHT: "✓", WRONG: "✗", INHERITED: "↳", UNSEEN: "?"}
-TONES: dict[str, Tone] = {RIGHT: "good", WRONG: "bad", INHERITED: "warn", UNSEEN: "dim"}
+TONES: dict[str, doc.Tone] = {RIGHT: "good", WRONG: "bad", INHERITED: "warn", UNSEEN: "dim"}
 COLUMNS = (
-    Column("step"),
-    Column("verdict"),
-    Column("shape"),
-    Column("error", "number"),
-    Column("total", "number"),
-    Column("formula", "wide"),
+    doc.Column("step"),
+    doc.Column("verdict"),
+    doc.Column("shape"),
+    doc.Column("error", "number"),
+    doc.Column("total", "number"),
+    doc.Column("formula", "wide"),
 )
 
 #: Characters of a value of the evidence, and further candidates, that are shown.
 _LONGEST, _OTHERS = 300, 3
 
 
-def document(report: Report) -> Document:
+def document(report: Report) -> doc.Document:
     """Return the title, the headline, the findings, the table of steps, conventions and notes."""
-    blocks: list[Block] = [
-        Heading(report.title.strip() or "Audit", 1),
-        Paragraph(headline(report), "good" if report.ok else "bad"),
-        Paragraph(f"loss {report.loss:.6g}", "dim"),
+    blocks: list[doc.Block] = [
+        doc.Heading(report.title.strip() or "Audit", 1),
+        doc.Paragraph(headline(report), "good" if report.ok else "bad"),
+        doc.Paragraph(f"loss {report.loss:.6g}", "dim"),
         *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
     ]
     if report.steps:
         tones = {i: TONES.get(step.verdict, "") for i, step in enumerate(report.steps)}
-        table = Table(COLUMNS, tuple(map(_row, report.steps)), tones)
-        blocks += [Heading("Steps"), table, Paragraph(_legend(report), "dim")]
+        table = doc.Table(COLUMNS, tuple(map(_row, report.steps)), tones)
+        blocks += [doc.Heading("Steps"), table, doc.Paragraph(_legend(report), "dim")]
     conventions = [f"{c.name}: {c.message}" if c.name else c.message for c in report.conventions]
     for heading, lines in (("Conventions (not errors)", conventions), ("Notes", report.notes)):
         if lines:
-            blocks += [Heading(heading), Items(tuple(lines))]
-    return Document(report.title, tuple(blocks))
+            blocks += [doc.Heading(heading), doc.Items(tuple(lines))]
+    return doc.Document(report.title, tuple(blocks))
 
 
 def headline(report: Report) -> str:
@@ -82,24 +67,24 @@ def headline(report: Report) -> str:
     return f"Right: all {seen} steps." if seen > 1 else f"Right: {clean(report.steps[0].name)}, the only step."
 
 
-def _finding(number: int, finding: Finding) -> Section:
-    head = Heading((Code(finding.name, "bad"), " ", Text(finding.cause, "bad")), 2)
-    fields = Fields(tuple((label, value) for label, value in _details(finding) if pieces(value)))
-    return Section(head, (Paragraph(finding.message), fields), number, "bad")
+def _finding(number: int, finding: Finding) -> doc.Section:
+    head = doc.Heading((doc.Code(finding.name, "bad"), " ", doc.Text(finding.cause, "bad")), 2)
+    fields = doc.Fields(tuple((label, value) for label, value in _details(finding) if pieces(value)))
+    return doc.Section(head, (doc.Paragraph(finding.message), fields), number, "bad")
 
 
-def _details(finding: Finding) -> Iterator[tuple[str, Content]]:
+def _details(finding: Finding) -> Iterator[tuple[str, doc.Content]]:
     """Yield what stands below a finding's message, each with its label."""
-    yield "right", Code(finding.formula, "good")
-    yield "yours", Code(finding.candidates[0].formula if finding.candidates else "", "bad")
+    yield "right", doc.Code(finding.formula, "good")
+    yield "yours", doc.Code(finding.candidates[0].formula if finding.candidates else "", "bad")
     others = finding.candidates[1:]
     for candidate in others[:_OTHERS]:
-        formula = (": ", Code(candidate.formula)) if candidate.formula else ()
+        formula = (": ", doc.Code(candidate.formula)) if candidate.formula else ()
         yield "or", (f"{candidate.cause}: {candidate.message}", *formula)
     if len(others) > _OTHERS:
         yield "or", f"{len(others) - _OTHERS} more, in the finding's candidates"
     yield "seen", "; ".join(evidence(finding.evidence))
-    yield "see", Code(f"docs/causes/{finding.cause}.md")
+    yield "see", doc.Code(f"docs/causes/{finding.cause}.md")
 
 
 def evidence(values: Mapping[str, Any]) -> list[str]:
@@ -127,15 +112,15 @@ def _value(key: str, value: Any) -> str:
     return clean(str(value))
 
 
-def _row(step: Step) -> tuple[Content, ...]:
-    source: Content = f"from {', '.join(step.upstream)}" if step.upstream else ""
+def _row(step: Step) -> tuple[doc.Content, ...]:
+    source: doc.Content = f"from {', '.join(step.upstream)}" if step.upstream else ""
     return (
-        Code(step.name),
+        doc.Code(step.name),
         f"{MARKS.get(step.verdict, '?')} {step.verdict}",
         _shape(step.shape),
         _error(step.error),
         _error(step.total_error),
-        Code(step.formula) if step.formula.strip() else source,
+        doc.Code(step.formula) if step.formula.strip() else source,
     )
 
 

@@ -117,6 +117,39 @@ class Report:
         What could not be checked, and why.
     loss : float
     title : str
+
+    Examples
+    --------
+    >>> from chainrule.audit.report import Finding, Report, Step
+    >>> report = Report(
+    ...     findings=(Finding("dW", "sign", "dW has the wrong sign.", "dW = Xᵀ dZ"),),
+    ...     conventions=(),
+    ...     steps=(Step("dW", "wrong", (3, 2), 2.0, 2.0, ("dZ",), "dW = Xᵀ dZ"),),
+    ...     notes=(),
+    ...     loss=0.5,
+    ...     title="An audit",
+    ... )
+    >>> print(report)
+    An audit
+    1 error found: dW.
+    loss 0.5
+    <BLANKLINE>
+    1. dW sign
+       dW has the wrong sign.
+       right  dW = Xᵀ dZ
+       see    docs/causes/sign.md
+    <BLANKLINE>
+    Steps
+    step  verdict  shape  error  total  formula
+    dW    ✗ wrong  3×2        2      2  dW = Xᵀ dZ
+    error: relative, given your own upstream gradients; total: against the gradient
+    of the loss.
+    >>> report.ok
+    False
+    >>> report.to_markdown().splitlines()[0]
+    '# An audit'
+    >>> report.to_dict()["findings"][0]["cause"]
+    'sign'
     """
 
     findings: tuple[Finding, ...]

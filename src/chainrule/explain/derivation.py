@@ -57,7 +57,7 @@ def _network_arguments(inputs: tuple[Any, ...], Y: Any, loss: Any) -> tuple[Any,
 
 
 def _with_another_batch(model: Module, X: Any, Y: Any, loss: Any, first: Formulas) -> Formulas | None:
-    """Return the formulas for one example more, or None where the network takes no other number."""
+    """Return the formulas for one more example, or None where the network takes no other number."""
     try:
         more = None if Y is None else second_batch(Y)
         return record_network(model, second_batch(X), more, loss) if first.m else None
@@ -66,7 +66,7 @@ def _with_another_batch(model: Module, X: Any, Y: Any, loss: Any, first: Formula
 
 
 class Derivation:
-    """How the gradients of a network or a function come about. Printed, it reads from top to bottom.
+    """The derivation of the gradients of a network or a function, step by step; print it, or show it in a notebook.
 
     Attributes
     ----------
@@ -82,6 +82,32 @@ class Derivation:
     failed : dict
         Formulas whose value is not the recorded one, with their relative errors; empty unless something is wrong. What
         is printed begins with them.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> derivation = cr.explain(lambda x: 3.0 * x**2, 2.0)
+    >>> print(str(derivation).partition("Cost")[0].rstrip())
+    Derivation of the gradients of <lambda>
+    ⊙ multiplies element by element; dy is the upstream gradient, which is given.
+    <BLANKLINE>
+    Forward
+    x                                             (1) = 2
+    v₁ = x²                                       (1) → 1 = 4
+    y = 3 v₁                                      (1) → 1 = 12
+    <BLANKLINE>
+    Backward
+    1. dv₁ = 3 dy                                    reuses dy
+       chain rule  ∂y/∂v₁
+       local       ∂y/∂v₁ = 3
+       value       3
+       in words    A change in v₁ changes y by 3 times as much.
+    <BLANKLINE>
+    2. dx = 2 dv₁ · x                                reuses dv₁
+       chain rule  ∂y/∂x = ∂y/∂v₁ · ∂v₁/∂x
+       local       ∂v₁/∂x = 2 x
+       value       12
+       in words    A change in x changes v₁ by 2 x times as much.
     """
 
     def __init__(
@@ -98,7 +124,14 @@ class Derivation:
         return {n: self.values[n] for n in (*self.steps.parameters, *self.steps.constants)}
 
     def formulas(self) -> dict[str, str]:
-        """Return every formula in NumPy form, by the name of what it computes."""
+        """Return every formula in NumPy form, by the name of what it computes.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> cr.explain(lambda x: 3.0 * x**2, 2.0).formulas()
+        {'v1': 'x**2', 'y': '3.0 * v1', 'dv1': '3.0 * dy', 'dx': '2.0 * dv1 * x'}
+        """
         return {label: numpy_form(e, self.identifiers.__getitem__) for label, e in self._expressions().items()}
 
     @cached_property
@@ -111,7 +144,14 @@ class Derivation:
         return {step.name: step.expression for step in parts}
 
     def errors(self) -> dict[str, float]:
-        """Evaluate every formula; return the largest deviation from the value it stands for, relative to its size."""
+        """Evaluate every formula; return the largest deviation from its recorded value, relative to the value's size.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> max(cr.explain(lambda x: 3.0 * x**2, 2.0).errors().values())
+        0.0
+        """
         values, m = self.values, self.steps.m
         return {label: deviation(e, values[label], values, m) for label, e in self._expressions().items()}
 
@@ -121,19 +161,49 @@ class Derivation:
         return cost_of(self)
 
     def to_numpy(self) -> str:
-        """Return the forward and backward pass as NumPy source, as one would write them by hand."""
+        """Return the forward and backward pass as NumPy source, as one would write them by hand.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> source = cr.explain(lambda x: 3.0 * x**2, 2.0).to_numpy()
+        >>> [line.strip() for line in source.splitlines() if line.startswith("    dx")]
+        ['dx = 2.0 * dv1 * x']
+        """
         return source_of(self)
 
     def to_markdown(self) -> str:
-        """Return the derivation as Markdown, with formulas in LaTeX."""
+        r"""Return the derivation as Markdown, with formulas in LaTeX.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> text = cr.explain(lambda x: 3.0 * x**2, 2.0).to_markdown()
+        >>> [line for line in text.splitlines() if line.startswith("$$dx")]
+        ['$$dx = 2 \\, dv_{1} \\cdot x$$']
+        """
         return show.as_markdown(document(self))
 
     def to_latex(self) -> str:
-        """Return the derivation as a LaTeX document."""
+        r"""Return the derivation as a LaTeX document for pdflatex.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> cr.explain(lambda x: 3.0 * x**2, 2.0).to_latex().splitlines()[0]
+        '\\documentclass{article}'
+        """
         return show.as_latex(document(self))
 
     def to_html(self) -> str:
-        """Return the derivation as one HTML file, with formulas in MathML where latex2mathml is installed."""
+        """Return the derivation as one HTML file, with formulas in MathML where latex2mathml is installed.
+
+        Examples
+        --------
+        >>> import chainrule as cr
+        >>> cr.explain(lambda x: 3.0 * x**2, 2.0).to_html().splitlines()[0]
+        '<!DOCTYPE html>'
+        """
         return show.as_page(document(self))
 
     def _repr_html_(self) -> str:

@@ -13,20 +13,8 @@ from ..formula.names import display_name, shape_text
 from ..formula.printer import flattens, outer_product
 from ..formula.rows import MATMUL, RESHAPE
 from ..ops.random import UNIFORM
-from ..show.document import (
-    Block,
-    Column,
-    Content,
-    Document,
-    Fields,
-    Formula,
-    Heading,
-    Paragraph,
-    Section,
-    Table,
-    joined,
-    sentence,
-)
+from ..show import document as doc
+from ..show.document import joined, sentence
 from .steps import Backward
 from .wording import Writer, chain_rule, in_words, local_derivatives
 
@@ -39,23 +27,23 @@ MOST_STEPS = 400
 _AS_A_WHOLE = "no single factor: each entry depends on several, and the formula accounts for all of them at once"
 
 
-def document(derivation: Derivation) -> Document:
+def document(derivation: Derivation) -> doc.Document:
     """Return the title, what the signs mean, both passes step by step, and what they cost."""
     write, title = Writer(derivation), _title(derivation)
-    blocks: list[Block] = [Heading(title, 1)]
+    blocks: list[doc.Block] = [doc.Heading(title, 1)]
     if derivation.failed:
         wrong = ", ".join(f"{name} (off by {error:.2g})" for name, error in derivation.failed.items())
         warning = f"THESE FORMULAS DO NOT HOLD: evaluated, they do not give the recorded values: {wrong}"
-        blocks.append(Paragraph(warning, "bad"))
-    blocks += [Paragraph(_legend(derivation, write), "dim"), Heading("Forward")]
+        blocks.append(doc.Paragraph(warning, "bad"))
+    blocks += [doc.Paragraph(_legend(derivation, write), "dim"), doc.Heading("Forward")]
     blocks += _forward(derivation, write)
-    blocks.append(Heading("Backward"))
+    blocks.append(doc.Heading("Backward"))
     shown = derivation.backward[:MOST_STEPS]
     blocks += [_step(derivation, step, write, k) for k, step in enumerate(shown, 1)]
     if (rest := len(derivation.backward) - len(shown)) > 0:
-        blocks.append(Paragraph(f"… {rest} more steps: derivation.backward"))
-    columns = (Column(""), Column("", "number"), Column("", "wide"))
-    return Document(title, (*blocks, Heading("Cost"), Table(columns, tuple(derivation.cost.rows()))))
+        blocks.append(doc.Paragraph(f"… {rest} more steps: derivation.backward"))
+    columns = (doc.Column(""), doc.Column("", "number"), doc.Column("", "wide"))
+    return doc.Document(title, (*blocks, doc.Heading("Cost"), doc.Table(columns, tuple(derivation.cost.rows()))))
 
 
 def _title(derivation: Derivation) -> str:
@@ -64,10 +52,10 @@ def _title(derivation: Derivation) -> str:
     return f"Derivation of the gradients of {what}"
 
 
-def _legend(derivation: Derivation, write: Writer) -> Content:
+def _legend(derivation: Derivation, write: Writer) -> doc.Content:
     """Return what the signs mean, as far as they occur."""
     steps, forward = derivation.steps, [x for f in derivation.forward for x in f.expression.walk()]
-    parts: list[Content] = ["⊙ multiplies element by element"]
+    parts: list[doc.Content] = ["⊙ multiplies element by element"]
     if steps.m is not None:
         parts.append(f"m = {steps.m} examples in {derivation.layout}")
         parts.append(f"{'i' if derivation.layout == 'rows' else 'j'} runs over the examples")
@@ -88,20 +76,20 @@ def _legend(derivation: Derivation, write: Writer) -> Content:
     return sentence("{parts}.", parts=joined(parts, "; "))
 
 
-def _forward(derivation: Derivation, write: Writer) -> Iterator[Formula]:
+def _forward(derivation: Derivation, write: Writer) -> Iterator[doc.Formula]:
     """Yield the formulas of the forward pass with their shapes, those of a function with their values."""
     values, of_a_function = derivation.values, derivation.steps.m is None
     for label in derivation.steps.inputs if of_a_function else ():
         value = values[label]
-        yield Formula(write.name(label), f"({shape_text(value.shape)}) = {_value(value)}")
+        yield doc.Formula(write.name(label), f"({shape_text(value.shape)}) = {_value(value)}")
     loss = (derivation.loss,) if derivation.loss else ()
     for step in (*derivation.forward, *loss)[:MOST_STEPS]:
         value_text = f" = {_value(values[step.name])}" if of_a_function else ""
-        yield Formula(write.equation(step), f"{dimensions(step.expression)}{value_text}")
+        yield doc.Formula(write.equation(step), f"{dimensions(step.expression)}{value_text}")
 
 
-def _step(derivation: Derivation, step: Backward, write: Writer, number: int) -> Section:
-    rows: list[tuple[str, Content]] = [("chain rule", chain_rule(derivation, step, write))]
+def _step(derivation: Derivation, step: Backward, write: Writer, number: int) -> doc.Section:
+    rows: list[tuple[str, doc.Content]] = [("chain rule", chain_rule(derivation, step, write))]
     rows += [("local", line) for line in local_derivatives(derivation, step, write) or (_AS_A_WHOLE,)]
     if derivation.steps.m is None:
         rows.append(("value", _value(derivation.values[step.name])))
@@ -110,7 +98,7 @@ def _step(derivation: Derivation, step: Backward, write: Writer, number: int) ->
     rows.append(("in words", in_words(derivation, step, write)))
     reused = joined([write.name(g) for g in step.reused])
     note = sentence("reuses {g}", g=reused) if step.reused else ""
-    return Section(Formula(write.equation(step), note), (Fields(tuple(rows)),), number)
+    return doc.Section(doc.Formula(write.equation(step), note), (doc.Fields(tuple(rows)),), number)
 
 
 def _value(array: Array) -> str:

@@ -1,4 +1,4 @@
-"""What stands out in the flow of gradients, in words: it vanishes, it explodes, units are dead, values saturated."""
+"""Diagnostics of the gradient flow, in words: it vanishes or explodes, units are dead, values are saturated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .flow_file import Flow
 
-#: From where on something is said: a factor between layers, shares of units and values, sizes of an update.
+#: Thresholds of the diagnoses: a factor between layers, shares of units and values, sizes of an update.
 SHRINKS = 100.0
 DEAD = 0.20
 SATURATED, SATURATED_ONE_SIDED = 0.50, 0.90
@@ -17,7 +17,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def findings(flow: Flow) -> list[str]:
-    """Return a sentence for each thing that stands out in a flow with snapshots; none, when nothing does."""
+    """Return a sentence for each diagnosis of a flow with snapshots; none where nothing is unusual."""
     looks = (_not_finite, _none, _shrinking, _dead, _saturated, _updates)
     return [sentence for look in looks for sentence in look(flow)]
 
@@ -54,7 +54,7 @@ def _not_finite(flow: Flow) -> Iterable[str]:
 
 def _none(flow: Flow) -> Iterable[str]:
     if none := [i for i, x in _of(flow, "gradient").items() if x == 0]:
-        yield f"No gradient at all reaches the weights of {_named(flow, none)}: they do not learn."
+        yield f"No gradient reaches the weights of {_named(flow, none)}: they do not learn."
 
 
 def _shrinking(flow: Flow) -> Iterable[str]:
@@ -69,7 +69,7 @@ def _shrinking(flow: Flow) -> Iterable[str]:
         f"‖dW‖/‖W‖ is {number(sizes[most])} in {flow.layers[most]['name']}, {number(sizes[least])} in "
         f"{flow.layers[least]['name']}: {number(factor)} times less."
     )
-    yield f"The gradient {'vanishes' if least < most else 'grows'} on its way back through the layers: {ends}"
+    yield f"The gradient {'vanishes' if least < most else 'grows'} on its way backward through the layers: {ends}"
 
 
 def _dead(flow: Flow) -> Iterable[str]:

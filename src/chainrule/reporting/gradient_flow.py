@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import integer, number
 from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, as_array
@@ -59,33 +60,46 @@ class GradientFlow(Callback):
     Parameters
     ----------
     folder : str or path
-        Gets ``gradient_flow.jsonl``, a line a snapshot, written as the run goes: one that is killed keeps its lines.
+        Receives ``gradient_flow.jsonl``, one line per snapshot, written during the run: a run that is killed keeps its
+        lines.
     X, y : arrays
-        Examples to take the sample from, as given to ``fit``: the training part, usually.
+        Examples to take the sample from, as given to ``fit``: the training split, usually.
     rows : int
         Examples in the sample.
     share : float
-        All the callback's time, as a share of the epochs' time, at most. Only of a run of few steps the two snapshots
-        that are always taken cost more (each as much as five to forty steps); the report says how much it was.
+        Upper limit of the callback's time, as a share of the time of the epochs. Only in a run of few steps can the two
+        snapshots that are always taken cost more (each as much as 5 to 40 steps); the report says how much it was.
 
     Attributes
     ----------
     seconds : float
-        All that the callback has taken so far.
+        The time that the callback has taken so far.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    >>> y = (X[:, 0] > 0).astype(np.int64)
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).initialize(0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     flow = cr.GradientFlow(folder, X, y)
+    ...     history = cr.fit(model, X, y, epochs=2, callbacks=[flow], progress=False)
+    ...     flow.path.name
+    'gradient_flow.jsonl'
     """
 
     def __init__(self, folder: str | os.PathLike[str], X: Any, y: Any, *, rows: int = 64, share: float = 0.05) -> None:
-        if isinstance(rows, bool) or not hasattr(rows, "__index__") or not 1 <= rows <= 256:
-            raise ValueError(f"rows: expected an integer from 1 to 256, got {rows!r}")
-        if not 0 < share <= 1:
-            raise ValueError(f"share: expected a number > 0 and ≤ 1, got {share!r}")
+        rows = integer("rows", rows, at_least=1, at_most=256)
+        self.path, self.share = Path(folder) / FILE, number("share", share, above=0, at_most=1)
         X, y = as_array(as_inputs(X, "X")[0], "X"), as_array(as_targets(y, "y"), "y")
         if X.ndim == 0 or not len(X) or y.ndim == 0 or len(X) != len(y):
-            raise ValueError(f"X has shape {X.shape}, y has {y.shape}; they need the same rows, one or more")
-        self.path, self.share = Path(folder) / FILE, float(share)
+            raise ValueError(f"X, y: expected the same number of examples, at least 1, got {X.shape} and {y.shape}")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"GradientFlow: there is no folder {self.path.parent}")
-        picked = np.sort(np.random.default_rng(0).choice(len(X), min(int(rows), len(X)), replace=False))
+        picked = np.sort(np.random.default_rng(0).choice(len(X), min(rows, len(X)), replace=False))
         self._X, self._y = X[picked], y[picked]
         self.seconds = 0.0
         self._usual, self._due = math.inf, 0
@@ -125,7 +139,7 @@ class GradientFlow(Callback):
         self._snapshot = None
 
     def state(self) -> dict[str, Any]:
-        """Return what a run that goes on needs."""
+        """Return what a resumed run needs."""
         return {"seconds": self.seconds, "usual": self._usual, "due": self._due}
 
     def restore(self, state: dict[str, Any]) -> None:

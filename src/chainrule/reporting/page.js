@@ -167,7 +167,7 @@
       if (!d || d.q[0] === null || d.q[0] === undefined) {
         notes.push({
           xref: "paper", x: 0.5, y: place, yanchor: "bottom", showarrow: false,
-          text: d ? "all exactly 0" : "infinite, or not a number", font: { color: css("--wrong"), size: 12 },
+          text: d ? "all exactly 0" : "infinite, or not a number", font: { color: css("--bad"), size: 12 },
         });
         return;
       }
@@ -259,7 +259,7 @@
         const dead = reached !== null && reached[i] === 0;
         const fill = levels ? shade(levels[i] / 255) : css("--back");
         const node = element("circle", {
-          cx: x(l), cy: y(l, i), r: radius, fill: dead ? css("--back") : fill, stroke: dead ? css("--wrong") : css("--dim"),
+          cx: x(l), cy: y(l, i), r: radius, fill: dead ? css("--back") : fill, stroke: dead ? css("--bad") : css("--dim"),
           "stroke-width": dead ? 2 : 1, ...(dead ? { "stroke-dasharray": "3 2" } : {}),
         });
         const text = layer ? `${layer.name}, unit ${unit}` : `input ${unit}`;

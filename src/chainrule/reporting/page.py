@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..explain import explain
+from ..explain.document import document as derived
 from ..io import write_atomically
+from ..show import html
+from ..show.document import Block, Details, Document, Heading, Link, Paragraph, Place, joined
 from . import sections
-from .derivation import derivation
 from .payload import as_script, payload
 from .storage import Stored, read_run
 
 FILE = "report.html"
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {hashes}; \
-style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{data}
-<script>{plotly}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+#: Weights of a network that is derived, at most, and steps of a derivation that is unfolded from the beginning.
+MOST_WEIGHTS, UNFOLDED = 64, 60
 
 
 def report(run: Any, to: str | os.PathLike[str] | None = None) -> Path:
@@ -63,6 +45,21 @@ def report(run: Any, to: str | os.PathLike[str] | None = None) -> Path:
         Without plotly (the extra ``report``).
     FileNotFoundError, ValueError
         When there is no run in the folder, or a file in it is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn, reporting
+    >>> X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    >>> y = (X[:, 0] > 0).astype(np.int64)
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).initialize(0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = cr.fit(model, X, y, epochs=2, callbacks=[cr.GradientFlow(folder, X, y)], progress=False)
+    ...     reporting.store_run(folder, model, history, X, y)
+    ...     cr.report(folder).name
+    'report.html'
     """
     require_plotly()
     folder = Path(getattr(run, "folder", run))
@@ -84,34 +81,49 @@ def page(stored: Stored) -> str:
     """Return the page for what a folder holds."""
     from plotly.offline import get_plotlyjs
 
+    return html.page(
+        document(stored),
+        style=_resource("page.css"),
+        data=as_script("report-data", payload(stored)),
+        scripts=(get_plotlyjs(), _resource("page.js")),
+    )
+
+
+def document(stored: Stored) -> Document:
+    """Return what the page shows, with places for what its script draws."""
     title = f"Training report: {stored.folder.resolve().name}"
     flow = stored.flow if stored.flow is not None and stored.flow.snapshots else None
-    plotly, script = get_plotlyjs(), _resource("page.js")
-    shown = {
-        "curves": sections.curves(stored.history),
-        "predictions": sections.predictions(stored),
-        "flow": sections.gradient_flow(flow) if flow is not None else "",
-        "collected": sections.collected(flow),
-        "derivation": derivation(stored),  # the longest comes last
-    }
-    links = "\n".join(f'<a href="#{k}">{_LINKS[k]}</a>' for k, part in shown.items() if part)
-    body = [sections.facts(stored, title), f"<nav>{links}</nav>",
-            "<noscript><p>The charts of this page are drawn by a script.</p></noscript>", *shown.values()]  # fmt: skip
-    return _PAGE.format(
-        hashes=" ".join(f"'sha256-{_digest(code)}'" for code in (plotly, script)), title=sections.text(title),
-        style=_resource("page.css"), body="\n".join(filter(None, body)), plotly=plotly, script=script,
-        data=as_script("report-data", payload(stored)),
-    )  # fmt: skip
+    parts = (
+        sections.curves(stored.history),
+        sections.predictions(stored),
+        sections.gradient_flow(flow) if flow is not None else (),
+        sections.collected(flow),
+        _derivation(stored),  # the longest comes last
+    )
+    shown = [part for part in parts if part]
+    heads = [part[0] for part in shown]
+    links = [Link(str(head.content), head.anchor) for head in heads if isinstance(head, Heading)]
+    without = "<noscript><p>The charts of this page are drawn by a script.</p></noscript>"
+    groups = [Place("", {"class": "part"}, without), *(block for part in shown for block in part)]
+    return Document(title, (*sections.facts(stored, title), Paragraph(joined(links, " · ")), *groups))
 
 
-_LINKS = {
-    "curves": "Loss and metrics", "predictions": "Predictions", "flow": "The flow of gradients",
-    "collected": "How this was collected", "derivation": "The derivation of the network",
-}  # fmt: skip
-
-
-def _digest(code: str) -> str:
-    return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+def _derivation(stored: Stored) -> tuple[Block, ...]:
+    """Return the derivation of the network; nothing for a run without a model or examples."""
+    loss, head = stored.record.get("loss"), Heading("Derivation of the network", anchor="derivation")
+    if stored.model is None and stored.record:
+        return (head, Paragraph("The folder holds no model: nothing is derived. chainrule.explain takes any network."))
+    if stored.model is None or "sample/X" not in stored.arrays or not isinstance(loss, str):
+        return ()
+    weights = sum(len(p.shape) > 1 for p in stored.model.parameters())
+    if weights > MOST_WEIGHTS:
+        return (head, Paragraph(f"{weights} layers are too many for a page; use chainrule.explain."))
+    try:
+        found = explain(stored.model, stored.arrays["sample/X"], stored.arrays["sample/y"], loss)
+    except (ValueError, TypeError) as error:  # of a custom network or loss, say
+        return (head, Paragraph(f"The network could not be derived: {error}"))
+    blocks = tuple(replace(b, level=b.level + 1) if isinstance(b, Heading) else b for b in derived(found).blocks[1:])
+    return (head, Details("Formula by formula", blocks, unfolded=len(found.backward) <= UNFOLDED))
 
 
 def _resource(name: str) -> str:

@@ -40,10 +40,10 @@ class Stored:
     record : dict
         Of ``run.json``: data, settings, engine, time, metrics.
     history : list of dict
-        A row an epoch; of a run that was killed, the rows of the epochs that have a snapshot.
+        One row per epoch; of a run that was killed, the rows of the epochs that have a snapshot.
     flow : Flow or None
     stray : bool
-        Whether there is a flow that was left out, being of another run than the history.
+        Whether there is a flow that was left out, since it belongs to another run than the history.
     arrays, meta : dict
         Of ``examples.safetensors``.
     model : Module or None
@@ -70,7 +70,7 @@ def read_run(folder: Path) -> Stored:
         When a file is not what its name says.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; a report is made of a run's folder, such as runs/digits")
+        raise FileNotFoundError(f"there is no folder {folder}; expected the folder of a run, such as runs/digits")
     flow = read_flow(folder / FLOW) if (folder / FLOW).is_file() else None
     if not (folder / HISTORY).is_file():
         if flow is None:
@@ -81,7 +81,7 @@ def read_run(folder: Path) -> Stored:
     stray = flow is not None and not _of_one_run(flow, history)
     if stray and (folder / FLOW).stat().st_mtime > (folder / HISTORY).stat().st_mtime:
         assert flow is not None
-        return _unfinished(folder, flow)  # of a run that was to replace the one that lies beside it
+        return _unfinished(folder, flow)  # of a run that was to replace the finished one
     record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
     arrays: dict[str, Array] = {}
     meta: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
+        raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}, not the record of a run")
     return found
@@ -122,9 +122,9 @@ def _row(line: str, path: Path) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{path}: a line is no JSON: {error}") from None
+        raise ValueError(f"{path}: a line is not JSON: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError(f"{path}: a line is no row of a history")
+        raise ValueError(f"{path}: a line is not a row of a history")
     return row
 
 
@@ -148,11 +148,11 @@ def store_run(
     Parameters
     ----------
     folder : str or path
-        Made if it isn't there; a run in it is replaced (not the gradient flow, which `GradientFlow` has written).
+        Created if missing; a run in it is replaced (but not the gradient flow, which `GradientFlow` writes).
     model, history
         As trained, and what ``fit`` returned.
     X, y : arrays or data frames
-        Examples to measure the network on: a test part, usually.
+        Examples to measure the network on: a test split, usually.
     loss : str or callable
     classes : sequence
         The label of each class id.
@@ -164,6 +164,22 @@ def store_run(
         As given to ``fit``.
     settings : mapping or None
         Anything to be listed: the optimiser, the batch size, ….
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import nn, reporting
+    >>> X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    >>> y = (X[:, 0] > 0).astype(np.int64)
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).initialize(0)
+    >>> history = cr.fit(model, X, y, epochs=2, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     reporting.store_run(folder, model, history, X, y, classes=("no", "yes"))
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['examples.safetensors', 'history.jsonl', 'model.safetensors', 'run.json']
     """
     X, columns = as_inputs(X, "X", model.feature_names)
     X, y = as_array(X, "X"), as_array(as_targets(y, "y"), "y")
@@ -197,14 +213,14 @@ def store_run(
 def store_predictions(
     folder: Path, model: Module, X: Array, y: Array, loss: str, raw: Dataset, preprocessor: Preprocessor
 ) -> None:
-    """Write what a network says about a test part, as a training run prepared it."""
+    """Write what a network says about a test split, as a training run prepared it."""
     decode = preprocessor.inverse_target if preprocessor.task == "regression" else None
     content = examples_bytes(model, X, y, loss=loss, raw=raw, classes=preprocessor.classes, decode=decode)
     io.write_atomically(folder / EXAMPLES, content)
 
 
 def forget(folder: Path) -> None:
-    """Remove what an earlier run left for a report: it would be shown beside another run's history."""
+    """Remove what an earlier run left for a report: it would be shown with another run's history."""
     for name in (FLOW, EXAMPLES):
         (folder / name).unlink(missing_ok=True)
 

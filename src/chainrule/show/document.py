@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+#: Spaces that keep a number and its unit on one line.
+_NARROW_SPACES = "\u00a0\u202f"
+
 Tone = Literal["", "strong", "dim", "good", "bad", "warn"]
 
 
@@ -84,8 +87,8 @@ def joined(contents: Iterable[Content], separator: str = ", ") -> Content:
 
 def clean(text: str) -> str:
     """Return text in one line, with an escape for what a terminal would obey or could not show."""
-    line = re.sub(r"\s+", " ", text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    line = re.sub(rf"[^\S{_NARROW_SPACES}]+", " ", text)
+    return "".join(c if c.isprintable() or c in _NARROW_SPACES else c.encode("unicode_escape").decode() for c in line)
 
 
 @dataclass(frozen=True)

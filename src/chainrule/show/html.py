@@ -8,36 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib import resources
 
-from .document import (
-    Block,
-    Branch,
-    Code,
-    Columns,
-    Content,
-    Details,
-    Document,
-    Fields,
-    Formula,
-    Heading,
-    Items,
-    LineChart,
-    Link,
-    Math,
-    Paragraph,
-    Picture,
-    Piece,
-    Place,
-    Section,
-    Table,
-    Tree,
-    clean,
-    pieces,
-)
+from . import document as doc
+from .document import clean, pieces
 from .mathml import mathml
 from .svg import line_chart
 
 _PAGE = """<!DOCTYPE html>
-<html lang="en">
+<html lang="en" class="chainrule-page">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -47,14 +24,14 @@ _PAGE = """<!DOCTYPE html>
 {style}
 </style>
 </head>
-<body class="chainrule-page">
+<body>
 {body}
 </body>
 </html>
 """
 
 
-def page(document: Document, *, style: str = "", data: str = "", scripts: Sequence[str] = ()) -> str:
+def page(document: doc.Document, *, style: str = "", data: str = "", scripts: Sequence[str] = ()) -> str:
     """Return a whole file. A page with scripts of its own runs these and no others."""
     hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
     allowed = " ".join(f"'sha256-{code}'" for code in hashes)
@@ -69,7 +46,7 @@ def page(document: Document, *, style: str = "", data: str = "", scripts: Sequen
     )
 
 
-def fragment(document: Document, *, bare: bool = False) -> str:
+def fragment(document: doc.Document, *, bare: bool = False) -> str:
     """Return an element to be put into a page, as notebooks do; a bare one has the colours of that page."""
     kind = "chainrule bare" if bare else "chainrule"
     return f'<div class="{kind}">\n<style>\n{_style()}</style>\n{_joined(document.blocks)}\n</div>'
@@ -83,18 +60,18 @@ def _text(words: str) -> str:
     return escape(clean(words))
 
 
-def line(content: Content) -> str:
+def line(content: doc.Content) -> str:
     """Return a content as HTML."""
     return "".join(map(_piece, pieces(content)))
 
 
-def _piece(piece: Piece) -> str:
+def _piece(piece: doc.Piece) -> str:
     match piece:
-        case Math(text, latex):
+        case doc.Math(text, latex):
             return mathml(latex) or f"<code>{_text(text)}</code>"
-        case Link(text, anchor):
+        case doc.Link(text, anchor):
             return f'<a href="#{_text(anchor)}">{_text(text)}</a>'
-        case Code(text, tone):
+        case doc.Code(text, tone):
             return f"<code{_class(tone)}>{_text(text)}</code>"
     return f"<span{_class(piece.tone)}>{_text(piece.text)}</span>" if piece.tone else _text(piece.text)
 
@@ -104,51 +81,52 @@ def _class(*names: str) -> str:
     return f' class="{found}"' if found else ""
 
 
-def _joined(blocks: Iterable[Block]) -> str:
+def _joined(blocks: Iterable[doc.Block]) -> str:
     return "\n".join(part for block in blocks for part in _block(block))
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: doc.Block) -> Iterator[str]:
     match block:
-        case Heading(content, level, anchor):
+        case doc.Heading(content, level, anchor):
             identity = f' id="{_text(anchor)}"' if anchor else ""
             yield f"<h{level}{identity}>{line(content)}</h{level}>"
-        case Paragraph(content, tone):
+        case doc.Paragraph(content, tone):
             yield f"<p{_class(tone)}>{line(content)}</p>"
-        case Formula(math, note):
+        case doc.Formula(math, note):
             aside = f'<div class="note">{line(note)}</div>' if note else ""
             yield f'<div class="formula">{line(math)}{aside}</div>'
-        case Fields(rows):
+        case doc.Fields(rows):
             items = (f"<dt>{_text(label)}</dt><dd{_class(_kind(value))}>{line(value)}</dd>" for label, value in rows)
             yield f"<dl>{''.join(items)}</dl>"
-        case Table():
+        case doc.Table():
             yield _table(block)
-        case Items(items):
+        case doc.Items(items):
             yield f"<ul>{''.join(f'<li>{line(item)}</li>' for item in items)}</ul>"
-        case Section(head, inner, number, tone):
+        case doc.Section(head, inner, number, tone):
             yield f"<section{_class(tone)}>\n{_head(head, number)}\n{_joined(inner)}</section>"
-        case Details(summary, inner, unfolded):
+        case doc.Details(summary, inner, unfolded):
             yield f"<details{' open' if unfolded else ''}><summary>{line(summary)}</summary>"
             yield f"{_joined(inner)}</details>"
-        case Tree(branches):
+        case doc.Tree(branches):
             yield from _tree(branches)
-        case Columns(groups, least):
+        case doc.Columns(groups, least):
             inside = "".join(f"<div>{_joined(group)}</div>" for group in groups)
             yield f'<div class="columns" style="--least: {least}ch">{inside}</div>'
-        case LineChart():
+        case doc.LineChart():
             yield line_chart(block)
-        case Picture(png, title):
+        case doc.Picture(png, title):
             yield f'<img alt="{_text(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-        case Place(title, attributes, markup):
+        case doc.Place(title, attributes, markup):
             given = "".join(f' {name}="{_text(value)}"' for name, value in attributes.items())
-            yield f'<div{given} role="img" aria-label="{_text(title)}">{markup}</div>'
+            name = f' role="img" aria-label="{_text(title)}"' if title else ""
+            yield f"<div{given}{name}>{markup}</div>"
 
 
-def _kind(value: Content) -> str:
-    return "math" if isinstance(value, Math) else ""
+def _kind(value: doc.Content) -> str:
+    return "math" if isinstance(value, doc.Math) else ""
 
 
-def _head(head: Heading | Formula | Paragraph, number: int) -> str:
+def _head(head: doc.Heading | doc.Formula | doc.Paragraph, number: int) -> str:
     """Return the head of a section behind its number."""
     count = f'<span class="count">{number}.</span> ' if number else ""
     shown = "".join(_block(head))
@@ -156,7 +134,7 @@ def _head(head: Heading | Formula | Paragraph, number: int) -> str:
     return shown[:end] + count + shown[end:]
 
 
-def _table(block: Table) -> str:
+def _table(block: doc.Table) -> str:
     """Return a table; on narrow screens wide cells go below the others, and the roles say that it is still a table."""
     kinds = [_class(column.kind if column.kind != "text" else "") for column in block.columns]
     narrow = sum(column.kind != "wide" for column in block.columns)
@@ -171,7 +149,7 @@ def _table(block: Table) -> str:
     return f'<div class="table"><table role="table"{fold}>{"".join(rows)}</tbody></table></div>'
 
 
-def _tree(branches: tuple[Branch, ...]) -> Iterator[str]:
+def _tree(branches: tuple[doc.Branch, ...]) -> Iterator[str]:
     """Yield folds within folds. Iterative: trees may be deep."""
     folds: list[int] = []
     for i, branch in enumerate(branches):

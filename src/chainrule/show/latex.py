@@ -5,29 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from .document import (
-    Block,
-    Code,
-    Columns,
-    Content,
-    Details,
-    Document,
-    Fields,
-    Formula,
-    Heading,
-    Items,
-    LineChart,
-    Math,
-    Paragraph,
-    Picture,
-    Piece,
-    Place,
-    Section,
-    Table,
-    Tree,
-    clean,
-    pieces,
-)
+from . import document as doc
+from .document import clean, pieces
 
 _DOCUMENT = r"""\documentclass{article}
 \usepackage[utf8]{inputenc}
@@ -59,32 +38,21 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
+#: Signs in text, with the command that LaTeX has for them in math mode.
+_COMMANDS = (
+    "× times, ⊙ odot, → to, ⊗ otimes, · cdot, ∂ partial, Σ Sigma, "
+    "α alpha, β beta, γ gamma, δ delta, θ theta, λ lambda, μ mu, σ sigma"
+)
 _SIGNS = {
-    "×": r"$\times$",
-    "⊙": r"$\odot$",
-    "→": r"$\to$",
-    "Σ": r"$\Sigma$",
-    "−": "$-$",
-    "–": "--",
-    "γ": r"$\gamma$",
-    "β": r"$\beta$",
-    "σ": r"$\sigma$",
-    "μ": r"$\mu$",
-    "δ": r"$\delta$",
-    "α": r"$\alpha$",
-    "λ": r"$\lambda$",
-    "θ": r"$\theta$",
-    "…": r"\ldots{}",
-    "·": r"$\cdot$",
-    "∂": r"$\partial$",
-    "⊗": r"$\otimes$",
+    **{"\u00a0": "~", "\u202f": r"\,", "−": "$-$", "–": "--", "…": r"\ldots{}"},
+    **{sign: rf"$\{command}$" for sign, command in (pair.split() for pair in _COMMANDS.split(", "))},
     **{sign: f"$_{letter}$" for letter, sign in zip("ijkl0123456789", "ᵢⱼₖₗ₀₁₂₃₄₅₆₇₈₉", strict=True)},
 }
 _LETTERS = frozenset("ÄÀÁÂÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ")
 _LEVELS = {1: "section", 2: "subsection", 3: "subsubsection"}
 
 
-def latex(document: Document) -> str:
+def latex(document: doc.Document) -> str:
     """Return a document as a LaTeX file."""
     return _DOCUMENT % "\n".join(_lines(document.blocks))
 
@@ -110,71 +78,71 @@ def _text(words: str) -> str:
     return for_pdflatex(escaped(words))
 
 
-def line(content: Content) -> str:
+def line(content: doc.Content) -> str:
     """Return a content as a line."""
     return "".join(map(_piece, pieces(content)))
 
 
-def _piece(piece: Piece) -> str:
-    if isinstance(piece, Math):
+def _piece(piece: doc.Piece) -> str:
+    if isinstance(piece, doc.Math):
         return f"${for_pdflatex(piece.latex)}$"
-    return rf"\texttt{{{_text(piece.text)}}}" if isinstance(piece, Code) else _text(piece.text)
+    return rf"\texttt{{{_text(piece.text)}}}" if isinstance(piece, doc.Code) else _text(piece.text)
 
 
-def _displayed(formula: Math | Code) -> str:
-    if isinstance(formula, Code):
+def _displayed(formula: doc.Math | doc.Code) -> str:
+    if isinstance(formula, doc.Code):
         return _piece(formula) + r"\par"
     return rf"\[ \formula{{{for_pdflatex(formula.latex)}}} \]"
 
 
-def _lines(blocks: Iterable[Block]) -> Iterator[str]:
+def _lines(blocks: Iterable[doc.Block]) -> Iterator[str]:
     for block in blocks:
         yield from _block(block)
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: doc.Block) -> Iterator[str]:
     match block:
-        case Heading(content, level):
+        case doc.Heading(content, level):
             yield rf"\{_LEVELS.get(level, 'paragraph')}*{{{line(content)}}}"
-        case Paragraph(content):
+        case doc.Paragraph(content):
             yield from (line(content), "")
-        case Formula(math, note):
+        case doc.Formula(math, note):
             yield from (_displayed(math), *([line(note) + r"\par"] if note else []))
-        case Fields(rows):
+        case doc.Fields(rows):
             for label, content in rows:
-                shown = rf"$\displaystyle {line(content)[1:]}" if isinstance(content, Math) else line(content)
+                shown = rf"$\displaystyle {line(content)[1:]}" if isinstance(content, doc.Math) else line(content)
                 yield rf"{_text(label)}: {shown}\par"
-        case Table():
+        case doc.Table():
             yield from _table(block)
-        case Items(items):
+        case doc.Items(items):
             yield from (r"\begin{itemize}", *(rf"\item {line(item)}" for item in items), r"\end{itemize}")
-        case Section(head, inner, number):
+        case doc.Section(head, inner, number):
             yield from _section(head, number)
             yield from _lines(inner)
-        case Details(summary, inner):
+        case doc.Details(summary, inner):
             yield from (rf"\paragraph{{{line(summary)}}}", *_lines(inner))
-        case Tree(branches):
+        case doc.Tree(branches):
             for branch in branches:
                 yield rf"\hspace*{{{branch.depth}em}}{line(branch.content)}\par"
                 yield from _lines(branch.blocks)
-        case Columns(groups):
+        case doc.Columns(groups):
             for group in groups:
                 yield from _lines(group)
-        case LineChart(title=title) | Picture(title=title) | Place(title=title):
+        case doc.LineChart(title=title) | doc.Picture(title=title) | doc.Place(title=title):
             yield rf"[{_text(title)}]\par"
 
 
-def _section(head: Heading | Formula | Paragraph, number: int) -> Iterator[str]:
+def _section(head: doc.Heading | doc.Formula | doc.Paragraph, number: int) -> Iterator[str]:
     """Yield the head behind its number."""
     if not number:
         yield from _block(head)
-    elif isinstance(head, Formula):
+    elif isinstance(head, doc.Formula):
         yield from (rf"\paragraph{{{number}.}} {line(head.note)}", _displayed(head.math))
     else:
         yield rf"\paragraph{{{number}. {line(head.content)}}}"
 
 
-def _table(block: Table) -> Iterator[str]:
+def _table(block: doc.Table) -> Iterator[str]:
     kinds = {"text": "l", "number": "r", "wide": r"p{0.4\linewidth}"}
     yield rf"\begin{{tabular}}{{@{{}}{''.join(kinds[column.kind] for column in block.columns)}@{{}}}}"
     if any(column.name for column in block.columns):

@@ -7,30 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .document import (
-    Block,
-    Code,
-    Column,
-    Columns,
-    Content,
-    Details,
-    Document,
-    Fields,
-    Formula,
-    Heading,
-    Items,
-    LineChart,
-    Paragraph,
-    Picture,
-    Piece,
-    Place,
-    Section,
-    Table,
-    Text,
-    Tree,
-    clean,
-    pieces,
-)
+from . import document as doc
+from .document import clean, pieces
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -45,7 +23,7 @@ Line = list[tuple[str, str]]
 _STYLES = {"strong": "bold", "dim": "dim", "good": "green", "bad": "red", "warn": "yellow"}
 
 
-def text(document: Document, width: int = WIDTH) -> str:
+def text(document: doc.Document, width: int = WIDTH) -> str:
     """Return a document as plain text."""
     return "\n".join("".join(word for word, _ in line).rstrip() for line in lines(document.blocks, width))
 
@@ -54,13 +32,13 @@ def text(document: Document, width: int = WIDTH) -> str:
 class Drawn:
     """What rich prints: a document at the width of the console."""
 
-    document: Document
+    document: doc.Document
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text as RichText
+        from rich.text import Text
 
         for line in lines(self.document.blocks, options.max_width):
-            yield RichText.assemble(*line, no_wrap=True)
+            yield Text.assemble(*line, no_wrap=True)
 
 
 def cells(words: str) -> int:
@@ -73,9 +51,9 @@ def cells(words: str) -> int:
 # -- blocks ------------------------------------------------------------------------------------------------------------
 
 
-def lines(blocks: Iterable[Block], width: int) -> Iterator[Line]:
+def lines(blocks: Iterable[doc.Block], width: int) -> Iterator[Line]:
     """Yield the lines of blocks, each at most so wide."""
-    before: Block | None = None
+    before: doc.Block | None = None
     for block in blocks:
         if before is not None and _apart(before, block):
             yield []
@@ -83,45 +61,47 @@ def lines(blocks: Iterable[Block], width: int) -> Iterator[Line]:
         before = block
 
 
-def _apart(before: Block, block: Block) -> bool:
+def _apart(before: doc.Block, block: doc.Block) -> bool:
     """Whether there is an empty line between two blocks."""
-    if isinstance(before, Heading):
-        return isinstance(block, Heading)
-    return isinstance(before, Section | Columns) or isinstance(block, Heading | Section | Table | Columns | Details)
+    if isinstance(before, doc.Heading):
+        return isinstance(block, doc.Heading)
+    return isinstance(before, doc.Section | doc.Columns) or isinstance(
+        block, doc.Heading | doc.Section | doc.Table | doc.Columns | doc.Details
+    )
 
 
-def _lines(block: Block, width: int) -> Iterator[Line]:
+def _lines(block: doc.Block, width: int) -> Iterator[Line]:
     match block:
-        case Heading(content, level):
+        case doc.Heading(content, level):
             yield from wrapped(content, width, "bold" if level < 4 else "")
-        case Paragraph(content, tone):
+        case doc.Paragraph(content, tone):
             yield from wrapped(content, width, _STYLES.get(tone, ""))
-        case Formula():
+        case doc.Formula():
             yield from _formula(block, width)
-        case Fields(rows):
+        case doc.Fields(rows):
             yield from _labelled([(label, content) for label, content in rows], width)
-        case Table():
+        case doc.Table():
             yield from _table(block, width)
-        case Items(items):
+        case doc.Items(items):
             yield from _labelled([("·", item) for item in items], width)
-        case Section():
+        case doc.Section():
             yield from _section(block, width)
-        case Details(summary, inner):
+        case doc.Details(summary, inner):
             yield from wrapped(summary, width, "bold")
             yield from lines(inner, width)
-        case Tree(branches):
+        case doc.Tree(branches):
             for branch in branches:
                 margin = 2 * min(branch.depth, width // 4)
                 yield from _indented(wrapped(branch.content, width - margin), margin)
                 yield from _indented(lines(branch.blocks, width - margin - 2), margin + 2)
-        case Columns(groups):
+        case doc.Columns(groups):
             for group in groups:
                 yield from lines(group, width)
-        case LineChart(title=title) | Picture(title=title) | Place(title=title):
+        case doc.LineChart(title=title) | doc.Picture(title=title) | doc.Place(title=title):
             yield from wrapped(f"[{title}]", width, "dim")
 
 
-def _formula(block: Formula, width: int) -> Iterator[Line]:
+def _formula(block: doc.Formula, width: int) -> Iterator[Line]:
     """Yield a formula with its note beside it, or below where it does not fit."""
     left = list(wrapped(block.math, width, hanging=4))
     note = list(wrapped(block.note, max(width - 4, 1), "dim"))
@@ -134,7 +114,7 @@ def _formula(block: Formula, width: int) -> Iterator[Line]:
     yield from _indented(note, min(4, width - 1))
 
 
-def _section(block: Section, width: int) -> Iterator[Line]:
+def _section(block: doc.Section, width: int) -> Iterator[Line]:
     """Yield the head behind its number, and the rest below it, indented."""
     number = f"{block.number}. " if block.number else ""
     margin = min(len(number), width - 1)
@@ -149,13 +129,13 @@ def _indented(inner: Iterable[Line], margin: int) -> Iterator[Line]:
         yield [(" " * margin, ""), *line] if line else []
 
 
-def _labelled(rows: list[tuple[str, Content]], width: int) -> Iterator[Line]:
+def _labelled(rows: list[tuple[str, doc.Content]], width: int) -> Iterator[Line]:
     """Yield values behind their labels; below them where there is little room."""
     names = [shortened(clean(label), _WIDEST_LABEL) for label, _ in rows]
     column = max(map(cells, names), default=0) + 2
     for name, (_, content) in zip(names, rows, strict=True):
         if column > width // 2:
-            yield from wrapped(Text(name, "dim"), width)
+            yield from wrapped(doc.Text(name, "dim"), width)
             yield from wrapped(content, width)
             continue
         first, *rest = list(wrapped(content, width - column)) or [[]]
@@ -163,14 +143,14 @@ def _labelled(rows: list[tuple[str, Content]], width: int) -> Iterator[Line]:
         yield from _indented(rest, column)
 
 
-def _table(block: Table, width: int) -> Iterator[Line]:
+def _table(block: doc.Table, width: int) -> Iterator[Line]:
     rows = [[list(pieces(cell)) for cell in row] for row in block.rows]
     named = any(column.name for column in block.columns)
     texts = [[clean("".join(p.text for p in cell)) for cell in row] for row in rows]
     heads = [[column.name for column in block.columns]] if named else []
     widths = _widths([*heads, *texts], width)
     if named:
-        head: list[list[Piece]] = [[Text(column.name, "strong")] for column in block.columns]
+        head: list[list[doc.Piece]] = [[doc.Text(column.name, "strong")] for column in block.columns]
         yield from _row(block.columns, head, widths, "")
     for i, row in enumerate(rows):
         yield from _row(block.columns, row, widths, _STYLES.get(block.tones.get(i, ""), ""))
@@ -185,7 +165,7 @@ def _widths(rows: list[list[str]], width: int) -> list[int]:
     return widths
 
 
-def _row(columns: tuple[Column, ...], row: list[list[Piece]], widths: list[int], style: str) -> Iterator[Line]:
+def _row(columns: tuple[doc.Column, ...], row: list[list[doc.Piece]], widths: list[int], style: str) -> Iterator[Line]:
     """Yield one row: wide cells are wrapped, the others shortened."""
     found: list[list[Line]] = []
     for k, (column, cell, wide) in enumerate(zip(columns, row, widths, strict=True)):
@@ -215,7 +195,7 @@ def shortened(words: str, width: int) -> str:
     return words + "…"
 
 
-def wrapped(content: Content, width: int, style: str = "", hanging: int = 0) -> Iterator[Line]:
+def wrapped(content: doc.Content, width: int, style: str = "", hanging: int = 0) -> Iterator[Line]:
     """Yield the lines of a content, broken at spaces, and within a word that is longer than a line."""
     line: Line = []
     for word in _words(content, style):
@@ -239,7 +219,7 @@ def _cut(text: str, width: int) -> int:
     return next((k for k in range(len(text)) if cells(text[: k + 1]) > max(width, 0)), len(text)) or int(width > 0)
 
 
-def _words(content: Content, style: str) -> Iterator[Line]:
+def _words(content: doc.Content, style: str) -> Iterator[Line]:
     """Yield what lies between spaces: the parts of a word, each with its style."""
     word: Line = []
     for piece in pieces(content):
@@ -254,10 +234,10 @@ def _words(content: Content, style: str) -> Iterator[Line]:
         yield word
 
 
-def _style(piece: Piece) -> str:
-    if isinstance(piece, Text | Code) and piece.tone:
+def _style(piece: doc.Piece) -> str:
+    if isinstance(piece, doc.Text | doc.Code) and piece.tone:
         return _STYLES[piece.tone]
-    return "cyan" if isinstance(piece, Code) else ""
+    return "cyan" if isinstance(piece, doc.Code) else ""
 
 
 def _length(line: Line) -> int:
