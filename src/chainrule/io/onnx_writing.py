@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Parameter, Tensor
+from ..ops.table import row_of
 from .onnx_idioms import Idiom, idioms, match
+from .onnx_operations import PLAIN
 
 #: A network is traced with so many examples, numbers that no network has for another reason. What differs between the
 #: traces depends on them, and must do so in a straight line; two numbers would make a line of anything, and odd ones
@@ -412,19 +414,12 @@ def _argsort(w: Writer, s: Step) -> str:
 
 #: Our operation -> what writes it. Operations that are not here are written through their definitions.
 ROWS: dict[str, Row] = {
-    **{
-        ours: _plain(theirs)
-        for ours, theirs in {
-            "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "negative": "Neg", "power": "Pow",
-            "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin",
-            "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "arcsinh": "Asinh",
-            "arccosh": "Acosh", "arctanh": "Atanh", "absolute": "Abs", "sign": "Sign", "maximum": "Max",
-            "minimum": "Min", "floor": "Floor", "ceil": "Ceil", "rint": "Round", "sigmoid": "Sigmoid",
-            "softplus": "Softplus", "relu": "Relu", "erf": "Erf", "matmul": "MatMul", "where": "Where",
-            "equal": "Equal", "less": "Less", "less_equal": "LessOrEqual", "greater": "Greater",
-            "greater_equal": "GreaterOrEqual", "isnan": "IsNaN", "isinf": "IsInf", "det": "Det",
-        }.items()
-    },
+    **{row_of(function).name: _plain(name) for name, function in PLAIN.items()},
+    "divide": _plain("Div"),
+    "power": _plain("Pow"),
+    "maximum": _plain("Max"),
+    "minimum": _plain("Min"),
+    "where": _plain("Where"),
     "identity": lambda w, s: s.inputs[0],
     "stop_gradient": lambda w, s: s.inputs[0],
     "cast": lambda w, s: w.cast(s.inputs[0], s.attrs["dtype"]),

@@ -11,23 +11,20 @@ from .. import nn
 from ..core.tensor import FLOATS
 from .torch_weights import in_torch_layout
 
+#: Layers without settings, which have the same name there.
+_ALIKE = nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus
+
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
 _FROM: dict[str, Callable[[Any, Any], nn.Module]] = {
+    **{kind.__name__: lambda m, dtype, kind=kind: kind() for kind in _ALIKE},
     "Linear": lambda m, dtype: nn.Linear(m.in_features, m.out_features, m.bias is not None, dtype=dtype),
-    "Identity": lambda m, dtype: nn.Identity(),
-    "Flatten": lambda m, dtype: nn.Flatten(),
     "Dropout": lambda m, dtype: nn.Dropout(m.p),
     "LayerNorm": lambda m, dtype: nn.LayerNorm(_last_axis(m), eps=m.eps, dtype=dtype),
     "BatchNorm1d": lambda m, dtype: nn.BatchNorm1d(m.num_features, eps=m.eps, momentum=m.momentum, dtype=dtype),
     "Embedding": lambda m, dtype: nn.Embedding(m.num_embeddings, m.embedding_dim, dtype=dtype),
-    "ReLU": lambda m, dtype: nn.ReLU(),
     "LeakyReLU": lambda m, dtype: nn.LeakyReLU(m.negative_slope),
     "ELU": lambda m, dtype: nn.ELU(m.alpha),
     "GELU": lambda m, dtype: nn.GELU(m.approximate == "tanh"),
-    "SiLU": lambda m, dtype: nn.SiLU(),
-    "Sigmoid": lambda m, dtype: nn.Sigmoid(),
-    "Tanh": lambda m, dtype: nn.Tanh(),
-    "Softplus": lambda m, dtype: nn.Softplus(),
     "Softmax": lambda m, dtype: nn.Softmax(),
 }
 
@@ -43,21 +40,15 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 #: Our class -> PyTorch's and its arguments; those with parameters take a dtype, too.
 _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
+    **{kind: lambda m: (type(m).__name__, (), {}) for kind in _ALIKE},
     nn.Linear: lambda m: ("Linear", (m.in_features, m.out_features), {"bias": m.bias is not None}),
-    nn.Identity: lambda m: ("Identity", (), {}),
-    nn.Flatten: lambda m: ("Flatten", (), {}),
     nn.Dropout: lambda m: ("Dropout", (m.p,), {}),
     nn.LayerNorm: lambda m: ("LayerNorm", (m.features,), {"eps": m.eps}),
     nn.BatchNorm1d: lambda m: ("BatchNorm1d", (m.features,), {"eps": m.eps, "momentum": m.momentum}),
     nn.Embedding: lambda m: ("Embedding", (m.rows, m.dimensions), {}),
-    nn.ReLU: lambda m: ("ReLU", (), {}),
     nn.LeakyReLU: lambda m: ("LeakyReLU", (m.slope,), {}),
     nn.ELU: lambda m: ("ELU", (m.alpha,), {}),
     nn.GELU: lambda m: ("GELU", (), {"approximate": "tanh" if m.approximate else "none"}),
-    nn.SiLU: lambda m: ("SiLU", (), {}),
-    nn.Sigmoid: lambda m: ("Sigmoid", (), {}),
-    nn.Tanh: lambda m: ("Tanh", (), {}),
-    nn.Softplus: lambda m: ("Softplus", (), {}),
     nn.Softmax: lambda m: ("Softmax", (), {"dim": -1}),
 }
 
