@@ -92,9 +92,7 @@ def test_pytorch_computes_the_same_there_and_back(name):
 @pytest.mark.parametrize("name", OWN)
 def test_modules_of_ones_own_are_no_layers_of_pytorch(name):
     package("torch")
-    with pytest.raises(
-        TypeError, match=rf"the module is a {type(CASES[name].model).__name__}, which to_torch does not"
-    ):
+    with pytest.raises(TypeError, match=rf"the module is a {type(CASES[name].model).__name__}"):
         cr.to_torch(CASES[name].model)
 
 

@@ -224,15 +224,13 @@ def test_what_the_network_takes_is_found_or_asked_for():
     for first in (nn.Linear(3, 2), nn.LayerNorm(3), nn.BatchNorm1d(3)):
         model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Dropout(0.1), first))
         assert cr.to_onnx(model).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 3
-    with pytest.raises(
-        ValueError, match="begins with a Embedding, which does not say what it takes: give to_onnx an ex"
-    ):
+    with pytest.raises(ValueError, match=r"begins with a Embedding.* example"):
         cr.to_onnx(nn.Sequential(nn.Embedding(3, 3)))
-    with pytest.raises(ValueError, match="begins with a Convolution, which does not say"):
+    with pytest.raises(ValueError, match="begins with a Convolution"):
         cr.to_onnx(CASES["convolution"].model)
     with pytest.raises(ValueError, match="X has shape"):
         cr.to_onnx(nn.Linear(3, 2), example=np.ones((2, 4)))
-    with pytest.raises(ValueError, match="example 0 is no batch of examples"):
+    with pytest.raises(ValueError, match="example 0: "):
         cr.to_onnx(nn.Linear(3, 2), example=3.0)
     integers = cr.to_onnx(nn.Linear(3, 2), example=np.ones((2, 3), int)).graph.input[0].type.tensor_type
     assert integers.elem_type == TensorProto.FLOAT  # a network of numbers casts them
@@ -240,12 +238,12 @@ def test_what_the_network_takes_is_found_or_asked_for():
 
 REFUSED = [
     (lambda x: np.linalg.inv(x @ x.T), r"operation 'inv' has no counterpart in ONNX"),
-    (lambda x: x[:2] if len(x) > 18 else x, "something else for another number of examples"),
+    (lambda x: x[:2] if len(x) > 18 else x, "changes with the number of examples"),
     (lambda x: x * (1.0 / len(x)), "a constant of shape .* in it depends on the number of examples"),
     (lambda x: x * float(len(x) ** 2), "depends on the number of examples"),
     (lambda x: x[len(x) - 2 :], "the attributes of operation 'slice' depend on the number of examples"),
-    (lambda x: x if len(x) % 2 else 2 * x, "something else for another number of examples"),
-    (lambda x: sum(x[i] for i in range(len(x))), "something else for another number of examples"),
+    (lambda x: x if len(x) % 2 else 2 * x, "changes with the number of examples"),
+    (lambda x: sum(x[i] for i in range(len(x))), "changes with the number of examples"),
     (lambda x: x + np.eye(len(x), 6), "in it depends on the number of examples"),
 ]
 
@@ -258,22 +256,22 @@ def test_what_cannot_be_written_is_named(tmp_path, function, message):
 
 
 def test_wrong_arguments():
-    with pytest.raises(TypeError, match=r"to_onnx takes a chainrule.nn.Module, not a function"):
+    with pytest.raises(TypeError, match=r"model: .*Module, got a function"):
         cr.to_onnx(lambda x: x)
     for names in ([], ["a", "b"], [3], [""]):
-        with pytest.raises(ValueError, match="input_names is"):
+        with pytest.raises(ValueError, match="input_names: "):
             cr.to_onnx(nn.Linear(2, 2), input_names=names)
-    with pytest.raises(ValueError, match="an input cannot be called 'weight': so is a parameter"):
+    with pytest.raises(ValueError, match="an input cannot be called 'weight'"):
         cr.to_onnx(nn.Linear(2, 2), input_names=["weight"])
-    with pytest.raises(ValueError, match="an output cannot be called 'X': so is"):
+    with pytest.raises(ValueError, match="an output cannot be called 'X'"):
         cr.to_onnx(nn.Linear(2, 2), output_names=["X"])
 
 
 def test_more_wrong_arguments():
-    with pytest.raises(TypeError, match="metadata 'a' is not what JSON can hold"):
+    with pytest.raises(TypeError, match="metadata 'a': JSON"):
         cr.to_onnx(nn.Linear(2, 2), metadata={"a": {1, 2}})
     for source in (b"m.onnx", 3, nn.Linear(2, 2), None):
-        with pytest.raises(TypeError, match=r"from_onnx takes a path or an onnx.ModelProto, not a "):
+        with pytest.raises(TypeError, match=r"got a "):
             cr.from_onnx(source)
 
 
@@ -591,7 +589,7 @@ def test_particulars_of_onnx_are_kept(name):
         (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([-1], I64)}), "node 0, TopK: the -1 first of 4"),
         (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([5], I64)}), "node 0, TopK: the 5 first of 4"),
         (graph([node("MatMul", ["x", "w"], ["y"])], {"w": np.zeros((0, 0), "f4")}), "node 0, MatMul"),
-        (with_dims([0, 2**62]), r"initializer w has shape \(0, 4611686018427387904\), which no array has"),
+        (with_dims([0, 2**62]), r"initializer w has the impossible shape \(0, 4611686018427387904\)"),
         (graph([node("Cast", ["x"], ["y"], to=TensorProto.FLOAT16)]), r"node 0, Cast: .*float16"),
         (graph([node("MatMul", ["x", "w"], ["y"])], {"w": W.astype("f2")}), r"initializer w is of type FLOAT16"),
         (
@@ -683,7 +681,7 @@ def test_wrong_inputs_of_what_was_read():
 def test_numbers_in_another_file_are_not_read(tmp_path):
     large = graph([node("MatMul", ["x", "w"], ["y"])], {"w": W})
     onnx.save(large, tmp_path / "m.onnx", save_as_external_data=True, location="data", size_threshold=0)
-    with pytest.raises(ValueError, match=r"initializer w stands in another file, which is not read; torch.onnx.export"):
+    with pytest.raises(ValueError, match=r"initializer w is in another file, .*torch.onnx.export"):
         cr.from_onnx(tmp_path / "m.onnx")
     onnx.save(onnx.load(tmp_path / "m.onnx"), tmp_path / "one.onnx")
     assert isinstance(cr.from_onnx(tmp_path / "one.onnx"), nn.Sequential)

@@ -80,7 +80,7 @@ MATMUL, FUSED = step_at(Step, "matmul"), step_at(Fused)
         (BUFFER, {"shape": (5, -4)}, "negative length"),
         (BUFFER, {"strides": (8,)}, "2 axes and 1 strides"),
         (BUFFER, {"root": 999}, "has root 999"),
-        (BUFFER, {"root": INPUT}, "is no view, but its root is"),
+        (BUFFER, {"root": INPUT}, "is not a view, but its root is"),
         (BUFFER, {"strides": (8, 40)}, "gaps in it"),
         (INPUT, {"strides": (48, 8)}, "gaps in it"),
         (BUFFER, {"offset": -64}, "the arena"),

@@ -28,14 +28,25 @@ def regular_file(path: str | os.PathLike[str], wanted: str) -> Path:
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path`: afterwards the file holds all of it, or what it held before.
 
-    Written beside the target under a passing name, flushed to disk, then renamed over it. A link is followed; a device
-    or a pipe (``/dev/stdout``) is written to directly; a file that is replaced keeps its permissions.
+    Written next to the target under a temporary name, flushed to disk, then renamed. A link is followed; a device or a
+    pipe (``/dev/stdout``) is written to directly; a file that is replaced keeps its permissions.
 
     Raises
     ------
     OSError
         When it cannot be written (folder missing, no permission, disk full); the message names the target. The old
         content is kept.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from chainrule import io
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "notes.txt")
+    ...     io.write_atomically(file, b"first")
+    ...     io.write_atomically(file, b"second")
+    ...     open(file).read(), os.listdir(folder)
+    ('second', ['notes.txt'])
     """
     write_together({path: content})
 
@@ -43,13 +54,22 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
     """Write several files; when one cannot be written, none has changed.
 
-    All are written and flushed under passing names before the first is renamed. (Between the renames, which allocate
-    nothing, a crash of the machine can leave some old and some new; each is whole.)
+    All are written and flushed under temporary names before the first is renamed. (A crash of the machine between the
+    renames, which allocate nothing, can leave some old and some new; each is whole.)
 
     Raises
     ------
     OSError
         As for `write_atomically`.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from chainrule import io
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     io.write_together({os.path.join(folder, name): b"" for name in ("a", "b")})
+    ...     sorted(os.listdir(folder))
+    ['a', 'b']
     """
     staged: list[tuple[Path, Path]] = []
     try:

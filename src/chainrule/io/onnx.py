@@ -1,4 +1,4 @@
-"""Networks to ONNX and from it."""
+"""Networks to and from ONNX."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def to_onnx(
     """Return a network as an ONNX model, for any number of examples; with `path`, write it there too.
 
     The model is traced in evaluation mode (no dropout, batch norm by running statistics) and written operation by
-    operation, so modules of one's own export as well. What comes before the network (scaling, encoding) is not part of
-    it, and neither is what the loss adds: logits stay logits, and ``nn.Sequential(model, nn.Softmax())`` makes them
+    operation, so custom modules can be exported, too. Preprocessing (scaling, encoding) is not part of the file, and
+    neither is the loss's activation: logits stay logits, and ``nn.Sequential(model, nn.Softmax())`` makes them
     probabilities.
 
     Parameters
@@ -50,12 +50,12 @@ def to_onnx(
     path
         The file; replaced atomically if it exists.
     example
-        One input (m, …), or a tuple of them: their shapes but for the first axis, and whether they are integers, are
-        those of the ONNX model's inputs. Without it a `Sequential` is asked how many features it takes.
+        One input (m, …), or a tuple of them: the ONNX model's inputs have their shapes except for the first axis, and
+        are integers where they are. Without an example, the number of features is that of the first layer.
     input_names, output_names
-        Default: what ``forward`` calls its arguments (``X``); ``output``, or ``output_0`` and so on for several.
+        Default: the names of ``forward``'s arguments (``X``); ``output``, or ``output_0`` and so on for several.
     metadata
-        Name -> what JSON can hold, for the model's ``metadata_props``.
+        Name -> anything JSON can hold, for the model's ``metadata_props``.
 
     Returns
     -------
@@ -68,14 +68,22 @@ def to_onnx(
     ImportError
         Without the package onnx.
     ValueError
-        For an operation that ONNX does not have, and for a computation that changes with the number of examples; it is
-        named.
+        For an operation that ONNX does not have, and for a computation that changes with the number of examples; the
+        message names it.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> written = cr.to_onnx(nn.Sequential(nn.Linear(4, 2), nn.ReLU()))
+    >>> [node.op_type for node in written.graph.node]
+    ['MatMul', 'Add', 'Relu']
     """
     require_onnx()
     from onnx import checker, helper
 
     if not isinstance(model, nn.Module):
-        raise TypeError(f"to_onnx takes a chainrule.nn.Module, not a {type(model).__name__}")
+        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
     props = texts_of(metadata or {})
     shapes = _inputs(model, example)
     names = _names("input_names", input_names, _arguments(model, len(shapes)))
@@ -126,7 +134,7 @@ def _inputs(model: nn.Module, example: Any) -> list[tuple[tuple[int, ...], np.dt
 
 
 def _features(model: nn.Module) -> int:
-    """Return how many features a network of the library's own layers takes."""
+    """Return how many features a network of chainrule's layers takes."""
     layer = model
     while isinstance(layer, nn.Sequential) and len(layer):
         layer = next((part for part in layer if not isinstance(part, nn.Flatten | nn.Identity | nn.Dropout)), layer[0])
@@ -134,13 +142,13 @@ def _features(model: nn.Module) -> int:
         if isinstance(layer, nn.Layer) and hasattr(layer, attribute):
             return int(getattr(layer, attribute))
     raise ValueError(
-        f"the network begins with a {type(layer).__name__}, which does not say what it takes: give to_onnx an example, "
-        "one batch of inputs"
+        f"the network begins with a {type(layer).__name__}, whose number of inputs is not known: pass to_onnx an "
+        "example, one batch of inputs"
     )
 
 
 def _arguments(model: nn.Module, count: int) -> list[str]:
-    """Return what forward calls its first arguments."""
+    """Return the names of forward's first arguments."""
     taken = inspect.signature(model.forward).parameters.values()
     positional = [p.name for p in taken if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = ["X"] if count == 1 else [f"X_{i}" for i in range(count)]
@@ -193,7 +201,7 @@ def from_onnx(source: str | os.PathLike[str] | Any) -> nn.Module:
     Returns
     -------
     nn.Module
-        A `Sequential` where the graph is a chain of layers that the library has; else a module that runs the graph's
+        A `Sequential` where the graph is a chain of layers that chainrule has; otherwise a module that runs the graph's
         operations. Both can be differentiated and trained.
 
     Raises
@@ -201,8 +209,18 @@ def from_onnx(source: str | os.PathLike[str] | Any) -> nn.Module:
     ImportError
         Without the package onnx.
     FileNotFoundError, ValueError
-        If there is no such file, or it is no ONNX model, damaged, or keeps numbers in other files; for the first node
-        that is not read: it is named by its place, name and operation. Nothing in the file is executed.
+        If there is no such file, or it is not an ONNX model, damaged, or has numbers in other files; for the first node
+        that is not supported: the message names its position, name and operation. Nothing in the file is executed.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> cr.from_onnx(cr.to_onnx(nn.Sequential(nn.Linear(4, 2), nn.ReLU())))
+    Sequential()
+      (0) Linear(4, 2)  weight (4, 2), bias (2,)  10
+      (1) ReLU()
+    10 parameters, float32
     """
     graph = read(source)
     try:

@@ -1,4 +1,4 @@
-"""What several operations here are one operation of ONNX, found in a traced graph by the layers' own definitions.
+"""Several operations here that are one operation of ONNX, found in a traced graph by the layers' own definitions.
 
 A pattern is the graph that a layer gives on stand-ins. Where a network's graph has the same operations in the same
 places, the values that stand where the stand-ins are become the inputs of ONNX's operation, the numbers its attributes.
@@ -14,7 +14,7 @@ from ..core.op import Array
 from ..core.tensor import FLOATS, Recording, Tensor, traced_leaf
 from ..ops.logic import IDENTITY
 
-#: The setting of a layer in its pattern, by which it is known there; nobody else writes this number.
+#: The setting of a layer in its pattern, by which it is recognised; nobody else writes this number.
 _NUMBER = 0.7182818284
 _FEATURES = 7
 
@@ -32,7 +32,7 @@ class Idiom:
 
 @dataclass
 class Found:
-    """What stands in the places of a pattern."""
+    """What a graph has in the places of a pattern."""
 
     inputs: dict[int, Tensor] = field(default_factory=dict)  # by the id of the stand-in
     number: float | None = None
@@ -72,7 +72,7 @@ def idioms(ndim: int) -> list[Idiom]:
 
 
 def match(idiom: Idiom, node: Tensor) -> Found | None:
-    """Return what stands in the pattern's places if `node` is one."""
+    """Return what the graph of `node` has in the pattern's places, if it matches."""
     found = Found()
     if not _same(idiom.root, node, found):
         return None

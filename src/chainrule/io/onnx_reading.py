@@ -80,7 +80,7 @@ def read(source: Any) -> Graph:
     import onnx
 
     if not isinstance(source, str | os.PathLike | onnx.ModelProto):
-        raise TypeError(f"from_onnx takes a path or an onnx.ModelProto, not a {type(source).__name__}")
+        raise TypeError(f"source: expected a path or an onnx.ModelProto, got a {type(source).__name__}")
     if isinstance(source, onnx.ModelProto):
         model = source
     else:
@@ -122,15 +122,17 @@ def _parsed(path: Any) -> Any:
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > _MOST_BYTES:
-            raise ValueError(f"{file} has {size:,} bytes; an ONNX model has at most {_MOST_BYTES:,}")
+            raise ValueError(f"{file}: expected at most {_MOST_BYTES:,} bytes, got {size:,}")
         content = stream.read(size)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
     except (DecodeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is no ONNX model, or truncated ({size:,} bytes): {error}") from None
+        raise ValueError(f"{file} is not an ONNX model, or truncated ({size:,} bytes): {error}") from None
     if not model.HasField("graph") or not model.opset_import:
-        raise ValueError(f"{file} is no ONNX model, or truncated ({size:,} bytes): no graph with an operator set in it")
+        raise ValueError(
+            f"{file} is not an ONNX model, or truncated ({size:,} bytes): no graph with an operator set in it"
+        )
     return model
 
 
@@ -172,7 +174,7 @@ def _graph(model: Any) -> Graph:
         if name not in known:
             raise ValueError(f"the output {name!r} is given by no node")
     if not inputs or not outputs:
-        raise ValueError("a graph without inputs or without outputs is no network")
+        raise ValueError("expected a graph with inputs and outputs")
     needed = {name for node in nodes for name in node.inputs} | set(outputs)
     trained = {n for n in weights & needed if stored[n].dtype.kind == "f" and stored[n].ndim}
     return Graph(
@@ -198,12 +200,12 @@ def _opset(model: Any) -> int:
     newest = onnx.defs.onnx_opset_version()
     if len(versions) != 1 or not OLDEST_OPSET <= versions[0] <= newest:
         found = ", ".join(map(str, versions)) or "none"
-        raise ValueError(f"the operator set of ONNX is {found}; {OLDEST_OPSET} to {newest} are read")
+        raise ValueError(f"ONNX's operator set: expected {OLDEST_OPSET} to {newest}, got {found}")
     return int(versions[0])
 
 
 def _check_place(node: Node, proto: Any, known: set[str]) -> None:
-    """Hold a node to the values before it, and enter what it gives."""
+    """Check a node against the values before it, and enter what it computes."""
     if proto.domain not in _OURS or (node.kind not in OPERATIONS and node.kind != "Constant"):
         domain = f" (of the domain {proto.domain!r})" if proto.domain not in _OURS else ""
         raise ValueError(
@@ -220,7 +222,7 @@ def _check_place(node: Node, proto: Any, known: set[str]) -> None:
 
 
 def _check_schema(node: Node, opset: int) -> None:
-    """Hold a node's inputs and attributes to what its operation takes here."""
+    """Check a node's inputs and attributes against what its operation takes here."""
     taken = inspect.signature(OPERATIONS[node.kind])
     given = node.attributes | filled_in(node, opset)
     try:
@@ -233,7 +235,7 @@ def _check_schema(node: Node, opset: int) -> None:
 
 
 def filled_in(node: Node, opset: int) -> dict[str, int]:
-    """Return what an operation's function is told besides the node's attributes."""
+    """Return the arguments of an operation's function besides the node's attributes."""
     taken = inspect.signature(OPERATIONS[node.kind]).parameters
     return {k: v for k, v in (("opset", opset), ("outputs", len(node.outputs))) if k in taken}
 
@@ -279,7 +281,7 @@ def _constant(node: Node) -> Array:
 def _input(info: Any) -> Input:
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type"):
-        raise ValueError(f"the input {info.name!r} is no tensor")
+        raise ValueError(f"the input {info.name!r} is not a tensor")
     shape = None
     if kind.HasField("shape"):
         shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
@@ -319,17 +321,17 @@ def array_of(tensor: Any, what: str) -> Array:
     dtype = _dtype(tensor.data_type, what)
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ValueError(
-            f"{what} stands in another file, which is not read; "
+            f"{what} is in another file, which is not read; "
             "torch.onnx.export(…, external_data=False), or onnx.save(onnx.load(path), one_file) makes one file of both"
         )
     shape = tuple(tensor.dims)
     too_large = 8 * math.prod(d for d in shape if d) >= 2**63
     if any(d < 0 for d in shape) or len(shape) > 64 or too_large or tensor.HasField("segment"):
-        raise ValueError(f"{what} has shape {shape[:8]}, which no array has")
+        raise ValueError(f"{what} has the impossible shape {shape[:8]}")
     count = math.prod(shape)
     field = _FIELDS[TensorProto.DataType.Name(tensor.data_type)][1]
     if any(_others(tensor, field)):
-        raise ValueError(f"{what} holds its numbers in two places")
+        raise ValueError(f"{what} has its numbers in two fields")
     if tensor.HasField("raw_data"):
         found = len(tensor.raw_data) / dtype.itemsize
         if found == count:

@@ -1,4 +1,4 @@
-"""From a traced network to an ONNX graph: one entry an operation of the table."""
+"""From a traced network to an ONNX graph: the table of what writes an operation, and the writer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..ops.table import row_of
 from .onnx_idioms import Idiom, idioms, match
 from .onnx_operations import PLAIN
 
-#: A network is traced with so many examples, numbers that no network has for another reason. What differs between the
-#: traces depends on them, and must do so in a straight line; two numbers would make a line of anything, and odd ones
-#: alone would hide what even ones do.
+#: A network is traced with these numbers of examples, which no network has for another reason. What differs between
+#: the traces depends on the number, and must be linear in it: with two numbers everything would be, and odd ones alone
+#: would hide what happens for even ones.
 EXAMPLES = (17, 19, 22)
 
 _LAST, _FIRST = 2**63 - 1, -(2**63)  # how ONNX's slices say "to the end", forwards and backwards
@@ -25,7 +25,7 @@ Row = Callable[["Writer", "Step"], str]
 
 
 class Step:
-    """One operation, as it stands in each of the traces."""
+    """One operation, as recorded in each of the traces."""
 
     def __init__(self, nodes: tuple[Tensor, ...], needs: list[tuple[Tensor, ...]], row: Row) -> None:
         self.nodes = nodes
@@ -55,7 +55,7 @@ class Writer:
         self._taken: set[str] = set(paths.values())
         self._known: dict[int, tuple[tuple[Tensor, ...], str]] = {}  # holds the nodes, so that ids stay theirs
         self._constants: dict[Any, str] = {}
-        self._first = ""  # the input that tells the number of examples
+        self._first = ""  # the input that gives the number of examples
         self._batch = ""  # that number
         self._outputs: set[str] = set()
         self._idioms: dict[int, list[Idiom]] = {}  # by number of axes
@@ -72,9 +72,9 @@ class Writer:
         return free
 
     def reserve(self, what: str, name: str) -> None:
-        """Keep a name for an input or an output; raise if a parameter or another one has it."""
+        """Reserve a name for an input or an output; raise if it is taken."""
         if name in self._taken:
-            raise ValueError(f"{what} cannot be called {name!r}: so is a parameter or another one")
+            raise ValueError(f"{what} cannot be called {name!r}: the name is taken")
         self._taken.add(name)
 
     def node(self, kind: str, *inputs: str, **attrs: Any) -> str:
@@ -118,7 +118,7 @@ class Writer:
     # -- what depends on the number of examples ----------------------------------------------------------------------
 
     def begin(self, name: str, leaves: tuple[Tensor, ...]) -> None:
-        """Enter an input of the graph; the first one tells the number of examples."""
+        """Enter an input of the graph; the first one gives the number of examples."""
         self.reserve("an input", name)
         self._known[id(leaves[0])] = leaves, name
         self._first = self._first or name
@@ -159,7 +159,7 @@ class Writer:
         return self._known[id(outputs[0])][1]
 
     def _step(self, nodes: tuple[Tensor, ...]) -> Step:
-        """Say what writes an operation, and what it needs."""
+        """Return what writes an operation, and what it needs."""
         if len({(n.op, len(n.inputs), n.dtype) for n in nodes}) != 1:
             raise ValueError(_DIFFERENT)
         op = nodes[0].op
@@ -238,7 +238,7 @@ class Writer:
         return self.cast(self.node("Squeeze", whole, self.integers(0)), leaf.dtype)
 
 
-_DIFFERENT = "the network computes something else for another number of examples; ONNX holds one computation for all"
+_DIFFERENT = "the computation changes with the number of examples; an ONNX model has one computation for all"
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -254,7 +254,7 @@ def line(numbers: Sequence[int], what: Any) -> tuple[int, int]:
     a, rest = divmod(numbers[1] - numbers[0], EXAMPLES[1] - EXAMPLES[0])
     b = numbers[0] - a * EXAMPLES[0]
     if rest or any(a * m + b != n for m, n in zip(EXAMPLES, numbers, strict=True)):
-        raise ValueError(f"a length in {what} depends on the number of examples, but is no multiple of it")
+        raise ValueError(f"a length in {what} depends on the number of examples, but is not linear in it")
     return a, b
 
 
@@ -459,5 +459,5 @@ ROWS: dict[str, Row] = {
     "argsort": _argsort,
 }  # fmt: skip
 
-#: Rows that see to attributes that depend on the number of examples.
+#: Rows that handle attributes that depend on the number of examples.
 _SHAPED = {"reshape", "broadcast_to"}

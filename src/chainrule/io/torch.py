@@ -1,4 +1,4 @@
-"""Networks from PyTorch and to it: `Sequential`s of the layers that both libraries have."""
+"""Networks from and to PyTorch: `Sequential`s of the layers that both libraries have."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str,
 
 
 def from_torch(module: Any) -> nn.Module:
-    """Return the network that a PyTorch module is, with copies of its weights and running statistics, in its mode.
+    """Return the same network as a PyTorch module, with copies of its weights and running statistics, in its mode.
 
     Parameters
     ----------
@@ -65,21 +65,31 @@ def from_torch(module: Any) -> nn.Module:
     Returns
     -------
     nn.Module
-        Gives the same outputs. What is not taken over: which parameters are frozen, and gradients. A normalisation
-        without weight or bias gets one of ones or zeros.
+        Computes the same outputs. Gradients, and which parameters are frozen, are not converted. A normalisation
+        without weight or bias gets ones or zeros.
 
     Raises
     ------
     TypeError
-        For the first layer that the library does not have; it is named by its place and class.
+        For the first layer that chainrule does not have; the message names its position and class.
     ValueError
-        For the first layer with a setting that the library does not have, with hooks, with a parameter that another
-        layer has too, or with numbers of another dtype than the first's.
+        For the first layer with a setting that chainrule does not have, with hooks, with a parameter that it shares
+        with another layer, or with numbers of another dtype than the first's.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> import torch  # doctest: +SKIP
+    >>> cr.from_torch(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()))  # doctest: +SKIP
+    Sequential()
+      (0) Linear(4, 2)  weight (4, 2), bias (2,)  10
+      (1) ReLU()
+    10 parameters, float32
     """
     import torch
 
     if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"from_torch takes a torch.nn.Module, not a {type(module).__name__}")
+        raise TypeError(f"module: expected a torch.nn.Module, got a {type(module).__name__}")
     numbers = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point())
     first = next((str(t.dtype).removeprefix("torch.") for t in numbers), "float32")
     if first not in map(str, FLOATS):
@@ -94,9 +104,9 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
 
     if id(module) not in made:
         if any(module.__dict__.get(name) for name in _HOOKS):
-            raise ValueError(f"{_place(path)} has hooks, which may change what it computes; take them off first")
+            raise ValueError(f"{_place(path)} has hooks, which may change what it computes; remove them first")
         if "forward" in module.__dict__:
-            raise ValueError(f"{_place(path)} has a forward of its own, which may compute something else")
+            raise ValueError(f"{_place(path)} has a custom forward, which may compute something else")
         if type(module) is torch.nn.Sequential:
             parts = [_from(m, f"{path}.{n}".strip("."), dtype, made, owner) for n, m in module._modules.items()]
             made[id(module)] = nn.Sequential(*parts)
@@ -114,15 +124,13 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         known = type(module) is getattr(torch.nn, kind, None)
         full = f"torch.nn.{kind}" if known else f"{type(module).__module__}.{kind}"
         raise TypeError(
-            f"{_place(path)} is a {full}, which chainrule does not have; Sequential, {', '.join(_FROM)} are taken "
-            "over. Other modules may come through ONNX: torch.onnx.export, then from_onnx"
+            f"{_place(path)} is a {full}, which chainrule does not have; known are Sequential, {', '.join(_FROM)}. "
+            "Other modules may be converted through ONNX: torch.onnx.export, then from_onnx"
         )
     for name, value in _ONLY.get(kind, {}).items():
         if (found := getattr(module, name)) != value:
             same = "; on two axes, dim=1 is the same" if kind == "Softmax" and found == 1 else ""
-            raise ValueError(
-                f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} can be taken over{same}"
-            )
+            raise ValueError(f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} is supported{same}")
     try:
         layer = _FROM[kind](module, dtype)
     except (TypeError, ValueError) as error:
@@ -134,7 +142,7 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         if owner.setdefault(id(tensor), path) != path:
             raise ValueError(
                 f"{_place(path)} shares its {name} with layer {owner[id(tensor)]}, which chainrule's layers cannot; "
-                "give it a copy of its own"
+                "make a copy first"
             )
         if tensor.is_meta:
             raise ValueError(f"{_place(path)}: {name} is on the device meta, where no numbers are")
@@ -144,7 +152,7 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         try:
             _assign(layer, name, array)
         except ValueError:
-            raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which is none for {module}") from None
+            raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which does not fit {module}") from None
     return layer
 
 
@@ -159,7 +167,7 @@ def _assign(layer: nn.Module, name: str, array: Any) -> None:
 
 def _last_axis(module: Any) -> int:
     if len(module.normalized_shape) != 1:
-        raise ValueError("only the last axis can be normalised, normalized_shape must be one number")
+        raise ValueError("normalized_shape: expected one number (only the last axis is normalised)")
     return int(module.normalized_shape[0])
 
 
@@ -178,16 +186,26 @@ def to_torch(model: nn.Module) -> Any:
     Returns
     -------
     torch.nn.Module
-        A ``torch.nn.Sequential`` or a layer, in the same mode and of the same dtype. Dropout draws from PyTorch's
-        random numbers there. PyTorch's own random numbers are not touched by the conversion.
+        A ``torch.nn.Sequential`` or a layer, in the same mode and of the same dtype. Its dropout uses PyTorch's random
+        numbers, whose state is not changed by the conversion.
 
     Raises
     ------
     TypeError
-        For the first layer that PyTorch does not have: a module of one's own; it is named by its place and class.
+        For the first layer that PyTorch does not have, a custom module; the message names its position and class.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn
+    >>> cr.to_torch(nn.Sequential(nn.Linear(4, 2), nn.ReLU()))  # doctest: +SKIP
+    Sequential(
+      (0): Linear(in_features=4, out_features=2, bias=True)
+      (1): ReLU()
+    )
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"to_torch takes a chainrule.nn.Module, not a {type(model).__name__}")
+        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
     return _to(model, "", {})
 
 
@@ -210,8 +228,8 @@ def _layer_to(layer: nn.Module, path: str) -> Any:
     if type(layer) not in _TO:
         taken = ", ".join(kind.__name__ for kind in _TO)
         raise TypeError(
-            f"{_place(path)} is a {type(layer).__name__}, which to_torch does not know; Sequential, {taken} can be "
-            "taken over. Any module goes to ONNX: to_onnx(model)"
+            f"{_place(path)} is a {type(layer).__name__}, which PyTorch does not have; known are Sequential, {taken}. "
+            "to_onnx(model) exports any module"
         )
     kind, args, settings = _TO[type(layer)](layer)
     if layer.dtype is None:

@@ -33,6 +33,20 @@ def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     ------
     OSError
         When the file cannot be written; an existing one is unchanged then.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from chainrule import io, nn
+    >>> model, again = nn.Linear(4, 2, seed=1), nn.Linear(4, 2, seed=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "weights.safetensors")
+    ...     io.save_torch_weights(file, model)
+    ...     {name: array.shape for name, array in io.load_arrays(file)[0].items()}  # PyTorch transposes weights
+    ...     io.load_torch_weights(file, again)
+    {'bias': (2,), 'weight': (2, 4)}
+    >>> bool((again.weight.value == model.weight.value).all())
+    True
     """
     _check_module("save_torch_weights", model)
     state: dict[str, Array] = {}
@@ -59,11 +73,15 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     FileNotFoundError, ValueError
         If there is no such file, or it is damaged, or does not fit: missing, unexpected, wrong-shaped and wrong-typed
         arrays are named, and nothing is changed.
+
+    Examples
+    --------
+    See `save_torch_weights`.
     """
     _check_module("load_torch_weights", model)
     arrays, metadata = load_arrays(path)
     if metadata.get("format") == FORMAT:
-        raise ValueError(f"{path} is a model of this library, with weights in its own layout; cr.load reads it")
+        raise ValueError(f"{path} is a chainrule model, whose weights have another layout; cr.load reads it")
     layers, first = dict(_places(model)), _first_paths(model)
     state: dict[str, Any] = {}
     problems = []
@@ -92,11 +110,11 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
 
 def _check_module(function: str, model: Any) -> None:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{function} takes a chainrule.nn.Module, not a {type(model).__name__}")
+        raise TypeError(f"{function}: expected a chainrule.nn.Module, got a {type(model).__name__}")
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (path, module); one that stands in several places once for each, as PyTorch's state dicts have it."""
+    """Yield (path, module); one that occurs several times once for each, as in PyTorch's state dicts."""
     stack = [("", model)]
     while stack:
         prefix, module = stack.pop()

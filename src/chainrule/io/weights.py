@@ -48,14 +48,25 @@ def save_arrays(
     arrays
         Name -> array of float32, float64, bool or integers.
     metadata
-        Name -> anything JSON can hold; stored as JSON text, an entry each.
+        Name -> anything JSON can hold; each entry is stored as JSON text.
 
     Raises
     ------
     TypeError, ValueError
-        For an array or an entry that the file cannot hold; it is named, and nothing is written.
+        For an array or an entry that the file cannot hold; the message names it, and nothing is written.
     OSError
         When the file cannot be written; an existing one is unchanged then.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from chainrule import io
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = os.path.join(folder, "arrays.safetensors")
+    ...     io.save_arrays(file, {"x": np.arange(3)}, {"unit": "mm"})
+    ...     io.load_arrays(file)
+    ({'x': array([0, 1, 2])}, {'unit': 'mm'})
     """
     write_atomically(path, to_bytes(arrays, metadata))
 
@@ -74,9 +85,9 @@ def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
         try:
             text[key] = json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"metadata {key!r} is not what JSON can hold: {error}") from None
+            raise type(error)(f"metadata {key!r}: JSON cannot hold it: {error}") from None
         except RecursionError:
-            raise ValueError(f"metadata {key!r} is nested too deep") from None
+            raise ValueError(f"metadata {key!r} is nested too deeply") from None
         if _holds_too_many(text[key]):
             raise ValueError(f"metadata {key!r} has more than {MOST_VALUES:,} values; save it as an array")
     return text
@@ -95,9 +106,9 @@ def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> byte
         if array.dtype not in _WRITABLE:
             raise TypeError(f"{name} has dtype {array.dtype}; a file holds float32, float64, bool and integers")
         if name == "__metadata__":
-            raise ValueError("an array may not be called __metadata__: the format keeps that name")
+            raise ValueError("an array may not be called __metadata__: the format reserves that name")
         if not isinstance(name, str) or not _is_name(name):
-            raise ValueError(f"{shown(name)} is no name for an array in a file: {_NAMES}")
+            raise ValueError(f"{shown(name)} is not a valid name of an array: {_NAMES}")
         plain[name] = array
     # an empty dict beside no arrays gives a file that it cannot read itself
     return _in_order(save(plain, dict(metadata) or None))
@@ -124,8 +135,8 @@ def load_arrays(
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read a safetensors file; return its arrays and its metadata.
 
-    Nothing in the file is executed or unpickled, and no more memory is taken than the file is long: what its header
-    declares is held against its length before any array is made.
+    Nothing in the file is executed or unpickled, and no more memory is used than the file is long: its header is
+    checked against its length before any array is made.
 
     Parameters
     ----------
@@ -139,7 +150,11 @@ def load_arrays(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or truncated, or inconsistent; the message says what was found.
+        If it is not a safetensors file, or truncated, or inconsistent; the message says what was found.
+
+    Examples
+    --------
+    See `save_arrays`.
     """
     arrays, texts = read(path, most_header_bytes)
     return arrays, {key: parsed(text) for key, text in texts.items()}
@@ -166,14 +181,16 @@ def _header(file: Path, stream: io.BufferedReader, size: int, most: int) -> tupl
     length = int.from_bytes(head, "little")
     if len(head) < 8 or length > min(size - 8, most):
         raise ValueError(
-            f"{file} is no safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"
+            f"{file} is not a safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"
         )
     try:
         header = _strictly(stream.read(length).decode())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is no safetensors file: its header is no JSON ({error})") from None
+        raise ValueError(f"{file} is not a safetensors file: its header is not JSON ({error})") from None
     if not isinstance(header, dict):
-        raise ValueError(f"{file} is no safetensors file: its header is a JSON {type(header).__name__}, not an object")
+        raise ValueError(
+            f"{file} is not a safetensors file: its header is a JSON {type(header).__name__}, not an object"
+        )
     return header, 8 + length
 
 
@@ -193,7 +210,7 @@ def _entries(file: Path, header: dict[str, Any], size: int) -> dict[str, Entry]:
     found = []
     for name, entry in header.items():
         if not _is_name(name):
-            raise ValueError(f"{file} is damaged: {shown(name)} is no name for an array: {_NAMES}")
+            raise ValueError(f"{file} is damaged: {shown(name)} is not a valid name of an array: {_NAMES}")
         if isinstance(entry, dict) and entry.get("dtype") in _HALVES:
             raise ValueError(
                 f"{file}: {name} has the unsupported dtype {entry['dtype']}; convert it to F32 with .float()"
@@ -275,7 +292,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{shown(name)} stands in it twice")
+            raise ValueError(f"{shown(name)} occurs twice")
         found[name] = value
     return found
 

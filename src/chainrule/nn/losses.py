@@ -40,7 +40,7 @@ Loss = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Named:
-    """A loss that goes by name.
+    """A loss with a name.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ TASKS = ("regression", "binary", "multiclass")
 def register(
     name: str, *tasks: str, activation: Callable[[Any], Any] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Let a loss go by name; for use as a decorator.
+    """Register a loss under a name; for use as a decorator.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ def penalty(parameters: Mapping[str, Any], l1: float = 0.0, l2: float = 0.0) -> 
 
 
 def names(task: str | None = None) -> list[str]:
-    """Return the losses that go by name, or those of them for one task.
+    """Return the names of the losses, or of those for one task.
 
     Examples
     --------

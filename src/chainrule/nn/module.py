@@ -153,7 +153,7 @@ class Module:
         if tuple(value.shape) != first.shape:
             raise ValueError(f"buffer {name} has shape {first.shape}, the new value has {tuple(value.shape)}")
         if isinstance(value, Tensor) and value.value is not None:
-            return np.array(value.value)  # state is no part of the derivative, and must not keep the graph alive
+            return np.array(value.value)  # state is not part of the derivative, and must not keep the graph alive
         return value if isinstance(value, Tensor) else np.array(value)
 
     def _adopt(self) -> None:
@@ -269,7 +269,7 @@ class Module:
         return any(m._ids for m in self.modules())
 
     def parameter_names(self) -> dict[str, str]:
-        """Return {dotted path: name of the value}: ``{"0.weight": "W1", …}``; unnamed ones go by their path."""
+        """Return {dotted path: name of the value}: ``{"0.weight": "W1", …}``; unnamed ones have their path as name."""
         return {path: parameter.name or path for path, parameter in self.named_parameters()}
 
     # -- calling -----------------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ class Module:
         return module
 
     def _signature(self) -> str:
-        """Return what stands between the brackets of the repr."""
+        """Return what the repr shows between its brackets."""
         return ""
 
     def __repr__(self) -> str:

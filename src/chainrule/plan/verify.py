@@ -1,4 +1,4 @@
-"""The rules a plan keeps, checked one by one. An engine may run any plan that passes."""
+"""The rules of plans, checked one by one. An engine may run any plan that passes."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def verify(plan: Plan | Planned) -> None:
     Values are numbered by their place, lie within their roots, and have the shape and dtype that their operation gives;
     every value is written once, before it is read; nothing that is still to be read is overwritten; states change only
     after their last read; registers stay within their fused step; no step is useless.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> step = cr.compile(lambda x: np.sum(x * x))
+    >>> _ = step(np.ones(3))
+    >>> cr.verify(step)
     """
     for one in (plan,) if isinstance(plan, Plan) else plan.plans:
         _values(one)
@@ -71,7 +79,7 @@ def _values(plan: Plan) -> None:
         if v.storage == VIEW:
             _view(plan, v)
             continue
-        _require(v.root == v.number, f"{v} is no view, but its root is %{v.root}")
+        _require(v.root == v.number, f"{v} is not a view, but its root is %{v.root}")
         if v.array is not None:
             _require(
                 v.array.shape == v.shape and v.array.dtype == v.dtype,
