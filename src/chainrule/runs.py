@@ -57,7 +57,7 @@ class Settings:
         number("validation", self.validation, at_least=0, below=1)
         number("l2", self.l2, at_least=0)
         if self.patience is not None and not self.validation:
-            raise ValueError("patience stops on the validation part: give its share too, such as --validation 0.1")
+            raise ValueError("patience needs a validation split: give its fraction too, such as --validation 0.1")
         choice("schedule", self.schedule, SCHEDULES)
         activations.get(self.activation)
         self.make_optimizer(1)
@@ -306,13 +306,13 @@ class Trained:
     def held_out(self, dataset: data.Dataset) -> tuple[data.Dataset, str]:
         """Return the rows that the model was not trained on, as far as that is known, and what they are."""
         if dataset.test is not None:
-            return dataset.test, "its own test part"
+            return dataset.test, "its own test split"
         share: Any = self.metadata.get("test")
         seed: Any = self.metadata.get("seed")
         numbers = isinstance(share, float) and isinstance(seed, int)
         if numbers and dataset.fingerprint() == self.metadata.get("fingerprint"):
             _, test = dataset.split(share, seed)
-            return test, "the part held out in training (all rows: --all)"
+            return test, "the split held out in training (all rows: --all)"
         return dataset, "all rows"
 
     def predict(self, dataset: data.Dataset) -> dict[str, Array]:

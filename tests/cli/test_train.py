@@ -31,6 +31,7 @@ def test_what_a_run_writes(run, tmp_path):
     assert found["settings"] == {
         "hidden": [8], "activation": "relu", "dropout": 0.1, "epochs": 2, "batch_size": 32, "optimizer": "adam",
         "lr": 0.001, "schedule": "cosine", "l2": 0.0, "test": 0.2, "validation": 0.1, "patience": None, "seed": 3,
+        "loss": None,
     }  # fmt: skip
     assert found["seed"] == 3 and found["versions"]["chainrule"] == cr.__version__
     assert found["versions"].keys() == {"chainrule", "numpy", "python", "machine"}
@@ -134,6 +135,14 @@ def test_an_existing_run_is_not_overwritten(run, refused, tmp_path):
     assert record(tmp_path / "mine")["settings"]["hidden"] == [5]
 
 
+def test_another_loss_of_the_task(run, csv):
+    for task, loss in (("binary", "hinge"), ("regression", "huber")):
+        file = csv(task, name=f"{task}.csv")
+        run("train", file, "--target", "target", "--loss", loss, "--out", task, *QUICK)
+        lines = run("predict", task, file).stdout.splitlines()
+        assert lines[0] == "prediction" and len(lines) == 81
+
+
 def test_early_stopping_is_recorded(run, csv, tmp_path):
     result = run(
         "train", csv(), "--target", "target", "--validation", "0.3", "--patience", "1", "--lr", "0.1", "--epochs", "50"
@@ -159,14 +168,15 @@ REFUSED = [
     (["digits", "--test", "0"], "test: expected a number > 0 and < 1, got 0.0"),
     (["digits", "--test", "0.0001"], "leaves the test part empty"),
     (["digits", "--validation", "1"], "validation: expected a number ≥ 0 and < 1, got 1.0"),
-    (["digits", "--patience", "3"], "patience stops on the validation part"),
+    (["digits", "--patience", "3"], "patience needs a validation split"),
     (["digits", "--validation", "0.1", "--patience", "0"], "patience: expected an integer ≥ 1, got 0"),
-    (["digits", "--activation", "nope"], "no activation 'nope'; there are relu"),
+    (["digits", "--activation", "nope"], "activation 'nope'"),
     (["digits", "--optimizer", "nope"], "no optimiser 'nope'; there are SGD"),
     (["digits", "--schedule", "nope"], "schedule: expected 'cosine' or 'constant', got 'nope'"),
-    (["digits", "--engine", "nope"], "engine 'nope' is not available"),
+    (["digits", "--engine", "nope"], "engine: expected one of"),
+    (["digits", "--loss", "mse"], "loss: expected 'cross_entropy' or 'hinge', got 'mse'"),
     (["digits", "--threads", "0"], "threads: expected an integer ≥ 1, got 0"),
-    (["digits", "--target", "x"], "digits has labels of its own"),
+    (["digits", "--target", "x"], "digits has its own labels"),
     (["digits", "--task", "regression"], "ten classes"),
     (["digits", "--optimizer", "sgd", "--lr", "1e30", *QUICK], "training stopped being finite in epoch 1, step"),
 ]

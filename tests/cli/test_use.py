@@ -106,7 +106,7 @@ def test_npz_digits_and_idx(run, idx, tmp_path, elsewhere):
     assert len(rows(run("predict", tmp_path / "npz", tmp_path / "a.npz").stdout)) == 50
     assert "359 rows, the part held out" in run("evaluate", tmp_path / "digits-run", "digits").stdout
     assert len(rows(run("predict", tmp_path / "digits-run", "digits").stdout)) == 1797
-    assert "20 rows, its own test part" in run("evaluate", tmp_path / "idx", idx).stdout
+    assert "20 rows, its own test split" in run("evaluate", tmp_path / "idx", idx).stdout
     assert len(rows(run("predict", tmp_path / "idx", idx / "t10k-images-idx3-ubyte").stdout)) == 20
 
 

@@ -62,7 +62,7 @@ def test_read_digits_by_name():
     assert read("digits").fingerprint() == load_digits().fingerprint()
     assert read("digits", target="digit", task="multiclass").target_name == "digit"
     assert read_features("digits").y is None and len(read_features("digits")) == 1797
-    with pytest.raises(ValueError, match="target is 'x', and digits has labels of its own"):
+    with pytest.raises(ValueError, match="target is 'x', and digits has its own labels"):
         read("digits", target="x")
     with pytest.raises(ValueError, match="task is 'binary'; the digits are ten classes"):
         read("digits", task="binary")

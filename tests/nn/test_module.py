@@ -322,7 +322,7 @@ def test_huge_and_deep_descriptions_are_refused_before_anything_is_allocated():
 def test_a_module_of_ones_own_says_why_it_has_no_description():
     with pytest.raises(TypeError, match="Residual is a custom module"):
         Residual().config()
-    with pytest.raises(TypeError, match="initialiser of your own"):
+    with pytest.raises(TypeError, match="custom initialiser"):
         nn.Linear(2, 2, weight_init=lambda rng, shape, dtype, fan_in, fan_out: np.zeros(shape)).config()
 
 

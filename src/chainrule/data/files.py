@@ -62,7 +62,7 @@ def read(
     """
     kind, place = _kind(path)
     if kind in OWN_TARGETS and target not in (None, OWN_TARGETS[kind]):
-        raise ValueError(f"target is {target!r}, and {path} has labels of its own; leave target out")
+        raise ValueError(f"target is {target!r}, and {path} has its own labels; leave target out")
     if kind != "table" and (exclude or header is not None):
         raise ValueError(f"exclude and header are for tables, which {path} is not; leave them out")
     if kind == "digits":

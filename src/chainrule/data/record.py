@@ -129,5 +129,5 @@ class Record:
 
     def _whole(self, value: Any, key: str, least: int) -> int:
         is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-        self.require(is_whole, f"{key} must hold whole numbers from {least}, found {value!r}")
+        self.require(is_whole, f"{key} must hold integers ≥ {least}, found {value!r}")
         return int(value)

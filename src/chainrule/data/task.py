@@ -141,7 +141,7 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
             )
         return "multiclass", f"multiclass: {name} holds {distinct.size:,} different texts"
     whole = values.dtype.kind == "i" or bool((distinct == np.trunc(distinct)).all())
-    kind = "whole numbers" if whole else "numbers"
+    kind = "integers" if whole else "numbers"
     numbers = f"{distinct.size:,} different {kind} in {counted(values.size, 'row')}"
     if whole and distinct.size <= MOST_INTEGER_CLASSES:
         if distinct.size * 10 <= values.size:

@@ -209,7 +209,7 @@ def get(spec: Any) -> Initializer:
 
 
 def config(initializer: Any) -> Any:
-    """Return a name or a dict that `get` understands; raise for an initialiser of the user's own.
+    """Return a name or a dict that `get` understands; raise for a custom initialiser.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def config(initializer: Any) -> Any:
     for name, family in _FAMILIES.items():
         if type(initializer) is family:
             return {"name": name, **{f.name: float(getattr(initializer, f.name)) for f in fields(initializer)}}
-    raise TypeError(f"{initializer!r} is an initialiser of your own: a file could not hold it. Use one by name.")
+    raise TypeError(f"{initializer!r} is a custom initialiser, which a file cannot hold. Use one by name.")
 
 
 def generator(seed: int, path: str) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Estimators for scikit-learn.
 
-MLPClassifier and MLPRegressor in the place of its own; NetClassifier and NetRegressor for any network.
+MLPClassifier and MLPRegressor replace scikit-learn's; NetClassifier and NetRegressor train any network.
 """
 
 from .mlp import MLPClassifier, MLPRegressor

@@ -116,12 +116,12 @@ def load_checkpoint(
     Raises
     ------
     ValueError
-        If the file is no checkpoint, is damaged, or belongs to a run with other settings: these are named, and nothing
-        is changed.
+        If the file is not a checkpoint, is damaged, or belongs to a run with other settings: these are named, and
+        nothing is changed.
     """
     arrays, metadata = load_arrays(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is no checkpoint (its metadata has no format {FORMAT!r})")
+        raise ValueError(f"{path} is not a checkpoint (its metadata has no format {FORMAT!r})")
     if metadata.get("version") != VERSION:
         raise ValueError(
             f"{path} is a checkpoint of format version {metadata.get('version')!r}; this release reads {VERSION}"

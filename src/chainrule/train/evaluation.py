@@ -79,7 +79,7 @@ class Forward:
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
             output = nn.functional_call(model, state, rows)[0]
             if not isinstance(output, Tensor):
-                raise TypeError(f"the model returned a {type(output).__name__}; one tensor would do")
+                raise TypeError(f"the model returned a {type(output).__name__}; expected one tensor")
             return output
 
         self._run = compile(forward, engine=engine, threads=threads)
@@ -154,8 +154,8 @@ def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | N
     """
     if isinstance(X, Dataset):
         raise TypeError(
-            f"{name} is a Dataset, a network takes numbers; with prepared = data.Preprocessor.fit(train) "
-            "prepared.transform(…) and prepared.transform_target(…) would do"
+            f"{name} is a Dataset, a network takes numbers; use prepared = data.Preprocessor.fit(train), "
+            "then prepared.transform(…) and prepared.transform_target(…)"
         )
     X, _ = as_inputs(X, name, names)
     X = checked_array(X, name)

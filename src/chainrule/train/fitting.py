@@ -75,11 +75,11 @@ def fit(
     epochs : int
         How often every example is visited.
     batch_size : int or None
-        Examples a step; None takes all of them at once. A smaller batch at the end of an epoch is used as it is.
+        Examples per step; None takes all of them at once. A smaller batch at the end of an epoch is used as it is.
     shuffle : bool
         Visit the examples in a new order each epoch, drawn from `seed`.
     validation : float, (X, y) or None
-        A share of the examples to hold out (drawn from `seed`), or separate data: measured after each epoch.
+        A fraction of the examples to hold out (drawn from `seed`), or separate data: measured after each epoch.
     seed : int
         Of the order, the split and dropout. The same seed gives the same weights. The first weights are the model's
         own: ``model.initialize(seed)`` draws others.
@@ -98,16 +98,16 @@ def fit(
     checkpoint : path, Checkpoint or None
         Where to save the run after every epoch, or as the `Checkpoint` says.
     resume : bool
-        Go on from the checkpoint if there is one; the weights become what they would have been without the stop, bit
-        for bit.
+        Resume from the checkpoint if there is one; the weights become what they would have been without the stop,
+        bit for bit.
     sample_weight : array of shape (m,) or None
         How much each example counts: a batch's loss is Σ w l / Σ w. A weight of 0 leaves the example out. Metrics and
-        the validation part don't look at the weights.
+        the validation split ignore the weights.
 
     Returns
     -------
     History
-        A row an epoch. After Ctrl-C: the rows so far, ``history.stopped`` says so, and the model has the weights
+        A row per epoch. After Ctrl-C: the rows so far, ``history.stopped`` says so, and the model has the weights
         so far.
 
     Raises
@@ -224,13 +224,13 @@ def _training_mode(whole: nn.Module, model: nn.Module, seed: int) -> Iterator[li
 def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
     if given is None:
         if resume:
-            raise ValueError("resume=True goes on from a checkpoint: name its file with checkpoint=")
+            raise ValueError("resume=True resumes from a checkpoint: name its file with checkpoint=")
         return None
     if not isinstance(given, str | os.PathLike | Checkpoint):
-        raise TypeError(f"checkpoint is a {type(given).__name__}; a path or a Checkpoint would do")
+        raise TypeError(f"checkpoint is a {type(given).__name__}; expected a path or a Checkpoint")
     found = given if isinstance(given, Checkpoint) else Checkpoint(given)
     if Path(found.path).exists() and not resume:
-        raise FileExistsError(f"checkpoint {found.path} exists; go on from it with resume=True, or name another")
+        raise FileExistsError(f"checkpoint {found.path} exists; resume from it with resume=True, or name another")
     return found
 
 
@@ -252,7 +252,9 @@ def _parts(
         return everything, None
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
-            raise ValueError(f"validation has {len(validation)} parts; a share between 0 and 1, or (X, y), would do")
+            raise ValueError(
+                f"validation has {len(validation)} entries; expected a fraction between 0 and 1, or (X, y)"
+            )
         held_X = checked_input(validation[0], "validation[0]", dtype, names)
         if held_X.shape[1:] != X.shape[1:]:
             raise ValueError(
@@ -260,15 +262,15 @@ def _parts(
             )
         return everything, (held_X, checked_target(validation[1], held_X, "validation[1]", "validation[0]", dtype))
     if isinstance(validation, bool) or not isinstance(validation, int | float | np.number):
-        raise TypeError(f"validation is a {type(validation).__name__}; a share between 0 and 1, or (X, y), would do")
+        raise TypeError(f"validation is a {type(validation).__name__}; expected a fraction between 0 and 1, or (X, y)")
     if validation == 0:
         return everything, None
     if not 0 < validation < 1:
-        raise ValueError(f"validation is {validation}; a share between 0 and 1, such as 0.1, or (X, y), would do")
+        raise ValueError(f"validation is {validation}; expected a fraction between 0 and 1, such as 0.1, or (X, y)")
     wanted = round(len(X) * float(validation))
     if not 0 < wanted < len(X):
         raise ValueError(
-            f"validation={validation} of {len(X):,} examples leaves a part empty; another share or (X, y) would do"
+            f"validation={validation} of {len(X):,} examples leaves a split empty; use another fraction or (X, y)"
         )
     train, held = split(len(X), float(validation), seed)
     return train, (X[held], y[held])
@@ -279,7 +281,7 @@ def _with_weight(rows: Array, weights: Array) -> Array:
     kept: Array = rows[weights[rows] > 0]
     if not len(kept):
         raise ValueError(
-            f"sample_weight is zero for all {len(rows):,} examples to train on; another validation would do"
+            f"sample_weight is zero for all {len(rows):,} examples to train on; use another validation split"
         )
     return kept
 
