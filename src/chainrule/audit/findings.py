@@ -12,19 +12,12 @@ from .blame import dependents
 from .evidence import evidence_of, not_finite, shown_error, total_error
 from .formulas import from_the_loss, scaled, written
 from .judge import Trial, formula_graph
-from .mistakes.activations import (
-    DerivativeAppliedTwice,
-    DerivativeAtActivation,
-    DropoutMaskMissing,
-    MissingActivationDerivative,
-    WrongActivationDerivative,
-)
 from .mistakes.conduct import Nonfinite, Unknown, WrongShape
 from .mistakes.everywhere import InconsistentCache, MutatesInput
-from .mistakes.general import MissingTerm, Transposed, UpdatedWeights
+from .mistakes.general import Transposed, UpdatedWeights
 from .mistakes.penalties import penalty_in
 from .mistakes.scaling import ConstantFactor, MissingMean, scale_mistake
-from .mistakes.table import Cause
+from .mistakes.table import Cause, pages
 from .mistakes.variants import AS_CACHED, AS_CHANGED, Variant
 from .reference import gradient
 from .report import INHERITED, RIGHT, UNSEEN, WRONG, Candidate, Convention, Finding, Step
@@ -35,19 +28,6 @@ MOST_CANDIDATES = 8
 ADVICE = (
     "although the right gradient is finite: look for a division by zero, a logarithm of zero or an overflow in its "
     "formula."
-)
-#: Mistakes in an error signal, which show in every parameter behind it when the signal itself is not returned.
-BEHIND_SEVERAL = frozenset(
-    c.code
-    for c in (
-        MissingActivationDerivative,
-        DerivativeAtActivation,
-        DerivativeAppliedTwice,
-        WrongActivationDerivative,
-        DropoutMaskMissing,
-        MissingTerm,
-        UpdatedWeights,
-    )
 )
 
 
@@ -159,7 +139,7 @@ def findings_of(trial: Trial) -> list[Finding]:
         elif step.problem == TRANSPOSED:
             found.append(_simple(trial, step, Transposed, f"{step.key} is the transpose of what it should be."))
         elif step.problem:
-            told = {(v.cause, v.message) for v in step.variants if v.cause in BEHIND_SEVERAL}
+            told = {(v.cause, v.message) for v in step.variants if pages()[v.cause].spreads}
             if any(explained.get(t, set()) & set(step.upstream) for t in told):
                 continue  # the same mistake, in a signal that was not returned
             for t in told:

@@ -80,25 +80,23 @@ NETWORK: tuple[Callable[[Any], Any], ...] = (relu, sigmoid, np.tanh, softplus, e
 OTHERS: tuple[Callable[[Any], Any], ...] = (np.square, np.exp)
 
 
-def usual_activations() -> list[Activation]:
-    """Return the activations that are taken for each other most often."""
-    found = []
-    for function in (*NETWORK, *OTHERS):
-        try:
-            row = row_of(function)
-            found.append(Activation(row.name, function, row))
-        except KeyError:
-            found.append(Activation(function.__name__, function))
-    return found
+def _activation(function: Callable[[Any], Any]) -> Activation:
+    try:
+        row = row_of(function)
+    except KeyError:  # a composition of rows
+        return Activation(function.__name__, function)
+    return Activation(row.name, function, row)
+
+
+USUAL = tuple(_activation(function) for function in (*NETWORK, *OTHERS))
 
 
 def activations() -> Iterator[Activation]:
     """Yield the usual activations, then every other row of the table that could be one."""
-    usual = usual_activations()
-    yield from usual
+    yield from USUAL
     for op in rows():
         one_input = op.kind == ELEMENTWISE and op.differentiable and len(op.domain) == 1
-        if one_input and not (op.passes or op.flat or 0 in op.linear) and all(op is not u.row for u in usual):
+        if one_input and not (op.passes or op.flat or 0 in op.linear) and all(op is not u.row for u in USUAL):
             yield Activation(op.name, applying(op), op)
 
 

@@ -11,7 +11,7 @@ from ...core.op import Array
 from ...core.tensor import Recording, Tensor
 from ..formulas import region_text
 from ..graph import At, Change, GradientGraph
-from ..regions import LEAKY, MULTIPLY, NETWORK, Activation, Region, activations, usual_activations
+from ..regions import LEAKY, MULTIPLY, NETWORK, USUAL, Activation, Region, activations
 from .alterations import FACTOR, SIGN, alterations, altered, parts
 from .general import MissingFactor, WrongLayer, WrongOperand
 from .scaling import ConstantFactor
@@ -43,6 +43,7 @@ class MissingActivationDerivative(Cause):
     """
 
     code = "missing-activation-derivative"
+    paired = spreads = True
 
 
 class DerivativeAtActivation(Cause):
@@ -71,6 +72,7 @@ class DerivativeAtActivation(Cause):
     """
 
     code = "derivative-at-activation"
+    paired = spreads = True
 
 
 class DerivativeAppliedTwice(Cause):
@@ -101,6 +103,7 @@ class DerivativeAppliedTwice(Cause):
     """
 
     code = "derivative-applied-twice"
+    paired = spreads = True
 
 
 class WrongActivationDerivative(Cause):
@@ -125,6 +128,7 @@ class WrongActivationDerivative(Cause):
     """
 
     code = "wrong-activation-derivative"
+    paired = spreads = True
 
 
 class DropoutMaskMissing(Cause):
@@ -168,6 +172,7 @@ class DropoutMaskMissing(Cause):
     """
 
     code = "dropout-mask-missing"
+    paired = spreads = True
 
 
 # -- where they are ----------------------------------------------------------------------------------------------------
@@ -481,10 +486,10 @@ for _cause, _sentence, _where, _derivative, _text in _DERIVATIVES:
 
 @mistake(WrongActivationDerivative, "it is the derivative of {other}, not of {label}")
 def _derivative_of_another(context: Context) -> Iterator[Variant]:
-    known, usual = list(activations()), usual_activations()
+    known = tuple(activations())
     for place in _places(context, _is_activation):
         network = place.region.activation is not None and len(place.regions) == 1
-        for other in known if network else usual:
+        for other in known if network else USUAL:
             if other.name != place.region.kind:
                 yield place.with_derivative(_slope(other, _z), "{other}'({z})", other=other.name)
                 yield place.with_derivative(_slope(other, _a), "{other}'({a})", other=other.name)
@@ -582,7 +587,7 @@ def _of_region(k: int) -> Derivative:
 @mistake(WrongOperand, "the derivative of {other} at {name} is multiplied in, not that of {label} at {z}")
 def _other_derivative_at_other_value(context: Context) -> Iterator[Variant]:
     for place, name, cause in _elsewhere(context, _is_activation):
-        for other in usual_activations():
+        for other in USUAL:
             words = {"name": name, "other": other.name}
             yield place.with_derivative(_slope(other, _named(name)), "{other}'({name})", cause, **words)
 

@@ -43,6 +43,8 @@ class MissingFactor(Cause):
     """
 
     code = "missing-factor"
+    paired = True
+    rank = 1
 
 
 class MissingTerm(Cause):
@@ -87,6 +89,7 @@ class MissingTerm(Cause):
     """
 
     code = "missing-term"
+    paired = spreads = True
 
 
 class Transposed(Cause):
@@ -114,6 +117,7 @@ class Transposed(Cause):
     """
 
     code = "transposed"
+    paired = True
 
 
 class WrongOperand(Cause):
@@ -138,6 +142,7 @@ class WrongOperand(Cause):
     """
 
     code = "wrong-operand"
+    rank = 1
 
 
 class WrongLayer(Cause):
@@ -186,6 +191,7 @@ class WrongLayer(Cause):
     """
 
     code = "wrong-layer"
+    paired = True
 
 
 class UpdatedWeights(Cause):
@@ -225,6 +231,7 @@ class UpdatedWeights(Cause):
     """
 
     code = "updated-weights"
+    spreads = True
 
 
 def misplaced(other: str, right: str) -> str:

@@ -45,6 +45,7 @@ class MissingRegularization(Cause):
     """
 
     code = "missing-regularization"
+    rank = -1
 
 
 class WrongRegularization(Cause):

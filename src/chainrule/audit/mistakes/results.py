@@ -9,7 +9,7 @@ import numpy as np
 from ...core.op import Array
 from ..formulas import region_text
 from ..graph import At, GradientGraph
-from ..regions import usual_activations
+from ..regions import USUAL
 from .activations import DerivativeAppliedTwice, label_of
 from .alterations import DIVIDE
 from .general import MissingFactor, MissingTerm, Transposed, WrongOperand
@@ -59,7 +59,7 @@ def _derivative(k: int) -> Callable[[Context], Array]:
 def _slope_as_well(context: Context) -> Iterator[Variant]:
     z = context.graph.name
     if context.result.ndim and z in context.values:
-        for activation in usual_activations():
+        for activation in USUAL:
             factor = _function_of(z, activation.slope)
             yield replaced(_times(factor), f"× {activation.name}'({z})", activation=activation.name, z=z)
 
@@ -67,7 +67,7 @@ def _slope_as_well(context: Context) -> Iterator[Variant]:
 @mistake(DerivativeAppliedTwice, "the derivative of {activation} with the output {name} is multiplied in as well")
 def _slope_by_output_as_well(context: Context) -> Iterator[Variant]:
     for name in context.names(context.result.shape) if context.result.ndim else ():
-        for activation in usual_activations():
+        for activation in USUAL:
             if activation.reads_output:
                 factor = _function_of(name, activation.slope_by_output)
                 yield replaced(_times(factor), f"× {activation.name}'({name})", activation=activation.name, name=name)

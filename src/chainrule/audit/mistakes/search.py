@@ -11,16 +11,7 @@ import numpy as np
 
 from ..graph import NODE_WORK, Change
 from ..scales import ONE, Scale, is_simple, law, ratio
-from .activations import (
-    DerivativeAppliedTwice,
-    DerivativeAtActivation,
-    DropoutMaskMissing,
-    MissingActivationDerivative,
-    WrongActivationDerivative,
-)
-from .general import MissingFactor, MissingTerm, Transposed, WrongLayer, WrongOperand
-from .penalties import MissingRegularization
-from .table import mistakes
+from .table import mistakes, pages
 from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
 
 #: Work that an audit may do for all its steps together, for single mistakes and for pairs in one step; in units of
@@ -30,20 +21,6 @@ WORK, PAIRS_WORK = 1.5e6, 0.5e6
 LEAST = 0.03
 #: Of each cause, so many are tried together with others.
 MOST_PAIRED = 10
-PAIRED = frozenset(
-    c.code
-    for c in (
-        MissingActivationDerivative,
-        DerivativeAppliedTwice,
-        DerivativeAtActivation,
-        WrongActivationDerivative,
-        DropoutMaskMissing,
-        Transposed,
-        MissingTerm,
-        MissingFactor,
-        WrongLayer,
-    )
-)
 
 
 @dataclass
@@ -85,7 +62,7 @@ def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: 
     pairable: list[Variant] = []
     kinds: Counter[str] = Counter()
     for variant in budget.affordable(_all(contexts[0]), contexts[0]):
-        if variant.changes is not None and variant.cause in PAIRED and kinds[variant.cause] < MOST_PAIRED:
+        if variant.changes is not None and pages()[variant.cause].paired and kinds[variant.cause] < MOST_PAIRED:
             kinds[variant.cause] += 1
             pairable.append(variant)
         if _fits(variant, contexts):
@@ -135,11 +112,8 @@ def _needs_a_constant(scale: Scale | None, convention: Scale) -> bool:
 
 def _rank(variant: Variant) -> int:
     """The simpler explanation has the lower rank."""
-    if AS_CACHED in variant.message or AS_CHANGED in variant.message:
-        return -2
-    if variant.cause == MissingRegularization.code:
-        return -1  # it says more than that a term is missing
-    return 1 if variant.cause in (WrongOperand.code, MissingFactor.code) else 0
+    stale = AS_CACHED in variant.message or AS_CHANGED in variant.message
+    return -2 if stale else pages()[variant.cause].rank
 
 
 # -- two mistakes in one step ------------------------------------------------------------------------------------------

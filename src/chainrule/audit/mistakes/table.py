@@ -36,11 +36,21 @@ class Cause:
         The first line, as part of a sentence.
     shown_in : str
         Where the audit of the wrong program finds it; by default the variable that its wrong line assigns.
+    rank : int
+        Of several causes that fit, one with a lower rank is the simpler explanation.
+    paired : bool
+        Whether it is also tried together with a second mistake in the same step.
+    spreads : bool
+        Whether it is a mistake in an error signal, which shows in every parameter behind it when the signal itself is
+        not returned.
     """
 
     code: ClassVar[str]
     meaning: ClassVar[str]
     shown_in: ClassVar[str] = ""
+    rank: ClassVar[int] = 0
+    paired: ClassVar[bool] = False
+    spreads: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if cls.code in _PAGES:
