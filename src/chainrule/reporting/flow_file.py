@@ -46,7 +46,7 @@ class Flow:
     settings : dict
         ``epochs``, ``batch_size``, ``rows`` (examples in the sample), ``of`` (layers of the network), ``share``.
     cost : dict or None
-        ``seconds`` that the callback took, ``training``: of the epochs; None when the run did not come to its end.
+        ``seconds`` that the callback took, ``training``: of the epochs; None when the run did not finish.
     """
 
     layers: list[dict[str, Any]]

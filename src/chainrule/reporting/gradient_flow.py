@@ -107,7 +107,7 @@ class GradientFlow(Callback):
         self._snapshot: _Snapshot | None = None
 
     def on_begin(self, run: Run) -> None:
-        """In a new run, begin the file and look at the network as it is."""
+        """In a new run, begin the file with a snapshot of the network as it is."""
         started = time.perf_counter()
         self._snapshot = _Snapshot(run, self._X, self._y)
         if run.step == 0 or not self.path.is_file():
@@ -129,7 +129,7 @@ class GradientFlow(Callback):
         self._usual = min(self._usual, self._count(started))  # the least: what is more is the machine's other work
 
     def on_end(self, run: Run) -> None:
-        """Look at the network as it was left, and add a line with what all that cost."""
+        """Take a snapshot of the final network, and add a line with what collecting cost."""
         started = time.perf_counter()
         if self._latest != run.epoch or run.history.best_epoch is not None:
             self._write(run)
@@ -205,7 +205,7 @@ class _Snapshot:
     def _pass(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the gradients of the parameters, and values and gradients of the layers by their names."""
         training = self.training
-        with Recording("a look at the flow of gradients") as recording:
+        with Recording("a snapshot of the gradient flow") as recording:
             mark = frozenset({recording})
             parameters = {name: Tensor(value, recordings=mark) for name, value in training.parameters.items()}
             output, _ = functional_call(training.model, {**parameters, **training.buffers}, Tensor(self.X))

@@ -94,7 +94,7 @@ def read_run(folder: Path) -> Stored:
 
 
 def _unfinished(folder: Path, flow: Flow) -> Stored:
-    """Return what a run left that did not come to its end: its snapshots."""
+    """Return what an unfinished run left: its snapshots."""
     return Stored(folder, {}, [s.history for s in flow.snapshots if s.history], flow, False, {}, {}, None)
 
 
