@@ -20,7 +20,7 @@ import chainrule
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 #: Packages whose public names do not all have examples yet.
-PENDING = ("adapters", "audit", "engine", "explain", "gradcheck", "io", "plan", "reporting")
+PENDING = ("adapters", "audit", "explain", "gradcheck", "reporting")
 
 
 def modules() -> Iterator[Any]:

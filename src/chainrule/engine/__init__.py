@@ -32,7 +32,14 @@ def available() -> tuple[str, ...]:
 
 
 def choose(engine: str | None = None) -> str:
-    """Return the engine to use: `engine`, else the environment's CHAINRULE_ENGINE, else the fastest there is."""
+    """Return the engine to use: `engine`, else the environment's CHAINRULE_ENGINE, else the fastest available.
+
+    Examples
+    --------
+    >>> from chainrule import engine
+    >>> engine.choose("numpy")
+    'numpy'
+    """
     wanted = engine or os.environ.get("CHAINRULE_ENGINE") or available()[-1]
     if wanted not in ENGINES:
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}, got {wanted!r}")
@@ -67,6 +74,17 @@ def bind(plan: Plan, states: Sequence[Array] = (), *, engine: str | None = None,
     threads
         How many threads the engine may use; None for as many as the process may. The NumPy engine leaves that to
         NumPy's BLAS.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> from chainrule import engine
+    >>> plan = cr.compile(lambda x: x + 1).plan(np.zeros(2))
+    >>> binding = engine.bind(plan, engine="numpy")
+    >>> binding.run([np.array([1.0, 2.0])])
+    >>> binding.value(plan.outputs[0])
+    array([2., 3.])
     """
     if threads is not None:
         threads = integer("threads", threads, at_least=1, alternative=" or None")

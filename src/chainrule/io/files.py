@@ -45,8 +45,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     ...     file = os.path.join(folder, "notes.txt")
     ...     io.write_atomically(file, b"first")
     ...     io.write_atomically(file, b"second")
-    ...     open(file).read(), os.listdir(folder)
-    ('second', ['notes.txt'])
+    ...     os.path.getsize(file), os.listdir(folder)
+    (6, ['notes.txt'])
     """
     write_together({path: content})
 

@@ -73,7 +73,14 @@ def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, 
 
 
 def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> bytes:
-    """Return the content of the file that `save` writes."""
+    """Return the content of the file that `save` writes.
+
+    Examples
+    --------
+    >>> from chainrule import io, nn
+    >>> b"architecture" in io.model_bytes(nn.Linear(4, 2))
+    True
+    """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
     _check_classes(model)

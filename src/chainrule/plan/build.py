@@ -54,6 +54,17 @@ def build(
     ------
     ValueError
         Where the graph reads a traced tensor that is neither input nor state; where an update does not fit its state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.core.tensor import Recording, traced_leaf
+    >>> from chainrule.plan import build
+    >>> with Recording("example") as recording:
+    ...     x = traced_leaf((3,), np.dtype("float64"), frozenset({recording}))
+    ...     plan, captured = build([np.sum(x * x)], [x])
+    >>> [step.op.name for step in plan.operations], captured
+    (['multiply', 'sum'], [])
     """
     updates = dict(updates or {})
     keep = dict(keep or {})

@@ -42,7 +42,15 @@ class Value:
     state : int or None
         For the new value of a state, written in place: which state.
     names : tuple of str
-        What it is called.
+        Its names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> plan = cr.compile(lambda x: x[1:]).plan(np.zeros(4))
+    >>> [(v.storage, v.shape, v.offset) for v in plan.values]
+    [('input', (4,), 0), ('view', (3,), 8)]
     """
 
     number: int
@@ -94,7 +102,16 @@ def changed(value: Value, **changes: Any) -> Value:
 
 @dataclass(frozen=True)
 class Step:
-    """One operation: ``values[output] = op(*values[inputs])``."""
+    """One operation: ``values[output] = op(*values[inputs])``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> (step,) = cr.compile(lambda x: np.sum(x)).plan(np.zeros(4)).steps
+    >>> step.op, step.inputs, step.output, step.attrs
+    (<operation sum>, (0,), 1, {'axis': (0,), 'keepdims': False})
+    """
 
     op: Operation
     inputs: tuple[int, ...]
@@ -114,7 +131,15 @@ class Fused:
         In order. Their inputs and outputs number values; outputs whose storage is ``register`` never reach memory.
     registers : mapping from value number to register number
     register_dtypes : tuple of dtype
-        The dtype of each register; a register is reused when its value is dead.
+        The dtype of each register; a register is reused when its value is no longer needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> (fused,) = cr.compile(lambda x: np.exp(-x)).plan(np.zeros(4)).steps
+    >>> [step.op.name for step in fused.steps], fused.registers
+    (['negative', 'exp'], {1: 0})
     """
 
     shape: Shape

@@ -20,7 +20,16 @@ RELU = row_of(ops.relu)
 
 
 class Followed(Exception):
-    """Besides its arguments the function uses a tensor that an outer derivative tracks: it gets no plan."""
+    """Besides its arguments the function uses a tensor that an outer derivative tracks: it gets no plan.
+
+    Examples
+    --------
+    `chainrule.compile` then calls the function itself, as part of the outer derivative:
+
+    >>> import chainrule as cr
+    >>> float(cr.grad(lambda a: cr.compile(lambda x: a * x)(3.0))(2.0))
+    3.0
+    """
 
 
 class Rewriter:

@@ -13,7 +13,18 @@ from .model import ALIGNMENT, BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fuse
 
 
 class PlanError(ValueError):
-    """A plan breaks a rule; the message says where."""
+    """A plan breaks a rule; the message says where.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> plan = cr.compile(lambda x: x + 1, engine="numpy").plan(np.zeros(2))
+    >>> cr.verify(replace(plan, arena=0))
+    Traceback (most recent call last):
+    chainrule.plan.verify.PlanError: buffer %2 has bytes 0 to 16, the arena 0
+    """
 
 
 class _Shaped:
