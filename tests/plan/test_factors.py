@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.core.reverse import reverse
 from chainrule.core.tensor import Tensor, constant
+from chainrule.ops.table import row_of
 from chainrule.plan import Plan
 from tests.engine.test_numpy import network
 from tests.plan.graphs import arrays, check_states, interpret, planned, programs, shapes
@@ -121,3 +122,27 @@ def test_gradient_descent_on_random_graphs(data: Any, program: Any, shapes: Any,
         return values, {k: v.detach().numpy() if isinstance(v, Tensor) else v for k, v in new.items()}
 
     check_states(step, inputs, states, runs=2, block=block)
+
+
+@pytest.mark.parametrize(
+    ("f", "inputs", "takes"),
+    [
+        (np.multiply, 2, ((0,), (1,))),
+        (np.add, 2, ((0, 1),)),
+        (np.divide, 2, ((0,),)),
+        (np.where, 3, ((1, 2),)),
+        (np.concatenate, 2, ((0, 1),)),
+        (np.concatenate, 3, ()),  # of more inputs than were tried, a common factor is not known to come out
+        (np.cumsum, 1, ((0,),)),
+        (np.maximum, 2, ()),  # a factor below 0 would make it a minimum
+        (np.exp, 1, ()),
+    ],
+    ids=lambda x: getattr(x, "__name__", None),
+)
+def test_which_inputs_take_a_factor_follows_from_the_row(f: Any, inputs: int, takes: Any) -> None:
+    assert row_of(f).takes_factor(inputs) == takes
+
+
+def test_no_factor_moves_through_a_cast_to_integers() -> None:
+    f = cr.compile(lambda x: 0.5 * np.sum((2.0 * x).astype(np.int64).astype(np.float64)))
+    np.testing.assert_array_equal(f(np.array([0.7, 1.6])), 2.0)

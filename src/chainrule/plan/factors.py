@@ -45,7 +45,7 @@ def _ways(order: Sequence[Tensor]) -> dict[int, tuple[int, ...]]:
     for node in order:
         if _factor(node) is not None:
             ways[id(node)] = ()
-        elif node.op is not None and node.dtype.kind == "f":
+        elif node.op is not None and node.dtype.kind == "f" and any(id(x) in ways for x in node.inputs):
             for way in node.op.takes_factor(len(node.inputs)):
                 # in one dtype: a cast to integers, for instance, is linear in no factor
                 if all(id(node.inputs[k]) in ways and node.inputs[k].dtype == node.dtype for k in way):
