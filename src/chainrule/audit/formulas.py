@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.op import Array, row
+from ..core.op import Array, Operation, Shape, row
 from ..core.tensor import Tensor
 from ..formula.expression import Expression, frozen, name, number, times
 from ..formula.printer import ADDED, ATOM, PRODUCT, Printed, TextPrinter
@@ -183,6 +183,12 @@ def region_text(region: Region, z: str, a: str) -> str:
         return f"{parameter:.4g}"
     derivative = _slope(region, z, a)
     return _Printer().bracketed(derivative, PRODUCT) if derivative is not None else f"{kind or 'f'}'({z})"
+
+
+def output_form(op: Operation, at: str, shape: Shape) -> str:
+    """Return a row's derivative as it is written for the output, with `at` in its place: "(1 − Z1²)"."""
+    derivative = slope(op, at, at, shape)
+    return _Printer().bracketed(derivative, PRODUCT) if derivative is not None else f"{op.name}'({at})"
 
 
 def _slope(region: Region, z: str, a: str) -> Expression | None:

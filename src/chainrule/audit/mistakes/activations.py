@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.op import Array
 from ...core.tensor import Recording, Tensor
-from ..formulas import region_text
+from ..formulas import output_form, region_text
 from ..graph import At, Change, GradientGraph
 from ..regions import LEAKY, MULTIPLY, NETWORK, USUAL, Activation, Region, activations
 from .alterations import FACTOR, SIGN, alterations, altered, parts
@@ -19,6 +19,8 @@ from .table import Cause, Matches, mistake
 from .variants import Changes, Context, Text, Variant, changed, number, siblings
 
 Derivative = Callable[[Context, Region], Array]
+#: Before the name of an array: the derivative is written as the activation's rule for its output, with that array.
+OUTPUT_FORM = "output form of "
 
 
 class MissingActivationDerivative(Cause):
@@ -206,7 +208,12 @@ def _written(p: int, region: Region, text: str, words: dict[str, Any]) -> Text:
 
     def write(graph: GradientGraph, write_node: Callable[[int], str]) -> str:
         slope = region_text(region, words["z"], words["a"]) if "{slope}" in text else ""
-        return f"{write_node(p)} ⊙ {text.format(slope=slope, **words)}" if text else write_node(p)
+        slope = f"({slope})" if "⊙" in slope else slope
+        factor = text.removeprefix(OUTPUT_FORM).format(slope=slope, **words)
+        row = words.get("row", region.activation.row if region.activation is not None else None)
+        if text.startswith(OUTPUT_FORM) and row is not None:
+            factor = output_form(row, factor, region.source.shape)
+        return f"{write_node(p)} ⊙ {factor}" if text else write_node(p)
 
     return write
 
@@ -425,7 +432,7 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
         "the derivative of {label} is multiplied in twice",
         _is_activation,
         _squared,
-        "({slope})²",
+        "{slope}²",
     ),
     (
         DerivativeAtActivation,
@@ -439,14 +446,14 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
         "the derivative of {label}, written for its output {a}, is taken at {z}",
         _reads_output,
         _own_by_output(_z),
-        "{kind}'({z})",
+        OUTPUT_FORM + "{z}",
     ),
     (
         DerivativeAtActivation,
         "the derivative of {label}, written for its output, is taken at {kind}({a})",
         _reads_output,
         _own_by_output(_own_value_again),
-        "{kind}'({kind}({a}))",
+        OUTPUT_FORM + "{kind}({a})",
     ),
     (
         WrongActivationDerivative,
@@ -494,7 +501,8 @@ def _derivative_of_another(context: Context) -> Iterator[Variant]:
                 yield place.with_derivative(_slope(other, _z), "{other}'({z})", other=other.name)
                 yield place.with_derivative(_slope(other, _a), "{other}'({a})", other=other.name)
                 if other.reads_output:
-                    yield place.with_derivative(_by_output(other, _a), "{other}'({a})", other=other.name)
+                    derivative = _by_output(other, _a)
+                    yield place.with_derivative(derivative, OUTPUT_FORM + "{a}", other=other.name, row=other.row)
 
 
 @mistake(WrongActivationDerivative, "{wrong} in the derivative of {label}")
@@ -557,7 +565,7 @@ def _derivative_at_other_value(context: Context) -> Iterator[Variant]:
     for place, name, cause in _elsewhere(context, _is_activation):
         yield place.with_derivative(_taken_at(_named(name)), "{kind}'({name})", cause, name=name)
         if _reads_output(place.region):
-            yield place.with_derivative(_own_by_output(_named(name)), "{kind}'({name})", cause, name=name)
+            yield place.with_derivative(_own_by_output(_named(name)), OUTPUT_FORM + "{name}", cause, name=name)
 
 
 @mistake(WrongOperand, "the derivative of {label} is taken at the gradient {name}, not at {z}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...core.op import Array
-from ..formulas import region_text
+from ..formulas import output_form, region_text
 from ..graph import At, GradientGraph
 from ..regions import USUAL
 from .activations import DerivativeAppliedTwice, label_of
@@ -64,13 +64,14 @@ def _slope_as_well(context: Context) -> Iterator[Variant]:
             yield replaced(_times(factor), f"× {activation.name}'({z})", activation=activation.name, z=z)
 
 
-@mistake(DerivativeAppliedTwice, "the derivative of {activation} with the output {name} is multiplied in as well")
+@mistake(DerivativeAppliedTwice, "the derivative of {activation}, for the output {name}, is multiplied in as well")
 def _slope_by_output_as_well(context: Context) -> Iterator[Variant]:
     for name in context.names(context.result.shape) if context.result.ndim else ():
         for activation in USUAL:
             if activation.reads_output:
                 factor = _function_of(name, activation.slope_by_output)
-                yield replaced(_times(factor), f"× {activation.name}'({name})", activation=activation.name, name=name)
+                text = output_form(activation.row, name, context.result.shape) if activation.row is not None else name
+                yield replaced(_times(factor), f"× {text}", activation=activation.name, name=name)
 
 
 @mistake(WrongOperand, "{name} is multiplied in as well")
