@@ -85,7 +85,7 @@ def test_schedules():
 
 
 def test_the_rate_ends_with_the_last_step(prepared, tmp_path):
-    """Also with a validation part, which takes its rows from the training part."""
+    """Also with a validation split, which takes its rows from the training split."""
     settings = runs.Settings(hidden=(), epochs=3, batch_size=7, validation=0.25, lr=1.0)
     result = runs.train(prepared, settings, tmp_path)
     steps = 3 * 5  # 45 rows to train, 11 of them for validation: 34 rows are 5 batches
@@ -100,7 +100,7 @@ def test_held_out(prepared, tmp_path):
     same = data.Dataset.from_arrays(X, np.digitize(X[:, 0], [-0.5, 0.5]), source="elsewhere")
     trained.metadata["test"] = 0.25
     rows, which = trained.held_out(same)
-    assert which.startswith("the part held out") and np.array_equal(rows.X, prepared.test.X)
+    assert which.startswith("the split held out") and np.array_equal(rows.X, prepared.test.X)
     assert trained.held_out(same.take(range(30)))[1] == "all rows"
 
 

@@ -74,7 +74,7 @@ class Settings:
 
 @dataclass
 class Prepared:
-    """Data read and made ready: a training and a test part, in raw rows and as a network sees them."""
+    """Data read and preprocessed: a training and a test split, as raw rows and as inputs of a network."""
 
     source: str
     preprocessor: data.Preprocessor
@@ -108,7 +108,7 @@ class Result:
 def prepare(
     source: str, target: str | None = None, task: str | None = None, *, test: float = 0.2, seed: int = 0
 ) -> Prepared:
-    """Read data, part it, and learn its preprocessing from the training part alone."""
+    """Read data, split it, and fit the preprocessing on the training split."""
     dataset = data.read(source, target, task)
     train, held = dataset.split(test, seed)
     preprocessor = data.Preprocessor.fit(train, impute=True)

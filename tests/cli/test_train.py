@@ -166,7 +166,7 @@ REFUSED = [
     (["digits", "--dropout", "1"], "dropout: expected a number ≥ 0 and < 1, got 1.0"),
     (["digits", "--l2", "-1"], "l2: expected a number ≥ 0, got -1.0"),
     (["digits", "--test", "0"], "test: expected a number > 0 and < 1, got 0.0"),
-    (["digits", "--test", "0.0001"], "leaves the test part empty"),
+    (["digits", "--test", "0.0001"], "leaves the test split empty"),
     (["digits", "--validation", "1"], "validation: expected a number ≥ 0 and < 1, got 1.0"),
     (["digits", "--patience", "3"], "patience needs a validation split"),
     (["digits", "--validation", "0.1", "--patience", "0"], "patience: expected an integer ≥ 1, got 0"),

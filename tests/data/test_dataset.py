@@ -156,7 +156,7 @@ def test_own_test_part_is_used():
     dataset = Dataset.from_arrays(X, Y, test=test)
     assert dataset.split(0.5)[1] is test and dataset.split(0.5)[0].test is None
     assert "2 test rows apart" in repr(dataset)
-    with pytest.raises(ValueError, match="has 2 features, the training part 3; both need the same"):
+    with pytest.raises(ValueError, match="has 2 features, the training split 3; both need the same"):
         Dataset.from_arrays(X, Y, test=Dataset.from_arrays(X[:, :2], Y))
     with pytest.raises(ValueError, match="has features of other names"):
         Dataset.from_arrays(X, Y, test=Dataset.from_arrays(X, Y, feature_names=list("abc")))

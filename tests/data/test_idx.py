@@ -122,7 +122,7 @@ def test_folder_in_every_spelling(tmp_path, form, gz, test):
 def test_folder_without_test_part_says_so(tmp_path):
     dataset = read_idx_folder(family(tmp_path, test=None))
     assert dataset.test is None
-    assert dataset.notes == ("the folder has no test part (t10k-…)",)
+    assert dataset.notes == ("the folder has no test split (t10k-…)",)
 
 
 def test_folder_with_both_plain_and_gzip_says_which_it_reads(tmp_path):
@@ -184,7 +184,7 @@ def drop(*names):
         (shorten_labels, "train-images-idx3-ubyte holds 4 images, train-labels-idx1-ubyte 3 labels"),
         (flat_images, "images have 3 dimensions (number, height, width), these 1"),
         (square_labels, "labels have 1 dimension of integers, these 3 of uint8"),
-        (other_test_shape, "has 4 features, the training part 6"),
+        (other_test_shape, "has 4 features, the training split 6"),
         (no_images, "X has shape (0, 3, 2), which is empty"),
         (one_class, "label holds one class only (0)"),
         (second_set, "holds 2 data sets ('', 'letters-'); give each its own folder"),

@@ -32,7 +32,7 @@ def test_names(tmp_path, names, form):
 @pytest.mark.parametrize("form", [("X_{}", "y_{}"), ("x_{}", "y_{}"), ("{}_images", "{}_labels")])
 def test_own_test_part(tmp_path, form):
     images = np.arange(2 * 8 * 2 * 2, dtype=np.uint8).reshape(2, 8, 2, 2)
-    # The test part may hold a single class: its task is the training part's.
+    # The test split may hold a single class: its task is the training split's.
     parts = {
         form[0].format("train"): images[0],
         form[1].format("train"): Y,
@@ -90,7 +90,7 @@ def test_one_hot_and_column_targets(tmp_path):
         ({"X": X, "y": np.zeros((8, 2))}, "y has shape (8, 2)"),
         (
             {"X_train": X, "y_train": Y, "X_test": X[:, :2], "y_test": Y},
-            "has 2 features, the training part 3",
+            "has 2 features, the training split 3",
         ),
         (
             {"X": np.array([[1], ["a"]], dtype=object), "y": Y[:2]},

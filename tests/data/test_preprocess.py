@@ -1,4 +1,4 @@
-"""What is learnt from the training part, applied to others, written to JSON and read back."""
+"""What is learnt from the training split, applied to others, written to JSON and read back."""
 
 import copy
 import json
@@ -61,7 +61,7 @@ def test_table_by_hand():
         "dropped 1 column without any value: notes",
         "dropped 1 constant column: wheels",
         "imputed 2 missing values of horsepower with the training median 90",
-        "standardised 2 numeric columns to mean 0 and deviation 1 over the training part: horsepower, weight",
+        "standardised 2 numeric columns to mean 0 and deviation 1 over the training split: horsepower, weight",
         "took 1 missing value of origin as a category, 'missing'",
         "one-hot encoded origin in 4 categories",
         "standardised the target mpg (training mean 22.4167, deviation 6.50907)",
@@ -107,10 +107,10 @@ def test_new_file_in_another_order_with_more_columns_and_no_target():
     )
     X, notes = prepared.transform_with_notes(new)
     assert notes == [
-        "left aside 1 column that the training part did not have: colour",
+        "left aside 1 column that the training split did not have: colour",
         "imputed 1 missing value of horsepower with the training median 90",
         "imputed 1 missing value of weight with the training median 3.5",
-        "1 row holds a category of origin that the training part did not have, set to zeros: mars",
+        "1 row holds a category of origin that the training split did not have, set to zeros: mars",
     ]
     assert X[0, 2:].tolist() == [0, 0, 1, 0] and X[1, 2:].tolist() == [0, 0, 0, 0]
     np.testing.assert_array_equal(X, prepared.transform(new))
@@ -120,7 +120,7 @@ def test_missing_category_that_training_did_not_have():
     train = Dataset.from_columns({"c": texts("a", "b", "a")}, [0, 1, 1])
     X, notes = Preprocessor.fit(train).transform_with_notes(Dataset.from_columns({"c": texts(None, "b")}))
     assert X.tolist() == [[0, 0], [0, 1]]
-    assert notes == ["1 row holds a category of c that the training part did not have, set to zeros: (missing)"]
+    assert notes == ["1 row holds a category of c that the training split did not have, set to zeros: (missing)"]
 
 
 def test_text_missing_and_no_value_are_one_category():
@@ -179,7 +179,7 @@ def test_matrix_by_hand():
     assert prepared.feature_names == ("a", "c") and prepared.input_names == ("a", "b", "c")
     assert prepared.notes[:2] == (
         "dropped 1 constant column: b",
-        "standardised 2 columns to mean 0 and deviation 1 over the training part",
+        "standardised 2 columns to mean 0 and deviation 1 over the training split",
     )
 
 
@@ -221,7 +221,7 @@ def test_images_have_one_scale(dtype):
     # Mean 2, mean of squares 96/8 = 12, so the deviation is sqrt(8).
     np.testing.assert_allclose(prepared.transform(train), (X.reshape(2, 4) - 2.0) / math.sqrt(8), rtol=1e-6)
     assert prepared.notes[0] == (
-        "standardised the pixels (0 to 8) with one mean (2) and one deviation (2.82843) over the training part"
+        "standardised the pixels (0 to 8) with one mean (2) and one deviation (2.82843) over the training split"
     )
     assert prepared.classes == (0, 1)
 
@@ -280,7 +280,7 @@ def image(*pixels):
         (matrix(x11=NAN, x20=-np.inf), True, "(0 NaN, 1 infinite), the first in row 3, column 1 (x0)"),
         (matrix(x11=NAN).take([1, 2]), False, "the first in row 2"),
         (matrix(x00=1e300, x10=-1e300), False, "x0: values too large or too close together to standardise"),
-        (matrix().take([0]), False, "y holds one class only (0) in the training part"),
+        (matrix().take([0]), False, "y holds one class only (0) in the training split"),
         (matrix().without_target(), False, "has no target y; training needs one"),
         (
             Dataset.from_arrays(np.ones((3, 2)), [0, 1, 0]),
@@ -313,17 +313,17 @@ def test_training_parts_that_cannot_be_used(train, impute, message):
         (
             table(),
             Dataset.from_columns({"b": [1.0], "c": texts("u")}),
-            "lacks 1 column that the training part had: a",
+            "lacks 1 column that the training split had: a",
         ),
         (
             table(),
             Dataset.from_columns({"b": [1.0]}),
-            "lacks 2 columns that the training part had: a, c; it has b",
+            "lacks 2 columns that the training split had: a, c; it has b",
         ),
         (
             table(),
             matrix().without_target(),
-            "lacks 2 columns that the training part had: a, c; it has x0, x1",
+            "lacks 2 columns that the training split had: a, c; it has x0, x1",
         ),
         (
             table(),
@@ -344,17 +344,17 @@ def test_training_parts_that_cannot_be_used(train, impute, message):
         (
             table(),
             table(a=[1.0, 1e200, 2.0]),
-            "row 2 of columns lies too far from the training part for float32",
+            "row 2 of columns lies too far from the training split for float32",
         ),
         (matrix(), matrix(x00=NAN), "X holds 1 value that cannot be used"),
         (matrix(), matrix(x00=1e200), "row 1 of arrays lies too far"),
-        (matrix(), Dataset.from_arrays(np.ones((2, 3))), "X has 3 columns, the training part had 2: x0, x1"),
-        (matrix(), table(), "lacks 2 columns that the training part had: x0, x1"),
+        (matrix(), Dataset.from_arrays(np.ones((2, 3))), "X has 3 columns, the training split had 2: x0, x1"),
+        (matrix(), table(), "lacks 2 columns that the training split had: x0, x1"),
         (matrix(), Dataset.from_columns({"x0": [1.0], "x1": texts("u")}), "the column 'x1' holds texts"),
         (
             image(1, 2, 3, 4),
             Dataset.from_arrays(np.ones((2, 3, 3))),
-            "X has 9 columns, the training part had 2",
+            "X has 9 columns, the training split had 2",
         ),
     ],
 )
@@ -365,7 +365,7 @@ def test_later_parts_that_do_not_fit(train, later, message):
 
 def test_label_that_training_did_not_have():
     prepared = Preprocessor.fit(load_digits())
-    with pytest.raises(ValueError, match="digit holds the label 11 in row 1, which the training part did not have"):
+    with pytest.raises(ValueError, match="digit holds the label 11 in row 1, which the training split did not have"):
         prepared.transform_target([11])
 
 

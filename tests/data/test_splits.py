@@ -12,7 +12,7 @@ from chainrule.data import batches, epoch_order, split
 def test_split_is_a_partition(n, fraction, seed):
     size = round(n * fraction)
     if not 0 < size < n:
-        with pytest.raises(ValueError, match=r"fraction=.* leaves the (test|training) part empty"):
+        with pytest.raises(ValueError, match=r"fraction=.* leaves the (test|training) split empty"):
             split(n, fraction, seed)
         return
     train, test = split(n, fraction, seed)
@@ -102,8 +102,8 @@ def test_batches_cover_the_epoch(n, size, epoch, shuffle):
         (lambda: split(10, 0.0), ValueError, "fraction: .*got 0.0"),
         (lambda: split(10, 1.0), ValueError, "fraction: .*got 1.0"),
         (lambda: split(10, float("nan")), ValueError, "fraction: .*got nan"),
-        (lambda: split(10, 0.01), ValueError, "fraction=0.01 of 10 rows leaves the test part empty"),
-        (lambda: split(10, 0.99), ValueError, "fraction=0.99 of 10 rows leaves the training part empty"),
+        (lambda: split(10, 0.01), ValueError, "fraction=0.01 of 10 rows leaves the test split empty"),
+        (lambda: split(10, 0.99), ValueError, "fraction=0.99 of 10 rows leaves the training split empty"),
         (lambda: split(10, 0.2, -1), ValueError, "seed: .*got -1"),
         (lambda: split(10, 0.2, 1.5), TypeError, "seed: .*got 1.5"),
         (

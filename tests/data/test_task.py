@@ -137,7 +137,7 @@ def test_labels_typed_otherwise_in_a_later_file(trained, later, ids):
 
 def test_unknown_label():
     target = Target.fit([0, 1, 2], "multiclass", "digit")
-    with pytest.raises(ValueError, match=re.escape("digit holds the label 11 in row 2, which the training part did")):
+    with pytest.raises(ValueError, match=re.escape("digit holds the label 11 in row 2, which the training split did")):
         target.encode([0, 11])
     with pytest.raises(ValueError, match="label 11 in row 41"):
         target.encode([0, 11], rows=np.array([3, 40]))
@@ -148,8 +148,8 @@ def test_unknown_label():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Target.fit([1, 1], "binary"), "y holds one class only (1) in the training part"),
-        (lambda: Target.fit([1.5, 1.5], "regression"), "y holds one value only (1.5) in the training part"),
+        (lambda: Target.fit([1, 1], "binary"), "y holds one class only (1) in the training split"),
+        (lambda: Target.fit([1.5, 1.5], "regression"), "y holds one value only (1.5) in the training split"),
         (lambda: Target.fit([1e300, -1e300], "regression"), "which float64 cannot standardise"),
         (lambda: Target.fit([1.0, 2.0], "regression", "mpg").encode(["a"]), "mpg held numbers in training"),
         (

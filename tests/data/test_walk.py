@@ -1,4 +1,4 @@
-"""The whole way: a raw file, its training part, the record in a model file, a new raw file to predict for."""
+"""The whole way: a raw file, its training split, the record in a model file, a new raw file to predict for."""
 
 import json
 import re

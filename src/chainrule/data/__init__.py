@@ -1,7 +1,7 @@
 """Data: read it, part it, prepare it, and visit it in batches.
 
-``read`` gives a `Dataset` of raw rows, ``dataset.split`` its training and test part; a `Preprocessor` fitted
-on the training part turns either into a network's input.
+``read`` gives a `Dataset` of raw rows, ``dataset.split`` its training and test split; a `Preprocessor` fitted
+on the training split turns either into a network's input.
 """
 
 from .dataset import Dataset

@@ -42,7 +42,7 @@ class Dataset:
     image_shape : tuple of int or None
         When each row is an image, its shape: ``(height, width)`` or ``(height, width, channels)``.
     test : Dataset or None
-        The test part, where the source has its own.
+        The test split, where the source has its own.
     source : str
         Where the rows came from.
     notes : tuple of str
@@ -77,12 +77,12 @@ class Dataset:
     rows: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Hold the test part to the features of the training part."""
+        """Hold the test split to the features of the training split."""
         if self.test is None or self.test.feature_names == self.feature_names:
             return
         here, there = len(self.feature_names), len(self.test.feature_names)
-        difference = f"{there} features, the training part {here}" if here != there else "features of other names"
-        raise ValueError(f"the test part of {self.source} has {difference}; both need the same")
+        difference = f"{there} features, the training split {here}" if here != there else "features of other names"
+        raise ValueError(f"the test split of {self.source} has {difference}; both need the same")
 
     @classmethod
     def from_arrays(
@@ -268,7 +268,7 @@ class Dataset:
         )
 
     def __len__(self) -> int:
-        """The number of rows (the separate test part not counted)."""
+        """The number of rows (the separate test split not counted)."""
         return len(self._first())
 
     def _first(self) -> NDArray[Any]:
@@ -287,7 +287,7 @@ class Dataset:
         return f"<Dataset {self.source}: {', '.join(parts)}>"
 
     def take(self, indices: ArrayLike) -> "Dataset":
-        """The rows of these numbers, in this order, without the separate test part.
+        """The rows of these numbers, in this order, without the separate test split.
 
         Raises
         ------
@@ -305,13 +305,13 @@ class Dataset:
         )
 
     def without_target(self) -> "Dataset":
-        """The features alone, without target and test part."""
+        """The features alone, without target and test split."""
         return replace(self, y=None, task=None, task_reason="", test=None)
 
     def split(self, fraction: float = 0.2, seed: int = 0) -> "tuple[Dataset, Dataset]":
-        """The training and the test part.
+        """The training and the test split.
 
-        Where the source came with a test part, that is taken, and `fraction` and `seed` do not matter.
+        Where the source came with a test split, that is taken, and `fraction` and `seed` do not matter.
         Otherwise rows are drawn by `chainrule.data.split`, with each class in its proportion when the task
         has classes.
 
@@ -335,7 +335,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the contents, in hexadecimal.
 
-        Names, dtypes, shapes and values of features and target count, the test part's too; where they were
+        Names, dtypes, shapes and values of features and target count, the test split's too; where they were
         read from and how the task was chosen do not.
         """
         import hashlib  # loads OpenSSL, which reading and splitting do without

@@ -20,7 +20,7 @@ def load_digits() -> Dataset:
 
     Notes
     -----
-    The test part of "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998, UCI Machine
+    The test split of "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998, UCI Machine
     Learning Repository, https://doi.org/10.24432/C50P49, licensed CC BY 4.0, in the order and form in which
     scikit-learn distributes it. ``digits.txt`` beside this file says the same.
 

@@ -1,4 +1,4 @@
-"""From matrices and images to a network's input: fitted on the training part, applied to any later one.
+"""From matrices and images to a network's input: fitted on the training split, applied to any later one.
 
 `table_features` does the same for named columns. All arithmetic is in float64 and ends in float32.
 """
@@ -30,7 +30,7 @@ class Scaling:
     Attributes
     ----------
     mean, std : tuple of float
-        One for each column, of the training part; std above 0.
+        One for each column, of the training split; std above 0.
     fill : tuple of float or None
         What stands in for NaN, the training median; None when NaN is refused.
     """
@@ -84,7 +84,7 @@ class MatrixFeatures:
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False) -> "tuple[MatrixFeatures, list[str]]":
-        """Read means and deviations off the training part; also the sentences about it.
+        """Read means and deviations off the training split; also the sentences about it.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class MatrixFeatures:
         else:
             moments = _moments(X, kept)
         refuse_unscalable(names[kept].tolist(), *moments)
-        notes.append(f"standardised {counted(kept.size, 'column')} to mean 0 and deviation 1 over the training part")
+        notes.append(f"standardised {counted(kept.size, 'column')} to mean 0 and deviation 1 over the training split")
         scaling = Scaling(tuple(moments[0].tolist()), tuple(moments[1].tolist()), fill)
         return cls(train.feature_names, tuple(kept.tolist()), scaling), notes
 
@@ -175,9 +175,9 @@ class ImageFeatures:
     input_names : tuple of str
         The pixels of a raw row, in order.
     mean, std : float
-        Over all pixels of the training part.
+        Over all pixels of the training split.
     low, high : float
-        The range of the pixels of the training part.
+        The range of the pixels of the training split.
     """
 
     kind = "image"
@@ -190,7 +190,7 @@ class ImageFeatures:
 
     @classmethod
     def fit(cls, train: Dataset) -> "tuple[ImageFeatures, list[str]]":
-        """Read mean and deviation off the training part; also the sentences about it.
+        """Read mean and deviation off the training split; also the sentences about it.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class ImageFeatures:
         refuse_unscalable(["the pixels"], mean, std)
         note = (
             f"standardised the pixels ({low:g} to {high:g}) with one mean ({mean[0]:.6g}) and one deviation "
-            f"({std[0]:.6g}) over the training part"
+            f"({std[0]:.6g}) over the training split"
         )
         return cls(train.image_shape, train.feature_names, float(mean[0]), float(std[0]), low, high), [note]
 
@@ -264,7 +264,7 @@ def _raw_matrix(dataset: Dataset, names: tuple[str, ...], nan: Nan) -> NDArray[A
         X = dataset.X
         if X.shape[1] != len(names):
             raise ValueError(
-                f"X has {counted(X.shape[1], 'column')}, the training part had {len(names)}: {listed(names, 4)}"
+                f"X has {counted(X.shape[1], 'column')}, the training split had {len(names)}: {listed(names, 4)}"
             )
     else:
         assert dataset.columns is not None
@@ -277,7 +277,7 @@ def _stacked(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], datase
     lacking = [name for name in names if name not in columns]
     if lacking:
         raise ValueError(
-            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: {listed(lacking)}"
+            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training split had: {listed(lacking)}"
         )
     texts = [name for name in names if columns[name].dtype == object]
     if texts:
@@ -335,7 +335,7 @@ def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Datas
     if not np.isfinite(out[block].sum(dtype=np.float64)):
         row = int(np.flatnonzero(~np.isfinite(out[block]).all(axis=1))[0]) + (block.start or 0)
         raise ValueError(
-            f"row {row_in_file(dataset.rows, row)} of {dataset.source} lies too far from the training part "
+            f"row {row_in_file(dataset.rows, row)} of {dataset.source} lies too far from the training split "
             f"for float32: correct it, or leave it out"
         )
 

@@ -96,7 +96,7 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
     Returns
     -------
     Dataset
-        With `y` None. Of a source with a training and a test part, the training part.
+        With `y` None. Of a source with a training and a test split, the training split.
 
     Examples
     --------

@@ -121,7 +121,7 @@ def _read_up_to(file: BinaryIO, limit: int) -> bytearray:
 def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> Dataset:
     """Read a folder that holds a data set of the MNIST family.
 
-    That is ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for the test part ``t10k-…`` (or
+    That is ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for the test split ``t10k-…`` (or
     ``test-…``); with or without ``.gz``, with ``-`` or ``.`` around ``idx3``, with a common prefix as EMNIST
     has it.
 
@@ -135,7 +135,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
     Returns
     -------
     Dataset
-        `X` as stored (uint8), flattened; `image_shape`; the test part in `test`.
+        `X` as stored (uint8), flattened; `image_shape`; the test split in `test`.
 
     Raises
     ------
@@ -167,9 +167,9 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
             there, lacking = ("images", "labels") if labels is None else ("labels", "images")
             raise ValueError(f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}")
     if "train" not in parts:
-        raise ValueError(f"{folder}: holds a test part and no train-images and train-labels to learn from")
+        raise ValueError(f"{folder}: holds a test split and no train-images and train-labels to learn from")
     if "test" not in parts:
-        notes.append("the folder has no test part (t10k-…)")
+        notes.append("the folder has no test split (t10k-…)")
     train = Dataset.from_arrays(
         *parts["train"], target_name="label", task=task or "classification", source=f"{folder}", notes=notes
     )
@@ -177,7 +177,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
         train = replace(train, task_reason=f"{train.task}: the folder holds images with labels")
     if "test" not in parts:
         return train
-    test = Dataset.from_arrays(*parts["test"], target_name="label", task=train.task, source=f"{folder} (test part)")
+    test = Dataset.from_arrays(*parts["test"], target_name="label", task=train.task, source=f"{folder} (test split)")
     return replace(train, test=test)
 
 

@@ -86,7 +86,7 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
         arrays[found.test_target],
         target_name=found.test_target,
         task=train.task,
-        source=f"{path} (test part)",
+        source=f"{path} (test split)",
     )
     return replace(train, test=test)
 

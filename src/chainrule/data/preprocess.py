@@ -1,4 +1,4 @@
-"""From raw rows to what a network is trained on and back; fitted once, on the training part."""
+"""From raw rows to what a network is trained on and back; fitted once, on the training split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatur
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """What was learnt from the training part about scales, categories, missing values and classes.
+    """What was learnt from the training split about scales, categories, missing values and classes.
 
     It holds plain numbers and texts, so a model file can carry it (`to_dict`), and it needs nothing else to
     prepare new raw files.
@@ -52,7 +52,7 @@ class Preprocessor:
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False) -> "Preprocessor":
-        """Learn from the training part.
+        """Learn from the training split.
 
         Columns of numbers are standardised, texts become one-hot categories, constant columns go; in a table
         missing numbers are replaced by the median and missing texts are a category of their own. Images are
@@ -61,7 +61,7 @@ class Preprocessor:
         Parameters
         ----------
         train : Dataset
-            The training part, with a target.
+            The training split, with a target.
         impute : bool
             Whether NaN in a matrix `X` are replaced by the medians of their columns, instead of refused (in
             images they always are).
@@ -132,7 +132,7 @@ class Preprocessor:
         Parameters
         ----------
         dataset : Dataset or data frame
-            Raw rows: the training part, the test part, or a new file. It may have its columns in another
+            Raw rows: the training split, the test split, or a new file. It may have its columns in another
             order and further ones, and needs no target.
 
         Returns
@@ -180,7 +180,7 @@ class Preprocessor:
         Raises
         ------
         ValueError
-            For labels that the training part did not have, and for a dataset without a target.
+            For labels that the training split did not have, and for a dataset without a target.
         """
         if not isinstance(y, Dataset):
             return self.target.encode(y)

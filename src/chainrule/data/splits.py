@@ -18,7 +18,7 @@ Indices = NDArray[np.intp]
 
 
 def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = None) -> tuple[Indices, Indices]:
-    """Part `n` rows into a training and a test part.
+    """Split `n` rows into a training and a test split.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     seed : int
         Non-negative.
     stratify : array_like, optional
-        A class label for each row: the test part then holds `fraction` of each class (rounded so that the
-        sizes add up), and every class keeps at least one row in the training part.
+        A class label for each row: the test split then holds `fraction` of each class (rounded so that the
+        sizes add up), and every class keeps at least one row in the training split.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     wanted = round(n * fraction)
     if not 0 < wanted < n:
         part = "test" if wanted == 0 else "training"
-        raise ValueError(f"fraction={fraction} of {counted(n, 'row')} leaves the {part} part empty")
+        raise ValueError(f"fraction={fraction} of {counted(n, 'row')} leaves the {part} split empty")
     order = _shuffled(n, seed, ())
     test = order[:wanted] if stratify is None else _stratified(order, wanted, np.asarray(stratify))
     is_test = np.zeros(n, dtype=bool)
@@ -78,7 +78,7 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     if not taken.any():
         raise ValueError(
             f"stratify holds {counted(sizes.size, 'class', 'classes')} in {counted(n, 'row')}, one row "
-            f"each: none can be spared for the test part"
+            f"each: none can be spared for the test split"
         )
     # Rank of each row within its class, in shuffled order.
     by_class = order[np.argsort(ids[order], kind="stable")]

@@ -31,9 +31,9 @@ class TableFeatures:
     categorical : tuple of str
         The columns of texts that are used.
     categories : tuple of tuple of str
-        For each of those its categories; ``"missing"`` is one where the training part had missing values.
+        For each of those its categories; ``"missing"`` is one where the training split had missing values.
     left_out : tuple of str
-        The columns of the training part that are not used.
+        The columns of the training split that are not used.
     """
 
     kind = "table"
@@ -45,7 +45,7 @@ class TableFeatures:
 
     @classmethod
     def fit(cls, train: Dataset) -> "tuple[TableFeatures, list[str]]":
-        """Read medians, means, deviations and categories off the training part; also the sentences about it.
+        """Read medians, means, deviations and categories off the training split; also the sentences about it.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class TableFeatures:
     def transform(self, dataset: Dataset, target_name: str | None = None) -> tuple[Matrix, list[str]]:
         """The network's input, and sentences about what was special in these rows.
 
-        Columns may come in another order. Those that the training part did not have are left aside, which is
+        Columns may come in another order. Those that the training split did not have are left aside, which is
         said (of all but `target_name`).
 
         Raises
@@ -130,7 +130,7 @@ class TableFeatures:
         lacking = [name for name in self.input_names if name not in columns]
         if lacking:
             raise ValueError(
-                f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training part had: "
+                f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training split had: "
                 f"{listed(lacking)}; it has {listed(columns)}"
             )
         return columns
@@ -141,7 +141,7 @@ class TableFeatures:
         extra = [name for name in names if name not in known]
         if not extra:
             return []
-        return [f"left aside {counted(len(extra), 'column')} that the training part did not have: {listed(extra)}"]
+        return [f"left aside {counted(len(extra), 'column')} that the training split did not have: {listed(extra)}"]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
@@ -198,7 +198,7 @@ def _fit_numbers(columns: Mapping[str, NDArray[Any]], notes: list[str]) -> Scali
     refuse_unscalable(list(columns), mean, std)
     notes.append(
         f"standardised {counted(len(columns), 'numeric column')} to mean 0 and deviation 1 over the training "
-        f"part: {listed(columns)}"
+        f"split: {listed(columns)}"
     )
     return Scaling(tuple(mean.tolist()), tuple(std.tolist()), tuple(median.tolist()))
 
@@ -271,5 +271,5 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
     names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
     return [
         f"{counted(unknown.size, 'row')} {'holds' if unknown.size == 1 else 'hold'} a category of {name} "
-        f"that the training part did not have, set to zeros: {listed(names, 6)}"
+        f"that the training split did not have, set to zeros: {listed(names, 6)}"
     ]

@@ -173,7 +173,7 @@ def _asked(task: str, values: NDArray[Any], distinct: NDArray[Any], name: str) -
 
 @dataclass(frozen=True)
 class Target:
-    """How a raw target becomes the numbers trained on, and back; fitted on the training part.
+    """How a raw target becomes the numbers trained on, and back; fitted on the training split.
 
     Attributes
     ----------
@@ -184,7 +184,7 @@ class Target:
     classes : tuple of labels
         The class of each id, sorted; empty for regression.
     mean, std : float
-        Of a regression target over the training part, in its own unit; 0 and 1 for classes.
+        Of a regression target over the training split, in its own unit; 0 and 1 for classes.
 
     Examples
     --------
@@ -203,12 +203,12 @@ class Target:
 
     @classmethod
     def fit(cls, y: ArrayLike, task: Task, name: str | None = None) -> "Target":
-        """Read the classes, or mean and standard deviation, off the training part.
+        """Read the classes, or mean and standard deviation, off the training split.
 
         Raises
         ------
         ValueError
-            When the training part has one class (or one value) only.
+            When the training split has one class (or one value) only.
         """
         called = name or "y"
         values = as_target(y, called)
@@ -216,7 +216,7 @@ class Target:
         if distinct.size == 1:
             raise ValueError(
                 f"{called} holds one {'value' if task == 'regression' else 'class'} only ({distinct[0]}) "
-                f"in the training part: there is nothing to learn; take rows with others too"
+                f"in the training split: there is nothing to learn; take rows with others too"
             )
         if task == "regression":
             numbers = values.astype(np.float64)
@@ -251,7 +251,7 @@ class Target:
         Raises
         ------
         ValueError
-            For a label that the training part did not have, or texts where numbers were learnt.
+            For a label that the training split did not have, or texts where numbers were learnt.
         """
         values = as_target(y, self.name or "y")
         if self.task == "regression":
@@ -265,7 +265,7 @@ class Target:
             first = int(unknown[0])
             row = (first if rows is None else int(rows[first])) + 1
             raise ValueError(
-                f"{self.name or 'y'} holds the label {values[first]} in row {row}, which the training part "
+                f"{self.name or 'y'} holds the label {values[first]} in row {row}, which the training split "
                 f"did not have: the classes are {listed(self.classes)}"
             )
         return ids

@@ -103,7 +103,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
 
     @abstractmethod
     def _stratified(self, y: Array) -> Any:
-        """Return what the held-out part is stratified by, or None."""
+        """Return what the held-out split is stratified by, or None."""
 
     # -- training ------------------------------------------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     shuffle : bool
         Visit the examples in another order each epoch.
     random_state : int, RandomState or None
-        Of the first weights, the held-out part and the orders; an int gives those that scikit-learn draws from it.
+        Of the first weights, the held-out split and the orders; an int gives those that scikit-learn draws from it.
     tol : float
-        What the loss (or the score of the held-out part) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        What the loss (or the score of the held-out split) must improve by within `n_iter_no_change` epochs. For L-BFGS:
         the largest element of the gradient at which it has converged.
     verbose : bool
         Print the loss after each epoch.
@@ -96,7 +96,7 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     loss_curve_ : list of float
         After each epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the held-out part.
+        Of the held-out split.
     best_validation_score_ : float or None
     n_features_in_, n_layers_, n_outputs_ : int
     feature_names_in_ : array of str
@@ -246,9 +246,9 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
     shuffle : bool
         Visit the examples in another order each epoch.
     random_state : int, RandomState or None
-        Of the first weights, the held-out part and the orders; an int gives those that scikit-learn draws from it.
+        Of the first weights, the held-out split and the orders; an int gives those that scikit-learn draws from it.
     tol : float
-        What the loss (or the score of the held-out part) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        What the loss (or the score of the held-out split) must improve by within `n_iter_no_change` epochs. For L-BFGS:
         the largest element of the gradient at which it has converged.
     verbose : bool
         Print the loss after each epoch.
@@ -290,7 +290,7 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
     loss_curve_ : list of float
         After each epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the held-out part.
+        Of the held-out split.
     best_validation_score_ : float or None
     n_features_in_, n_layers_, n_outputs_ : int
     feature_names_in_ : array of str

@@ -224,9 +224,9 @@ class NetClassifier(Net, ClassifierPart):
     max_epochs : int
     shuffle : bool
     random_state : int, RandomState or None
-        Of the first weights, the held-out part and the orders.
+        Of the first weights, the held-out split and the orders.
     tol, n_iter_no_change
-        Training stops when the loss (or the score of the held-out part) has not improved by `tol` for more than so many
+        Training stops if the loss (or the score of the held-out split) has not improved by `tol` for more than so many
         epochs; inf: never.
     early_stopping : bool
         Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
@@ -379,9 +379,9 @@ class NetRegressor(Net, RegressorPart):
     max_epochs : int
     shuffle : bool
     random_state : int, RandomState or None
-        Of the first weights, the held-out part and the orders.
+        Of the first weights, the held-out split and the orders.
     tol, n_iter_no_change
-        Training stops when the loss (or the score of the held-out part) has not improved by `tol` for more than so many
+        Training stops if the loss (or the score of the held-out split) has not improved by `tol` for more than so many
         epochs; inf: never.
     early_stopping : bool
         Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.

@@ -15,7 +15,7 @@ from ..train.loop import Job, Loop
 from .objective import PenalizedStep
 from .rates import Rates
 
-#: Returns score and loss of the held-out part.
+#: Returns score and loss of the held-out split.
 Scored = Callable[[], tuple[float, float]]
 
 
@@ -30,7 +30,7 @@ class Course:
     epochs : int
         Of the last call.
     losses, scores, held_losses : list of float
-        After each epoch: the mean loss of its batches; score and loss of the held-out part.
+        After each epoch: the mean loss of its batches; score and loss of the held-out split.
     best_loss, best_score : float
     waiting : int
         Epochs without an improvement.

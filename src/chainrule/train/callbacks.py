@@ -119,7 +119,7 @@ class EarlyStopping(Callback):
     patience : int
         Epochs without improvement that are allowed.
     metric : str or None
-        A column of the history; None: ``val_loss``, or ``loss`` without a validation part.
+        A column of the history; None: ``val_loss``, or ``loss`` without a validation split.
     min_delta : float
         What counts as an improvement.
     maximize : bool or None

@@ -9,7 +9,7 @@ from .. import show
 
 
 class History:
-    """A table with a row an epoch: the loss, the metrics, those of the validation part, the learning rate, seconds.
+    """A table with a row an epoch: the loss, the metrics, those of the validation split, the learning rate, seconds.
 
     Attributes
     ----------

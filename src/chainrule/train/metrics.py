@@ -29,7 +29,7 @@ def accuracy(output: Any, target: Any) -> Any:
 def r2(output: Any, target: Any) -> Any:
     """Return the coefficient of determination, 1 - squared error / variance, over all elements, in float64.
 
-    0 for targets that are all equal. (In the history, ``r2`` of the training part is the mean over its batches.)
+    0 for targets that are all equal. (In the history, ``r2`` of the training split is the mean over its batches.)
     """
     output, target = (np.reshape(a, -1).astype(np.float64) for a in (output, target))
     spread = np.sum(np.square(target - np.mean(target)))
