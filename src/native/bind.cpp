@@ -43,7 +43,7 @@ chainrule::Extent extent(const std::vector<std::int64_t>& numbers) { return {num
 ProgramSpec program_of(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
                        std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates,
                        std::int64_t arena) {
-    chainrule::kernels(); // refuses a wrong name of an instruction set before anything else
+    chainrule::kernels(); // a wrong CHAINRULE_ISA is an error before anything else
     ProgramSpec p;
     for (const auto& [storage, dtype, root, offset, shape, strides, state] : values)
         p.values.push_back({static_cast<Storage>(storage), static_cast<DType>(dtype), root,
@@ -91,17 +91,17 @@ public:
             nb::callable host, int threads, const std::vector<int>& kept)
         : host_(std::move(host)) {
         ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena);
-        if (state_memory.size() != p.states.size()) throw chainrule::PlanError("there are other states than memory for them");
+        if (state_memory.size() != p.states.size()) throw chainrule::PlanError("the number of states and of their memories differ");
         std::vector<char*> fixed(p.values.size(), nullptr), held;
         for (const auto& [n, memory] : constants) {
-            if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw chainrule::PlanError("a constant is no value");
+            if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw chainrule::PlanError("a constant is not a value of the program");
             fixed[static_cast<std::size_t>(n)] = checked(memory, p.values[static_cast<std::size_t>(n)], "a constant");
         }
         for (std::size_t i = 0; i < p.states.size(); ++i)
             held.push_back(checked(state_memory[i], p.values[static_cast<std::size_t>(p.states[i])], "a state"));
         std::vector<Executor::Call> calls(p.groups.size());
         for (const int g : host_groups) {
-            if (g < 0 || static_cast<std::size_t>(g) >= p.groups.size()) throw chainrule::PlanError("a call for no group");
+            if (g < 0 || static_cast<std::size_t>(g) >= p.groups.size()) throw chainrule::PlanError("a call is for a group that does not exist");
             calls[static_cast<std::size_t>(g)] = [this, g] {
                 const chainrule::WithLock locked;
                 chainrule::or_sleep([this, g] { host_(g); });
@@ -133,14 +133,14 @@ public:
     std::uintptr_t address(int n) const {
         if (n < 0 || static_cast<std::size_t>(n) >= executor_->program().values.size() ||
             executor_->program().values[static_cast<std::size_t>(n)].storage == Storage::passed)
-            throw nb::index_error("no such value");
+            throw nb::index_error("the value's number is out of range, or the value has no memory");
         return reinterpret_cast<std::uintptr_t>(executor_->address(n));
     }
 
     void set_input(int k, std::uintptr_t memory, std::int64_t bytes) {
         const Busy busy(*this);
         const auto& p = executor_->program();
-        if (k < 0 || static_cast<std::size_t>(k) >= p.inputs.size()) throw nb::index_error("no such input");
+        if (k < 0 || static_cast<std::size_t>(k) >= p.inputs.size()) throw nb::index_error("the input's number is out of range");
         const auto& v = p.values[static_cast<std::size_t>(p.inputs[static_cast<std::size_t>(k)])];
         executor_->set_input(k, memory == 0 ? nullptr : checked({memory, bytes}, v, "an input"));
     }
@@ -155,7 +155,7 @@ public:
         const std::int64_t total = order.second / 8;
         if (size < 1 || first < 0 || first > total || rows < 0 || rows > total - first)
             throw nb::value_error("run_batches: rows out of range");
-        if (x_row < 0 || y_row < 0) throw nb::value_error("run_batches: a row of negative size");
+        if (x_row < 0 || y_row < 0) throw nb::value_error("run_batches: the size of a row is negative");
         const std::int64_t steps = rows / size + (rows % size != 0 ? 1 : 0);
         if (rows >= size) check_batch(*executors[0], size, x_row, y_row, width);
         if (rows % size != 0) {
@@ -170,7 +170,7 @@ public:
         constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max(); // rows without bytes are all there
         const std::int64_t x_rows = x_row > 0 ? x.second / x_row : any, y_rows = y_row > 0 ? y.second / y_row : any;
         for (std::int64_t i = 0; i < rows; ++i)
-            if (ids[i] < 0 || ids[i] >= x_rows || ids[i] >= y_rows) throw nb::value_error("run_batches: a row that is not there");
+            if (ids[i] < 0 || ids[i] >= x_rows || ids[i] >= y_rows) throw nb::value_error("run_batches: a row number is out of range");
         auto* out = reinterpret_cast<double*>(results.first);
 
         struct Back { // inputs lie in the executors' own memory again
@@ -221,7 +221,7 @@ private:
     public:
         explicit Busy(Program& program) : program_(program) {
             if (program_.busy_.test_and_set(std::memory_order_acquire))
-                throw std::runtime_error("this binding is running already: bind the plan once for each thread");
+                throw std::runtime_error("this binding is running already: bind the plan once per thread");
         }
         ~Busy() { program_.busy_.clear(std::memory_order_release); }
         Busy(const Busy&) = delete;
@@ -238,10 +238,10 @@ private:
             const std::int64_t bytes = chainrule::span(p.values[static_cast<std::size_t>(p.inputs[k])]).second;
             return bytes % rows == 0 && bytes / rows == row;
         };
-        if (!fits(0, x_row) || !fits(1, y_row)) throw nb::value_error("run_batches: a batch of another size");
+        if (!fits(0, x_row) || !fits(1, y_row)) throw nb::value_error("run_batches: the batch does not have the size of the program's input");
         for (const int n : p.outputs)
             if (chainrule::elements(p.values[static_cast<std::size_t>(n)].shape) != 1)
-                throw nb::value_error("run_batches: an output is not one number");
+                throw nb::value_error("run_batches: an output has more than one element");
     }
 
     static double number(const Executor& e, int n) {
@@ -269,8 +269,8 @@ private:
 } // namespace
 
 NB_MODULE(_native, m) {
-    nb::set_leak_warnings(false); // what lives on when the interpreter ends is the interpreter's affair
-    Py_AtExit([] { chainrule::interpreter_ended.store(true); }); // called last; a full list of such calls is no harm
+    nb::set_leak_warnings(false); // objects may outlive the interpreter, in daemon threads
+    Py_AtExit([] { chainrule::interpreter_ended.store(true); }); // last of all; no harm if the list of calls is full
     m.doc() = "The native engine: runs plans without Python.";
     nb::exception<chainrule::PlanError>(m, "PlanError", PyExc_ValueError);
     m.def("without_kernel", &without_kernel, "The groups of a plan that have no kernel here.");

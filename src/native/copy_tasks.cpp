@@ -87,20 +87,20 @@ private:
 
 std::unique_ptr<Task> copy_task(const ProgramSpec& p, const StepSpec& step) {
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
-    require(x.shape == out.shape && x.dtype == out.dtype, "copy: the forms differ");
+    require(x.shape == out.shape && x.dtype == out.dtype, "copy: the shapes or dtypes differ");
     return std::make_unique<CopyTask>(place_of(p, step.inputs[0]), place_of(p, step.output), x.shape, x.strides, out.strides, item(x));
 }
 
 std::unique_ptr<Task> concatenate_task(const ProgramSpec& p, const StepSpec& step) {
     const ValueSpec& out = value(p, step.output);
-    require(step.numbers.size() == 1 && !out.shape.empty(), "concatenate: no axis");
+    require(step.numbers.size() == 1 && !out.shape.empty(), "concatenate: expected one axis");
     const auto axis = static_cast<std::size_t>(step.numbers[0]);
-    require(axis < out.shape.size(), "concatenate: no such axis");
+    require(axis < out.shape.size(), "concatenate: the axis is out of range");
     auto all = std::make_unique<Sequence>();
     std::ptrdiff_t at = 0;
     for (const int n : step.inputs) {
         const ValueSpec& x = value(p, n);
-        require(x.shape.size() == out.shape.size() && x.dtype == out.dtype, "concatenate: the forms differ");
+        require(x.shape.size() == out.shape.size() && x.dtype == out.dtype, "concatenate: the numbers of axes or the dtypes differ");
         for (std::size_t a = 0; a < out.shape.size(); ++a)
             require(a == axis ? x.shape[a] <= out.shape[a] - at : x.shape[a] == out.shape[a], "concatenate: lengths differ");
         Place to = place_of(p, step.output);
@@ -115,7 +115,7 @@ std::unique_ptr<Task> concatenate_task(const ProgramSpec& p, const StepSpec& ste
 // numbers: the byte offset of the part within the result, then its strides.
 std::unique_ptr<Task> place_task(const ProgramSpec& p, const StepSpec& step) {
     const ValueSpec &x = value(p, step.inputs.at(0)), &out = value(p, step.output);
-    require(step.numbers.size() == 1 + x.shape.size() && x.dtype == out.dtype, "place: the forms differ");
+    require(step.numbers.size() == 1 + x.shape.size() && x.dtype == out.dtype, "place: the numbers of axes or the dtypes differ");
     ValueSpec part = x;
     part.offset = static_cast<std::ptrdiff_t>(step.numbers[0]);
     for (std::size_t a = 0; a < x.shape.size(); ++a) part.strides[a] = static_cast<std::ptrdiff_t>(step.numbers[1 + a]);

@@ -245,12 +245,12 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
     std::vector<bool> whole_only;
     for (std::size_t s = 0; s < group.steps.size(); ++s) {
         const StepSpec& step = group.steps[s];
-        if (value(step.output).shape != shape) throw PlanError("a fused step has another shape than its group");
+        if (value(step.output).shape != shape) throw PlanError("a fused step does not have its group's shape");
         std::vector<int> all = step.inputs;
         all.push_back(step.output);
         for (const int n : all) {
             if (group.registers.count(n) > 0) {
-                if (value(n).shape != shape) throw PlanError("a register has another shape than its group");
+                if (value(n).shape != shape) throw PlanError("a register does not have its group's shape");
                 continue;
             }
             if (slot.emplace(n, static_cast<int>(numbers.size())).second) {
@@ -267,7 +267,7 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
         if (group.registers.count(step.output) > 0) continue;
         for (const int n : numbers)
             if (n != step.output && overlap(p, n, step.output) && !same_places(p, n, step.output))
-                throw PlanError("a fused step writes over what it reads elsewhere");
+                throw PlanError("a fused step overwrites memory that it reads at another place");
     }
     std::vector<Extent> strides;
     for (const int n : numbers) strides.push_back(broadcast_strides(value(n), shape));

@@ -81,7 +81,7 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     if (constants.size() != p.values.size() || states.size() != p.states.size() || calls_.size() != p.groups.size())
         throw PlanError("constants, states or calls do not match the plan");
     for (const int n : kept)
-        if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw PlanError("a value to keep is no value");
+        if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw PlanError("a value to keep is not a value of the program");
     std::size_t bytes = whole_lines(static_cast<std::size_t>(p.arena)) + kLine;
     const std::vector<Part> parts = parts_in_place(p);
     std::map<int, char*> wholes;
@@ -104,7 +104,7 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     for (std::size_t i = 0; i < p.values.size(); ++i) {
         const ValueSpec& v = p.values[i];
         if (v.storage == Storage::constant) {
-            if (constants[i] == nullptr) throw PlanError("a constant has no content");
+            if (constants[i] == nullptr) throw PlanError("a constant has no memory");
             bases_[i] = constants[i];
         }
         if (v.storage == Storage::buffer)

@@ -42,7 +42,7 @@ bool dense(const ValueSpec& v) {
 }
 
 std::unique_ptr<Task> one_hot_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() == 1, "one_hot: one array of ids is needed");
+    require(step.inputs.size() == 1, "one_hot: expected one array of ids");
     const ValueSpec &ids = value(p, step.inputs[0]), &out = value(p, step.output);
     require(!out.shape.empty(), "one_hot: the result has no axes");
     if (!integer(ids.dtype) || !dense(ids)) return nullptr;
@@ -145,25 +145,25 @@ Pick pick_of(const ProgramSpec& p, const StepSpec& step, const ValueSpec& x) {
         const std::ptrdiff_t n = x.shape[a], slot = numbers[1 + 4 * a], start = numbers[2 + 4 * a], by = numbers[3 + 4 * a],
                              length = numbers[4 + 4 * a];
         if (slot >= 0) {
-            require(static_cast<std::size_t>(slot) < step.inputs.size() - 1, "an index names an array that is not there");
+            require(static_cast<std::size_t>(slot) < step.inputs.size() - 1, "an index refers to an array that does not exist");
             const int input = step.inputs[static_cast<std::size_t>(slot) + 1];
             const ValueSpec& ids = value(p, input);
-            require(integer(ids.dtype), "an index's arrays are no integers");
+            require(integer(ids.dtype), "an index's arrays are not of integers");
             pick.positions.push_back({place_of(p, input), ids.dtype, n, x.strides[a], a, along(ids, pick.common)});
             continue;
         }
         require(length >= 0 && length <= n, "an index has a slice that is too long");
         if (length > 0) {
-            require(start >= 0 && start < n && (length == 1 || (by >= -n && by <= n)), "an index has a slice that reaches beyond its axis");
+            require(start >= 0 && start < n && (length == 1 || (by >= -n && by <= n)), "an index has a slice that is out of range");
             const std::ptrdiff_t last = start + (length > 1 ? (length - 1) * by : 0);
-            require(last >= 0 && last < n, "an index has a slice that reaches beyond its axis");
+            require(last >= 0 && last < n, "an index has a slice that is out of range");
             pick.start += start * x.strides[a];
         }
         kept.push_back(length);
         strides.push_back(length > 1 ? by * x.strides[a] : 0);
     }
     const std::int64_t front = numbers[0];
-    require(front >= 0 && static_cast<std::size_t>(front) <= kept.size(), "an index has its positions nowhere");
+    require(front >= 0 && static_cast<std::size_t>(front) <= kept.size(), "an index has its positions behind the last axis");
     pick.front.assign(kept.begin(), kept.begin() + front);
     pick.front_strides.assign(strides.begin(), strides.begin() + front);
     pick.behind.assign(kept.begin() + front, kept.end());
@@ -267,10 +267,10 @@ private:
 };
 
 std::unique_ptr<Task> gather_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() >= 2, "gather: an array and positions are needed");
+    require(step.inputs.size() >= 2, "gather: expected an array and positions");
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
     const Pick pick = pick_of(p, step, x);
-    require(out.dtype == x.dtype && without_ones(out.shape) == without_ones(pick.shape()), "gather: the result has the wrong form");
+    require(out.dtype == x.dtype && without_ones(out.shape) == without_ones(pick.shape()), "gather: the result has the wrong shape or dtype");
     return with_item(item(x), [&]<class T>(T) -> std::unique_ptr<Task> {
         return std::make_unique<GatherTask<T>>(place_of(p, step.inputs[0]), place_of(p, step.output), pick);
     });
@@ -359,7 +359,7 @@ template <class T>
 using Wrapping = typename std::conditional_t<std::is_integral_v<T>, std::make_unsigned<T>, std::type_identity<T>>::type;
 
 std::unique_ptr<Task> scatter_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() >= 2, "scatter_add: an array and positions are needed");
+    require(step.inputs.size() >= 2, "scatter_add: expected an array and positions");
     const ValueSpec &g = value(p, step.inputs[0]), &out = value(p, step.output);
     if (out.dtype == DType::boolean) return nullptr;
     const Pick pick = pick_of(p, step, out);

@@ -1,4 +1,4 @@
-// The interpreter's lock, given back and taken again, in threads that may outlive the interpreter.
+// Releasing and acquiring the interpreter's lock in threads that may outlive the interpreter.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -17,16 +17,16 @@ inline std::atomic<bool> interpreter_ended{false};
     for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
-// Calls f, which may ask for the interpreter's lock. A daemon thread that does so while the interpreter ends is stopped by
-// Python up to 3.13: pthread_exit unwinds its stack. Frames that must not throw, of nanobind and of destructors, would then
-// end the whole process with an error. Such a thread sleeps here instead, as later versions of Python let it.
+// Calls f, which may acquire the interpreter's lock. If the interpreter is ending, Python up to 3.13 ends a daemon thread
+// that does so with pthread_exit, which unwinds its stack; at a noexcept frame (of nanobind, or of a destructor) this
+// would abort the process. Such a thread sleeps here instead, as later versions of Python make it do.
 template <class F>
 void or_sleep(F f) {
     struct Unwinding {
         const int exceptions = std::uncaught_exceptions();
         bool returned = false;
         ~Unwinding() {
-            if (!returned && std::uncaught_exceptions() == exceptions) sleep_until_exit(); // unwound, but by no exception
+            if (!returned && std::uncaught_exceptions() == exceptions) sleep_until_exit(); // unwound, but not by an exception
         }
     } unwinding;
     if (interpreter_ended.load()) sleep_until_exit();
@@ -34,7 +34,7 @@ void or_sleep(F f) {
     unwinding.returned = true;
 }
 
-// While it lives, other threads of Python run.
+// Releases the lock while it lives: other Python threads may run.
 class WithoutLock {
 public:
     WithoutLock() : state_(PyEval_SaveThread()) {}
@@ -48,7 +48,7 @@ private:
     PyThreadState* state_;
 };
 
-// While it lives, this thread may call Python.
+// Holds the lock while it lives: this thread may call Python.
 class WithLock {
 public:
     WithLock() {

@@ -19,9 +19,9 @@ public:
           walk_(Extent(), {&kNone, &kNone, &kNone}) {
         const ValueSpec &a = value(p, step.inputs[0]), &b = value(p, step.inputs[1]), &c = value(p, step.output);
         const std::size_t na = a.shape.size(), nb = b.shape.size(), nc = c.shape.size();
-        require(na >= 2 && nb >= 2 && nc == std::max(na, nb), "matmul: two matrices are needed");
+        require(na >= 2 && nb >= 2 && nc == std::max(na, nb), "matmul: expected two matrices, or stacks of them");
         const std::ptrdiff_t m = a.shape[na - 2], k = a.shape[na - 1], n = b.shape[nb - 1];
-        require(b.shape[nb - 2] == k && c.shape[nc - 2] == m && c.shape[nc - 1] == n, "matmul: the shapes do not multiply");
+        require(b.shape[nb - 2] == k && c.shape[nc - 2] == m && c.shape[nc - 1] == n, "matmul: the shapes do not match");
         Extent batch(c.shape.begin(), c.shape.end() - 2), sa(batch.size(), 0), sb(batch.size(), 0), sc(batch.size(), 0);
         for (std::size_t i = 0; i < batch.size(); ++i) {
             sc[i] = c.strides[i];
@@ -122,7 +122,7 @@ private:
 } // namespace
 
 std::unique_ptr<Task> matmul_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() == 2, "matmul takes two operands");
+    require(step.inputs.size() == 2, "matmul: expected two operands");
     const DType d = value(p, step.output).dtype;
     require(value(p, step.inputs[0]).dtype == d && value(p, step.inputs[1]).dtype == d, "matmul: the dtypes differ");
     if (d == DType::float32) return std::make_unique<MatmulTask<float>>(p, step);

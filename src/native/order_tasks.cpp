@@ -20,7 +20,7 @@ struct Lines {
 };
 
 Lines lines_of(const ValueSpec& x, const StepSpec& step) {
-    require(step.numbers.size() == 1 && step.numbers[0] >= 0 && static_cast<std::size_t>(step.numbers[0]) < x.shape.size(), "no such axis");
+    require(step.numbers.size() == 1 && step.numbers[0] >= 0 && static_cast<std::size_t>(step.numbers[0]) < x.shape.size(), "the axis is out of range");
     const auto axis = static_cast<std::ptrdiff_t>(step.numbers[0]);
     const auto part = [&](const Extent& all, std::ptrdiff_t from, std::ptrdiff_t to) { return Extent(all.begin() + from, all.begin() + to); };
     const auto axes = static_cast<std::ptrdiff_t>(x.shape.size());
@@ -101,9 +101,9 @@ private:
 
 // numbers: the axis.
 std::unique_ptr<Task> argsort_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() == 1, "argsort: one array is needed");
+    require(step.inputs.size() == 1, "argsort: expected one array");
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
-    require(out.dtype == DType::int64 && out.shape == x.shape, "argsort: the result has the wrong form");
+    require(out.dtype == DType::int64 && out.shape == x.shape, "argsort: the result has the wrong shape or dtype");
     const Lines lines = lines_of(x, step);
     return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
         return std::make_unique<ArgsortTask<T>>(place_of(p, step.inputs[0]), place_of(p, step.output), lines);
@@ -151,9 +151,9 @@ private:
 
 // numbers: 1 for the place behind equal elements.
 std::unique_ptr<Task> search_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() == 2 && step.numbers.size() == 1, "searchsorted: a vector, what is searched and a side are needed");
+    require(step.inputs.size() == 2 && step.numbers.size() == 1, "searchsorted: expected a vector, the values to search for and a side");
     const ValueSpec &a = value(p, step.inputs[0]), &v = value(p, step.inputs[1]), &out = value(p, step.output);
-    require(a.shape.size() == 1 && a.dtype == v.dtype && out.dtype == DType::int64 && out.shape == v.shape, "searchsorted: the forms do not go together");
+    require(a.shape.size() == 1 && a.dtype == v.dtype && out.dtype == DType::int64 && out.shape == v.shape, "searchsorted: the shapes or dtypes do not match");
     return with_type(a.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
         return std::make_unique<SearchTask<T>>(place_of(p, step.inputs[0]), a.shape[0], a.strides[0], v, place_of(p, step.inputs[1]),
                                                place_of(p, step.output), step.numbers[0] == 1);
@@ -227,9 +227,9 @@ private:
 
 // numbers: the axis.
 std::unique_ptr<Task> cumsum_task(const ProgramSpec& p, const StepSpec& step) {
-    require(step.inputs.size() == 1, "cumsum: one array is needed");
+    require(step.inputs.size() == 1, "cumsum: expected one array");
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
-    require(out.shape == x.shape, "cumsum: the result has another shape");
+    require(out.shape == x.shape, "cumsum: the result has the wrong shape");
     const Lines lines = lines_of(x, step);
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);
     return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {

@@ -53,7 +53,7 @@ std::unique_ptr<Task> power_task(const ProgramSpec& p, const StepSpec& step) {
     const ValueSpec &a = value(p, step.inputs[0]), &b = value(p, step.inputs[1]), &out = value(p, step.output);
     if (!integer(out.dtype) || a.dtype != out.dtype || b.dtype != out.dtype) return nullptr;
     for (const int n : step.inputs)
-        require(!overlap(p, n, step.output) || same_places(p, n, step.output), "power: the result lies over an operand");
+        require(!overlap(p, n, step.output) || same_places(p, n, step.output), "power: the result overlaps an operand");
     const Extent of_a = broadcast_strides(a, out.shape), of_b = broadcast_strides(b, out.shape);
     return with_type(out.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
         if constexpr (std::is_integral_v<T> && std::is_signed_v<T>)

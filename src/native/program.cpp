@@ -17,7 +17,7 @@ constexpr std::size_t kMostAxes = 32;
 
 // Sizes in this range multiply and add without overflow.
 void check_extent(const ValueSpec& v, const std::string& who) {
-    require(v.shape.size() == v.strides.size() && v.shape.size() <= kMostAxes, who + " has other strides than axes");
+    require(v.shape.size() == v.strides.size() && v.shape.size() <= kMostAxes, who + " does not have one stride per axis");
     std::ptrdiff_t count = 1;
     for (std::size_t i = 0; i < v.shape.size(); ++i) {
         require(v.shape[i] >= 0 && v.shape[i] <= kMostBytes, who + " has a length out of range");
@@ -26,7 +26,7 @@ void check_extent(const ValueSpec& v, const std::string& who) {
         require(count <= kMostBytes / d, who + " is too large");
         count *= d;
         const std::ptrdiff_t s = v.strides[i] < 0 ? -v.strides[i] : v.strides[i];
-        require(s == 0 || d <= kMostBytes / s, who + " reaches too far");
+        require(s == 0 || d <= kMostBytes / s, who + " spans too many bytes");
     }
     require(v.offset >= -kMostBytes && v.offset <= kMostBytes, who + " has an offset out of range");
 }
@@ -40,29 +40,29 @@ void check_value(const ProgramSpec& p, std::size_t number) {
     require(v.root >= 0 && static_cast<std::size_t>(v.root) < p.values.size(), who + " has no root");
     const auto item = static_cast<std::ptrdiff_t>(size_of(v.dtype));
     for (std::size_t i = 0; i < v.strides.size(); ++i)
-        require(v.strides[i] % item == 0 || v.shape[i] <= 1, who + " has strides between elements");
+        require(v.strides[i] % item == 0 || v.shape[i] <= 1, who + " has a stride that is not a multiple of the element size");
     if (v.storage == Storage::view) {
         const ValueSpec& root = p.values[static_cast<std::size_t>(v.root)];
-        require(root.storage != Storage::view && root.storage != Storage::passed, who + " is a view of nothing");
-        require(root.dtype == v.dtype, who + " is a view of another dtype");
-        require(v.offset % item == 0, who + " begins between elements");
+        require(root.storage != Storage::view && root.storage != Storage::passed, who + " is a view of a value without memory");
+        require(root.dtype == v.dtype, who + " is a view with another dtype than its root");
+        require(v.offset % item == 0, who + " has an offset that is not a multiple of the element size");
         if (elements(v.shape) == 0) return;
         check_extent(root, name(static_cast<std::size_t>(v.root)));
         const auto [low, high] = span(v);
         const auto [start, end] = span(root);
-        require(v.offset + low >= start && v.offset + high <= end, who + " reaches beyond its root");
+        require(v.offset + low >= start && v.offset + high <= end, who + " extends beyond its root");
         return;
     }
-    require(static_cast<std::size_t>(v.root) == number, who + " is no view, but has another root");
+    require(static_cast<std::size_t>(v.root) == number, who + " is not a view, but has another value as root");
     require(contiguous(v) || elements(v.shape) == 0 || v.storage == Storage::constant, who + " is not contiguous");
-    require(span(v).first == 0, who + " begins after its first byte");
-    require(v.state < 0 || v.storage == Storage::buffer, who + " is no buffer, but written into a state");
+    require(span(v).first == 0, who + " has elements before its first byte");
+    require(v.state < 0 || v.storage == Storage::buffer, who + " is written into a state, but is not a buffer");
     if (v.storage == Storage::buffer && v.state >= 0) {
-        require(static_cast<std::size_t>(v.state) < p.states.size(), who + " is written into a state that is none");
+        require(static_cast<std::size_t>(v.state) < p.states.size(), who + " is written into a state that does not exist");
         const int state = p.states[static_cast<std::size_t>(v.state)];
-        require(state >= 0 && static_cast<std::size_t>(state) < p.values.size(), "a state is no value");
+        require(state >= 0 && static_cast<std::size_t>(state) < p.values.size(), "a state is not a value of the program");
         const ValueSpec& old = p.values[static_cast<std::size_t>(state)];
-        require(old.shape == v.shape && old.dtype == v.dtype, who + " is written into a state of another form");
+        require(old.shape == v.shape && old.dtype == v.dtype, who + " is written into a state of another shape or dtype");
     } else if (v.storage == Storage::buffer) {
         require(v.offset >= 0 && v.offset % 64 == 0 && v.offset + span(v).second <= p.arena,
                 who + " lies outside the arena");
@@ -92,29 +92,29 @@ Bytes bytes_of(const ProgramSpec& p, int n) {
 void check_group(const ProgramSpec& p, const GroupSpec& group) {
     const auto is_value = [&](int n) { return n >= 0 && static_cast<std::size_t>(n) < p.values.size(); };
     const auto value = [&](int n) -> const ValueSpec& { return p.values[static_cast<std::size_t>(n)]; };
-    require(!group.steps.empty() && (group.fused || group.steps.size() == 1), "a group has the wrong length");
+    require(!group.steps.empty() && (group.fused || group.steps.size() == 1), "a group has the wrong number of steps");
     require(group.fused || group.registers.empty(), "a single step has registers");
     for (const auto& [n, r] : group.registers) {
-        require(is_value(n) && r >= 0 && static_cast<std::size_t>(r) < group.register_types.size(), "a register is none");
-        require(value(n).storage == Storage::passed, "a value in a register has memory");
-        require(value(n).dtype == group.register_types[static_cast<std::size_t>(r)], "a register is of another dtype");
+        require(is_value(n) && r >= 0 && static_cast<std::size_t>(r) < group.register_types.size(), "a register number is out of range");
+        require(value(n).storage == Storage::passed, "a value in a register has memory as well");
+        require(value(n).dtype == group.register_types[static_cast<std::size_t>(r)], "a register has the wrong dtype");
     }
     std::map<int, int> holds; // register -> value
     bool writes = false;
     for (const StepSpec& step : group.steps) {
         for (const int n : step.inputs) {
-            require(is_value(n), step.op + " reads no value");
+            require(is_value(n), step.op + " reads a value that does not exist");
             if (value(n).storage != Storage::passed) continue;
             const auto r = group.registers.find(n);
-            require(r != group.registers.end(), step.op + " reads what has no memory");
+            require(r != group.registers.end(), step.op + " reads a value without memory");
             const auto held = holds.find(r->second);
             require(held != holds.end() && held->second == n, step.op + " reads a register that holds another value");
         }
-        require(is_value(step.output), step.op + " writes no value");
+        require(is_value(step.output), step.op + " writes a value that does not exist");
         if (const auto r = group.registers.find(step.output); r != group.registers.end()) {
             holds[r->second] = step.output;
         } else {
-            require(value(step.output).storage == Storage::buffer, step.op + " writes what is no buffer");
+            require(value(step.output).storage == Storage::buffer, step.op + " writes a value that is not a buffer");
             writes = true;
         }
     }
@@ -183,19 +183,19 @@ void check(const ProgramSpec& p) {
     require(std::set<int>(p.states.begin(), p.states.end()).size() == p.states.size(), "a state is listed twice");
     require(std::set<int>(p.inputs.begin(), p.inputs.end()).size() == p.inputs.size(), "an input is listed twice");
     for (const int n : p.states)
-        require(is_value(n) && p.values[static_cast<std::size_t>(n)].storage == Storage::state, "a state is none");
+        require(is_value(n) && p.values[static_cast<std::size_t>(n)].storage == Storage::state, "a listed state is not a state");
     for (const int n : p.inputs)
-        require(is_value(n) && p.values[static_cast<std::size_t>(n)].storage == Storage::input, "an input is none");
+        require(is_value(n) && p.values[static_cast<std::size_t>(n)].storage == Storage::input, "a listed input is not an input");
     for (std::size_t i = 0; i < p.values.size(); ++i) check_value(p, i);
     const auto has_memory = [&](int n) {
         return is_value(n) && p.values[static_cast<std::size_t>(n)].storage != Storage::passed;
     };
-    for (const int n : p.outputs) require(has_memory(n), "an output is no value");
+    for (const int n : p.outputs) require(has_memory(n), "an output is not a value with memory");
     for (const auto& [state, n] : p.updates) {
-        require(state >= 0 && static_cast<std::size_t>(state) < p.states.size() && has_memory(n), "an update is none");
+        require(state >= 0 && static_cast<std::size_t>(state) < p.states.size() && has_memory(n), "an update is of a state or from a value that does not exist");
         const ValueSpec& old = p.values[static_cast<std::size_t>(p.states[static_cast<std::size_t>(state)])];
         const ValueSpec& now = p.values[static_cast<std::size_t>(n)];
-        require(old.shape == now.shape && old.dtype == now.dtype, "an update has another form than its state");
+        require(old.shape == now.shape && old.dtype == now.dtype, "an update does not have its state's shape and dtype");
     }
     for (const GroupSpec& group : p.groups) check_group(p, group);
 }

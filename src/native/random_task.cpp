@@ -38,7 +38,7 @@ private:
 // numbers: seed and stream, as the same 64 bits.
 std::unique_ptr<Task> uniform_task(const ProgramSpec& p, const StepSpec& step) {
     const ValueSpec &counter = value(p, step.inputs.at(0)), &out = value(p, step.output);
-    require(step.numbers.size() == 2 && elements(counter.shape) == 1, "uniform: a seed, a stream and one counter are needed");
+    require(step.numbers.size() == 2 && elements(counter.shape) == 1, "uniform: expected a seed, a stream and one counter");
     if (!integer(counter.dtype) || !real(out.dtype)) return nullptr;
     const auto seed = static_cast<std::uint64_t>(step.numbers[0]), stream = static_cast<std::uint64_t>(step.numbers[1]);
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);

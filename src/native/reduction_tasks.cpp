@@ -310,11 +310,11 @@ std::unique_ptr<Task> strided(Fold fold, DType x, DType out, Make make) {
 
 // numbers: the axes.
 std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold fold) {
-    require(step.inputs.size() == 1, "a reduction takes one array");
+    require(step.inputs.size() == 1, "a reduction: expected one array");
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
     std::vector<bool> gone(x.shape.size(), false);
     for (const std::int64_t a : step.numbers) {
-        require(a >= 0 && static_cast<std::size_t>(a) < x.shape.size(), "a reduction over an axis that is not there");
+        require(a >= 0 && static_cast<std::size_t>(a) < x.shape.size(), "a reduction: the axis is out of range");
         gone[static_cast<std::size_t>(a)] = true;
     }
     Extent kept, kept_strides, over, over_strides;
@@ -324,7 +324,7 @@ std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold
     }
     require(elements(out.shape) == elements(kept), "a reduction's result has the wrong size");
     const bool extreme = fold == Fold::max || fold == Fold::min;
-    if (extreme) require(elements(over) > 0 || elements(kept) == 0, "a maximum of no elements");
+    if (extreme) require(elements(over) > 0 || elements(kept) == 0, "a maximum or minimum of no elements");
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);
 
     bool dense = true; // contiguous, with the reduced axes all last or all first
@@ -438,9 +438,9 @@ private:
 
 // numbers: the axis.
 std::unique_ptr<Task> arg_task(const ProgramSpec& p, const StepSpec& step, bool most) {
-    require(step.inputs.size() == 1, "argmax takes one array");
+    require(step.inputs.size() == 1, "argmax: expected one array");
     const ValueSpec &x = value(p, step.inputs[0]), &out = value(p, step.output);
-    require(step.numbers.size() == 1 && step.numbers[0] >= 0 && static_cast<std::size_t>(step.numbers[0]) < x.shape.size(), "argmax: no such axis");
+    require(step.numbers.size() == 1 && step.numbers[0] >= 0 && static_cast<std::size_t>(step.numbers[0]) < x.shape.size(), "argmax: the axis is out of range");
     const auto axis = static_cast<std::size_t>(step.numbers[0]);
     Extent kept, strides;
     for (std::size_t a = 0; a < x.shape.size(); ++a) {
@@ -448,7 +448,7 @@ std::unique_ptr<Task> arg_task(const ProgramSpec& p, const StepSpec& step, bool 
         kept.push_back(x.shape[a]);
         strides.push_back(x.strides[a]);
     }
-    require(out.dtype == DType::int64 && elements(out.shape) == elements(kept) && (x.shape[axis] > 0 || elements(kept) == 0), "argmax: the result has the wrong form");
+    require(out.dtype == DType::int64 && elements(out.shape) == elements(kept) && (x.shape[axis] > 0 || elements(kept) == 0), "argmax: the result has the wrong shape or dtype");
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);
     return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
         if (most) return std::make_unique<ArgTask<T, true>>(from, to, kept, strides, x.shape[axis], x.strides[axis]);

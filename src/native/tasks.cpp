@@ -21,7 +21,7 @@ std::unique_ptr<Task> other_task(const ProgramSpec& p, const StepSpec& step) {
     if (step.op == "power") return power_task(p, step);
     const auto found = table.find(step.op);
     if (found == table.end()) return nullptr;
-    for (const int n : step.inputs) require(!overlap(p, n, step.output), "a step writes over what it reads");
+    for (const int n : step.inputs) require(!overlap(p, n, step.output), "a step overwrites memory that it reads");
     return found->second(p, step);
 }
 

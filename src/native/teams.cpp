@@ -22,8 +22,8 @@ std::array<std::atomic<Shared*>, kMostThreads + 1> shared_teams{};
 std::mutex making;
 
 #if !defined(_WIN32)
-// A child starts without teams: the threads of its parent's are not there, and another thread may have been in the middle
-// of making one. Those teams are left as they are.
+// A child has none of its parent's threads, so it starts without teams and leaves those of its parent alone. The lock is
+// held across the fork, so that no other thread is making a team then.
 const int at_fork = pthread_atfork([] { making.lock(); }, [] { making.unlock(); },
                                    [] {
                                        for (auto& shared : shared_teams) shared.store(nullptr, std::memory_order_relaxed);

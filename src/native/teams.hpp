@@ -1,4 +1,4 @@
-// The teams of this process: one for each number of threads, whoever runs plans on how many.
+// The teams of this process: one per number of threads, shared by all plans.
 #pragma once
 
 #include "team.hpp"
@@ -9,11 +9,11 @@ constexpr int kMostThreads = 256; // of a team
 
 struct Shared;
 
-// A team for the length of one run: the process's team of that size. While that one is lent to another run, a team of 1
-// takes its place, so that runs never wait for each other. Results are the same on both.
+// A team for the length of one run: the process's team of that size or, while that is lent to another run, a team of 1.
+// So runs never wait for each other. Results do not depend on which it is.
 //
-// Teams are made when they are first lent, also in a forked child, which has none of its parent's threads. They live as
-// long as the process: a thread may be at work on one when the process ends.
+// A team is made when it is first lent, also in a forked child, which has none of its parent's threads. It lives as long
+// as the process, because a daemon thread may be using it when the process ends.
 class Lent {
 public:
     explicit Lent(int threads); // 1 … kMostThreads
@@ -24,10 +24,10 @@ public:
     Team& team() const;
 
 private:
-    Shared* shared_; // the team that was free, or none
+    Shared* shared_; // null: a team of 1
 };
 
-// A team of 1, which any number of threads may use at the same time.
+// A team of 1, which several threads may use at the same time.
 Team& calling_thread();
 
 } // namespace chainrule
