@@ -40,7 +40,7 @@ def test_a_table(run, csv, tmp_path, elsewhere, task):
     found = json.loads((folder / "run.json").read_text())["metrics"]
     elsewhere()
     shown = run("evaluate", folder, file).stdout
-    assert "16 rows, the part held out in training" in shown
+    assert "16 rows, the split held out in training" in shown
     assert f"{found['test']['loss']:.4g}" in shown
     assert "80 rows, all rows" in run("evaluate", folder / "model.safetensors", file, "--all").stdout
 
@@ -102,9 +102,9 @@ def test_npz_digits_and_idx(run, idx, tmp_path, elsewhere):
     run("train", "digits", *QUICK, "--out", "digits-run")
     run("train", idx, *QUICK, "--out", "idx")
     elsewhere()
-    assert "10 rows, the part held out" in run("evaluate", tmp_path / "npz", tmp_path / "a.npz").stdout
+    assert "10 rows, the split held out" in run("evaluate", tmp_path / "npz", tmp_path / "a.npz").stdout
     assert len(rows(run("predict", tmp_path / "npz", tmp_path / "a.npz").stdout)) == 50
-    assert "359 rows, the part held out" in run("evaluate", tmp_path / "digits-run", "digits").stdout
+    assert "359 rows, the split held out" in run("evaluate", tmp_path / "digits-run", "digits").stdout
     assert len(rows(run("predict", tmp_path / "digits-run", "digits").stdout)) == 1797
     assert "20 rows, its own test split" in run("evaluate", tmp_path / "idx", idx).stdout
     assert len(rows(run("predict", tmp_path / "idx", idx / "t10k-images-idx3-ubyte").stdout)) == 20
