@@ -65,6 +65,11 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     _recipe_names = "the module's parameters"
     _allow_nd = False  # whether X may have more than two axes
 
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Store the arguments of `__init__`, its `locals()`, under their names, as they were given."""
+        del arguments["self"]
+        vars(self).update(arguments)
+
     # -- what a family says --------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -30,37 +30,19 @@ PREFIX = "module__"
 class Net(TrainedEstimator):
     """What both have in common: the parameters, and the module."""
 
-    module: Any
-    loss: Any
-    optimizer: Any
-    learning_rate: Any
-    alpha: float
-    batch_size: Any
-    max_epochs: int
-    shuffle: bool
-    random_state: Any
-    tol: float
-    n_iter_no_change: Any
-    early_stopping: bool
-    validation_fraction: float
-    warm_start: bool
-    verbose: Any
-    callbacks: Any
-    dtype: str
-    engine: str | None
-    threads: int | None
     _shape: tuple[int, ...]
     _allow_nd = True
 
     # -- parameters of the module --------------------------------------------------------------------------------------
 
-    def _keep(self, module_parameters: dict[str, Any]) -> None:
-        for name, value in module_parameters.items():
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        own = arguments.pop("module__parameters")
+        for name in own:
             if not name.startswith(PREFIX):
                 raise TypeError(
                     f"{type(self).__name__} has no parameter {name!r}; parameters of the module begin with {PREFIX}"
                 )
-            setattr(self, name, value)
+        super()._keep(arguments | own)
 
     def _own(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name.startswith(PREFIX)}
@@ -84,7 +66,7 @@ class Net(TrainedEstimator):
         **params
         """
         own = {name: value for name, value in params.items() if name.startswith(PREFIX)}
-        self._keep(own)
+        vars(self).update(own)
         super().set_params(**{name: value for name, value in params.items() if name not in own})
         return self
 
@@ -289,27 +271,7 @@ class NetClassifier(Net, ClassifierPart):
         threads: int | None = None,
         **module__parameters: Any,
     ) -> None:
-        self.module = module
-        self.loss = loss
-        self.class_weight = class_weight
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.engine = engine
-        self.threads = threads
-        self._keep(module__parameters)
+        self._keep(locals())
 
     def _fit_outputs(self, columns: int) -> None:
         kind = self._kind
@@ -440,26 +402,7 @@ class NetRegressor(Net, RegressorPart):
         threads: int | None = None,
         **module__parameters: Any,
     ) -> None:
-        self.module = module
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.engine = engine
-        self.threads = threads
-        self._keep(module__parameters)
+        self._keep(locals())
 
     def _fit_outputs(self, columns: int) -> None:
         if columns != self.n_outputs_:

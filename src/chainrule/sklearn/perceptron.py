@@ -26,36 +26,6 @@ SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
 class MultilayerPerceptron(TrainedEstimator):
     """What both have in common: the parameters, and the network they describe."""
 
-    hidden_layer_sizes: Any
-    activation: Any
-    solver: Any
-    alpha: float
-    batch_size: Any
-    learning_rate: Any
-    learning_rate_init: float
-    power_t: float
-    max_iter: int
-    loss: Any
-    shuffle: bool
-    random_state: Any
-    tol: float
-    verbose: Any
-    warm_start: bool
-    momentum: float
-    nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    n_iter_no_change: Any
-    max_fun: int
-    dropout: Any
-    restart_every: int
-    callbacks: Any
-    dtype: str
-    engine: str | None
-    threads: int | None
     _recipe_names = "hidden_layer_sizes, activation or dropout"
 
     # -- settings ------------------------------------------------------------------------------------------------------
