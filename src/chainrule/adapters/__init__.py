@@ -1,6 +1,6 @@
 """The user's code as it is handed over, in whatever style, brought to one form that gradcheck and the audit use.
 
-- `gradient_forms`, `torch_functions`: a function and its gradient, for gradcheck;
+- `checked_functions`, `gradient_forms`, `torch_functions`: a function and its gradient, for gradcheck;
 - `backward_pass`: a forward and a backward pass, for the audit; `network_functions`, `layer_functions` and `objects`
   are its styles, `attribute_names` says where objects keep their gradients;
 - `signatures`, `containers`: what functions take, and dicts, lists and tuples of arrays;

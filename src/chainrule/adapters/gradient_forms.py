@@ -1,14 +1,16 @@
 """Functions with a gradient to check: chainrule's own, or one written by hand in one of four forms.
 
 A `CheckedFunction` sees all of them alike: arrays in, arrays out, and a pullback from cotangents of the outputs to a
-gradient for each array. PyTorch's functions are in `torch_functions`.
+gradient for each array. PyTorch's functions are in `torch_functions`; `checked_functions`
+finds out which of them a function is.
 """
 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,9 @@ import numpy as np
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..core.transforms import vjp
-from ..nn import Module, functional_call
+from ..nn import Module
 from .containers import indexed, mapped, named_leaves
-from .signatures import argument_names, signature_text
+from .signatures import signature_text
 
 Pullback = Callable[[list[Array]], list[Any]]  # cotangents of the real outputs -> a gradient for every leaf
 
@@ -35,7 +37,7 @@ class Leaf:
 
 
 @dataclass
-class CheckedFunction:
+class CheckedFunction(ABC):
     """A function and the gradient to check.
 
     Attributes
@@ -72,9 +74,9 @@ class CheckedFunction:
         """Return what the function returns at `point`, an array for every leaf."""
         return self.f(*self.rebuilt(point))
 
+    @abstractmethod
     def linearize(self, point: list[Array]) -> Pullback:
         """Return the pullback at `point`: what the gradient makes of cotangents."""
-        raise NotImplementedError
 
     def rebuilt(self, point: Sequence[Any]) -> tuple[Any, ...]:
         """Return the arguments with the values of `point` for their leaves."""
@@ -368,47 +370,3 @@ def leaves_of(
             checked = owner is None or argnums is None or owner in argnums
             leaves.append(Leaf(owner, label, np.array(array), isinstance(x, float), checked))
     return leaves
-
-
-def checked_function(
-    f: Any, args: tuple[Any, ...], form: str | None, derivative: Any, argnums: tuple[int, ...] | None
-) -> CheckedFunction:
-    """Return a function with its arguments and the gradient to check; without a `form` it is the library's own."""
-    if "torch" in sys.modules:
-        from .torch_functions import torch_function
-
-        if (found := torch_function(f, args, argnums, form)) is not None:
-            return found
-    if isinstance(f, Module):
-        return _module_function(f, args, argnums)
-    names = argument_names(f, len(args))
-    labels = labelled(names)
-    leaves = leaves_of(args, labels, argnums)
-    if form is None:
-        return ChainruleFunction(name_of(f), "chainrule's", f, args, labels, leaves)
-    return HandWritten(name_of(f), "yours", f, args, labels, leaves, form=form, derivative=derivative, names=names)
-
-
-def _module_function(module: Module, args: tuple[Any, ...], argnums: tuple[int, ...] | None) -> CheckedFunction:
-    """Return a module as a function of its parameters and inputs; its buffers take the dtype of the point."""
-    parameters = dict(module.named_parameters())
-    buffers = {n: np.asarray(b) for n, b in module.named_buffers() if np.asarray(b).dtype.kind == "f"}
-    dtype = module.dtype or np.dtype(np.float64)
-    first = as_array(args[0]) if args and not module.takes_ids else None
-    if first is not None and first.dtype.kind in "iub":  # the module would cast them, too
-        args = (first.astype(dtype), *args[1:])
-
-    def called(*values: Any) -> Any:
-        given, inputs = values[: len(parameters)], values[len(parameters) :]
-        kind = given[0].dtype if given else np.float64
-        state = dict(zip(parameters, given, strict=True)) | {n: b.astype(kind) for n, b in buffers.items()}
-        return functional_call(module, state, *inputs)[0]
-
-    own = [f"parameter {n}" + (f" ({p.name})" if p.name and p.name != n else "") for n, p in parameters.items()]
-    labels = [*own, *labelled(argument_names(module.forward, len(args)))]
-    arguments = (*(np.array(p.value) for p in parameters.values()), *args)
-    leaves = [
-        leaf if leaf.argument is None else replace(leaf, value=leaf.value.astype(dtype), number=False)
-        for leaf in leaves_of(arguments, labels, argnums, len(parameters))
-    ]
-    return ChainruleFunction(type(module).__name__, "chainrule's", called, arguments, labels, leaves)

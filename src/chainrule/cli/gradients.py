@@ -28,8 +28,8 @@ def backprop(
     """
     import numpy as np
 
-    from .. import backprop as through
     from .. import data, runs
+    from ..backpropagation import backprop as through
 
     with explained():
         integer("batch_size", batch_size, at_least=1)

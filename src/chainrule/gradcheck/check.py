@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..adapters.gradient_forms import CheckedFunction, checked_function
+from ..adapters.checked_functions import checked_function
+from ..adapters.gradient_forms import CheckedFunction
 from ..core.arguments import integer, number, unexpected
 from .comparison import Comparison, Settings
 from .failure import failure

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..adapters.gradient_forms import ChainruleFunction, CheckedFunction, HandWritten, Leaf, Pullback
+from ..adapters.torch_functions import TorchFunction
+from ..adapters.torch_functions import gradients as gradients_of
 from ..core.op import Array
 from ..core.transforms import vjp
 
@@ -41,8 +43,6 @@ def second_order(function: CheckedFunction, hessian: Any, hvp: Any, seed: int) -
     places = tuple(leaf.value for leaf in leaves), [leaf.label for leaf in leaves], leaves
     if isinstance(function, ChainruleFunction):
         return ChainruleFunction(name, function.whose, _of_chainrule(function), *places), False
-    from ..adapters.torch_functions import TorchFunction
-
     return TorchFunction(name, function.whose, _of_torch(function), *places, create_graph=True), False
 
 
@@ -62,8 +62,6 @@ def _of_chainrule(function: ChainruleFunction) -> Any:
 
 
 def _of_torch(function: CheckedFunction) -> Any:
-    from ..adapters.torch_functions import gradients as gradients_of
-
     count, wanted = len(function.leaves), _wanted(function)
 
     def gradients(*tensors: Any) -> list[Any]:
