@@ -15,10 +15,11 @@ import numpy as np
 from .. import ops
 from ..core.op import Array
 from ..core.tensor import FUNCTIONS, Recording, Tensor, constant
+from .containers import mapped, named_leaves
 
 _BY_NAME: dict[str, Callable[..., Any]] = {"expit": ops.sigmoid, "erf": ops.erf}
-
-
+#: Attributes that are as those of the present value.
+_ATTRIBUTES = ("shape", "dtype", "ndim", "size", "T")
 #: How many elements may be copied by writes into arrays: some 400 MB, with what lies between.
 MOST_WRITTEN = 15_000_000
 
@@ -70,8 +71,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def write(self, value: Any) -> None:
         """Replace the whole value, as a write into the memory would."""
         node = self.node
-        new = _node(np.broadcast_to(unwrapped(value), node.shape) if np.shape(value) != node.shape else value)
-        new = new if new.dtype == node.dtype else _node(FUNCTIONS["astype"](new, node.dtype))
+        spread: Any = np.broadcast_to(unwrapped(value), node.shape) if np.shape(value) != node.shape else value
+        new = constant_or(spread, node.dtype)
         if self._base is not None:
             self._base[self._index] = Traced(new)
         else:
@@ -84,31 +85,6 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
                         raise Untraceable("it writes into large arrays element by element")
 
     # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As of an array."""
-        return tuple(self.node.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """As of an array."""
-        return self.node.dtype
-
-    @property
-    def ndim(self) -> int:
-        """As of an array."""
-        return self.node.ndim
-
-    @property
-    def size(self) -> int:
-        """As of an array."""
-        return self.node.size
-
-    @property
-    def T(self) -> Any:
-        """As of an array."""
-        return wrapped(self.node.T)
 
     def __len__(self) -> int:
         return len(self.node)
@@ -170,25 +146,17 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def __setitem__(self, index: Any, value: Any) -> None:
         node = self.node
         shape = node.shape
-        mask = _mask(index, shape)
-        if mask is not None and np.ndim(value) == 0:
-            self.write(np.where(_node(mask), unwrapped(value), node))
+        is_mask = isinstance(index, Traced | np.ndarray) and index.dtype == bool and index.shape == shape
+        if is_mask and np.ndim(value) == 0:
+            self.write(np.where(_node(index), unwrapped(value), node))
             return
         positions = np.arange(node.size).reshape(shape)[_concrete(index)]
-        if (
-            positions.size == node.size
-            and positions.shape == shape
-            and (positions.ravel()[:-1] < positions.ravel()[1:]).all()
-        ):
+        if positions.shape == shape and (np.diff(positions.ravel()) > 0).all():
             self.write(value)
             return
         hit = np.zeros(node.size, bool)
         hit[positions.ravel()] = True
-        spread: Any = np.broadcast_to(unwrapped(value), positions.shape)
-        new = FUNCTIONS["scatter_add"](
-            constant_or(np.reshape(spread, (-1,)), node.dtype), (positions.ravel(),), (node.size,)
-        )
-        self.write(np.where(hit.reshape(shape), np.reshape(new, shape), node))
+        self.write(np.where(hit.reshape(shape), _scattered(value, positions, node), node))
 
     def fill(self, value: Any) -> None:
         """As of an array."""
@@ -219,6 +187,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(Tensor, name):
             raise AttributeError(f"an array that is being recorded has no {name}")
+        if name in _ATTRIBUTES:
+            return wrapped(getattr(self.node, name))
 
         def method(*args: Any, **kwargs: Any) -> Any:
             out = kwargs.pop("out", None)
@@ -257,7 +227,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         args, kwargs = unwrapped(args), unwrapped(kwargs)
         if func not in FUNCTIONS:
             result = func(*_concrete(args), **_concrete(kwargs))
-            if _recorded(args) or _recorded(kwargs):
+            given = [*named_leaves(args).values(), *named_leaves(kwargs).values()]
+            if any(isinstance(x, Tensor) and x.recordings for x in given):
                 kinds = {np.asarray(r).dtype.kind for r in (result if isinstance(result, tuple | list) else (result,))}
                 if not kinds <= set("biuU"):
                     raise Untraceable(f"np.{func.__name__} has no rule in chainrule")
@@ -278,40 +249,22 @@ def constant_or(x: Any, dtype: Any) -> Tensor:
 
 def wrapped(x: Any) -> Any:
     """Return tensors as `Traced`, those without a history as arrays."""
-    if isinstance(x, Tensor):
+
+    def leaf(name: str, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
         return Traced(x) if x.op is not None or x.recordings else x.value
-    if isinstance(x, list | tuple):
-        return type(x)(wrapped(i) for i in x)
-    return x
+
+    return mapped(x, leaf)
 
 
 def unwrapped(x: Any) -> Any:
     """Return `x`, a nest of lists, tuples and dicts, with tensors for what is `Traced`."""
-    if isinstance(x, Traced):
-        return x.node
-    if type(x) in (list, tuple):
-        return type(x)(unwrapped(i) for i in x)
-    if type(x) is dict:
-        return {k: unwrapped(v) for k, v in x.items()}
-    return x
+    return mapped(x, lambda name, leaf: leaf.node if isinstance(leaf, Traced) else leaf)
 
 
 def _concrete(x: Any) -> Any:
-    if isinstance(x, Traced | Tensor):
-        return _node(x).value
-    if type(x) in (list, tuple):
-        return type(x)(_concrete(i) for i in x)
-    if type(x) is dict:
-        return {k: _concrete(v) for k, v in x.items()}
-    return x
-
-
-def _recorded(x: Any) -> bool:
-    if isinstance(x, Tensor):
-        return bool(x.recordings)
-    if isinstance(x, list | tuple):
-        return any(_recorded(i) for i in x)
-    return isinstance(x, dict) and any(_recorded(i) for i in x.values())
+    return mapped(x, lambda name, leaf: _node(leaf).value if isinstance(leaf, Traced | Tensor) else leaf)
 
 
 def _delivered(result: Any, out: Any) -> Any:
@@ -329,28 +282,23 @@ def _delivered(result: Any, out: Any) -> Any:
 def _is_basic(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return all(
-        p is None
-        or p is Ellipsis
-        or isinstance(p, slice)
-        or (isinstance(p, int | np.integer) and not isinstance(p, bool))
+        p is None or p is Ellipsis or (isinstance(p, slice | int | np.integer) and not isinstance(p, bool))
         for p in parts
     )
 
 
-def _mask(index: Any, shape: tuple[int, ...]) -> Any:
-    """Return a boolean index of the whole shape as it is, else None."""
-    if isinstance(index, Traced | np.ndarray) and index.dtype == bool and tuple(index.shape) == tuple(shape):
-        return index
-    return None
+def _scattered(value: Any, positions: Array, node: Tensor) -> Any:
+    """Return an array like that of `node` with `value` added up at the positions, 0 elsewhere."""
+    spread: Any = np.reshape(np.broadcast_to(unwrapped(value), positions.shape), (-1,))
+    added = FUNCTIONS["scatter_add"](constant_or(spread, node.dtype), (positions.ravel(),), (node.size,))
+    return np.reshape(added, node.shape)
 
 
 def _add_at(target: Any, index: Any, value: Any) -> None:
     if not isinstance(target, Traced):
         raise Untraceable("np.add.at writes a result of the forward pass into a plain array")
     positions = np.arange(target.size).reshape(target.shape)[_concrete(index)]
-    spread = np.reshape(np.broadcast_to(unwrapped(value), positions.shape), (-1,))
-    added = FUNCTIONS["scatter_add"](constant_or(spread, target.dtype), (positions.ravel(),), (target.size,))
-    target.write(target.node + np.reshape(added, target.shape))
+    target.write(target.node + _scattered(value, positions, target.node))
 
 
 # -- NumPy functions that make arrays to be written into ---------------------------------------------------------------
@@ -380,7 +328,7 @@ def _asarray(value: Any, dtype: Any = None, **more: Any) -> Any:
 
 
 def _holds_traced(value: Any) -> bool:
-    return isinstance(value, Traced) or (isinstance(value, list | tuple) and any(_holds_traced(v) for v in value))
+    return any(isinstance(x, Traced) for x in named_leaves(value).values())
 
 
 def _joined(value: Any) -> Any:
@@ -400,27 +348,10 @@ def _positions(condition: Any, *choices: Any) -> Any:
     return wrapped(np.where(unwrapped(condition), *unwrapped(choices)))
 
 
-_SPECIAL: dict[Any, Callable[..., Any]] = {
-    np.zeros_like: _maker(np.zeros_like),
-    np.ones_like: _maker(np.ones_like),
-    np.empty_like: _maker(np.zeros_like),
-    np.full_like: _maker(np.full_like),
-    np.copyto: _copyto,
-    np.where: _positions,
-}
-#: Functions of NumPy that give arrays to be written into -> the same, with arrays that record.
+#: Functions of NumPy that give arrays to be written into -> the same, with arrays that record; `empty` gives zeros.
 MAKERS: dict[str, Any] = {
-    "zeros": _maker(np.zeros),
-    "ones": _maker(np.ones),
-    "empty": _maker(np.zeros),
-    "full": _maker(np.full),
-    "zeros_like": _maker(np.zeros_like),
-    "ones_like": _maker(np.ones_like),
-    "empty_like": _maker(np.zeros_like),
-    "full_like": _maker(np.full_like),
-    "array": _array,
-    "asarray": _asarray,
-    "ascontiguousarray": _asarray,
-    "asanyarray": _asarray,
-    "copyto": _copyto,
+    **{name: _maker(getattr(np, name)) for name in ("zeros", "ones", "full", "zeros_like", "ones_like", "full_like")},
+    **{"empty": _maker(np.zeros), "empty_like": _maker(np.zeros_like), "array": _array, "copyto": _copyto},
+    **dict.fromkeys(("asarray", "ascontiguousarray", "asanyarray"), _asarray),
 }
+_SPECIAL: dict[Any, Callable[..., Any]] = {np.where: _positions, **{getattr(np, n): f for n, f in MAKERS.items()}}
