@@ -6,19 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: Attributes named after the parameter.
-PATTERNS = (
-    "d{0}",
-    "d_{0}",
-    "grad_{0}",
-    "{0}_grad",
-    "g{0}",
-    "{0}_g",
-    "d{0}s",
-    "{0}grad",
-    "grad{0}",
-    "D{0}",
-    "{0}_gradient",
-)
+PATTERNS = "d{0} d_{0} grad_{0} {0}_grad g{0} {0}_g d{0}s {0}grad grad{0} D{0} {0}_gradient".split()
 #: Containers of gradients, with the keys of the parameters or in their order.
 STORES = ("grads", "grad", "gradients", "dparams", "d")
 #: Attributes that hold the gradient of the input, where backward returns nothing.
@@ -44,9 +32,7 @@ def _candidates(name: str) -> Iterator[str]:
         yield key
     outer = head.rpartition(".")[0]
     for store in STORES:
-        for place in dict.fromkeys(
-            (store, f"{outer}.{store}" if outer else store, f"{head}.{store}" if head else store)
-        ):
+        for place in (store, f"{outer}.{store}" if outer else store, f"{head}.{store}" if head else store):
             yield f"{place}.{last}"
             yield f"{place}.d{last}"
             if bracket:  # parallel lists: params[0] and grads[0]

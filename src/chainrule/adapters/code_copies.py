@@ -39,16 +39,10 @@ LARGEST_CONTAINER = 10_000
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, enum.Enum, types.CodeType)
 #: Kinds of classes that are never copied: their objects are laid out in memory, or told apart, in ways of their own.
 _SHARED_KINDS = (BaseException, enum.Enum, np.ndarray, tuple, list, dict, set, int, float, str, bytes)
-_NOT_COPIED = {
-    "__dict__",
-    "__weakref__",
-    "__slots__",
-    "__doc__",
-    "__module__",
-    "__qualname__",
-    "__abstractmethods__",
-    "_abc_impl",
-}
+#: Attributes of classes that each class has for itself, or that its copy is made with.
+_NOT_COPIED = set(
+    "__dict__ __weakref__ __slots__ __doc__ __module__ __qualname__ __abstractmethods__ _abc_impl".split()
+)
 _CONTAINERS = (list, dict, set, collections.deque)
 
 
@@ -103,7 +97,7 @@ class CodeCopies:
         replaced: list[tuple[Any, Any]] = [
             *zip((f.__self__ for f in global_numbers), (self._numbers, python_numbers), strict=True),
             (np.random.default_rng, self._default_rng),
-            *((m, StandIn(m.__name__, functools.partial(self._attribute, m))) for m in (np, np.random, random)),
+            *((m, StandIn(m.__name__, lambda n, m=m: self.of(getattr(m, n)))) for m in (np, np.random, random)),
         ]
         if recording:
             replaced += [(getattr(np, name), maker) for name, maker in MAKERS.items()]
@@ -114,17 +108,11 @@ class CodeCopies:
     def of(self, x: Any) -> Any:
         """Return the copy of a function, an object, or a container of them."""
         new = self._copy(x)
-        self._fill()
-        return new
-
-    def _fill(self) -> None:
         while self._unfilled:
             self._unfilled.pop()()
+        return new
 
     # -- modules and random numbers ------------------------------------------------------------------------------------
-
-    def _attribute(self, module: types.ModuleType, name: str) -> Any:
-        return self.of(getattr(module, name))
 
     def _default_rng(self, seed: Any = None) -> np.random.Generator:
         """As in NumPy, but what is drawn without a seed is the same in each set of copies."""
@@ -145,10 +133,7 @@ class CodeCopies:
         return known[1]
 
     def _made(self, x: Any) -> Any:
-        for kind, make in self._MAKE:
-            if isinstance(x, kind):
-                return make(self, x)
-        return self._object(x)
+        return next(make for kind, make in self._MAKE if isinstance(x, kind))(self, x)
 
     def _module(self, module: types.ModuleType) -> Any:
         if not self._owns(module.__name__, getattr(module, "__file__", None)):
@@ -159,8 +144,7 @@ class CodeCopies:
             if name not in space:
                 raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
             self._copy_names(space, (name,))
-            self._fill()
-            return self._namespace(space)[name]
+            return self.of(space[name])
 
         return StandIn(module.__name__, look_up)
 
@@ -330,6 +314,7 @@ class CodeCopies:
         (np.random.Generator | np.random.RandomState, lambda self, x: copy.deepcopy(x)),
         (tuple, _tuple),
         (_CONTAINERS, _container),
+        (object, _object),
     )
 
     # -- whose it is ---------------------------------------------------------------------------------------------------
@@ -363,8 +348,7 @@ def _package(x: Any) -> str:
 
 
 def _is_installed(path: str) -> bool:
-    folders = path.replace("\\", "/")
-    return any(f"/{name}/" in folders for name in _INSTALLED)
+    return any(f"/{folder}/" in path.replace("\\", "/") for folder in _INSTALLED)
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,19 +74,13 @@ def as_arrays(nest: Any) -> Any:
     """Return a container whose numbers stay as they are and whose arrays are NumPy's."""
 
     def leaf(name: str, value: Any) -> Any:
-        if isinstance(value, np.ndarray) or isinstance(value, bool | int | float | str) or value is None:
-            return value
-        if isinstance(value, np.floating) or (hasattr(value, "__array__") and not np.isscalar(value)):
-            return np.asarray(value)
-        return value
+        of_another_library = hasattr(value, "__array__") and not isinstance(value, np.ndarray | np.generic)
+        return np.asarray(value) if of_another_library or isinstance(value, np.floating) else value
 
     if isinstance(nest, list | tuple) and nest and all(isinstance(v, int | float | list | tuple) for v in nest):
-        try:
-            array = np.asarray(nest)
-        except ValueError:  # rows of several lengths
-            return mapped(nest, leaf)
-        if array.dtype.kind in "fiub":
-            return array
+        with contextlib.suppress(ValueError):  # rows of several lengths
+            if is_number_array(array := np.asarray(nest)):
+                return array
     return mapped(nest, leaf)
 
 

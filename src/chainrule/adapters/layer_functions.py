@@ -56,8 +56,8 @@ class LayerFunctions(BackwardPass):
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
-        named = named_leaves(cache) if isinstance(cache, Mapping) else named_leaves(cache, "cache")
-        return {**{k: v for k, v in named.items() if k}, **named_leaves(output, "out")}
+        named = named_leaves(cache, "" if isinstance(cache, Mapping) else "cache")
+        return {**named, **named_leaves(output, "out")}
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
@@ -72,7 +72,7 @@ class LayerFunctions(BackwardPass):
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
         """Return the gradients by key; those in a tuple belong to the inputs, in their order."""
         if isinstance(grads, Mapping):
-            return {k: v for key, value in grads.items() for k, v in named_leaves(value, str(key)).items()}
+            return named_leaves(grads)
         parts = list(grads) if isinstance(grads, tuple | list) else [grads]
         floating = [n for n in self.names if any(e == n or e.startswith((n + "[", n + ".")) for e in self.exact)]
         if len(parts) not in (len(self.names), len(floating)):

@@ -22,7 +22,10 @@ class NetworkFunctions(BackwardPass):
     def __init__(
         self, backward: Any, forward: Any, loss: Any, parameters: Any, X: Any, Y: Any, output: str | None = None
     ) -> None:
-        self._named_loss = _loss_called(loss) if isinstance(loss, str) else None
+        try:
+            self._named_loss = losses.get(loss) if isinstance(loss, str) else None
+        except ValueError as error:
+            raise AuditError(str(error)) from error
         if self._named_loss is None and not callable(loss):
             raise AuditError(f"loss has type {type(loss).__name__}; expected a function (output, Y) or a loss's name")
         super().__init__(forward=forward, backward=backward, loss=loss)
@@ -85,14 +88,7 @@ class NetworkFunctions(BackwardPass):
             raise AuditError(
                 f"backward returned a {type(grads).__name__}; expected a dict of gradients such as {{'dW1': …}}"
             )
-        return {k: v for key, value in grads.items() for k, v in named_leaves(value, str(key)).items()}
-
-
-def _loss_called(name: str) -> Any:
-    try:
-        return losses.get(name)
-    except ValueError as error:
-        raise AuditError(str(error)) from error
+        return named_leaves(grads)
 
 
 def _on_rows(loss: Any, output: Any, Y: Any) -> Any:

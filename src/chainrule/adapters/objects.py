@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -89,12 +91,10 @@ class Objects(BackwardPass):
     def _slots(self) -> list[Slot]:
         """Return all that the objects hold: "W", or "linear1.W" for one of several."""
         modules = self.code["modules"]
-        single = len(modules) == 1
-        return [
-            slot
-            for i, m in enumerate(modules)
-            for slot in _slots(m, "" if single else f"{type(m).__name__.lower()}{i}", {id(m)})
-        ]
+        if len(modules) == 1:
+            return list(_slots(modules[0], "", {id(modules[0])}))
+        named = [(m, f"{type(m).__name__.lower()}{i}") for i, m in enumerate(modules)]
+        return [slot for m, name in named for slot in _slots(m, name, {id(m)})]
 
     def _attributes(self) -> dict[str, Any]:
         return {name: value for name, _, _, value in self._slots()}
@@ -116,22 +116,19 @@ class Objects(BackwardPass):
         by_array: dict[int, list[str]] = {}  # one array may have several names: W and params[0]
         for name, value in kept.items():
             by_array.setdefault(id(value), []).append(name)
-        for names in by_array.values():
-            found = [(n, key) for n in names if (key := attribute_of_gradient(n, after)) is not None and key != n]
-            found = [(n, key) for n, key in found if value_of_gradient(after, key) is not None]
-            if found:
-                name = min(names, key=lambda n: "[" in n)
-                self._gradients[name] = found[0][1]
-                self._others.update(n for n in names if n != name)
-        for names in by_array.values():
-            name = min(names, key=lambda n: "[" in n)
+        synonyms = {min(names, key=lambda n: "[" in n): names for names in by_array.values()}
+        for name, names in synonyms.items():
+            keys = [key for n in names if (key := attribute_of_gradient(n, after)) is not None and key != n]
+            if found := [key for key in keys if value_of_gradient(after, key) is not None]:
+                self._gradients[name] = found[0]
+        for name, names in synonyms.items():
             known = name in self._gradients or set(names) & set(self._gradients.values())
-            if not known and name in after and not np.array_equal(after[name], old[name]) and self._used(name):
-                rate = self._rate(name, before)
-                if rate:
-                    self._rates[name] = rate
-                    self._others.update(n for n in names if n != name)
-        return {n: np.array(old[n], np.float64) for n in (*self._gradients, *self._rates)}
+            changed = name in after and not np.array_equal(after[name], old[name])
+            if not known and changed and self._used(name) and (rate := self._rate(name, before)):
+                self._rates[name] = rate
+        parameters = (*self._gradients, *self._rates)
+        self._others = {n for name in parameters for n in synonyms[name] if n != name}
+        return {n: np.array(old[n], np.float64) for n in parameters}
 
     def _used(self, name: str) -> bool:
         """Whether the output depends on an array that the objects hold."""
@@ -163,19 +160,15 @@ class Objects(BackwardPass):
         for _, owner, key, old in slots:
             if id(old) in new and not isinstance(owner, tuple):
                 array = as_kind_of(old, new[id(old)])
-                if isinstance(owner, Mapping | list):
-                    owner[key] = array  # type: ignore[index]
-                else:
-                    setattr(owner, key, array)
+                (operator.setitem if isinstance(owner, Mapping | list) else setattr)(owner, key, array)
 
     # -- the passes ----------------------------------------------------------------------------------------------------
 
     def _called(self, values: Mapping[str, Any]) -> Any:
         modules = self.code["modules"]
-        for m in modules:
-            for name in ZEROING:
-                if callable(getattr(m, name, None)):
-                    getattr(m, name)()
+        for m, name in itertools.product(modules, ZEROING):
+            if callable(zero := getattr(m, name, None)):
+                zero()
         self._inputs = self._arguments.parts(values)
         out: Any = self._inputs
         for i, m in enumerate(modules):
@@ -233,11 +226,9 @@ class Objects(BackwardPass):
             grads[_key(name)] = np.array(value_of_gradient(after, key))
         for name, rate in self._rates.items():
             grads[_key(name)] = (old[name] - after[name]) / rate
-        self.updated = tuple(n for n in values if n in self._rates or self._is_updated(n, values, after))
+        changed = {n for n in self._gradients if not np.array_equal(after[n], values[n], equal_nan=True)}
+        self.updated = tuple(n for n in values if n in self._rates or n in changed)
         return grads
-
-    def _is_updated(self, name: str, values: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-        return name in self._gradients and not np.array_equal(after[name], values[name], equal_nan=True)
 
     def _gradients_of_inputs(self, result: Any, after: Mapping[str, Any]) -> dict[str, Any]:
         parts = list(result) if isinstance(result, tuple | list) else [result]
