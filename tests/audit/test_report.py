@@ -16,6 +16,7 @@ DZ1 = Step("dZ1", "wrong", (9, 4), 0.25, 0.25, ("dA1",), "dZ1 = dA1 ⊙ (1 − A
 DW2 = Step("dW2", "right", (4, 2), 1.2e-16, 3e-16, ("dZ2",), "dW2 = A1ᵀ dZ2 / m")
 DW1 = Step("dW1", "inherited", (3, 4), 1e-16, 0.5, ("dZ1",), "dW1 = Xᵀ dZ1 / m")
 DX = Step("dX", "unseen", (9, 3), None, None, ("dZ1",))
+READ_AS = "class Net; parameters W1; gradients in dW1"
 FINDING = Finding(
     "dZ1",
     "missing-activation-derivative",
@@ -70,6 +71,7 @@ def hostile(text):
         notes=(text,),
         loss=0.5,
         title=text,
+        read_as=text,
     )
 
 
@@ -80,7 +82,9 @@ def shaped(*shapes):
 REPORTS = {
     "empty": Report((), (), (), (), float("nan"), ""),
     "right": Report((), (Convention("", "dZ2 carries no 1/m"),), (DW2,), (), 0.693147, "an audit"),
-    "wrong": Report((FINDING,), (), (DW2, DZ1, DW1, DX), ("dX: forward could not be traced",), 0.5, "an audit"),
+    "wrong": Report(
+        (FINDING,), (), (DW2, DZ1, DW1, DX), ("dX: forward could not be traced",), 0.5, "an audit", READ_AS
+    ),
     "every cause": Report(tuple(Finding(c, c, m) for c, m in CAUSES.items()), (), (), (), float("inf"), "all"),
     "shapes": shaped((), (0,), (1,), (10**9, 10**9), (2,) * 32, (np.int64(3), np.int64(4))),
     "errors": Report((), (), tuple(Step("d", "right", (1,), e, e) for e in (0.0, np.inf, np.nan, 1e300)), (), 1.0, ""),
@@ -193,6 +197,7 @@ def test_what_is_wrong_comes_first():
         "an audit",
         "1 error found: dZ1. 1 more step inherits an error.",
         "loss 0.5",
+        f"Read as: {READ_AS}",
         "",
         "1. dZ1 missing-activation-derivative",
         "   dZ1 is dA1 unchanged: the derivative of tanh is left out.",
@@ -261,6 +266,14 @@ def test_markup_is_shown_not_obeyed():
     assert r"\[red\]W" in hostile("[red]W[/red]").to_markdown()
     assert r"\x1b[31m" in str(hostile("\x1b[31m"))
     assert "`` `a` ``" in hostile("`a`").to_markdown()
+
+
+def test_how_the_code_was_read_is_said_once_in_every_form():
+    report = REPORTS["wrong"]
+    for form in (str(report), report.to_markdown(), report.to_html()):
+        assert " ".join(form.split()).count(READ_AS) == 1
+    assert report.to_dict()["read_as"] == READ_AS
+    assert "Read as" not in str(REPORTS["right"])
 
 
 def test_numbers_that_json_has_not_become_words():

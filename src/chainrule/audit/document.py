@@ -30,11 +30,12 @@ _LONGEST, _OTHERS = 300, 3
 
 
 def document(report: Report) -> doc.Document:
-    """Return the title, the headline, the findings, the table of steps, conventions and notes."""
+    """Return the headline, how the code was read, the findings, the table of steps, conventions and notes."""
     blocks: list[doc.Block] = [
         doc.Heading(report.title.strip() or "Audit", 1),
         doc.Paragraph(headline(report), "good" if report.ok else "bad"),
         doc.Paragraph(f"loss {report.loss:.6g}", "dim"),
+        *([doc.Paragraph(f"Read as: {report.read_as}", "dim")] if report.read_as else []),
         *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
     ]
     if report.steps:

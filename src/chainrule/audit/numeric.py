@@ -57,7 +57,8 @@ def numeric_report(
         "differences, error signals and causes within a step were not seen"
     ]
     findings += behaviour_findings(own, adding, frozenset(subject.exact))
-    return Report(tuple(findings), (), tuple(steps), tuple(notes), subject.plain_loss(subject.values), subject.title)
+    loss = subject.plain_loss(subject.values)
+    return Report(tuple(findings), (), tuple(steps), tuple(notes), loss, subject.title, subject.describe())
 
 
 def _differences(subject: BackwardPass, name: str, rng: np.random.Generator) -> tuple[Any, Array]:

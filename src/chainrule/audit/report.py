@@ -117,6 +117,8 @@ class Report:
         What could not be checked, and why.
     loss : float
     title : str
+    read_as : str
+        How the code was understood: its functions or classes, the parameters, where their gradients are.
 
     Examples
     --------
@@ -128,11 +130,13 @@ class Report:
     ...     notes=(),
     ...     loss=0.5,
     ...     title="An audit",
+    ...     read_as="class Net; parameters W; gradients in dW",
     ... )
     >>> print(report)
     An audit
     1 error found: dW.
     loss 0.5
+    Read as: class Net; parameters W; gradients in dW
     <BLANKLINE>
     1. dW sign
        dW has the wrong sign.
@@ -158,6 +162,7 @@ class Report:
     notes: tuple[str, ...]
     loss: float
     title: str
+    read_as: str = ""
 
     @property
     def ok(self) -> bool:

@@ -77,6 +77,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
         tuple(dict.fromkeys(notes)),
         subject.plain_loss(subject.values),
         subject.title,
+        subject.describe(),
     )
 
 
