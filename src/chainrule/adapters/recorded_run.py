@@ -18,7 +18,17 @@ ADD, MATMUL = row_of(np.add), row_of(np.matmul)
 
 
 class AuditError(ValueError):
-    """The audit cannot judge: its own reference does not hold, or what it was given does not fit together."""
+    """The audit cannot judge: its own reference does not hold, or what it was given does not fit together.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> try:
+    ...     cr.audit_layer(lambda x: (2 * x, None), lambda dout, cache: 2 * dout, 3)
+    ... except cr.AuditError as error:
+    ...     print(error)
+    inputs: expected arrays of floating-point numbers, got none
+    """
 
 
 @dataclass

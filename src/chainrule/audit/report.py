@@ -29,6 +29,12 @@ class Candidate:
         A sentence: "the derivative of the activation is left out".
     formula : str
         The formula that fits those numbers, as "dZ1 = dA1"; empty where there is none.
+
+    Examples
+    --------
+    >>> from chainrule.audit.report import Candidate
+    >>> Candidate("sign", "the sign is wrong", "dW1 = -X.T @ dZ1").cause
+    'sign'
     """
 
     cause: str
@@ -54,6 +60,14 @@ class Finding:
         The simplest first.
     evidence : mapping
         Numbers and shapes by name: ratio, relative_error, expected_shape, found_shape, worst, pattern, ….
+
+    Examples
+    --------
+    >>> from chainrule.audit.report import Candidate, Finding
+    >>> sign = Candidate("sign", "the sign is wrong")
+    >>> finding = Finding("dW1", "sign", "dW1 has the wrong sign.", candidates=(sign,))
+    >>> finding.candidates[0].message
+    'the sign is wrong'
     """
 
     name: str
@@ -66,7 +80,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Convention:
-    """A choice that the pass makes and that is not wrong; `name` is the step, or empty for the whole pass."""
+    """A choice that the pass makes and that is not wrong; `name` is the step, or empty for the whole pass.
+
+    Examples
+    --------
+    >>> from chainrule.audit.report import Convention
+    >>> Convention("", "The loss is summed over the examples, not averaged.").name
+    ''
+    """
 
     name: str
     message: str
@@ -90,6 +111,12 @@ class Step:
         The gradients that it was recomputed from.
     formula : str
         The right formula.
+
+    Examples
+    --------
+    >>> from chainrule.audit.report import RIGHT, Step
+    >>> Step("dW1", RIGHT, (3, 2), error=1e-15).error
+    1e-15
     """
 
     name: str

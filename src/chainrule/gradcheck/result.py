@@ -29,7 +29,14 @@ GRADCHECK_CAUSES = {
 
 @dataclass(frozen=True)
 class Kink:
-    """An element where the function is not differentiable; any value between the one-sided slopes passes."""
+    """An element where the function is not differentiable; any value between the one-sided slopes passes.
+
+    Examples
+    --------
+    >>> from chainrule.gradcheck.result import Kink
+    >>> print(Kink("argument 0 (x)", (1,), -1.0, 1.0, 0.5))
+    kink at argument 0 (x)[1]: 0.5 is between the slopes -1 and 1
+    """
 
     argument: str
     input_index: Index
@@ -46,7 +53,14 @@ class Kink:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """How many values of an argument's gradient were compared, how many are wrong, and why."""
+    """How many values of an argument's gradient were compared, how many are wrong, and why.
+
+    Examples
+    --------
+    >>> from chainrule.gradcheck.result import Mismatch
+    >>> print(Mismatch("argument 0 (x)", 2, 6, "sign", "The sign is wrong."))
+    argument 0 (x): 2 of 6 wrong. The sign is wrong.
+    """
 
     argument: str
     wrong: int

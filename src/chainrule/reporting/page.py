@@ -70,7 +70,13 @@ def report(run: Any, to: str | os.PathLike[str] | None = None) -> Path:
 
 
 def require_plotly() -> None:
-    """Raise, saying how to install it, where plotly is missing."""
+    """Raise, saying how to install it, where plotly is missing.
+
+    Examples
+    --------
+    >>> from chainrule.reporting import require_plotly
+    >>> require_plotly()
+    """
     try:
         import plotly.offline  # noqa: F401
     except ImportError:

@@ -213,14 +213,38 @@ def store_run(
 def store_predictions(
     folder: Path, model: Module, X: Array, y: Array, loss: str, raw: Dataset, preprocessor: Preprocessor
 ) -> None:
-    """Write what a network says about a test split, as a training run prepared it."""
+    """Write what a network says about a test split, as a training run prepared it.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from pathlib import Path
+    >>> from chainrule.reporting import store_predictions
+    >>> raw = cr.data.read("digits")
+    >>> preprocessor = cr.data.Preprocessor.fit(raw)
+    >>> X, y = preprocessor.transform(raw), preprocessor.transform_target(raw)
+    >>> model = cr.nn.Linear(64, 10, seed=0)
+    >>> store_predictions(Path("."), model, X, y, "cross_entropy", raw, preprocessor)
+    >>> Path("examples.safetensors").exists()
+    True
+    """
     decode = preprocessor.inverse_target if preprocessor.task == "regression" else None
     content = examples_bytes(model, X, y, loss=loss, raw=raw, classes=preprocessor.classes, decode=decode)
     io.write_atomically(folder / EXAMPLES, content)
 
 
 def forget(folder: Path) -> None:
-    """Remove what an earlier run left for a report: it would be shown with another run's history."""
+    """Remove what an earlier run left for a report: it would be shown with another run's history.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from chainrule.reporting import forget
+    >>> _ = Path("gradient_flow.jsonl").write_text("{}")
+    >>> forget(Path("."))
+    >>> Path("gradient_flow.jsonl").exists()
+    False
+    """
     for name in (FLOW, EXAMPLES):
         (folder / name).unlink(missing_ok=True)
 
