@@ -40,6 +40,8 @@ PAIRS = {
 EVERY = [o for o, _ in PAIRS.values()] + [
     optim.Adam(optim.WarmUp(3, optim.Cosine(0.01, 20)), clip_norm=0.5),
     optim.SGD(optim.Step(0.1, 2), clip_value=0.1),
+    optim.SGD(0.1, 0.9, True, rate_in_velocity=True),
+    optim.Adam(schedules.Adjustable(0.1), eps_hat=True),
 ]
 
 
@@ -88,7 +90,7 @@ def test_config_round_trip(optimizer):
     assert optim.get(json.loads(json.dumps(optimizer.config()))) == optimizer
     state = optimizer.init({"0.weight": np.zeros(2)})
     assert isinstance(state["step"], np.ndarray) and all(
-        v.keys() == {"0.weight"} for k, v in state.items() if k != "step"
+        v.keys() == {"0.weight"} for k, v in state.items() if k not in ("step", "lr")
     )
 
 
@@ -107,6 +109,29 @@ def test_all_parameters_update_from_gradients_taken_before():
     opt, params = optim.SGD(0.1), {"a": np.array(2.0), "b": np.array(3.0)}
     new, _ = opt.update(cr.grad(f)(params), opt.init(params), params)
     assert new["a"] == pytest.approx(2 - 0.1 * 3) and new["b"] == pytest.approx(3 - 0.1 * 2)  # not 3 - 0.1 * 1.7
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_velocity_of_steps_keeps_the_rates_that_they_were_made_with(momentum, nesterov):
+    rule = optim.SGD(schedules.Adjustable(0.5), momentum, nesterov=nesterov and momentum > 0, rate_in_velocity=True)
+    params = np.array([1.0, -2.0])
+    state, expected, velocity = rule.init(params), params.copy(), np.zeros(2)
+    for rate in (0.5, 0.1, 0.1, 0.02):
+        state["lr"][...] = rate
+        g = RNG.normal(size=2)
+        params, state = rule.update(g, state, params)
+        velocity = momentum * velocity - rate * g
+        expected += momentum * velocity - rate * g if nesterov else velocity
+        np.testing.assert_allclose(params, expected, rtol=1e-12)
+        assert state["lr"] == rate
+
+
+def test_eps_hat_is_added_to_the_root_of_the_second_moment():
+    rule = optim.Adam(0.1, eps=1.0, eps_hat=True)
+    params, _ = rule.update(np.array([2.0]), rule.init(np.zeros(1)), np.zeros(1))
+    m, root = 0.1 * 2.0, np.sqrt(0.001) * 2.0
+    np.testing.assert_allclose(params, [-0.1 * np.sqrt(0.001) / 0.1 * m / (root + 1.0)], rtol=1e-9)
 
 
 def test_a_network_learns_with_every_optimizer():
@@ -161,6 +186,7 @@ def test_clipping_by_norm_against_pytorch():
 
 SCHEDULES = {
     "Constant": (optim.Constant(0.2), {0: 0.2, 99: 0.2}),
+    "Adjustable": (schedules.Adjustable(0.2), {0: 0.2, 99: 0.2}),
     "Step": (optim.Step(1.0, 10, 0.5), {0: 1.0, 9: 1.0, 10: 0.5, 25: 0.25}),
     "Exponential": (optim.Exponential(1.0, 0.5, 10), {0: 1.0, 5: 0.5**0.5, 10: 0.5}),
     "Cosine": (optim.Cosine(1.0, 10, 0.2), {0: 1.0, 5: 0.6, 10: 0.2, 50: 0.2}),
@@ -187,6 +213,7 @@ def test_schedules(name):
         (lambda: optim.SGD("fast"), "lr: .*got 'fast'"),
         (lambda: optim.SGD(float("nan")), "lr: .*got nan"),
         (lambda: optim.SGD(0.1, momentum=1), "momentum: .*got 1"),
+        (lambda: optim.SGD(0.1, momentum=1.1, rate_in_velocity=True), "momentum: .*got 1.1"),
         (lambda: optim.SGD(0.1, nesterov=True), "needs a momentum"),
         (lambda: optim.Adam(beta2=1.0), "beta2: .*got 1.0"),
         (lambda: optim.Adam(eps=0), "eps: .*got 0"),

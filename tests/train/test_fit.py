@@ -306,3 +306,22 @@ def test_blas_threads_are_put_back_by_runs_that_overlap():
     with blas.limited(6):
         assert number == [6]
     assert number == [4]
+
+
+def test_the_plans_of_a_step_are_bounded_and_its_learning_rate_may_change():
+    from chainrule.optim.schedules import Adjustable
+    from chainrule.train.step import PLANS, TrainingStep
+
+    model = nn.Linear(1, 1, weight_init="zeros")
+    step = TrainingStep(model, "mse", optim.SGD(Adjustable(0.25)))
+    kept = step.binding(np.ones((1, 1), np.float32), np.ones((1, 1), np.float32))
+    for rows in range(2, 2 * PLANS):
+        one = np.ones((1, 1), np.float32)
+        assert step.binding(one, one) is kept  # used again and again: it stays
+        step.binding(np.ones((rows, 1), np.float32), np.ones((rows, 1), np.float32))
+    assert len(step._bindings) == PLANS
+    step.rate[...] = 0.5
+    X, y = np.ones((2, 1), np.float32), np.full((2, 1), 4, np.float32)
+    assert step.run(X, y) == (16.0,)
+    assert step.parameters["weight"] == 4  # 2 · 4 · 0.5; another 4 went to the bias
+    assert step.rate == 0.5

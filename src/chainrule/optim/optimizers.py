@@ -72,12 +72,16 @@ class Optimizer(ABC):
     def init(self, params: Any) -> dict[str, Any]:
         """Return the state to begin with: ``{"step": 0, slot: nest like params, …}``, all arrays.
 
+        With an `Adjustable` learning rate also ``"lr"``: what is written there is the rate of the steps that follow.
+
         Parameters
         ----------
         params
             A dict (or any nest) of arrays or tensors.
         """
         state: dict[str, Any] = {"step": np.zeros((), np.int64)}
+        if isinstance(self.lr, schedules.Adjustable):
+            state["lr"] = np.array(self.lr.lr, np.float64)
         for name in self.active():
             state[name] = tree_map(lambda p, _name=name: np.full(p.shape, self.first(_name), p.dtype), params)
         return state
@@ -108,7 +112,8 @@ class Optimizer(ABC):
         names = self.active()
         kept = [flatten(state[name])[0] for name in names]
         step = state["step"]
-        numbers = self.numbers(self.learning_rate(step), as_dtype(step, np.float64) + 1.0)
+        rate = state["lr"] if "lr" in state else self.learning_rate(step)
+        numbers = self.numbers(rate, as_dtype(step, np.float64) + 1.0)
         cast: dict[Any, dict[str, Any]] = {}
         new_params, new_slots = [], []
         for i, (p, g) in enumerate(zip(given, gradients, strict=True)):
@@ -119,7 +124,7 @@ class Optimizer(ABC):
             new, slots = self.step(as_dtype(g, p.dtype), p, tuple(k[i] for k in kept), cast[p.dtype])
             new_params.append(new)
             new_slots.append(slots)
-        new_state: dict[str, Any] = {"step": as_dtype(step + 1, np.int64)}
+        new_state: dict[str, Any] = {**state, "step": as_dtype(step + 1, np.int64)}
         for k, name in enumerate(names):
             new_state[name] = unflatten(structure, [slots[k] for slots in new_slots])
         return unflatten(structure, new_params), new_state
@@ -186,9 +191,12 @@ class SGD(Optimizer):
     ----------
     lr : float or Schedule
     momentum : float
-        0 <= momentum < 1.
+        From 0, below 1; up to 1 with `rate_in_velocity`.
     nesterov : bool
         Needs momentum. Source: Sutskever et al., 2013, in PyTorch's form.
+    rate_in_velocity : bool
+        Whether the velocity is a sum of steps, v ← μ v + lr g, p - v, as in Keras and scikit-learn, instead of a sum of
+        gradients. It differs where the learning rate changes: steps made before keep the rate that they were made with.
     weight_decay : float
         Adds weight_decay · p to the gradient.
     clip_norm, clip_value
@@ -208,12 +216,16 @@ class SGD(Optimizer):
     lr: Any = 1e-2
     momentum: float = 0.0
     nesterov: bool = False
+    rate_in_velocity: bool = field(default=False, kw_only=True)
 
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number("momentum", self.momentum, at_least=0, below=1)
+        if self.rate_in_velocity:
+            number("momentum", self.momentum, at_least=0, at_most=1)
+        else:
+            number("momentum", self.momentum, at_least=0, below=1)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum above 0, e.g. momentum=0.9")
 
@@ -226,8 +238,11 @@ class SGD(Optimizer):
         g = _decayed(g, p, self.weight_decay)
         if not self.momentum:
             return p - n["lr"] * g, ()
+        if self.rate_in_velocity:
+            g = n["lr"] * g
         v = self.momentum * slots[0] + g
-        return p - n["lr"] * (g + self.momentum * v if self.nesterov else v), (v,)
+        move = g + self.momentum * v if self.nesterov else v
+        return p - (move if self.rate_in_velocity else n["lr"] * move), (v,)
 
 
 @dataclass(frozen=True)
@@ -245,6 +260,9 @@ class Adam(Optimizer):
         Shares of the old moments kept, from 0, below 1.
     eps : float
         Keeps the divisor from 0.
+    eps_hat : bool
+        Whether `eps` is ε̂ in the last paragraph of the article's section 2, s m / (sqrt(v) + eps), as in Keras and
+        scikit-learn.
     weight_decay : float
         Adds weight_decay · p to the gradient (`AdamW` decays the parameter itself).
     clip_norm, clip_value
@@ -264,6 +282,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    eps_hat: bool = field(default=False, kw_only=True, repr=False)
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
 
@@ -276,7 +295,7 @@ class Adam(Optimizer):
     def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
         """Return the scalars of update number `t`."""
         c = np.sqrt(1.0 - np.power(self.beta2, t))
-        return {"rate": lr * c / (1.0 - np.power(self.beta1, t)), "eps": self.eps * c}
+        return {"rate": lr * c / (1.0 - np.power(self.beta1, t)), "eps": self.eps if self.eps_hat else self.eps * c}
 
     def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
         """Return a new parameter and its slots."""

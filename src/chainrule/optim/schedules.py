@@ -71,6 +71,25 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
+class Adjustable(Constant):
+    """`lr` until another rate is written into the entry ``"lr"`` of the optimiser's state.
+
+    A compiled step reads the rate from there; it is not planned again.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import optim
+    >>> from chainrule.optim.schedules import Adjustable
+    >>> rule = optim.SGD(Adjustable(0.5))
+    >>> state = rule.init(np.ones(2))
+    >>> state["lr"][...] = 0.25
+    >>> rule.update(np.ones(2), state, np.ones(2))[0]
+    array([0.75, 0.75])
+    """
+
+
+@dataclass(frozen=True)
 class Step(Schedule):
     """lr · factor ** floor(step / every).
 
@@ -184,7 +203,9 @@ class WarmUp(Schedule):
         return after * np.minimum((at + 1.0) / (self.steps + 1.0), 1.0)
 
 
-_NAMES: dict[str, type[Schedule]] = {kind.__name__: kind for kind in (Constant, Step, Exponential, Cosine, WarmUp)}
+_NAMES: dict[str, type[Schedule]] = {
+    kind.__name__: kind for kind in (Constant, Adjustable, Step, Exponential, Cosine, WarmUp)
+}
 
 
 def get(spec: Any) -> Schedule:

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import nn, optim
+from .. import nn
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..nn import losses
@@ -27,7 +27,6 @@ from ..train.evaluation import Forward
 from ..train.weights import WeightedTargets, checked_weights
 from .lbfgs import minimise
 from .objective import PenalizedStep
-from .optimizers import Adjustable
 from .settings import BATCH, Settings, usable_threads
 from .training import Course, train
 
@@ -68,7 +67,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     def _keep(self, arguments: dict[str, Any]) -> None:
         """Store the arguments of `__init__`, its `locals()`, under their names, as they were given."""
         del arguments["self"]
-        vars(self).update(arguments)
+        self.__dict__.update(arguments)
 
     # -- what a family says --------------------------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         losses.check_target(loss, rows.y.shape, rows.y)
         work = copy.deepcopy(self.module_).to(self._dtype).train()
         step = PenalizedStep(
-            logits_part(work, loss), loss, Adjustable(settings.rule or optim.SGD()), alpha=settings.alpha,
+            logits_part(work, loss), loss, settings.adjustable_rule(), alpha=settings.alpha,
             targets=WeightedTargets(np.empty((0, *self._target_shape()), self._dtype)) if weighted else None,
             reported=reported, engine=settings.engine, threads=usable_threads(settings.threads),
         )  # fmt: skip

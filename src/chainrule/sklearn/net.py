@@ -18,8 +18,7 @@ from ..nn.sequential import logits_part
 from ..optim.optimizers import Optimizer
 from .base import TrainedEstimator
 from .classifier import ClassifierPart
-from .optimizers import first_rate
-from .rates import ByEpoch, Rates
+from .rates import ByEpoch, Rates, first_rate
 from .regressor import RegressorPart
 from .settings import Settings
 
@@ -66,7 +65,7 @@ class Net(TrainedEstimator):
         **params
         """
         own = {name: value for name, value in params.items() if name.startswith(PREFIX)}
-        vars(self).update(own)
+        self.__dict__.update(own)
         super().set_params(**{name: value for name, value in params.items() if name not in own})
         return self
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import nn
 from ..core.op import Array
-from ..core.tree import unflatten
 from ..nn import losses
 from ..train import TrainingStep
 from ..train.weights import WeightedTargets
@@ -46,12 +45,6 @@ class PenalizedStep(TrainingStep):
         super().__init__(model, given, optimizer, engine=engine, threads=threads)
         self.targets, self.engine = targets, engine
         self._alpha, self._reported = alpha, reported
-
-    @property
-    def rate(self) -> Array:
-        """The learning rate of the next step, among the optimiser's states: written to, it changes."""
-        found: Array = unflatten(self._state_structure, self.optimizer_state)["lr"]
-        return found
 
     def measured(self, output: Array, y: Array) -> float:
         """Return the loss of outputs as it is reported, without the penalty."""

@@ -15,8 +15,7 @@ from ..core.op import Array
 from ..nn import activations
 from ..optim.optimizers import Optimizer
 from .base import TrainedEstimator
-from .optimizers import Adam, Momentum, first_rate
-from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts
+from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts, first_rate
 from .settings import Settings
 
 SCHEDULES = ("constant", "invscaling", "adaptive", "warm_restarts")
@@ -55,8 +54,8 @@ class MultilayerPerceptron(TrainedEstimator):
         if self.solver == "lbfgs":
             return None
         if self.solver == "sgd":
-            return Momentum(first, momentum, nesterov)
-        return Adam(first, **betas) if self.solver == "adam" else optim.get(self.solver, first)
+            return optim.SGD(first, momentum, nesterov and momentum > 0, rate_in_velocity=True)
+        return optim.Adam(first, **betas, eps_hat=True) if self.solver == "adam" else optim.get(self.solver, first)
 
     def _rates(self, first: float) -> Rates:
         power = number("power_t", self.power_t, at_least=0)

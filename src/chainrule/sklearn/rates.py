@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..core.arguments import number
+from ..optim.optimizers import Optimizer
 
 #: An adaptive learning rate at or below this ends the training.
 SMALLEST = 1e-6
+
+
+def first_rate(rule: Optimizer) -> float:
+    """Return the learning rate of an optimiser's first step."""
+    return float(rule.learning_rate(0))
 
 
 @dataclass(frozen=True)

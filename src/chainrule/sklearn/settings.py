@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .. import optim
 from ..core.arguments import boolean, choice, integer, number, unexpected
 from ..optim.optimizers import Optimizer
+from ..optim.schedules import Adjustable, Schedule
 from ..train.callbacks import as_callback
 from .rates import Rates
 from .training import Rules
@@ -102,6 +104,11 @@ class Settings:
             engine=e.engine,
             threads=None if e.threads is None else integer("threads", e.threads, at_least=1, alternative=" or None"),
         )
+
+    def adjustable_rule(self) -> Optimizer:
+        """Return the optimiser with a learning rate that `Rates` can change; one that goes by a schedule stays so."""
+        rule = self.rule or optim.SGD()
+        return rule if isinstance(rule.lr, Schedule) else replace(rule, lr=Adjustable(rule.lr))
 
     def training_dtype(self, given: Any, rows: int) -> np.dtype[Any]:
         """Return the dtype that trains: in batches float32 unless told otherwise, all rows at once that of X."""

@@ -36,8 +36,8 @@ class Course:
         Epochs without an improvement.
     optimizer : list of arrays or None
         The optimiser's state.
-    rule : type or None
-        The optimiser's, whose state that is.
+    rule : tuple or None
+        Which optimiser's state that is.
     rates : Rates or None
         How the learning rate went on.
     rate : float
@@ -56,7 +56,7 @@ class Course:
     best_score: float = -math.inf
     waiting: int = 0
     optimizer: list[Array] | None = None
-    rule: type | None = None
+    rule: tuple[Any, ...] | None = None
     rates: Rates | None = None
     rate: float = 0.0
     stopped: str | None = None
@@ -99,38 +99,42 @@ class Watch(Callback):
     Parameters
     ----------
     course, rules
+    rate : float
+        The first epoch's learning rate.
     examples : int
         An epoch's.
     scored : function or None
         Without one, the loss decides.
     """
 
-    def __init__(self, course: Course, rules: Rules, examples: int, scored: Scored | None) -> None:
-        self._course, self._rules, self._examples, self._scored = course, rules, examples, scored
+    def __init__(self, course: Course, rules: Rules, rate: float, examples: int, scored: Scored | None) -> None:
+        self._course, self._rules, self._rate, self._examples, self._scored = course, rules, rate, examples, scored
         self._best: list[Array] | None = None
         self._before = len(course.losses) if rules.goes_on else 0
-        self._rate = np.zeros(())
 
     def on_begin(self, run: Run) -> None:
-        """Find the learning rate among the optimiser's states."""
-        assert isinstance(run.training, PenalizedStep)
-        self._rate = run.training.rate
+        """Set the first learning rate."""
+        self._set(run, self._rate)
+
+    def _set(self, run: Run, rate: float) -> None:
+        self._rate = rate
+        state = run.training.rate
+        if state is not None:  # else the optimiser goes by a schedule
+            state[...] = rate
 
     def on_epoch(self, run: Run) -> None:
         """Record; judge; change the learning rate or stop."""
         course, rules, row = self._course, self._rules, run.history[-1]
-        if not run.training.optimizer.scheduled:
-            row["lr"] = float(self._rate)
         course.epochs, course.samples = run.epoch, course.samples + self._examples
         course.losses.append(row["loss"])
         if rules.verbose:
             print(f"Iteration {run.epoch}, loss = {row['loss']:.8f}")
         improved = self._score(run) if self._scored else self._lose(row["loss"])
         course.waiting = 0 if improved else course.waiting + 1
-        rate = rules.rates.after(float(self._rate), self._before + run.epoch, course.samples)
+        rate = rules.rates.after(self._rate, self._before + run.epoch, course.samples)
         if course.waiting > rules.patience:
             rate = self._stalled(run, rate)
-        self._rate[...] = rate
+        self._set(run, rate)
         course.rates, course.rate = rules.rates, rate
 
     def _lose(self, loss: float) -> bool:
@@ -214,13 +218,13 @@ def train(
     described : mapping or None
         What callbacks are told about the run.
     """
-    rule = type(step.optimizer.rule)
-    kept = course.optimizer if course.rule is rule else None  # another's arrays mean something else
+    rule = type(step.optimizer), getattr(step.optimizer, "rate_in_velocity", None)
+    kept = course.optimizer if course.rule == rule else None  # another's arrays mean something else
     if kept is not None and [s.shape for s in kept] == [s.shape for s in step.optimizer_state]:
         for state, old in zip(step.optimizer_state, kept, strict=True):
             np.copyto(state, old, casting="same_kind")
-    step.rate[...] = course.rate if rules.goes_on and course.rates == rules.rates else rules.rates.start()
-    watch = Watch(course, rules, len(X), scored)
+    first = course.rate if rules.goes_on and course.rates == rules.rates else rules.rates.start()
+    watch = Watch(course, rules, first, len(X), scored)
     job = Job(
         step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs, callbacks=[watch, *callbacks],
         described=described or {},

@@ -208,7 +208,8 @@ class Loop:
         self.training.write_back()
         if job.validate is not None:
             row |= {f"val_{k}": v for k, v in job.validate().items()}
-        row["lr"] = float(self.training.optimizer.learning_rate(p.step - 1))
+        rate = self.training.rate
+        row["lr"] = float(self.training.optimizer.learning_rate(p.step - 1) if rate is None else rate)
         row["seconds"] = time.perf_counter() - started
         self.history.rows.append(row)
         p.epoch, p.batch, p.sums, p.seconds = p.epoch + 1, 0, (), 0.0

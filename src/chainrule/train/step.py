@@ -19,6 +19,9 @@ from ..plan import Plan, build
 
 Scalar = Callable[[Any, Any], Any]
 
+#: Plans that a step keeps, each with its memory: those of the batch shapes used last.
+PLANS = 8
+
 
 class TrainingStep:
     """A model, a loss and an optimiser, planned together.
@@ -104,18 +107,27 @@ class TrainingStep:
         """All arrays that a step changes in place: parameters, buffers, optimiser state."""
         return [*self._blocks.values(), *self.buffers.values(), *self.optimizer_state]
 
+    @property
+    def rate(self) -> Array | None:
+        """The learning rate among the optimiser's states, to be written to; None unless it is `Adjustable`."""
+        found: Array | None = unflatten(self._state_structure, self.optimizer_state).get("lr")
+        return found
+
     def binding(self, x: Array, y: Array) -> Binding:
         """Return the bound plan for batches of this shape and dtype, planning it if need be."""
         key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
-        found = self._bindings.get(key)
+        found = self._bindings.pop(key, None)
         if found is None:
             plan = self.plan(x.shape, x.dtype, y.shape, y.dtype)
-            found = self._bindings[key] = bind(plan, self.states, engine=self._engine, threads=self.threads)
+            found = bind(plan, self.states, engine=self._engine, threads=self.threads)
+        self._bindings[key] = found  # at the end: the first is the one that was not used for longest
+        if len(self._bindings) > PLANS:
+            del self._bindings[next(iter(self._bindings))]
         return found
 
     def run(self, x: Array, y: Array) -> tuple[Any, ...]:
         """Make one step on a batch; return the loss and the metrics, taken before the update."""
-        binding = self._bindings.get((x.shape, x.dtype.char, y.shape, y.dtype.char)) or self.binding(x, y)
+        binding = self.binding(x, y)
         with np.errstate(all="ignore"):
             binding.run((x, y))
         return self.results(binding)
