@@ -15,6 +15,7 @@ from ..frames import as_inputs
 from ..ops.table import as_dtype
 from . import init
 from .describe import build, check_size
+from .outline import Part, text
 
 
 @dataclass
@@ -397,29 +398,31 @@ class Module:
         """Return what the repr shows between its brackets."""
         return ""
 
-    def __repr__(self) -> str:
-        rows = []
+    def _outline(self) -> list[Part]:
+        """Return what is shown of this module and those below it."""
+        parts = []
         depths: dict[str, int] = {}
-        for path, module in self.named_modules():
-            parts = path.split(".") if path else []
-            above = next((p for k in range(len(parts) - 1, 0, -1) if (p := ".".join(parts[:k])) in depths), "")
-            depth = depths[path] = depths[above] + 1 if path else 0
-            label = f"({path[len(above) :].lstrip('.')}) " if path else ""
-            own = [(n, v) for n, v in module._members() if isinstance(v, Parameter)]
-            shapes = ", ".join(f"{n} {v.shape}" for n, v in own)
-            count = f"{sum(v.size for _, v in own):,}" if own else ""
-            rows.append((f"{'  ' * depth}{label}{type(module).__name__}({module._signature()})", shapes, count))
-        total = f"{self.num_parameters:,} parameters" + (f", {self.dtype}" if self.dtype else "")
-        if len(rows) == 1:
-            return " ".join(part for part in (rows[0][0], rows[0][1], f"[{total}]") if part)
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
-        return "\n".join([*lines, total])
+        for path, module, members in self._visit():
+            names = path.split(".") if path else []
+            above = next((p for k in range(len(names) - 1, 0, -1) if (p := ".".join(names[:k])) in depths), "")
+            depths[path] = depths[above] + 1 if path else 0
+            own = tuple((name, value) for name, value in members if isinstance(value, Parameter))
+            call = type(module).__name__, module._signature()
+            parts.append(Part(depths[path], path[len(above) :].lstrip("."), call, own, module.num_parameters))
+        return parts
+
+    def __repr__(self) -> str:
+        return text(self._outline(), str(self.dtype or ""))
 
     def _repr_html_(self) -> str:
         from .html import document  # what notebooks alone need
 
-        return show.as_fragment(document(self), bare=True)
+        facts = [str(self.dtype)] if self.dtype is not None else []
+        if not self.training:
+            facts.append("evaluation mode")
+        if names := self.feature_names:
+            facts.append("columns " + ", ".join(names[:6]) + (", …" if len(names) > 6 else ""))
+        return show.as_fragment(document(self._outline(), facts), bare=True)
 
 
 def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None) -> Module:
