@@ -14,7 +14,7 @@ from .core.tensor import FLOATS, Recording, Tensor
 from .frames import as_inputs, as_targets, target_array
 from .nn import losses
 from .nn.functional import functional_call
-from .nn.module import Module
+from .nn.module import Module, require_module
 from .nn.naming import repeats
 from .nn.sequential import Sequential, logits_part
 from .ops.logic import IDENTITY
@@ -171,8 +171,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     array([[-0.5,  0.5],
            [-1. ,  1. ]])
     """
-    if not isinstance(model, Module):
-        raise TypeError(f"model: expected an nn.Module, such as nn.Sequential(…), got a {type(model).__name__}")
+    require_module(model)
     X, _ = as_inputs(X, "X", model.feature_names)
     if not isinstance(Y, Tensor):
         Y = target_array(Y, "Y") if isinstance(loss, str) else as_targets(Y, "Y")

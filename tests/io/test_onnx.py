@@ -256,7 +256,7 @@ def test_what_cannot_be_written_is_named(tmp_path, function, message):
 
 
 def test_wrong_arguments():
-    with pytest.raises(TypeError, match=r"model: .*Module, got a function"):
+    with pytest.raises(TypeError, match=r"model: .*Module.* got a function"):
         cr.to_onnx(lambda x: x)
     for names in ([], ["a", "b"], [3], [""]):
         with pytest.raises(ValueError, match="input_names: "):
@@ -585,12 +585,18 @@ def test_particulars_of_onnx_are_kept(name):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (graph([node("Cast", ["x"], ["y"], to=TensorProto.STRING)]), r"node 0, Cast: conversion to type 8"),
-        (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([-1], I64)}), "node 0, TopK: the -1 first of 4"),
-        (graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([5], I64)}), "node 0, TopK: the 5 first of 4"),
+        (graph([node("Cast", ["x"], ["y"], to=TensorProto.STRING)]), r"node 0, Cast: .*STRING"),
+        (
+            graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([-1], I64)}),
+            "node 0, TopK: .*k=-1",
+        ),
+        (
+            graph([node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([5], I64)}),
+            "node 0, TopK: .*k=5",
+        ),
         (graph([node("MatMul", ["x", "w"], ["y"])], {"w": np.zeros((0, 0), "f4")}), "node 0, MatMul"),
         (with_dims([0, 2**62]), r"initializer w has the impossible shape \(0, 4611686018427387904\)"),
-        (graph([node("Cast", ["x"], ["y"], to=TensorProto.FLOAT16)]), r"node 0, Cast: .*float16"),
+        (graph([node("Cast", ["x"], ["y"], to=TensorProto.FLOAT16)]), r"node 0, Cast: .*FLOAT16"),
         (graph([node("MatMul", ["x", "w"], ["y"])], {"w": W.astype("f2")}), r"initializer w is of type FLOAT16"),
         (
             graph([node("Dropout", ["x"], ["d", "k"]), node("Cast", ["k"], ["y"], to=1)], opset=13),

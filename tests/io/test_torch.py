@@ -185,7 +185,7 @@ REFUSED = [
     (lambda: tn.Sequential(tn.utils.parametrizations.weight_norm(tn.Linear(2, 2))), TypeError, r"ParametrizedLinear"),
     (lambda: tn.Sequential(tn.Linear(2, 2)).half(), ValueError, r"got float16.*module.float\(\)"),
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Linear(2, 2).double()), ValueError, r"layer 1: weight is float64"),
-    (lambda: nn.Linear(2, 2), TypeError, r"torch.nn.Module, got a Linear"),
+    (lambda: nn.Linear(2, 2), TypeError, r"torch.nn.Module.* got a Linear"),
 ]  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_modules_of_ones_own_do_not_go_to_pytorch():
 
     with pytest.raises(TypeError, match=r"layer 1.0 is a Twice.*to_onnx\(model\)"):
         cr.to_torch(nn.Sequential(nn.ReLU(), nn.Sequential(Twice())))
-    with pytest.raises(TypeError, match=r"Module, got a Linear"):
+    with pytest.raises(TypeError, match=r"Module.* got a Linear"):
         cr.to_torch(tn.Linear(2, 2))
 
 

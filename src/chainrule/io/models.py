@@ -14,6 +14,7 @@ import numpy as np
 from .. import nn
 from ..core.op import Array
 from ..nn.describe import KNOWN, check_size
+from ..nn.module import require_module
 from .files import write_atomically
 from .weights import parsed, read, shown, texts_of, with_texts
 
@@ -81,8 +82,7 @@ def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> 
     >>> b"architecture" in io.model_bytes(nn.Linear(4, 2))
     True
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
+    require_module(model)
     _check_classes(model)
     described: dict[str, Any] = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
     arrays = model.state_dict()

@@ -14,6 +14,7 @@ from ..core.op import Array
 from ..core.tensor import FLOATS, Recording, Tensor, constant, traced_leaf
 from ..core.tree import flatten
 from ..nn.functional import evaluation_mode
+from ..nn.module import require_module
 from . import onnx_trial
 from .files import write_atomically
 from .onnx_layers import as_sequential
@@ -82,8 +83,7 @@ def to_onnx(
     require_onnx()
     from onnx import checker, helper
 
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
+    require_module(model)
     props = texts_of(metadata or {})
     shapes = _inputs(model, example)
     names = _names("input_names", input_names, _arguments(model, len(shapes)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..core.op import Array
-from .onnx_operations import cast_dtype
+from .onnx_operations import dtype_of_type
 from .onnx_reading import Graph, Node
 
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -170,8 +170,9 @@ class _Chain:
 
     def cast(self, node: Node) -> nn.Module | None:
         """Nothing, for what has that type already."""
-        first = node.inputs[0] == self.graph.inputs[0].name
-        return nn.Identity() if first and cast_dtype(node.attributes["to"]) == self.graph.inputs[0].dtype else None
+        given = self.graph.inputs[0]
+        same = node.inputs[0] == given.name and dtype_of_type(node.attributes["to"], str(node)) == given.dtype
+        return nn.Identity() if same else None
 
     def embedding(self, node: Node) -> nn.Module | None:
         """Rows of a matrix."""

@@ -48,7 +48,7 @@ class OnnxModule(nn.Module):
             for name in node.inputs:
                 if self._last_use[name] == node.place and name not in graph.outputs:
                     values.pop(name, None)
-        outputs = tuple(_output(values[name]) for name in graph.outputs)
+        outputs = tuple(constant(values[name]) for name in graph.outputs)
         return outputs if len(outputs) > 1 else outputs[0]
 
     def _as_input(self, x: Any, position: int) -> Any:
@@ -75,10 +75,6 @@ def run(node: Node, values: dict[str, Any], opset: int) -> tuple[Any, ...]:
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{node}: {error}") from error
     return result if isinstance(result, tuple) else (result,)
-
-
-def _output(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else constant(value)
 
 
 def _check(name: str, wanted: tuple[int | None, ...] | None, found: tuple[int, ...]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.op import Array
 from .files import regular_file
-from .onnx_operations import OPERATIONS
+from .onnx_operations import OPERATIONS, dtype_of_type
 
 #: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast in a way of their own.
 OLDEST_OPSET = 7
@@ -81,10 +81,7 @@ def read(source: Any) -> Graph:
 
     if not isinstance(source, str | os.PathLike | onnx.ModelProto):
         raise TypeError(f"source: expected a path or an onnx.ModelProto, got a {type(source).__name__}")
-    if isinstance(source, onnx.ModelProto):
-        model = source
-    else:
-        model = _parsed(source)
+    model = source if isinstance(source, onnx.ModelProto) else _parsed(source)
     try:
         graph = _graph(model)
         with _shapes_filled_in(model.graph):
@@ -243,23 +240,20 @@ def filled_in(node: Node, opset: int) -> dict[str, int]:
 def _attributes(proto: Any, node: Node) -> dict[str, Any]:
     from onnx import AttributeProto, helper
 
+    converters: dict[int, Callable[[Any], Any]] = {
+        AttributeProto.FLOAT: _shortest,
+        AttributeProto.INT: int,
+        AttributeProto.STRING: bytes,
+        AttributeProto.FLOATS: list,
+        AttributeProto.INTS: list,
+        AttributeProto.TENSOR: lambda tensor: array_of(tensor, f"{node}, a tensor attribute"),
+    }
     found: dict[str, Any] = {}
     for attribute in proto.attribute:
-        kind = AttributeProto.AttributeType.Name(attribute.type) if attribute.type in _KINDS else "?"
-        if attribute.type not in _KINDS or attribute.ref_attr_name or attribute.name in found:
-            raise ValueError(f"{node} has the attribute {attribute.name!r} of a kind ({kind}) that is not read")
-        value = helper.get_attribute_value(attribute)
-        if attribute.type == AttributeProto.TENSOR:
-            value = array_of(value, f"{node}, attribute {attribute.name}")
-        elif attribute.type == AttributeProto.FLOAT:
-            value = _shortest(value)
-        elif attribute.type in (AttributeProto.FLOATS, AttributeProto.INTS):
-            value = list(value)
-        found[attribute.name] = value
+        if attribute.type not in converters or attribute.ref_attr_name or attribute.name in found:
+            raise ValueError(f"{node} has the attribute {attribute.name!r} twice or of a type that is not supported")
+        found[attribute.name] = converters[attribute.type](helper.get_attribute_value(attribute))
     return found
-
-
-_KINDS = (1, 2, 3, 4, 6, 7)  # FLOAT, INT, STRING, TENSOR, FLOATS, INTS
 
 
 def _shortest(number: float) -> float:
@@ -285,40 +279,14 @@ def _input(info: Any) -> Input:
     shape = None
     if kind.HasField("shape"):
         shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
-    return Input(info.name, _dtype(kind.elem_type, f"the input {info.name!r}"), shape)
-
-
-def _dtype(number: int, what: str) -> np.dtype[Any]:
-    from onnx import TensorProto
-
-    kind = TensorProto.DataType.Name(number) if number in TensorProto.DataType.values() else str(number)
-    if kind not in _FIELDS:
-        raise ValueError(f"{what} is of type {kind}; {', '.join(_FIELDS)} are read")
-    dtype: np.dtype[Any] = np.dtype(_FIELDS[kind][0])
-    return dtype
-
-
-#: Type in the file -> dtype, and the field that holds the numbers when they aren't held as bytes.
-_FIELDS: dict[str, tuple[Any, str]] = {
-    "FLOAT": (np.float32, "float_data"),
-    "DOUBLE": (np.float64, "double_data"),
-    "BOOL": (np.bool_, "int32_data"),
-    "INT8": (np.int8, "int32_data"),
-    "INT16": (np.int16, "int32_data"),
-    "INT32": (np.int32, "int32_data"),
-    "INT64": (np.int64, "int64_data"),
-    "UINT8": (np.uint8, "int32_data"),
-    "UINT16": (np.uint16, "int32_data"),
-    "UINT32": (np.uint32, "uint64_data"),
-    "UINT64": (np.uint64, "uint64_data"),
-}
+    return Input(info.name, dtype_of_type(kind.elem_type, f"the input {info.name!r}"), shape)
 
 
 def array_of(tensor: Any, what: str) -> Array:
     """Return a stored tensor as an array; its numbers are counted first, and none come from another file."""
-    from onnx import TensorProto
+    from onnx import TensorProto, helper, numpy_helper
 
-    dtype = _dtype(tensor.data_type, what)
+    dtype = dtype_of_type(tensor.data_type, what)
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
         raise ValueError(
             f"{what} is in another file, which is not read; "
@@ -328,24 +296,11 @@ def array_of(tensor: Any, what: str) -> Array:
     too_large = 8 * math.prod(d for d in shape if d) >= 2**63
     if any(d < 0 for d in shape) or len(shape) > 64 or too_large or tensor.HasField("segment"):
         raise ValueError(f"{what} has the impossible shape {shape[:8]}")
-    count = math.prod(shape)
-    field = _FIELDS[TensorProto.DataType.Name(tensor.data_type)][1]
-    if any(_others(tensor, field)):
-        raise ValueError(f"{what} has its numbers in two fields")
-    if tensor.HasField("raw_data"):
-        found = len(tensor.raw_data) / dtype.itemsize
-        if found == count:
-            array = np.frombuffer(tensor.raw_data, dtype.newbyteorder("<")).astype(dtype)
-    else:
-        found = len(getattr(tensor, field))
-        if found == count:
-            array = np.array(getattr(tensor, field)).astype(dtype)
-    if found != count:
-        raise ValueError(f"{what} has shape {shape[:8]}, {count:,} numbers, but {found:,.12g} are there")
-    return array.reshape(shape)
-
-
-def _others(tensor: Any, field: str) -> Iterator[int]:
-    fields = {name for _, name in _FIELDS.values()} | {"string_data"}
-    raw = tensor.HasField("raw_data")
-    return (len(getattr(tensor, name)) for name in fields if raw or name != field)
+    filled = [field.name for field, _ in tensor.ListFields() if field.name.endswith("_data")]
+    if len(filled) > 1 or not {"raw_data", helper.tensor_dtype_to_field(tensor.data_type)}.issuperset(filled):
+        raise ValueError(f"{what} has elements in {', '.join(filled)}, expected them in the field for {dtype}")
+    held = getattr(tensor, filled[0]) if filled else ()
+    found = len(held) / (dtype.itemsize if filled == ["raw_data"] else 1)
+    if found != math.prod(shape):
+        raise ValueError(f"{what} has shape {shape[:8]}, {math.prod(shape):,} numbers, but {found:,.12g} are there")
+    return np.array(numpy_helper.to_array(tensor))

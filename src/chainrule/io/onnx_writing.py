@@ -11,7 +11,7 @@ import numpy as np
 from ..core.tensor import Parameter, Tensor
 from ..ops.table import row_of
 from .onnx_idioms import Idiom, idioms, match
-from .onnx_operations import PLAIN
+from .onnx_operations import LOGICAL, PLAIN, REDUCTIONS
 
 #: A network is traced with these numbers of examples, which no network has for another reason. What differs between
 #: the traces depends on the number, and must be linear in it: with two numbers everything would be, and odd ones alone
@@ -284,22 +284,19 @@ def _logical(kind: str) -> Row:
 
 def _reduce(kind: str) -> Row:
     def row(w: Writer, s: Step) -> str:
-        (x,), axes = s.inputs, s.attrs["axis"]
-        if s.first.inputs[0].dtype != s.first.dtype:
-            x = w.cast(x, s.first.dtype)
-        return w.node(kind, x, w.integers(*axes), keepdims=int(s.attrs["keepdims"])) if axes else x
+        (x,), dtype = s.inputs, s.first.dtype
+        return _over_axes(w, s, kind, x if s.first.inputs[0].dtype == dtype else w.cast(x, dtype))
 
     return row
+
+
+def _over_axes(w: Writer, s: Step, kind: str, x: str) -> str:
+    axes = s.attrs["axis"]
+    return w.node(kind, x, w.integers(*axes), keepdims=int(s.attrs["keepdims"])) if axes else x
 
 
 def _truth(kind: str) -> Row:
-    def row(w: Writer, s: Step) -> str:
-        whole = w.cast(_logical("Identity")(w, s), np.int32)
-        axes = s.attrs["axis"]
-        reduced = w.node(kind, whole, w.integers(*axes), keepdims=int(s.attrs["keepdims"])) if axes else whole
-        return w.cast(reduced, bool)
-
-    return row
+    return lambda w, s: w.cast(_over_axes(w, s, kind, w.cast(_logical("Identity")(w, s), np.int32)), bool)
 
 
 def _position(kind: str) -> Row:
@@ -331,9 +328,7 @@ def _isfinite(w: Writer, s: Step) -> str:
 
 def _softmax(w: Writer, s: Step) -> str:
     axes = s.attrs["axis"]
-    if len(axes) == 1:
-        return w.node("Softmax", *s.inputs, axis=axes[0])
-    return _defined(w, s)
+    return w.node("Softmax", *s.inputs, axis=axes[0]) if len(axes) == 1 else _defined(w, s)
 
 
 def _reshape(w: Writer, s: Step) -> str:
@@ -415,6 +410,8 @@ def _argsort(w: Writer, s: Step) -> str:
 #: Our operation -> what writes it. Operations that are not here are written through their definitions.
 ROWS: dict[str, Row] = {
     **{row_of(function).name: _plain(name) for name, function in PLAIN.items()},
+    **{row_of(function).name: _logical(name) for name, function in LOGICAL.items()},
+    **{row_of(function).name: _reduce(name) for name, function in REDUCTIONS.items()},
     "divide": _plain("Div"),
     "power": _plain("Pow"),
     "maximum": _plain("Max"),
@@ -435,14 +432,6 @@ ROWS: dict[str, Row] = {
     "trunc": _with_sign(lambda w, x, like: w.node("Floor", x)),
     "not_equal": lambda w, s: w.node("Not", w.node("Equal", *s.inputs)),
     "isfinite": _isfinite,
-    "logical_and": _logical("And"),
-    "logical_or": _logical("Or"),
-    "logical_xor": _logical("Xor"),
-    "logical_not": _logical("Not"),
-    "sum": _reduce("ReduceSum"),
-    "max": _reduce("ReduceMax"),
-    "min": _reduce("ReduceMin"),
-    "prod": _reduce("ReduceProd"),
     "all": _truth("ReduceMin"),
     "any": _truth("ReduceMax"),
     "argmax": _position("ArgMax"),

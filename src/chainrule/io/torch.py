@@ -9,13 +9,14 @@ import numpy as np
 
 from .. import nn
 from ..core.tensor import FLOATS
-from .torch_weights import in_torch_layout
+from ..nn.module import require_module
+from .torch_weights import in_torch_layout, torch_state
 
 #: Layers without settings, which have the same name there.
 _ALIKE = nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus
 
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
-_FROM: dict[str, Callable[[Any, Any], nn.Module]] = {
+_FROM: dict[str, Callable[..., nn.Module]] = {
     **{kind.__name__: lambda m, dtype, kind=kind: kind() for kind in _ALIKE},
     "Linear": lambda m, dtype: nn.Linear(m.in_features, m.out_features, m.bias is not None, dtype=dtype),
     "Dropout": lambda m, dtype: nn.Dropout(m.p),
@@ -150,19 +151,10 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         if array.dtype != dtype:
             raise ValueError(f"{_place(path)}: {name} is {array.dtype}, the module's first parameter is {dtype}")
         try:
-            _assign(layer, name, array)
+            layer.load_state_dict({name: in_torch_layout(layer, name, array)}, strict=False)
         except ValueError:
             raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which does not fit {module}") from None
     return layer
-
-
-def _assign(layer: nn.Module, name: str, array: Any) -> None:
-    array = in_torch_layout(layer, name, array)
-    held = getattr(layer, name)
-    if isinstance(held, nn.Parameter):
-        held.assign(array)
-    else:
-        setattr(layer, name, array)
 
 
 def _last_axis(module: Any) -> int:
@@ -204,9 +196,12 @@ def to_torch(model: nn.Module) -> Any:
       (1): ReLU()
     )
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a chainrule.nn.Module, got a {type(model).__name__}")
-    return _to(model, "", {})
+    require_module(model)
+    import torch
+
+    made = _to(model, "", {})
+    made.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in torch_state(model).items()})
+    return made
 
 
 def _to(model: nn.Module, path: str, made: dict[int, Any]) -> Any:
@@ -235,13 +230,4 @@ def _layer_to(layer: nn.Module, path: str) -> Any:
     if layer.dtype is None:
         return getattr(torch.nn, kind)(*args, **settings)
     without_numbers: Any = torch.nn.utils.skip_init  # so that none are drawn
-    theirs = without_numbers(getattr(torch.nn, kind), *args, **settings, dtype=getattr(torch, str(layer.dtype)))
-    with torch.no_grad():
-        for name, tensor in (*theirs.named_parameters(), *theirs.named_buffers()):
-            if name == "num_batches_tracked":
-                tensor.zero_()
-            else:
-                held = getattr(layer, name)
-                array = np.asarray(held.value if isinstance(held, nn.Parameter) else held)
-                tensor.copy_(torch.from_numpy(np.array(in_torch_layout(layer, name, array))))
-    return theirs
+    return without_numbers(getattr(torch.nn, kind), *args, **settings, dtype=getattr(torch, str(layer.dtype)))

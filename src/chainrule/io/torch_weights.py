@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..core.op import Array
+from ..nn.module import _join, require_module
 from .files import write_atomically
 from .models import FORMAT
 from .weights import load_arrays, with_texts
@@ -48,14 +49,22 @@ def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     >>> bool((again.weight.value == model.weight.value).all())
     True
     """
-    _check_module("save_torch_weights", model)
+    require_module(model)
+    write_atomically(path, with_texts(torch_state(model), {"format": "pt"}))
+
+
+def torch_state(model: nn.Module) -> dict[str, Array]:
+    """Return the state dict of the same network in PyTorch."""
     state: dict[str, Array] = {}
     for prefix, layer in _places(model):
-        for name, array in _own(layer):
-            state[_joined(prefix, name)] = in_torch_layout(layer, name, array)
+        for name, held in layer._members():
+            if isinstance(held, nn.Parameter):
+                state[_join(prefix, name)] = in_torch_layout(layer, name, np.asarray(held.value))
+        for name in () if isinstance(layer, nn.Dropout) else layer._buffers:
+            state[_join(prefix, name)] = np.asarray(getattr(layer, name))
         if isinstance(layer, nn.BatchNorm1d):
-            state[_joined(prefix, _TRACKED)] = np.zeros((), np.int64)
-    write_atomically(path, with_texts(state, {"format": "pt"}))
+            state[_join(prefix, _TRACKED)] = np.zeros((), np.int64)
+    return state
 
 
 def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
@@ -78,7 +87,7 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     --------
     See `save_torch_weights`.
     """
-    _check_module("load_torch_weights", model)
+    require_module(model)
     arrays, metadata = load_arrays(path)
     if metadata.get("format") == FORMAT:
         raise ValueError(f"{path} is a chainrule model, whose weights have another layout; cr.load reads it")
@@ -99,7 +108,7 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
         state[known] = array
     for prefix, layer in model.named_modules():
         if isinstance(layer, nn.Dropout):  # PyTorch counts no draws
-            state.setdefault(_joined(prefix, "counter"), layer.counter)
+            state.setdefault(_join(prefix, "counter"), layer.counter)
     try:
         if problems:
             raise ValueError("; ".join(problems[:12]))
@@ -108,18 +117,13 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
         raise ValueError(f"{path}: {error} (weights of Linear are given as (inputs, outputs))") from None
 
 
-def _check_module(function: str, model: Any) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"{function}: expected a chainrule.nn.Module, got a {type(model).__name__}")
-
-
 def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield (path, module); one that occurs several times once for each, as in PyTorch's state dicts."""
     stack = [("", model)]
     while stack:
         prefix, module = stack.pop()
         yield prefix, module
-        inner = [(_joined(prefix, name), m) for name, m in module._members() if isinstance(m, nn.Module)]
+        inner = [(_join(prefix, name), m) for name, m in module._members() if isinstance(m, nn.Module)]
         stack.extend(inner[::-1])
 
 
@@ -130,17 +134,6 @@ def _first_paths(model: nn.Module) -> dict[str, str]:
     for prefix, module in _places(model):
         held = [(name, id(p)) for name, p in module._members() if isinstance(p, nn.Parameter)]
         for name, key in (*held, *((name, (id(module), name)) for name in module._buffers)):
-            full = _joined(prefix, name)
+            full = _join(prefix, name)
             paths[full] = known.setdefault(key, full)
     return paths
-
-
-def _own(layer: nn.Module) -> list[tuple[str, Array]]:
-    """Return a module's own parameters and buffers that PyTorch has, too."""
-    parameters = [(name, p.value) for name, p in layer._members() if isinstance(p, nn.Parameter)]
-    buffers = [] if isinstance(layer, nn.Dropout) else [(name, getattr(layer, name)) for name in layer._buffers]
-    return [(name, np.asarray(array)) for name, array in (*parameters, *buffers)]
-
-
-def _joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name

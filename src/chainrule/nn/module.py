@@ -491,3 +491,9 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
         return FLOATS[FLOATS.index(np.dtype(dtype))]
     except (TypeError, ValueError):
         raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from None
+
+
+def require_module(model: Any) -> None:
+    """Raise TypeError unless `model` is a module: a function has no parameters."""
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected an nn.Module, such as nn.Sequential(…), got a {type(model).__name__}")

@@ -16,6 +16,7 @@ from ..data import Dataset
 from ..frames import as_inputs, target_array
 from ..nn import losses
 from ..nn.functional import evaluation_mode
+from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from .metrics import Metric, resolve
 from .step import Scalar
@@ -139,12 +140,6 @@ def evaluate(
     y = checked_target(y, X)
     output = predict(logits_part(model, loss), X, batch_size=batch_size, engine=engine, threads=threads)
     return measure(output, y, loss, figures)
-
-
-def require_module(model: Any) -> None:
-    """Raise unless `model` is one: a function has no parameters to train."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected an nn.Module, such as nn.Sequential(…), got a {type(model).__name__}")
 
 
 def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:

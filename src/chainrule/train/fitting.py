@@ -20,10 +20,11 @@ from ..data import epoch_order, split
 from ..frames import as_inputs
 from ..nn import losses
 from ..nn.functional import evaluation_mode
+from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from .callbacks import EarlyStopping, as_callback
 from .checkpoint import Checkpoint
-from .evaluation import Forward, checked_input, checked_target, measure, require_module
+from .evaluation import Forward, checked_input, checked_target, measure
 from .history import History
 from .loop import Job, Loop
 from .metrics import Metric, resolve
