@@ -102,7 +102,7 @@ def test_forms(file, form, sign, tmp_path):
         (("nothing.safetensors",), "nothing.safetensors"),
         (("{file}:absent",), "has no absent"),
         (("{file}:g",), "--shape other=3,4"),
-        (("{file}:g", "--shape", "other"), "an argument and its lengths"),
+        (("{file}:g", "--shape", "other"), "a name and its sizes"),
         (("{file}:np",), "np: expected a function or a network"),
         (("{file}:f", "--format", "word"), "format: expected"),
         (("{file}",), ":NAME"),

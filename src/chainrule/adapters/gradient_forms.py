@@ -154,6 +154,11 @@ class ChainruleFunction(CheckedFunction):
         _, pullback = vjp(self.flat, *[x.copy() for x in point])
         return lambda cotangents: list(pullback(list(cotangents)))
 
+    def gradients(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+        """Return the gradient for every leaf, on tensors."""
+        _, pullback = vjp(self.flat, *leaves)
+        return list(pullback(list(cotangents)))
+
 
 @dataclass
 class HandWritten(CheckedFunction):
@@ -267,7 +272,7 @@ class HandWritten(CheckedFunction):
                 return [(named[key], g) for key, g in result.items()]
         if isinstance(result, tuple | list) and not (alone is not None and isinstance(places[alone], tuple | list)):
             if len(result) == len(places):
-                return [(i, g) for i, g in enumerate(result) if i in wanted]
+                return [(i, result[i]) for i in wanted]
             if len(result) == len(wanted):
                 return list(zip(wanted, result, strict=True))
         elif isinstance(result, tuple | list) and alone is not None and len(result) == 1 != len(places[alone]):

@@ -1,16 +1,22 @@
-"""The user's program: a Python file that is run as a module, its errors told by their line."""
+"""The user's program: a Python file that is run as a module, its errors told by their line, and what is in it."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.machinery
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..core.arguments import unexpected
 
 
 @contextlib.contextmanager
@@ -56,6 +62,56 @@ def blaming(path: Path) -> Iterator[None]:
             if (line := _line(reason, str(path))) is not None:
                 raise ValueError(f"{path}, line {line}: {type(reason).__name__}: {reason}") from error
         raise
+
+
+def attribute(program: ModuleType, name: str, path: Path) -> Any:
+    """Return what the program calls `name`."""
+    if hasattr(program, name):
+        return getattr(program, name)
+    own = [n for n, v in vars(program).items() if getattr(v, "__module__", None) == program.__name__ and callable(v)]
+    raise LookupError(f"{path} has no {name}; its functions are {', '.join(own) or 'none'}")
+
+
+def drawn(shapes: Iterable[str], seed: int) -> dict[str, Any]:
+    """Read ``["W=3,4", "b="]`` and draw arrays of these shapes, by name."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for text in shapes:
+        name, equals, sizes = text.partition("=")
+        try:
+            shape = tuple(int(n) for n in sizes.replace("x", ",").split(",") if n.strip())
+        except ValueError:
+            shape = (-1,)
+        if not equals or not name.isidentifier() or min(shape, default=0) < 0:
+            raise unexpected("shape", "a name and its sizes, such as W=3,4", text)
+        found[name] = rng.normal(size=shape)
+    return found
+
+
+def arguments(
+    program: ModuleType, path: Path, wanted: Sequence[inspect.Parameter], draws: Mapping[str, Any]
+) -> list[Any]:
+    """Return what is drawn, or what the program holds, under the names of a function's parameters."""
+    values, missing = [], []
+    for p in wanted:
+        if p.name in draws:
+            values.append(draws[p.name])
+        elif hasattr(program, p.name):
+            value = getattr(program, p.name)
+            values.append(value() if inspect.isfunction(value) else value)
+        elif p.default is p.empty:
+            missing.append(p.name)
+        else:
+            values.append(p.default)
+    if missing:
+        raise LookupError(
+            f"{path} has no {', '.join(missing)}, which the function takes; define arrays of that name in the file, "
+            f"or draw one with --shape {missing[0]}=3,4"
+        )
+    names = [p.name for p in wanted]
+    if unknown := [name for name in draws if name not in names]:
+        raise ValueError(f"shape is given for {', '.join(unknown)}; the arguments are {', '.join(names)}")
+    return values
 
 
 def _line(error: BaseException | None, file: str) -> int | None:

@@ -22,38 +22,41 @@ from .signatures import argument_names
 class TorchFunction(CheckedFunction):
     """A function on PyTorch's tensors, differentiated by PyTorch."""
 
-    create_graph: bool = False
-
-    def _tensors(self, point: Sequence[Array], follow: bool) -> list[Any]:
-        torch = sys.modules["torch"]
-        return [torch.from_numpy(np.array(x)).requires_grad_(follow) for x in point]
-
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`."""
-        return self.f(*self.rebuilt(self._tensors(point, follow=self.create_graph)))
+        return self.f(*self.rebuilt(_tensors(point)))
 
     def linearize(self, point: list[Array]) -> Pullback:
         """Return the pullback at `point`."""
         torch = sys.modules["torch"]
-        leaves = self._tensors(point, follow=True)
+        leaves = _tensors(point)
         outputs = self.real_outputs(self.f(*self.rebuilt(leaves)))
 
         def pulled(parts: list[Array]) -> list[Any]:
             starts = [torch.from_numpy(np.array(p)).to(o.dtype) for o, p in zip(outputs, parts, strict=True)]
-            return [g.detach().numpy() for g in gradients(outputs, leaves, starts, retain_graph=True)]
+            return [g.detach().numpy() for g in _gradients(outputs, leaves, starts, retain_graph=True)]
 
         return pulled
 
+    def gradients(self, leaves: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
+        """Return the gradient for every leaf, on tensors."""
+        outputs = self.real_outputs(self.f(*self.rebuilt(leaves)))
+        return _gradients(outputs, leaves, cotangents, create_graph=True)
 
-def gradients(outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> list[Any]:
+
+def _tensors(point: Sequence[Array]) -> list[Any]:
+    torch = sys.modules["torch"]
+    return [torch.from_numpy(np.array(x)).requires_grad_() for x in point]
+
+
+def _gradients(outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], **options: Any) -> list[Any]:
     """Return PyTorch's gradients, zeros where the outputs don't depend on an input."""
     torch = sys.modules["torch"]
     used = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
     if not used:
         return [torch.zeros_like(x) for x in inputs]
     ends, starts = zip(*used, strict=True)
-    found = torch.autograd.grad(ends, inputs, starts, allow_unused=True, **options)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+    return list(torch.autograd.grad(ends, inputs, starts, materialize_grads=True, **options))
 
 
 def torch_function(
@@ -61,20 +64,17 @@ def torch_function(
 ) -> TorchFunction | None:
     """Return what is PyTorch's as a function to check, None for anything else."""
     torch = sys.modules["torch"]
-    function: Any = f if isinstance(f, type) and issubclass(f, torch.autograd.Function) else None
-    if function is not None:
-        forward = function.forward
-        with_context = "setup_context" not in vars(f)
-        names = argument_names(forward, len(args) + with_context)[with_context:]
-        return TorchFunction(
-            name_of(f), "yours", function.apply, args, labelled(names), leaves_of(args, labelled(names), argnums)
-        )
     if isinstance(f, torch.nn.Module):
         return _module(f, args, argnums)
-    if form is None and any(is_torch(x, "Tensor") for x in named_leaves(args).values()):
-        labels = labelled(argument_names(f, len(args)))
-        return TorchFunction(name_of(f), "torch's", f, args, labels, leaves_of(args, labels, argnums))
-    return None
+    if isinstance(f, type) and issubclass(f, torch.autograd.Function):
+        with_context = "setup_context" not in vars(f)
+        names = argument_names(f.forward, len(args) + with_context)[with_context:]  # type: ignore[attr-defined]
+        whose, function = "yours", f.apply  # type: ignore[attr-defined]
+    elif form is None and any(is_torch(x, "Tensor") for x in named_leaves(args).values()):
+        names, whose, function = argument_names(f, len(args)), "torch's", f
+    else:
+        return None
+    return TorchFunction(name_of(f), whose, function, args, labelled(names), leaves_of(args, labelled(names), argnums))
 
 
 def _module(module: Any, args: tuple[Any, ...], argnums: tuple[int, ...] | None) -> TorchFunction:

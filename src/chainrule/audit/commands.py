@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..adapters.program import imported
+from ..adapters.signatures import required
 from . import audit, audit_layer
 from .report import Report
 
@@ -38,7 +37,7 @@ def audit_layer_of(path: Path, names: dict[str, str]) -> Report:
             found = _value(program.inputs)
             inputs = tuple(found.values() if isinstance(found, dict) else found)
         else:
-            wanted = _required(parts["forward"])
+            wanted = [p.name for p in required(parts["forward"])]
             inputs = tuple(map(_value, _parts(program, path, {name: name for name in wanted}).values()))
         report = audit_layer(parts["forward"], parts["backward"], *inputs)
     return _titled(report, path, names)
@@ -46,12 +45,6 @@ def audit_layer_of(path: Path, names: dict[str, str]) -> Report:
 
 def _titled(report: Report, path: Path, names: dict[str, str]) -> Report:
     return dataclasses.replace(report, title=f"Audit of {names['backward']} in {path.name}")
-
-
-def _required(forward: Callable[..., Any]) -> list[str]:
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = inspect.signature(forward).parameters.values()
-    return [p.name for p in found if p.kind in positional and p.default is inspect.Parameter.empty]
 
 
 def _value(found: Any) -> Any:

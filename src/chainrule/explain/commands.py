@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.program import blaming, imported
+from ..adapters.program import arguments, attribute, blaming, drawn, imported
+from ..adapters.signatures import required
 from ..core.arguments import integer
 from ..io import load
 from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module, losses
@@ -100,60 +100,28 @@ def _targets(model: Module, X: Any, loss: str, rng: np.random.Generator) -> Any:
 def _in_file(
     path: Path, name: str, shapes: list[str], loss: str | None, m: int, layout: str, notation: str, seed: int
 ) -> Derivation:
-    drawn = _drawn(shapes, seed)
+    draws = drawn(shapes, seed)
     with imported(path) as program:
-        if not hasattr(program, name):
-            raise LookupError(f"{path} has no {name}")
-        subject = getattr(program, name)
+        subject = attribute(program, name, path)
         if isinstance(subject, Module):
-            inputs = _examples(program, subject, drawn, loss, m, np.random.default_rng(seed))
+            inputs = _examples(program, subject, draws, loss, m, np.random.default_rng(seed))
         else:
             if loss is not None:
                 raise ValueError(f"--loss {loss} is for a network; {name} is a function, which contains its loss")
-            inputs = [_argument(program, path, a, drawn) for a in _required(subject, name)]
+            if not callable(subject):
+                raise TypeError(f"{name}: expected a function or a network, got a {type(subject).__name__}")
+            inputs = arguments(program, path, required(subject), draws)
         with blaming(path):
             return explain(subject, *inputs, layout=layout, notation=notation)
 
 
 def _examples(
-    program: ModuleType, model: Module, drawn: dict[str, Any], loss: str | None, m: int, rng: np.random.Generator
+    program: ModuleType, model: Module, draws: dict[str, Any], loss: str | None, m: int, rng: np.random.Generator
 ) -> list[Any]:
     """Return X, and with a loss Y and the loss: drawn, or what the file calls so, or random."""
-    X = drawn["X"] if "X" in drawn else getattr(program, "X", None)
+    X = draws["X"] if "X" in draws else getattr(program, "X", None)
     X = _inputs(model, m, rng) if X is None else X
     if loss is None:
         return [X]
     Y = next((getattr(program, n) for n in ("Y", "y") if hasattr(program, n)), None)
     return [X, _targets(model, X, loss, rng) if Y is None else Y, loss]
-
-
-def _required(function: Any, name: str) -> list[str]:
-    if not callable(function):
-        raise TypeError(f"{name}: expected a function or a network, got a {type(function).__name__}")
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found = inspect.signature(function).parameters.values()
-    return [p.name for p in found if p.kind in positional and p.default is inspect.Parameter.empty]
-
-
-def _argument(program: ModuleType, path: Path, name: str, drawn: dict[str, Any]) -> Any:
-    if name in drawn:
-        return drawn[name]
-    if not hasattr(program, name):
-        raise LookupError(f"{path} has no {name} to call the function with; --shape {name}=3,4 draws it at random")
-    value = getattr(program, name)
-    return value() if callable(value) else value
-
-
-def _drawn(shapes: list[str], seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    found = {}
-    for text in shapes:
-        name, equals, sizes = text.partition("=")
-        try:
-            shape = tuple(int(d) for d in sizes.split(",") if d)
-        except ValueError:
-            equals = ""
-        if not equals or not name.isidentifier():
-            raise ValueError(f"--shape: expected an argument and its lengths, such as W=3,4, got {text!r}")
-        found[name] = rng.normal(size=shape)
-    return found

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..adapters.gradient_forms import ChainruleFunction, CheckedFunction, HandWritten, Leaf, Pullback
 from ..adapters.torch_functions import TorchFunction
-from ..adapters.torch_functions import gradients as gradients_of
 from ..core.op import Array
-from ..core.transforms import vjp
 
 
 def second_order(function: CheckedFunction, hessian: Any, hvp: Any, seed: int) -> tuple[CheckedFunction, bool]:
@@ -23,52 +21,26 @@ def second_order(function: CheckedFunction, hessian: Any, hvp: Any, seed: int) -
             parts = function.f, function.arguments, function.labels, function.leaves
             return Mirrored(name, "the mirrored entry", *parts, inner=function, seed=seed), True
         form, derivative = ("jacobian", hessian) if hessian is not None else ("vjp", hvp)
-        return HandWritten(
-            name,
-            "yours",
-            function.derivative,
-            function.arguments,
-            function.labels,
-            function.leaves,
-            form=form,
-            derivative=derivative,
-            names=function.names,
-        ), False
+        return replace(function, name=name, f=function.derivative, form=form, derivative=derivative), False
     rng = np.random.default_rng(seed)
     low = all(leaf.value.dtype.itemsize < 8 for leaf in function.leaves)
     leaves = list(function.leaves)
     for label, shape in zip(function.output_labels, function.shapes, strict=True):
         drawn = np.asarray(rng.normal(size=shape), dtype=np.float32 if low else np.float64)
         leaves.append(Leaf(None, f"the cotangent{label}", drawn))
-    places = tuple(leaf.value for leaf in leaves), [leaf.label for leaf in leaves], leaves
-    if isinstance(function, ChainruleFunction):
-        return ChainruleFunction(name, function.whose, _of_chainrule(function), *places), False
-    return TorchFunction(name, function.whose, _of_torch(function), *places, create_graph=True), False
+    assert isinstance(function, ChainruleFunction | TorchFunction)
+    count, wanted = len(function.leaves), _wanted(function)
+
+    def gradients(*tensors: Any) -> list[Any]:
+        found = function.gradients(tensors[:count], tensors[count:])
+        return [found[k] for k in wanted]
+
+    arguments, labels = tuple(leaf.value for leaf in leaves), [leaf.label for leaf in leaves]
+    return replace(function, name=name, f=gradients, arguments=arguments, labels=labels, leaves=leaves), False
 
 
 def _wanted(function: CheckedFunction) -> list[int]:
     return [k for k, leaf in enumerate(function.leaves) if leaf.checked]
-
-
-def _of_chainrule(function: ChainruleFunction) -> Any:
-    count, wanted = len(function.leaves), _wanted(function)
-
-    def gradients(*tensors: Any) -> list[Any]:
-        _, pullback = vjp(function.flat, *tensors[:count])
-        found = pullback(list(tensors[count:]))
-        return [found[k] for k in wanted]
-
-    return gradients
-
-
-def _of_torch(function: CheckedFunction) -> Any:
-    count, wanted = len(function.leaves), _wanted(function)
-
-    def gradients(*tensors: Any) -> list[Any]:
-        outputs = function.real_outputs(function.f(*function.rebuilt(tensors[:count])))
-        return gradients_of(outputs, [tensors[k] for k in wanted], tensors[count:], create_graph=True)
-
-    return gradients
 
 
 @dataclass
