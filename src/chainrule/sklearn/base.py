@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .. import nn
 from ..core.op import Array
@@ -45,6 +45,13 @@ class Rows:
     def part(self, rows: Array) -> Rows:
         """Return some of them."""
         return Rows(self.X[rows], self.y[rows], None if self.weights is None else self.weights[rows])
+
+
+def is_stochastic(estimator: Any) -> bool:
+    """Return whether training goes in batches; raise AttributeError if not."""
+    if getattr(estimator, "solver", None) == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
 
 
 class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
@@ -108,6 +115,19 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _stratified(self, y: Array) -> Any:
         """Return what the held-out split is stratified by, or None."""
+
+    # -- data ----------------------------------------------------------------------------------------------------------
+
+    def _validated(self, X: Any, **rest: Any) -> Any:
+        """Return X, and y if it is among the rest, as scikit-learn checks them."""
+        return validate_data(
+            self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), allow_nd=self._allow_nd, **rest
+        )
+
+    def _validated_pair(self, X: Any, y: Any, **rest: Any) -> tuple[Any, Any]:
+        """Return X and y, which may have several columns; of a single one, its numbers."""
+        X, y = self._validated(X, y=y, multi_output=True, **rest)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     # -- training ------------------------------------------------------------------------------------------------------
 
@@ -315,9 +335,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     def _output(self, X: Any) -> Array:
         """Return the module's output for every row of X, before the activation that belongs to the loss."""
         check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False, allow_nd=self._allow_nd
-        )
+        X = self._validated(X, reset=False)
         if sparse.issparse(X):
             X = X.tocsr()
         if not self.module_.takes_ids:

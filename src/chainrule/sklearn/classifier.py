@@ -11,12 +11,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import column_or_1d, validate_data
 
 from .. import ops
 from ..core.op import Array
 from ..nn import losses
-from .base import Rows, TrainedEstimator
+from .base import Rows, TrainedEstimator, is_stochastic
 
 
 def _gives_probabilities(estimator: Any) -> bool:
@@ -40,23 +39,26 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     out_activation_: str
     _kind: str  # "binary", "multiclass" or "multilabel-indicator"
 
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features)
+            A sparse one is made dense as a whole, in the dtype that trains. NetClassifier and NetRegressor take arrays
+            (m, …), too.
+        y : array of shape (m,), or (m, k) of 0 and 1 for several labels
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
     def _losses(self) -> tuple[str, ...]:
         binary = losses.names("binary")
         return ("log_loss", *(name for name in losses.names("multiclass") if name in binary))
 
     def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            dtype=(np.float64, np.float32),
-            reset=first,
-            allow_nd=self._allow_nd,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        X, y = self._validated_pair(X, y, reset=first)
         if first and not incremental:
             self._know(y)
         else:
@@ -103,8 +105,17 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
             )
 
-    def _partial(self, X: Any, y: Any, sample_weight: Any, classes: Any) -> Self:
-        """Make one epoch; the first call is told all classes."""
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        classes : array of shape (n_classes,)
+            All classes that will come; needed in the first call.
+        """
         if isinstance(self.class_weight, str):
             raise ValueError(
                 f"class_weight: expected a dict of class -> weight for partial_fit, got {self.class_weight!r}, which "

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
-
-from sklearn.utils.metaestimators import available_if
+from typing import Any
 
 from .classifier import ClassifierPart
 from .perceptron import MultilayerPerceptron
 from .regressor import RegressorPart
-
-
-def _is_stochastic(estimator: Any) -> bool:
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-    return True
 
 
 class MLPClassifier(MultilayerPerceptron, ClassifierPart):
@@ -156,32 +148,6 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     ) -> None:
         self._keep(locals())
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array, data frame or sparse matrix of shape (m, n_features)
-            A sparse one is made dense as a whole, in the dtype that trains.
-        y : array of shape (m,), or (m, k) of 0 and 1 for several labels
-        sample_weight : array of shape (m,) or None
-            How much each example counts; 0 leaves it out.
-        """
-        return self._fit(X, y, sample_weight)
-
-    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Make one epoch over the given data, from where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        classes : array of shape (n_classes,)
-            All classes that will come; needed in the first call.
-        """
-        return self._partial(X, y, sample_weight, classes)
-
 
 class MLPRegressor(MultilayerPerceptron, RegressorPart):
     """A multi-layer perceptron that predicts numbers, one or several an example.
@@ -313,27 +279,3 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
         threads: int | None = None,
     ) -> None:
         self._keep(locals())
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array, data frame or sparse matrix of shape (m, n_features)
-            A sparse one is made dense as a whole, in the dtype that trains.
-        y : array of shape (m,) or (m, n_outputs)
-        sample_weight : array of shape (m,) or None
-            How much each example counts; 0 leaves it out.
-        """
-        return self._fit(X, y, sample_weight)
-
-    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Make one epoch over the given data, from where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        """
-        return self._fit(X, y, sample_weight, incremental=True)

@@ -291,31 +291,6 @@ class NetClassifier(Net, ClassifierPart):
     def _stratified(self, y: Array) -> Any:
         return y.argmax(axis=1) if self._one_of_many() else super()._stratified(y)
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array, data frame or sparse matrix of shape (m, n_features), or an array (m, …)
-            A sparse one is made dense as a whole, in the dtype that trains.
-        y : array of shape (m,), or (m, k) of 0 and 1 for several labels
-        sample_weight : array of shape (m,) or None
-            How much each example counts; 0 leaves it out.
-        """
-        return self._fit(X, y, sample_weight)
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Make one epoch over the given data, from where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        classes : array of shape (n_classes,)
-            All classes that will come; needed in the first call.
-        """
-        return self._partial(X, y, sample_weight, classes)
-
 
 class NetRegressor(Net, RegressorPart):
     """Any module as a regressor, with as many columns of output as y has.
@@ -406,26 +381,3 @@ class NetRegressor(Net, RegressorPart):
     def _fit_outputs(self, columns: int) -> None:
         if columns != self.n_outputs_:
             raise self._refused(columns, f"{self.n_outputs_} output column(s), as in y")
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train.
-
-        Parameters
-        ----------
-        X : array, data frame or sparse matrix of shape (m, n_features), or an array (m, …)
-            A sparse one is made dense as a whole, in the dtype that trains.
-        y : array of shape (m,) or (m, n_outputs)
-        sample_weight : array of shape (m,) or None
-            How much each example counts; 0 leaves it out.
-        """
-        return self._fit(X, y, sample_weight)
-
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Make one epoch over the given data, from where the last call ended.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for `fit`.
-        """
-        return self._fit(X, y, sample_weight, incremental=True)

@@ -110,11 +110,12 @@ class MultilayerPerceptron(TrainedEstimator):
             linear.bias.assign(random.uniform(-bound, bound, fan_out))
             layers.append(linear)
             if i < len(hidden):
-                layers.append(hidden[i][1])
-        drops = [drop for _, _, drop in hidden]
-        if any(drops):
-            seed = int(random.randint(2**31))
-            layers = _with_dropout(layers, drops, seed)
+                _, activation, drop = hidden[i]
+                layers += [activation, nn.Dropout(drop)] if drop else [activation]
+        dropouts = [layer for layer in layers if isinstance(layer, nn.Dropout)]
+        seed = int(random.randint(2**31)) if dropouts else 0
+        for layer in dropouts:
+            layer.seed = seed
         self.n_layers_ = len(sizes)
         return nn.Sequential(*layers)
 
@@ -155,13 +156,3 @@ def _activation(given: Any) -> nn.Module:
         return activations.get(given)
     except ValueError as error:
         raise ValueError(f"activation: {error}, identity") from None
-
-
-def _with_dropout(layers: list[nn.Module], drops: list[float], seed: int) -> list[nn.Module]:
-    """Insert a dropout layer after each activation."""
-    result: list[nn.Module] = []
-    for i, layer in enumerate(layers):
-        result.append(layer)
-        if i % 2 == 1 and drops[i // 2]:
-            result.append(nn.Dropout(drops[i // 2], seed=seed))
-    return result

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.metaestimators import available_if
 
 from ..core.op import Array
 from ..nn import losses
-from .base import Rows, TrainedEstimator
+from .base import Rows, TrainedEstimator, is_stochastic
 
 
 class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
@@ -20,16 +20,36 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
     loss: Any
     out_activation_: str
 
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : array, data frame or sparse matrix of shape (m, n_features)
+            A sparse one is made dense as a whole, in the dtype that trains. NetClassifier and NetRegressor take arrays
+            (m, …), too.
+        y : array of shape (m,) or (m, n_outputs)
+        sample_weight : array of shape (m,) or None
+            How much each example counts; 0 leaves it out.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(is_stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Make one epoch over the given data, from where the last call ended.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
     def _losses(self) -> tuple[str, ...]:
         return ("squared_error", *losses.names("regression"))
 
     def _checked_data(self, X: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array, Array]:
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True,
-            dtype=(np.float64, np.float32), reset=first, allow_nd=self._allow_nd,
-        )  # fmt: skip
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        X, y = self._validated_pair(X, y, y_numeric=True, reset=first)
         numbers = y.reshape(len(y), -1).astype(np.float64)
         if not first and numbers.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {numbers.shape[1]} columns, the module was trained for {self.n_outputs_}")
