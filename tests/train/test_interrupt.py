@@ -68,9 +68,9 @@ def test_within_a_step_the_epoch_is_taken_back(data, make, train, identical, mon
     one_epoch = train(make(dropout=0.2), X, y, epochs=1)[0]
     run = Loop._run
 
-    def torn(self, order, b, steps, milliseconds):
+    def torn(self, order, b, steps):
         if self.progress.epoch < 1:
-            return run(self, order, b, steps, milliseconds)
+            return run(self, order, b, steps)
         self._torn = True
         for p in self.training.parameters.values():
             p[...] = np.nan

@@ -20,15 +20,8 @@ from ..nn.module import Module
 
 #: SciPy's methods that take a gradient, and whether they use Hessian-vector products.
 METHODS = {
-    "L-BFGS-B": False,
-    "BFGS": False,
-    "CG": False,
-    "TNC": False,
-    "SLSQP": False,
-    "Newton-CG": True,
-    "trust-ncg": True,
-    "trust-krylov": True,
-    "trust-constr": True,
+    **dict.fromkeys(("L-BFGS-B", "BFGS", "CG", "TNC", "SLSQP"), False),
+    **dict.fromkeys(("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr"), True),
 }
 
 
@@ -203,15 +196,10 @@ def minimize_function(
     assert objective.best is not None
     loss, flat, slope = objective.best
     return Minimum(
-        objective.nest(flat, objective.dtypes),
-        loss,
-        float(np.sqrt(np.sum(np.square(slope)))),
-        len(history),
-        objective.evaluations,
-        success,
-        message,
-        tuple(history),
-    )
+        objective.nest(flat, objective.dtypes), loss, gradient_norm=float(np.sqrt(np.sum(np.square(slope)))),
+        iterations=len(history), evaluations=objective.evaluations, success=success, message=message,
+        losses=tuple(history),
+    )  # fmt: skip
 
 
 def minimize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -155,11 +155,7 @@ class Optimizer(ABC):
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description, from which `get` builds it again."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            "name": type(self).__name__,
-            **{k: v.config() if isinstance(v, schedules.Schedule) else v for k, v in values.items()},
-        }
+        return schedules.described(self)
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Optimizer:

@@ -41,11 +41,16 @@ class Schedule(ABC):
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description, from which ``schedules.get`` builds it again."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
-            "name": type(self).__name__,
-            **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()},
-        }
+        return described(self)
+
+
+def described(settings: Any) -> dict[str, Any]:
+    """Return the name and the fields of a schedule or an optimiser, JSON-able."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {
+        "name": type(settings).__name__,
+        **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()},
+    }
 
 
 @dataclass(frozen=True)

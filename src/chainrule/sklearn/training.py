@@ -155,7 +155,7 @@ class Watch(Callback):
         improved = score >= course.best_score + self._rules.tol
         if score > course.best_score:
             course.best_score = score
-            self._best = [a.copy() for a in _trained(run)]
+            self._best = [a.copy() for a in run.training.trained]
         return improved
 
     def _stalled(self, run: Run, rate: float) -> float:
@@ -176,13 +176,7 @@ class Watch(Callback):
         self._course.stopped = run.stopping
         self._course.interrupted = (run.stopping or "").startswith("interrupted")
         if self._best is not None:
-            for array, best in zip(_trained(run), self._best, strict=True):
-                array[...] = best
-            run.training.write_back()
-
-
-def _trained(run: Run) -> list[Array]:
-    return [*run.training.parameters.values(), *run.training.buffers.values()]
+            run.training.write_back(self._best)
 
 
 def train(

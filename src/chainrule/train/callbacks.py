@@ -138,13 +138,6 @@ class EarlyStopping(Callback):
     (2, 'val_loss has not improved for 1 epoch')
     """
 
-    patience: int
-    metric: str | None
-    min_delta: float
-    maximize: bool | None
-    best: float
-    best_epoch: int | None
-
     def __init__(
         self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
     ) -> None:
@@ -152,7 +145,7 @@ class EarlyStopping(Callback):
         self.min_delta = number("min_delta", min_delta, at_least=0)
         self.metric, self.maximize = metric, maximize
         self.best = math.inf
-        self.best_epoch = None
+        self.best_epoch: int | None = None
         self.weights: list[Any] | None = None
 
     def on_begin(self, run: Run) -> None:
@@ -180,16 +173,14 @@ class EarlyStopping(Callback):
         value = -row[column] if larger else row[column]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch = value, run.epoch
-            self.weights = [a.copy() for a in _trained(run)]
+            self.weights = [a.copy() for a in run.training.trained]
         else:
             self._stop_if_over(run, column)
 
     def on_end(self, run: Run) -> None:
         """Put the best weights back."""
         if self.weights is not None:
-            for array, best in zip(_trained(run), self.weights, strict=True):
-                array[...] = best
-            run.training.write_back()
+            run.training.write_back(self.weights)
             run.history.best_epoch = self.best_epoch
 
     def state(self) -> dict[str, Any]:
@@ -203,10 +194,6 @@ class EarlyStopping(Callback):
         self.best_epoch = state["best_epoch"]
         n = sum(k.startswith("weights.") for k in state)
         self.weights = [state[f"weights.{i}"] for i in range(n)] or None
-
-
-def _trained(run: Run) -> list[Any]:
-    return [*run.training.parameters.values(), *run.training.buffers.values()]
 
 
 class EachEpoch(Callback):

@@ -130,12 +130,8 @@ def load_checkpoint(
         record = json.loads(metadata["record"])
         epoch, batch, step, seconds, sums = record["progress"]
         progress = Progress(int(epoch), int(batch), int(step), float(seconds), tuple(float(s) for s in sums))
-        rows, kept, kinds, saved = (
-            [dict(r) for r in record["history"]],
-            record["callbacks"],
-            record["kinds"],
-            record["settings"],
-        )
+        rows = [dict(r) for r in record["history"]]
+        kept, kinds, saved = record["callbacks"], record["kinds"], record["settings"]
         whole = min(progress.epoch, progress.batch, progress.step) >= 0 and len(rows) == progress.epoch
         if not whole or len(kept) != len(kinds) or (progress.batch > 0) != bool(sums):
             raise ValueError("its parts contradict each other")

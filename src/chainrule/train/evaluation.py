@@ -69,9 +69,6 @@ def predict(
 class Forward:
     """A model's forward pass in evaluation mode, planned once a batch shape; parameters and buffers are read anew."""
 
-    model: nn.Module
-    batch_size: int
-
     def __init__(
         self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
     ) -> None:

@@ -245,7 +245,7 @@ def _callbacks(given: Any, early_stopping: Any) -> list[Any]:
 
 
 def _parts(
-    X: Array, y: Array, validation: Any, seed: int, dtype: np.dtype[Any], names: tuple[str, ...] | None = None
+    X: Array, y: Array, validation: Any, seed: int, dtype: np.dtype[Any], names: tuple[str, ...] | None
 ) -> tuple[Array, tuple[Array, Array] | None]:
     """Return the rows to train on, and the validation data."""
     everything = np.arange(len(X))

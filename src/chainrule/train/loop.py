@@ -18,7 +18,7 @@ from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from .history import History
-from .interrupt import Interrupts
+from .interrupt import interruptible
 from .step import TrainingStep
 
 #: Milliseconds after which a run of steps comes back, so that Ctrl-C and progress are served.
@@ -91,12 +91,6 @@ class Job:
 class Loop:
     """The state of one run of a `Job`."""
 
-    job: Job
-    training: TrainingStep
-    history: History
-    progress: Progress
-    batches: int
-
     def __init__(self, job: Job) -> None:
         self.job, self.training = job, job.training
         self._X, self._y = np.ascontiguousarray(job.X), np.ascontiguousarray(job.y)  # gathered row by row
@@ -123,7 +117,7 @@ class Loop:
         self._before = self.training.snapshot()
         largest = 2 * job.size * max(a.size for a in self.training.parameters.values())
         threads = limited(self.training.threads, largest)
-        with Interrupts(run) as interrupts, threads, contextlib.ExitStack() as ends:
+        with interruptible(run) as close, threads, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
             try:
                 for c in job.callbacks:
@@ -141,7 +135,7 @@ class Loop:
                 if self._torn:
                     run.stopping = f"interrupted within a step; the weights are those before epoch {p.epoch + 1}"
             finally:
-                interrupts.close()
+                close()
                 if self._torn:
                     self.training.restore(self._before)
                 self.history.stopped = run.stopping
@@ -186,9 +180,9 @@ class Loop:
             most = 1
         elif (saving := self.job.checkpoint) and saving.steps:
             most = min(most, saving.steps - self.progress.step % saving.steps)
-        return self._run(order, b, most, SLICE)
+        return self._run(order, b, most)
 
-    def _run(self, order: Array, b: int, steps: int, milliseconds: float) -> list[list[float]]:
+    def _run(self, order: Array, b: int, steps: int) -> list[list[float]]:
         size = self.job.size
         first = b * size
         rows = min(steps * size, len(order) - first)
@@ -196,7 +190,7 @@ class Loop:
         results = np.empty((steps, len(whole.plan.outputs)))
         self._torn = True
         with np.errstate(all="ignore"):
-            made = whole.run_batches(rest, self._X, self._y, order, first, min(size, rows), rows, results, milliseconds)
+            made = whole.run_batches(rest, self._X, self._y, order, first, min(size, rows), rows, results, SLICE)
         self._torn = False
         found: list[list[float]] = results[:made].tolist()
         return found
@@ -237,7 +231,7 @@ class Loop:
         for b in range(first, bad + 1):
             rows = order[b * size : (b + 1) * size]
             good = training.snapshot()
-            loss = self._run(order, b, 1, SLICE)[0][0]
+            loss = self._run(order, b, 1)[0][0]
             after = training.first_bad_state()
             if not math.isfinite(loss) or after:
                 training.restore(good)

@@ -56,17 +56,6 @@ class TrainingStep:
     array([[2.]], dtype=float32)
     """
 
-    model: nn.Module
-    loss: losses.Loss
-    optimizer: Any
-    l1: float
-    l2: float
-    metrics: dict[str, Scalar]
-    threads: int | None
-    parameters: dict[str, Array]
-    buffers: dict[str, Array]
-    optimizer_state: list[Array]
-
     def __init__(
         self,
         model: nn.Module,
@@ -88,19 +77,38 @@ class TrainingStep:
             raise ValueError("the model has no parameters: there is nothing to train")
         # all parameters of a dtype lie in one vector: the optimiser then updates them by one chain of operations
         self._blocks, self._places = _in_blocks(given)
-        self.parameters = {
-            name: self._blocks[key][start:stop].reshape(given[name].shape)
-            for name, (key, start, stop) in self._places.items()
-        }
-        self.buffers = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
+        self._shapes = {name: array.shape for name, array in given.items()}
+        self.parameters: dict[str, Array] = self._cut(self._blocks)
+        self.buffers: dict[str, Array] = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
         owners = dict(model.named_modules())
         self._homes: list[tuple[Callable[[Any], None], Array]] = [
             *[(own[name].assign, array) for name, array in self.parameters.items()],
             *[(_setter(owners, path), array) for path, array in self.buffers.items()],
         ]
         state, self._state_structure = flatten(optimizer.init(self._blocks))
-        self.optimizer_state = [np.array(s, order="C") for s in state]
+        self.optimizer_state: list[Array] = [np.array(s, order="C") for s in state]
         self._bindings: dict[Any, Binding] = {}
+
+    def _cut(self, blocks: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters as parts of the vectors that they lie in."""
+        return {
+            name: blocks[key][start:stop].reshape(self._shapes[name])
+            for name, (key, start, stop) in self._places.items()
+        }
+
+    def _joined(self, gradients: Mapping[str, Any]) -> dict[str, Any]:
+        """Return gradients of parameters in vectors like those of the parameters."""
+        return {
+            block: np.concatenate(
+                [np.reshape(gradients[name], -1) for name, (key, *_) in self._places.items() if key == block]
+            )
+            for block in self._blocks
+        }
+
+    @property
+    def trained(self) -> list[Array]:
+        """The arrays that belong to the model: parameters and buffers."""
+        return [*self.parameters.values(), *self.buffers.values()]
 
     @property
     def states(self) -> list[Array]:
@@ -143,21 +151,13 @@ class TrainingStep:
             x = traced_leaf(x_shape, x_dtype, mark, name="X")
             y = traced_leaf(y_shape, y_dtype, mark, name="Y")
             blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.items()}
-            parameters: dict[str, Tensor] = {
-                name: blocks[key][start:stop].reshape(self.parameters[name].shape)
-                for name, (key, start, stop) in self._places.items()
-            }
+            parameters: dict[str, Tensor] = self._cut(blocks)
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
             state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
             output, new_buffers = nn.functional_call(self.model, {**parameters, **buffers}, x)
             loss, objective = self._objective(output, y, parameters)
             gradients = self._gradients(objective, parameters)
-            slopes = {
-                k: np.concatenate(
-                    [np.reshape(gradients[name], -1) for name, (key, *_) in self._places.items() if key == k]
-                )
-                for k in blocks
-            }
+            slopes = self._joined(gradients)
             new_blocks, new_state = self.optimizer.update(slopes, unflatten(self._state_structure, state), blocks)
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
         updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
@@ -198,20 +198,16 @@ class TrainingStep:
 
     def updated(self, gradients: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters changed once more as in the last step, but by these gradients; nothing changes here."""
-        slopes = {
-            k: np.concatenate([gradients[name].reshape(-1) for name, (key, *_) in self._places.items() if key == k])
-            for k in self._blocks
-        }
         state = unflatten(self._state_structure, self.optimizer_state)
         state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have come to its end
-        new, _ = self.optimizer.update(slopes, state, self._blocks)
-        return {
-            name: np.asarray(new[key])[start:stop].reshape(self.parameters[name].shape)
-            for name, (key, start, stop) in self._places.items()
-        }
+        new, _ = self.optimizer.update(self._joined(gradients), state, self._blocks)
+        return self._cut(new)
 
-    def write_back(self) -> None:
-        """Put copies of the current parameters and buffers into the model."""
+    def write_back(self, trained: Sequence[Array] | None = None) -> None:
+        """Put copies of the current parameters and buffers into the model; first set them, if `trained` is given."""
+        if trained is not None:
+            for array, value in zip(self.trained, trained, strict=True):
+                array[...] = value
         for assign, array in self._homes:
             assign(array)
 
