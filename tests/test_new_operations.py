@@ -18,7 +18,7 @@ import pytest
 import chainrule as cr
 from chainrule import engine, nn
 from chainrule.core import op as table
-from chainrule.core.op import REDUCE, Operation, register
+from chainrule.core.op import REDUCE, register
 from chainrule.core.tensor import FUNCTIONS, apply
 from chainrule.ops.elementwise import REAL, elementwise_row
 from chainrule.ops.reduce import normalize_axis, reduction_examples, restore, shape_rule
@@ -85,15 +85,13 @@ def energy() -> Added:
         return np.sum(np.square(x), axis=axis, out=out, keepdims=keepdims)
 
     row = register(
-        Operation(
-            "energy",
-            shape=shape_rule(),
-            kernel=kernel,
-            vjp=(lambda g, out, x, axis, keepdims: 2.0 * x * restore(g, x.shape, axis),),
-            kind=REDUCE,
-            examples=reduction_examples,
-            flops=lambda out, x, **attrs: 2 * math.prod(x),
-        )
+        "energy",
+        shape=shape_rule(),
+        kernel=kernel,
+        vjp=(lambda g, out, x, axis, keepdims: 2.0 * x * restore(g, x.shape, axis),),
+        kind=REDUCE,
+        examples=reduction_examples,
+        flops=lambda out, x, **attrs: 2 * math.prod(x),
     )
 
     def function(x: Any, axis: Any = -1) -> Any:

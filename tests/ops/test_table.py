@@ -406,7 +406,7 @@ def test_incomplete_rows_cannot_exist() -> None:
     with pytest.raises(TypeError, match="expected one of"):
         replace(row, kind="other kind")
     with pytest.raises(ValueError, match="is in the table already"):
-        ops.table.register(row)
+        ops.table.register("exp", row.shape, row.vjp, kernel=row.kernel, domain=row.domain)
     with pytest.raises(KeyError, match="no operation 'exq'"):
         ops.row("exq")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ Shape: TypeAlias = tuple[int, ...]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Attrs: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[..., Any]
+_Fields = ParamSpec("_Fields")
 
 ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER = "elementwise", "reduce", "view", "contract", "other"
 KINDS = (ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER)
@@ -245,12 +246,20 @@ def describe(x: Any) -> str:
 _ROWS: dict[str, Operation] = {}
 
 
-def register(op: Operation) -> Operation:
-    """Add a row to the table and return it."""
-    if op.name in _ROWS:
-        raise ValueError(f"operation {op.name!r} is in the table already")
-    _ROWS[op.name] = op
-    return op
+def _registering(make: Callable[_Fields, Operation]) -> Callable[_Fields, Operation]:
+    """Return what makes a row from the fields of `Operation` and adds it to the table."""
+
+    def register(*args: _Fields.args, **fields: _Fields.kwargs) -> Operation:
+        op = make(*args, **fields)
+        if op.name in _ROWS:
+            raise ValueError(f"operation {op.name!r} is in the table already")
+        _ROWS[op.name] = op
+        return op
+
+    return register
+
+
+register = _registering(Operation)
 
 
 def row(name: str) -> Operation:

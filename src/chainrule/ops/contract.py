@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import Layout
-from ..core.op import CONTRACT, Example, Operation, Shape, register
+from ..core.op import CONTRACT, Example, Shape, register
 from ..core.tensor import apply
 from .table import implements, promote, shape_of
 
@@ -30,22 +30,20 @@ def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
 
 
 MATMUL = register(
-    Operation(
-        "matmul",
-        numpy=np.matmul,
-        shape=_matmul_shape,
-        kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
-        vjp=(lambda g, out, a, b: np.matmul(g, b.mT), lambda g, out, a, b: np.matmul(a.mT, g)),
-        kind=CONTRACT,
-        notation=Layout("matrix"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))),
-            Example((rng.normal(size=(5, 2, 3)), rng.normal(size=(3, 4)))),
-            Example((rng.normal(size=(2, 1, 2, 3)), rng.normal(size=(4, 3, 1)))),
-            Example((rng.normal(size=(2, 0)), rng.normal(size=(0, 3)))),
-        ],
-        flops=lambda out, a, b, **attrs: 2 * math.prod(out) * a[-1],
-    )
+    "matmul",
+    numpy=np.matmul,
+    shape=_matmul_shape,
+    kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
+    vjp=(lambda g, out, a, b: np.matmul(g, b.mT), lambda g, out, a, b: np.matmul(a.mT, g)),
+    kind=CONTRACT,
+    notation=Layout("matrix"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))),
+        Example((rng.normal(size=(5, 2, 3)), rng.normal(size=(3, 4)))),
+        Example((rng.normal(size=(2, 1, 2, 3)), rng.normal(size=(4, 3, 1)))),
+        Example((rng.normal(size=(2, 0)), rng.normal(size=(0, 3)))),
+    ],
+    flops=lambda out, a, b, **attrs: 2 * math.prod(out) * a[-1],
 )
 
 

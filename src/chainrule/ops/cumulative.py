@@ -7,29 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import Example, Operation, register
+from ..core.op import Example, register
 from ..core.tensor import FUNCTIONS, apply
 from .reduce import accumulator, no_more, normalize_axis
-from .table import array_of, as_dtype, implements, shape_of
+from .table import along, array_of, as_dtype, implements, one_axis, shape_of
 
 
 def _flip(x: Any, axis: int) -> Any:
-    return x[(slice(None),) * axis + (slice(None, None, -1),)]
+    return along(x, axis, None, None, -1)
 
 
 CUMSUM = register(
-    Operation(
-        "cumsum",
-        numpy=np.cumsum,
-        shape=lambda x, axis: (x.shape, accumulator(x.dtype)),
-        kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
-        vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)),), {"axis": 0}),
-            Example((rng.normal(size=(3, 4)),), {"axis": 1}),
-        ],
-        flops=lambda out, x, **attrs: math.prod(x),
-    )
+    "cumsum",
+    numpy=np.cumsum,
+    shape=lambda x, axis: (x.shape, accumulator(x.dtype)),
+    kernel=lambda x, out=None, *, axis: np.add.accumulate(x, axis, accumulator(x.dtype), out),
+    vjp=(lambda g, out, x, axis: _flip(np.cumsum(_flip(g, axis), axis=axis), axis),),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)),), {"axis": 0}),
+        Example((rng.normal(size=(3, 4)),), {"axis": 1}),
+    ],
+    flops=lambda out, x, **attrs: math.prod(x),
 )
 
 
@@ -38,9 +36,8 @@ def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None)
     """As ``numpy.cumsum``."""
     no_more("cumsum", out, {})
     a = a if dtype is None else as_dtype(a, dtype)
-    if axis is None:
-        a, axis = np.reshape(a, -1), 0
-    return apply(CUMSUM, (a,), {"axis": normalize_axis(axis, len(shape_of(a)))[0]})
+    a, axis = one_axis(a, axis)
+    return apply(CUMSUM, (a,), {"axis": axis})
 
 
 @implements(np.diff)
@@ -48,7 +45,7 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     """As ``numpy.diff``: differences of neighbours, n times."""
     (axis,) = normalize_axis(axis, len(shape_of(a)))
     for _ in range(n):
-        a = a[(slice(None),) * axis + (slice(1, None),)] - a[(slice(None),) * axis + (slice(0, -1),)]
+        a = along(a, axis, 1) - along(a, axis, 0, -1)
     return a
 
 
@@ -64,8 +61,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
             dx = np.reshape(dx, [-1 if i == axis else 1 for i in range(len(shape_of(y)))])
         else:
             dx = np.diff(x, axis=axis)
-    lead = (slice(None),) * axis
-    return np.sum(dx * (y[(*lead, slice(1, None))] + y[(*lead, slice(None, -1))]) / 2.0, axis=axis)
+    return np.sum(dx * (along(y, axis, 1) + along(y, axis, 0, -1)) / 2.0, axis=axis)
 
 
 @implements(np.ediff1d)
@@ -83,16 +79,11 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
 def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
     """As ``numpy.cumprod``; by doubling, so that the derivative is exact also where factors are zero."""
     a = a if dtype is None else as_dtype(a, dtype)
-    if axis is None:
-        a, axis = np.reshape(a, -1), 0
-    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    a, axis = one_axis(a, axis)
     n = shape_of(a)[axis]
-    lead = (slice(None),) * axis
     step = 1
     while step < n:
-        a = np.concatenate(
-            [a[(*lead, slice(0, step))], a[(*lead, slice(step, n))] * a[(*lead, slice(0, n - step))]], axis
-        )
+        a = np.concatenate([along(a, axis, 0, step), along(a, axis, step) * along(a, axis, 0, n - step)], axis)
         step *= 2
     return a
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import Layout, call, fences, infix, raised, root, superscript
-from ..core.op import ELEMENTWISE, Operation, register
+from ..core.op import ELEMENTWISE, register
 from ..core.tensor import FUNCTIONS, Tensor
 from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor
 
@@ -32,18 +32,16 @@ def elementwise_row(
     """Register an elementwise row and the NumPy functions it implements; return the function on tensors."""
     name = name or kernel.__name__
     op = register(
-        Operation(
-            name,
-            shape=elementwise_shape(name, result),
-            kernel=None if "expand" in more else kernel,
-            vjp=vjp,
-            kind=ELEMENTWISE,
-            notation=notation,
-            domain=domain,
-            numpy=kernel if isinstance(kernel, np.ufunc) else numpy[0] if numpy else more.pop("spelling", None),
-            flops=lambda out, *shapes, **attrs: math.prod(out),
-            **more,
-        )
+        name,
+        shape=elementwise_shape(name, result),
+        kernel=None if "expand" in more else kernel,
+        vjp=vjp,
+        kind=ELEMENTWISE,
+        notation=notation,
+        domain=domain,
+        numpy=kernel if isinstance(kernel, np.ufunc) else numpy[0] if numpy else more.pop("spelling", None),
+        flops=lambda out, *shapes, **attrs: math.prod(out),
+        **more,
     )
     function = elementwise(op, floating=floating)
     for key in numpy or ((kernel,) if isinstance(kernel, np.ufunc) else ()):

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .table import stored
+
 _SMALL = (
     1.1283791670955125739, -0.3761263890318375238, 0.11283791670955120298, -0.026866170645129854479,
     0.0052239776254234543525, -0.00085483270219454273153, 0.00012055332903350668265, -0.000014925647581008592978,
@@ -23,14 +25,6 @@ _LARGE = (
     -1.0702134121980264434e-10, -6.9168408502013506909e-11, 6.566694151977580227e-12, 7.9454984896420036151e-13,
     -1.4304555864064150285e-13,
 )  # fmt: skip
-
-
-def _horner(coefficients: tuple[float, ...], t: Any) -> Any:
-    total = np.full_like(t, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        total *= t
-        total += t.dtype.type(c)
-    return total
 
 
 def erf_definition(x: Any) -> Any:
@@ -56,12 +50,9 @@ def erf_array(x: Any, out: Any = None) -> Any:
     v = x.astype(np.float64)
     size = np.minimum(np.absolute(v), 6.0)
     inner = np.minimum(size, 1.0)
-    small = inner * _horner(_SMALL, inner * inner)
+    small = inner * _polynomial(_SMALL, inner * inner)
     outer = np.maximum(size, 1.0)
     u = (outer - 4.0) / (outer + 4.0)
-    large = 1.0 - np.exp(-outer * outer) * _horner(_LARGE, (u + 0.2) / 0.4)
+    large = 1.0 - np.exp(-outer * outer) * _polynomial(_LARGE, (u + 0.2) / 0.4)
     result = np.where(np.isnan(v), v, np.copysign(np.where(size < 1.0, small, large), v))
-    if out is None:
-        return result.astype(dtype)
-    np.copyto(out, result, casting="same_kind")
-    return out
+    return result.astype(dtype) if out is None else stored(result, out)

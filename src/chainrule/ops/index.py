@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import Layout
-from ..core.op import OTHER, VIEW, Array, Example, Operation, Shape, register
+from ..core.op import VIEW, Array, Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
-from .reduce import normalize_axis
-from .table import as_dtype, implements, is_tensor, shape_of
+from .table import as_dtype, implements, is_tensor, one_axis, shape_of, stored
 
 # -- basic indexing: views -------------------------------------------------------------------------
 
@@ -23,31 +22,32 @@ def _probe(shape: Shape) -> Array:
 
 
 SLICE = register(
-    Operation(
-        "slice",
-        shape=lambda x, index: (_probe(x.shape)[index].shape, x.dtype),
-        kernel=lambda x, index: x[
-            index if Ellipsis in index else (*index, Ellipsis)
-        ],  # a view also where it has no axes
-        numpy="{0}[{index}]",
-        vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
-        kind=VIEW,
-        notation=Layout("index"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)),), {"index": (slice(1, None), slice(None, None, -2))}),
-            Example((rng.normal(size=(3, 4)),), {"index": (1, None, slice(0, 0))}),
-            Example((rng.normal(size=(3, 4)),), {"index": (2, 3)}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "slice",
+    shape=lambda x, index: (_probe(x.shape)[index].shape, x.dtype),
+    kernel=lambda x, index: x[index if Ellipsis in index else (*index, Ellipsis)],  # a view also where it has no axes
+    numpy="{0}[{index}]",
+    vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
+    kind=VIEW,
+    notation=Layout("index"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)),), {"index": (slice(1, None), slice(None, None, -2))}),
+        Example((rng.normal(size=(3, 4)),), {"index": (1, None, slice(0, 0))}),
+        Example((rng.normal(size=(3, 4)),), {"index": (2, 3)}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 
-def _place_kernel(g: Any, out: Any = None, *, index: Any, shape: Shape) -> Any:
+def _zeros(shape: Shape, dtype: Any, out: Any) -> Any:
+    """Return zeros, in `out` where that is given."""
     if out is None:
-        out = np.zeros(shape, g.dtype)
-    else:
-        out.fill(0)
+        return np.zeros(shape, dtype)
+    out.fill(0)
+    return out
+
+
+def _place_kernel(g: Any, out: Any = None, *, index: Any, shape: Shape) -> Any:
+    out = _zeros(shape, g.dtype, out)
     out[index] = g
     return out
 
@@ -60,18 +60,16 @@ def _placed(values: Any, index: Any, shape: Any) -> Any:
 
 
 PLACE = register(
-    Operation(
-        "place",
-        shape=lambda g, index, shape: (shape, g.dtype),
-        kernel=_place_kernel,
-        numpy=_placed,
-        vjp=(lambda g, out, x, index, shape: g[index],),
-        native=lambda out, g, index, shape: _strides_of(out, index),
-        examples=lambda rng: [
-            Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "place",
+    shape=lambda g, index, shape: (shape, g.dtype),
+    kernel=_place_kernel,
+    numpy=_placed,
+    vjp=(lambda g, out, x, index, shape: g[index],),
+    native=lambda out, g, index, shape: _strides_of(out, index),
+    examples=lambda rng: [
+        Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 
@@ -124,10 +122,7 @@ def _gather_kernel(x: Any, *arrays: Any, out: Any = None, index: Any) -> Any:
 
 
 def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Shape) -> Any:
-    if out is None:
-        out = np.zeros(shape, g.dtype)
-    else:
-        out.fill(0)
+    out = _zeros(shape, g.dtype, out)
     many = len(index) == 1 and len(arrays) == 1 and arrays[0].ndim == 1 and len(shape) == 2 and arrays[0].size > 64
     if many and -shape[0] <= arrays[0].min() and arrays[0].max() < shape[0]:
         _scatter_rows(out, arrays[0].astype(np.intp) % shape[0], g)
@@ -173,36 +168,32 @@ def _scatter_added(values: Any, index: Any, shape: Any) -> Any:
 
 
 GATHER = register(
-    Operation(
-        "gather",
-        shape=_gather_shape,
-        kernel=_gather_kernel,
-        numpy="{0}[{index}]",
-        vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
-        native=lambda out, x, *arrays, index: _picked(x.shape, index),
-        notation=Layout("index"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
-            Example((rng.normal(size=(3, 4)), np.array([0, 2]), np.array([1, 1])), {"index": (Slot(0), Slot(1))}),
-            Example((rng.normal(size=(3, 4)), np.array([[1], [1]])), {"index": (slice(None), Slot(0))}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "gather",
+    shape=_gather_shape,
+    kernel=_gather_kernel,
+    numpy="{0}[{index}]",
+    vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
+    native=lambda out, x, *arrays, index: _picked(x.shape, index),
+    notation=Layout("index"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
+        Example((rng.normal(size=(3, 4)), np.array([0, 2]), np.array([1, 1])), {"index": (Slot(0), Slot(1))}),
+        Example((rng.normal(size=(3, 4)), np.array([[1], [1]])), {"index": (slice(None), Slot(0))}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 SCATTER = register(
-    Operation(
-        "scatter_add",
-        shape=lambda g, *arrays, index, shape: (shape, g.dtype),
-        kernel=_scatter_kernel,
-        numpy=_scatter_added,
-        vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
-        native=lambda out, g, *arrays, index, shape: _picked(shape, index),
-        notation=Layout("scattered", "scatter"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)})
-        ],
-        flops=lambda out, x, *arrays, **attrs: math.prod(x),
-    )
+    "scatter_add",
+    shape=lambda g, *arrays, index, shape: (shape, g.dtype),
+    kernel=_scatter_kernel,
+    numpy=_scatter_added,
+    vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
+    native=lambda out, g, *arrays, index, shape: _picked(shape, index),
+    notation=Layout("scattered", "scatter"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)})
+    ],
+    flops=lambda out, x, *arrays, **attrs: math.prod(x),
 )
 
 
@@ -302,9 +293,7 @@ def _check_range(x: Tensor, plain: list[Any], arrays: list[Any]) -> None:
 @implements(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
     """As ``numpy.take``."""
-    if axis is None:
-        a, axis = np.reshape(a, -1), 0
-    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    a, axis = one_axis(a, axis)
     if not is_tensor(a):
         a = Tensor(np.asarray(a))
     if mode != "raise":
@@ -317,52 +306,39 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
 @implements(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """As ``numpy.take_along_axis``."""
-    if axis is None:
-        arr, axis = np.reshape(arr, -1), 0
+    arr, axis = one_axis(arr, axis)
     shape = shape_of(arr)
-    (axis,) = normalize_axis(axis, len(shape))
     grids = [np.reshape(np.arange(d), [-1 if i == j else 1 for j in range(len(shape))]) for i, d in enumerate(shape)]
     index = tuple(indices if i == axis else grid for i, grid in enumerate(grids))
     return (arr if is_tensor(arr) else Tensor(np.asarray(arr)))[index]
 
 
 def _argsort_kernel(x: Any, out: Any = None, *, axis: int) -> Any:
-    order = np.argsort(x, axis=axis, kind="stable")
-    if out is None:
-        return order
-    np.copyto(out, order)
-    return out
+    return stored(np.argsort(x, axis=axis, kind="stable"), out)
 
 
 ARGSORT = register(
-    Operation(
-        "argsort",
-        shape=lambda x, axis: (x.shape, np.dtype(np.intp)),
-        kernel=_argsort_kernel,
-        numpy='np.argsort({0}, axis={axis}, kind="stable")',
-        vjp=(None,),
-        kind=OTHER,
-        differentiable=False,
-        examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1})],
-    )
+    "argsort",
+    shape=lambda x, axis: (x.shape, np.dtype(np.intp)),
+    kernel=_argsort_kernel,
+    numpy='np.argsort({0}, axis={axis}, kind="stable")',
+    vjp=(None,),
+    differentiable=False,
+    examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1})],
 )
 
 
 @implements(np.argsort)
 def argsort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     """As ``numpy.argsort``, stable."""
-    if axis is None:
-        a, axis = np.reshape(a, -1), 0
-    return apply(ARGSORT, (a,), {"axis": normalize_axis(axis, len(shape_of(a)))[0]})
+    a, axis = one_axis(a, axis)
+    return apply(ARGSORT, (a,), {"axis": axis})
 
 
 @implements(np.sort)
 def sort(a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     """As ``numpy.sort``; each element's gradient goes where it came from."""
-    if axis is None:
-        a, axis = np.reshape(a, -1), 0
-    if not shape_of(a):
-        raise np.exceptions.AxisError(axis, 0)
+    a, axis = one_axis(a, axis)
     return np.take_along_axis(a, argsort(a, axis), axis)
 
 

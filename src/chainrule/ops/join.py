@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import fences
-from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, apply
 from .reduce import normalize_axis
-from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of
+from .table import along, array_of, as_dtype, implements, is_tensor, one_axis, promote, shape_of
 
 
 def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:
@@ -32,24 +32,21 @@ def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:
 
 def _concatenate_rule(index: int, g: Any, out: Any, *xs: Any, axis: int) -> Any:
     start = builtins.sum(x.shape[axis] for x in xs[:index])
-    return g[(slice(None),) * axis + (slice(start, start + xs[index].shape[axis]),)]
+    return along(g, axis, start, start + xs[index].shape[axis])
 
 
 CONCATENATE = register(
-    Operation(
-        "concatenate",
-        numpy=np.concatenate,
-        shape=_concatenate_shape,
-        kernel=lambda *xs, out=None, axis: np.concatenate(xs, axis, out),
-        vjp=_concatenate_rule,
-        kind=OTHER,
-        notation=fences("[ ]"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 0))), {"axis": 1}),
-            Example((rng.normal(size=(2, 3)), rng.normal(size=(1, 3))), {"axis": 0}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "concatenate",
+    numpy=np.concatenate,
+    shape=_concatenate_shape,
+    kernel=lambda *xs, out=None, axis: np.concatenate(xs, axis, out),
+    vjp=_concatenate_rule,
+    notation=fences("[ ]"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(2, 3)), rng.normal(size=(2, 1)), rng.normal(size=(2, 0))), {"axis": 1}),
+        Example((rng.normal(size=(2, 3)), rng.normal(size=(1, 3))), {"axis": 0}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 
@@ -83,22 +80,22 @@ def stack(arrays: Sequence[Any], axis: int = 0, out: None = None, **more: Any) -
     return concatenate([np.expand_dims(a, axis) for a in parts], axis)
 
 
-def _stacker(function: Any, ndim: int, axis: Any) -> None:
-    @implements(function)
+def _column(x: Any) -> Any:
+    return np.reshape(x, (-1, 1)) if len(shape_of(x)) < 2 else x
+
+
+def _stacker(prepared: Any, axis: int) -> Any:
     def implementation(tup: Sequence[Any], **more: Any) -> Any:
-        parts = list(tup)
-        if function is np.column_stack:
-            parts = [np.reshape(p, (-1, 1)) if len(shape_of(p)) < 2 else p for p in parts]
-        else:
-            atleast = {1: np.atleast_1d, 2: np.atleast_2d, 3: np.atleast_3d}[ndim]
-            parts = [atleast(p) for p in parts]
-        return concatenate(parts, axis(len(shape_of(parts[0]))))
+        parts = [prepared(p) for p in tup]
+        return concatenate(parts, builtins.min(axis, len(shape_of(parts[0])) - 1))
+
+    return implementation
 
 
-_stacker(np.vstack, 2, lambda ndim: 0)
-_stacker(np.hstack, 1, lambda ndim: 0 if ndim == 1 else 1)
-_stacker(np.dstack, 3, lambda ndim: 2)
-_stacker(np.column_stack, 2, lambda ndim: 1)
+FUNCTIONS[np.vstack] = _stacker(np.atleast_2d, 0)
+FUNCTIONS[np.hstack] = _stacker(np.atleast_1d, 1)
+FUNCTIONS[np.dstack] = _stacker(np.atleast_3d, 2)
+FUNCTIONS[np.column_stack] = _stacker(_column, 1)
 
 
 @implements(np.split, np.array_split)
@@ -111,11 +108,8 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     else:
         sections = operator.index(indices_or_sections)
         small, extra = divmod(n, sections)
-        edges = [0]
-        for i in range(sections):
-            edges.append(edges[-1] + small + (i < extra))
-    lead = (slice(None),) * axis
-    return [ary[(*lead, slice(a, b))] for a, b in itertools.pairwise(edges)]
+        edges = [i * small + builtins.min(i, extra) for i in range(sections + 1)]
+    return [along(ary, axis, a, b) for a, b in itertools.pairwise(edges)]
 
 
 @implements(np.split)
@@ -144,20 +138,16 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 @implements(np.delete)
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """As ``numpy.delete``."""
-    if axis is None:
-        arr, axis = np.reshape(arr, -1), 0
-    (axis,) = normalize_axis(axis, len(shape_of(arr)))
+    arr, axis = one_axis(arr, axis)
     return np.take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis=axis)
 
 
 @implements(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """As ``numpy.insert``."""
-    arr, values = array_of(arr), array_of(values)
-    if axis is None:
-        arr, axis = np.reshape(arr, -1), 0
+    values = array_of(values)
+    arr, axis = one_axis(array_of(arr), axis)
     shape = list(shape_of(arr))
-    (axis,) = normalize_axis(axis, len(shape))
     n = shape[axis]
     single = not isinstance(obj, slice) and np.size(obj) == 1
     if len(shape_of(values)) < len(shape):

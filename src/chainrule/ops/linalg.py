@@ -16,9 +16,9 @@ from numpy.linalg import LinAlgError
 from numpy.linalg._linalg import SlogdetResult
 
 from ..core.notation import Layout, call, fences, superscript
-from ..core.op import Example, Operation, Shape, register
+from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, apply
-from .table import array_of, floating, implements, promote, shape_of
+from .table import array_of, floating, implements, promote, shape_of, stored
 
 
 def _t(x: Any) -> Any:
@@ -44,10 +44,7 @@ def _kernel(name: str, compute: Callable[..., Any], trouble: str) -> Callable[..
             if "quare" in str(error):
                 _square_shape(name)(arrays[0])
             raise LinAlgError(f"{name}: {trouble} (shape {arrays[0].shape})") from None
-        if out is None:
-            return result
-        np.copyto(out, result)
-        return out
+        return stored(result, out)
 
     return kernel
 
@@ -71,16 +68,14 @@ def _cubic(out: Shape, a: Shape, *rest: Shape, **attrs: Any) -> int:
 _SINGULAR = "the matrix, or one of the stack, is singular"
 
 INV = register(
-    Operation(
-        "inv",
-        numpy=np.linalg.inv,
-        shape=_square_shape("inv"),
-        kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
-        vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
-        notation=superscript("−1"),
-        examples=_square_examples,
-        flops=_cubic,
-    )
+    "inv",
+    numpy=np.linalg.inv,
+    shape=_square_shape("inv"),
+    kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
+    vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
+    notation=superscript("−1"),
+    examples=_square_examples,
+    flops=_cubic,
 )
 
 
@@ -104,23 +99,21 @@ def _solve_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
 
 
 SOLVE = register(
-    Operation(
-        "solve",
-        numpy=np.linalg.solve,
-        shape=_solve_shape,
-        kernel=_kernel("solve", np.linalg.solve, _SINGULAR),
-        vjp=(
-            lambda g, out, a, b: -np.matmul(np.linalg.solve(_t(a), g), _t(out)),
-            lambda g, out, a, b: np.linalg.solve(_t(a), g),
-        ),
-        notation=Layout("matrix", "", (superscript("−1", 0), 1)),
-        examples=lambda rng: [
-            Example((_well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)))),
-            Example((_well_conditioned(rng, 2, 1, 2, 2), rng.normal(size=(3, 2, 1)))),
-            Example((_well_conditioned(rng, 2, 2), np.zeros((2, 0)))),
-        ],
-        flops=lambda out, a, b: 2 * math.prod(a) * a[-1] // 3 + 2 * math.prod(out) * a[-1],
-    )
+    "solve",
+    numpy=np.linalg.solve,
+    shape=_solve_shape,
+    kernel=_kernel("solve", np.linalg.solve, _SINGULAR),
+    vjp=(
+        lambda g, out, a, b: -np.matmul(np.linalg.solve(_t(a), g), _t(out)),
+        lambda g, out, a, b: np.linalg.solve(_t(a), g),
+    ),
+    notation=Layout("matrix", "", (superscript("−1", 0), 1)),
+    examples=lambda rng: [
+        Example((_well_conditioned(rng, 3, 3), rng.normal(size=(3, 2)))),
+        Example((_well_conditioned(rng, 2, 1, 2, 2), rng.normal(size=(3, 2, 1)))),
+        Example((_well_conditioned(rng, 2, 2), np.zeros((2, 0)))),
+    ],
+    flops=lambda out, a, b: 2 * math.prod(a) * a[-1] // 3 + 2 * math.prod(out) * a[-1],
 )
 
 
@@ -151,28 +144,24 @@ def _cofactor_rule(g: Any, out: Any, a: Any) -> Any:
 
 
 COFACTOR = register(
-    Operation(
-        "cofactor",
-        numpy=_cofactor_array,
-        shape=_square_shape("cofactor"),
-        kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
-        vjp=(_cofactor_rule,),
-        notation="cof",
-        examples=_square_examples,
-        flops=_cubic,
-        source="the gradient of the determinant, det(A) A^-T (Jacobi's formula); exists for singular matrices too",
-    )
+    "cofactor",
+    numpy=_cofactor_array,
+    shape=_square_shape("cofactor"),
+    kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
+    vjp=(_cofactor_rule,),
+    notation="cof",
+    examples=_square_examples,
+    flops=_cubic,
+    source="the gradient of the determinant, det(A) A^-T (Jacobi's formula); exists for singular matrices too",
 )
 DET = register(
-    Operation(
-        "det",
-        numpy=np.linalg.det,
-        shape=_square_shape("det", reduced=True),
-        kernel=_kernel("det", np.linalg.det, _SINGULAR),
-        vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
-        examples=_square_examples,
-        flops=_cubic,
-    )
+    "det",
+    numpy=np.linalg.det,
+    shape=_square_shape("det", reduced=True),
+    kernel=_kernel("det", np.linalg.det, _SINGULAR),
+    vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
+    examples=_square_examples,
+    flops=_cubic,
 )
 
 
@@ -193,17 +182,15 @@ def _log_abs_determinant(a: Any) -> Any:
 
 
 SLOGDET_SIGN = register(
-    Operation(
-        "slogdet_sign",
-        numpy=_determinant_sign,
-        shape=_square_shape("slogdet", reduced=True),
-        kernel=_kernel("slogdet", _determinant_sign, _SINGULAR),
-        vjp=(None,),
-        differentiable=False,  # constant wherever the determinant is not 0
-        notation="sign det",
-        examples=_square_examples,
-        flops=_cubic,
-    )
+    "slogdet_sign",
+    numpy=_determinant_sign,
+    shape=_square_shape("slogdet", reduced=True),
+    kernel=_kernel("slogdet", _determinant_sign, _SINGULAR),
+    vjp=(None,),
+    differentiable=False,  # constant wherever the determinant is not 0
+    notation="sign det",
+    examples=_square_examples,
+    flops=_cubic,
 )
 
 
@@ -215,16 +202,14 @@ def _logabsdet_rule(g: Any, out: Any, a: Any) -> Any:
 
 
 LOGABSDET = register(
-    Operation(
-        "logabsdet",
-        numpy=_log_abs_determinant,
-        shape=_square_shape("slogdet", reduced=True),
-        kernel=_kernel("slogdet", _log_abs_determinant, _SINGULAR),
-        vjp=(_logabsdet_rule,),
-        notation=call("log", fences("| |", call("det", 0))),
-        examples=_square_examples,
-        flops=_cubic,
-    )
+    "logabsdet",
+    numpy=_log_abs_determinant,
+    shape=_square_shape("slogdet", reduced=True),
+    kernel=_kernel("slogdet", _log_abs_determinant, _SINGULAR),
+    vjp=(_logabsdet_rule,),
+    notation=call("log", fences("| |", call("det", 0))),
+    examples=_square_examples,
+    flops=_cubic,
 )
 
 
@@ -251,17 +236,15 @@ def _cholesky_array(a: Any) -> Any:
 
 
 CHOLESKY = register(
-    Operation(
-        "cholesky",
-        numpy=_cholesky_array,
-        shape=_square_shape("cholesky"),
-        kernel=_kernel("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
-        vjp=(_cholesky_rule,),
-        notation="chol",
-        examples=lambda rng: [Example((_positive(rng, 3, 3),)), Example((_positive(rng, 2, 2, 2),))],
-        flops=lambda out, a: math.prod(a) * a[-1] // 3,
-        source="Murray, Differentiation of the Cholesky decomposition, 2016",
-    )
+    "cholesky",
+    numpy=_cholesky_array,
+    shape=_square_shape("cholesky"),
+    kernel=_kernel("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
+    vjp=(_cholesky_rule,),
+    notation="chol",
+    examples=lambda rng: [Example((_positive(rng, 3, 3),)), Example((_positive(rng, 2, 2, 2),))],
+    flops=lambda out, a: math.prod(a) * a[-1] // 3,
+    source="Murray, Differentiation of the Cholesky decomposition, 2016",
 )
 
 
@@ -290,20 +273,18 @@ def _pinv_rule(g: Any, out: Any, a: Any, rtol: float | None) -> Any:
 
 
 PINV = register(
-    Operation(
-        "pinv",
-        numpy=np.linalg.pinv,
-        shape=_pinv_shape,
-        kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
-        vjp=(_pinv_rule,),
-        notation=superscript("+"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 2)),), {"rtol": None}),
-            Example((rng.normal(size=(2, 2, 3)),), {"rtol": None}),
-        ],
-        flops=lambda out, a, **attrs: 8 * math.prod(a) * a[-1],
-        source="Golub & Pereyra, 1973: where the rank does not change",
-    )
+    "pinv",
+    numpy=np.linalg.pinv,
+    shape=_pinv_shape,
+    kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
+    vjp=(_pinv_rule,),
+    notation=superscript("+"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 2)),), {"rtol": None}),
+        Example((rng.normal(size=(2, 2, 3)),), {"rtol": None}),
+    ],
+    flops=lambda out, a, **attrs: 8 * math.prod(a) * a[-1],
+    source="Golub & Pereyra, 1973: where the rank does not change",
 )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import Layout
-from ..core.op import ELEMENTWISE, Example, Operation, register
+from ..core.op import ELEMENTWISE, Example, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .elementwise import REAL, elementwise_row
-from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, shape_of
+from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, shape_of, stored
 
 # -- choices ---------------------------------------------------------------------------------------
 
@@ -29,21 +29,19 @@ def _where_shape(condition: Any, a: Any, b: Any) -> Any:
 
 
 WHERE = register(
-    Operation(
-        "where",
-        shape=_where_shape,
-        kernel=_where_kernel,
-        numpy=np.where,
-        vjp=(None, lambda g, out, c, a, b: np.where(c, g, 0.0), lambda g, out, c, a, b: np.where(c, 0.0, g)),
-        kind=ELEMENTWISE,
-        notation=Layout("cases"),
-        aliases=(),
-        flops=lambda out, *shapes, **attrs: 0,
-        examples=lambda rng: [
-            Example((rng.random((3, 4)) > 0.5, rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))),
-            Example((rng.random((3, 1)) > 0.5, rng.normal(size=4), rng.normal(size=()))),
-        ],
-    )
+    "where",
+    shape=_where_shape,
+    kernel=_where_kernel,
+    numpy=np.where,
+    vjp=(None, lambda g, out, c, a, b: np.where(c, g, 0.0), lambda g, out, c, a, b: np.where(c, 0.0, g)),
+    kind=ELEMENTWISE,
+    notation=Layout("cases"),
+    aliases=(),
+    flops=lambda out, *shapes, **attrs: 0,
+    examples=lambda rng: [
+        Example((rng.random((3, 4)) > 0.5, rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))),
+        Example((rng.random((3, 1)) > 0.5, rng.normal(size=4), rng.normal(size=()))),
+    ],
 )
 
 
@@ -77,39 +75,28 @@ def stop_gradient(x: Any) -> Any:
     return apply(STOP_GRADIENT, (x,), {}) if is_tensor(x) else x
 
 
-def _copy_kernel(x: Any, out: Any = None) -> Any:
-    if out is None:
-        return x
-    np.copyto(out, x)
-    return out
-
-
 STOP_GRADIENT = register(
-    Operation(
-        "stop_gradient",
-        shape=lambda x: (x.shape, x.dtype),
-        kernel=_copy_kernel,
-        vjp=(None,),
-        kind=ELEMENTWISE,
-        differentiable=False,
-        passes=True,
-        flat=True,
-        numpy="{0}",
-        domain=(REAL,),
-    )
+    "stop_gradient",
+    shape=lambda x: (x.shape, x.dtype),
+    kernel=lambda x, out=None: stored(x, out),
+    vjp=(None,),
+    kind=ELEMENTWISE,
+    differentiable=False,
+    passes=True,
+    flat=True,
+    numpy="{0}",
+    domain=(REAL,),
 )
 IDENTITY = register(
-    Operation(
-        "identity",
-        shape=lambda x: (x.shape, x.dtype),
-        kernel=_copy_kernel,
-        vjp=(lambda g, out, x: g,),
-        kind=ELEMENTWISE,
-        passes=True,
-        numpy="{0}",
-        domain=(REAL,),
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "identity",
+    shape=lambda x: (x.shape, x.dtype),
+    kernel=lambda x, out=None: stored(x, out),
+    vjp=(lambda g, out, x: g,),
+    kind=ELEMENTWISE,
+    passes=True,
+    numpy="{0}",
+    domain=(REAL,),
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 

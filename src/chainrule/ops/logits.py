@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
 from .table import as_dtype, is_tensor, shape_of
@@ -22,15 +22,12 @@ def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
 
 
 LOGSUMEXP = register(
-    Operation(
-        "logsumexp",
-        shape=shape_rule(),
-        expand=_logsumexp_expand,
-        vjp=(lambda g, out, x, axis, keepdims: restore(g, x.shape, axis) * softmax(x, axis),),
-        kind=OTHER,
-        examples=reduction_examples,
-        flops=lambda out, x, **attrs: 4 * math.prod(x),
-    )
+    "logsumexp",
+    shape=shape_rule(),
+    expand=_logsumexp_expand,
+    vjp=(lambda g, out, x, axis, keepdims: restore(g, x.shape, axis) * softmax(x, axis),),
+    examples=reduction_examples,
+    flops=lambda out, x, **attrs: 4 * math.prod(x),
 )
 
 
@@ -62,18 +59,15 @@ def _softmax_expand(x: Any, *, axis: tuple[int, ...]) -> Any:
 
 
 SOFTMAX = register(
-    Operation(
-        "softmax",
-        shape=lambda x, axis: (x.shape, x.dtype),
-        expand=_softmax_expand,
-        vjp=(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),),
-        kind=OTHER,
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)),), {"axis": (1,)}),
-            Example((rng.normal(size=(3, 4)),), {"axis": (0, 1)}),
-        ],
-        flops=lambda out, x, **attrs: 4 * math.prod(x),
-    )
+    "softmax",
+    shape=lambda x, axis: (x.shape, x.dtype),
+    expand=_softmax_expand,
+    vjp=(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)),), {"axis": (1,)}),
+        Example((rng.normal(size=(3, 4)),), {"axis": (0, 1)}),
+    ],
+    flops=lambda out, x, **attrs: 4 * math.prod(x),
 )
 
 
@@ -123,23 +117,20 @@ def _cross_entropy_shape(z: Any, t: Any) -> tuple[Shape, np.dtype[Any]]:
 
 
 CROSS_ENTROPY = register(
-    Operation(
-        "cross_entropy_with_logits",
-        shape=_cross_entropy_shape,
-        expand=_cross_entropy_expand,
-        vjp=(
-            lambda g, out, z, t: g.reshape(*g.shape, 1) * (apply(SOFTMAX, (z,), {"axis": (len(z.shape) - 1,)}) - t),
-            lambda g, out, z, t: -g.reshape(*g.shape, 1) * z,
-        ),
-        kind=OTHER,
-        notation="cross_entropy",
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3))),
-            Example((rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]))),
-        ],
-        flops=lambda out, z, t, **attrs: 6 * math.prod(z),
-        source="-sum(t log softmax(z)) = logsumexp(z) - t·z for targets that sum to one",
-    )
+    "cross_entropy_with_logits",
+    shape=_cross_entropy_shape,
+    expand=_cross_entropy_expand,
+    vjp=(
+        lambda g, out, z, t: g.reshape(*g.shape, 1) * (apply(SOFTMAX, (z,), {"axis": (len(z.shape) - 1,)}) - t),
+        lambda g, out, z, t: -g.reshape(*g.shape, 1) * z,
+    ),
+    notation="cross_entropy",
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3))),
+        Example((rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]))),
+    ],
+    flops=lambda out, z, t, **attrs: 6 * math.prod(z),
+    source="-sum(t log softmax(z)) = logsumexp(z) - t·z for targets that sum to one",
 )
 
 
@@ -164,16 +155,14 @@ def _one_hot_kernel(ids: Any, out: Any = None, *, classes: int, dtype: Any) -> A
 
 
 ONE_HOT = register(
-    Operation(
-        "one_hot",
-        shape=lambda ids, classes, dtype: ((*ids.shape, classes), np.dtype(dtype)),
-        kernel=_one_hot_kernel,
-        numpy="np.eye({classes})[{0}]",
-        vjp=(None,),
-        differentiable=False,
-        notation="onehot",
-        examples=lambda rng: [Example((np.array([0, 2, 1]),), {"classes": 3, "dtype": np.dtype(np.float64)})],
-    )
+    "one_hot",
+    shape=lambda ids, classes, dtype: ((*ids.shape, classes), np.dtype(dtype)),
+    kernel=_one_hot_kernel,
+    numpy="np.eye({classes})[{0}]",
+    vjp=(None,),
+    differentiable=False,
+    notation="onehot",
+    examples=lambda rng: [Example((np.array([0, 2, 1]),), {"classes": 3, "dtype": np.dtype(np.float64)})],
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import fences
-from ..core.op import OTHER, Example, Operation, register
+from ..core.op import Example, register
 from ..core.tensor import apply
 from .reduce import Axis, normalize_axis, reduced_shape, restore
 from .table import floating, implements, shape_of
@@ -20,20 +20,17 @@ def _norm2_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool)
 
 
 NORM2 = register(
-    Operation(
-        "norm2",
-        shape=lambda x, axis, keepdims: (reduced_shape(tuple(x.shape), axis, keepdims), x.dtype),
-        expand=lambda x, axis, keepdims: np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims)),
-        vjp=(_norm2_rule,),
-        kind=OTHER,
-        notation=fences("‖ ‖₂"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 4)),), {"axis": (0, 1), "keepdims": False}),
-            Example((rng.normal(size=(3, 4)),), {"axis": (1,), "keepdims": True}),
-            Example((rng.normal(size=(3, 0)),), {"axis": (0,), "keepdims": False}),
-        ],
-        flops=lambda out, x, **attrs: 2 * math.prod(x),
-    )
+    "norm2",
+    shape=lambda x, axis, keepdims: (reduced_shape(tuple(x.shape), axis, keepdims), x.dtype),
+    expand=lambda x, axis, keepdims: np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims)),
+    vjp=(_norm2_rule,),
+    notation=fences("‖ ‖₂"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)),), {"axis": (0, 1), "keepdims": False}),
+        Example((rng.normal(size=(3, 4)),), {"axis": (1,), "keepdims": True}),
+        Example((rng.normal(size=(3, 0)),), {"axis": (0,), "keepdims": False}),
+    ],
+    flops=lambda out, x, **attrs: 2 * math.prod(x),
 )
 
 

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import integer
-from ..core.op import OTHER, Example, Operation, Shape, register
+from ..core.op import Example, Shape, register
 from ..core.tensor import FLOATS, apply
 from .table import is_tensor
 
@@ -70,23 +70,20 @@ def _uniform_array(counter: Any, seed: int, stream: int, shape: Any, dtype: Any 
 
 
 UNIFORM = register(
-    Operation(
-        "uniform",
-        shape=lambda counter, seed, stream, shape, dtype: (tuple(shape), np.dtype(dtype)),
-        kernel=_uniform_kernel,
-        numpy=_uniform_array,
-        vjp=(None,),
-        kind=OTHER,
-        differentiable=False,
-        native=lambda out, counter, seed, stream, **attrs: [_signed(seed), _signed(stream)],
-        examples=lambda rng: [
-            Example((np.array(3),), {"seed": 7, "stream": 1, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
-            Example((np.array(0),), {"seed": 2**64 - 1, "stream": 0, "shape": (5,), "dtype": np.dtype(np.float32)}),
-            Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (), "dtype": np.dtype(np.float32)}),
-            Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (0, 2), "dtype": np.dtype(np.float64)}),
-        ],
-        flops=lambda out, counter, **attrs: 10 * math.prod(out),
-    )
+    "uniform",
+    shape=lambda counter, seed, stream, shape, dtype: (tuple(shape), np.dtype(dtype)),
+    kernel=_uniform_kernel,
+    numpy=_uniform_array,
+    vjp=(None,),
+    differentiable=False,
+    native=lambda out, counter, seed, stream, **attrs: [_signed(seed), _signed(stream)],
+    examples=lambda rng: [
+        Example((np.array(3),), {"seed": 7, "stream": 1, "shape": (2, 3), "dtype": np.dtype(np.float64)}),
+        Example((np.array(0),), {"seed": 2**64 - 1, "stream": 0, "shape": (5,), "dtype": np.dtype(np.float32)}),
+        Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (), "dtype": np.dtype(np.float32)}),
+        Example((np.array(9),), {"seed": 1, "stream": 2, "shape": (0, 2), "dtype": np.dtype(np.float64)}),
+    ],
+    flops=lambda out, counter, **attrs: 10 * math.prod(out),
 )
 
 

@@ -88,17 +88,15 @@ def _sum_kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: boo
 
 
 SUM = register(
-    Operation(
-        "sum",
-        shape=shape_rule(accumulator),
-        kernel=_sum_kernel,
-        numpy=np.sum,
-        vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
-        kind=REDUCE,
-        notation=Layout("big", "Σ"),
-        examples=reduction_examples,
-        flops=lambda out, x, **attrs: math.prod(x),
-    )
+    "sum",
+    shape=shape_rule(accumulator),
+    kernel=_sum_kernel,
+    numpy=np.sum,
+    vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
+    kind=REDUCE,
+    notation=Layout("big", "Σ"),
+    examples=reduction_examples,
+    flops=lambda out, x, **attrs: math.prod(x),
 )
 
 
@@ -147,17 +145,15 @@ def _extreme(name: str, ufunc: Any, function: Any) -> Operation:
         return hit * (restore(g, x.shape, axis) / np.sum(hit, axis=axis, keepdims=True))
 
     return register(
-        Operation(
-            name,
-            shape=shape,
-            kernel=kernel,
-            numpy=function,
-            vjp=(rule,),
-            kind=REDUCE,
-            notation=Layout("big", name),
-            examples=reduction_examples,
-            flops=lambda out, x, **attrs: math.prod(x),
-        )
+        name,
+        shape=shape,
+        kernel=kernel,
+        numpy=function,
+        vjp=(rule,),
+        kind=REDUCE,
+        notation=Layout("big", name),
+        examples=reduction_examples,
+        flops=lambda out, x, **attrs: math.prod(x),
     )
 
 
@@ -223,17 +219,15 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) 
 
 
 PROD = register(
-    Operation(
-        "prod",
-        shape=shape_rule(accumulator),
-        numpy=np.prod,
-        kernel=lambda x, out=None, *, axis, keepdims: _multiply.reduce(x, axis, out=out, keepdims=keepdims),
-        vjp=(_prod_rule,),
-        kind=REDUCE,
-        notation=Layout("big", "Π"),
-        examples=reduction_examples,
-        flops=lambda out, x, **attrs: math.prod(x),
-    )
+    "prod",
+    shape=shape_rule(accumulator),
+    numpy=np.prod,
+    kernel=lambda x, out=None, *, axis, keepdims: _multiply.reduce(x, axis, out=out, keepdims=keepdims),
+    vjp=(_prod_rule,),
+    kind=REDUCE,
+    notation=Layout("big", "Π"),
+    examples=reduction_examples,
+    flops=lambda out, x, **attrs: math.prod(x),
 )
 
 
@@ -250,15 +244,13 @@ def _arg(name: str, function: Any) -> Any:
         return function(x, axis=axis, out=out, keepdims=keepdims)
 
     op = register(
-        Operation(
-            name,
-            shape=lambda x, axis, keepdims: (reduced_shape(x.shape, (axis,), keepdims), np.dtype(np.intp)),
-            kernel=kernel,
-            numpy=function,
-            vjp=(None,),
-            differentiable=False,
-            examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1, "keepdims": False})],
-        )
+        name,
+        shape=lambda x, axis, keepdims: (reduced_shape(x.shape, (axis,), keepdims), np.dtype(np.intp)),
+        kernel=kernel,
+        numpy=function,
+        vjp=(None,),
+        differentiable=False,
+        examples=lambda rng: [Example((rng.normal(size=(3, 4)),), {"axis": 1, "keepdims": False})],
     )
 
     def implementation(a: Any, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
@@ -275,16 +267,14 @@ argmin = _arg("argmin", np.argmin)
 
 def _truth(name: str, ufunc: Any, function: Any) -> Any:
     op = register(
-        Operation(
-            name,
-            shape=shape_rule(lambda dtype: np.dtype(bool)),
-            kernel=lambda x, out=None, *, axis, keepdims: ufunc.reduce(x, axis, bool, out=out, keepdims=keepdims),
-            numpy=function,
-            vjp=(None,),
-            kind=REDUCE,
-            differentiable=False,
-            examples=reduction_examples,
-        )
+        name,
+        shape=shape_rule(lambda dtype: np.dtype(bool)),
+        kernel=lambda x, out=None, *, axis, keepdims: ufunc.reduce(x, axis, bool, out=out, keepdims=keepdims),
+        numpy=function,
+        vjp=(None,),
+        kind=REDUCE,
+        differentiable=False,
+        examples=reduction_examples,
     )
 
     def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:

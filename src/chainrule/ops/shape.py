@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.notation import Layout
-from ..core.op import VIEW, Example, Operation, register
+from ..core.op import VIEW, Example, register
 from ..core.reverse import unbroadcast
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
@@ -20,21 +20,19 @@ from .table import as_dtype, implements, is_tensor, shape_of
 # -- the views -------------------------------------------------------------------------------------
 
 TRANSPOSE = register(
-    Operation(
-        "transpose",
-        shape=lambda x, axes: (tuple(x.shape[i] for i in axes), x.dtype),
-        kernel=lambda x, axes: np.transpose(x, axes),
-        numpy=np.transpose,
-        passes=True,
-        vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
-        kind=VIEW,
-        notation=Layout("transposed"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(2, 3)),), {"axes": (1, 0)}),
-            Example((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "transpose",
+    shape=lambda x, axes: (tuple(x.shape[i] for i in axes), x.dtype),
+    kernel=lambda x, axes: np.transpose(x, axes),
+    numpy=np.transpose,
+    passes=True,
+    vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
+    kind=VIEW,
+    notation=Layout("transposed"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(2, 3)),), {"axes": (1, 0)}),
+        Example((rng.normal(size=(2, 3, 4)),), {"axes": (2, 0, 1)}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 
@@ -92,22 +90,20 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 
 RESHAPE = register(
-    Operation(
-        "reshape",
-        shape=lambda x, shape: (shape, x.dtype),
-        kernel=lambda x, shape: np.reshape(x, shape),
-        numpy=np.reshape,
-        passes=True,
-        vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
-        kind=VIEW,
-        notation=Layout("reshaped"),
-        examples=lambda rng: [
-            Example((rng.normal(size=(2, 6)),), {"shape": (3, 4)}),
-            Example((rng.normal(size=(2, 6)),), {"shape": (12,)}),
-            Example((rng.normal(size=(1,)),), {"shape": ()}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "reshape",
+    shape=lambda x, shape: (shape, x.dtype),
+    kernel=lambda x, shape: np.reshape(x, shape),
+    numpy=np.reshape,
+    passes=True,
+    vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
+    kind=VIEW,
+    notation=Layout("reshaped"),
+    examples=lambda rng: [
+        Example((rng.normal(size=(2, 6)),), {"shape": (3, 4)}),
+        Example((rng.normal(size=(2, 6)),), {"shape": (12,)}),
+        Example((rng.normal(size=(1,)),), {"shape": ()}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 
@@ -180,20 +176,18 @@ for _function, _ndim in ((np.atleast_1d, 1), (np.atleast_2d, 2), (np.atleast_3d,
     FUNCTIONS[_function] = _at_least(_ndim)
 
 BROADCAST = register(
-    Operation(
-        "broadcast_to",
-        shape=lambda x, shape: (shape, x.dtype),
-        kernel=lambda x, shape: np.broadcast_to(x, shape),
-        numpy=np.broadcast_to,
-        passes=True,
-        vjp=(lambda g, out, x, shape: unbroadcast(g, tuple(x.shape)),),
-        kind=VIEW,
-        examples=lambda rng: [
-            Example((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)}),
-            Example((rng.normal(size=()),), {"shape": (2, 2)}),
-        ],
-        flops=lambda out, *shapes, **attrs: 0,
-    )
+    "broadcast_to",
+    shape=lambda x, shape: (shape, x.dtype),
+    kernel=lambda x, shape: np.broadcast_to(x, shape),
+    numpy=np.broadcast_to,
+    passes=True,
+    vjp=(lambda g, out, x, shape: unbroadcast(g, tuple(x.shape)),),
+    kind=VIEW,
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)}),
+        Example((rng.normal(size=()),), {"shape": (2, 2)}),
+    ],
+    flops=lambda out, *shapes, **attrs: 0,
 )
 
 

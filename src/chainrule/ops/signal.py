@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import OTHER, Example, Operation, register
+from ..core.op import Example, register
 from ..core.tensor import Tensor, apply
-from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of
+from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of, stored
 
 # -- convolution -----------------------------------------------------------------------------------
 
@@ -52,25 +52,15 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 # -- interpolation ---------------------------------------------------------------------------------
 
 SEARCHSORTED = register(
-    Operation(
-        "searchsorted",
-        numpy=np.searchsorted,
-        shape=lambda a, v, side: (tuple(v.shape), np.dtype(np.intp)),
-        kernel=lambda a, v, out=None, *, side: _stored(np.searchsorted(a, v, side), out),
-        vjp=(None, None),
-        kind=OTHER,
-        differentiable=False,
-        native=lambda out, a, v, side: [int(side == "right")],
-        examples=lambda rng: [Example((np.array([0.0, 1.0, 2.0]), rng.normal(size=(2, 2))), {"side": "right"})],
-    )
+    "searchsorted",
+    numpy=np.searchsorted,
+    shape=lambda a, v, side: (tuple(v.shape), np.dtype(np.intp)),
+    kernel=lambda a, v, out=None, *, side: stored(np.searchsorted(a, v, side), out),
+    vjp=(None, None),
+    differentiable=False,
+    native=lambda out, a, v, side: [int(side == "right")],
+    examples=lambda rng: [Example((np.array([0.0, 1.0, 2.0]), rng.normal(size=(2, 2))), {"side": "right"})],
 )
-
-
-def _stored(result: Any, out: Any) -> Any:
-    if out is None:
-        return result
-    np.copyto(out, result)
-    return out
 
 
 @implements(np.searchsorted)

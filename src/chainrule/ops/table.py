@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -121,6 +122,29 @@ def array_of(x: Any) -> Any:
     return x if isinstance(x, Tensor) else np.asarray(x)
 
 
+def one_axis(a: Any, axis: int | None) -> tuple[Any, int]:
+    """Return `a` and its axis, counted from the first; for None the flattened `a` and 0."""
+    if axis is None:
+        return np.reshape(a, -1), 0
+    ndim, axis = len(shape_of(a)), operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return a, axis % ndim
+
+
+def along(x: Any, axis: int, start: int | None, stop: int | None = None, step: int | None = None) -> Any:
+    """Return the slice of `x` from `start` to `stop` along an axis that is not negative."""
+    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+
+
+def stored(result: Any, out: Any, casting: Any = "same_kind") -> Any:
+    """Return the result of a kernel, written to `out` where that is given."""
+    if out is None:
+        return result
+    np.copyto(out, result, casting=casting)
+    return out
+
+
 def floating(x: Any) -> Any:
     """Return a tensor or array of float32 or float64; integers become float64."""
     x = x if isinstance(x, Tensor) else checked_array(x, "an operand")
@@ -196,29 +220,20 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
 
 
 def _cast_kernel(x: Any, out: Any = None, *, dtype: Any) -> Any:
-    if out is None:
-        return np.asarray(x).astype(dtype)
-    np.copyto(out, x, casting="unsafe")
-    return out
+    return np.asarray(x).astype(dtype) if out is None else stored(x, out, "unsafe")
 
 
 CAST = register(
-    Operation(
-        "cast",
-        shape=lambda x, dtype: (x.shape, np.dtype(dtype)),
-        kernel=_cast_kernel,
-        vjp=(lambda g, out, x, dtype: as_dtype(g, x.dtype),),
-        kind=ELEMENTWISE,
-        passes=True,
-        numpy="{0}.astype({dtype})",
-        aliases=(),
-        examples=lambda rng: _cast_examples(rng),
-    )
+    "cast",
+    shape=lambda x, dtype: (x.shape, np.dtype(dtype)),
+    kernel=_cast_kernel,
+    vjp=(lambda g, out, x, dtype: as_dtype(g, x.dtype),),
+    kind=ELEMENTWISE,
+    passes=True,
+    numpy="{0}.astype({dtype})",
+    aliases=(),
+    examples=lambda rng: [Example((rng.normal(size=(3, 2)),), {"dtype": np.dtype(np.float64)})],
 )
-
-
-def _cast_examples(rng: np.random.Generator) -> list[Example]:
-    return [Example((rng.normal(size=(3, 2)),), {"dtype": np.dtype(np.float64)})]
 
 
 @implements("astype")
