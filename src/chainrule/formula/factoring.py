@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from .expression import Expression, is_name, is_number, make, number, plus, times
@@ -51,17 +52,9 @@ def shares(e: Expression, gradients: Collection[str]) -> dict[str, Expression]:
 
 def factored(e: Expression, gradients: Collection[str]) -> tuple[Expression, dict[str, Expression]]:
     """Return e as Σ g ⊙ c over the gradients in it, and the coefficients; e itself where it is not of that form."""
-    present = [n for n in e.names() if n in gradients]
-    found: dict[str, Expression] = {}
-    total: Expression | None = None
-    for g in present:
-        c = coefficient(e, g)
-        at = next(x for x in e.walk() if is_name(x, g))
-        if c is None or at.shape != e.shape:
-            return simplify(e), {}
-        found[g] = simplify(c)
-        term = times(at, found[g])
-        total = term if total is None else plus(total, term)
-    if total is None or total.shape != e.shape:
+    found = shares(e, gradients)
+    whole = {x["name"]: x for x in e.walk() if is_name(x) and x.shape == e.shape}
+    if not found or not found.keys() <= whole.keys():
         return simplify(e), {}
-    return simplify(total), found
+    total = functools.reduce(plus, (times(whole[g], c) for g, c in found.items()))
+    return (simplify(total), found) if total.shape == e.shape else (simplify(e), {})

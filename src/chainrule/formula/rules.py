@@ -321,18 +321,9 @@ def sum_of_sums(e: Expression) -> Expression | None:
 
 
 RULES: dict[str, Rule] = {
-    "passing": passing,
-    "mask": mask,
-    "kept_axes": kept_axes,
-    "spread": spread,
-    "choice": choice,
-    "exponential": exponential,
-    "squared": squared,
-    "product": product,
-    "signs": signs,
-    "like_terms": like_terms,
-    "scaled": scaled,
-    "sum_of_sums": sum_of_sums,
-    "turned_twice": turned_twice,
-    "turned_product": turned_product,
-}
+    rule.__name__: rule
+    for rule in (
+        passing, mask, kept_axes, spread, choice, exponential, squared, product, signs, like_terms, scaled,
+        sum_of_sums, turned_twice, turned_product,
+    )
+}  # fmt: skip

@@ -22,7 +22,7 @@ def _sigmoid_expand(x: Any) -> Any:
 
 
 _sigmoid = elementwise_row(
-    None, (lambda g, out, x: g * (out * (1.0 - out)),), "σ", REAL, name="sigmoid", expand=_sigmoid_expand, floating=True
+    None, (lambda g, out, x: g * (out * (1.0 - out)),), "σ", name="sigmoid", expand=_sigmoid_expand, floating=True
 )
 
 
@@ -45,7 +45,6 @@ _softplus = elementwise_row(
     _softplus_kernel,
     (lambda g, out, x: g * _sigmoid(x),),
     _LOG_1_EXP,
-    REAL,
     name="softplus",
     floating=True,
     spelling="np.logaddexp({0}, 0.0)",
@@ -72,7 +71,6 @@ _relu = elementwise_row(
     _relu_kernel,
     (lambda g, out, x: g * np.greater(x, 0.0),),
     call("max", "0", 0),
-    REAL,
     name="relu",
     floating=True,
     spelling="np.maximum({0}, 0.0)",
@@ -97,7 +95,6 @@ _erf = elementwise_row(
     erf_array,
     (lambda g, out, x: g * (2.0 / math.sqrt(math.pi) * np.exp(-x * x)),),
     "erf",
-    REAL,
     name="erf",
     floating=True,
     definition=erf_definition,

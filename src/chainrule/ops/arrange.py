@@ -13,7 +13,7 @@ from ..core.tensor import FUNCTIONS
 from .join import concatenate
 from .reduce import normalize_axis
 from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape, swapaxes
-from .table import implements, shape_of
+from .table import along, implements, one_axis, shape_of
 
 
 @implements(np.pad)
@@ -25,18 +25,13 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
         raise ValueError(f"pad: pad_width {pad_width} has a negative width")
     if mode == "constant":
         fills = np.broadcast_to(np.asarray(constant_values), (len(shape), 2))
-        for axis, (before, after) in enumerate(widths):
-            parts = [array]
-            have = list(shape_of(array))
-            if before:
-                parts.insert(
-                    0, np.full([before if i == axis else d for i, d in enumerate(have)], fills[axis, 0], array.dtype)
-                )
-            if after:
-                parts.append(
-                    np.full([after if i == axis else d for i, d in enumerate(have)], fills[axis, 1], array.dtype)
-                )
-            array = concatenate(parts, axis)
+        for axis, pair in enumerate(widths):
+            have = shape_of(array)
+            before, after = (
+                [np.full([width if i == axis else d for i, d in enumerate(have)], fill, array.dtype)] * (width > 0)
+                for width, fill in zip(pair, fills[axis], strict=True)
+            )
+            array = concatenate([*before, array, *after], axis)
         return array
     choice("mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     for axis, (before, after) in enumerate(widths):
@@ -76,8 +71,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         n = shape_of(a)[ax]
         s = s % n if n else 0
         if s:
-            lead = (slice(None),) * ax
-            a = concatenate([a[(*lead, slice(n - s, None))], a[(*lead, slice(0, n - s))]], ax)
+            a = concatenate([along(a, ax, n - s), along(a, ax, 0, n - s)], ax)
     return a
 
 
@@ -97,9 +91,7 @@ def tile(A: Any, reps: Any) -> Any:
 @implements(np.repeat)
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     """As ``numpy.repeat``."""
-    if axis is None:
-        a, axis = reshape(a, -1), 0
-    (axis,) = normalize_axis(axis, len(shape_of(a)))
+    a, axis = one_axis(a, axis)
     return np.take(a, np.repeat(np.arange(shape_of(a)[axis]), np.asarray(repeats)), axis=axis)
 
 

@@ -29,7 +29,10 @@ def elementwise_row(
     result: Any = None,
     **more: Any,
 ) -> Callable[..., Any]:
-    """Register an elementwise row and the NumPy functions it implements; return the function on tensors."""
+    """Register an elementwise row and the NumPy functions it implements; return the function on tensors.
+
+    The domain is that of each input, by default `REAL`.
+    """
     name = name or kernel.__name__
     op = register(
         name,
@@ -38,7 +41,7 @@ def elementwise_row(
         vjp=vjp,
         kind=ELEMENTWISE,
         notation=notation,
-        domain=domain,
+        domain=domain or (REAL,) * len(vjp),
         numpy=kernel if isinstance(kernel, np.ufunc) else numpy[0] if numpy else more.pop("spelling", None),
         flops=lambda out, *shapes, **attrs: math.prod(out),
         **more,
@@ -51,17 +54,10 @@ def elementwise_row(
 
 # -- arithmetic ------------------------------------------------------------------------------------
 
-add = elementwise_row(
-    np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), infix("+"), REAL, REAL, commutative=True
-)
-subtract = elementwise_row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), infix("−"), REAL, REAL)
+add = elementwise_row(np.add, (lambda g, out, a, b: g, lambda g, out, a, b: g), infix("+"), commutative=True)
+subtract = elementwise_row(np.subtract, (lambda g, out, a, b: g, lambda g, out, a, b: -g), infix("−"))
 multiply = elementwise_row(
-    np.multiply,
-    (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a),
-    Layout("product"),
-    REAL,
-    REAL,
-    commutative=True,
+    np.multiply, (lambda g, out, a, b: g * b, lambda g, out, a, b: g * a), Layout("product"), commutative=True
 )
 divide = elementwise_row(
     np.divide,
@@ -71,7 +67,7 @@ divide = elementwise_row(
     POSITIVE,
     floating=True,
 )
-negative = elementwise_row(np.negative, (lambda g, out, x: -g,), Layout("negative"), REAL)
+negative = elementwise_row(np.negative, (lambda g, out, x: -g,), Layout("negative"))
 
 
 def _no_zero(b: Any) -> bool:
@@ -92,7 +88,7 @@ def _power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 _power = elementwise_row(np.power, (_power_base, _power_exponent), Layout("power"), POSITIVE, REAL)
-square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), superscript("2"), REAL)
+square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), superscript("2"))
 
 
 @implements(np.power)
@@ -121,10 +117,8 @@ reciprocal = implements(np.reciprocal)(lambda x: 1.0 / x)
 
 # -- exponentials and logarithms -------------------------------------------------------------------
 
-exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), raised("e"), REAL, floating=True)
-expm1 = elementwise_row(
-    np.expm1, (lambda g, out, x: g * (out + 1.0),), infix("−", raised("e", 0), "1"), REAL, floating=True
-)
+exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), raised("e"), floating=True)
+expm1 = elementwise_row(np.expm1, (lambda g, out, x: g * (out + 1.0),), infix("−", raised("e", 0), "1"), floating=True)
 log = elementwise_row(np.log, (lambda g, out, x: g / x,), "log", POSITIVE, floating=True)
 log1p = elementwise_row(
     np.log1p, (lambda g, out, x: g / (1.0 + x),), call("log", infix("+", "1", 0)), (-0.7, 3.0), floating=True
@@ -133,13 +127,11 @@ sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), root("√"
 LN2, LN10 = math.log(2.0), math.log(10.0)
 log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), "log2", POSITIVE, floating=True)
 log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), "log10", POSITIVE, floating=True)
-exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"), REAL, floating=True)
+exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"), floating=True)
 logaddexp = elementwise_row(
     np.logaddexp,
     (lambda g, out, a, b: g * np.exp(a - out), lambda g, out, a, b: g * np.exp(b - out)),
     call("log", infix("+", raised("e", 0), raised("e", 1))),
-    REAL,
-    REAL,
     floating=True,
     commutative=True,
 )
@@ -147,8 +139,8 @@ cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), root
 
 # -- trigonometry ----------------------------------------------------------------------------------
 
-sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin", REAL, floating=True)
-cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos", REAL, floating=True)
+sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin", floating=True)
+cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos", floating=True)
 tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), "tan", (-1.2, 1.2), floating=True)
 arcsin = elementwise_row(
     np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), "arcsin", UNIT, floating=True
@@ -156,7 +148,7 @@ arcsin = elementwise_row(
 arccos = elementwise_row(
     np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), "arccos", UNIT, floating=True
 )
-arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan", REAL, floating=True)
+arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan", floating=True)
 arctan2 = elementwise_row(
     np.arctan2,
     (lambda g, out, y, x: g * x / (x * x + y * y), lambda g, out, y, x: -g * y / (x * x + y * y)),
@@ -165,10 +157,10 @@ arctan2 = elementwise_row(
     POSITIVE,
     floating=True,
 )
-sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh", REAL, floating=True)
-cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh", REAL, floating=True)
-tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh", REAL, floating=True)
-arcsinh = elementwise_row(np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), "arsinh", REAL, floating=True)
+sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh", floating=True)
+cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh", floating=True)
+tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh", floating=True)
+arcsinh = elementwise_row(np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), "arsinh", floating=True)
 arccosh = elementwise_row(
     np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),), "arcosh", (1.2, 3.0), floating=True
 )
@@ -189,11 +181,10 @@ absolute = elementwise_row(
     np.absolute,
     (lambda g, out, x: g * np.sign(x),),
     fences("| |"),
-    REAL,
     numpy=(np.absolute, np.fabs),
     kinks=(((0.0,), (0.0,)),),
 )
-sign = elementwise_row(np.sign, (None,), "sign", REAL, flat=True)
+sign = elementwise_row(np.sign, (None,), "sign", flat=True)
 
 
 def _winner(g: Any, wins: Any, tie: Any) -> Any:
@@ -208,8 +199,6 @@ _maximum = elementwise_row(
         lambda g, out, a, b: _winner(g, np.greater(b, a), np.equal(a, b)),
     ),
     "max",
-    REAL,
-    REAL,
     numpy=(),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
@@ -233,16 +222,14 @@ minimum = elementwise_row(
         lambda g, out, a, b: _winner(g, np.less(b, a), np.equal(a, b)),
     ),
     "min",
-    REAL,
-    REAL,
     numpy=(np.minimum, np.fmin),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
 )
-floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), REAL, flat=True, floating=True)
-ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), REAL, flat=True, floating=True)
-rint = elementwise_row(np.rint, (None,), "round", REAL, flat=True, floating=True)
-trunc = elementwise_row(np.trunc, (None,), "trunc", REAL, numpy=(np.trunc, np.fix), flat=True, floating=True)
+floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), flat=True, floating=True)
+ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), flat=True, floating=True)
+rint = elementwise_row(np.rint, (None,), "round", flat=True, floating=True)
+trunc = elementwise_row(np.trunc, (None,), "trunc", numpy=(np.trunc, np.fix), flat=True, floating=True)
 
 
 @implements(np.clip)

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.notation import Layout
 from ..core.op import VIEW, Array, Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
-from .table import as_dtype, implements, is_tensor, one_axis, shape_of, stored
+from .table import array_of, as_dtype, implements, is_tensor, one_axis, shape_of, stored
 
 # -- basic indexing: views -------------------------------------------------------------------------
 
@@ -299,8 +299,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
     if mode != "raise":
         n = shape_of(a)[axis]
         indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.remainder(indices, n)
-    indices = indices if is_tensor(indices) else np.asarray(indices)
-    return a[(slice(None),) * axis + (indices,)]
+    return a[(slice(None),) * axis + (array_of(indices),)]
 
 
 @implements(np.take_along_axis)

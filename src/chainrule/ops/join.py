@@ -73,7 +73,7 @@ def concatenate(
 @implements(np.stack)
 def stack(arrays: Sequence[Any], axis: int = 0, out: None = None, **more: Any) -> Any:
     """As ``numpy.stack``."""
-    parts = [a if is_tensor(a) else np.asarray(a) for a in arrays]
+    parts = [array_of(a) for a in arrays]
     shapes = {tuple(shape_of(a)) for a in parts}
     if len(shapes) != 1:
         raise ValueError(f"stack: all arrays must have one shape; found {', '.join(map(str, sorted(shapes)))}")

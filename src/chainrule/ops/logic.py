@@ -133,15 +133,13 @@ for _ufunc, _sign in (
         _ufunc,
         (None, None),
         Layout("condition", _sign),
-        REAL,
-        REAL,
         differentiable=False,
         result=bool,
         aliases=(),
         commutative=_ufunc not in (np.less, np.less_equal, np.greater, np.greater_equal),
     )
 for _unary in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
-    elementwise_row(_unary, (None,), _unary.__name__, REAL, differentiable=False, result=bool, aliases=())
+    elementwise_row(_unary, (None,), _unary.__name__, differentiable=False, result=bool, aliases=())
 for _bitwise, _logical in (
     (np.bitwise_and, np.logical_and),
     (np.bitwise_or, np.logical_or),

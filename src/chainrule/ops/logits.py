@@ -10,7 +10,7 @@ import numpy as np
 from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
-from .table import as_dtype, is_tensor, shape_of
+from .table import array_of, as_dtype, floating, shape_of
 
 
 def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -47,8 +47,7 @@ def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> logsumexp(np.array([1000.0, 1000.0])).round(4)
     np.float64(1000.6931)
     """
-    a = a if is_tensor(a) else np.asarray(a)
-    a = a if a.dtype.kind == "f" else as_dtype(a, np.float64)
+    a = floating(a)
     return apply(LOGSUMEXP, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
 
 
@@ -80,8 +79,7 @@ def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     array([[0.2689, 0.7311],
            [0.5   , 0.5   ]])
     """
-    x = x if is_tensor(x) else np.asarray(x)
-    x = x if x.dtype.kind == "f" else as_dtype(x, np.float64)
+    x = floating(x)
     return apply(SOFTMAX, (x,), {"axis": normalize_axis(axis, len(shape_of(x)))})
 
 
@@ -178,7 +176,7 @@ def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    ids = ids if is_tensor(ids) else np.asarray(ids)
+    ids = array_of(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"ids: expected integers, got {ids.dtype}")
     known = ids.value if isinstance(ids, Tensor) else ids

@@ -45,14 +45,11 @@ def _vector(x: Any, axes: tuple[int, ...], order: Any, keepdims: bool) -> Any:
     if order == 0:  # counts what is not zero; flat
         return np.sum(np.not_equal(x, 0).astype(x.dtype), axis=axes, keepdims=keepdims)
     size = np.absolute(x)
-    if order == math.inf:
-        return np.max(size, axis=axes, keepdims=keepdims)
-    if order == -math.inf:
-        return np.min(size, axis=axes, keepdims=keepdims)
-    if order == 1:
-        return np.sum(size, axis=axes, keepdims=keepdims)
     if not isinstance(order, int | float | np.number):
         raise ValueError(f"norm: ord is {order!r}, expected a number or None for the norm of a vector")
+    if order in (1, math.inf, -math.inf):
+        reduced = {1: np.sum, math.inf: np.max, -math.inf: np.min}[float(order)]
+        return reduced(size, axis=axes, keepdims=keepdims)
     order = float(order)
     total = np.sum(np.power(size, order), axis=axes, keepdims=keepdims)
     zero = np.equal(total, 0)  # at the origin, a kink: subgradient 0

@@ -34,7 +34,7 @@ import numpy as np
 from ..core.arguments import integer
 from ..core.op import Example, Shape, register
 from ..core.tensor import FLOATS, apply
-from .table import is_tensor
+from .table import array_of
 
 _WORD = (1 << 64) - 1
 
@@ -109,8 +109,7 @@ def uniform(counter: Any, *, seed: int, stream: int = 0, shape: Any = (), dtype:
     >>> uniform(3, seed=7, shape=2, dtype=np.float64).round(4)
     array([0.439 , 0.1657])
     """
-    if not is_tensor(counter):
-        counter = np.asarray(counter)
+    counter = array_of(counter)
     if counter.dtype.kind not in "iu" or counter.shape != ():
         raise TypeError(f"counter: expected one integer, got shape {tuple(counter.shape)}, {counter.dtype}")
     words = (("seed", seed), ("stream", stream))

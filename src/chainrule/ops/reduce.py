@@ -10,15 +10,15 @@ import numpy as np
 
 from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
-from .table import as_dtype, implements, shape_of
+from ..core.tensor import FUNCTIONS, apply
+from .table import along, as_dtype, implements, one_axis, shape_of
 
 _add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable
 _multiply: Any = np.multiply
 Axis = int | tuple[int, ...] | None
 
 
-def normalize_axis(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]:
+def normalize_axis(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Return `axis` as a sorted tuple of non-negative axes; None means all."""
     if axis is None:
         return tuple(range(ndim))
@@ -32,7 +32,7 @@ def normalize_axis(axis: Axis, ndim: int, name: str = "axis") -> tuple[int, ...]
             raise np.exceptions.AxisError(a, ndim)
         out.append(a % ndim)
     if len(set(out)) != len(out):
-        raise ValueError(f"{name} {axis} names an axis twice")
+        raise ValueError(f"axis {axis} names an axis twice")
     return tuple(sorted(out))
 
 
@@ -83,14 +83,10 @@ def reduction_examples(rng: np.random.Generator) -> list[Example]:
     ]
 
 
-def _sum_kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
-    return _add.reduce(x, axis, out=out, keepdims=keepdims)
-
-
 SUM = register(
     "sum",
     shape=shape_rule(accumulator),
-    kernel=_sum_kernel,
+    kernel=lambda x, out=None, *, axis, keepdims: _add.reduce(x, axis, out=out, keepdims=keepdims),
     numpy=np.sum,
     vjp=(lambda g, out, x, axis, keepdims: spread(restore(g, x.shape, axis), x.shape),),
     kind=REDUCE,
@@ -130,6 +126,16 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     return apply(SUM, (a,), {"axis": axes, "keepdims": bool(keepdims)}) / count
 
 
+def _reducing(op: Operation, *functions: Any) -> Any:
+    """Let a row implement NumPy functions that take an axis, but no dtype."""
+
+    def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
+        no_more(op.name, out, more)
+        return apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+
+    return implements(*functions)(implementation)
+
+
 def _extreme(name: str, ufunc: Any, function: Any) -> Operation:
     def kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return ufunc.reduce(x, axis, out=out, keepdims=keepdims)
@@ -161,18 +167,8 @@ MAX = _extreme("max", np.maximum, np.max)
 MIN = _extreme("min", np.minimum, np.min)
 
 
-@implements(np.max, np.amax, (np.maximum, "reduce"))
-def max(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
-    """As ``numpy.max``; ties share the gradient evenly."""
-    no_more("max", out, more)
-    return apply(MAX, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
-
-
-@implements(np.min, np.amin, (np.minimum, "reduce"))
-def min(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
-    """As ``numpy.min``; ties share the gradient evenly."""
-    no_more("min", out, more)
-    return apply(MIN, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+max = _reducing(MAX, np.max, np.amax, (np.maximum, "reduce"))
+min = _reducing(MIN, np.min, np.amin, (np.minimum, "reduce"))
 
 
 @implements(np.ptp)
@@ -184,24 +180,19 @@ def ptp(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False) -> 
 def _exclusive_product(x: Any, axis: int) -> Any:
     """Return, for each element, the product of all others along `axis`; exact also where elements are zero."""
     n = x.shape[axis]
-    ones = np.ones(tuple(1 if i == axis else d for i, d in enumerate(x.shape)), dtype=x.dtype)
     if n == 1:
         return x * 0.0 + 1.0
 
-    def part(start: int, stop: int) -> Any:
-        index = (slice(None),) * axis + (slice(start, stop),)
-        return x[index]
+    def ones(length: int) -> Any:
+        return np.ones(tuple(length if i == axis else d for i, d in enumerate(x.shape)), dtype=x.dtype)
 
     # prefix and suffix products by doubling: log2(n) steps of whole-array products
-    before = np.concatenate([ones, part(0, n - 1)], axis)
-    after = np.concatenate([part(1, n), ones], axis)
+    before = np.concatenate([ones(1), along(x, axis, 0, n - 1)], axis)
+    after = np.concatenate([along(x, axis, 1, n), ones(1)], axis)
     step = 1
     while step < n:
-        pad = np.ones(tuple(step if i == axis else d for i, d in enumerate(x.shape)), dtype=x.dtype)
-        head = (slice(None),) * axis + (slice(0, n - step),)
-        tail = (slice(None),) * axis + (slice(step, n),)
-        before = before * np.concatenate([pad, before[head]], axis)
-        after = after * np.concatenate([after[tail], pad], axis)
+        before = before * np.concatenate([ones(step), along(before, axis, 0, n - step)], axis)
+        after = after * np.concatenate([along(after, axis, step, n), ones(step)], axis)
         step *= 2
     return before * after
 
@@ -210,9 +201,7 @@ def _prod_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) 
     shape = tuple(x.shape)
     kept = [i for i in range(len(shape)) if i not in axis]
     order = kept + list(axis)
-    flat = np.reshape(
-        np.transpose(x, order), [shape[i] for i in kept] + [-1 if 0 not in shape else math.prod(shape[i] for i in axis)]
-    )
+    flat = np.reshape(np.transpose(x, order), [*(shape[i] for i in kept), math.prod(shape[i] for i in axis)])
     others = _exclusive_product(flat, len(kept)) if flat.shape[-1] else flat
     others = np.transpose(np.reshape(others, [shape[i] for i in order]), np.argsort(order).tolist())
     return restore(g, shape, axis) * others
@@ -254,9 +243,8 @@ def _arg(name: str, function: Any) -> Any:
     )
 
     def implementation(a: Any, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
-        if axis is None:
-            a, axis = np.reshape(a, -1), 0
-        return apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a)))[0], "keepdims": bool(keepdims)})
+        a, axis = one_axis(a, axis)
+        return apply(op, (a,), {"axis": axis, "keepdims": bool(keepdims)})
 
     return implements(function)(implementation)
 
@@ -276,12 +264,7 @@ def _truth(name: str, ufunc: Any, function: Any) -> Any:
         differentiable=False,
         examples=reduction_examples,
     )
-
-    def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
-        no_more(name, out, more)
-        return apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
-
-    return implements(function)(implementation)
+    return _reducing(op, function)
 
 
 all = _truth("all", np.logical_and, np.all)
@@ -294,12 +277,13 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
 
 
-_of_numbers: dict[Any, Any] = {np.nansum: np.sum, np.nanmax: np.max, np.nanmin: np.min}
-for _function, _replacement in ((np.nansum, 0.0), (np.nanmax, -math.inf), (np.nanmin, math.inf)):
+def _without_nan(function: Any, replacement: float) -> Any:
+    def implementation(a: Any, axis: Axis = None, **more: Any) -> Any:
+        return function(np.where(np.isnan(a), replacement, a), axis=axis, **more)
 
-    def _without_nan(
-        a: Tensor, axis: Axis = None, *, _f: Any = _function, _r: float = _replacement, **more: Any
-    ) -> Any:
-        return _of_numbers[_f](np.where(np.isnan(a), _r, a), axis=axis, **more)
+    return implementation
 
-    FUNCTIONS[_function] = _without_nan
+
+FUNCTIONS[np.nansum] = _without_nan(np.sum, 0.0)
+FUNCTIONS[np.nanmax] = _without_nan(np.max, -math.inf)
+FUNCTIONS[np.nanmin] = _without_nan(np.min, math.inf)

@@ -84,9 +84,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise TypeError(
             "np.interp(…, period=…) on tensors: reduce x to one period first, x - period * np.floor(x / period)"
         )
-    x, xp, fp = (
-        as_dtype(k if is_tensor(k) else np.asarray(k), np.float64) for k in (x, xp, fp)
-    )  # as NumPy computes it
+    x, xp, fp = (as_dtype(k, np.float64) for k in (x, xp, fp))  # as NumPy computes it
     n = shape_of(xp)[0] if len(shape_of(xp)) == 1 else 0
     if not n or tuple(shape_of(fp)) != (n,):
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .norms import norm2
 from .reduce import Axis, no_more, normalize_axis
-from .table import as_dtype, implements, shape_of
+from .table import along, as_dtype, implements, shape_of
 
 
 @implements(np.var)
@@ -79,7 +79,5 @@ def median(a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = 
     n = old[axis]
     if n == 0:
         raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
-    s = np.sort(a, axis=axis)
-    lead = (slice(None),) * axis
-    middle = s[(*lead, slice((n - 1) // 2, n // 2 + 1))]
+    middle = along(np.sort(a, axis=axis), axis, (n - 1) // 2, n // 2 + 1)
     return np.mean(middle, axis=axis, keepdims=keepdims)
