@@ -79,6 +79,17 @@ class Point:
     inferred: set[str] = field(default_factory=set)
     why_not: str = ""
 
+    @property
+    def root(self) -> Tensor:
+        """The loss of a run that was recorded."""
+        assert self.loss is not None
+        return self.loss
+
+    @property
+    def order(self) -> list[Tensor]:
+        """The nodes of the recorded forward pass, inputs before their users."""
+        return topological([self.root])
+
 
 def target_of(key: str, names: Mapping[str, Any]) -> str | None:
     """Return the name of the value whose gradient is called `key`: "dW1", "grad_W1", "W1_grad", "delta2", "W1"."""
@@ -114,7 +125,6 @@ def separate_names(point: Point) -> None:
 
     What the cache holds under the wrong name is kept in `cached`, and compared.
     """
-    assert point.loss is not None
     by_node: dict[int, list[str]] = {}
     for name, node in point.nodes.items():
         if node.inputs:
@@ -130,7 +140,7 @@ def separate_names(point: Point) -> None:
         if elementwise and len(node.inputs) == 1 and id(node.inputs[0]) not in named:
             point.nodes[before] = node.inputs[0]
             continue
-        for other in topological([point.loss]):
+        for other in point.order:
             single = other.op is not None and other.op.kind == "elementwise" and len(other.inputs) == 1
             if single and other.inputs[0] is node and id(other) not in named and other.recordings:
                 point.nodes[after] = other
@@ -141,9 +151,8 @@ def name_layers(point: Point) -> set[str]:
 
     Caches are often tuples, ``((A_prev, W, b), Z)`` for each layer, while the gradients are called dA1 and dZ1.
     """
-    assert point.loss is not None
     named = {id(t) for n, t in point.nodes.items() if "[" not in n}
-    order = topological([point.loss])
+    order = point.order
     found: dict[str, Tensor] = {}
     for name, weights in list(point.nodes.items()):
         number = name[1:]

@@ -25,8 +25,7 @@ NEAREST = 12
 
 def with_rows(point: Point) -> Point:
     """Return the same run with rows in place of what computes the same; `point` itself where there is nothing to do."""
-    assert point.loss is not None
-    order = topological([point.loss])
+    order = point.order
     other: dict[int, Any] = {}
     for node in order:
         if not _mixes(node):
@@ -40,7 +39,7 @@ def with_rows(point: Point) -> Point:
         return point
     new = rebuilt(point, other)
     nodes = {n: new.get(id(t), t) for n, t in point.nodes.items()}
-    return dataclasses.replace(point, nodes=nodes, loss=new[id(point.loss)])
+    return dataclasses.replace(point, nodes=nodes, loss=new[id(point.root)])
 
 
 def _mixes(node: Tensor) -> bool:

@@ -51,19 +51,18 @@ class GradientGraph:
     """
 
     def __init__(self, point: Point, name: str, given: Mapping[str, Array]) -> None:
-        assert point.loss is not None
         self.point, self.name = point, name
         self.values: dict[str, Array] = {}
         recording = Recording("the audit of a step")
         tensors = {n: Tensor(np.asarray(g, np.float64), recordings=frozenset({recording})) for n, g in given.items()}
         node = point.nodes[name]
         fixed = {id(point.nodes[n]): t for n, t in tensors.items() if n != name and point.nodes[n] is not node}
-        start = Tensor(np.ones(point.loss.shape), recordings=frozenset({recording}))
+        start = Tensor(np.ones(point.root.shape), recordings=frozenset({recording}))
         plain_last = sorted(point.nodes.items(), key=lambda item: "[" not in item[0])  # the plainest name stays
         self.names_by_id = {id(t): n for n, t in plain_last}
-        forward = topological([point.loss])
+        forward = point.order
         self.forward = {id(t): t for t in forward}
-        result, reached = _recorded(forward, point.loss, start, node, fixed)
+        result, reached = _recorded(forward, point.root, start, node, fixed)
         self.order: list[Tensor] = []
         if isinstance(result, Tensor):
             dependent = {id(start)} | {id(t) for t in tensors.values()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..core.op import Array, Operation
-from ..core.reverse import leading_to, reverse, topological
+from ..core.reverse import leading_to, reverse
 from ..core.tensor import Tensor, apply
 from ..ops.table import row_of
 
@@ -20,8 +20,7 @@ _WITH_EPSILON = tuple(row_of(f) for f in (np.add, np.subtract, np.maximum, np.mi
 
 def gradient(point: Point, name: str, given: Mapping[str, Any]) -> Array | None:
     """Return the gradient of the loss at `name`, the cotangents of the names in `given` being as given."""
-    root = point.loss
-    assert root is not None
+    root = point.root
     node = point.nodes[name]
     fixed = {id(point.nodes[n]): g for n, g in given.items() if n != name and point.nodes[n] is not node}
     (g,), _ = reverse([root], [np.ones(root.shape, root.dtype)], [node], given=fixed)
@@ -30,8 +29,7 @@ def gradient(point: Point, name: str, given: Mapping[str, Any]) -> Array | None:
 
 def backward_order(point: Point) -> list[str]:
     """Return the names of the gradients in the order in which a backward pass reaches them."""
-    assert point.loss is not None
-    order = topological([point.loss])
+    order = point.order
     position = {id(n): i for i, n in enumerate(order)}
     first_use: dict[int, int] = {}
     for i, node in enumerate(order):
@@ -53,13 +51,12 @@ def backward_order(point: Point) -> list[str]:
 
 def upstream_of(point: Point, name: str, given: Sequence[str]) -> tuple[str, ...]:
     """Return the names in `given` that are nearest to `name` on its paths to the loss, and "loss" if one has none."""
-    assert point.loss is not None
-    node = point.nodes[name]
+    root, node = point.root, point.nodes[name]
     stops: dict[int, str] = {}
     for n in given:
         if n != name and point.nodes[n] is not node:
             stops.setdefault(id(point.nodes[n]), n)
-    order, _ = leading_to({id(node)}, [point.loss])
+    order, _ = leading_to({id(node)}, [root])
     reached = {id(node)}
     found: dict[str, None] = {}
     for user in order:
@@ -69,7 +66,7 @@ def upstream_of(point: Point, name: str, given: Sequence[str]) -> tuple[str, ...
             found[stops[id(user)]] = None
         else:
             reached.add(id(user))
-    if id(point.loss) in reached:
+    if id(root) in reached:
         found["loss"] = None
     return tuple(found)
 
@@ -79,10 +76,9 @@ def rebuilt(point: Point, other: Mapping[int, Any]) -> dict[int, Tensor]:
 
     ``other[id(node)]`` makes a node from the new inputs of the old one, in place of its operation.
     """
-    assert point.loss is not None
     new: dict[int, Tensor] = {}
     with np.errstate(all="ignore"):
-        for node in topological([point.loss]):
+        for node in point.order:
             inputs = tuple(new[id(x)] for x in node.inputs)
             if id(node) in other:
                 made = other[id(node)](new)
@@ -96,10 +92,9 @@ def rebuilt(point: Point, other: Mapping[int, Any]) -> dict[int, Tensor]:
 
 def without_epsilon(point: Point) -> tuple[Point, float] | None:
     """Return the same run with its small additive constants (ε) set to zero, and the largest of them."""
-    assert point.loss is not None
     small: dict[int, float] = {}
     other: dict[int, Any] = {}
-    for node in topological([point.loss]):
+    for node in point.order:
         if node.op not in _WITH_EPSILON or node.op is None:
             continue
         constants = {i: e for i, x in enumerate(node.inputs) if (e := _epsilon(x))}
@@ -110,7 +105,7 @@ def without_epsilon(point: Point) -> tuple[Point, float] | None:
         return None
     new = rebuilt(point, other)
     nodes = {n: new[id(t)] for n, t in point.nodes.items() if id(t) in new}
-    return Point(point.label, point.values, nodes=nodes, loss=new[id(point.loss)]), max(small.values(), key=abs)
+    return Point(point.label, point.values, nodes=nodes, loss=new[id(point.root)]), max(small.values(), key=abs)
 
 
 def _epsilon(x: Tensor) -> float:
@@ -131,8 +126,7 @@ def _with_zeros(node: Tensor, op: Operation, which: Mapping[int, float]) -> Any:
 
 def has_kink(point: Point) -> bool:
     """Whether some value of the run is exactly on a kink: relu at 0, a tie of a maximum, the border of a condition."""
-    assert point.loss is not None
-    for node in topological([point.loss]):
+    for node in point.order:
         if node.op is None or not any(x.recordings for x in node.inputs):
             continue
         values = [np.asarray(x.value) for x in node.inputs]
@@ -148,8 +142,7 @@ def has_kink(point: Point) -> bool:
 
 def is_single_precision(point: Point) -> bool:
     """Whether the forward pass computes in float32 inside."""
-    assert point.loss is not None
-    return any(t.dtype == np.float32 for t in topological([point.loss]))
+    return any(t.dtype == np.float32 for t in point.order)
 
 
 def check_reference(subject: BackwardPass, point: Point, rng: np.random.Generator) -> None:
@@ -158,7 +151,7 @@ def check_reference(subject: BackwardPass, point: Point, rng: np.random.Generato
         return
     narrow = is_single_precision(point)
     tolerance, steps = (5e-2, (1e-2, 1e-3)) if narrow else (2e-5, (1e-5, 1e-6, 1e-4, 1e-7))
-    base = abs(float(np.asarray(point.loss.value).ravel()[0])) if point.loss is not None else 1.0
+    base = abs(float(np.asarray(point.root.value).ravel()[0]))
     for name in subject.exact:
         if name not in point.nodes:
             continue

@@ -171,8 +171,7 @@ class Region:
 
 def regions(point: Point) -> list[Region]:
     """Return the elementwise regions of a recorded forward pass, named values being their borders."""
-    assert point.loss is not None
-    order = topological([point.loss])
+    order = point.order
     masks = [np.asarray(v) != 0 for n, v in point.constants.items() if n not in point.values and v.dtype.kind in "fiub"]
     named = {id(t) for t in point.nodes.values()}
     borders = named | {id(t) for n in order if (t := _masked(n, masks)) is not None}

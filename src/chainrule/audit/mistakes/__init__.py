@@ -3,23 +3,7 @@
 The families are imported in the order in which their mistakes are tried; of several that fit, the first is named first.
 """
 
-from . import scaling, general, penalties, paths, activations, products, everywhere, results, conduct  # noqa: I001
+from . import scaling, general, penalties, paths, activations, products, everywhere, results, conduct  # noqa: F401, I001
 from .table import CAUSES, Cause, Mistake, mistake, mistakes, pages
 
-__all__ = [
-    "CAUSES",
-    "Cause",
-    "Mistake",
-    "activations",
-    "conduct",
-    "everywhere",
-    "general",
-    "mistake",
-    "mistakes",
-    "pages",
-    "paths",
-    "penalties",
-    "products",
-    "results",
-    "scaling",
-]
+__all__ = ["CAUSES", "Cause", "Mistake", "mistake", "mistakes", "pages"]

@@ -13,10 +13,10 @@ from ..formulas import output_form, region_text
 from ..graph import At, Change, GradientGraph
 from ..regions import LEAKY, MULTIPLY, NETWORK, USUAL, Activation, Region, activations
 from .alterations import FACTOR, SIGN, alterations, altered, parts
-from .general import MissingFactor, WrongLayer, WrongOperand
+from .general import MissingFactor, WrongOperand, misplaced
 from .scaling import ConstantFactor
 from .table import Cause, Matches, mistake
-from .variants import Changes, Context, Text, Variant, changed, number, siblings
+from .variants import Changes, Context, Text, Variant, changed, number
 
 Derivative = Callable[[Context, Region], Array]
 #: Before the name of an array: the derivative is written as the activation's rule for its output, with that array.
@@ -189,6 +189,10 @@ class Place(NamedTuple):
     z: str
     a: str
 
+    def misplaced(self, name: str) -> str:
+        """Return the cause for a value in place of the region's own: "" unless it is of another layer."""
+        return misplaced(name, self.z) or misplaced(name, self.a)
+
     def with_derivative(self, derivative: Derivative, text: str, cause: str = "", **words: Any) -> Variant:
         """Return the gradient with another derivative in place of the right one, written as `text`."""
         region, one = self.region, len(self.regions) == 1
@@ -198,9 +202,7 @@ class Place(NamedTuple):
         given["scale"] = number(region.parameter)
         p, q = _spot(self.context, self.regions[0]) or (0, 0)
         texts = {q: _written(p, region, text, given)} if one else {}
-        variant = changed(q, _with(self.regions, derivative), texts, **given)
-        variant.cause = cause
-        return variant
+        return changed(q, _with(self.regions, derivative), texts, cause, **given)
 
 
 def _written(p: int, region: Region, text: str, words: dict[str, Any]) -> Text:
@@ -427,13 +429,7 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
     (ConstantFactor, "the factor {scale} is left out", _is_factor, _constant(1.0), ""),
     (MissingActivationDerivative, "{derivative} left out", _is_usual, _constant(1.0), ""),
     (MissingFactor, "{derivative} left out", _is_unusual, _constant(1.0), ""),
-    (
-        DerivativeAppliedTwice,
-        "the derivative of {label} is multiplied in twice",
-        _is_activation,
-        _squared,
-        "{slope}²",
-    ),
+    (DerivativeAppliedTwice, "the derivative of {label} is multiplied in twice", _is_activation, _squared, "{slope}²"),
     (
         DerivativeAtActivation,
         "the derivative of {label} is taken at {a}, its output, not at {z}",
@@ -511,9 +507,8 @@ def _derivative_altered(context: Context) -> Iterator[Variant]:
         expression = _rule(place.region)
         for j, k, what in alterations(expression):
             wrong = "a sign is wrong" if what == SIGN else f"a {what} is missing"
-            variant = place.with_derivative(_altered(j, k), "{label}'", wrong=wrong)
-            variant.cause = MissingFactor.code if expression[j] is expression[-1] and what == FACTOR else ""
-            yield variant
+            cause = MissingFactor.code if expression[j] is expression[-1] and what == FACTOR else ""
+            yield place.with_derivative(_altered(j, k), "{label}'", cause, wrong=wrong)
 
 
 def _rule(region: Region) -> list[Tensor]:
@@ -547,8 +542,7 @@ def _elsewhere(context: Context, wanted: Callable[[Region], bool]) -> Iterator[t
     for place in _places(context, wanted):
         for name in context.names(place.region.derivative.shape) if len(place.regions) == 1 else ():
             if name not in (place.z, place.a):
-                other_layer = siblings(name, place.z) or siblings(name, place.a)
-                yield place, name, WrongLayer.code if other_layer else ""
+                yield place, name, place.misplaced(name)
 
 
 @mistake(WrongOperand, "{name} is multiplied in instead of the mask")
@@ -556,7 +550,7 @@ def _other_value_for_mask(context: Context) -> Iterator[Variant]:
     for place, name, cause in _elsewhere(context, lambda r: _is_mask(r) or _is_factor(r)):
         kept = place.region.derivative != 0
         same = (n for n, v in context.values.items() if v.shape == kept.shape and np.array_equal(v != 0, kept))
-        cause = cause or (WrongLayer.code if siblings(name, next(same, "D")) else "")
+        cause = cause or misplaced(name, next(same, "D"))
         yield place.with_derivative(_named(name), "{name}", cause, name=name)
 
 
@@ -583,9 +577,8 @@ def _derivative_of_other_region(context: Context) -> Iterator[Variant]:
             same = other.derivative.shape == place.region.derivative.shape and other is not place.region
             if same and np.ptp(other.derivative) > 0:
                 name = context.graph.name_of(other.source)
-                cause = WrongLayer.code if siblings(name, place.z) or siblings(name, place.a) else ""
                 text = f"{other.kind or 'f'}'({name or 'Z'})"
-                yield place.with_derivative(_of_region(k), text, cause, name=name or "another value")
+                yield place.with_derivative(_of_region(k), text, place.misplaced(name), name=name or "another value")
 
 
 def _of_region(k: int) -> Derivative:

@@ -230,9 +230,9 @@ def _computed_from_cache(context: Context) -> Iterator[Variant]:
 @mistake(MutatesInput, "{changed} is used in place of {name}")
 def _computed_from_changed(context: Context) -> Iterator[Variant]:
     for name in _stale(context, AS_CHANGED):
-        variant = replaced(_with(name, _value(name + AS_CHANGED), deep=True), changed=name + AS_CHANGED, name=name)
-        variant.cause = UpdatedWeights.code if name in context.point.values and name != "X" else ""
-        yield variant
+        cause = UpdatedWeights.code if name in context.point.values and name != "X" else ""
+        instead = _with(name, _value(name + AS_CHANGED), deep=True)
+        yield replaced(instead, "", cause, changed=name + AS_CHANGED, name=name)
 
 
 def _stale(context: Context, why: str) -> list[str]:
@@ -275,6 +275,5 @@ def _operand_exchanged(context: Context) -> Iterator[Variant]:
         for other, array in context.values.items() if value is not None else ():
             if other != name and value is not None and array.shape == value.shape and np.any(array):
                 for products in (True, False):
-                    variant = replaced(_with(name, _value(other), products), other=other, name=name)
-                    variant.cause = misplaced(other, name)
-                    yield variant
+                    instead = _with(name, _value(other), products)
+                    yield replaced(instead, "", misplaced(other, name), other=other, name=name)

@@ -120,11 +120,9 @@ _GRADIENTS: tuple[tuple[str, Callable[[Array], Array]], ...] = (("{}", lambda w:
 def _penalties(context: Context) -> Iterator[tuple[str, Callable[[Array], Array], float, float]]:
     """Yield for each penalty: its gradient as text and as a function, how much is right, how much was added to that."""
     name = context.graph.name
-    if name in context.point.values and context.shape:
-        for text, of in _GRADIENTS:
-            added = _added(context, of)
-            if added is not None:
-                yield text.format(name), of, _right(context, of), added
+    for text, of in _GRADIENTS if name in context.point.values and context.shape else ():
+        if (added := _added(context, of)) is not None:
+            yield text.format(name), of, _right(context, of), added
 
 
 def _weights(context: Context) -> Array:
@@ -146,21 +144,19 @@ def _right(context: Context, of: Callable[[Array], Array]) -> float:
     weights, graph = of(_weights(context)), context.graph
     for i, node in enumerate(graph.order):
         term = np.asarray(node.value)
-        if term.shape == weights.shape and term.size > 1 and _only_added(graph, i):
-            c = ratio(term, weights, 1e-10)
-            if c is not None:
-                return c
+        fits = term.shape == weights.shape and term.size > 1 and _only_added(graph, i)
+        if fits and (c := ratio(term, weights, 1e-10)) is not None:
+            return c
     return 0.0
 
 
 def _only_added(graph: GradientGraph, i: int) -> bool:
     """Whether a node reaches the result through additions alone."""
     while i != len(graph.order) - 1:
-        if len(graph.users[i]) != 1:
+        users = graph.users[i]
+        if len(users) != 1 or graph.order[users[0]].op is not ADD:
             return False
-        (i,) = graph.users[i]
-        if graph.order[i].op is not ADD:
-            return False
+        i = users[0]
     return True
 
 
@@ -204,9 +200,8 @@ def _penalty_without_reason(context: Context) -> Iterator[Variant]:
         if _is_none(right):
             shape = np.shape(context.point.values[name])
             bias = len(shape) < 2 or 1 in shape or name.startswith("b")
-            variant = replaced(_with(of), added=number(added), what=what, name=name)
-            variant.cause = RegularizedBias.code if bias else ""
-            yield variant
+            cause = RegularizedBias.code if bias else ""
+            yield replaced(_with(of), "", cause, added=number(added), what=what, name=name)
 
 
 @mistake(MissingRegularization, "the gradient of the regularisation, {right} · {what}, is left out")
@@ -245,7 +240,6 @@ def penalty_in(graph: GradientGraph) -> tuple[int, str] | None:
     for part, other in ((a, b), (b, a)):
         if part is None or other is None or graph.order[part].shape != weights.shape:
             continue
-        c = ratio(np.asarray(graph.order[part].value), weights, 1e-10)
-        if c is not None:
+        if (c := ratio(np.asarray(graph.order[part].value), weights, 1e-10)) is not None:
             return other, f" {'−' if c < 0 else '+'} {abs(c):.4g} · {graph.name}"
     return None

@@ -19,19 +19,7 @@ from .general import MissingFactor, MissingTerm, Transposed, UpdatedWeights, Wro
 from .penalties import penalty_in
 from .scaling import ConstantFactor, Sign
 from .table import Cause, mistake
-from .variants import (
-    Context,
-    Variant,
-    at,
-    beside,
-    exchange,
-    inner,
-    keep,
-    number,
-    operand_name,
-    replaced,
-    value,
-)
+from .variants import Context, Variant, at, beside, exchange, inner, keep, number, operand_name, replaced, value
 
 
 class BiasNotSummed(Cause):
@@ -168,39 +156,26 @@ def _of_a_bias(context: Context, i: int) -> bool:
     return not context.graph.order[i].attrs["keepdims"] or context.shape == context.graph.order[i].shape
 
 
-@mistake(BiasNotSummed, "the gradient is not summed over the examples")
+@mistake(BiasNotSummed, "{what}")
 def _sum_left_out(context: Context) -> Iterator[Variant]:
     for i in _sums(context):
-        if _of_a_bias(context, i):
-            yield from at(context, i, keep(0), inner(context.graph.dependent(i)[0] or 0))
-
-
-@mistake(MissingTerm, "a sum in the derivative is left out: only the diagonal of the Jacobian is taken")
-def _sum_within_left_out(context: Context) -> Iterator[Variant]:
-    for i in _sums(context):
+        what, cause = "the gradient is not summed over the examples", ""
         if not _of_a_bias(context, i):
-            yield from at(context, i, keep(0), inner(context.graph.dependent(i)[0] or 0))
+            what = "a sum in the derivative is left out: only the diagonal of the Jacobian is taken"
+            cause = MissingTerm.code
+        yield from at(context, i, keep(0), inner(context.graph.dependent(i)[0] or 0), cause, what=what)
 
 
-@mistake(BiasNotSummed, "the gradient is summed over the wrong axis")
+@mistake(BiasNotSummed, "{what} over the wrong axis")
 def _wrong_axis(context: Context) -> Iterator[Variant]:
     for i in _sums(context):
-        if _of_a_bias(context, i):
-            yield from _other_axes(context, i)
-
-
-@mistake(WrongOperand, "the sum in the derivative runs over the wrong axis")
-def _wrong_axis_within(context: Context) -> Iterator[Variant]:
-    for i in _sums(context):
+        what, cause = "the gradient is summed", ""
         if not _of_a_bias(context, i):
-            yield from _other_axes(context, i)
-
-
-def _other_axes(context: Context, i: int) -> Iterator[Variant]:
-    node = context.graph.order[i]
-    for j in range(node.inputs[0].ndim):
-        if (j,) != node.attrs["axis"]:
-            yield from at(context, i, _summed((j,)))
+            what, cause = "the sum in the derivative runs", WrongOperand.code
+        node = context.graph.order[i]
+        for j in range(node.inputs[0].ndim):
+            if (j,) != node.attrs["axis"]:
+                yield from at(context, i, _summed((j,)), None, cause, what=what)
 
 
 @mistake(BiasAllSummed, "the gradient is summed over the units too")
@@ -279,9 +254,8 @@ def _factor_left_out(context: Context) -> Iterator[Variant]:
         filled = np.asarray(factor.value)
         constant = factor.op is None and id(factor) in graph.forward and not label
         mask = constant and (filled == 0).any() and np.unique(np.round(filled, 12)).size == 2
-        for variant in at(context, i, keep(k), inner(p), factor=f"the factor {label}" if label else "a factor"):
-            variant.cause = "dropout-mask-missing" if mask else ""
-            yield variant
+        cause = "dropout-mask-missing" if mask else ""
+        yield from at(context, i, keep(k), inner(p), cause, factor=f"the factor {label}" if label else "a factor")
 
 
 @mistake(WrongOperand, "multiplied by {factor} squared")
@@ -328,9 +302,7 @@ def _other_factor(context: Context) -> Iterator[Variant]:
             if other != label and graph.values[other].shape == factor.shape:
                 text = beside(p, f"{{}} ⊙ {other}") if graph.order[i].op is MULTIPLY else None
                 words = {"other": other, "right": label or "another value"}
-                for variant in at(context, i, exchange(1 - k, value(other)), text, **words):
-                    variant.cause = misplaced(other, label)
-                    yield variant
+                yield from at(context, i, exchange(1 - k, value(other)), text, misplaced(other, label), **words)
 
 
 @mistake(WrongOperand, "{factor} is multiplied in after the sums, not before")
@@ -400,9 +372,8 @@ def _other_operand(context: Context) -> Iterator[Variant]:
                 if _shape(array, turned) == factor.shape:
                     text = _product(p, k, other + ("ᵀ" if turned else ""))
                     words = {"other": other, "right": label or "another value"}
-                    for variant in at(context, i, exchange(1 - k, value(other, turned)), text, **words):
-                        variant.cause = misplaced(other, label)
-                        yield variant
+                    cause = misplaced(other, label)
+                    yield from at(context, i, exchange(1 - k, value(other, turned)), text, cause, **words)
 
 
 @mistake(WrongOperand, "{other} is used in place of the upstream gradient")

@@ -46,9 +46,9 @@ def _region_once_more(context: Context) -> Iterator[Variant]:
         own = id(region.source) in graph.reached or region.source is context.point.nodes.get(graph.name)
         mask = region.kind == "mask"
         factor = f"the mask of {a}" if mask else f"the derivative of {label_of(region)} at {z}"
-        variant = replaced(_times(_derivative(k)), "" if mask else "× " + region_text(region, z, a), factor=factor)
-        variant.cause = WrongOperand.code if mask and not own else ""
-        yield variant
+        text = "" if mask else "× " + region_text(region, z, a)
+        cause = WrongOperand.code if mask and not own else ""
+        yield replaced(_times(_derivative(k)), text, cause, factor=factor)
 
 
 def _derivative(k: int) -> Callable[[Context], Array]:
@@ -97,23 +97,16 @@ def _denominator(position: int) -> Callable[[Context], Array]:
     return lambda context: np.asarray(list(context.graph.forward.values())[position].inputs[1].value)
 
 
-@mistake(MissingTerm, "the elements of the true classes ({labels}) are zero: their term is left out")
-def _without_true_classes(context: Context) -> Iterator[Variant]:
-    for name, axis in _labels(context):
-        yield replaced(_classes(name, axis, kept=False), labels=name)
-
-
-@mistake(MissingTerm, "only the elements of the true classes ({labels}) are not zero")
-def _true_classes_alone(context: Context) -> Iterator[Variant]:
-    for name, axis in _labels(context):
-        yield replaced(_classes(name, axis, kept=True), labels=name)
-
-
-def _labels(context: Context) -> Iterator[tuple[str, int]]:
+@mistake(MissingTerm, "{what}")
+def _true_classes(context: Context) -> Iterator[Variant]:
     shape = context.result.shape
     for name, labels in context.point.constants.items() if len(shape) == 2 else ():
         if labels.dtype.kind in "iu" and labels.size in shape:
-            yield name, 1 if labels.size == shape[0] else 0
+            axis = 1 if labels.size == shape[0] else 0
+            what = f"the elements of the true classes ({name}) are zero: their term is left out"
+            yield replaced(_classes(name, axis, kept=False), what=what)
+            what = f"only the elements of the true classes ({name}) are not zero"
+            yield replaced(_classes(name, axis, kept=True), what=what)
 
 
 def _classes(name: str, axis: int, *, kept: bool) -> Callable[[Context], Array | None]:

@@ -90,7 +90,7 @@ class Variant:
     text
         How nodes of the graph are written in its formula, by position; `formula` is the whole, where that is simpler.
     cause, message
-        Filled in by the row of the table.
+        Filled in by the row of the table; `cause` is set where a match has another than its row.
     scales
         The factor that is left between what it gives and what was found, at each point.
     """
@@ -109,26 +109,30 @@ class Variant:
 # -- changes at places of the graph ------------------------------------------------------------------------------------
 
 
-def changed(start: int, changes: Changes, text: dict[int, Text] | None = None, **words: Any) -> Variant:
+def changed(
+    start: int, changes: Changes, text: dict[int, Text] | None = None, cause: str = "", **words: Any
+) -> Variant:
     """Return the variant with some nodes of the graph computed differently, the first of them at `start`."""
 
     def compute(context: Context) -> Array | None:
         made = changes(context)
         return context.graph.evaluated(made) if made else None
 
-    return Variant(compute, words, changes, start, text or {})
+    return Variant(compute, words, changes, start, text or {}, cause=cause)
 
 
-def at(context: Context, i: int, change: Change, text: Text | None = None, **words: Any) -> Iterator[Variant]:
+def at(
+    context: Context, i: int, change: Change, text: Text | None = None, cause: str = "", **words: Any
+) -> Iterator[Variant]:
     """Yield the gradient with node `i` computed differently, and with all nodes of its kind, as in a loop over time."""
     graph = context.graph
     if len(graph.order) > LARGEST_GRAPH:
         return
     signature = graph.signatures[i]
     if context.uniform:
-        yield changed(i, lambda other: {i: change}, {i: text} if text else None, **words)
+        yield changed(i, lambda other: {i: change}, {i: text} if text else None, cause, **words)
     if graph.signatures.index(signature) == i and (not context.uniform or graph.signatures.count(signature) > 1):
-        yield changed(i, _everywhere(signature, change), **words)
+        yield changed(i, _everywhere(signature, change), None, cause, **words)
 
 
 def _everywhere(signature: tuple[Any, ...], change: Change) -> Changes:
@@ -161,9 +165,9 @@ def value(name: str, turned: bool = False) -> Callable[[GradientGraph, Array], A
     return lambda graph, old: np.swapaxes(graph.values[name], -1, -2) if turned else graph.values[name]
 
 
-def replaced(make: Callable[[Context], Array | None], formula: str = "", **words: Any) -> Variant:
+def replaced(make: Compute, formula: str = "", cause: str = "", **words: Any) -> Variant:
     """Return the variant that gives an array as a whole."""
-    return Variant(make, words, formula=formula)
+    return Variant(make, words, formula=formula, cause=cause)
 
 
 # -- words and text ----------------------------------------------------------------------------------------------------
