@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
+from .evidence import with_one_cause
 from .mistakes.conduct import Accumulates
 from .mistakes.everywhere import MutatesInput
-from .mistakes.table import Cause
-from .report import Candidate, Finding
+from .report import Finding
 
 
 def accumulates(subject: BackwardPass, own: Point) -> list[str]:
@@ -39,14 +39,10 @@ def behaviour_findings(own: Point, adding: list[str], exact: frozenset[str]) -> 
         if any(n in exact for n in own.changed):
             advice = ": the update belongs after it, when all gradients are known."
         message = f"backward changes {', '.join(own.changed)} in place{advice}"
-        findings.append(_finding(MutatesInput, message, changed=list(own.changed)))
+        findings.append(with_one_cause("backward", MutatesInput, message, "", {"changed": list(own.changed)}))
     if adding:
         message = (
             f"a second call adds to the gradients of the first: {', '.join(adding)}. Start each call with new arrays."
         )
-        findings.append(_finding(Accumulates, message, keys=list(adding)))
+        findings.append(with_one_cause("backward", Accumulates, message, "", {"keys": list(adding)}))
     return findings
-
-
-def _finding(cause: type[Cause], message: str, **evidence: list[str]) -> Finding:
-    return Finding("backward", cause.code, message, "", (Candidate(cause.code, message),), evidence)

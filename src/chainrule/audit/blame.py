@@ -66,7 +66,7 @@ def _of_signal(trial: Trial, step: JudgedStep, above: Scale) -> Scale:
     behind = [e.scale.over(above) for e in ends]
     if unexplained:
         return above.times(behind[0]) if all(s.like(behind[0]) for s in behind) else above
-    fault = _shown_behind(local, behind, _elements(trial, step))
+    fault = _shown_behind(local, behind, elements_per_example(trial, step))
     if fault.is_one:
         return above
     if step.scales is not None:
@@ -89,7 +89,7 @@ def _shown_behind(local: Scale, behind: list[Scale], elements: float | None) -> 
     return fault
 
 
-def _elements(trial: Trial, step: JudgedStep) -> float | None:
-    """Return how many outputs an example has, for losses that are means over all elements."""
-    truth, m = step.truth[0], trial.points[0].size
+def elements_per_example(trial: Trial, step: JudgedStep) -> float | None:
+    """Return how many elements of a step belong to one example; None if they are not divided among the examples."""
+    truth, m = step.truth[0] if step.truth else None, trial.points[0].size
     return truth.size / m if truth is not None and m and truth.size % m == 0 else None

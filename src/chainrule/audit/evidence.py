@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.op import Array
 from .blame import conventional
+from .mistakes.table import Cause
+from .report import Candidate, Finding
 from .scales import Scale
 from .step import JudgedStep
 
@@ -106,6 +109,13 @@ def _pattern(theirs: Array, right: Array, wrong: Array) -> str:
     if wrong.ndim == 2 and all(column.all() or not column.any() for column in wrong.T):
         return "whole columns are wrong"
     return ""
+
+
+def with_one_cause(
+    name: str, cause: type[Cause], message: str, formula: str = "", evidence: Mapping[str, Any] | None = None
+) -> Finding:
+    """Return a finding that has one explanation."""
+    return Finding(name, cause.code, message, formula, (Candidate(cause.code, message),), evidence or {})
 
 
 def not_finite(array: Array) -> str:

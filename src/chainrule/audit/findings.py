@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import Point
-from .blame import dependents
-from .evidence import evidence_of, not_finite, shown_error, total_error
+from .blame import dependents, elements_per_example
+from .evidence import evidence_of, not_finite, shown_error, total_error, with_one_cause
 from .formulas import from_the_loss, scaled, written
 from .judge import Trial, formula_graph
 from .mistakes.conduct import Nonfinite, Unknown, WrongShape
@@ -155,8 +155,7 @@ def findings_of(trial: Trial) -> list[Finding]:
 
 
 def _simple(trial: Trial, step: JudgedStep, cause: type[Cause], message: str) -> Finding:
-    right, candidate = formula(trial, step), Candidate(cause.code, message)
-    return Finding(step.key, cause.code, message, right, (candidate,), evidence_of(trial, step))
+    return with_one_cause(step.key, cause, message, formula(trial, step), evidence_of(trial, step))
 
 
 def _nonfinite(trial: Trial, step: JudgedStep) -> Finding:
@@ -179,33 +178,27 @@ def nonfinite_findings(own: Point, known: set[str]) -> list[Finding]:
         if right is not None and np.isfinite(right).all():
             message = f"{not_finite(np.asarray(found, np.float64))} of {key} on your data, {ADVICE}"
             evidence = {"at": own.label, "found_shape": list(np.shape(found))}
-            return [Finding(key, Nonfinite.code, message, "", (Candidate(Nonfinite.code, message),), evidence)]
+            return [with_one_cause(key, Nonfinite, message, "", evidence)]
     return []  # what follows from the first one is not finite either
 
 
 def _stale_name(step: JudgedStep) -> str:
     """Return the entry of the cache that is not what forward computes with, if the step is explained by one."""
-    first = next((v for v in step.variants if AS_CACHED in v.message), None)
-    if first is None or first is not step.variants[0]:
-        return ""
-    return first.message.partition(AS_CACHED)[0].rpartition(" ")[2]
+    before, stale, _ = step.variants[0].message.partition(AS_CACHED) if step.variants else ("", "", "")
+    return before.rpartition(" ")[2] if stale else ""
 
 
 def _inconsistent(trial: Trial, name: str, step: JudgedStep) -> Finding:
     point = trial.points[0]
     held = point.cached.get(name)
-    same = [
-        n
-        for n, t in point.nodes.items()
-        if n != name and held is not None and t.shape == held.shape and np.allclose(np.asarray(t.value), held)
-    ]
-    what = f"it holds {same[0]}" if same else "it was overwritten later"
+    others = ((n, t) for n, t in point.nodes.items() if n != name and held is not None and t.shape == held.shape)
+    same = next((n for n, t in others if np.allclose(np.asarray(t.value), held)), "")
+    what = f"it holds {same}" if same else "it was overwritten later"
     message = (
         f"cache[{name!r}] is not the {name} that forward computes with: {what}. {step.key} is computed from it. Store "
         "the array itself, and do not write into it afterwards."
     )
-    code = InconsistentCache.code
-    return Finding(name, code, message, "", (Candidate(code, message),), evidence_of(trial, step))
+    return with_one_cause(name, InconsistentCache, message, "", evidence_of(trial, step))
 
 
 def _wrong(trial: Trial, step: JudgedStep) -> Finding:
@@ -229,7 +222,7 @@ def _unexplained(step: JudgedStep, right: str, evidence: dict[str, Any]) -> Find
     if step.problem == SHAPE:
         found, expected = tuple(evidence.get("found_shape", ())), tuple(evidence["expected_shape"])
         message = f"{step.key} has shape {found}, {step.name} has {expected}."
-        return Finding(step.key, WrongShape.code, message, right, (Candidate(WrongShape.code, message),), evidence)
+        return with_one_cause(step.key, WrongShape, message, right, evidence)
     message = f"{step.key} is wrong, and none of the known mistakes gives its numbers."
     if step.error is not None and step.only_scaled:
         message = (
@@ -258,12 +251,8 @@ def _scale(trial: Trial, step: JudgedStep, fault: Scale) -> Finding:
 
 def _outputs(trial: Trial) -> float | None:
     """Return how many numbers the network gives per example."""
-    m = trial.points[0].size
-    for step in trial.steps.values():
-        truth = step.truth[0] if step.truth else None
-        if step.upstream == ("loss",) and not step.exact and truth is not None and m and truth.size % m == 0:
-            return float(truth.size / m)
-    return None
+    steps = (s for s in trial.steps.values() if s.upstream == ("loss",) and not s.exact)
+    return next((n for s in steps if (n := elements_per_example(trial, s)) is not None), None)
 
 
 # -- conventions -------------------------------------------------------------------------------------------------------

@@ -78,8 +78,8 @@ class Trial:
     @cached_property
     def without_epsilon(self) -> list[tuple[Point, float]] | None:
         """The points without the small constants of the forward pass, if it has any."""
-        found = [without_epsilon(p) for p in self.points]
-        return None if any(f is None for f in found) else [f for f in found if f is not None]
+        found = [f for p in self.points if (f := without_epsilon(p)) is not None]
+        return found if len(found) == len(self.points) else None
 
 
 def judge(trial: Trial) -> None:
@@ -161,35 +161,34 @@ def _compare_with_expected(trial: Trial, step: JudgedStep, raw: Sequence[Any]) -
 
 def _scales(trial: Trial, step: JudgedStep, expected: Sequence[Array | None]) -> list[float] | None:
     """Return found / expected at each point where that is a number, the same law at all; else None."""
-    scales, errors, plains = [], [], []
+    found_scales = []
     tolerance = TOLERANCE * trial.loose
     for known, found, e in zip(trial.scaled, step.found, expected, strict=True):
-        assert found is not None and e is not None
+        if found is None or e is None:
+            return None
         upstream = max([float(np.max(np.abs(known[u]), initial=0.0)) for u in step.upstream if u in known], default=0.0)
-        c, left, plain = best_scale(found, e, upstream)
-        scales.append(c)
-        errors.append(left)
-        plains.append(plain)
-    step.plain_error = max(plains)
+        found_scales.append(best_scale(found, e, upstream))
+    scales, errors, plains = (list(x) for x in zip(*found_scales, strict=True))
+    error, step.plain_error = max(errors), max(plains)
     if step.error is None:
-        step.error = max(errors)
-    if max(plains) <= tolerance:
-        step.scale, step.error = ONE, max(plains)
+        step.error = error
+    if step.plain_error <= tolerance:
+        step.scale, step.error = ONE, step.plain_error
         return [1.0] * len(scales)
+    if error > tolerance:
+        return None
     found_law = law(scales, trial.sizes)
-    if max(errors) > tolerance:
-        return None
     if found_law is None:
-        step.error, step.only_scaled = max(plains), True
+        step.error, step.only_scaled = step.plain_error, True
         return None
-    step.scale, step.error = found_law, max(errors)
+    step.scale, step.error = found_law, error
     return scales
 
 
 def _try_without_epsilon(trial: Trial, step: JudgedStep) -> None:
     pairs = zip(trial.without_epsilon or (), trial.scaled, strict=True)
     other = [gradient(p, step.name, {k: v for k, v in known.items() if k in p.nodes}) for (p, _), known in pairs]
-    scales = None if any(o is None for o in other) else _scales(trial, step, other)
+    scales = _scales(trial, step, other)
     if scales is not None:
         step.scales, step.expected, step.epsilon = scales, other, True
 
@@ -197,15 +196,15 @@ def _try_without_epsilon(trial: Trial, step: JudgedStep) -> None:
 def _try_before_dropout(trial: Trial, step: JudgedStep) -> None:
     """Where A1 is what dropout has left, but dA1 the gradient before it, mask included, let A1 mean what was before."""
     name = step.name
-    earlier = [_before_mask(p, name, r) for p, r in zip(trial.points, trial.regions, strict=True)]
+    pairs = zip(trial.points, trial.regions, strict=True)
+    earlier = [node for p, r in pairs if (node := _before_mask(p, name, r)) is not None]
     later = [p.nodes[name] for p in trial.points]
-    if any(node is None for node in earlier):
+    if len(earlier) < len(later):
         return
     for point, node in zip(trial.points, earlier, strict=True):
-        assert node is not None
         point.nodes[name] = node
     other = [gradient(p, name, known) for p, known in zip(trial.points, trial.scaled, strict=True)]
-    scales = None if any(o is None for o in other) else _scales(trial, step, other)
+    scales = _scales(trial, step, other)
     if scales is None:
         for point, node in zip(trial.points, later, strict=True):
             point.nodes[name] = node

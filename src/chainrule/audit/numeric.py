@@ -10,10 +10,11 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..core.op import Array
 from .behaviour import behaviour_findings
+from .evidence import with_one_cause
 from .mistakes.conduct import Unknown, WrongShape
 from .mistakes.scaling import scale_mistake
 from .points import set_size
-from .report import RIGHT, UNSEEN, WRONG, Candidate, Finding, Report, Step
+from .report import RIGHT, UNSEEN, WRONG, Finding, Report, Step
 from .scales import Scale, best_scale
 from .step import conformed
 
@@ -39,7 +40,7 @@ def numeric_report(
         array, _ = conformed(found, expected_shape)
         if array is None:
             message = f"{key} has shape {shape}, {name} has {expected_shape}."
-            findings.append(Finding(key, WrongShape.code, message, "", (Candidate(WrongShape.code, message),)))
+            findings.append(with_one_cause(key, WrongShape, message))
             steps.append(Step(key, WRONG, shape))
             continue
         chosen, slopes = _differences(subject, name, rng)
@@ -85,4 +86,4 @@ def _finding(key: str, c: float | None, m: int | None, error: float) -> Finding:
     scale = Scale(float(np.sign(c)), powers[0]) if powers else Scale(c)
     cause, _ = scale_mistake(key, scale, m, None)
     message = f"{key} is {c:.4g} times what finite differences give."
-    return Finding(key, cause.code, message, "", (Candidate(cause.code, message),), {"ratio": c})
+    return with_one_cause(key, cause, message, "", {"ratio": c})
