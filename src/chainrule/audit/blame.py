@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from .scales import ONE, Scale
-from .step import NONFINITE, WRONG, JudgedStep
-
-if TYPE_CHECKING:
-    from .judge import Trial
+from .step import NONFINITE, WRONG, JudgedStep, Trial
 
 
 def dependents(steps: Mapping[str, JudgedStep], name: str) -> list[str]:

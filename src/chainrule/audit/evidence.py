@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +12,7 @@ from .blame import conventional
 from .mistakes.table import Cause
 from .report import Candidate, Finding
 from .scales import Scale
-from .step import JudgedStep
-
-if TYPE_CHECKING:
-    from .judge import Trial
+from .step import JudgedStep, Trial
 
 
 def compared(trial: Trial, step: JudgedStep, k: int) -> tuple[Array, Array] | None:

@@ -11,7 +11,7 @@ from ..adapters.backward_pass import Point
 from .blame import dependents, elements_per_example
 from .evidence import evidence_of, not_finite, shown_error, total_error, with_one_cause
 from .formulas import from_the_loss, scaled, written
-from .judge import Trial, formula_graph
+from .judge import formula_graph
 from .mistakes.conduct import Nonfinite, Unknown, WrongShape
 from .mistakes.everywhere import InconsistentCache, MutatesInput
 from .mistakes.general import Transposed, UpdatedWeights
@@ -22,7 +22,7 @@ from .mistakes.variants import AS_CACHED, AS_CHANGED, Variant
 from .reference import gradient
 from .report import INHERITED, RIGHT, UNSEEN, WRONG, Candidate, Convention, Finding, Step
 from .scales import ONE, Scale
-from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, JudgedStep
+from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, JudgedStep, Trial
 
 MOST_CANDIDATES = 8
 ADVICE = (

@@ -85,7 +85,7 @@ def _depends(graph: GradientGraph, i: int, j: int) -> bool:
         if k in seen or k < j:
             continue
         seen.add(k)
-        stack += [p for p in graph.dependent(k) if p is not None]
+        stack += [p for p in graph.dependent[k] if p is not None]
     return False
 
 
@@ -131,7 +131,7 @@ class _Reader:
             return times(self.gradient(p), self._derivative(region))
         if node.op is None or i == self.graph.start:
             raise _TooLong
-        positions = self.graph.dependent(i)
+        positions = self.graph.dependent[i]
         inputs = [
             self.gradient(p) if p is not None else self._value(x) for p, x in zip(positions, node.inputs, strict=True)
         ]

@@ -82,12 +82,9 @@ class GradientGraph:
                     self.users[j].append(i)
         self._keep = (tensors, start, reached)  # ids stay valid
 
-    def dependent(self, i: int) -> list[int | None]:
-        """Return, for each input of node `i`, its position, or None for a value of the forward pass."""
-        return self._dependent[i]
-
     @cached_property
-    def _dependent(self) -> list[list[int | None]]:
+    def dependent(self) -> list[list[int | None]]:
+        """For each node, the position of each of its inputs, or None for a value of the forward pass."""
         return [[self.position.get(id(x)) for x in node.inputs] for node in self.order]
 
     def name_of(self, node: Tensor) -> str:
@@ -106,7 +103,7 @@ class GradientGraph:
         for i, node in enumerate(self.order):
             made_by = (
                 "gradient" if p is not None else x.op or self.name_of(x)
-                for x, p in zip(node.inputs, self.dependent(i), strict=True)
+                for x, p in zip(node.inputs, self.dependent[i], strict=True)
             )
             found.append((node.op, len(node.shape), *made_by))
         return found
@@ -128,7 +125,7 @@ class GradientGraph:
 
         for i in range(min(changes), len(self.order)):
             node = self.order[i]
-            positions = self.dependent(i)
+            positions = self.dependent[i]
             if i not in changes and not any(p in values for p in positions if p is not None):
                 continue
             inputs = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,73 +11,18 @@ from ..adapters.backward_pass import Point
 from ..core.op import Array
 from ..core.tensor import Tensor
 from .blame import conventional
-from .composites import with_rows
 from .graph import GradientGraph
-from .mistakes.search import PAIRS_WORK, WORK, Budget, search
+from .mistakes.search import Budget, search
 from .mistakes.variants import AS_CACHED, AS_CHANGED, Context, Variant
-from .reference import backward_order, gradient, upstream_of, without_epsilon
-from .regions import Region, regions
+from .reference import backward_order, gradient, upstream_of
+from .regions import Region
 from .scales import ONE, best_scale, law
-from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, WRONG, JudgedStep, conformed
+from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, WRONG, JudgedStep, Trial, conformed
 
 #: Mistakes are looked for up to this relative difference.
 SEARCH_TOLERANCE = 1e-8
 #: The name that a value gets whose own name is used for what it was before dropout.
 AFTER_DROPOUT = " after dropout"
-
-
-@dataclass
-class Trial:
-    """All points, and what is known of the steps so far.
-
-    Attributes
-    ----------
-    exact
-        The parameters.
-    ascent
-        Whether their gradients have the opposite sign.
-    loose
-        By how much tolerances are loosened.
-    scaled
-        At each point, the pass's own gradients by name, brought to the scale of the loss.
-    budgets
-        What looking for causes may cost, single mistakes and pairs; None: causes are not looked for.
-    """
-
-    points: list[Point]
-    exact: frozenset[str]
-    ascent: bool = False
-    loose: float = 1.0
-    scaled: list[dict[str, Array]] = field(default_factory=list)
-    steps: dict[str, JudgedStep] = field(default_factory=dict)
-    budgets: tuple[Budget, Budget] | None = field(default_factory=lambda: (Budget(WORK), Budget(PAIRS_WORK)))
-
-    @property
-    def sizes(self) -> list[int | None]:
-        """The size of the batch at each point."""
-        return [p.size for p in self.points]
-
-    @cached_property
-    def regions(self) -> list[list[Region]]:
-        """The elementwise regions of the forward pass, at each point."""
-        return [regions(p) for p in self.points]
-
-    @cached_property
-    def composites(self) -> list[Point]:
-        """The points with rows of the table in place of what the forward pass computes step by step."""
-        return [with_rows(p) for p in self.points]
-
-    @cached_property
-    def composite_regions(self) -> list[list[Region]]:
-        """The elementwise regions of `composites`."""
-        pairs = zip(self.composites, self.points, self.regions, strict=True)
-        return [found if new is old else regions(new) for new, old, found in pairs]
-
-    @cached_property
-    def without_epsilon(self) -> list[tuple[Point, float]] | None:
-        """The points without the small constants of the forward pass, if it has any."""
-        found = [f for p in self.points if (f := without_epsilon(p)) is not None]
-        return found if len(found) == len(self.points) else None
 
 
 def judge(trial: Trial) -> None:

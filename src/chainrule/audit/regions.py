@@ -35,6 +35,11 @@ class Activation:
     function: Callable[[Any], Any]
     row: Operation | None = None
 
+    @property
+    def rule(self) -> Any:
+        """The reverse rule of the row; None where there is none."""
+        return self.row.rule(0) if self.row is not None else None
+
     def value(self, z: Array) -> Array:
         """Return the activation of z."""
         with np.errstate(all="ignore"):
@@ -42,20 +47,18 @@ class Activation:
 
     def slope(self, z: Array) -> Array:
         """Return the derivative at z."""
-        rule = self.row.rule(0) if self.row is not None else None
-        if rule is None:
+        if self.rule is None:
             return slope_of(self.function, z)
         with np.errstate(all="ignore"):
-            return np.broadcast_to(rule(np.ones_like(z), self.value(z), z), z.shape)
+            return np.broadcast_to(self.rule(np.ones_like(z), self.value(z), z), z.shape)
 
     def slope_by_output(self, a: Array) -> Array | None:
         """Return the row's derivative where it is written with the output alone, as tanh' = 1 - a²; else None."""
-        rule = self.row.rule(0) if self.row is not None else None
-        if rule is None:
+        if self.rule is None:
             return None
         try:
             with np.errstate(all="ignore"):
-                return np.asarray(rule(np.ones_like(a), a, None))
+                return np.asarray(self.rule(np.ones_like(a), a, None))
         except (TypeError, AttributeError):  # it reads its input
             return None
 

@@ -10,7 +10,7 @@ from ..adapters.objects import Objects
 from .behaviour import accumulates, behaviour_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
-from .judge import Trial, judge
+from .judge import judge
 from .numeric import numeric_report
 from .points import (
     batch_of,
@@ -24,6 +24,7 @@ from .points import (
 )
 from .reference import check_reference, is_single_precision
 from .report import Report
+from .step import Trial
 
 _SEED = 20180831
 #: By how much tolerances are loosened for passes that compute in float32 inside.

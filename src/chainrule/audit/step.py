@@ -1,14 +1,20 @@
-"""What is known of one step of a backward pass, at every point."""
+"""What is known of a backward pass and of each of its steps, at every point."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..adapters.backward_pass import Point
 from ..core.op import Array
+from .composites import with_rows
+from .mistakes.search import PAIRS_WORK, WORK, Budget
 from .mistakes.variants import Context, Variant
+from .reference import without_epsilon
+from .regions import Region, regions
 from .scales import ONE, Scale
 
 TOLERANCE = 1e-6
@@ -68,6 +74,60 @@ class JudgedStep:
     masked: bool = False
     only_scaled: bool = False
     unseen: str = ""
+
+
+@dataclass
+class Trial:
+    """All points, and what is known of the steps so far.
+
+    Attributes
+    ----------
+    exact
+        The parameters.
+    ascent
+        Whether their gradients have the opposite sign.
+    loose
+        By how much tolerances are loosened.
+    scaled
+        At each point, the pass's own gradients by name, brought to the scale of the loss.
+    budgets
+        What looking for causes may cost, single mistakes and pairs; None: causes are not looked for.
+    """
+
+    points: list[Point]
+    exact: frozenset[str]
+    ascent: bool = False
+    loose: float = 1.0
+    scaled: list[dict[str, Array]] = field(default_factory=list)
+    steps: dict[str, JudgedStep] = field(default_factory=dict)
+    budgets: tuple[Budget, Budget] | None = field(default_factory=lambda: (Budget(WORK), Budget(PAIRS_WORK)))
+
+    @property
+    def sizes(self) -> list[int | None]:
+        """The size of the batch at each point."""
+        return [p.size for p in self.points]
+
+    @cached_property
+    def regions(self) -> list[list[Region]]:
+        """The elementwise regions of the forward pass, at each point."""
+        return [regions(p) for p in self.points]
+
+    @cached_property
+    def composites(self) -> list[Point]:
+        """The points with rows of the table in place of what the forward pass computes step by step."""
+        return [with_rows(p) for p in self.points]
+
+    @cached_property
+    def composite_regions(self) -> list[list[Region]]:
+        """The elementwise regions of `composites`."""
+        pairs = zip(self.composites, self.points, self.regions, strict=True)
+        return [found if new is old else regions(new) for new, old, found in pairs]
+
+    @cached_property
+    def without_epsilon(self) -> list[tuple[Point, float]] | None:
+        """The points without the small constants of the forward pass, if it has any."""
+        found = [f for p in self.points if (f := without_epsilon(p)) is not None]
+        return found if len(found) == len(self.points) else None
 
 
 def conformed(found: Any, shape: tuple[int, ...]) -> tuple[Array | None, str]:

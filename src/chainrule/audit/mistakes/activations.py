@@ -513,8 +513,7 @@ def _derivative_altered(context: Context) -> Iterator[Variant]:
 
 def _rule(region: Region) -> list[Tensor]:
     """Return the derivative as the row's reverse rule computes it; empty where the activation is not a row."""
-    row = region.activation.row if region.activation is not None else None
-    rule = row.rule(0) if row is not None else None
+    rule = region.activation.rule if region.activation is not None else None
     if rule is None:
         return []
     recorded = frozenset({Recording("the audit of a rule")})

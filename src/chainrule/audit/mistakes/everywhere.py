@@ -103,7 +103,7 @@ def substituted(graph: GradientGraph, new: Mapping[int, Array], *, products: boo
     current: dict[int, Array] = {}
     for i, node in enumerate(graph.order):
         inputs, touched = [], False
-        for x, p in zip(node.inputs, graph.dependent(i), strict=True):
+        for x, p in zip(node.inputs, graph.dependent[i], strict=True):
             free = node.op is MATMUL or not products
             other = current.get(p) if p is not None else (others.get(id(x)) if free else None)
             touched = touched or other is not None
@@ -132,7 +132,7 @@ def _other_values(graph: GradientGraph, new: Mapping[int, Array], deep: bool) ->
 
 def _operands(graph: GradientGraph, i: int, node: Tensor) -> Iterator[Tensor]:
     """Yield the inputs of a node that are not gradients."""
-    return (x for x, p in zip(node.inputs, graph.dependent(i), strict=True) if p is None)
+    return (x for x, p in zip(node.inputs, graph.dependent[i], strict=True) if p is None)
 
 
 def _same_constant(value: Array, fixed: Sequence[tuple[Array, Array]]) -> Array | None:

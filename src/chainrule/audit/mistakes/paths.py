@@ -22,7 +22,7 @@ MOST_TERMS, MOST_SUMS, MOST_STATISTICS = 96, 12, 12
 def chains(graph: GradientGraph) -> list[list[int]]:
     """Return the sums of several terms in a gradient: for each, the position of the sum and then of its terms."""
     found = []
-    adds = {i for i, n in enumerate(graph.order) if n.op is ADD and None not in graph.dependent(i)}
+    adds = {i for i, n in enumerate(graph.order) if n.op is ADD and None not in graph.dependent[i]}
     for root in sorted(adds):
         if any(u in adds and len(graph.users[root]) == 1 for u in graph.users[root]):
             continue
@@ -31,7 +31,7 @@ def chains(graph: GradientGraph) -> list[list[int]]:
         while stack:
             i = stack.pop()
             if i in adds and (i == root or len(graph.users[i]) == 1):
-                stack += [p for p in graph.dependent(i) if p is not None]
+                stack += [p for p in graph.dependent[i] if p is not None]
             else:
                 terms.append(i)
         if 3 <= len(terms) <= MOST_TERMS or root == len(graph.order) - 1:
@@ -69,10 +69,7 @@ def _some_terms(k: int, length: int) -> Callable[[Context], Array | None]:
 
 
 def _given(value: Array) -> Change:
-    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return value
-
-    return change
+    return lambda graph, i, inputs, at: value
 
 
 @mistake(MissingTerm, "overlapping parts replace each other instead of adding up")

@@ -218,7 +218,7 @@ def _penalty_term_left_out(context: Context) -> Iterator[Variant]:
     if penalty is not None:
         other, text = penalty
         (i,) = graph.users[other]
-        yield from at(context, i, keep(graph.dependent(i).index(other)), inner(other), penalty=text[2:])
+        yield from at(context, i, keep(graph.dependent[i].index(other)), inner(other), penalty=text[2:])
 
 
 @mistake(WrongRegularization, "the regularisation adds {total} · {what}, the loss asks for {right} · {what}")
@@ -233,10 +233,10 @@ def penalty_in(graph: GradientGraph) -> tuple[int, str] | None:
     i = len(graph.order) - 1
     weights = np.asarray(graph.point.values.get(graph.name, 0.0), np.float64)
     while (op := graph.order[i].op) is not None and op.passes:
-        i = graph.dependent(i)[0] or 0
+        i = graph.dependent[i][0] or 0
     if op is not ADD or weights.size < 2:
         return None
-    a, b = graph.dependent(i)
+    a, b = graph.dependent[i]
     for part, other in ((a, b), (b, a)):
         if part is None or other is None or graph.order[part].shape != weights.shape:
             continue

@@ -77,7 +77,7 @@ def nodes(context: Context, *ops: Any, inputs: int = 1) -> Iterator[tuple[int, l
     graph = context.graph
     for i, node in enumerate(graph.order):
         if node.op in ops:
-            gradients = [k for k, p in enumerate(graph.dependent(i)) if p is not None]
+            gradients = [k for k, p in enumerate(graph.dependent[i]) if p is not None]
             if len(gradients) == inputs:
                 yield i, gradients
 
@@ -86,7 +86,7 @@ def factors(context: Context, *ops: Any) -> Iterator[tuple[int, int, int, Tensor
     """Yield products of a gradient and a value: position, which input and which node is the gradient, value, name."""
     graph = context.graph
     for i, (k,) in nodes(context, *ops):
-        p, factor = graph.dependent(i)[k], graph.order[i].inputs[1 - k]
+        p, factor = graph.dependent[i][k], graph.order[i].inputs[1 - k]
         assert p is not None
         yield i, k, p, factor, graph.name_of(factor)
 
@@ -103,7 +103,7 @@ def arrays(context: Context, *ops: Any) -> Iterator[tuple[int, int, int, Tensor,
 def _term_left_out(context: Context) -> Iterator[Variant]:
     graph, penalty = context.graph, penalty_in(context.graph)
     for i, _ in nodes(context, ADD, SUBTRACT, inputs=2):
-        for k, p in enumerate(graph.dependent(i)):
+        for k, p in enumerate(graph.dependent[i]):
             assert p is not None
             if penalty is None or i != len(graph.order) - 1 or penalty[0] != p:
                 sign = -1.0 if k == 1 and graph.order[i].op is SUBTRACT else 1.0
@@ -119,10 +119,7 @@ def _term_with_other_sign(context: Context) -> Iterator[Variant]:
 
 
 def _weighted(a: float, b: float) -> Change:
-    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return np.asarray(a * inputs[0] + b * inputs[1])
-
-    return change
+    return lambda graph, i, inputs, at: a * inputs[0] + b * inputs[1]
 
 
 @mistake(Sign, "a minus is missing")
@@ -147,7 +144,7 @@ def _assigned(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Arra
 def _sums(context: Context) -> Iterator[int]:
     graph = context.graph
     for i, node in enumerate(graph.order):
-        if node.op is not None and node.op.kind == REDUCE and 0 in node.op.linear and graph.dependent(i)[0] is not None:
+        if node.op is not None and node.op.kind == REDUCE and 0 in node.op.linear and graph.dependent[i][0] is not None:
             yield i
 
 
@@ -163,7 +160,7 @@ def _sum_left_out(context: Context) -> Iterator[Variant]:
         if not _of_a_bias(context, i):
             what = "a sum in the derivative is left out: only the diagonal of the Jacobian is taken"
             cause = MissingTerm.code
-        yield from at(context, i, keep(0), inner(context.graph.dependent(i)[0] or 0), cause, what=what)
+        yield from at(context, i, keep(0), inner(context.graph.dependent[i][0] or 0), cause, what=what)
 
 
 @mistake(BiasNotSummed, "{what} over the wrong axis")
@@ -209,10 +206,7 @@ def _summed_and_spread(graph: GradientGraph, i: int, inputs: list[Array], at: At
 
 
 def _one_of(axis: int, index: int) -> Change:
-    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return np.asarray(np.take(inputs[0], index, axis=axis))
-
-    return change
+    return lambda graph, i, inputs, at: np.take(inputs[0], index, axis=axis)
 
 
 # -- factors -----------------------------------------------------------------------------------------------------------
@@ -222,7 +216,7 @@ def _one_of(axis: int, index: int) -> Change:
 def _condition_left_out(context: Context) -> Iterator[Variant]:
     graph = context.graph
     for i, (k,) in nodes(context, WHERE):
-        yield from at(context, i, keep(k), inner(graph.dependent(i)[k] or 0))
+        yield from at(context, i, keep(k), inner(graph.dependent[i][k] or 0))
 
 
 @mistake(ConstantFactor, "the factor {factor} is left out")
@@ -267,11 +261,7 @@ def _factor_squared(context: Context) -> Iterator[Variant]:
 @mistake(MissingFactor, "multiplied by {factor} instead of divided")
 def _multiplied_not_divided(context: Context) -> Iterator[Variant]:
     for i, _, _, _, label in arrays(context, DIVIDE):
-        yield from at(context, i, _multiplied, factor=label or "a factor")
-
-
-def _multiplied(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-    return np.asarray(inputs[0] * inputs[1])
+        yield from at(context, i, lambda graph, i, inputs, at: inputs[0] * inputs[1], factor=label or "a factor")
 
 
 @mistake(WrongOperand, "a factor of the product is wrong: a {what} is missing, or has another sign")
@@ -288,10 +278,9 @@ def _is_border(graph: GradientGraph) -> Callable[[Tensor], bool]:
 
 
 def _altered(i: int, k: int, j: int, a: int) -> Callable[[GradientGraph, Array], Array]:
-    def make(graph: GradientGraph, old: Array) -> Array:
-        return np.broadcast_to(altered(parts(graph.order[i].inputs[k], _is_border(graph)), j, a), old.shape)
-
-    return make
+    return lambda graph, old: np.broadcast_to(
+        altered(parts(graph.order[i].inputs[k], _is_border(graph)), j, a), old.shape
+    )
 
 
 @mistake(WrongOperand, "{other} is used in place of {right}")

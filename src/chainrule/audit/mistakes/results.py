@@ -8,14 +8,13 @@ import numpy as np
 
 from ...core.op import Array
 from ..formulas import output_form, region_text
-from ..graph import At, GradientGraph
 from ..regions import USUAL
 from .activations import DerivativeAppliedTwice, label_of
 from .alterations import DIVIDE
 from .general import MissingFactor, MissingTerm, Transposed, WrongOperand
 from .products import BiasAllSummed
 from .table import mistake
-from .variants import Context, Variant, changed, replaced
+from .variants import Changes, Context, Variant, changed, replaced
 
 
 def _times(factor: Callable[[Context], Array]) -> Callable[[Context], Array]:
@@ -128,11 +127,8 @@ def _from_other_signal(context: Context) -> Iterator[Variant]:
                 yield changed(i, _seeded(seed, other), other=other, own=own)
 
 
-def _seeded(seed: str, other: str) -> Callable[[Context], dict[int, Callable[..., Array]]]:
-    def instead(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return graph.values[other]
-
-    return lambda context: {context.graph.seeds[seed]: instead}
+def _seeded(seed: str, other: str) -> Changes:
+    return lambda context: {context.graph.seeds[seed]: lambda graph, i, inputs, at: graph.values[other]}
 
 
 @mistake(WrongOperand, "it is {other}, unchanged")

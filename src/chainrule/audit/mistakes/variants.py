@@ -13,7 +13,7 @@ from ...adapters.backward_pass import Point
 from ...core.op import Array
 from ...core.tensor import Tensor
 from ...ops.shape import TRANSPOSE
-from ..graph import At, Change, GradientGraph
+from ..graph import Change, GradientGraph
 from ..regions import Region
 
 Text = Callable[[GradientGraph, Callable[[int], str]], str]
@@ -136,28 +136,17 @@ def at(
 
 
 def _everywhere(signature: tuple[Any, ...], change: Change) -> Changes:
-    def changes(context: Context) -> dict[int, Change]:
-        return {i: change for i, s in enumerate(context.graph.signatures) if s == signature}
-
-    return changes
+    return lambda context: {i: change for i, s in enumerate(context.graph.signatures) if s == signature}
 
 
 def keep(k: int, factor: float = 1.0) -> Change:
     """Return the change that leaves one input alone."""
-
-    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return np.asarray(factor * np.broadcast_to(inputs[k], np.broadcast_shapes(*(x.shape for x in inputs))))
-
-    return change
+    return lambda graph, i, inputs, at: factor * np.broadcast_arrays(*inputs)[k]
 
 
 def exchange(k: int, make: Callable[[GradientGraph, Array], Array]) -> Change:
     """Return the change that puts another array in place of input `k`."""
-
-    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        return graph.plain(i, [make(graph, x) if j == k else x for j, x in enumerate(inputs)])
-
-    return change
+    return lambda graph, i, inputs, at: graph.plain(i, [make(graph, x) if j == k else x for j, x in enumerate(inputs)])
 
 
 def value(name: str, turned: bool = False) -> Callable[[GradientGraph, Array], Array]:
