@@ -336,11 +336,12 @@ def _slope(of: Activation, at: Derivative) -> Derivative:
     return derivative
 
 
-def _by_output(of: Activation, at: Derivative) -> Derivative:
-    """Return the derivative of an activation, another array taken for its output."""
+def _by_output(at: Derivative, of: Activation | None = None) -> Derivative:
+    """Return the derivative of an activation (by default the region's own), another array taken for its output."""
 
     def derivative(context: Context, region: Region) -> Array:
-        slope = of.slope_by_output(at(context, region))
+        activation = of or region.activation
+        slope = activation.slope_by_output(at(context, region)) if activation is not None else None
         return np.zeros(0) if slope is None else slope
 
     return derivative
@@ -364,13 +365,18 @@ def label_of(region: Region) -> str:
 # -- one derivative in place of another --------------------------------------------------------------------------------
 
 
+def _incoming(context: Context, region: Region) -> Array | None:
+    """Return the gradient that reaches a region's target, where that of its source is the result."""
+    graph = context.graph
+    p, q = graph.reached.get(id(region.target)), graph.reached.get(id(region.source))
+    return np.asarray(graph.order[p].value) if p is not None and q == len(graph.order) - 1 else None
+
+
 def _fitted_mask(context: Context, region: Region) -> Array:
     """Return the mask that gives the numbers found, if it is one: zeros and one other value."""
-    graph = context.graph
-    p = graph.reached.get(id(region.target))
-    if p is None or graph.reached.get(id(region.source)) != len(graph.order) - 1:
+    incoming = _incoming(context, region)
+    if incoming is None:
         return np.zeros(0)
-    incoming = np.asarray(graph.order[p].value)
     mask = np.where(np.abs(incoming) > 0, context.found.reshape(incoming.shape) / incoming, 0.0)
     others = mask[np.abs(mask) > 1e-9]
     if not others.size or others.size == mask.size or not np.allclose(others, others[0], rtol=1e-7):
@@ -380,11 +386,9 @@ def _fitted_mask(context: Context, region: Region) -> Array:
 
 def _fitted_slope(context: Context, region: Region) -> Array:
     """Fit one slope below zero: it must be the same wherever the signal is not zero."""
-    graph = context.graph
-    p, q = graph.reached.get(id(region.target)), graph.reached.get(id(region.source))
-    if p is None or q != len(graph.order) - 1:
+    incoming = _incoming(context, region)
+    if incoming is None:
         return np.zeros(0)
-    incoming = np.asarray(graph.order[p].value)
     clear = np.abs(incoming) > 1e-3 * np.max(np.abs(incoming))
     below, above = clear & (region.z < 0), clear & (region.z > 0)
     if not below.any() or not above.any():
@@ -392,15 +396,6 @@ def _fitted_slope(context: Context, region: Region) -> Array:
     found = context.found.reshape(region.z.shape)
     top = float(np.median(found[above] / incoming[above])) or 1.0
     return np.where(region.z > 0, 1.0, float(np.median(found[below] / incoming[below])) / top)
-
-
-def _own_by_output(at: Derivative) -> Derivative:
-    """Return the region's own derivative as it is written for the output, with another array in its place."""
-
-    def derivative(context: Context, region: Region) -> Array:
-        return _by_output(region.activation, at)(context, region) if region.activation is not None else np.zeros(0)
-
-    return derivative
 
 
 def _own_value_again(context: Context, region: Region) -> Array:
@@ -441,14 +436,14 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
         DerivativeAtActivation,
         "the derivative of {label}, written for its output {a}, is taken at {z}",
         _reads_output,
-        _own_by_output(_z),
+        _by_output(_z),
         OUTPUT_FORM + "{z}",
     ),
     (
         DerivativeAtActivation,
         "the derivative of {label}, written for its output, is taken at {kind}({a})",
         _reads_output,
-        _own_by_output(_own_value_again),
+        _by_output(_own_value_again),
         OUTPUT_FORM + "{kind}({a})",
     ),
     (
@@ -497,7 +492,7 @@ def _derivative_of_another(context: Context) -> Iterator[Variant]:
                 yield place.with_derivative(_slope(other, _z), "{other}'({z})", other=other.name)
                 yield place.with_derivative(_slope(other, _a), "{other}'({a})", other=other.name)
                 if other.reads_output:
-                    derivative = _by_output(other, _a)
+                    derivative = _by_output(_a, other)
                     yield place.with_derivative(derivative, OUTPUT_FORM + "{a}", other=other.name, row=other.row)
 
 
@@ -558,7 +553,7 @@ def _derivative_at_other_value(context: Context) -> Iterator[Variant]:
     for place, name, cause in _elsewhere(context, _is_activation):
         yield place.with_derivative(_taken_at(_named(name)), "{kind}'({name})", cause, name=name)
         if _reads_output(place.region):
-            yield place.with_derivative(_own_by_output(_named(name)), OUTPUT_FORM + "{name}", cause, name=name)
+            yield place.with_derivative(_by_output(_named(name)), OUTPUT_FORM + "{name}", cause, name=name)
 
 
 @mistake(WrongOperand, "the derivative of {label} is taken at the gradient {name}, not at {z}")
