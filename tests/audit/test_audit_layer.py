@@ -81,6 +81,26 @@ def test_batch_norm():
         assert [(f.name, f.cause) for f in report.findings] == [("dx", "missing-term")]
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_normalisation_with_the_means_of_the_other(axis):
+    def forward(x):
+        std = np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+        xhat = (x - x.mean(axis, keepdims=True)) / std
+        return xhat, (xhat, std)
+
+    def along(which):
+        def backward(dout, cache):
+            xhat, std = cache
+            means = (np.mean(v, axis=which, keepdims=True) for v in (dout, dout * xhat))
+            return (dout - next(means) - xhat * next(means)) / std
+
+        return backward
+
+    assert cr.audit_layer(forward, along(axis), BATCH[0]).ok
+    (finding,) = cr.audit_layer(forward, along(1 - axis), BATCH[0]).findings
+    assert finding.cause == "wrong-operand" and "over the wrong axis" in finding.message
+
+
 def embedding(E, words):
     return E[words], (E.shape, words)
 
