@@ -191,8 +191,8 @@ def _stale_name(step: JudgedStep) -> str:
 def _inconsistent(trial: Trial, name: str, step: JudgedStep) -> Finding:
     point = trial.points[0]
     held = point.cached.get(name)
-    others = ((n, t) for n, t in point.nodes.items() if n != name and held is not None and t.shape == held.shape)
-    same = next((n for n, t in others if np.allclose(np.asarray(t.value), held)), "")
+    others = ((n, np.asarray(t.value)) for n, t in point.nodes.items() if n != name)
+    same = next((n for n, v in others if held is not None and v.shape == held.shape and np.allclose(v, held)), "")
     what = f"it holds {same}" if same else "it was overwritten later"
     message = (
         f"cache[{name!r}] is not the {name} that forward computes with: {what}. {step.key} is computed from it. Store "
