@@ -183,7 +183,6 @@ class BackwardPass(abc.ABC):
             for name, old in group.items():
                 if is_number_array(now.get(name)) and not same(old, now[name]):
                     point.after[name] = np.array(now[name])
-        point.updated = list(self.updated)
         point.changed = [name for name in point.after if name not in self.updated]
         if self.dout_changed:
             point.changed.append("dout")

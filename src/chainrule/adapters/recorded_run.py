@@ -53,8 +53,6 @@ class Point:
         Under which key: ``{"W1": "dW1"}``.
     changed
         Names of the arrays that the backward pass changed.
-    updated
-        Parameters that the backward pass updates by itself.
     inferred
         Names that the forward pass does not use, given by the layers' parameters: Z2 = W2 A1 + b2.
     """
@@ -69,7 +67,6 @@ class Point:
     keys: dict[str, str] = field(default_factory=dict)
     extra: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
-    updated: list[str] = field(default_factory=list)
     after: dict[str, Array] = field(default_factory=dict)
     rewritten: set[str] = field(default_factory=set)
     given: dict[str, Array] = field(default_factory=dict)

@@ -66,11 +66,10 @@ def _given_form(forms: Mapping[str, Any]) -> tuple[str | None, Any]:
     given = {name: value for name, value in forms.items() if value is not None}
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} are given; expected one form of the gradient")
-    for name, value in given.items():
-        if not callable(value):
-            raise TypeError(f"{name} is a {type(value).__name__}; expected a function")
-        return name, value
-    return None, None
+    form, derivative = next(iter(given.items()), (None, None))
+    if form is not None and not callable(derivative):
+        raise TypeError(f"{form} is a {type(derivative).__name__}; expected a function")
+    return form, derivative
 
 
 def _settings(full: Any, rtol: Any, atol: Any, seed: Any) -> Settings:

@@ -369,14 +369,12 @@ class Comparison:
         for r in np.flatnonzero(slopes.kinked & (before | block.wrong[:, c])):
             self._keep_kink(block, int(r), c, slopes)
         passed = before & ~block.wrong[:, c] & ~slopes.kinked
-        if np.any(passed & (slopes.shrunk < 0.9)):
-            self._note("smaller")
-        if np.any(passed & (slopes.shrunk > 1.1)):
-            self._note("larger")
-
-    def _note(self, step: str) -> None:
-        why = "much curvature, or a kink nearby" if step == "smaller" else "little slope, or much rounding"
-        self.notes.setdefault(f"Some elements agree only with a {step} step than the default ({why}).", 1)
+        for step, taken, why in (
+            ("smaller", slopes.shrunk < 0.9, "much curvature, or a kink nearby"),
+            ("larger", slopes.shrunk > 1.1, "little slope, or much rounding"),
+        ):
+            if np.any(passed & taken):
+                self.notes[f"Some elements agree only with a {step} step than the default ({why})."] = 1
 
     def _uncertainty(self, slopes: Slopes, scale: Array) -> Array:
         """Return how far the slopes are unknown, 0 where so far that they say nothing."""
@@ -418,9 +416,7 @@ class Comparison:
             difference = np.abs(slopes.best - theirs)
             unknown = wrong & (difference > allowed) & ~(difference > allowed + 5 * slopes.error)
             if unknown.any():
-                self.notes.setdefault(
-                    f"Along some directions for {block.leaf.label} finite differences do not converge.", 1
-                )
+                self.notes[f"Along some directions for {block.leaf.label} finite differences do not converge."] = 1
             with np.errstate(invalid="ignore"):
                 wrong &= difference > allowed + 5 * slopes.error
         return np.asarray(wrong)
@@ -442,9 +438,7 @@ class Comparison:
             if not self._along(block, v)[r]:
                 return True
         if kinked:
-            self.notes.setdefault(
-                f"Along some directions for {block.leaf.label} there are too many kinks for a comparison.", 1
-            )
+            self.notes[f"Along some directions for {block.leaf.label} there are too many kinks for a comparison."] = 1
             return False
         numeric = self.closely(self.line(block.place, v)).best[r]
         error = self.error(
@@ -467,11 +461,9 @@ class Comparison:
         if i in block.coordinates:
             return
         block.coordinates = np.append(block.coordinates, i)
-        nothing = np.zeros((len(block.analytic), 1))
-        block.numeric = np.append(block.numeric, nothing, axis=1)
-        block.noise = np.append(block.noise, nothing, axis=1)
-        block.tolerance = np.append(block.tolerance, nothing, axis=1)
-        block.wrong = np.append(block.wrong, nothing == 0, axis=1)
+        block.wrong = np.append(block.wrong, np.ones((len(block.analytic), 1), bool), axis=1)
+        for part in ("numeric", "noise", "tolerance"):
+            setattr(block, part, np.append(getattr(block, part), np.zeros((len(block.analytic), 1)), axis=1))
         self._decide(block, len(block.coordinates) - 1, self.closely(self.line(block.place, i)))
 
     # -- the verdict -------------------------------------------------------------------------------------------------

@@ -68,11 +68,8 @@ class Block:
 
 def diagnose(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis:
     """Return the first known mistake that explains a block's numbers, or which of them are wrong."""
-    for mistake in (_zero, _factor, _transposed, _swapped, _added):
-        found = mistake(block, blocks, whose)
-        if found is not None:
-            return found
-    return "unknown", _pattern(block)
+    found = (mistake(block, blocks, whose) for mistake in (_zero, _factor, _transposed, _swapped, _added))
+    return next(filter(None, found), ("unknown", _pattern(block)))
 
 
 def _zero(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | None:
@@ -109,10 +106,9 @@ def _factor(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | No
 def _times(c: float) -> str:
     sign = " and of the wrong sign" if c < 0 else ""
     size = abs(c)
-    inverse = 1 / size
     if size > 1:
         return f"{_whole(size)} times too large{sign}: a superfluous factor {_whole(size)}"
-    return f"{_whole(inverse)} times too small{sign}: a factor {_whole(inverse)} is missing"
+    return f"{_whole(1 / size)} times too small{sign}: a factor {_whole(1 / size)} is missing"
 
 
 def _whole(x: float) -> str:
@@ -169,12 +165,10 @@ def _added(block: Block, blocks: Sequence[Block], whose: str) -> Diagnosis | Non
         if c and block.explained_by(block.theirs - c * basis):
             if not what:
                 return "added-multiple", f"It is right plus the constant {figure(c)} in every element."
-            if c > 0:
-                return (
-                    "added-multiple",
-                    f"It is right plus {figure(c)} {what}: a penalty that the function does not have.",
-                )
-            return "added-multiple", f"It lacks {figure(-c)} {what}: the gradient of a penalty that the function has."
+            penalty = f"It is right plus {figure(c)} {what}: a penalty that the function does not have."
+            if c < 0:
+                penalty = f"It lacks {figure(-c)} {what}: the gradient of a penalty that the function has."
+            return "added-multiple", penalty
     return None
 
 
@@ -187,13 +181,12 @@ def _pattern(block: Block) -> str:
         return ""
     if count == total:
         return "All elements differ, without a common factor." if total > 1 else ""
-    indices = np.array(np.unravel_index(block.coordinates[wrong], shape)) if shape else np.zeros((0, count))
     if count == 1:
         return f"It is the only wrong one of the {total:,} elements compared."
-    for axis, places in enumerate(indices):
-        if len(set(places.tolist())) == 1 and shape[axis] > 1:
-            return f"{count:,} of {total:,} elements differ, all with index {int(places[0])} in axis {axis}."
     where = np.unravel_index(block.coordinates, shape) if shape else ()
+    for axis, places in enumerate(where):
+        if len(set(places[wrong].tolist())) == 1 and shape[axis] > 1:
+            return f"{count:,} of {total:,} elements differ, all with index {int(places[wrong][0])} in axis {axis}."
     if len(shape) == 2 and shape[0] == shape[1]:
         diagonal = where[0] == where[1]
         if np.array_equal(wrong, diagonal):
@@ -220,7 +213,7 @@ def shape_advice(found: Array, right: Array | None, shape: tuple[int, ...], whos
             for keep in (False, True):
                 total = found.sum(axis=axes, keepdims=keep)
                 if total.shape == shape:
-                    kept = " with keepdims" if keep and count else ""
+                    kept = " with keepdims" if keep else ""
                     candidates.append((f"summed over {listed}{kept}", total))
     if not candidates:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -237,9 +238,8 @@ class GradcheckError(AssertionError):
         assert self.numeric is not None and self.analytic is not None
         line = f"{self.name}'s gradient with respect to {where}: "
         line += f"numeric {figure(self.numeric)}, {self.whose} {figure(self.analytic)}"
-        compared = compare(self.ratio)
         relative = self.relative_error
-        extra = [compared] if compared else []
+        extra = [compared] if (compared := compare(self.ratio)) else []
         if relative is not None and relative == relative:
             extra.append(f"relative error {relative:.1e}")
         return f"{line} ({', '.join(extra)})." if extra else f"{line}."
@@ -262,12 +262,10 @@ def element(index: Index) -> str:
 
 def compare(ratio: float | None) -> str:
     """Say a ratio in words."""
-    if ratio is None or ratio != ratio or ratio == 0 or abs(ratio) in (float("inf"),):
+    if ratio is None or not math.isfinite(ratio) or ratio == 0 or abs(ratio - 1) < 0.05:
         return ""
     if abs(ratio + 1) < 1e-3:
         return "the opposite sign"
-    if abs(ratio - 1) < 0.05:
-        return ""
     return f"{ratio:.4g} times as large" if ratio > 0 else f"{ratio:.4g} times the right one"
 
 
