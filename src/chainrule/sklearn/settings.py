@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from .. import optim
-from ..core.arguments import boolean, choice, integer, number, unexpected
+from ..core.arguments import boolean, choice, integer, number
 from ..optim.optimizers import Optimizer
 from ..optim.schedules import Adjustable, Schedule
-from ..train.callbacks import as_callback
+from ..train.callbacks import as_callbacks
 from .rates import Rates
 from .training import Rules
 
@@ -79,8 +78,6 @@ class Settings:
         e, patience, loss = estimator, estimator.n_iter_no_change, estimator.loss
         if not callable(loss):
             choice("loss", loss, e._losses(), alternative=" or a function (output, target) -> scalar")
-        if not isinstance(e.callbacks, Iterable):
-            raise unexpected("callbacks", "a list", e.callbacks)
         rules = Rules(
             epochs=integer(max_epochs, getattr(e, max_epochs), at_least=1),
             tol=number("tol", e.tol, at_least=0),
@@ -99,7 +96,7 @@ class Settings:
             early_stopping=boolean("early_stopping", e.early_stopping),
             validation_fraction=number("validation_fraction", e.validation_fraction, at_least=0, below=1),
             warm_start=boolean("warm_start", e.warm_start),
-            callbacks=tuple(as_callback(c) for c in e.callbacks),
+            callbacks=tuple(as_callbacks(e.callbacks)),
             dtype=choice("dtype", e.dtype, DTYPES),
             engine=e.engine,
             threads=None if e.threads is None else integer("threads", e.threads, at_least=1, alternative=" or None"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from .. import nn
-from ..core.arguments import integer, number
+from ..core.arguments import integer, number, unexpected
 from .history import History
 from .step import TrainingStep
 
@@ -207,8 +208,14 @@ class EachEpoch(Callback):
         self.function(run)
 
 
-def as_callback(x: Any) -> Any:
-    """Return a callback for what a caller gave."""
+def as_callbacks(given: Any) -> list[Any]:
+    """Return the callbacks for what a caller gave, a list of objects and functions."""
+    if not isinstance(given, Iterable):
+        raise unexpected("callbacks", "a list of callbacks", given)
+    return [_as_callback(x) for x in given]
+
+
+def _as_callback(x: Any) -> Any:
     if isinstance(x, type):
         raise TypeError(f"callbacks: expected an object or a function, got the class {x.__name__}; use {x.__name__}()")
     if isinstance(x, Callback) or any(hasattr(x, m) for m in ("on_begin", "on_step", "on_epoch", "on_end")):

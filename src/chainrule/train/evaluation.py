@@ -93,7 +93,8 @@ class Forward:
 
 def measure(output: Array, y: Array, loss: str | Scalar, metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Return the loss and the metrics of an output."""
-    y = fitting_dtype(y, output.dtype)
+    if y.dtype.kind == "f":  # class ids stay integers
+        y = y.astype(output.dtype, copy=False)
     with np.errstate(all="ignore"):
         figures = {"loss": float(losses.get(loss)(output, y))}
         return figures | {name: float(function(output, y)) for name, function in metrics.items()}
@@ -184,8 +185,3 @@ def checked_target(y: Any, X: Array, name: str = "y", inputs: str = "X", dtype: 
     if y.ndim == 0 or y.shape[0] != len(X):
         raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; they need one target an example")
     return require_finite(y, name, dtype)
-
-
-def fitting_dtype(y: Array, dtype: Any) -> Array:
-    """Return real targets in the model's dtype; class ids stay integers."""
-    return y.astype(dtype) if y.dtype.kind == "f" and y.dtype != dtype else y

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn, optim
-from ..core.arguments import integer, unexpected
+from ..core.arguments import integer
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..data import epoch_order, split
@@ -22,7 +22,7 @@ from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
-from .callbacks import EarlyStopping, as_callback
+from .callbacks import EarlyStopping, as_callbacks
 from .checkpoint import Checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure
 from .history import History
@@ -236,9 +236,7 @@ def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
 
 
 def _callbacks(given: Any, early_stopping: Any) -> list[Any]:
-    if not isinstance(given, Iterable):
-        raise unexpected("callbacks", "a list of callbacks", given)
-    calls = [as_callback(c) for c in given]
+    calls = as_callbacks(given)
     if early_stopping is None or isinstance(early_stopping, EarlyStopping):
         return calls + [early_stopping] * (early_stopping is not None)
     return [*calls, EarlyStopping(integer("early_stopping", early_stopping, at_least=1))]
