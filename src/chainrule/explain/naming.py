@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..adapters.signatures import positional, required
 from ..core.reverse import topological
 from ..core.tensor import Parameter, Tensor
 from ..formula.rows import CAST, IDENTITY, SQRT, SUBTRACT
@@ -54,15 +54,8 @@ def _layer_number(node: Tensor, users: dict[int, list[Tensor]]) -> str:
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
     """Return the names of a function's first arguments."""
-    try:
-        parameters = [
-            p.name
-            for p in inspect.signature(function).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        parameters = []
-    return [parameters[i] if i < len(parameters) else f"x{i + 1}" for i in range(count)]
+    names = [p.name for p in positional(function)][:count]
+    return names + [f"x{i + 1}" for i in range(len(names), count)]
 
 
 def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
@@ -73,14 +66,8 @@ def example_numbers(function: Callable[..., Any]) -> tuple[float, ...]:
     TypeError
         If it has no required arguments, or fails with numbers.
     """
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = "explain(function, …) needs an example of each argument: arrays or numbers"
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        raise TypeError(needed) from None
-    count = sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
-    numbers = tuple(k + 0.5 for k in range(count))
+    numbers = tuple(k + 0.5 for k in range(len(required(function))))
     if not numbers:
         raise TypeError(needed)
     try:

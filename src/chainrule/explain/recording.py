@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..adapters.signatures import required
 from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
@@ -112,7 +112,7 @@ def record_network(model: Module, X: Any, Y: Any, loss: Any) -> Formulas:
 
 def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
     """Run the forward pass once on numbers, which checks shapes and labels."""
-    taken = _inputs(model)
+    taken = len(required(model.forward))
     if taken > 1:
         raise TypeError(
             f"explain: {type(model).__name__}.forward takes {taken} inputs, and a network's derivation is for one. "
@@ -128,13 +128,6 @@ def _checked(model: Module, X: Array, Y: Any, loss: Any) -> None:
         raise TypeError(f"explain: the model returned a {type(output).__name__}, expected one tensor")
     if loss is not None and np.shape(losses.get(loss)(output.detach(), Y)) != ():
         raise ValueError("explain: the loss is not a scalar")
-
-
-def _inputs(model: Module) -> int:
-    """Return how many arguments a network's forward must be given."""
-    taken = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(model.forward).parameters.values()
-    return sum(p.kind in taken and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _network(model: Module, X: Array, Y: Any, loss: Any, *, traced: bool) -> Formulas:

@@ -48,8 +48,8 @@ def _vector(x: Any, axes: tuple[int, ...], order: Any, keepdims: bool) -> Any:
     if not isinstance(order, int | float | np.number):
         raise ValueError(f"norm: ord is {order!r}, expected a number or None for the norm of a vector")
     if order in (1, math.inf, -math.inf):
-        reduced = {1: np.sum, math.inf: np.max, -math.inf: np.min}[float(order)]
-        return reduced(size, axis=axes, keepdims=keepdims)
+        reductions: dict[float, Any] = {1.0: np.sum, math.inf: np.max, -math.inf: np.min}
+        return reductions[float(order)](size, axis=axes, keepdims=keepdims)
     order = float(order)
     total = np.sum(np.power(size, order), axis=axes, keepdims=keepdims)
     zero = np.equal(total, 0)  # at the origin, a kink: subgradient 0
