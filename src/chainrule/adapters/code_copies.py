@@ -97,7 +97,7 @@ class CodeCopies:
         replaced: list[tuple[Any, Any]] = [
             *zip((f.__self__ for f in global_numbers), (self._numbers, python_numbers), strict=True),
             (np.random.default_rng, self._default_rng),
-            *((m, StandIn(m.__name__, lambda n, m=m: self.of(getattr(m, n)))) for m in (np, np.random, random)),
+            *((m, StandIn(m.__name__, functools.partial(self._attribute, m))) for m in (np, np.random, random)),
         ]
         if recording:
             replaced += [(getattr(np, name), maker) for name, maker in MAKERS.items()]
@@ -113,6 +113,9 @@ class CodeCopies:
         return new
 
     # -- modules and random numbers ------------------------------------------------------------------------------------
+
+    def _attribute(self, module: types.ModuleType, name: str) -> Any:
+        return self.of(getattr(module, name))
 
     def _default_rng(self, seed: Any = None) -> np.random.Generator:
         """As in NumPy, but what is drawn without a seed is the same in each set of copies."""
