@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .core.arrays import checked_array
 from .core.op import Array
 from .core.reverse import topological
-from .core.tensor import Parameter, Recording, Tensor, checked_array, constant, traced_leaf
+from .core.tensor import Parameter, Recording, Tensor, constant, traced_leaf
 from .core.tree import Structure, flatten, paths, unflatten
 from .engine import Binding, bind, choose, noted
 from .plan import Followed, Plan, build

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .core.arrays import as_array, checked_array
 from .core.op import Array
-from .core.tensor import as_array, checked_array
 
 _SECONDS_A_DAY = 86_400
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import FLOATS, as_array, checked_array
 from .reverse import reverse
-from .tensor import FLOATS, FUNCTIONS, Recording, Tensor, as_array, checked_array, constant
+from .tensor import FUNCTIONS, Recording, Tensor, constant
 from .tree import Structure, flatten, paths, unflatten
 
 Function = Callable[..., Any]

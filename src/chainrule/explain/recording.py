@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.signatures import required
+from ..core.arrays import checked_array
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, apply, checked_array, tensor, traced_leaf
+from ..core.tensor import Recording, Tensor, apply, tensor, traced_leaf
 from ..formula.expression import LONGEST, Expression
 from ..formula.reading import Reader, as_symbols, evaluated, simplified
 from ..formula.rows import IDENTITY

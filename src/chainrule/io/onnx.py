@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.arrays import FLOATS
 from ..core.op import Array
-from ..core.tensor import FLOATS, Recording, Tensor, constant, traced_leaf
+from ..core.tensor import Recording, Tensor, constant, traced_leaf
 from ..core.tree import flatten
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module

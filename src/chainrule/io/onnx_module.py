@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import nn
-from ..core.tensor import Parameter, Tensor, checked_array, constant
+from ..core.arrays import checked_array
+from ..core.tensor import Parameter, Tensor, constant
 from ..ops.table import as_dtype
 from .onnx_operations import OPERATIONS
 from .onnx_reading import Graph, Node, filled_in

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..core.tensor import FLOATS
+from ..core.arrays import FLOATS
 from ..nn.module import require_module
 from .torch_weights import in_torch_layout, torch_state
 

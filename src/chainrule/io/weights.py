@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arrays import as_array
 from ..core.op import Array
-from ..core.tensor import as_array
 from .files import regular_file, write_atomically
 
 #: The safetensors header may not be larger (its own limit); what says so is refused before memory is taken.

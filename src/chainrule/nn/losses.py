@@ -32,7 +32,8 @@ import numpy as np
 
 from .. import ops
 from ..core.arguments import choice, number
-from ..core.tensor import Tensor, checked_array
+from ..core.arrays import checked_array
+from ..core.tensor import Tensor
 from ..ops.table import as_dtype
 
 Loss = Callable[..., Any]

@@ -9,8 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from .. import show
+from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.op import Array
-from ..core.tensor import FLOATS, STANDING, Parameter, Tensor, as_array, checked_array
+from ..core.tensor import STANDING, Parameter, Tensor
 from ..frames import as_inputs
 from ..ops.table import as_dtype
 from . import init

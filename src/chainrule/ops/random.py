@@ -32,8 +32,9 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import integer
+from ..core.arrays import FLOATS
 from ..core.op import Example, Shape, register
-from ..core.tensor import FLOATS, apply
+from ..core.tensor import apply
 from .table import array_of
 
 _WORD = (1 << 64) - 1

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arrays import FLOATS, checked_array
 from ..core.op import ELEMENTWISE, Example, Operation, Shape, register, rows
-from ..core.tensor import FLOATS, FUNCTIONS, Tensor, apply, checked_array
+from ..core.tensor import FUNCTIONS, Tensor, apply
 
 _SCALARS = (float, int, bool)
 _FLOAT32, _FLOAT64 = FLOATS

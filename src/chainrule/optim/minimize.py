@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import choice, integer
+from ..core.arrays import checked_array
 from ..core.op import Array
-from ..core.tensor import Tensor, checked_array
+from ..core.tensor import Tensor
 from ..core.transforms import hvp, value_and_grad
 from ..core.tree import flatten, paths, unflatten
 from ..nn import losses

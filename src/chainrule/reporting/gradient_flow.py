@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import integer, number
+from ..core.arrays import as_array
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, as_array
+from ..core.tensor import Recording, Tensor
 from ..core.transforms import grad
 from ..frames import as_inputs, as_targets
 from ..nn import Sequential, functional_call, losses

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from .. import io
+from ..core.arrays import as_array
 from ..core.op import Array
-from ..core.tensor import as_array
 from ..data import Dataset, Preprocessor
 from ..engine import choose
 from ..frames import as_inputs, as_targets

@@ -10,8 +10,9 @@ import numpy as np
 from .. import nn
 from ..compile import compile
 from ..core.arguments import integer
+from ..core.arrays import checked_array
 from ..core.op import Array
-from ..core.tensor import Tensor, checked_array
+from ..core.tensor import Tensor
 from ..data import Dataset
 from ..frames import as_inputs, target_array
 from ..nn import losses

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arrays import checked_array
 from ..core.op import Array
-from ..core.tensor import checked_array
 from ..nn import losses
 from ..ops.table import as_dtype
 
