@@ -270,7 +270,7 @@ def test_states_of_a_wrong_form_are_refused() -> None:
     locked.flags.writeable = False
     crooked = np.frombuffer(bytearray(49), np.uint8)[1:].view(float).reshape(3, 2)
     for bad in (locked, np.zeros((2, 3)).T, np.zeros((6, 2))[::2], crooked):
-        with pytest.raises(ValueError, match="state 0 is not a C-ordered array that can be written"):
+        with pytest.raises(ValueError, match="state 0: expected a writable C-ordered array"):
             NativeBinding(plan, [bad])
     with pytest.raises(ValueError, match="the plan has 1 states, 0 arrays were given"):
         NativeBinding(plan)

@@ -1,6 +1,6 @@
-"""The native engine: hands a plan to the C++ executor, which runs it without Python.
+"""The native engine: passes a plan to the C++ executor, which runs it without Python.
 
-Steps that the executor has no kernel for run through their row's NumPy kernel, in their place.
+Steps without a native kernel call the NumPy kernel of their operation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DTYPES = tuple(np.dtype(n) for n in "bool int8 int16 int32 int64 uint8 uint16 u
 def described(
     plan: Plan,
 ) -> tuple[list[Any], list[Any], list[int], list[int], list[int], list[tuple[int, int]], int]:
-    """Return a plan as the executor takes it: numbers and names."""
+    """Return a plan as integers and names, the arguments of the executor."""
     values = [
         (
             _STORAGES.index(v.storage),
@@ -57,13 +57,13 @@ def described(
 
 
 def without_kernel(plan: Plan) -> list[int]:
-    """Return the numbers of the steps that the executor has no kernel for: they run through NumPy."""
+    """Return the indices of the steps without a native kernel, which run through NumPy."""
     missing: list[int] = _native.without_kernel(*described(plan))
     return missing
 
 
 def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
-    """Return a step with its attributes as integers, in the order that the executor's kernel reads them."""
+    """Return a step with its attributes as integers, in the order that the native kernel expects."""
     values, op, attrs = plan.values, step.op, step.attrs
     if op.native is not None:
         numbers = op.native(values[step.output], *[values[i] for i in step.inputs], **attrs)
@@ -74,7 +74,7 @@ def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
 
 
 class NativeBinding(Binding):
-    """A plan bound to the executor's memory."""
+    """A plan bound to memory of the native executor."""
 
     def __init__(self, plan: Plan, states: Sequence[Array] = (), threads: int | None = None) -> None:
         if len(states) != len(plan.states):
@@ -85,11 +85,11 @@ class NativeBinding(Binding):
             _check(f"state {k}", array, plan.values[n])
             if not array.flags.carray:
                 raise ValueError(
-                    f"state {k} is not a C-ordered array that can be written; np.array(state, order='C') makes one"
+                    f"state {k}: expected a writable C-ordered array; np.array(state, order='C') returns one"
                 )
         rows = described(plan)
         self._calls: dict[int, Any] = dict.fromkeys(_native.without_kernel(*rows))
-        own = weakref.ref(self)  # the program calls back, but must not keep what keeps it
+        own = weakref.ref(self)  # a strong reference from the callback would be a reference cycle
 
         def host(group: int) -> None:
             binding = own()
@@ -115,7 +115,7 @@ class NativeBinding(Binding):
 
     @property
     def left_to_numpy(self) -> tuple[str, ...]:
-        """The operations of this plan that run through NumPy."""
+        """The names of the operations that run through NumPy."""
         names = []
         for g in self._calls:
             step = self.plan.steps[g]
@@ -123,7 +123,7 @@ class NativeBinding(Binding):
         return tuple(names)
 
     def _array(self, n: int) -> Array:
-        """Return a value as an array over the executor's memory."""
+        """Return a value as an array that shares the memory of the executor."""
         if n not in self._arrays:
             value, root = self.plan.values[n], self.plan.values[self.plan.values[n].root]
             low, high = value.span
@@ -152,14 +152,14 @@ class NativeBinding(Binding):
         return run
 
     def input_buffer(self, k: int) -> Array:
-        """Return the memory of input k, to be filled before a run."""
+        """Return the buffer of input k, to be filled before a run."""
         if self._given[k] is not None:
             self._program.set_input(k, 0, 0)
             self._given[k] = None
         return self._inputs[k]
 
     def run(self, inputs: Sequence[Array | None] = ()) -> None:
-        """Run the plan. None, or nothing, for an input leaves it as it was."""
+        """Run the plan. An input that is None or omitted keeps its previous value."""
         if len(inputs) > len(self._inputs):
             raise ValueError(f"{len(inputs)} inputs were given, the plan has {len(self._inputs)}")
         for k, array in enumerate(inputs):
@@ -174,7 +174,7 @@ class NativeBinding(Binding):
         flags = array.flags
         readable = flags.c_contiguous and flags.aligned and type(array) is np.ndarray
         if own.nbytes > COPIED_BYTES and not self._calls and readable:
-            self._program.set_input(k, *_memory(array))  # read where it lies
+            self._program.set_input(k, *_memory(array))  # read without a copy
             self._given[k] = array
         else:
             np.copyto(self.input_buffer(k), array)
@@ -191,26 +191,26 @@ class NativeBinding(Binding):
         results: Array,
         milliseconds: float,
     ) -> int:
-        """Run the steps of `rows` rows of an order, gathering each batch, without Python; return how many were made.
+        """Run one step per batch in the executor; see `Binding.run_batches`.
 
-        What inputs 0 and 1 hold afterwards is open: batches that lie in a row are read where they are.
+        The contents of inputs 0 and 1 are undefined afterwards: contiguous batches are read without a copy.
         """
         for binding in (self, *([rest] if rest else [])):
             if len(binding.plan.inputs) < 2:
                 raise ValueError("run_batches: the plan has no inputs 0 and 1 to gather batches into")
             for k, data in enumerate((X, y)):
-                own = binding.input_buffer(k)  # not where an earlier run read it
+                own = binding.input_buffer(k)  # resets an input that was read without a copy
                 if data.shape[1:] != own.shape[1:] or data.dtype != own.dtype or not data.flags.c_contiguous:
                     raise ValueError(
-                        f"run_batches: data {k} has shape {data.shape}, {data.dtype}; its C-ordered rows must be "
-                        f"those of the input, which has shape {own.shape}, {own.dtype}"
+                        f"run_batches: data {k} has shape {data.shape}, {data.dtype}; expected C-ordered rows for an "
+                        f"input of shape {own.shape}, {own.dtype}"
                     )
         if order.dtype != np.int64 or order.ndim != 1 or not (order.flags.c_contiguous and order.flags.aligned):
             raise ValueError(
                 f"run_batches: order: expected a vector of int64, got {order.dtype} with {order.ndim} dimensions"
             )
         if results.dtype != np.float64 or not results.flags.carray:
-            raise ValueError("run_batches: the results are no C-ordered float64 array that can be written")
+            raise ValueError("run_batches: results: expected a writable C-ordered float64 array")
         made: int = self._program.run_batches(
             rest._program if rest else None,
             _memory(X),
@@ -227,17 +227,17 @@ class NativeBinding(Binding):
         return made
 
     def timed(self, times: int = 1) -> list[float]:
-        """Run `times` times on the inputs as they are; return the nanoseconds that each step took, on average."""
+        """Run `times` times on the current inputs; return the mean time of each step in nanoseconds."""
         return [t / times for t in self._program.run_timed(times)]
 
     def release(self) -> None:
-        """Let go of arrays that the last run read where they are."""
+        """Release arrays that the last run read without a copy."""
         for k, array in enumerate(self._given):
             if array is not None:
                 self.input_buffer(k)
 
     def value(self, n: int) -> Array:
-        """Return value n as the last run left it."""
+        """Return value n of the last run."""
         value = self.plan.values[n]
         root = self.plan.values[value.root]
         if root.storage == INPUT and self._given[self.plan.inputs.index(root.number)] is not None:
@@ -248,14 +248,14 @@ class NativeBinding(Binding):
 
 
 def _memory(array: Array) -> tuple[int, int]:
-    """Return where an array lies and how many bytes its elements span."""
+    """Return the address of an array and the number of bytes from its first to its last element."""
     if not array.size:
         return array.__array_interface__["data"][0] or 64, 0
     if array.flags.c_contiguous:
         return array.__array_interface__["data"][0], array.nbytes
     low = sum(min(0, (d - 1) * s) for d, s in zip(array.shape, array.strides, strict=True))
     high = sum(max(0, (d - 1) * s) for d, s in zip(array.shape, array.strides, strict=True))
-    assert low == 0, "memory that begins before its first element"
+    assert low == 0, "an array with negative strides"
     return array.__array_interface__["data"][0], high + array.itemsize
 
 
@@ -267,7 +267,7 @@ def _check(what: str, array: Array, value: Value) -> None:
 
 
 class _Memory:
-    """Bytes at an address, kept alive by what owns them."""
+    """Bytes at an address, with a reference to the object that owns them."""
 
     def __init__(self, owner: Any, address: int, nbytes: int) -> None:
         self._owner = owner
@@ -275,10 +275,10 @@ class _Memory:
 
 
 def instruction_set() -> str:
-    """Return the instruction set that the executor's kernels use."""
+    """Return the instruction set that the native kernels use."""
     return str(_native.instruction_set())
 
 
 def default_threads() -> int:
-    """Return how many threads the process may use."""
+    """Return the number of threads that the process may use."""
     return int(_native.default_threads())

@@ -70,7 +70,7 @@ def build(config: Mapping[str, Any], depth: int = 0) -> Any:
     name = kind.__name__
     if kind._nests:
         return kind(*[build(layer, depth + 1) for layer in _inner(settings)])
-    taken = inspect.signature(kind).parameters if "__init__" in kind.__dict__ else {}
+    taken = settings_of(kind)
     unknown = [key for key in settings if key not in taken]
     if unknown:
         raise ValueError(f"{name} has no setting {', '.join(map(str, unknown))}; it takes {', '.join(taken) or 'none'}")
@@ -80,6 +80,12 @@ def build(config: Mapping[str, Any], depth: int = 0) -> Any:
         raise type(error)(f"{name}: {error}") from None
     except MemoryError:
         raise ValueError(f"{name}: the parameters described do not fit into memory") from None
+
+
+def settings_of(kind: type[Any]) -> list[str]:
+    """Return the names of the arguments of a layer class."""
+    arguments = inspect.signature(kind).parameters.values()
+    return [a.name for a in arguments if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)]
 
 
 def _parts(config: Any, depth: int) -> tuple[type[Any], dict[str, Any]]:

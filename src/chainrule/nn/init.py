@@ -14,9 +14,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from ..core.arguments import ArgumentError, integer, number
-from ..core.op import Array
+from ..core.op import Array, Shape
 
-Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...], Any, int, int], Array]
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, Any, int, int], Array]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,7 @@ class VarianceScaling:
     fan: str
     distribution: str
 
-    def __call__(
-        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
-    ) -> Array:
+    def __call__(self, rng: np.random.Generator, shape: Shape, dtype: Any, fan_in: int, fan_out: int) -> Array:
         """Return an array of `shape` and `dtype`."""
         fan = fan_in if self.fan == "in" else (fan_in + fan_out) / 2
         variance = self.scale / max(fan, 1)
@@ -77,9 +75,7 @@ class Constant:
     def __post_init__(self) -> None:
         _finite(self)
 
-    def __call__(
-        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
-    ) -> Array:
+    def __call__(self, rng: np.random.Generator, shape: Shape, dtype: Any, fan_in: int, fan_out: int) -> Array:
         """Return an array of `shape` and `dtype`."""
         return np.full(shape, self.value, dtype)
 
@@ -104,9 +100,7 @@ class Uniform:
         if not self.low <= self.high:
             raise ValueError(f"uniform: low is {self.low}, high is {self.high}; low must not exceed high")
 
-    def __call__(
-        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
-    ) -> Array:
+    def __call__(self, rng: np.random.Generator, shape: Shape, dtype: Any, fan_in: int, fan_out: int) -> Array:
         """Return an array of `shape` and `dtype`."""
         return rng.uniform(self.low, self.high, shape).astype(dtype)
 
@@ -131,9 +125,7 @@ class Normal:
         if self.std < 0:
             raise ValueError(f"normal: std is {self.std}; a standard deviation is at least 0")
 
-    def __call__(
-        self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, fan_in: int, fan_out: int
-    ) -> Array:
+    def __call__(self, rng: np.random.Generator, shape: Shape, dtype: Any, fan_in: int, fan_out: int) -> Array:
         """Return an array of `shape` and `dtype`."""
         return rng.normal(self.mean, self.std, shape).astype(dtype)
 

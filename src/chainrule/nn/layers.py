@@ -239,9 +239,6 @@ class LayerNorm(_Normalization):
     array([[-1.225,  0.   ,  1.225]])
     """
 
-    def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        super().__init__(features, eps=eps, dtype=dtype)
-
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return the normalised input."""
         if not x.shape or x.shape[-1] != self.features:

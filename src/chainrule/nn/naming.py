@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..core.tensor import Parameter, Tensor
 from . import init
-from .describe import KNOWN
+from .describe import KNOWN, settings_of
 from .module import Module
 
 Namer = Callable[[str, Tensor], Tensor]
@@ -64,8 +63,8 @@ class Layer(Module):
         """Return the architecture as JSON-able data: the type and the arguments that build such a layer again."""
         if KNOWN.get(type(self).__name__) is not type(self):
             return super().config()
-        taken = inspect.signature(type(self)).parameters if "__init__" in type(self).__dict__ else ()
-        settings = {name: _plain(name, getattr(self, name)) for name in taken if hasattr(self, name)}
+        taken = [name for name in settings_of(type(self)) if hasattr(self, name)]
+        settings = {name: _plain(name, getattr(self, name)) for name in taken}
         return {"type": type(self).__name__, **settings}
 
 

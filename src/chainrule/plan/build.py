@@ -1,10 +1,10 @@
-"""Graph to plan: order, views, groups of elementwise steps."""
+"""From a graph to a plan: the order of the steps, views, and groups of elementwise steps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor
 from ..ops.logic import IDENTITY
 from .factors import move_factors
-from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, changed, contiguous_strides
+from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, contiguous_strides
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
 from .verify import verify
@@ -36,24 +36,25 @@ def build(
     outputs, inputs, states
         Nodes of one graph; inputs and states are leaves without values.
     updates
-        State number -> the node whose value the state takes at the end of a run. All are computed from the states as
-        they were before the run, and so are the outputs.
+        State number -> the node that gives the new value of the state. Updates and outputs are computed from the
+        values that the states have before the run.
     keep
-        Further values to hold to the end of a run, under these names.
+        Further values to keep until the end of a run, by name.
     name
-        Of the function, for printing.
+        The name of the function, for printing.
 
     Returns
     -------
     plan
         Verified.
     captured
-        Parameters that the graph reads besides its inputs; their values follow the inputs, in this order.
+        Parameters that the graph uses in addition to its inputs; they are further inputs of the plan, in this order.
 
     Raises
     ------
     ValueError
-        Where the graph reads a traced tensor that is neither input nor state; where an update does not fit its state.
+        If the graph uses a traced tensor that is neither an input nor a state, or if an update does not have the shape
+        and dtype of its state.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def build(
     _check_updates(states, updates)
     rewriter = Rewriter()
     new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
-    rewriter.rewrite([*inputs, *states])  # for their names
+    rewriter.rewrite([*inputs, *states])  # registers their names
     builder = _Builder(name)
     captured = list(rewriter.captured.values())
     for leaf in (*inputs, *(leaf for _, leaf in captured)):
@@ -89,7 +90,7 @@ def build(
 def _check_updates(states: Sequence[Tensor], updates: Mapping[int, Tensor]) -> None:
     for s, node in updates.items():
         if not 0 <= s < len(states):
-            raise ValueError(f"an update of state {s}; there are {len(states)} states")
+            raise ValueError(f"updates: expected states 0 to {len(states) - 1}, got {s}")
         old = states[s]
         if node.shape != old.shape or node.dtype != old.dtype:
             raise ValueError(
@@ -98,7 +99,7 @@ def _check_updates(states: Sequence[Tensor], updates: Mapping[int, Tensor]) -> N
 
 
 class _Builder:
-    """Carries one build from simplified nodes to the finished plan."""
+    """Builds one plan from simplified nodes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -107,7 +108,7 @@ class _Builder:
         self.inputs: list[int] = []
         self.states: list[int] = []
         self.steps: list[Step] = []
-        self.alive: list[Tensor] = []  # keeps ids of numbered nodes from being used again
+        self.alive: list[Tensor] = []  # references to numbered nodes, so that their ids are not reused
 
     # -- values ------------------------------------------------------------------------------------------------------
 
@@ -121,22 +122,23 @@ class _Builder:
         return n
 
     def add_leaf(self, leaf: Tensor, storage: str) -> None:
-        n = self.add(leaf.shape, leaf.dtype, storage)
-        self.number[id(leaf)] = n
-        self.alive.append(leaf)
-        (self.inputs if storage == INPUT else self.states).append(n)
+        self._enter(leaf, self.add(leaf.shape, leaf.dtype, storage))
+        (self.inputs if storage == INPUT else self.states).append(self.number[id(leaf)])
+
+    def _enter(self, node: Tensor, number: int) -> None:
+        self.number[id(node)] = number
+        self.alive.append(node)
 
     def of(self, node: Tensor) -> int:
         """Return the value of a leaf or an already numbered node."""
         if id(node) not in self.number:
             if node.value is None:
                 raise ValueError(
-                    f"the function's result depends on a traced tensor that is none of its arguments: {node!r}. "
-                    "A tensor of one trace was kept and used in another."
+                    f"the result depends on a traced tensor that is not an argument of the function: {node!r}. "
+                    "A tensor from one trace was stored and used in another."
                 )
             array = _own_copy(node.value)
-            self.number[id(node)] = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
-            self.alive.append(node)
+            self._enter(node, self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides))
         return self.number[id(node)]
 
     # -- order and steps ---------------------------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class _Builder:
         )
 
     def _settled(self, number: int, changing: set[int], copies: dict[int, int]) -> int:
-        """Return a value that no update overwrites: a copy, where `number` lies in a state that changes."""
+        """Return a value that no update overwrites: a copy if `number` is in the memory of a state that is updated."""
         value = self.values[number]
         if value.root not in changing:
             return number
@@ -193,28 +195,27 @@ class _Builder:
         return copies[number]
 
     def _copied(self, value: Value) -> int:
+        """Add a step that copies `value`; return the number of the copy."""
         copy = self.add(value.shape, value.dtype, BUFFER)
         self.steps.append(Step(IDENTITY, (value.number,), copy))
         return copy
 
     def _emit(self, node: Tensor) -> None:
         assert node.op is not None
-        self.alive.append(node)
         inputs = [self.of(x) for x in node.inputs]
         if node.op.kind == VIEW_KIND:
             source = self.values[inputs[0]]
             layout = _view_layout(node, source)
-            if layout is None:  # not expressible over these strides: copy first
+            if layout is None:  # no strides describe this view of the source: copy the source first
                 source = self.values[self._copied(source)]
                 layout = _view_layout(node, source)
                 assert layout is not None
             offset, strides = layout
-            self.number[id(node)] = self.add(
-                node.shape, node.dtype, VIEW, root=source.root, offset=source.start + offset, strides=strides
-            )
+            place = {"root": source.root, "offset": source.start + offset, "strides": strides}
+            self._enter(node, self.add(node.shape, node.dtype, VIEW, **place))
             return
         n = self.add(node.shape, node.dtype, BUFFER)
-        self.number[id(node)] = n
+        self._enter(node, n)
         self.steps.append(Step(node.op, tuple(inputs), n, dict(node.attrs)))
 
     def _name(self, kept: Mapping[str, int], nodes: Mapping[str, Tensor]) -> None:
@@ -226,11 +227,11 @@ class _Builder:
             if name not in names.setdefault(number, []):
                 names[number].append(name)
         for number, given in names.items():
-            self.values[number] = changed(self.values[number], names=tuple(sorted(given)))
+            self.values[number] = replace(self.values[number], names=tuple(sorted(given)))
 
 
 def _own_copy(array: Any) -> Any:
-    """Return a read-only copy of a constant, C-ordered; of one number spread over many elements, that number."""
+    """Return a read-only, C-ordered copy of a constant; a broadcast scalar is stored as one element."""
     if array.size > 1 and not any(array.strides):
         array = np.broadcast_to(array[(0,) * array.ndim].copy(), array.shape)
     else:
@@ -240,12 +241,12 @@ def _own_copy(array: Any) -> Any:
 
 
 def _view_layout(node: Tensor, source: Value) -> tuple[int, tuple[int, ...]] | None:
-    """Ask NumPy for the strides and offset of a view; None if it would have to copy."""
+    """Return the offset and strides of a view, as computed by NumPy; None if NumPy needs a copy."""
     assert node.op is not None
     if 0 in source.shape or 0 in node.shape:
         return 0, contiguous_strides(node.shape, node.dtype.itemsize)
     low, high = source.span
-    memory = np.empty(high - low, np.uint8)  # never touched: costs no pages
+    memory = np.empty(high - low, np.uint8)  # never accessed, so no page is allocated
     array = np.ndarray(source.shape, source.dtype, buffer=memory, offset=-low, strides=source.strides)
     view = node.op.evaluate(array, **node.attrs)
     if not np.may_share_memory(view, memory):
@@ -257,8 +258,8 @@ def _view_layout(node: Tensor, source: Value) -> tuple[int, tuple[int, ...]] | N
 def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return all operations that the outputs depend on, inputs before users.
 
-    Of a node's inputs the elementwise ones come last: right before their user, where they fuse with it and where what
-    they make lives shortest.
+    Among the inputs of a node, elementwise operations come last, directly before their user: there they can be fused
+    with it, and their results have the shortest lifetime.
     """
     order: list[Tensor] = []
     seen: set[int] = set()
@@ -280,9 +281,9 @@ def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _updates_last(order: Sequence[Tensor], finals: Any, results: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Split the order in two: last come the updates of states and the elementwise operations that only they need.
+    """Move the updates of states, and the elementwise operations that only updates use, to the end of the order.
 
-    Then the old value has been read by everybody else, and the update can overwrite it.
+    All other operations have then read the old values, so that updates can be done in place.
     """
     final_ids = {id(f) for f in finals}
     if not final_ids:
@@ -303,18 +304,18 @@ def _updates_last(order: Sequence[Tensor], finals: Any, results: Sequence[Tensor
 
 
 def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[int]) -> list[list[Step]]:
-    """Gather elementwise steps of one shape; every other step stands alone.
+    """Group elementwise steps of the same shape; every other step is a group by itself.
 
-    A step joins the last group of its shape, if all it reads is there by then and nothing large is made in between:
-    what waits for its reader costs memory. Single numbers cost nothing and are made as soon as they can be, out of the
-    way of the groups that would be cut in two by them. The steps that make `last`, the new values of states, stay
-    behind whatever reads the old ones.
+    A step joins the last group of its shape, provided that its inputs are available there and that no group in between
+    computes something large: values that wait for their reader occupy memory. Scalars need almost no memory; they are
+    computed as early as possible, so that they do not split a group of larger steps. The steps that compute `last`, the
+    new values of states, stay after all steps that read the old values.
 
-    A step that reads a result of its group other than element by element (through a view) begins a new group: tile by
-    tile, what it reads may not be there yet.
+    A step that reads a result of its group through a view begins a new group: fused steps run tile by tile, and the
+    elements it reads may belong to a tile that has not been computed.
     """
     groups: list[_Group] = []
-    maker: dict[int, _Group] = {}  # root -> the group that makes it
+    maker: dict[int, _Group] = {}  # root -> the group that computes it
     for step in steps:
         out = values[step.output]
         single = math.prod(out.shape) == 1 and step.output not in last
@@ -341,7 +342,7 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
 
 @dataclass(eq=False)
 class _Group:
-    """Steps that run together; `shape` is None for one that no other may join."""
+    """Steps that run together; `shape` is None for a group that other steps cannot join."""
 
     shape: Shape | None
     size: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,20 +84,11 @@ class Value:
 
     def same_layout(self, other: Value) -> bool:
         """Whether both have each element at the same place of their root."""
-        return (self.shape, self.dtype, self.strides, self.start) == (
-            other.shape,
-            other.dtype,
-            other.strides,
-            other.start,
-        )
+        own = self.shape, self.dtype, self.strides, self.start
+        return own == (other.shape, other.dtype, other.strides, other.start)
 
     def __str__(self) -> str:
         return f"%{self.number}"
-
-
-def changed(value: Value, **changes: Any) -> Value:
-    """Return `value` with some attributes replaced."""
-    return replace(value, **changes)
 
 
 @dataclass(frozen=True)
@@ -204,6 +195,11 @@ class Plan:
     arena: int
     name: str = "function"
     through_numpy: frozenset[int] = frozenset()
+
+    @property
+    def results(self) -> tuple[int, ...]:
+        """All values that are read after the last step: outputs, kept values and updates."""
+        return (*self.outputs, *self.kept.values(), *(value for _, value in self.updates))
 
     @property
     def operations(self) -> tuple[Step, ...]:

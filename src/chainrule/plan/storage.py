@@ -1,21 +1,22 @@
-"""Where a plan's values lie: states overwritten in place, registers of fused steps, buffers reused by lifetimes."""
+"""Memory of a plan: states updated in place, registers of fused steps, buffers reused after their last use."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..core.op import ELEMENTWISE
-from .model import ALIGNMENT, BUFFER, PASSED, Fused, Step, Value, changed
+from .model import ALIGNMENT, BUFFER, PASSED, Fused, Step, Value
 
 Group = Sequence[Step]
 
 
 def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
-    """Whether `step` may write over its input in `root`: elementwise, of one layout, allowed by the kernel."""
+    """Whether `step` may overwrite its input in `root`: it is elementwise, layouts agree, and its kernel allows it."""
     out = values[step.output]
     if step.op.kind != ELEMENTWISE:
         return False
@@ -29,7 +30,7 @@ def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
 def states_in_place(
     values: Sequence[Value], groups: Sequence[Group], states: Sequence[int], updates: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return the updates (value -> state) that may be written in place: nobody reads the old value afterwards."""
+    """Return the updates (value -> state) that can be done in place, because no later step reads the old value."""
     last_read: dict[int, tuple[int, int]] = {}
     written: dict[int, tuple[int, int]] = {}
     for g, group in enumerate(groups):
@@ -51,7 +52,7 @@ def states_in_place(
 
 
 def _reads(group: Group, values: Sequence[Value]) -> dict[int, set[int]]:
-    """Return, for each root that a group reads, through which values."""
+    """Return root -> values through which a group reads it."""
     reads: dict[int, set[int]] = {}
     for step in group:
         for i in step.inputs:
@@ -60,23 +61,23 @@ def _reads(group: Group, values: Sequence[Value]) -> dict[int, set[int]]:
 
 
 def _read_by_element(reads: Mapping[int, set[int]], root: int, out: Value, values: Sequence[Value]) -> bool:
-    """Whether a group reads `root` only at the element it writes: then `root` may be overwritten tile by tile."""
+    """Whether a group reads `root` only with the layout of `out`; it may then be overwritten tile by tile."""
     return all(values[i].same_layout(out) for i in reads.get(root, ()))
 
 
 class Storage:
-    """Gives registers and buffers by lifetimes.
+    """Assigns registers and buffers according to the lifetimes of values.
 
     Parameters
     ----------
     values
-        Of the plan; entries are replaced by ones that say where they lie.
+        The values of the plan; replaced by values with a storage location.
     groups
         The steps in order; steps of one group run tile by tile.
     lasting
         Roots that are read after the last step.
     in_place
-        Values that are written into a state.
+        Value -> state, for updates in place.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Storage:
             self.last[root] = (len(groups), 0)
         self.arena = _Arena()
         self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
-        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers read last there
+        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers last read by it
 
     def assign(self) -> tuple[list[Step | Fused], int]:
         """Return the finished steps and the size of the arena."""
@@ -112,7 +113,7 @@ class Storage:
     def _fuse(self, group: Group, g: int, reads: Mapping[int, set[int]]) -> Fused:
         registers: dict[int, int] = {}
         dtypes: list[np.dtype[Any]] = []
-        idle: dict[np.dtype[Any], dict[int, None]] = {}  # registers that hold nothing any more
+        idle: dict[np.dtype[Any], dict[int, None]] = {}  # free registers
         for k, step in enumerate(group):
             number = step.output
             value = self.values[number]
@@ -120,7 +121,7 @@ class Storage:
             dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
             local = last[0] == g and number not in self.in_place
             if local:
-                self.values[number] = changed(value, storage=PASSED)
+                self.values[number] = replace(value, storage=PASSED)
                 reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]
                 chosen = next((r for r in reusable if dtypes[r] == value.dtype), None)
                 if chosen is None and idle.get(value.dtype):
@@ -137,11 +138,11 @@ class Storage:
         return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
 
     def _store(self, step: Step, g: int, k: int, reads: Mapping[int, set[int]]) -> None:
-        """Find memory for a step's result: its state, a dying input's buffer, or a gap in the arena."""
+        """Assign memory to the result of a step: its state, the buffer of an input used for the last time, or new."""
         number = step.output
         value = self.values[number]
         if number in self.in_place:
-            self.values[number] = changed(value, state=self.in_place[number])
+            self.values[number] = replace(value, state=self.in_place[number])
             return
         place = None
         for i in dict.fromkeys(step.inputs):
@@ -153,12 +154,12 @@ class Storage:
             size = -(-max(value.nbytes, 1) // ALIGNMENT) * ALIGNMENT
             place = self.arena.take(size), size
         self.held[number] = place
-        self.values[number] = changed(value, offset=place[0])
+        self.values[number] = replace(value, offset=place[0])
         self.ending[self.last.get(number, (g, k))[0]].append(number)
 
 
 class _Arena:
-    """Free and taken stretches of one block of memory that grows at its end; best fit."""
+    """Free and used ranges of one block of memory that can grow; allocates the smallest free range that fits."""
 
     def __init__(self) -> None:
         self.top = 0
@@ -167,7 +168,7 @@ class _Arena:
         self._ends: dict[int, int] = {}  # end -> offset
 
     def take(self, size: int) -> int:
-        """Return the offset of `size` bytes that nobody uses."""
+        """Allocate `size` bytes; return their offset."""
         at = bisect_left(self._by_size, (size, 0))
         if at < len(self._by_size):
             have, offset = self._by_size[at]
@@ -176,14 +177,14 @@ class _Arena:
                 self._add(offset + size, have - size)
             return offset
         offset = self.top
-        if self.top in self._ends:  # grow the free stretch at the end
+        if self.top in self._ends:  # extend the free range at the end
             offset = self._ends[self.top]
             self._remove(offset)
         self.top = offset + size
         return offset
 
     def give(self, offset: int, size: int) -> None:
-        """Take back a stretch, joined with its free neighbours."""
+        """Free a range and merge it with adjacent free ranges."""
         if offset + size in self._starts:
             size += self._remove(offset + size)
         if offset in self._ends:

@@ -175,7 +175,7 @@ def _dataflow(plan: Plan) -> None:
             _require(step.op.kind == ELEMENTWISE, f"{where} is not elementwise, but fused")
             _require(out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}")
         ready.add(step.output)
-    for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates)):
+    for i in plan.results:
         _require(
             0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED,
             f"%{i} is a result, but never computed",
@@ -214,7 +214,7 @@ def _updates(plan: Plan) -> None:
     for s, n in in_place:
         _require((s, n) in plan.updates, f"%{n} is written into state {s}, but is not its update")
     changing = {plan.states[s] for s in updated}
-    for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates)):
+    for i in plan.results:
         _require(v[i].root not in changing, f"%{i} is a result, but lies in a state that changes")
 
 
@@ -226,7 +226,7 @@ def _memory(plan: Plan) -> None:
     for t, (_, step, _) in enumerate(numbered):
         for i in step.inputs:
             last[v[i].root] = t
-    for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates)):
+    for i in plan.results:
         last[v[i].root] = len(numbered)
     arena = _Stretches()
     registers: dict[int, int] = {}
@@ -282,7 +282,7 @@ class _Stretches:
 
 
 def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str) -> None:
-    """Hold writing over `owner` to the rules: it is dead, or dies here as an input that the kernel may overwrite."""
+    """Check that `owner` may be overwritten: it is not read later, and if it is an input, the kernel allows it."""
     if owner is None or last.get(owner, -1) < t:
         return
     message = f"{where} overwrites %{owner}, which is still to be read"
@@ -326,7 +326,7 @@ def _tiles(plan: Plan) -> None:
 
 def _useful(plan: Plan) -> None:
     v = plan.values
-    wanted = {v[i].root for i in (*plan.outputs, *plan.kept.values(), *(n for _, n in plan.updates))}
+    wanted = {v[i].root for i in plan.results}
     for g, step, _ in reversed(_numbered(plan)):
         _require(step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads")
         wanted |= {v[i].root for i in step.inputs}
