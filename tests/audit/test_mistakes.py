@@ -219,10 +219,10 @@ def test_a_search_ends_when_its_budget_is_spent(monkeypatch):
     unknown_report()
     all_of_them = len(tried)
     tried.clear()
-    judge = importlib.import_module("chainrule.audit.judge")
-    monkeypatch.setattr(judge, "WORK", 2000.0)
+    step = importlib.import_module("chainrule.audit.step")
+    monkeypatch.setattr(step, "WORK", 2000.0)
     monkeypatch.setattr(search, "LEAST", 0.0)
-    monkeypatch.setattr(judge, "PAIRS_WORK", 0.0)
+    monkeypatch.setattr(step, "PAIRS_WORK", 0.0)
     report = unknown_report()
     assert 0 < len(tried) < all_of_them / 4
     assert {f.cause for f in report.findings} == {"unknown"}
