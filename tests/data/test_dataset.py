@@ -64,7 +64,7 @@ def test_read_digits_by_name():
     assert read_features("digits").y is None and len(read_features("digits")) == 1797
     with pytest.raises(ValueError, match="target is 'x', and digits has its own labels"):
         read("digits", target="x")
-    with pytest.raises(ValueError, match="task is 'binary'; the digits are ten classes"):
+    with pytest.raises(ValueError, match="task: expected 'multiclass' for the ten digits"):
         read("digits", task="binary")
 
 
@@ -98,20 +98,20 @@ def test_from_columns():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Dataset.from_arrays(X, Y[:3]), "y has 3 rows, X has 4; both need the same number"),
+        (lambda: Dataset.from_arrays(X, Y[:3]), "y has 3 rows, X has 4"),
         (lambda: Dataset.from_arrays(X, Y[:3], target_name="k"), "k has 3 rows, X has 4"),
         (lambda: Dataset.from_arrays([], []), "X has shape (0,)"),
         (lambda: Dataset.from_arrays(np.zeros((0, 3)), []), "X has shape (0, 3), which is empty"),
         (lambda: Dataset.from_arrays(np.zeros((3, 0)), Y), "X has shape (3, 0), which is empty"),
         (lambda: Dataset.from_arrays(np.zeros((1, 1, 1, 1, 1)), [0]), "X has shape (1, 1, 1, 1, 1)"),
-        (lambda: Dataset.from_arrays([["a"]], [0]), "X has dtype <U1; a matrix holds real numbers"),
+        (lambda: Dataset.from_arrays([["a"]], [0]), "X has dtype <U1; expected real numbers"),
         (lambda: Dataset.from_arrays(X, Y, feature_names=["a"]), "feature_names has 1 name, X has 3 columns"),
-        (lambda: Dataset.from_arrays(X, Y, feature_names=list("aba")), "feature_names names a column twice"),
+        (lambda: Dataset.from_arrays(X, Y, feature_names=list("aba")), "feature_names: expected different names"),
         (
             lambda: Dataset.from_arrays(X, Y, image_shape=(2, 2)),
-            "image_shape (2, 2) does not hold the 3 features",
+            "image_shape (2, 2) does not match the 3 features",
         ),
-        (lambda: Dataset.from_arrays(X, task="binary"), "task is 'binary', and there is no target y"),
+        (lambda: Dataset.from_arrays(X, task="binary"), "task: got 'binary', but there is no target y"),
         (lambda: Dataset.from_columns({}), "columns is empty"),
         (lambda: Dataset.from_columns({"a": []}), "the table has 1 column and no rows"),
         (lambda: Dataset.from_columns({"a": [1, 2], "b": [1]}), "'a' has 2, 'b' has 1 rows"),
@@ -156,9 +156,9 @@ def test_own_test_part_is_used():
     dataset = Dataset.from_arrays(X, Y, test=test)
     assert dataset.split(0.5)[1] is test and dataset.split(0.5)[0].test is None
     assert "2 test rows apart" in repr(dataset)
-    with pytest.raises(ValueError, match="has 2 features, the training split 3; both need the same"):
+    with pytest.raises(ValueError, match="has 2 features, the training split 3; expected the same"):
         Dataset.from_arrays(X, Y, test=Dataset.from_arrays(X[:, :2], Y))
-    with pytest.raises(ValueError, match="has features of other names"):
+    with pytest.raises(ValueError, match="has features with other names"):
         Dataset.from_arrays(X, Y, test=Dataset.from_arrays(X, Y, feature_names=list("abc")))
 
 

@@ -81,10 +81,10 @@ def test_truncated_gzip(tmp_path, cut):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\x01\x00" + idx_bytes(IMAGES)[2:], "starts with the bytes 01 00 08 03, which is no IDX header"),
-        (b"\x00\x00\x07" + idx_bytes(IMAGES)[3:], "no IDX header"),
-        (b"\x00\x00\x08\x00", "no IDX header"),
-        (b"PK\x03\x04 a zip", "no IDX header"),
+        (b"\x01\x00" + idx_bytes(IMAGES)[2:], "starts with the bytes 01 00 08 03, which is not an IDX header"),
+        (b"\x00\x00\x07" + idx_bytes(IMAGES)[3:], "not an IDX header"),
+        (b"\x00\x00\x08\x00", "not an IDX header"),
+        (b"PK\x03\x04 a zip", "not an IDX header"),
         (idx_bytes(IMAGES) + b"\x00", "promises 4×3×2 values in 24 bytes, more are there: bytes trail"),
         (
             idx_bytes(IMAGES)[:-1],
@@ -136,7 +136,7 @@ def test_single_file_gives_features(tmp_path):
     whole = read_features(tmp_path)
     assert whole.y is None and whole.test is None and whole.task is None
     assert read_features(path).X.shape == (4, 6)
-    with pytest.raises(ValueError, match="one IDX file has no target beside it; give the folder"):
+    with pytest.raises(ValueError, match="a single IDX file has no target; give the folder"):
         read(path)
 
 
@@ -182,8 +182,8 @@ def drop(*names):
     ("damage", "message"),
     [
         (shorten_labels, "train-images-idx3-ubyte holds 4 images, train-labels-idx1-ubyte 3 labels"),
-        (flat_images, "images have 3 dimensions (number, height, width), these 1"),
-        (square_labels, "labels have 1 dimension of integers, these 3 of uint8"),
+        (flat_images, "expected 3 dimensions (number, height, width), got 1"),
+        (square_labels, "expected 1 dimension of integers, got 3 of uint8"),
         (other_test_shape, "has 4 features, the training split 6"),
         (no_images, "X has shape (0, 3, 2), which is empty"),
         (one_class, "label holds one class only (0)"),
@@ -192,7 +192,7 @@ def drop(*names):
         (drop("t10k-images-idx3-ubyte"), "and no test images"),
         (
             drop("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-            "no train-images and train-labels to learn from",
+            "no train-images and train-labels",
         ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -204,10 +204,10 @@ def test_folders_that_do_not_fit(tmp_path, damage, message):
 
 
 def test_other_folder_says_what_it_holds(tmp_path):
-    with pytest.raises(ValueError, match=r"holds train-images-idx3-ubyte and .* this one holds no files"):
+    with pytest.raises(ValueError, match=r"expected train-images-idx3-ubyte and .* found no files"):
         read(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"this one holds notes\.txt"):
+    with pytest.raises(ValueError, match=r"found notes\.txt"):
         read(tmp_path)
 
 

@@ -76,11 +76,11 @@ def test_one_hot_and_column_targets(tmp_path):
     [
         ({"a": X, "b": Y}, "holds the arrays a, b; expected X and y"),
         ({}, "holds the arrays (none); expected X and y"),
-        ({"X": X}, "holds features (X) and no target beside them"),
-        ({"X": X, "y": Y[:5]}, "y has 5 rows, X has 8; both need the same number"),
-        ({"X": X[0], "y": Y}, "X has shape (3,); it can be (rows, features)"),
+        ({"X": X}, "holds features (X) but no target"),
+        ({"X": X, "y": Y[:5]}, "y has 5 rows, X has 8"),
+        ({"X": X[0], "y": Y}, "X has shape (3,); expected (rows, features)"),
         ({"X": X[:0], "y": Y[:0]}, "X has shape (0, 3), which is empty"),
-        ({"X": X * 1j, "y": Y}, "X has dtype complex128; a matrix holds real numbers"),
+        ({"X": X * 1j, "y": Y}, "X has dtype complex128; expected real numbers"),
         ({"X": X.astype("U"), "y": Y}, "X has dtype <U"),
         ({"X": X, "y": Y * 0}, "y holds one value only (0)"),
         (
@@ -129,7 +129,7 @@ def test_truncated_archive(tmp_path, fraction):
     path = save(tmp_path, X=X, y=Y)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * fraction)])
-    with pytest.raises(ValueError, match=r"a\.npz: is no NPZ archive, or a truncated one"):
+    with pytest.raises(ValueError, match=r"a\.npz: not an NPZ archive, or a truncated one"):
         read(path)
 
 
@@ -165,9 +165,9 @@ def test_member_that_is_no_array(tmp_path):
 def test_text_file_named_npz(tmp_path):
     path = tmp_path / "a.npz"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="is no NPZ archive"):
+    with pytest.raises(ValueError, match="not an NPZ archive"):
         read(path)
-    with pytest.raises(ValueError, match="exclude and header are for tables"):
+    with pytest.raises(ValueError, match="exclude and header apply to tables"):
         read(path, exclude=["a"])
-    with pytest.raises(ValueError, match="header is for tables"):
+    with pytest.raises(ValueError, match="header applies to tables"):
         read_features(path, header=True)

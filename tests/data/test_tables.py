@@ -91,7 +91,7 @@ def test_booleans_are_numbers_as_features_and_classes_as_target(tmp_path):
 def test_usual_target_is_taken_and_said(tmp_path, name):
     dataset = read(write(tmp_path, f"a,{name}\n1,0\n2,1\n"))
     assert dataset.target_name == name
-    assert dataset.notes == (f"took the column {name!r} as the target, by its name",)
+    assert dataset.notes == (f"used the column {name!r} as the target because of its name",)
 
 
 def test_rows_without_target_are_left_out_and_said(tmp_path):
@@ -117,7 +117,7 @@ def test_row_numbers_in_the_first_column_are_left_out_and_said(tmp_path):
 def test_column_of_numbers_with_a_few_texts_is_said(tmp_path):
     dataset = read(write(tmp_path, "a,y\n1,0\n2,1\nx7,1\n4,0\n"), "y")
     assert dataset.columns["a"].tolist() == ["1", "2", "x7", "4"]
-    said = "took the column 'a' as texts, since 1 row of 4 hold no number, the first is row 3: 'x7'"
+    said = "read the column 'a' as texts, since 1 row of 4 hold something other than numbers, the first is row 3: 'x7'"
     assert dataset.notes == (said,)
 
 
@@ -223,8 +223,8 @@ def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
 @pytest.mark.parametrize(
     ("content", "target", "message"),
     [
-        (CARS, None, "which column is the target? Name it: the columns are mpg, weight, origin, year"),
-        ("label,y,a\n1,2,3\n", None, "more than one could be it (label, y)"),
+        (CARS, None, "target: expected the name of a column: the columns are mpg, weight, origin, year"),
+        ("label,y,a\n1,2,3\n", None, "several are possible (label, y)"),
         (CARS, "mgp", "has no column 'mgp'; it has mpg, weight, origin, year. Did you mean 'mpg'?"),
         (CARS, "Origin", "Did you mean 'origin'?"),
         (CARS, "zzz", "has no column 'zzz'; it has mpg, weight, origin, year."),
@@ -237,7 +237,7 @@ def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
         ("a,b,a\n1,2,3\n", "b", "the header names 'a' more than once; rename the columns"),
         ("a, a\n1,2\n", "a", "the header names 'a' more than once"),
         ("a,b,y\n1,2,0\n1,2,3,4\n1,2,1\n", "y", "cannot be read as a table: found more fields"),
-        ("a,b,y\n1,2,0\n3,4", "y", "its last row has 2 fields of 3; the file looks cut off"),
+        ("a,b,y\n1,2,0\n3,4", "y", "its last row has 2 fields of 3; the file looks truncated"),
         ('a,y\n"text,0\nmore,1\n', "y", "cannot be read as a table"),
         (b"a,y\n\xff\xfe,0\n1,1\n", "y", "cannot be read as a table: invalid utf-8"),
         ("a,y\n1,0\n".encode("utf-16"), "y", "is UTF-16 text; save it as UTF-8"),
@@ -258,8 +258,8 @@ def test_bad_tables(tmp_path, content, target, message):
         ("a.parquet", b"", "cannot be read as a table"),
         ("a.csv.gz", gzip.compress(b"a,y\n1,0\n2,1\n", mtime=0)[:-3], "gzip stream is damaged or truncated"),
         ("a.csv.gz", b"a,y\n1,0\n", "gzip stream is damaged"),
-        ("a.xlsx", b"PK", "data comes as a table (.csv, .tsv, .parquet), an .npz archive, a folder"),
-        ("a", b"a,y\n", "of this kind nothing can be read"),
+        ("a.xlsx", b"PK", "expected a table (.csv, .tsv, .parquet), an .npz archive, a folder"),
+        ("a", b"a,y\n", "unknown kind of file"),
     ],
 )
 def test_bad_files(tmp_path, name, content, message):

@@ -1,4 +1,4 @@
-"""Data: read it, part it, prepare it, and visit it in batches.
+"""Data: reading, splitting, preprocessing and mini-batches.
 
 ``read`` gives a `Dataset` of raw rows, ``dataset.split`` its training and test split; a `Preprocessor` fitted
 on the training split turns either into a network's input.

@@ -1,4 +1,4 @@
-"""What was read, before any preprocessing."""
+"""Data sets as they were read, before any preprocessing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Rows as they were read: a matrix or named columns, with a target and what is known about it.
+    """Rows as they were read: a matrix or named columns, with a target and a description of it.
 
     Make one with `read`, `from_arrays` or `from_columns`; those check the contents and infer the task.
 
@@ -34,11 +34,11 @@ class Dataset:
     y : numpy.ndarray or None
         Raw target, ``(rows,)``: labels or numbers, none missing.
     target_name : str or None
-        Its column in the table, or its array in the NPZ file.
+        Name of the target's column in the table, or of its array in the NPZ file.
     task : str or None
         ``"binary"``, ``"multiclass"`` or ``"regression"``; None without a target.
     task_reason : str
-        Why, in a sentence.
+        The reason for this task, in a sentence.
     image_shape : tuple of int or None
         When each row is an image, its shape: ``(height, width)`` or ``(height, width, channels)``.
     test : Dataset or None
@@ -46,10 +46,10 @@ class Dataset:
     source : str
         Where the rows came from.
     notes : tuple of str
-        What reading did or noticed, in sentences.
+        Remarks on what was changed or noticed while reading, in sentences.
     rows : numpy.ndarray or None
-        Where each row stood in the source, from 0, when rows were left out or selected; so that an error can
-        name the row of the file.
+        Position of each row in the source, from 0, when rows were left out or selected; errors name the row
+        of the file by it.
 
     Examples
     --------
@@ -77,12 +77,12 @@ class Dataset:
     rows: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Hold the test split to the features of the training split."""
+        """Check that the test split has the features of the training split."""
         if self.test is None or self.test.feature_names == self.feature_names:
             return
         here, there = len(self.feature_names), len(self.test.feature_names)
-        difference = f"{there} features, the training split {here}" if here != there else "features of other names"
-        raise ValueError(f"the test split of {self.source} has {difference}; both need the same")
+        difference = f"{there} features, the training split {here}" if here != there else "features with other names"
+        raise ValueError(f"the test split of {self.source} has {difference}; expected the same in both")
 
     @classmethod
     def from_arrays(
@@ -118,7 +118,7 @@ class Dataset:
         Raises
         ------
         ValueError
-            For empty data, wrong shapes or dtypes, lengths of `X` and `y` that differ, and what `infer_task`
+            For empty data, wrong shapes or dtypes, different lengths of `X` and `y`, and targets that `infer_task`
             refuses.
         """
         matrix, image_shape = _as_matrix(X, image_shape)
@@ -126,10 +126,10 @@ class Dataset:
         names = _default_names(matrix.shape[1], image_shape) if feature_names is None else tuple(feature_names)
         if len(names) != matrix.shape[1]:
             raise ValueError(
-                f"feature_names has {counted(len(names), 'name')}, X has {counted(matrix.shape[1], 'column')}"
+                f"feature_names: got {counted(len(names), 'name')}, X has {counted(matrix.shape[1], 'column')}"
             )
         if len(set(names)) != len(names):
-            raise ValueError("feature_names names a column twice; every feature needs a name of its own")
+            raise ValueError("feature_names: expected different names, got one of them twice")
         return cls(matrix, None, names, target, target_name, chosen, reason, image_shape, test, source, tuple(notes))
 
     @classmethod
@@ -154,12 +154,12 @@ class Dataset:
         y, target_name, task, test, source, notes
             As for `from_arrays`.
         rows : numpy.ndarray, optional
-            Where each row stood in the source, from 0.
+            Position of each row in the source, from 0.
 
         Raises
         ------
         ValueError
-            For empty data, columns whose lengths differ, dtypes that are neither numbers nor texts, and what
+            For empty data, columns of different lengths, dtypes that are neither numbers nor texts, and targets that
             `infer_task` refuses.
         """
         if not isinstance(columns, Mapping):
@@ -167,15 +167,15 @@ class Dataset:
                 f"columns: expected a dict of columns, got type {type(columns).__name__}; use Dataset.from_frame(frame)"
             )
         if not columns:
-            raise ValueError("columns is empty; a table needs one column or more beside its target")
+            raise ValueError("columns: expected at least one column besides the target, got none")
         table = {str(name): _as_column(str(name), values) for name, values in columns.items()}
         lengths = {name: len(values) for name, values in table.items()}
         first, n = next(iter(lengths.items()))
         other = next((name for name in lengths if lengths[name] != n), None)
         if other is not None:
-            raise ValueError(f"columns differ in length: {first!r} has {n}, {other!r} has {lengths[other]} rows")
+            raise ValueError(f"columns have different lengths: {first!r} has {n}, {other!r} has {lengths[other]} rows")
         if n == 0:
-            raise ValueError(f"the table has {counted(len(table), 'column')} and no rows; it needs one or more")
+            raise ValueError(f"the table has {counted(len(table), 'column')} and no rows; expected at least one")
         target, chosen, reason = _with_task(y, task, target_name, n, "the table")
         return cls(
             None,
@@ -207,7 +207,7 @@ class Dataset:
     ) -> "Dataset":
         """Make a dataset of a data frame: pandas, polars, PyArrow, a dict of columns, and others.
 
-        Numbers and truth values become float64 (NaN = missing), texts and categories become objects (None =
+        Numbers and booleans become float64 (NaN = missing), texts and categories become objects (None =
         missing), dates numbers of days since 1970 (with a time or without), times of day and durations of seconds.
 
         Parameters
@@ -224,12 +224,12 @@ class Dataset:
         Raises
         ------
         TypeError
-            For what is no table.
+            If `frame` is not a table.
         ValueError
-            For columns that are not there (the nearest name is said), columns that are neither numbers, texts nor
-            dates, and as for `from_columns`.
+            For absent columns (the message suggests the nearest name), columns that hold anything but numbers, texts
+            or dates, and as for `from_columns`.
         """
-        from .. import frames  # loads the tensors, which files of arrays do without
+        from .. import frames  # loads the tensors, which reading arrays does not need
 
         table = frames.by_name(frame, source)
         names = list(table)
@@ -248,9 +248,7 @@ class Dataset:
             found.remove(column)
             y, kept = _present(frames.as_labels(column, table[target]), source, said)
             if not found:
-                raise ValueError(
-                    f"{source}: the target {target!r} is its only column; there is nothing to learn it from"
-                )
+                raise ValueError(f"{source}: the target {target!r} is its only column; expected at least one feature")
         dates = [column.name for column in found if column.kind == "dates"]
         if dates:
             said.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
@@ -283,7 +281,7 @@ class Dataset:
         if self.y is not None:
             parts.append(f"target {self.target_name or 'y'} ({self.task})")
         if self.test is not None:
-            parts.append(f"{counted(len(self.test), 'test row')} apart")
+            parts.append(f"{counted(len(self.test), 'test row')} separate")
         return f"<Dataset {self.source}: {', '.join(parts)}>"
 
     def take(self, indices: ArrayLike) -> "Dataset":
@@ -311,14 +309,13 @@ class Dataset:
     def split(self, fraction: float = 0.2, seed: int = 0) -> "tuple[Dataset, Dataset]":
         """The training and the test split.
 
-        Where the source came with a test split, that is taken, and `fraction` and `seed` do not matter.
-        Otherwise rows are drawn by `chainrule.data.split`, with each class in its proportion when the task
-        has classes.
+        If the source has its own test split, that is used, and `fraction` and `seed` have no effect.
+        Otherwise rows are drawn by `chainrule.data.split`, stratified by class when the task has classes.
 
         Parameters
         ----------
         fraction : float
-            Share of the rows that test.
+            Fraction of the rows in the test split.
         seed : int
             Non-negative.
 
@@ -335,10 +332,10 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of the contents, in hexadecimal.
 
-        Names, dtypes, shapes and values of features and target count, the test split's too; where they were
-        read from and how the task was chosen do not.
+        Depends on names, dtypes, shapes and values of features and target, also of the test split, but not on
+        where they were read from or how the task was chosen.
         """
-        import hashlib  # loads OpenSSL, which reading and splitting do without
+        import hashlib  # loads OpenSSL, which reading and splitting do not need
 
         digest = hashlib.sha256()
         shape = None if self.image_shape is None else list(self.image_shape)
@@ -351,7 +348,7 @@ class Dataset:
 
 
 def _present(column: "Column", source: str, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return a target's values, and which rows have one unless all do."""
+    """Return a target's values, and which rows have one (None if all do)."""
     values = column.values
     missing = np.array([v is None for v in values]) if values.dtype == object else np.isnan(values)
     lacking = int(missing.sum())
@@ -382,31 +379,31 @@ def _with_task(
 ) -> tuple[NDArray[Any] | None, Task | None, str]:
     if y is None:
         if task is not None:
-            raise ValueError(f"task is {task!r}, and there is no target y that it could be about")
+            raise ValueError(f"task : got {task!r}, but there is no target y")
         return None, None, ""
     name = target_name or "y"
     target = as_target(y, name)
     if len(target) != n:
-        raise ValueError(f"{name} has {counted(len(target), 'row')}, {beside} has {n:,}; both need the same number")
+        raise ValueError(f"{name} has {counted(len(target), 'row')}, {beside} has {n:,}; expected the same number")
     return target, *infer_task(target, task, name)
 
 
 def _as_matrix(X: ArrayLike, image_shape: tuple[int, ...] | None) -> tuple[NDArray[Any], tuple[int, ...] | None]:
     values = np.asarray(X)
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"X has dtype {values.dtype}; a matrix holds real numbers (a table can hold texts too)")
+        raise ValueError(f"X has dtype {values.dtype}; expected real numbers (a table can also hold texts)")
     if values.ndim in (3, 4) and image_shape is None:
         image_shape = values.shape[1:]
     if values.ndim not in (2, 3, 4):
         raise ValueError(
-            f"X has shape {values.shape}; it can be (rows, features) or (rows, height, width) or "
+            f"X has shape {values.shape}; expected (rows, features) or (rows, height, width) or "
             f"(rows, height, width, channels)"
         )
     if values.size == 0:
-        raise ValueError(f"X has shape {values.shape}, which is empty; one row and one feature are the least")
+        raise ValueError(f"X has shape {values.shape}, which is empty; expected at least one row and one feature")
     matrix = values.reshape(len(values), -1)
     if image_shape is not None and int(np.prod(image_shape)) != matrix.shape[1]:
-        raise ValueError(f"image_shape {image_shape} does not hold the {matrix.shape[1]} features of a row of X")
+        raise ValueError(f"image_shape {image_shape} does not match the {matrix.shape[1]} features of a row of X")
     return matrix, image_shape
 
 
@@ -419,7 +416,7 @@ def _default_names(width: int, image_shape: tuple[int, ...] | None) -> tuple[str
 def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
     column = np.asarray(values)
     if column.ndim != 1:
-        raise ValueError(f"column {name!r} has shape {column.shape}; a column has one value a row: (n,)")
+        raise ValueError(f"column {name!r} has shape {column.shape}; expected one value per row: (n,)")
     if column.dtype.kind in "biuf":
         return column.astype(np.float64, copy=False)
     if column.dtype.kind == "U":
@@ -427,5 +424,5 @@ def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
     strange = [v for v in column if not (v is None or isinstance(v, str))] if column.dtype == object else [column]
     if strange:
         found = type(strange[0]).__name__ if column.dtype == object else str(column.dtype)
-        raise ValueError(f"column {name!r} holds {found}; a column holds numbers, or texts with None where missing")
+        raise ValueError(f"column {name!r} holds {found}; expected numbers, or texts with None where missing")
     return column

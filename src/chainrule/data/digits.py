@@ -11,12 +11,12 @@ from .dataset import Dataset
 def load_digits() -> Dataset:
     """The 8×8 handwritten digits of 13 writers, embedded in the package.
 
-    Each pixel counts the ink in a 4×4 block of a 32×32 bitmap: 0 to 16.
+    Each pixel counts the inked pixels of a 4×4 block of a 32×32 bitmap: 0 to 16.
 
     Returns
     -------
     Dataset
-        `X` float32 ``(1797, 64)``, as counted; `y` int64, the digit; `image_shape` ``(8, 8)``.
+        `X` float32 ``(1797, 64)``, the counts; `y` int64, the digit; `image_shape` ``(8, 8)``.
 
     Notes
     -----

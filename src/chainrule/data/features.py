@@ -19,20 +19,20 @@ Matrix = NDArray[np.float32]
 # Rows that are converted to float64 at a time: 60,000 images are 47 MB as bytes and would be 376 MB at once.
 BLOCK = 2048
 
-# What becomes of NaN: an error, an error that names the way to fill them in, or their filling in.
+# Treatment of NaN: an error, an error that names the option for imputing, or imputation.
 Nan = Literal["refused", "imputable", "allowed"]
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Standardisation of columns: ``(x - mean) / std``, after filling in what is missing.
+    """Standardisation of columns: ``(x - mean) / std``, after imputing missing values.
 
     Attributes
     ----------
     mean, std : tuple of float
-        One for each column, of the training split; std above 0.
+        One per column, of the training split; std above 0.
     fill : tuple of float or None
-        What stands in for NaN, the training median; None when NaN is refused.
+        The value that replaces NaN, the training median; None when NaN is an error.
     """
 
     mean: tuple[float, ...]
@@ -65,7 +65,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class MatrixFeatures:
-    """The columns of a matrix, each standardised; constant ones are dropped.
+    """The columns of a matrix, each standardised; constant columns are dropped.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class MatrixFeatures:
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False) -> "tuple[MatrixFeatures, list[str]]":
-        """Read means and deviations off the training split; also the sentences about it.
+        """Compute means and deviations of the training split; also return sentences that describe it.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class MatrixFeatures:
                 notes.append(f"dropped {counted(int(dropped.sum()), what)}{without}: {listed(names[dropped])}")
         kept = np.flatnonzero(varies)
         if kept.size == 0:
-            raise ValueError(f"no feature is left to learn from: {'; '.join(notes)}")
+            raise ValueError(f"no usable feature is left: {'; '.join(notes)}")
         fill = None
         if impute:
             X = X[:, kept].astype(np.float64)
@@ -164,9 +164,8 @@ class MatrixFeatures:
 class ImageFeatures:
     """The pixels of images, all standardised with one mean and one deviation.
 
-    One scale for all keeps the image an image: a pixel in the corner that is hardly ever inked stays faint
-    instead of being blown up. Scaling by the greatest possible value first would change nothing after
-    standardisation.
+    One scale for all preserves the image: a pixel in the corner that is rarely inked stays faint instead of
+    being amplified. Scaling by the greatest possible value first would change nothing after standardisation.
 
     Attributes
     ----------
@@ -190,7 +189,7 @@ class ImageFeatures:
 
     @classmethod
     def fit(cls, train: Dataset) -> "tuple[ImageFeatures, list[str]]":
-        """Read mean and deviation off the training split; also the sentences about it.
+        """Compute mean and deviation of the training split; also return sentences that describe it.
 
         Raises
         ------
@@ -201,7 +200,7 @@ class ImageFeatures:
         X = _raw_matrix(train, train.feature_names, "refused")
         low, high = float(X.min()), float(X.max())
         if low == high:
-            raise ValueError(f"every pixel of the training images is {low:g}; there is nothing to learn from")
+            raise ValueError(f"every pixel of the training images is {low:g}; expected different values")
         pixels = X.reshape(-1, 1)
         mean, std = _moments(pixels, slice(None), BLOCK * X.shape[1])
         refuse_unscalable(["the pixels"], mean, std)
@@ -226,7 +225,7 @@ class ImageFeatures:
         low, high, span = float(X.min()), float(X.max()), self.high - self.low
         if high - low < span / 20 or low < self.low - span or high > self.high + span:
             return out, [
-                f"the pixels here go from {low:g} to {high:g}, in training they went from {self.low:g} to "
+                f"the pixels range from {low:g} to {high:g}, in training they ranged from {self.low:g} to "
                 f"{self.high:g}: is the scale the same?"
             ]
         return out, []
@@ -252,7 +251,7 @@ class ImageFeatures:
         mean, std, low, high = (record.number(key) for key in ("mean", "std", "low", "high"))
         record.finish()
         record.require(len(shape) in (2, 3), "image_shape must have 2 or 3 entries")
-        record.require(int(np.prod(shape)) == len(names), "image_shape and input_names do not fit each other")
+        record.require(int(np.prod(shape)) == len(names), "image_shape and input_names have different sizes")
         record.require(std > 0, "std must be above 0")
         record.require(low < high, "low must be below high")
         return cls(shape, names, mean, std, low, high)
@@ -277,11 +276,11 @@ def _stacked(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], datase
     lacking = [name for name in names if name not in columns]
     if lacking:
         raise ValueError(
-            f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training split had: {listed(lacking)}"
+            f"{dataset.source}: lacks {counted(len(lacking), 'column')} of the training split: {listed(lacking)}"
         )
     texts = [name for name in names if columns[name].dtype == object]
     if texts:
-        raise ValueError(f"{dataset.source}: the column {texts[0]!r} holds texts; in training it held numbers")
+        raise ValueError(f"{dataset.source}: the column {texts[0]!r} holds texts, expected numbers as in training")
     return np.column_stack([columns[name] for name in names])
 
 
@@ -300,7 +299,7 @@ def _refuse_non_finite(X: NDArray[Any], names: tuple[str, ...], dataset: Dataset
     can_fill = missing and nan == "imputable"
     by_medians = ", or fit with impute=True to fill NaN with medians" if can_fill else ""
     raise ValueError(
-        f"X holds {counted(number, 'value')} that cannot be used ({missing} NaN, {number - missing} "
+        f"X holds {counted(number, 'value')} that are not finite ({missing} NaN, {number - missing} "
         f"infinite), the first in row {row_in_file(dataset.rows, i)}, column {j + 1} ({names[j]}): "
         f"leave those rows out{by_medians}"
     )
@@ -319,7 +318,7 @@ def _moments(X: NDArray[Any], kept: Any, size: int = BLOCK) -> tuple[NDArray[np.
 
 
 def refuse_unscalable(names: list[str], mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-    """Refuse columns whose spread float64 cannot hold: its square overflows or vanishes."""
+    """Refuse columns whose deviation float64 cannot represent: its square overflows or underflows."""
     bad = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(std) & (std > 0)))
     if bad.size:
         raise ValueError(
@@ -329,7 +328,7 @@ def refuse_unscalable(names: list[str], mean: NDArray[np.float64], std: NDArray[
 
 
 def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Dataset) -> None:
-    """Round to float32 into `out`; what float32 cannot hold is an error, not an infinity."""
+    """Round to float32 into `out`; values that float32 cannot represent raise an error."""
     with np.errstate(over="ignore"):
         out[block] = values
     if not np.isfinite(out[block].sum(dtype=np.float64)):
@@ -341,7 +340,7 @@ def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Datas
 
 
 def imputed(names: Any, missing: Any, fill: Any, limit: int = 10) -> list[str]:
-    """Say which columns had missing values filled in: a sentence each, beyond `limit` one for the rest."""
+    """Describe which columns had missing values imputed: one sentence each, beyond `limit` one for the rest."""
     filled = [(name, number, value) for name, number, value in zip(names, missing, fill, strict=False) if number]
     notes = [
         f"imputed {counted(number, 'missing value')} of {name} with the training median {value:.6g}"

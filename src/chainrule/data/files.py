@@ -1,4 +1,4 @@
-"""One entrance for every kind of file: `read` with a target, `read_features` without."""
+"""Reading every kind of file: `read` with a target, `read_features` without."""
 
 import os
 from collections.abc import Sequence
@@ -49,9 +49,9 @@ def read(
     Raises
     ------
     FileNotFoundError
-        When nothing is at `path`; names that are near are said.
+        When nothing is at `path`; the message suggests similar names.
     ValueError
-        When the file is of another kind, damaged, or holds what cannot be learnt from.
+        When the file is of another kind or damaged, or its contents do not fit.
 
     Examples
     --------
@@ -62,9 +62,9 @@ def read(
     """
     kind, place = _kind(path)
     if kind in OWN_TARGETS and target not in (None, OWN_TARGETS[kind]):
-        raise ValueError(f"target is {target!r}, and {path} has its own labels; leave target out")
+        raise ValueError(f"target: got {target!r}, but {path} has its own labels; leave target out")
     if kind != "table" and (exclude or header is not None):
-        raise ValueError(f"exclude and header are for tables, which {path} is not; leave them out")
+        raise ValueError(f"exclude and header apply to tables only, and {path} is not a table; leave them out")
     if kind == "digits":
         _refuse_other_task(task)
         return load_digits()
@@ -74,12 +74,12 @@ def read(
         return read_npz(place, target, task)
     if kind == "table":
         return read_table(place, target, task, exclude, header)
-    raise ValueError(f"{path}: one IDX file has no target beside it; give the folder that holds images and labels")
+    raise ValueError(f"{path}: a single IDX file has no target; give the folder that holds images and labels")
 
 
 def _refuse_other_task(task: str | None) -> None:
     if task not in (None, "multiclass", "classification"):
-        raise ValueError(f"task is {task!r}; the digits are ten classes: multiclass")
+        raise ValueError(f"task: expected 'multiclass' for the ten digits, got {task!r}")
 
 
 def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -> Dataset:
@@ -88,8 +88,8 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
     Parameters
     ----------
     path : path or "digits"
-        As for `read`; also a single IDX file of images. A target that is there is not read; in a table it is
-        one more column, which `Preprocessor.transform` leaves aside.
+        As for `read`; also a single IDX file of images. Its target is not read; in a table it is
+        one more column, which `Preprocessor.transform` ignores.
     header : bool, optional
         As for `read`.
 
@@ -115,7 +115,7 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
     if kind == "table":
         return read_table_features(place, header)
     if header is not None:
-        raise ValueError(f"header is for tables, which {path} is not; leave it out")
+        raise ValueError(f"header applies to tables only, and {path} is not a table; leave it out")
     if kind == "digits":
         return load_digits().without_target()
     if kind == "folder":
@@ -140,7 +140,7 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
         return "npz", place
     if name.removesuffix(".gz").endswith((".idx", "ubyte")):
         return "idx", place
-    raise ValueError(f"{path}: of this kind nothing can be read; data comes as {KINDS}")
+    raise ValueError(f"{path}: unknown kind of file; expected {KINDS}")
 
 
 def _near(place: Path) -> str:

@@ -1,7 +1,7 @@
 """IDX files, plain or gzip, and folders of them as the MNIST family is published.
 
 The format: two zero bytes, a byte for the type, a byte for the number of dimensions, each dimension as a
-big-endian 32-bit number, then the values, big-endian, the last dimension fastest
+big-endian 32-bit number, then the values, big-endian, the last index varying fastest
 (http://yann.lecun.com/exdb/mnist/).
 """
 
@@ -34,7 +34,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Parameters
     ----------
     path : path
-        Plain, or compressed with gzip: told by the contents, not by the name.
+        Plain, or compressed with gzip; recognised by the contents, not by the name.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        When the header is no IDX header, the length differs from what it promises in either direction, or
+        When the header is not an IDX header, the file is longer or shorter than the header states, or
         the gzip stream is damaged.
 
     Examples
@@ -77,38 +77,37 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise ValueError(f"{path}: {counted(len(magic), 'byte')} where an IDX header has 4 or more; it is truncated")
+        raise ValueError(f"{path}: {counted(len(magic), 'byte')} , an IDX header has at least 4; it is truncated")
     zeros, code, rank = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in TYPES or rank == 0:
         raise ValueError(
-            f"{path}: starts with the bytes {magic.hex(' ')}, which is no IDX header "
+            f"{path}: starts with the bytes {magic.hex(' ')}, which is not an IDX header "
             f"(00 00, then a type of {', '.join(f'{known:02x}' for known in TYPES)}, then a number of "
             "dimensions)"
         )
     sizes = file.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise ValueError(
-            f"{path}: truncated in its header: {counted(rank, 'dimension')} need {4 * rank} bytes, "
-            f"{len(sizes)} are there"
+            f"{path}: truncated in its header: {counted(rank, 'dimension')} need {4 * rank} bytes, found {len(sizes)}"
         )
     shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * rank, 4))
     dtype = np.dtype(TYPES[code])
-    # math.prod does not overflow, so a header that promises too much is caught by the length, not by the
+    # math.prod does not overflow, so a header with a wrong size is caught by the length check, not by the
     # allocator.
     promised = math.prod(shape) * dtype.itemsize
     content = _read_up_to(file, promised + 1)
     if len(content) != promised:
         found = f"only {len(content):,}" if len(content) < promised else "more"
-        advice = "the file is truncated" if len(content) < promised else "bytes trail behind its data"
+        advice = "the file is truncated" if len(content) < promised else "there are bytes after its data"
         raise ValueError(
-            f"{path}: the header promises {'×'.join(map(str, shape))} values in {promised:,} bytes, "
-            f"{found} are there: {advice}"
+            f"{path}: the header states {'×'.join(map(str, shape))} values in {promised:,} bytes, "
+            f"{found} found: {advice}"
         )
     return np.frombuffer(content, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
 def _read_up_to(file: BinaryIO, limit: int) -> bytearray:
-    """Read in blocks, since read(limit) would allocate all that a wrong header asks for."""
+    """Read in blocks, since read(limit) would allocate as much as a wrong header states."""
     content = bytearray()
     while len(content) < limit:
         block = file.read(min(BLOCK, limit - len(content)))
@@ -122,15 +121,15 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
     """Read a folder that holds a data set of the MNIST family.
 
     That is ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for the test split ``t10k-…`` (or
-    ``test-…``); with or without ``.gz``, with ``-`` or ``.`` around ``idx3``, with a common prefix as EMNIST
-    has it.
+    ``test-…``); with or without ``.gz``, with ``-`` or ``.`` around ``idx3``, with a common prefix as in
+    EMNIST.
 
     Parameters
     ----------
     folder : path
         The folder.
     task : str, optional
-        Overrides the task, which is classification: the files say that they hold labels.
+        Overrides the task, which is classification because the files hold labels.
 
     Returns
     -------
@@ -140,7 +139,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
     Raises
     ------
     ValueError
-        When files lack, more than one data set is there, or counts and shapes do not fit each other.
+        When files are missing, there is more than one data set, or counts and shapes do not match.
 
     Examples
     --------
@@ -167,7 +166,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
             there, lacking = ("images", "labels") if labels is None else ("labels", "images")
             raise ValueError(f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}")
     if "train" not in parts:
-        raise ValueError(f"{folder}: holds a test split and no train-images and train-labels to learn from")
+        raise ValueError(f"{folder}: holds a test split but no train-images and train-labels")
     if "test" not in parts:
         notes.append("the folder has no test split (t10k-…)")
     train = Dataset.from_arrays(
@@ -187,8 +186,7 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
     if not matches:
         held = listed(names) if names else "no files"
         raise ValueError(
-            f"{folder}: a folder to train on holds train-images-idx3-ubyte and train-labels-idx1-ubyte "
-            f"(also .gz); this one holds {held}"
+            f"{folder}: expected train-images-idx3-ubyte and train-labels-idx1-ubyte (also .gz), found {held}"
         )
     prefixes = sorted({match["prefix"] for match in matches})
     if len(prefixes) > 1:
@@ -200,7 +198,7 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
     for match in matches:
         key = ("train" if match["part"] == "train" else "test", match["what"])
         if key in files:
-            notes.append(f"read {files[key].name} and left {match.string} unread")
+            notes.append(f"read {files[key].name} and ignored {match.string}")
         else:
             files[key] = folder / match.string
     return files, notes
@@ -209,9 +207,9 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
 def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim not in (3, 4):
-        raise ValueError(f"{images_path}: images have 3 dimensions (number, height, width), these {images.ndim}")
+        raise ValueError(f"{images_path}: expected 3 dimensions (number, height, width), got {images.ndim}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"{labels_path}: labels have 1 dimension of integers, these {labels.ndim} of {labels.dtype}")
+        raise ValueError(f"{labels_path}: expected 1 dimension of integers, got {labels.ndim} of {labels.dtype}")
     if len(images) != len(labels):
         raise ValueError(f"{images_path.name} holds {len(images):,} images, {labels_path.name} {len(labels):,} labels")
     return images, labels

@@ -1,4 +1,4 @@
-"""NPZ archives: arrays under the names that people give features and targets; no pickled objects."""
+"""NPZ archives: arrays under the usual names of features and targets; no pickled objects."""
 
 import os
 import zipfile
@@ -20,7 +20,7 @@ EXPECTED = "X and y (or x and y, data and target, images and labels), or X_train
 
 @dataclass(frozen=True)
 class Found:
-    """The names that an archive gives its arrays; None for what it does not have."""
+    """The names of an archive's arrays; None for those that it does not have."""
 
     features: str
     target: str | None
@@ -35,10 +35,10 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     ----------
     path : path
         The archive. It holds ``X`` and ``y`` (or ``x`` and ``y``, ``data`` and ``target``, ``images`` and
-        ``labels``); or each with ``_train`` behind (``train_`` before) it, and with ``_test`` for a test
-        part.
+        ``labels``); or each with the suffix ``_train`` (or the prefix ``train_``), and with ``_test`` for a test
+        split.
     target : str, optional
-        The name of the target's array, when it has another.
+        The name of the target's array, if it is none of these.
     task : str, optional
         Overrides the inferred task.
 
@@ -50,8 +50,8 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     Raises
     ------
     ValueError
-        When the file is no archive or damaged, the names are others (those found are said), or an array holds
-        objects.
+        When the file is damaged or not an archive, the names are others (the message lists them), or an array
+        holds objects.
 
     Examples
     --------
@@ -68,9 +68,7 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     """
     found, arrays, notes = _read(path, target)
     if found.target is None:
-        raise ValueError(
-            f"{path}: holds features ({found.features}) and no target beside them; training needs {EXPECTED}"
-        )
+        raise ValueError(f"{path}: holds features ({found.features}) but no target; expected {EXPECTED}")
     train = Dataset.from_arrays(
         arrays[found.features],
         arrays[found.target],
@@ -92,14 +90,14 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
 
 
 def read_npz_features(path: str | os.PathLike[str]) -> Dataset:
-    """Read the features of an NPZ archive, with or without a target beside them; errors as for `read_npz`."""
+    """Read the features of an NPZ archive, with or without a target; errors as for `read_npz`."""
     found, arrays, notes = _read(path, None)
     return Dataset.from_arrays(arrays[found.features], source=f"{path}", notes=notes)
 
 
 def _read(path: str | os.PathLike[str], target: str | None) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path}: is no NPZ archive, or a truncated one; np.savez writes them")
+        raise ValueError(f"{path}: not an NPZ archive, or a truncated one; np.savez writes such files")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = _find(path, archive.files, target)
@@ -108,19 +106,19 @@ def _read(path: str | os.PathLike[str], target: str | None) -> tuple[Found, dict
             unread = [name for name in archive.files if name not in arrays]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path}: the NPZ archive is damaged ({error}); write or fetch it again") from None
-    return found, arrays, [f"left unread: {listed(unread)}"] if unread else []
+    return found, arrays, [f"ignored: {listed(unread)}"] if unread else []
 
 
 def _load(path: str | os.PathLike[str], archive: Any, name: str) -> NDArray[Any]:
     try:
         array = archive[name]
     except ValueError as error:
-        # NumPy's own words: an object array, or a header that is none.
+        # NumPy's message: an object array, or an invalid header.
         raise ValueError(f"{path}: the array {name!r} cannot be read ({error}); store plain numbers or texts") from None
     except MemoryError:
         raise ValueError(f"{path}: the array {name!r} states a size that does not fit into memory") from None
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: the member {name!r} is no array; np.savez writes arrays")
+        raise ValueError(f"{path}: the member {name!r} is not an array; np.savez writes arrays")
     return array
 
 

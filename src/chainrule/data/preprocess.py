@@ -1,4 +1,4 @@
-"""From raw rows to what a network is trained on and back; fitted once, on the training split."""
+"""From raw rows to a network's inputs and targets and back; fitted once, on the training split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,19 +19,19 @@ KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatur
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """What was learnt from the training split about scales, categories, missing values and classes.
+    """Scales, categories, replacements of missing values, and classes, computed from the training split.
 
-    It holds plain numbers and texts, so a model file can carry it (`to_dict`), and it needs nothing else to
-    prepare new raw files.
+    It holds plain numbers and texts, so a model file can store it (`to_dict`), and it is all that is needed
+    to prepare new raw files.
 
     Attributes
     ----------
     features : TableFeatures, MatrixFeatures or ImageFeatures
-        How the inputs are made.
+        The transformation of the inputs.
     target : Target
-        How the target is made.
+        The transformation of the target.
     notes : tuple of str
-        What was done, in sentences.
+        Sentences on what was done.
 
     Examples
     --------
@@ -52,10 +52,10 @@ class Preprocessor:
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False) -> "Preprocessor":
-        """Learn from the training split.
+        """Fit the preprocessing to the training split.
 
-        Columns of numbers are standardised, texts become one-hot categories, constant columns go; in a table
-        missing numbers are replaced by the median and missing texts are a category of their own. Images are
+        Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; in a table
+        missing numbers are replaced by the median and missing texts are a separate category. Images are
         standardised with one mean and one deviation. A regression target is standardised.
 
         Parameters
@@ -78,7 +78,7 @@ class Preprocessor:
                 "for a data frame, or Dataset.from_arrays(X, y) for arrays"
             )
         if train.y is None or train.task is None:
-            raise ValueError(f"{train.source} has no target y; training needs one")
+            raise ValueError(f"{train.source} has no target y; expected one")
         target = Target.fit(train.y, train.task, train.target_name)
         features: TableFeatures | MatrixFeatures | ImageFeatures
         if train.columns is not None:
@@ -143,12 +143,12 @@ class Preprocessor:
         Raises
         ------
         ValueError
-            When a column lacks, holds text where numbers were learnt, or holds values that cannot be used.
+            When a column is missing, holds text instead of numbers, or holds values that cannot be used.
         """
         return self.transform_with_notes(dataset)[0]
 
     def transform_with_notes(self, dataset: Any) -> tuple[Matrix, list[str]]:
-        """As `transform`, with sentences on values imputed, categories unknown and columns left aside."""
+        """As `transform`, with sentences on imputed values, unknown categories and ignored columns."""
         if not isinstance(self.features, TableFeatures):
             return self.features.transform(dataset if isinstance(dataset, Dataset) else Dataset.from_frame(dataset))
         if isinstance(dataset, Dataset):
@@ -157,7 +157,7 @@ class Preprocessor:
 
     def _transform_table(self, features: TableFeatures, frame: Any) -> tuple[Matrix, list[str]]:
         """Read the columns that are needed; the others may be of any type."""
-        from ..frames import by_name  # loads the tensors, which files of arrays do without
+        from ..frames import by_name  # loads the tensors, which reading arrays does not need
 
         table = by_name(frame, "the frame")
         needed = {name: values for name, values in table.items() if name in features.input_names}
@@ -165,7 +165,7 @@ class Preprocessor:
         return matrix, [*features.aside(table, self.target.name), *notes]
 
     def transform_target(self, y: ArrayLike | Dataset) -> NDArray[Any]:
-        """The numbers that a loss compares outputs with.
+        """The target as numbers that a loss takes.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class Preprocessor:
         if not isinstance(y, Dataset):
             return self.target.encode(y)
         if y.y is None:
-            raise ValueError(f"{y.source} has no target to compare with")
+            raise ValueError(f"{y.source} has no target")
         return self.target.encode(y.y, y.rows)
 
     def inverse_target(self, predicted: ArrayLike) -> NDArray[Any]:
@@ -208,12 +208,12 @@ class Preprocessor:
         Raises
         ------
         ValueError
-            For anything that `to_dict` does not write: keys lacking or unknown, other types, lengths that do
-            not fit, numbers that are not finite.
+            For anything that `to_dict` does not write: missing or unknown keys, other types, wrong lengths,
+            numbers that are not finite.
         """
         record = Record(data, "preprocessing")
         number = record.whole("format", 1)
-        record.require(number == FORMAT, f"format {number} is not known; this version reads format {FORMAT}")
+        record.require(number == FORMAT, f"unknown format {number}; this version reads format {FORMAT}")
         features, target = record.take("features"), Target.from_dict(record.take("target"))
         notes = record.texts("notes")
         record.finish()

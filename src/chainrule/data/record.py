@@ -1,4 +1,4 @@
-"""Strict reading of a JSON object: every key known, every value of its type, nothing left over."""
+"""Strict reading of a JSON object: every key is known and every value has its type."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 
 class Record:
-    """A JSON object that is taken apart key by key, each value checked as it is taken.
+    """A JSON object that is read key by key, each value checked as it is read.
 
     Parameters
     ----------
     data : mapping
-        What ``json.loads`` gave.
+        The result of ``json.loads``.
     what : str
-        What to call the object in an error.
+        The object's name in errors.
 
     Raises
     ------
@@ -28,7 +28,7 @@ class Record:
         self._what = what
 
     def require(self, holds: bool, otherwise: str) -> None:
-        """Refuse the record, with this reason, unless `holds`."""
+        """Raise an error with this reason unless `holds`."""
         if not holds:
             raise ValueError(f"{self._what}: {otherwise}")
 
@@ -38,7 +38,7 @@ class Record:
         return self._left.pop(key)
 
     def is_null(self, key: str) -> bool:
-        """Whether the key holds null; it is then taken."""
+        """Whether the key holds null; the key then counts as read."""
         self.require(key in self._left, f"the key {key!r} is missing")
         if self._left[key] is None:
             del self._left[key]
@@ -46,7 +46,7 @@ class Record:
         return False
 
     def finish(self) -> None:
-        """Refuse keys that nobody took: they come from another version or another kind of object."""
+        """Refuse keys that were not read: they come from another version or another kind of object."""
         self.require(not self._left, f"unknown keys {sorted(map(str, self._left))}")
 
     def text(self, key: str) -> str:
@@ -61,7 +61,7 @@ class Record:
     def choice(self, key: str, allowed: Sequence[str]) -> str:
         """One of the `allowed` strings."""
         value = self.text(key)
-        self.require(value in allowed, f"{key} is {value!r}; it can be {', '.join(allowed)}")
+        self.require(value in allowed, f"{key}: expected one of {', '.join(allowed)}, got {value!r}")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Record:
         return tuple(self._text(item, key) for item in self._list(key))
 
     def distinct_texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings, each there once."""
+        """A list of distinct strings."""
         values = self.texts(key)
         self.require(len(set(values)) == len(values), f"{key} names something twice")
         return values
@@ -81,13 +81,13 @@ class Record:
     def numbers(self, key: str, length: int) -> tuple[float, ...]:
         """A list of `length` finite numbers."""
         values = tuple(self._number(item, key) for item in self._list(key))
-        self.require(len(values) == length, f"{key} has {len(values)} entries, {length} are needed")
+        self.require(len(values) == length, f"{key}: expected {length} entries, got {len(values)}")
         return values
 
     def scales(self, key: str, length: int) -> tuple[float, ...]:
         """A list of `length` finite numbers above 0."""
         values = self.numbers(key, length)
-        self.require(all(value > 0 for value in values), f"{key} must be above 0 everywhere")
+        self.require(all(value > 0 for value in values), f"all entries of {key} must be above 0")
         return values
 
     def whole(self, key: str, least: int) -> int:
@@ -99,7 +99,7 @@ class Record:
         return tuple(self._whole(item, key, least) for item in self._list(key))
 
     def labels(self, key: str) -> tuple[bool | int | float | str, ...]:
-        """A list of labels of one type (booleans, integers, floats or strings), each there once."""
+        """A list of labels of one type (booleans, integers, floats or strings), all distinct."""
         values = tuple(self._list(key))
         kinds = {type(value) for value in values}
         self.require(kinds <= {bool, int, float, str} and len(kinds) <= 1, f"{key} must hold labels of one type")

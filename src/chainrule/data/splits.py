@@ -1,8 +1,8 @@
-"""Which rows train, which test, and in which order.
+"""Training and test split, and the order of rows in an epoch.
 
-The same seed gives the same answer on every machine and with every version of NumPy: orders come from sorting
+The same seed gives the same result on every machine and with every version of NumPy: orders come from sorting
 the raw 64-bit output of the counter-based Philox generator. NumPy promises that stream (and `SeedSequence`,
-which seeds it) for good, while it may change how `Generator.permutation` consumes it.
+which seeds it) in all versions, while it may change how `Generator.permutation` consumes it.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     n : int
         Number of rows.
     fraction : float
-        Share of the rows that test, between 0 and 1.
+        Fraction of the rows in the test split, between 0 and 1.
     seed : int
         Non-negative.
     stratify : array_like, optional
@@ -40,7 +40,7 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     Raises
     ------
     ValueError
-        When a part would be empty, or an argument is out of its range.
+        When a split would be empty, or an argument is out of its range.
 
     Examples
     --------
@@ -65,12 +65,12 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
 def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     n = order.size
     if labels.shape != (n,):
-        raise ValueError(f"stratify has shape {labels.shape}; it needs one label for each of the n={n} rows: ({n},)")
+        raise ValueError(f"stratify has shape {labels.shape}; expected one label for each of the n={n} rows: ({n},)")
     _, ids, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     quota = sizes * wanted / n
     spare = sizes - 1
     taken = np.minimum(np.floor(quota).astype(np.intp), spare)
-    # The rows that flooring left over go to the classes that lost most by it.
+    # The rows left over by rounding down go to the classes with the largest remainders.
     for group in np.argsort(taken - quota, kind="stable"):
         if taken.sum() == wanted:
             break
@@ -78,7 +78,7 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     if not taken.any():
         raise ValueError(
             f"stratify holds {counted(sizes.size, 'class', 'classes')} in {counted(n, 'row')}, one row "
-            f"each: none can be spared for the test split"
+            f"each: expected at least two rows of some class"
         )
     # Rank of each row within its class, in shuffled order.
     by_class = order[np.argsort(ids[order], kind="stable")]
@@ -89,7 +89,7 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
 def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> Indices:
     """The order in which an epoch visits `n` rows.
 
-    It depends on `(n, seed, epoch)` alone, so a resumed run sees what an uninterrupted one would have seen.
+    It depends on `(n, seed, epoch)` alone, so a resumed run has the same order as an uninterrupted one.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     seed, epoch : int
         Non-negative.
     shuffle : bool
-        Without it the order is ``0 … n-1``.
+        If False, the order is ``0 … n-1``.
 
     Returns
     -------
@@ -117,19 +117,19 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     epoch = integer("epoch", epoch, at_least=0)
     if not shuffle:
         return np.arange(n, dtype=np.intp)
-    # A spawn key keeps every epoch's stream apart from the others and from the one that `split` uses.
+    # A spawn key gives every epoch a stream different from the others and from the one that `split` uses.
     return _shuffled(n, seed, (epoch,))
 
 
 def batches(n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> Iterator[Indices]:
-    """The mini-batches of an epoch, as row numbers; the last one holds what is left.
+    """The mini-batches of an epoch, as row numbers; the last one holds the remaining rows.
 
     Parameters
     ----------
     n, seed, epoch, shuffle
         As for `epoch_order`.
     batch_size : int
-        Rows a batch, at least 1.
+        Rows per batch, at least 1.
 
     Returns
     -------
@@ -148,6 +148,6 @@ def batches(n: int, batch_size: int, seed: int = 0, epoch: int = 0, shuffle: boo
 
 
 def _shuffled(n: int, seed: int, stream: tuple[int, ...]) -> Indices:
-    # numpy.random loads when first used, so here and in no signature: it takes longer than all of this.
+    # numpy.random is slow to load, so it is used only here and in no annotation.
     keys = np.random.Philox(np.random.SeedSequence(seed, spawn_key=stream)).random_raw(n)
     return np.argsort(keys, kind="stable")

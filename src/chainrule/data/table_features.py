@@ -45,7 +45,7 @@ class TableFeatures:
 
     @classmethod
     def fit(cls, train: Dataset) -> "tuple[TableFeatures, list[str]]":
-        """Read medians, means, deviations and categories off the training split; also the sentences about it.
+        """Compute medians, means, deviations and categories of the training split; also return sentences about it.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class TableFeatures:
         numeric = [name for name in numbers if name not in left_out]
         categorical = [name for name in texts if name not in left_out]
         if not numeric and not categorical:
-            raise ValueError(f"no feature is left to learn from: {'; '.join(notes)}")
+            raise ValueError(f"no usable feature is left: {'; '.join(notes)}")
         scaling = _fit_numbers({name: numbers[name] for name in numeric}, notes)
         categories = tuple(_fit_categories(name, texts[name], notes) for name in categorical)
         return cls(tuple(numeric), scaling, tuple(categorical), categories, tuple(left_out)), notes
@@ -95,13 +95,13 @@ class TableFeatures:
     def transform(self, dataset: Dataset, target_name: str | None = None) -> tuple[Matrix, list[str]]:
         """The network's input, and sentences about what was special in these rows.
 
-        Columns may come in another order. Those that the training split did not have are left aside, which is
-        said (of all but `target_name`).
+        Columns may come in another order. Those that the training split did not have are ignored, with a
+        sentence about them (except `target_name`).
 
         Raises
         ------
         ValueError
-            When a column lacks, a column of numbers holds text (the row is said) or something infinite.
+            When a column is missing, or a column of numbers holds text (the message names the row) or infinity.
         """
         columns = self._columns(dataset)
         notes = self.aside(dataset.feature_names, target_name)
@@ -130,18 +130,18 @@ class TableFeatures:
         lacking = [name for name in self.input_names if name not in columns]
         if lacking:
             raise ValueError(
-                f"{dataset.source}: lacks {counted(len(lacking), 'column')} that the training split had: "
+                f"{dataset.source}: lacks {counted(len(lacking), 'column')} of the training split: "
                 f"{listed(lacking)}; it has {listed(columns)}"
             )
         return columns
 
     def aside(self, names: Iterable[str], target_name: str | None) -> list[str]:
-        """Sentences about the columns of these names that are not looked at."""
+        """Sentences about the columns of these names that are ignored."""
         known = {*self.input_names, *self.left_out, target_name}
         extra = [name for name in names if name not in known]
         if not extra:
             return []
-        return [f"left aside {counted(len(extra), 'column')} that the training split did not have: {listed(extra)}"]
+        return [f"ignored {counted(len(extra), 'column')} that the training split did not have: {listed(extra)}"]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
@@ -167,7 +167,7 @@ class TableFeatures:
         record.require(scaling.fill is not None, "a table's scaling needs fill")
         record.require(
             len({*numeric, *categorical, *left_out}) == len((*numeric, *categorical, *left_out)),
-            "a column is named twice",
+            "expected different column names",
         )
         record.require(bool(numeric or categorical), "no column is left")
         record.require(
@@ -205,11 +205,11 @@ def _fit_numbers(columns: Mapping[str, NDArray[Any]], notes: list[str]) -> Scali
 
 def _fit_categories(name: str, found: Counter[str | None], notes: list[str]) -> tuple[str, ...]:
     missing = found.pop(None, 0)
-    # By number of rows, then by name: which categories are kept does not depend on the order of the rows.
+    # Sorted by number of rows, then by name, so that the kept categories do not depend on the order of the rows.
     ranked = sorted(found, key=lambda category: (-found[category], str(category)))
     kept = sorted(str(category) for category in ranked[:MOST_CATEGORIES])
     if missing:
-        notes.append(f"took {counted(missing, 'missing value')} of {name} as a category, {MISSING!r}")
+        notes.append(f"treated {counted(missing, 'missing value')} of {name} as the category {MISSING!r}")
         kept = kept if MISSING in kept else [*kept, MISSING]
     rest = len(ranked) - MOST_CATEGORIES
     only = f", the most frequent; {counted(rest, 'rarer one')} set all of them to 0" if rest > 0 else ""
@@ -251,7 +251,7 @@ def _refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
 
 
 def _category_ids(column: NDArray[Any], known: tuple[str, ...]) -> NDArray[np.intp]:
-    """The position of each value among the known categories; -1 for another."""
+    """The position of each value among the known categories; -1 for unknown ones."""
     ids: dict[Any, int] = {category: i for i, category in enumerate(known)}
     if column.dtype != object:
         # A file in which every category looks like a number is read as numbers: 7 is then the category "007".
@@ -271,5 +271,5 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
     names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
     return [
         f"{counted(unknown.size, 'row')} {'holds' if unknown.size == 1 else 'hold'} a category of {name} "
-        f"that the training split did not have, set to zeros: {listed(names, 6)}"
+        f"that the training split did not have, encoded as zeros: {listed(names, 6)}"
     ]

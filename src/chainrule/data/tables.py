@@ -36,29 +36,29 @@ def read_table(
     Parameters
     ----------
     path : path
-        ``.csv``, ``.tsv`` (also with ``.gz`` behind) or ``.parquet``. CSV is UTF-8; commas, semicolons, tabs
-        and bars are recognised as separators; empty fields and ``?``, ``NA``, ``N/A``, ``nan``, ``null`` are
+        ``.csv``, ``.tsv`` (also with the suffix ``.gz``) or ``.parquet``. CSV is UTF-8; commas, semicolons, tabs
+        and vertical bars are recognised as separators; empty fields and ``?``, ``NA``, ``N/A``, ``nan``, ``null`` are
         missing values.
     target : str, optional
-        The target's column. Without it, the column called target, label, class or y is taken when there is
-        just one.
+        The target's column. By default the column called target, label, class or y, if there is exactly
+        one.
     task : str, optional
         Overrides the inferred task.
     exclude : sequence of str
         Columns to leave out.
     header : bool, optional
-        Whether the first row of a CSV names the columns; told from the row itself otherwise.
+        Whether the first row of a CSV names the columns; by default inferred from the row.
 
     Returns
     -------
     Dataset
-        Rows whose target is missing are left out, which its notes say.
+        Rows whose target is missing are left out, as its notes say.
 
     Raises
     ------
     ValueError
-        For an unreadable or cut-off file, columns that are not there (the nearest name is said), column
-        types that are neither numbers nor texts, and what `Dataset.from_columns` refuses.
+        For an unreadable or truncated file, absent columns (the message suggests the nearest name), column
+        types that are neither numbers nor texts, and the errors of `Dataset.from_columns`.
     ImportError
         Without polars.
 
@@ -78,7 +78,7 @@ def read_table(
     frame, places, notes = _read_frame(Path(path), header, [*exclude, *([target] if target else [])])
     if target is None:
         target = _usual_target(path, [name for name in frame.columns if name not in exclude])
-        notes.append(f"took the column {target!r} as the target, by its name")
+        notes.append(f"used the column {target!r} as the target because of its name")
     return Dataset.from_frame(frame, target, task=task, exclude=exclude, source=f"{path}", notes=notes, rows=places)
 
 
@@ -92,8 +92,8 @@ def _usual_target(path: str | os.PathLike[str], columns: Sequence[str]) -> str:
     usual = [name for name in columns if name.casefold() in TARGET_NAMES]
     if len(usual) == 1:
         return usual[0]
-    found = f"more than one could be it ({listed(usual)})" if usual else f"the columns are {listed(columns)}"
-    raise ValueError(f"{path}: which column is the target? Name it: {found}")
+    found = f"several are possible ({listed(usual)})" if usual else f"the columns are {listed(columns)}"
+    raise ValueError(f"{path}: target: expected the name of a column: {found}")
 
 
 def _polars() -> Any:
@@ -107,7 +107,7 @@ def _polars() -> Any:
 def _read_frame(
     path: Path, header: bool | None, named: Sequence[str] = ()
 ) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
-    """The table, where each of its rows stood in the file, and what was done to it."""
+    """The table, the position of each of its rows in the file, and what was done to it."""
     pl = _polars()
     notes: list[str] = []
     try:
@@ -122,7 +122,7 @@ def _read_frame(
         raise ValueError(f"{path}: the table has no columns")
     frame = frame.rename({name: name.strip() for name in frame.columns})
     if frame.height == 0:
-        raise ValueError(f"{path}: the table has the columns {listed(frame.columns)} and no rows")
+        raise ValueError(f"{path}: the table has the columns {listed(frame.columns)} but no rows")
     places = np.arange(frame.height)
     if "" in frame.columns and frame[""].to_list() == list(range(frame.height)):
         frame = frame.drop("")
@@ -141,20 +141,20 @@ def _read_csv(pl: Any, path: Path, header: bool | None, named: Sequence[str], no
     if header is None:
         header = _is_header(first, second, named)
         if not header:
-            notes.append("the first row holds numbers, so it was read as data: the columns are column_1, column_2, …")
+            notes.append("the first row holds numbers and was read as data: the columns are column_1, column_2, …")
     if header:
         _refuse_repeated(path, first)
     _refuse_cut_off(path, data, separator, len(first))
     frame = _parse_csv(pl, data, separator=separator, has_header=header)
     if not header:
-        # The names that polars makes up have changed between its versions.
+        # The names that polars generates differ between its versions.
         frame.columns = [f"column_{number}" for number in range(1, frame.width + 1)]
     return frame.with_columns(_tidied(pl, column, notes) for column in frame if column.dtype == pl.String)
 
 
 def _parse_csv(pl: Any, data: bytes, **form: Any) -> "polars.DataFrame":
-    # To tell the types from all rows takes longer than to read them, so the first ones tell; where a value
-    # further down does not fit them, all rows are looked at.
+    # Inferring the types from all rows takes longer than reading them, so the first rows decide; if a value
+    # further down does not fit, all rows are used.
     try:
         frame: polars.DataFrame = pl.read_csv(data, infer_schema_length=1000, null_values=list(MISSING), **form)
     except pl.exceptions.ComputeError:
@@ -173,9 +173,9 @@ def _text_bytes(path: Path) -> bytes:
     if not data:
         raise ValueError(f"{path}: the file is empty; a table has a row of column names and rows of values")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path}: is UTF-16 text; save it as UTF-8")
+        raise ValueError(f"{path}: the file is UTF-16 text; save it as UTF-8")
     if b"\0" in data[:4096]:
-        raise ValueError(f"{path}: holds zero bytes, so it is no text; a CSV is UTF-8 text")
+        raise ValueError(f"{path}: the file holds zero bytes, so it is not text; expected UTF-8 text")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
     return data
@@ -196,14 +196,14 @@ def _first_rows(data: bytes, separator: str) -> tuple[list[str], list[str]]:
             if len(rows) == 2:
                 break
     except csv.Error:
-        pass  # a quote that never ends: polars says so, with its place
+        pass  # an unclosed quote: polars reports it with its position
     return (rows[0] if rows else []), (rows[1] if len(rows) > 1 else [])
 
 
 def _is_header(first: Sequence[str], second: Sequence[str], named: Sequence[str]) -> bool:
     """Whether the first row names the columns, rather than being data already.
 
-    Names can be numbers (years, wavelengths): then one that the caller gave, or a text above a number, tells.
+    Names can be numbers (years, wavelengths); then a name given by the caller, or a text above a number, decides.
     """
     numbers = sum(map(_is_number, first))
     text_above_number = any(
@@ -227,17 +227,17 @@ def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
 
 
 def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None:
-    """Refuse a short last row: polars fills it with nulls, but the file was not written to its end."""
+    """Refuse a short last row: polars fills it with nulls, but the file was truncated."""
     last = data.rsplit(b"\n", 1)[-1]
     if last.count(b'"') % 2:
         return  # the end of a quoted text of several lines
     found = len(_first_rows(last, separator)[0])
     if found < width:
-        raise ValueError(f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks cut off")
+        raise ValueError(f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks truncated")
 
 
 def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Series":
-    """Strip spaces, find the missing values behind them, and turn a column of numbers into numbers."""
+    """Strip spaces, recognise missing values, and convert a column of numbers to numbers."""
     stripped = column.str.strip_chars()
     text = stripped.set(stripped.is_in(MISSING), None)
     present = len(text) - text.null_count()
@@ -249,7 +249,7 @@ def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Serie
     if parsed * 2 > present:
         odd = int((numbers.is_null() & text.is_not_null()).arg_true()[0])
         notes.append(
-            f"took the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of "
-            f"{present:,} hold no number, the first is row {odd + 1}: {text[odd]!r}"
+            f"read the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of "
+            f"{present:,} hold something other than numbers, the first is row {odd + 1}: {text[odd]!r}"
         )
     return text

@@ -1,4 +1,4 @@
-"""What is to be learnt from a target: the kind of task, why, and the numbers that a network is trained on."""
+"""The task of a target: its kind, the reason for it, and the numbers that a network is trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .record import Record
 from .wording import counted, listed
 
 Task = Literal["binary", "multiclass", "regression"]
-"""What a target asks for."""
+"""The kinds of task."""
 
 Label = bool | int | float | str
 
@@ -20,16 +20,16 @@ MOST_INTEGER_CLASSES = 20
 
 
 def as_target(y: ArrayLike, name: str = "y") -> NDArray[Any]:
-    """Bring a target to one dimension of bool, integer, float or text.
+    """Convert a target to one dimension of bool, integer, float or text.
 
     A column ``(n, 1)`` is flattened and one-hot rows become class ids.
 
     Parameters
     ----------
     y : array_like
-        The target, one entry a row.
+        The target, one entry per row.
     name : str
-        What to call it in an error.
+        Its name in errors.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def as_target(y: ArrayLike, name: str = "y") -> NDArray[Any]:
     """
     values = np.asarray(y)
     if values.dtype == object:
-        # Texts often arrive as objects (pandas, polars); anything else in such an array stays refused below.
+        # Texts often arrive as objects (pandas, polars); anything else in such an array is refused below.
         values = np.array(values.tolist()) if all(isinstance(v, str) for v in values.flat) else values
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -51,16 +51,15 @@ def as_target(y: ArrayLike, name: str = "y") -> NDArray[Any]:
         values = values.argmax(axis=1)
     if values.ndim != 1:
         raise ValueError(
-            f"{name} has shape {values.shape}; a target has one entry a row: shape (n,), (n, 1), or "
-            "one-hot (n, classes)"
+            f"{name} has shape {values.shape}; expected one entry per row: shape (n,), (n, 1), or one-hot (n, classes)"
         )
     if values.size == 0:
-        raise ValueError(f"{name} is empty; it needs one entry a row")
+        raise ValueError(f"{name} is empty; expected one entry per row")
     if values.dtype.kind not in "biufU":
-        raise ValueError(f"{name} has dtype {values.dtype}; a target holds numbers, booleans or texts")
+        raise ValueError(f"{name} has dtype {values.dtype}; expected numbers, booleans or texts")
     if values.dtype.kind in "iu":
         if values.dtype == np.uint64 and values.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"{name} holds {values.max()}, which int64 does not; give such labels as texts")
+            raise ValueError(f"{name} holds {values.max()}, which exceeds int64; give such labels as texts")
         return values.astype(np.int64)
     if values.dtype.kind == "f":
         _refuse_non_finite(values, name)
@@ -84,22 +83,22 @@ def _refuse_non_finite(values: NDArray[Any], name: str) -> None:
 
 
 def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[Task, str]:
-    """Choose the task that a target asks for, and say why.
+    """Infer the task from a target, with the reason.
 
-    Texts and booleans are classes, and so is anything with just two values. Whole numbers are classes when
-    they take at most 20 values and either those are at most a tenth of the rows, or they are exactly 0 … K-1
-    with two rows each or more. All else is regression.
+    Texts and booleans are classes, and so is anything with exactly two values. Whole numbers are classes if
+    they take at most 20 values and either these are at most a tenth as many as the rows, or they are exactly
+    0 … K-1 with at least two rows each. Everything else is regression.
 
     Parameters
     ----------
     y : array_like
         The target.
     task : {"binary", "multiclass", "regression", "classification"}, optional
-        Overrides the choice; ``"classification"`` leaves open which of the first two. An override is only
-        held to what it cannot do (regression on texts, three classes as binary), so that a part with one
+        Overrides the choice; ``"classification"`` allows either of the first two. An override raises
+        only if it is impossible (regression on texts, three classes as binary), so that a split with one
         class can be scored.
     name : str
-        What to call the target in sentences.
+        The target's name in sentences.
 
     Returns
     -------
@@ -111,7 +110,7 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
     Raises
     ------
     ValueError
-        When nothing can be learnt (one value only, every text different) or `task` does not fit.
+        When the target cannot be predicted (only one value, or every text different) or `task` does not fit.
 
     Examples
     --------
@@ -128,16 +127,16 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
         return _asked(task, values, distinct, name)
     if distinct.size == 1:
         raise ValueError(
-            f"{name} holds one value only ({distinct[0]}) in {counted(values.size, 'row')}: there is "
-            f"nothing to tell apart; take rows of two classes or more"
+            f"{name} holds one value only ({distinct[0]}) in {counted(values.size, 'row')}: expected "
+            f"at least two classes"
         )
     if distinct.size == 2:
         return "binary", f"binary: {name} holds two values, {distinct[0]} and {distinct[1]}"
     if values.dtype.kind == "U":
         if distinct.size == values.size or (distinct.size > 10 and distinct.size * 2 > values.size):
             raise ValueError(
-                f"{name} holds {distinct.size:,} different texts in {values.size:,} rows: they name the "
-                f"rows, they are no classes; take another target, or ask for task='multiclass'"
+                f"{name} holds {distinct.size:,} different texts in {values.size:,} rows, which are names "
+                f"of rows rather than classes; use another target, or set task='multiclass'"
             )
         return "multiclass", f"multiclass: {name} holds {distinct.size:,} different texts"
     whole = values.dtype.kind == "i" or bool((distinct == np.trunc(distinct)).all())
@@ -153,27 +152,27 @@ def infer_task(y: ArrayLike, task: str | None = None, name: str = "y") -> tuple[
 
 def _asked(task: str, values: NDArray[Any], distinct: NDArray[Any], name: str) -> tuple[Task, str]:
     if task not in (*TASKS, "classification"):
-        raise ValueError(f"task is {task!r}; it can be {listed([*TASKS, 'classification'])}")
+        raise ValueError(f"task: expected one of {listed([*TASKS, 'classification'])}, got {task!r}")
     if task == "regression" and values.dtype.kind == "U":
         raise ValueError(
             f"task='regression' needs numbers, and {name} holds texts such as {str(distinct[0])!r}; "
-            f"leave task out, or take a numeric target"
+            f"leave task out, or use a numeric target"
         )
     if task == "binary" and distinct.size > 2:
         raise ValueError(
             f"task='binary' needs two classes, and {name} holds {distinct.size:,} values "
-            f"({listed(distinct, 5)}); task='multiclass' takes them"
+            f"({listed(distinct, 5)}); use task='multiclass'"
         )
     if task == "classification":
         if distinct.size == 1:
-            raise ValueError(f"{name} holds one class only ({distinct[0]}); take rows of two classes or more")
+            raise ValueError(f"{name} holds one class only ({distinct[0]}); expected at least two classes")
         task = "binary" if distinct.size == 2 else "multiclass"
-    return cast(Task, task), f"{task}: as asked; {name} holds {counted(distinct.size, 'value')}"
+    return cast(Task, task), f"{task}: as requested; {name} holds {counted(distinct.size, 'value')}"
 
 
 @dataclass(frozen=True)
 class Target:
-    """How a raw target becomes the numbers trained on, and back; fitted on the training split.
+    """The transformation of a raw target to the numbers trained on, and its inverse; fitted on the training split.
 
     Attributes
     ----------
@@ -203,7 +202,7 @@ class Target:
 
     @classmethod
     def fit(cls, y: ArrayLike, task: Task, name: str | None = None) -> "Target":
-        """Read the classes, or mean and standard deviation, off the training split.
+        """Determine the classes, or mean and standard deviation, of the training split.
 
         Raises
         ------
@@ -216,7 +215,7 @@ class Target:
         if distinct.size == 1:
             raise ValueError(
                 f"{called} holds one {'value' if task == 'regression' else 'class'} only ({distinct[0]}) "
-                f"in the training split: there is nothing to learn; take rows with others too"
+                f"in the training split; expected at least two"
             )
         if task == "regression":
             numbers = values.astype(np.float64)
@@ -240,23 +239,23 @@ class Target:
         y : array_like
             Raw target, n entries.
         rows : numpy.ndarray, optional
-            Where each entry stood in its file (from 0), for the error.
+            Position of each entry in its file (from 0), for errors.
 
         Returns
         -------
         numpy.ndarray
-            Classes: int64 ids, shape ``(n,)``. Regression: float32, shape ``(n, 1)`` as a network's output
-            has it.
+            Classes: int64 ids, shape ``(n,)``. Regression: float32, shape ``(n, 1)`` like a network's
+            output.
 
         Raises
         ------
         ValueError
-            For a label that the training split did not have, or texts where numbers were learnt.
+            For a label that the training split did not have, or texts instead of numbers.
         """
         values = as_target(y, self.name or "y")
         if self.task == "regression":
             if values.dtype.kind == "U":
-                raise ValueError(f"{self.name or 'y'} held numbers in training and holds texts now ({values[0]!r}, …)")
+                raise ValueError(f"{self.name or 'y'} : expected numbers as in training, got texts ({values[0]!r}, …)")
             return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)[:, None]
         distinct, where = np.unique(values, return_inverse=True)
         ids = np.array([self._id(label) for label in distinct.tolist()], dtype=np.int64)[where]
@@ -273,8 +272,8 @@ class Target:
     def _id(self, label: Label) -> int:
         if label in self.classes:
             return self.classes.index(label)
-        # One file holds the labels 1, 2, x (texts), the next only 1, 2 (numbers): the same labels, typed
-        # otherwise.
+        # One file holds the labels 1, 2, x (texts), the next only 1, 2 (numbers): the same labels with another
+        # type.
         text = str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
         texts = [str(known) for known in self.classes]
         return texts.index(text) if text in texts else -1
@@ -295,22 +294,22 @@ class Target:
         Raises
         ------
         ValueError
-            For ids that are no integers or out of range, and for other shapes.
+            For ids that are not integers or are out of range, and for other shapes.
         """
         values = np.asarray(predicted)
         if self.task == "regression":
             if values.ndim == 2 and values.shape[1] == 1:
                 values = values[:, 0]
             if values.ndim != 1:
-                raise ValueError(f"predicted has shape {values.shape}; one output a row is (n,) or (n, 1)")
+                raise ValueError(f"predicted has shape {values.shape}; expected one output per row, (n,) or (n, 1)")
             return values.astype(np.float64) * self.std + self.mean
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise ValueError(
-                f"predicted has shape {values.shape} and dtype {values.dtype}; class ids are integers of shape (n,)"
+                f"predicted has shape {values.shape} and dtype {values.dtype}; expected integer class ids of shape (n,)"
             )
         outside = values[(values < 0) | (values >= len(self.classes))]
         if outside.size:
-            raise ValueError(f"predicted holds the class id {outside[0]}; ids go from 0 to {len(self.classes) - 1}")
+            raise ValueError(f"predicted holds the class id {outside[0]}; expected 0 to {len(self.classes) - 1}")
         labels: NDArray[Any] = np.array(self.classes)[values]
         return labels
 

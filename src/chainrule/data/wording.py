@@ -1,4 +1,4 @@
-"""How the data package phrases what it found: lists of names, counts, the nearest name, places in a file."""
+"""Parts of the data package's messages: lists of names, counts, the nearest name, places in a file."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def listed(names: Iterable[object], limit: int = 12) -> str:
-    """Join names with commas; beyond `limit` only their number is said."""
+    """Join names with commas; beyond `limit` only their number is given."""
     texts = [str(name) for name in names]
     shown = ", ".join(texts[:limit])
     return shown if len(texts) <= limit else f"{shown} … and {len(texts) - limit:,} more"
@@ -19,8 +19,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:
-    """A sentence that names the nearest of `names`, or nothing when none is near."""
-    import difflib  # only where something went wrong
+    """A sentence that suggests the nearest of `names`, or nothing if none is near."""
+    import difflib  # only needed for errors
 
     by_folded = {other.casefold(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.casefold(), list(by_folded), n=1)
@@ -28,5 +28,5 @@ def suggestion(name: str, names: Sequence[str]) -> str:
 
 
 def row_in_file(rows: NDArray[Any] | None, index: int) -> int:
-    """The 1-based data row of a file (the header not counted) that row `index` of a part came from."""
+    """The 1-based data row of a file (the header not counted) that row `index` of a split came from."""
     return (index if rows is None else int(rows[index])) + 1
