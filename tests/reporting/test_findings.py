@@ -38,7 +38,7 @@ CASES = [
     ({"saturated": [0.1, 0.95, np.nan]}, "hardly any gradient passes: 95\u202f% in layer 2."),
     ({"update": [[0.5, 1e-3, 1e-3], [1e-9] * 3]}, "one moves the weights by 0.5 of their size in layer 1."),
     ({"update": [[1e-8, 1e-9, 1e-3], [1.0] * 3]}, "by 1.0·10⁻⁹ of their size in layer 2, and much the same in layer 1"),
-    ({"dW": [[0.0], [np.nan], [0.0]]}, "Some values are infinite or not a number: layer 2."),
+    ({"dW": [[0.0], [np.nan], [0.0]]}, "Some values are infinite or NaN: layer 2."),
 ]  # fmt: skip
 
 

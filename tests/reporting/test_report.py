@@ -155,7 +155,7 @@ def test_a_flow_of_another_run_is_not_mixed_in(digits, tmp_path):
     (folder / "history.jsonl").write_text(history.replace('"loss": ', '"loss": 1'))
     os.utime(folder / "gradient_flow.jsonl", (1, 1))
     page = cr.report(folder).read_text("utf-8")
-    assert "it belongs to another run than the history" in page
+    assert "it belongs to a different run than the history" in page
     assert 'id="flow"' not in page
     os.utime(folder / "history.jsonl", (0, 0))
     page = cr.report(folder).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Training reports: one HTML file that shows a run, what flowed through its network, and how long it took."""
+"""Training reports: one HTML file that shows a run: curves, predictions, gradient flow and time."""
 
 from .gradient_flow import GradientFlow
 from .page import report, require_plotly

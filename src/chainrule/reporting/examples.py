@@ -1,4 +1,4 @@
-"""What a trained network says about examples it was not trained on: the confusion matrix, the worst predictions."""
+"""Predictions of a trained network on examples it was not trained on: the confusion matrix, the worst predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..train import predict
 FILE = "examples.safetensors"
 FORMAT, VERSION = "chainrule-examples", 1
 
-#: How much is kept: worst examples, features of one, points of a scatter plot, rows for the derivation, classes.
+#: Numbers of entries kept: worst examples, features of one, points of a scatter plot, rows for the derivation, classes.
 MOST_WORST, MOST_FEATURES, MOST_POINTS, SAMPLE, MOST_CLASSES = 14, 10, 1000, 32, 100
 
 #: Characters of a text that are kept, and pixels of an image along an edge.
@@ -79,7 +79,7 @@ def _classified(output: Array, y: Array, activation: str, loss: Any) -> dict[str
         p = shares if activation == "sigmoid" else (columns > 0).astype(np.float64)
         shares = np.concatenate([1 - p, p], axis=1)
     elif activation == "sigmoid":
-        return None  # several labels at once: an example has no one class
+        return None  # several labels per example, not one class
     true = np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > 0.5 if y.dtype.kind == "f" else
                                                                         y.reshape(-1))  # fmt: skip
     true = true.astype(np.int64)
@@ -99,7 +99,7 @@ def _classified(output: Array, y: Array, activation: str, loss: Any) -> dict[str
 
 def _measured(output: Array, y: Array, decode: Callable[[Array], Array] | None) -> dict[str, Array] | None:
     if output.size != len(output) or y.size != len(y):
-        return None  # several numbers an example: nothing that one axis could show
+        return None  # several numbers per example cannot be shown on one axis
     guess, true = (np.asarray(decode(a) if decode else a, np.float64).reshape(-1) for a in (output, y))
     worst = np.argsort(-np.abs(guess - true), kind="stable")[:MOST_WORST]
     some = np.random.default_rng(0).permutation(len(true))[:MOST_POINTS]

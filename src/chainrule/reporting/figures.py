@@ -15,25 +15,25 @@ BINS = 40
 DECADES = (-12.0, 1.0 + 1 / 3)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
-#: Elements of an array that a distribution is taken of, at most.
+#: Greatest number of elements of an array that a distribution uses.
 MOST_ELEMENTS = 1024
 
-#: Units of a layer that are drawn, at most.
+#: Greatest number of units of a layer that are drawn.
 MOST_UNITS = 10
 
-#: A value is saturated where the activation passes on less than this share of what it passes on at its steepest.
+#: A value is saturated where the activation's slope is less than this fraction of its largest slope.
 SATURATED = 0.05
 
 _EDGES = 10.0 ** np.linspace(*DECADES, BINS + 1)
 _SHARES = np.array(QUANTILES)
 
-#: What `distribution` and `magnitudes` return, so many numbers each.
+#: The numbers that `distribution` and `magnitudes` return.
 DISTRIBUTION = ("low", "high", *(f"quantile {q:g}" for q in QUANTILES), *(f"bin {i}" for i in range(BINS)))
 MAGNITUDES = ("zeros", *(f"quantile {q:g}" for q in QUANTILES), *(f"bin {i}" for i in range(BINS)))
 
 
 def sampled(size: int) -> Array:
-    """Return which elements of an array of `size` are looked at: all of them, or the same spread ones each time."""
+    """Return which elements of an array of `size` are used: all of them, or the same evenly spread ones each time."""
     if size <= MOST_ELEMENTS:
         return np.arange(size)
     step = int(0.618 * size)  # the golden ratio's steps cover rows and columns evenly
@@ -44,7 +44,7 @@ def sampled(size: int) -> Array:
 
 def distribution(values: Array) -> Array:
     """Return the numbers of `DISTRIBUTION` for values; all NaN when one isn't finite."""
-    ordered = np.sort(values)  # what is not finite comes first or last
+    ordered = np.sort(values)  # values that are not finite come first or last
     low, high = float(ordered[0]), float(ordered[-1])
     if not (math.isfinite(low) and math.isfinite(high)):
         return np.full(len(DISTRIBUTION), np.nan)
@@ -55,7 +55,7 @@ def distribution(values: Array) -> Array:
 def magnitudes(values: Array) -> Array:
     """Return the numbers of `MAGNITUDES`: zeros as a share, quantiles and bins of log10 |x| of the others.
 
-    What lies outside `DECADES` is counted in the outer bins. All NaN when a value isn't finite.
+    Values outside `DECADES` are counted in the outer bins. All NaN when a value isn't finite.
     """
     ordered = np.sort(np.abs(values))
     zeros = int(np.searchsorted(ordered, 0.0, side="right"))
@@ -86,10 +86,10 @@ def _norm(array: Array) -> float:
 
 
 def shares(before: Array, after: Array, steepest: float) -> tuple[float, float, Array]:
-    """Return how much of a layer lets no gradient through: shares of dead units and saturated values, and these a unit.
+    """Return the shares of a layer's dead units and of its saturated values, and both per unit.
 
-    A unit is dead when no example of the sample sends a gradient to its input. A value is saturated when its activation
-    passes on less than `SATURATED` of what it would where it is steepest (NaN where nothing arrives to be passed on).
+    A unit is dead when no example of the sample sends a gradient to its input. A value is saturated where the slope
+    of its activation is less than `SATURATED` of the largest slope (NaN where no gradient arrives).
 
     Parameters
     ----------
@@ -107,14 +107,14 @@ def shares(before: Array, after: Array, steepest: float) -> tuple[float, float, 
 
 
 def drawn_units(units: int) -> list[int]:
-    """Return which units of a layer are drawn: all, or so many evenly spaced."""
+    """Return which units of a layer are drawn: all, or a number of evenly spaced ones."""
     if units <= MOST_UNITS:
         return list(range(units))
     return [round((i + 0.5) * units / MOST_UNITS - 0.5) for i in range(MOST_UNITS)]
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return which of so many things in a row are taken: all, or `most` evenly spaced, with the first and the last."""
+    """Return which of `count` items are used: all, or `most` evenly spaced ones, including the first and the last."""
     if count <= most:
         return list(range(count))
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
@@ -127,7 +127,7 @@ def root_mean_square(values: Array, units: Sequence[int]) -> Array:
 
 
 def finite(x: Any) -> Any:
-    """Return nested data with None in the place of numbers that strict JSON does not know."""
+    """Return nested data with None in place of numbers that strict JSON cannot represent."""
     if isinstance(x, Mapping):
         return {str(k): finite(v) for k, v in x.items()}
     if isinstance(x, list | tuple):

@@ -31,7 +31,7 @@ def number(x: float) -> str:
 
 
 def _of(flow: Flow, name: str, snapshot: int = -1) -> dict[int, float]:
-    """Return a figure of the layers that have it."""
+    """Return a figure for the layers that have it."""
     figures = flow.snapshots[snapshot].figures
     return {i: float(figures[i, name]) for i in range(len(flow.layers)) if (i, name) in figures}
 
@@ -49,7 +49,7 @@ def _not_finite(flow: Flow) -> Iterable[str]:
         if any((i, k) in figures and math.isnan(figures[i, k][0]) for k in ("Z", "A", "dZ", "dW"))
     ]
     if bad:
-        yield f"Some values are infinite or not a number: {_named(flow, bad)}."
+        yield f"Some values are infinite or NaN: {_named(flow, bad)}."
 
 
 def _none(flow: Flow) -> Iterable[str]:
@@ -92,7 +92,7 @@ def _shares(flow: Flow, shares: dict[int, float]) -> str:
 
 
 def _updates(flow: Flow) -> Iterable[str]:
-    """Look at the updates before the end, where a schedule may have brought the learning rate to nothing."""
+    """Look at the updates before the end, where a schedule may have reduced the learning rate to zero."""
     before = range(max(1, len(flow.snapshots) - 1))
     usual = {}
     for i in range(len(flow.layers)):

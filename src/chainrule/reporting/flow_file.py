@@ -22,7 +22,7 @@ _NUMBERS = ("epochs", "batch_size", "rows", "of")
 class Snapshot:
     """The figures after an epoch (0: before the first step), by (number of the layer, name), and the history's row.
 
-    `weights` is the epoch whose weights they are of: an earlier one where early stopping put its best ones back.
+    `weights` is the epoch whose weights they are of: an earlier one where early stopping restored the best ones.
     """
 
     epoch: int
@@ -39,7 +39,7 @@ class Flow:
     Attributes
     ----------
     layers : list of dict
-        ``name``, ``weight``, ``shape``; ``inputs`` and ``units``: which are drawn, where they are; ``one_sided``:
+        ``name``, ``weight``, ``shape``; ``inputs`` and ``units``: those that are drawn; ``one_sided``:
         whether the activation saturates on one side only.
     snapshots : list of Snapshot
         By epoch.
@@ -56,17 +56,17 @@ class Flow:
 
 
 def read_flow(path: Path) -> Flow:
-    """Read a file of snapshots; lines that are cut off or damaged are left out.
+    """Read a file of snapshots; truncated or damaged lines are skipped.
 
     Raises
     ------
     ValueError
-        When the file is none of this kind.
+        When the file is not of this kind.
     """
     lines = path.read_bytes().split(b"\n")
     header = _parsed(lines[0])
     if header is None or header.get("format") != FORMAT:
-        raise ValueError(f"{path} holds no gradient flow: its first line doesn't say {FORMAT}")
+        raise ValueError(f"{path} is not a gradient-flow file: its first line does not contain {FORMAT}")
     if header.get("version") != VERSION:
         raise ValueError(f"{path} is of format version {header.get('version')!r}; this release reads {VERSION}")
     try:
@@ -79,7 +79,7 @@ def read_flow(path: Path) -> Flow:
     cost: dict[str, float] | None = None
     for row in filter(None, map(_parsed, lines[1:])):
         if (snapshot := _snapshot(row, fields)) is not None:
-            found = {epoch: s for epoch, s in found.items() if epoch < snapshot.epoch}  # a run that went on from here
+            found = {epoch: s for epoch, s in found.items() if epoch < snapshot.epoch}  # a run that resumed from here
             found[snapshot.epoch] = snapshot
         elif isinstance(row.get("cost"), dict):
             cost = {str(k): float(v) for k, v in row["cost"].items() if isinstance(v, int | float)}

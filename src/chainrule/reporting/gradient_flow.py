@@ -1,4 +1,4 @@
-"""`GradientFlow`: a callback that looks at a network while it is trained, at a bounded cost."""
+"""`GradientFlow`: a callback that records a network's gradients during training, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from .figures import SATURATED
 FILE = "gradient_flow.jsonl"
 FORMAT, VERSION = "chainrule-gradient-flow", 1
 
-#: In so many parts a run is cut by snapshots; at its beginning, and of a run that ends early, there are more.
+#: Number of intervals between snapshots in a run; at its beginning, and if it ends early, there are more.
 PARTS = 50
 
-#: Snapshots of a run, at most; ten million epochs have 120.
+#: Greatest number of snapshots of a run; ten million epochs have 120.
 MOST_SNAPSHOTS = 150
 
-#: Layers that are looked at, at most.
+#: Greatest number of layers that are recorded.
 MOST_LAYERS = 32
 
-#: How much of its share the callback plans with; the rest is for snapshots that take longer than usual.
+#: The fraction of its share that the callback plans with; the rest is for snapshots that take longer than usual.
 PLANNED = 0.85
 
 
 class GradientFlow(Callback):
-    """Write what flows through a network, from the first step to the last epoch, into a file for `chainrule.report`.
+    """Write the values and gradients of a network during training into a file for `chainrule.report`.
 
     A snapshot runs a fixed sample of examples forward and backward, as a training step would (in training mode, with
     the regularisation of the run), and holds for each layer: the distributions of Z, A, dZ and dW, the ratios
     ‖dW‖/‖W‖ and ‖ΔW‖/‖W‖ (ΔW: the update that the optimiser would make of these gradients), the shares of dead units
     and saturated values, and the weights between the units that the report draws. Of a network with more than 32
-    layers, 32 are looked at. Nothing of the training changes.
+    layers, 32 are recorded. Training is not affected.
 
-    There is always one before the first step and one after the last. Between them there is one after each of the first
-    epochs, then after every n-th, about 50 of these, as long as all of them together, with those two, stay within the
-    callback's share of the time.
+    There is always a snapshot before the first step and one after the last. Between them, there is one after each of
+    the first epochs, then after every n-th, about 50 of these, as long as the time of all snapshots stays within the
+    callback's share.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class GradientFlow(Callback):
         Examples in the sample.
     share : float
         Upper limit of the callback's time, as a share of the time of the epochs. Only in a run of few steps can the two
-        snapshots that are always taken cost more (each as much as 5 to 40 steps); the report says how much it was.
+        snapshots that are always taken cost more (each as much as 5 to 40 steps); the report gives the actual cost.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class GradientFlow(Callback):
         self._snapshot: _Snapshot | None = None
 
     def on_begin(self, run: Run) -> None:
-        """In a new run, begin the file with a snapshot of the network as it is."""
+        """In a new run, begin the file with a snapshot of the initial network."""
         started = time.perf_counter()
         self._snapshot = _Snapshot(run, self._X, self._y)
         if run.step == 0 or not self.path.is_file():
@@ -119,7 +119,7 @@ class GradientFlow(Callback):
         self._count(started)
 
     def on_epoch(self, run: Run) -> None:
-        """Take a snapshot, if it is the turn of this epoch and there is time for it and for the last one."""
+        """Take a snapshot if one is due in this epoch and there is time for it and for the last one."""
         if run.epoch < self._due or run.epoch == run.epochs:
             return
         started = time.perf_counter()
@@ -127,7 +127,7 @@ class GradientFlow(Callback):
             return
         self._due = run.epoch + max(1, min(-(-run.epochs // PARTS), run.epoch // 5))
         self._write(run)
-        self._usual = min(self._usual, self._count(started))  # the least: what is more is the machine's other work
+        self._usual = min(self._usual, self._count(started))  # the least: more than that is due to other processes
 
     def on_end(self, run: Run) -> None:
         """Take a snapshot of the final network, and add a line with what collecting cost."""
@@ -144,11 +144,11 @@ class GradientFlow(Callback):
         return {"seconds": self.seconds, "usual": self._usual, "due": self._due}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self.seconds, self._usual, self._due = state["seconds"], state["usual"], state["due"]
 
     def _count(self, started: float) -> float:
-        """Add the time since then to what the callback has taken; return it."""
+        """Add the time since then to the callback's total; return it."""
         taken = time.perf_counter() - started
         self.seconds += taken
         return taken
@@ -182,7 +182,7 @@ class GradientFlow(Callback):
 class _Snapshot:
     """Passes forward and backward over the sample.
 
-    Computed operation by operation: planning a pass costs as much as many of these, more than a short run allows.
+    Computed operation by operation: planning a pass costs as much as many such passes, more than a short run allows.
     """
 
     def __init__(self, run: Run, X: Array, y: Array) -> None:
@@ -221,7 +221,7 @@ class _Snapshot:
         return gradients, kept | {f"d{name}": np.asarray(passed[id(node)]) for name, node in reached.items()}
 
     def described(self) -> list[dict[str, Any]]:
-        """Return the layers, with which of their units are drawn."""
+        """Return the layers, with the units that are drawn."""
         return [
             {k: layer[k] for k in ("name", "weight", "shape")}
             | ({"one_sided": True} if layer["activation"] in self.one_sided else {})
@@ -230,7 +230,7 @@ class _Snapshot:
         ]
 
     def fields(self) -> list[Any]:
-        """Return what the numbers of a snapshot are, in their order: [number of the layer, name, shape]."""
+        """Return a description of a snapshot's numbers, in their order: [number of the layer, name, shape]."""
         return [[*key, list(shape)] for key, shape in self._shapes.items()]
 
     def take(self) -> Array:
@@ -277,7 +277,7 @@ class _Snapshot:
 
 
 def _layers(model: Module) -> list[dict[str, Any]]:
-    """Return a dict a weight: its path and name, and the names of Z, of the activation's input, and of A."""
+    """Return a dict per weight: its path and name, and the names of Z, of the activation's input, and of A."""
     found: list[dict[str, Any]] = []
     named = list(labels(model)) if isinstance(model, Sequential) else []
     names = {label for _, _, label in named}

@@ -1,4 +1,4 @@
-"""`report`: a run's folder as one HTML file that loads nothing."""
+"""`report`: a run's folder as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .storage import Stored, read_run
 
 FILE = "report.html"
 
-#: Weights of a network that is derived, at most, and steps of a derivation that is unfolded from the beginning.
+#: Greatest numbers of weights of a network that is derived, and of steps of a derivation that is shown unfolded.
 MOST_WEIGHTS, UNFOLDED = 64, 60
 
 
 def report(run: Any, to: str | os.PathLike[str] | None = None) -> Path:
-    """Write the report of a run: one HTML file, to be opened from disk, that loads nothing from elsewhere.
+    """Write the report of a run: one HTML file that loads nothing from the network.
 
     Parameters
     ----------
     run : path, or what ``runs.train`` returned
         The folder of a run, such as ``runs/digits``: what ``chainrule train --report`` or `store_run` and
-        `GradientFlow` wrote. What is not there is left out of the page.
+        `GradientFlow` wrote. Sections whose files are missing are left out.
     to : path or None
         The file to write; None: ``report.html`` in the run's folder.
 
@@ -84,7 +84,7 @@ def require_plotly() -> None:
 
 
 def page(stored: Stored) -> str:
-    """Return the page for what a folder holds."""
+    """Return the page for a run's folder."""
     from plotly.offline import get_plotlyjs
 
     return html.page(
@@ -96,7 +96,7 @@ def page(stored: Stored) -> str:
 
 
 def document(stored: Stored) -> Document:
-    """Return what the page shows, with places for what its script draws."""
+    """Return the page's document, with placeholders for what its script draws."""
     title = f"Training report: {stored.folder.resolve().name}"
     flow = stored.flow if stored.flow is not None and stored.flow.snapshots else None
     parts = (
@@ -104,7 +104,7 @@ def document(stored: Stored) -> Document:
         sections.predictions(stored),
         sections.gradient_flow(flow) if flow is not None else (),
         sections.collected(flow),
-        _derivation(stored),  # the longest comes last
+        _derivation(stored),  # the longest section comes last
     )
     shown = [part for part in parts if part]
     heads = [part[0] for part in shown]
@@ -118,7 +118,7 @@ def _derivation(stored: Stored) -> tuple[Block, ...]:
     """Return the derivation of the network; nothing for a run without a model or examples."""
     loss, head = stored.record.get("loss"), Heading("Derivation of the network", anchor="derivation")
     if stored.model is None and stored.record:
-        return (head, Paragraph("The folder holds no model: nothing is derived. chainrule.explain takes any network."))
+        return (head, Paragraph("The folder holds no model, so nothing is derived."))
     if stored.model is None or "sample/X" not in stored.arrays or not isinstance(loss, str):
         return ()
     weights = sum(len(p.shape) > 1 for p in stored.model.parameters())

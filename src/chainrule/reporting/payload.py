@@ -1,4 +1,4 @@
-"""What the page's script draws, as JSON: small numbers of digits, histograms and shades as bytes."""
+"""The data of the page's charts as JSON: numbers with few digits, histograms and shades as bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .storage import Stored
 #: Ratios and shares by epoch that are drawn as lines.
 LINES = ("gradient", "update", "dead", "saturated")
 
-#: Epochs of a curve, and layers times snapshots, that are drawn at most.
+#: Greatest number of epochs of a curve, and of layers times snapshots, that are drawn.
 MOST_EPOCHS, MOST_PICTURES = 2000, 800
 
 #: Decades of the shades of a drawing, below its greatest value.
@@ -35,7 +35,7 @@ def as_script(name: str, data: Mapping[str, Any]) -> str:
 
 
 def payload(stored: Stored) -> dict[str, Any]:
-    """Return everything that is drawn by the script."""
+    """Return the data of everything that the script draws."""
     rows = [stored.history[i] for i in spread(len(stored.history), MOST_EPOCHS)]
     data: dict[str, Any] = {"history": _history(rows)}
     arrays = stored.arrays

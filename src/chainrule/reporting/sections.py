@@ -32,7 +32,7 @@ _LINES = {
     ),
 }
 
-#: What the script finds in its place: the slider with the choice of what is shaded, and the scale of the drawing.
+#: Elements that the script uses: the slider with the choice of shading, and the scale of the drawing.
 _SLIDER = (
     '<label><span id="epoch-name"></span>'
     '<input type="range" id="epoch" min="0" max="0" step="1" aria-label="epoch"></label>'
@@ -47,7 +47,7 @@ _SCALE = (
     '<span id="scale-nodes"></span><span><i class="dead"></i> dead: no gradient arrives</span>'
 )
 
-#: Worst examples, and classes in the table of recall and precision, that are shown at most.
+#: Greatest number of worst examples, and of classes in the table of recall and precision.
 MOST_SHOWN, MOST_TABLE_CLASSES = 14, 12
 
 
@@ -57,7 +57,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def facts(stored: Stored, title: str) -> Blocks:
-    """Return the head of the page: what was trained on what data, how long, on which engine."""
+    """Return the head of the page: network, data, duration and engine."""
     record = stored.record
     settings = _mapping(record, "settings")
     found: list[tuple[str, str]] = [("Data", _data(record))]
@@ -89,13 +89,13 @@ def _warnings(stored: Stored) -> Iterator[doc.Section]:
         last = stored.flow.snapshots[-1].epoch if stored.flow.snapshots else 0
         yield doc.Section(
             doc.Paragraph(
-                "This run did not finish: the page shows what it had written, up to "
+                "This run did not finish: the page shows what was recorded up to "
                 f"epoch {last} of {stored.flow.settings['epochs']}."
             ),
             tone="bad",
         )
     elif stored.stray:
-        words = "The gradient flow in this folder is left out: it belongs to another run than the history next to it."
+        words = "The gradient flow in this folder is left out: it belongs to a different run than the history."
         yield doc.Section(doc.Paragraph(words), tone="bad")
 
 
@@ -157,7 +157,7 @@ def _details(rows: Mapping[str, Any], record: Mapping[str, Any]) -> Blocks:
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Blocks:
-    """Return places for the curves of loss and metrics, and of the learning rate when it changes."""
+    """Return placeholders for the curves of loss and metrics, and of the learning rate when it changes."""
     names = [c for c in (rows[0] if rows else ()) if c not in ("epoch", "seconds") and not c.startswith("val_")]
     if len({row.get("lr") for row in rows}) == 1:
         names = [c for c in names if c != "lr"]
@@ -179,7 +179,7 @@ def _dim(words: str) -> Blocks:
 
 
 def _chart(name: str, title: str, why: str = "", style: str = "chart", **attributes: str) -> Blocks:
-    """Return a title, a sentence, and the place that the script draws the chart in."""
+    """Return a title, a sentence, and the placeholder of the chart."""
     return (doc.Heading(title, 4), *_dim(why), doc.Place(title, {"class": style, "id": name, **attributes}))
 
 
@@ -235,7 +235,7 @@ def _worst(arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> Blocks:
 
 
 def _said(i: int, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> tuple[doc.Content, doc.Content]:
-    """Return what is true and what was predicted, with their probabilities."""
+    """Return the true and the predicted value, with their probabilities."""
     true, guess = arrays["worst/true"][i], arrays["worst/predicted"][i]
     if "worst/probability" not in arrays:
         return f"{float(true):.5g}", f"{float(guess):.5g}"
@@ -266,7 +266,7 @@ def _table(rows: Sequence[int], arrays: Mapping[str, Array], meta: Mapping[str, 
 
 
 def gradient_flow(flow: Flow) -> Blocks:
-    """Return places for what the script draws of the gradient flow, with its slider."""
+    """Return placeholders for the charts of the gradient flow, with the slider."""
     drawn = all("units" in layer for layer in flow.layers)
     first = flow.snapshots[0].figures
     kinds = [k for k in _KINDS if any((i, k) in first for i in range(len(flow.layers)))]
@@ -283,7 +283,7 @@ def gradient_flow(flow: Flow) -> Blocks:
         deep = flow.settings["of"] > len(flow.layers)
         why = "it has too many layers" if deep else "it is not a chain of weight matrices"
         network = (doc.Paragraph(f"The network is not drawn: {why}.", "dim"),)
-    moved = (  # the slider stays in sight as far as this group goes
+    moved = (  # the slider stays visible within this group
         doc.Place("", {"id": "controls"}, _SLIDER + (_SHADING if drawn else "")),
         *network,
         doc.Heading("Distributions", 3),
@@ -294,14 +294,14 @@ def gradient_flow(flow: Flow) -> Blocks:
     )
     return (
         doc.Heading("Gradient flow", anchor="flow"),
-        doc.Paragraph(f"What {rows} examples of the training split send through the network, layer by layer, {when}."),
+        doc.Paragraph(f"Values and gradients of {rows} examples of the training split, layer by layer, {when}."),
         _diagnostics(flow),
         doc.Columns((moved,)),
     )
 
 
 def _diagnostics(flow: Flow) -> doc.Section:
-    """Return what is unusual at the end, as a list."""
+    """Return the diagnostics at the end, as a list."""
     end = flow.snapshots[-1].epoch
     when = f"Diagnostics after epoch {end}" if end else "Diagnostics before training"
     if found := findings(flow):
@@ -314,7 +314,7 @@ def _diagnostics(flow: Flow) -> doc.Section:
 
 
 def collected(flow: Flow | None) -> Blocks:
-    """Return how the figures were collected and what that cost."""
+    """Return a description of how the figures were collected and at what cost."""
     head = doc.Heading("How this was collected", anchor="collected")
     if flow is None:
         return (head, doc.Paragraph("No gradient flow was collected: chainrule train … --report does that."))
@@ -327,7 +327,7 @@ def collected(flow: Flow | None) -> Blocks:
     if flow.settings["of"] > len(flow.layers):
         lines.append(f"Shown are {len(flow.layers)} of the network's {flow.settings['of']} layers, evenly spaced.")
     if (shown := len(drawn_snapshots(flow))) < len(flow.snapshots):
-        lines.append(f"Of {len(flow.snapshots)} snapshots {shown} are on this page; the rest is in the run's folder.")
+        lines.append(f"Of {len(flow.snapshots)} snapshots {shown} are on this page; all are in the run's folder.")
     if flow.cost is not None:
         lines.append(_cost(flow, flow.cost))
     return (head, *map(doc.Paragraph, lines))

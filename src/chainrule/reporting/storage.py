@@ -32,7 +32,7 @@ MODEL, HISTORY, RECORD = "model.safetensors", "history.jsonl", "run.json"
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as its folder holds it; what is not there is None or empty.
+    """The contents of a run's folder; missing parts are None or empty.
 
     Attributes
     ----------
@@ -40,10 +40,10 @@ class Stored:
     record : dict
         Of ``run.json``: data, settings, engine, time, metrics.
     history : list of dict
-        One row per epoch; of a run that was killed, the rows of the epochs that have a snapshot.
+        One row per epoch; of an unfinished run, the rows of the epochs that have a snapshot.
     flow : Flow or None
     stray : bool
-        Whether there is a flow that was left out, since it belongs to another run than the history.
+        Whether a flow was left out because it belongs to a different run than the history.
     arrays, meta : dict
         Of ``examples.safetensors``.
     model : Module or None
@@ -67,28 +67,28 @@ def read_run(folder: Path) -> Stored:
     FileNotFoundError
         When there is no such folder, or neither a history nor a gradient flow in it.
     ValueError
-        When a file is not what its name says.
+        When a file does not have the expected contents.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; expected the folder of a run, such as runs/digits")
     flow = read_flow(folder / FLOW) if (folder / FLOW).is_file() else None
     if not (folder / HISTORY).is_file():
         if flow is None:
-            raise FileNotFoundError(f"{folder} holds no run: neither {HISTORY} nor {FLOW} is there")
+            raise FileNotFoundError(f"{folder} holds no run: expected {HISTORY} or {FLOW}")
         return _unfinished(folder, flow)
     text = (folder / HISTORY).read_text("utf-8")
     history = [_row(line, folder / HISTORY) for line in text.split("\n") if line]
     stray = flow is not None and not _of_one_run(flow, history)
     if stray and (folder / FLOW).stat().st_mtime > (folder / HISTORY).stat().st_mtime:
         assert flow is not None
-        return _unfinished(folder, flow)  # of a run that was to replace the finished one
+        return _unfinished(folder, flow)  # of an unfinished run that was to replace the finished one
     record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
     arrays: dict[str, Array] = {}
     meta: dict[str, Any] = {}
     if (folder / EXAMPLES).is_file():
         arrays, meta = io.load_arrays(folder / EXAMPLES)
         if meta.get("format") != FORMAT or meta.get("version") != VERSION:
-            raise ValueError(f"{folder / EXAMPLES} holds no examples that this release could read")
+            raise ValueError(f"{folder / EXAMPLES} holds no examples that this release can read")
     model = io.load(folder / MODEL)[0] if (folder / MODEL).is_file() else None
     return Stored(folder, record, history, None if stray else flow, stray, arrays, meta, model)
 
@@ -143,7 +143,7 @@ def store_run(
     threads: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what `report` shows of a run that ``fit`` made; ``chainrule train --report`` does this by itself.
+    """Write the files of a run of ``fit`` that `report` reads; ``chainrule train --report`` does this automatically.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def store_run(
     engine, threads
         As given to ``fit``.
     settings : mapping or None
-        Anything to be listed: the optimiser, the batch size, ….
+        Further settings to list: the optimiser, the batch size, ….
 
     Examples
     --------
@@ -205,7 +205,7 @@ def store_run(
     }
     try:
         files[path / MODEL] = io.model_bytes(model, {"loss": record["loss"]})
-    except TypeError:  # of classes that the library doesn't know: the report goes without a derivation
+    except TypeError:  # a custom class that cannot be stored: the report then has no derivation
         (path / MODEL).unlink(missing_ok=True)
     io.write_together(files)  # type: ignore[arg-type]
 
