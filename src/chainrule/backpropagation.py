@@ -131,12 +131,12 @@ class Backprop:
 
 
 def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Backprop:
-    """Run `model` on X and back from the loss, and return all that was computed, by name.
+    """Run `model` forward on X and backward from the loss, and return every value and gradient, by name.
 
     Parameters
     ----------
     model : Module
-        Any; a `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
+        A `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
         without one are listed by their dotted path. The model is unchanged: mode, buffers and ``.grad`` stay.
     X, Y
         Inputs and targets, examples in rows: arrays or data frames.
@@ -153,7 +153,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     Raises
     ------
     ValueError
-        When a parameter does not reach the loss, or the loss is no scalar; and whatever model and loss raise.
+        When a parameter does not reach the loss, or the loss is not a scalar; and any error of model and loss.
 
     Notes
     -----
@@ -197,7 +197,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     gradients, passed = reverse([total], [seed], wanted, keep=True)
     lost = [path for path, g in zip(parameters, gradients, strict=False) if g is None]
     if lost:
-        raise ValueError(f"backprop: {', '.join(lost)} did not reach the loss: no gradient flows there")
+        raise ValueError(f"backprop: {', '.join(lost)} did not reach the loss and have no gradient")
     passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True) if g is not None)
     return _collected(x, parameters, output, total, passed, loss)
 
@@ -245,7 +245,7 @@ def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tens
         if id(node) in paths:
             name = inside.get(id(node)) or node.name or paths[id(node)]
         elif node.op is IDENTITY and id(node.inputs[0]) in paths:
-            continue  # the same parameter under the name it has here
+            continue  # the same parameter is listed under its name
         elif name is None and node is output:
             name = "output"
         if name is not None:

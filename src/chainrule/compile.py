@@ -29,11 +29,11 @@ MANY_SIGNATURES = 64
 _STATIC = (str, bytes, bool, np.dtype, type)
 _NATIVE = frozenset(np.dtype(c) for c in "fd?bBhHiIlLqQ")
 
-_Signature = tuple[Any, ...]  # the arguments' structure, then what of each leaf its plan depends on
+_Signature = tuple[Any, ...]  # the arguments' structure, then for each leaf what its plan depends on
 
 
 class _Planned:
-    """One signature's plan, and its bindings that nobody is using."""
+    """One signature's plan, and its bindings that are not in use."""
 
     def __init__(
         self, plan: Plan, captured: list[Parameter], structure: Structure, fixed: list[tuple[int, Any]]
@@ -43,7 +43,7 @@ class _Planned:
         self.structure = structure
         self.fixed = fixed
         self.idle: list[Binding] = []
-        self.used = 0  # the higher, the later it was used last
+        self.used = 0  # larger means used more recently
 
 
 class Compiled:
@@ -123,7 +123,7 @@ class Compiled:
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
-            raise ValueError("the function uses a tensor that an outer derivative tracks; it runs as part of that")
+            raise ValueError("the function uses a tensor of an outer derivative; call it within that derivative")
         return noted(planned.plan, self._engine)
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
@@ -156,7 +156,7 @@ class Compiled:
         return planned, arrays
 
     def _add(self, signature: _Signature, planned: _Planned) -> None:
-        """Keep a new plan, in place of the one not used for longest if there are many."""
+        """Keep a new plan, replacing the least recently used one if there are too many."""
         if len(self._plans) >= MOST_PLANS:
             del self._plans[min(self._plans, key=lambda s: self._plans[s].used)]
         planned.used = next(self._uses)
@@ -219,7 +219,7 @@ class Compiled:
 
 
 def _differences(signatures: Sequence[_Signature]) -> str:
-    """Return in which arguments signatures differ, with examples."""
+    """Return the arguments in which signatures differ, with examples."""
     structure = signatures[0][0]
     if any(s[0] != structure for s in signatures):
         return "the structure of their arguments (how many there are, keys of dicts, lengths of lists)"
@@ -234,7 +234,7 @@ def _differences(signatures: Sequence[_Signature]) -> str:
 
 
 def _argument(place: str) -> str:
-    """Return what a path into ``(args, kwargs)`` is called."""
+    """Return the name of a path into ``(args, kwargs)``."""
     match = re.fullmatch(r"\[0\]\[(\d+)\](.*)|\[1\]\['(\w+)'\](.*)", place)
     assert match is not None
     number, below, keyword, below_keyword = match.groups()
@@ -272,7 +272,7 @@ def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict
     absent = [name for name in wanted if name not in found]
     if absent:
         there = ", ".join(sorted(found)) or "none"
-        raise ValueError(f"keep: {function} computes no value named {', '.join(absent)}; known are {there}")
+        raise ValueError(f"keep: {function} has no value named {', '.join(absent)}; known are {there}")
     return {name: found[name] for name in wanted}
 
 
@@ -287,7 +287,7 @@ def compile(
     ----------
     f : callable
         Of arrays, numbers, or dicts, lists and tuples of them; written with NumPy functions. Side effects (printing,
-        changing lists) happen only while it is traced; a number read out of a parameter then, with ``.item()``, is a
+        changing lists) happen only while it is traced; a number read from a parameter then, with ``.item()``, is a
         constant of the plan.
     keep : iterable of str
         Names of values to return as well: the result becomes ``(result, {name: array})``.

@@ -1,6 +1,6 @@
 """Tables with named columns as input: pandas, polars, PyArrow and others through narwhals, and dicts of columns.
 
-None of these packages is imported here before somebody hands over one of their objects.
+None of these packages is imported here until one of their objects is passed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _REMEDY = "data.Dataset.from_frame(frame, target=…) with data.Preprocessor"
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it was found.
+    """A column as it was read.
 
     Attributes
     ----------
     name : str
     kind : {"numbers", "texts", "dates"}
-        Given as numbers: days since 1970 for dates, with or without a time (one library's dates are another's moments
+        As numbers: days since 1970 for dates, with or without a time (some libraries store dates as times
         at 0:00), seconds for times of day and durations.
     values : numpy.ndarray
         Numbers: in their own dtype, or float64 with NaN where some are missing. Texts: objects, None where missing.
     dtype : numpy.dtype
-        That of the values which are there: integers and truth values have none for what is missing.
+        That of the values which are not missing: integers and booleans have no missing value.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Column:
 
 
 def by_name(frame: Any, argument: str) -> dict[str, Any]:
-    """Return the columns of a table by their names, unread: a table again, for what can be read only once."""
+    """Return the columns of a table by name, not yet read; streams that can be read only once become tables."""
     opened = _opened(frame, argument)
     if not _is_table(opened):
         raise TypeError(f"{argument}: expected a data frame or a dict of columns, got type {type(frame).__name__}")
@@ -59,7 +59,7 @@ def by_name(frame: Any, argument: str) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-        raise ValueError(f"{argument} has columns of one name: {twice!r}")
+        raise ValueError(f"{argument} has several columns of the same name: {twice!r}")
     return table
 
 
@@ -72,16 +72,16 @@ def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> li
         A data frame of any kind that narwhals knows, an object with ``__arrow_c_stream__``, a dict of columns, or an
         object with ``column_names`` whose columns are ``frame[name]``.
     argument : str
-        What errors call it.
+        Its name in errors.
     names : sequence of str, optional
 
     Raises
     ------
     TypeError
-        For what is no table.
+        If `frame` is not a table.
     ValueError
-        For columns that are neither numbers, truth values, texts, categories nor dates, that have more axes than one,
-        or different lengths; and for two columns of one name.
+        For columns that hold anything but numbers, booleans, texts, categories or dates, that have more than one axis
+        or different lengths; and for two columns of the same name.
     """
     table = by_name(frame, argument)
     found = [_column(n, table[n], f"column {n!r} of {argument}") for n in (table if names is None else names)]
@@ -96,25 +96,25 @@ def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> li
 def as_inputs(
     x: Any, argument: str, names: Sequence[str] | None = None, *, familiar: Sequence[str] | None = None
 ) -> tuple[Any, tuple[str, ...] | None]:
-    """Return a table as a matrix of numbers with the names of its columns; what is no table as it is, with None.
+    """Return a table as a matrix of numbers with the names of its columns; anything else unchanged, with None.
 
     Parameters
     ----------
     x
         A table (see `columns`) gives an array of shape (m, columns), a series one of shape (m,).
     argument : str
-        What errors call it.
+        Its name in errors.
     names : sequence of str or None
-        Take these columns, in this order; others are left aside.
+        Take these columns, in this order; others are ignored.
     familiar : sequence of str or None
-        The order of the columns, if the table has just these; else they are taken as they stand.
+        The order of the columns, if the table has exactly these; otherwise the table's order is kept.
 
     Raises
     ------
     TypeError
-        For columns of texts or dates, which are named.
+        For columns of texts or dates; the message names them.
     ValueError
-        For columns that are not there, and for missing values: column, row (from 0) and number are said.
+        For absent columns, and for missing values: the message gives column, row (from 0) and number.
     """
     if type(x) is np.ndarray:
         return x, None
@@ -129,7 +129,7 @@ def as_inputs(
         lacking = [name for name in only if name not in table]
         if lacking:
             raise ValueError(
-                f"{argument} lacks the {_listed(lacking)}, which the model was trained with; it has the "
+                f"{argument} does not have the {_listed(lacking)}, which the model was trained with; it has the "
                 f"{_listed(table)}"
             )
         found = columns(table, argument, only)
@@ -140,23 +140,23 @@ def as_inputs(
     if any(names for _, names in other):
         held = " and ".join(f"{kind}{_in_columns(names)}" for kind, names in other if names)
         raise TypeError(
-            f"{argument} holds {held}, a network takes numbers; {_REMEDY} makes numbers of them, or leave them out"
+            f"{argument} holds {held}, expected numbers; {_REMEDY} converts them to numbers, or leave them out"
         )
     _refuse_missing(found, argument, f"{_REMEDY} fills in what is missing")
     return found[0].values if only is None else _matrix(found, argument), only
 
 
 def as_targets(y: Any, argument: str) -> Any:
-    """Return a series or a table of targets as an array; what is neither as it is.
+    """Return a series or a table of targets as an array; anything else unchanged.
 
-    A series gives shape (m,), a table (m, columns), and one column of texts objects of shape (m,).
+    A series gives shape (m,), a table (m, columns), and one column of texts an object array of shape (m,).
 
     Raises
     ------
     TypeError
         For dates, and for texts in a table of several columns.
     ValueError
-        For missing values: column, row (from 0) and number are said.
+        For missing values: the message gives column, row (from 0) and number.
     """
     opened = _opened(y, argument)
     if _is_series(opened):
@@ -169,7 +169,7 @@ def as_targets(y: Any, argument: str) -> Any:
     wrong = [c for c in found if c.kind != "numbers" and len(_missing(c.values)) < len(c.values)]
     if any(c.kind == "dates" for c in wrong) or (wrong and len(found) > 1):
         raise TypeError(
-            f"{argument} holds no numbers{_in_columns([c.name for c in wrong])}; targets are numbers or class ids"
+            f"{argument}: expected numbers or class ids, got other values{_in_columns([c.name for c in wrong])}"
         )
     _refuse_missing(found, argument, "Dataset.from_frame(frame, target=…) does")
     return found[0].values if _is_series(opened) or wrong else _matrix(found, argument)
@@ -186,7 +186,7 @@ def as_labels(column: Column, values: Any) -> Column:
 
 
 def target_array(y: Any, argument: str) -> Array:
-    """Return targets of any kind as an array of numbers; raise for texts, naming the first."""
+    """Return any kind of targets as an array of numbers; raise for texts, naming the first."""
     array = as_array(as_targets(y, argument), argument)
     if array.dtype.kind in "UTO" and array.size and isinstance(array.flat[0], str):
         raise TypeError(
@@ -224,18 +224,18 @@ def _missing(values: Array) -> Array:
 
 
 def _is_plain(x: Any) -> bool:
-    """Whether `x` is surely no table: nothing has to be imported to know."""
+    """Whether `x` certainly is not a table, without any import."""
     return not isinstance(x, Mapping) and not any(hasattr(type(x), sign) for sign in _SIGNS)
 
 
-#: What the types of tables and series have, and arrays have not.
+#: Attributes that tables and series have and arrays do not.
 _SIGNS = (
     "__arrow_c_stream__", "__narwhals_dataframe__", "__narwhals_series__", "column_names", "dtypes", "to_frame"
 )  # fmt: skip
 
 
 def _opened(x: Any, argument: str) -> Any:
-    """Return `x` as a narwhals frame or series; as it is, if it is none."""
+    """Return `x` as a narwhals frame or series; unchanged if it is neither."""
     if type(x) is np.ndarray or isinstance(x, Mapping) or _is_plain(x):
         return x
     import narwhals
@@ -243,7 +243,7 @@ def _opened(x: Any, argument: str) -> Any:
     try:
         opened = narwhals.from_native(x, pass_through=True, allow_series=True)
     except narwhals.exceptions.DuplicateError as error:
-        raise ValueError(f"{argument} has columns of one name: {error}") from None
+        raise ValueError(f"{argument} has several columns of the same name: {error}") from None
     if isinstance(opened, narwhals.LazyFrame):
         return opened.collect()
     if isinstance(opened, narwhals.DataFrame | narwhals.Series) or not hasattr(x, "__arrow_c_stream__"):
@@ -277,7 +277,7 @@ def _column(name: str, values: Any, place: str) -> Column:
         return _of_series(name, values, place)
     array = values if isinstance(values, np.ndarray) else as_array(values, place)
     if array.ndim != 1:
-        raise ValueError(f"{place} has shape {array.shape}; a column has one value a row: (m,)")
+        raise ValueError(f"{place} has shape {array.shape}; expected one value per row: (m,)")
     kind = array.dtype.kind
     if kind in "biuf":
         return Column(name, "numbers", array, array.dtype)
@@ -288,7 +288,7 @@ def _column(name: str, values: Any, place: str) -> Column:
     raise ValueError(f"{place} has dtype {array.dtype}; {_EXPECTED}")
 
 
-_EXPECTED = "columns hold numbers, truth values, texts or dates: leave it out"
+_EXPECTED = "expected numbers, booleans, texts or dates: leave this column out"
 
 
 def _of_series(name: str, series: Any, place: str) -> Column:
@@ -296,7 +296,7 @@ def _of_series(name: str, series: Any, place: str) -> Column:
 
     native = series.to_native()
     stored = getattr(native, "dtype", None)
-    if isinstance(stored, np.dtype) and stored.kind in "biuf":  # pandas': nothing can be missing but as NaN
+    if isinstance(stored, np.dtype) and stored.kind in "biuf":  # pandas': only NaN can mark missing values
         return Column(name, "numbers", native.to_numpy(), stored)
     dtype = series.dtype
     if dtype.is_decimal() or dtype in (nw.Int128, nw.UInt128):
@@ -316,7 +316,7 @@ def _of_series(name: str, series: Any, place: str) -> Column:
     missing = series.is_null().to_numpy()
     if dtype != nw.String and missing.all():
         return Column(name, "numbers", np.full(len(series), np.nan), np.dtype(float))
-    if dtype == nw.Unknown:  # pandas' sparse columns, for one: as NumPy reads them
+    if dtype == nw.Unknown:  # such as pandas' sparse columns: read as NumPy reads them
         array = as_array(native, place)
         if array.dtype.kind in "biuf":
             return Column(name, "numbers", array, array.dtype)
@@ -366,7 +366,7 @@ def _as_number(moment: Any) -> float:
 def _dates(array: Array) -> Array:
     """Days for NumPy's dates, seconds for durations; NaN for what is missing."""
     kind = array.dtype.kind
-    days = kind == "M" and np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D")  # may be beyond microseconds
+    days = kind == "M" and np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D")  # may exceed microseconds
     numbers = array.astype(f"{kind}8[{'D' if days else 'us'}]").astype(np.float64)
     if not days:
         numbers = numbers / 1e6 / (_SECONDS_A_DAY if kind == "M" else 1)

@@ -21,9 +21,9 @@ from .engine import choose
 from .nn import activations
 from .train import History, evaluate, fit, predict
 
-#: How the learning rate goes on: down to 0 along half a cosine over the run, or as it is.
+#: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
 SCHEDULES = ("cosine", "constant")
-#: The loss of each task, unless another one is asked for.
+#: The default loss of each task.
 LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
 
 
@@ -57,7 +57,7 @@ class Settings:
         number("validation", self.validation, at_least=0, below=1)
         number("l2", self.l2, at_least=0)
         if self.patience is not None and not self.validation:
-            raise ValueError("patience needs a validation split: give its fraction too, such as --validation 0.1")
+            raise ValueError("patience: needs a validation split; give its fraction, such as --validation 0.1")
         choice("schedule", self.schedule, SCHEDULES)
         activations.get(self.activation)
         self.make_optimizer(1)
@@ -84,12 +84,12 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
     def part(self, dataset: data.Dataset) -> tuple[Array, Array]:
-        """Return X and y of a part."""
+        """Return X and y of a split."""
         return arrays(self.preprocessor, dataset)
 
 
 def arrays(preprocessor: data.Preprocessor, dataset: data.Dataset) -> tuple[Array, Array]:
-    """Return X and y of raw rows, y as the task's loss takes it: ids, or a column beside a network's one output."""
+    """Return X and y of raw rows, y as the task's loss takes it: ids, or a column like a network's one output."""
     y = preprocessor.transform_target(dataset)
     return preprocessor.transform(dataset), y[:, None].astype(np.float32) if preprocessor.task == "binary" else y
 
@@ -128,12 +128,12 @@ def network(preprocessor: data.Preprocessor, settings: Settings) -> nn.Sequentia
 
 
 def outputs_for(preprocessor: data.Preprocessor) -> int:
-    """Return how many outputs a network has for the task: one a class, or one."""
+    """Return how many outputs a network has for the task: one per class, or one."""
     return len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
 
 
 def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
-    """Give every place a layer object of its own."""
+    """Give every position its own layer object."""
     return [nn.from_config(layer.config()) for layer in layers]
 
 
@@ -143,15 +143,15 @@ def claim(out: Path | None, source: str, overwrite: bool) -> Path:
     Raises
     ------
     FileExistsError
-        If `out` holds a run already and `overwrite` is False.
+        If `out` already holds a run and `overwrite` is False.
     """
     if out is not None:
         if out.exists() and not out.is_dir():
-            raise FileExistsError(f"{out} is a file; --out names a folder")
+            raise FileExistsError(f"--out: expected a folder, got the file {out}")
         held = [f for f in ("model.safetensors", "run.json", "history.jsonl") if (out / f).exists()]
         if held and not overwrite:
             raise FileExistsError(
-                f"{out} holds a run already ({', '.join(held)}); name another --out, or say --overwrite"
+                f"{out} already holds a run ({', '.join(held)}); choose another --out, or add --overwrite"
             )
         out.mkdir(parents=True, exist_ok=True)
         return out
@@ -179,7 +179,7 @@ def train(
     """Train a network on prepared data and write the run into `folder`.
 
     The folder gets ``model.safetensors`` (weights; architecture and preprocessing in the metadata), ``history.jsonl``
-    and ``run.json``, each written whole; with `report`, also what ``chainrule.report`` makes its page of.
+    and ``run.json``, each written atomically; with `report`, also the files that ``chainrule.report`` reads.
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
@@ -222,7 +222,7 @@ def train(
 
 
 def _json(x: Any, indent: int | None = None) -> str:
-    """Return strict JSON: null for what is not finite."""
+    """Return strict JSON, with null for numbers that are not finite."""
     return json.dumps(_finite(x), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
@@ -235,20 +235,20 @@ def _finite(x: Any) -> Any:
 
 
 def check_engine(engine: str | None, threads: int | None) -> None:
-    """Raise for an engine that is not there, or no thread, before anything is written."""
+    """Raise for an unavailable engine or fewer than one thread, before anything is written."""
     choose(engine)
     if threads is not None:
         integer("threads", threads, at_least=1)
 
 
 def release(folder: Path) -> None:
-    """Remove the folder of a run that failed, unless something is in it."""
+    """Remove the folder of a run that failed, unless it holds files."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
+    """Return the versions of the packages that a result may depend on."""
     from . import __version__
 
     return {
@@ -260,7 +260,7 @@ def versions() -> dict[str, str]:
 
 
 def blas() -> str:
-    """Return which library NumPy multiplies matrices with."""
+    """Return the name of NumPy's BLAS library."""
     found = np.show_config(mode="dicts")
     library = found.get("Build Dependencies", {}).get("blas", {}) if isinstance(found, dict) else {}
     return f"{library.get('name', 'unknown')} {library.get('version', '')}".strip()
@@ -277,7 +277,7 @@ class Trained:
 
     @classmethod
     def load(cls, path: str | Path) -> Trained:
-        """Read a model file that a run wrote; its folder will do too."""
+        """Read a model file that a run wrote, given as the file or its folder."""
         file = Path(path)
         if file.is_dir():
             file = file / "model.safetensors"
@@ -290,11 +290,11 @@ class Trained:
         try:
             preprocessor = data.Preprocessor.from_dict(metadata["preprocessing"])
             if metadata["loss"] not in nn.losses.names(preprocessor.task):
-                raise ValueError(f"loss {metadata['loss']!r} does not go with a {preprocessor.task} task")
+                raise ValueError(f"loss {metadata['loss']!r} does not fit a {preprocessor.task} task")
             width, outputs = len(preprocessor.feature_names), outputs_for(preprocessor)
             given = predict(model, np.zeros((1, width), np.float32)).shape
             if given != (1, outputs):
-                raise ValueError(f"the network gives {given} for one row; the preprocessing needs {(1, outputs)}")
+                raise ValueError(f"the network's output for one row has shape {given}, expected {(1, outputs)}")
         except (ValueError, TypeError) as error:
             raise ValueError(f"{file}: {error}") from None
         return cls(model, preprocessor, metadata["loss"], metadata)
@@ -304,7 +304,7 @@ class Trained:
         return _measured(self.model, *arrays(self.preprocessor, dataset), self.loss, self.preprocessor)
 
     def held_out(self, dataset: data.Dataset) -> tuple[data.Dataset, str]:
-        """Return the rows that the model was not trained on, as far as that is known, and what they are."""
+        """Return the rows that the model was not trained on, as far as that is known, and a description of them."""
         if dataset.test is not None:
             return dataset.test, "its own test split"
         share: Any = self.metadata.get("test")
@@ -323,7 +323,7 @@ class Trained:
             return {"prediction": self.preprocessor.inverse_target(shares.astype(output.dtype))}
         binary = self.preprocessor.task == "binary"
         labels = self.preprocessor.inverse_target((output[:, 0] > 0).astype(int) if binary else output.argmax(axis=1))
-        if nn.losses.activation_of(self.loss) is None:  # scores, no probabilities
+        if nn.losses.activation_of(self.loss) is None:  # scores, not probabilities
             return {"prediction": labels}
         if binary:
             shares = np.concatenate([1 - shares, shares], axis=1)

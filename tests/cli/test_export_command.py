@@ -44,7 +44,7 @@ def test_probabilities(run, csv, task):
 def test_what_cannot_be_exported(run, refused, csv, tmp_path):
     run("train", csv("regression"), "--target", "target", *QUICK)
     assert "the loss 'mse': its outputs are not logits" in refused("export", "runs/data", "m.onnx", "--probabilities")
-    assert "m.bin does not end in .onnx" in refused("export", "runs/data", "m.bin")
+    assert "expected a name ending in .onnx, got m.bin" in refused("export", "runs/data", "m.bin")
     assert "no file" in refused("export", "absent.safetensors", "m.onnx")
     cr.save(tmp_path / "ids", nn.Sequential(nn.Embedding(3, 3)))
     assert "begins with a Embedding" in refused("export", "ids", "m.onnx")

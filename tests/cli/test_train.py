@@ -129,7 +129,7 @@ def test_an_existing_run_is_not_overwritten(run, refused, tmp_path):
     assert sorted(os.listdir("runs")) == ["digits", "digits-2", "digits-3"]
     run("train", "digits", *QUICK, "--out", "mine")
     before = (tmp_path / "mine" / "run.json").read_bytes()
-    assert "mine holds a run already" in refused("train", "digits", *QUICK, "--out", "mine")
+    assert "mine already holds a run" in refused("train", "digits", *QUICK, "--out", "mine")
     assert (tmp_path / "mine" / "run.json").read_bytes() == before
     run("train", "digits", "--hidden", "5", "--epochs", "1", "--out", "mine", "--overwrite")
     assert record(tmp_path / "mine")["settings"]["hidden"] == [5]
@@ -168,7 +168,7 @@ REFUSED = [
     (["digits", "--test", "0"], "test: expected a number > 0 and < 1, got 0.0"),
     (["digits", "--test", "0.0001"], "leaves the test split empty"),
     (["digits", "--validation", "1"], "validation: expected a number ≥ 0 and < 1, got 1.0"),
-    (["digits", "--patience", "3"], "patience needs a validation split"),
+    (["digits", "--patience", "3"], "patience: needs a validation split"),
     (["digits", "--validation", "0.1", "--patience", "0"], "patience: expected an integer ≥ 1, got 0"),
     (["digits", "--activation", "nope"], "activation 'nope'"),
     (["digits", "--optimizer", "nope"], "no optimiser 'nope'; there are SGD"),
@@ -206,12 +206,12 @@ def test_files_that_cannot_be_used(refused, run, csv, tmp_path, idx):
     (tmp_path / "folder").mkdir()
     assert "folder" in refused("train", "folder")
     (tmp_path / "x.xls").write_text("a")
-    assert "of this kind nothing can be read" in refused("train", "x.xls")
+    assert "unknown kind of file" in refused("train", "x.xls")
 
 
 def test_places_that_cannot_be_written(refused, tmp_path):
     (tmp_path / "file").write_text("x")
-    assert "file is a file; --out names a folder" in refused("train", "digits", *QUICK, "--out", "file")
+    assert "--out: expected a folder, got the file file" in refused("train", "digits", *QUICK, "--out", "file")
     assert "Not a directory" in refused("train", "digits", *QUICK, "--out", "file/run")
     (tmp_path / "runs").write_text("x")
     assert "Not a directory" in refused("train", "digits", *QUICK)

@@ -157,7 +157,7 @@ def test_what_is_no_model_of_a_run(refused, trained, tmp_path, monkeypatch):
         cr.save("edited", model, metadata)
         return refused("predict", "edited", "data.csv")
 
-    assert "loss 'mse' does not go with a binary task" in edited(lambda m: m.update(loss="mse"))
+    assert "loss 'mse' does not fit a binary task" in edited(lambda m: m.update(loss="mse"))
     assert "edited: loss {}" in edited(lambda m: m.update(loss={}))
     assert "edited: " in edited(lambda m: m["preprocessing"]["features"].pop("kind"))
     assert "edited: " in edited(lambda m: m.update(preprocessing=3))
@@ -184,7 +184,7 @@ def test_more_of_what_is_refused(refused, csv, tmp_path):
     assert "no activation 'x'" in refused("backprop", "digits", "--activation", "x")
     lines = csv().read_text().replace("target", "outcome")
     (tmp_path / "other.csv").write_text(lines)
-    assert "which column is the target? Name it" in refused("backprop", "other.csv")
+    assert "target: expected the name of a column" in refused("backprop", "other.csv")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")

@@ -71,9 +71,9 @@ def test_iteration_and_unpacking() -> None:
     a, b = cr.tensor(X)
     np.testing.assert_array_equal(a.value + b.value, X.sum(0))
     assert np.allclose(cr.grad(lambda t: sum(row[0] * row[1] for row in t))(X), [[1.5, 0.5, 0], [4.5, 3.5, 0]])
-    with pytest.raises(TypeError, match="iteration over a tensor without axes"):
+    with pytest.raises(TypeError, match="iteration over a tensor"):
         list(cr.tensor(1.0))
-    with pytest.raises(TypeError, match="without axes"):
+    with pytest.raises(TypeError, match="0 dimensions"):
         len(cr.tensor(1.0))
 
 

@@ -253,7 +253,7 @@ def test_arguments_that_are_refused() -> None:
         cr.jvp(np.sin, 2.0, 1.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"argnums: expected.*'x'"):
         cr.grad(f, argnums="x")(X)
-    with pytest.raises(ValueError, match="1 primals, but 2 tangents"):
+    with pytest.raises(ValueError, match="expected one per primal, 1, got 2"):
         cr.jvp(f, (X,), (X, X))
     with pytest.raises(ValueError, match="the cotangent has shape"):
         cr.vjp(np.sin, X)[1](np.ones(2))
@@ -262,9 +262,7 @@ def test_arguments_that_are_refused() -> None:
 
 
 def test_results_that_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"grad of double: it returned shape \(3,\), and a gradient is of a scalar.*jacobian"
-    ):
+    with pytest.raises(ValueError, match=r"grad of double: expected a scalar, got shape \(3,\).*jacobian"):
 
         def double(x: Any) -> Any:
             return 2 * x

@@ -44,7 +44,7 @@ def test_the_columns_of_its_data_frame_go_with_it(tmp_path):
     assert again.feature_names == ("größe", "<b>") and metadata == {"classes": ["a", "b"]}
     turned = {"<b>": X[1], "more": ["text", "text"], "größe": X[0]}
     assert np.array_equal(cr.predict(again, turned), cr.predict(model, X))
-    with pytest.raises(ValueError, match="X lacks the column 'größe'"):
+    with pytest.raises(ValueError, match="X does not have the column 'größe'"):
         cr.predict(again, {"<b>": X[1]})
     cr.fit(model, X, [0, 1], epochs=1, progress=False)
     cr.save(tmp_path / "m", model)

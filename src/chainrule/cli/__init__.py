@@ -1,6 +1,6 @@
 """The command line: train, report, evaluate, predict, export, backprop, audit, gradcheck, explain, doctor.
 
-Its modules hold one group of commands each; what a command needs is imported when it runs.
+Each module holds one group of commands; a command's imports happen when it runs.
 """
 
 from __future__ import annotations

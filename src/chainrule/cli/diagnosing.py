@@ -20,7 +20,7 @@ def doctor() -> None:
 
             lines.append(f"native engine: {instruction_set()}, {default_threads()} threads")
         else:
-            lines.append("native engine: not installed, for lack of a C++ compiler")
+            lines.append("native engine: not installed, because no C++ compiler was found")
         say("engine", *lines)
         numbers = ", ".join(f"{name} {number}" for name, number in runs.versions().items())
         say("versions", numbers, f"NumPy's BLAS: {runs.blas()}")

@@ -1,4 +1,4 @@
-"""evaluate, predict and export: what is done with a trained model."""
+"""evaluate, predict and export: commands that use a trained model."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def export(model: Path, out_file: Path, probabilities: bool) -> None:
         from .. import io, nn
 
         if out_file.suffix.lower() != ".onnx":
-            raise ValueError(f"{out_file} does not end in .onnx; chainrule export writes ONNX")
+            raise ValueError(f"OUT_FILE: expected a name ending in .onnx, got {out_file}")
         network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
         if probabilities:
             loss = metadata.get("loss")

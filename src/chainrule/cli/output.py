@@ -1,4 +1,4 @@
-"""What the commands print: lines beside labels, reports, and errors in one line."""
+"""What the commands print: labelled lines, reports, and errors in one line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def say(label: str, *lines: str) -> None:
-    """Print lines beside a label, wrapped to the terminal in a column of their own."""
+    """Print lines next to a label, wrapped to the terminal's width in their own column."""
     width = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 10_000
     for i, line in enumerate(lines):
         indent = f"{label if i == 0 else '':<9}"

@@ -30,8 +30,8 @@ MOST_LINES = 12
 @click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad")
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
 @click.option("--test", default=0.2, help="fraction held out for the final test, where the data has no test split")
-@click.option("--validation", default=0.0, help="fraction of the training split to measure after each epoch")
-@click.option("--patience", type=int, help="stop after so many epochs without improvement, and keep the best weights")
+@click.option("--validation", default=0.0, help="fraction of the training split held out for validation")
+@click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
 @options.seed
 @click.option("--out", type=options.PATH, help="the run's folder; default: runs/NAME, numbered")
 @click.option("--overwrite", is_flag=True, help="replace the run in --out")
@@ -73,7 +73,7 @@ def train(
                 prepared, asked, folder, progress=shown, engine=engine, threads=threads, report=with_report
             )
         except BaseException as error:
-            if with_report and isinstance(error, FloatingPointError):  # the network as it was before it diverged
+            if with_report and isinstance(error, FloatingPointError):  # report the network from before it diverged
                 _report(folder, quiet)
             runs.release(folder)
             raise
@@ -89,7 +89,7 @@ def train(
 def report(run: Path, out: Path | None) -> None:
     """Write the report of a run, one HTML file.
 
-    Curves, worst predictions, the network's derivation and, of a run trained with --report, the flow of its gradients.
+    Curves, worst predictions, the network's derivation and, of a run trained with --report, the gradient flow.
     """
     with explained():
         from .. import reporting

@@ -19,7 +19,7 @@ class ArgumentError(ValueError, TypeError):
     """An argument of the wrong type or value.
 
     Both a ValueError and a TypeError, like scikit-learn's ``InvalidParameterError``: a caller need not know which of
-    the two an argument would be.
+    the two applies to an argument.
     """
 
 
@@ -39,12 +39,12 @@ def integer(
     Parameters
     ----------
     name : str
-        The argument, as the caller knows it.
+        Name of the argument in the caller's signature.
     value
         Anything with ``__index__`` except True and False.
     at_least, at_most : int or None
     alternative : str
-        What the caller accepts besides, for the message, such as ``" or None"``.
+        What else the caller accepts, for the message, such as ``" or None"``.
     """
     fits = hasattr(value, "__index__") and not isinstance(value, bool | np.bool)
     if fits and (at_least is None or value >= at_least) and (at_most is None or value <= at_most):
@@ -68,12 +68,12 @@ def number(
     Parameters
     ----------
     name : str
-        The argument, as the caller knows it.
+        Name of the argument in the caller's signature.
     value
         A real number of Python or NumPy, except True and False.
     at_least, above, at_most, below : float or None
     alternative : str
-        What the caller accepts besides, for the message, such as ``" or a schedule"``.
+        What else the caller accepts, for the message, such as ``" or a schedule"``.
     """
     fits = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if (

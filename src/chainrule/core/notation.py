@@ -23,7 +23,7 @@ class Layout:
         (a sign with the axes that it runs over), ``cases``, ``index``, ``scattered``, ``reshaped``, ``passed`` (only
         the input itself) and ``pattern`` (LaTeX with ``{0}``, ``{1}``, … for the inputs).
     sign : str
-        The word, sign or pattern that belongs to it.
+        The word, sign or pattern of that kind.
     parts : tuple of int, str or Layout
         What it consists of: inputs by position, literal text, layouts. Empty: all inputs.
     """
@@ -64,7 +64,7 @@ def root(sign: str, *parts: Part) -> Layout:
 
 
 def fences(signs: str, *parts: Part) -> Layout:
-    """Return ``|a|``: what stands before, a space, and what stands after."""
+    """Return ``|a|``: the text before, a space, and the text after."""
     return Layout("fences", signs, parts)
 
 

@@ -46,7 +46,7 @@ class Operation:
     Parameters
     ----------
     name
-        The row's key; plans and errors use it, too.
+        The row's key, also used by plans and in errors.
     shape
         ``shape(*inputs, **attrs) -> (shape, dtype)``; reads only ``.shape`` and ``.dtype`` of its inputs and raises
         ``ValueError`` or ``TypeError`` for inputs that do not fit.
@@ -71,17 +71,17 @@ class Operation:
         ``"np.maximum({0}, 0.0)"``; or a plain Python function that uses NumPy alone, which the source then contains.
         None: the source defines a function from `definition`.
     definition
-        default is `expand`, or the kernel where `numpy` is not given. None for primitives.
-        is `expand`, or the kernel where `numpy` is not given. None for primitives.
+        A plain Python function that computes the operation with NumPy, for source and
+        formulas; default: `expand`, or the kernel where `numpy` is not given. None for primitives.
     passes
-        Whether the result has the input's values unchanged, if perhaps in another shape, order or dtype.
+        Whether the result has the input's values unchanged, possibly in another shape, order or dtype.
     flat
         Whether the operation is constant between its jumps: its derivative is zero wherever it exists.
     notation
         How formulas show it: a layout of ``chainrule.core.notation``, the name of a function (by default the row's),
         or LaTeX with ``{0}``, ``{1}``, … for the inputs. Rows that pass values show their input.
     domain
-        One (low, high) per input, from which the table tests draw their points; for elementwise rows.
+        One (low, high) per input, from which the table tests draw inputs; for elementwise rows.
     examples
         ``examples(rng) -> sequence of Example`` for all other rows.
     kinks
@@ -91,7 +91,7 @@ class Operation:
     commutative
         Whether the two inputs may be exchanged; plans then find more common subexpressions.
     aliases
-        Which inputs an elementwise kernel may overwrite with its result; None: any of them.
+        Inputs that an elementwise kernel may overwrite with its result; None: any of them.
     native
         ``native(out, *inputs, **attrs) -> integers``: the attributes in the order in which the native engine's kernel
         of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
@@ -192,11 +192,11 @@ class Operation:
         return frozenset(i for i, x in enumerate(inputs) if x.dtype.kind == "f" and self._reads_nothing(i, inputs))
 
     def is_linear(self, index: int) -> bool:
-        """Whether the operation is linear in an input; of any number of inputs, the last ones are alike."""
+        """Whether the operation is linear in an input; with any number of inputs, the last ones are treated alike."""
         return min(index, len(self._point.inputs) - 1) in self.linear
 
     def takes_factor(self, count: int) -> tuple[tuple[int, ...], ...]:
-        """Return the inputs, of `count`, whose common factor is a factor of the result.
+        """Return which of `count` inputs can be scaled by a common factor to scale the result by it.
 
         ``(0,)`` and ``(1,)`` of a product, ``(0, 1)`` of a sum.
         """
@@ -223,7 +223,7 @@ class Operation:
         return next(e for e in self.points(np.random.default_rng(0)) if all(np.size(x) for x in e.inputs))
 
     def _reads_nothing(self, index: int, inputs: list[Array]) -> bool:
-        """Whether the rule of an input gives the same when that input and the output are not numbers."""
+        """Whether the rule of an input gives the same result when that input and the output are NaN."""
         rule, attrs = (self.rule(index) if self.differentiable else None), self._point.attrs
         if rule is None:
             return False

@@ -248,7 +248,7 @@ def unbroadcast(g: Any, shape: Shape) -> Any:
     if have == shape:
         return g
     lead = len(have) - len(shape)
-    if lead > 0 and have[lead:] == shape:  # a bias: the common case
+    if lead > 0 and have[lead:] == shape:  # a bias, the common case
         return _add.reduce(g, axis=tuple(range(lead)))
     if lead < 0:
         return np.broadcast_to(g, shape)

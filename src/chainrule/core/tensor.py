@@ -23,8 +23,8 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 class Recording:
     """One derivative or trace being taken.
 
-    Tensors carry the recordings they depend on, so that nothing turns into a plain array while a derivative through it
-    is still wanted. A recording is closed when the call that opened it returns.
+    Tensors carry the recordings they depend on, so that no tensor turns into a plain array while a derivative
+    through it is still being taken. A recording is closed when the call that opened it returns.
     """
 
     __slots__ = ("active", "nested", "purpose")
@@ -61,7 +61,7 @@ class Tensor:
         None while a function is traced.
     name : str or None
     weak : bool
-        True for a Python scalar, which takes the dtype of what it meets.
+        True for a Python scalar, which takes the dtype of the other operand.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class Tensor:
         self.recordings = recordings
         self.grad = None
 
-    # -- what it is --------------------------------------------------------------------------------
+    # -- attributes --------------------------------------------------------------------------------
 
     @property
     def ndim(self) -> int:
@@ -142,12 +142,12 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of a tensor without axes")
+            raise TypeError("len() of a tensor with 0 dimensions")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
         if not self.shape:
-            raise TypeError("iteration over a tensor without axes")
+            raise TypeError("iteration over a tensor with 0 dimensions")
         return (self[i] for i in range(self.shape[0]))
 
     def __repr__(self) -> str:
@@ -166,11 +166,11 @@ class Tensor:
     # -- leaving the graph -------------------------------------------------------------------------
 
     def concrete(self, use: str) -> Array:
-        """Return the value; raise if there is none yet. `use` says for what, for the message."""
+        """Return the value; raise if there is none yet. `use` names the purpose in the message."""
         if self.value is None:
             raise TypeError(
                 f"{use} needs a value, but this tensor (shape {self.shape}, {self.dtype}) is being traced and has "
-                "none. Express a choice that depends on values with np.where; call the function without compile to "
+                "no value. Express a choice that depends on values with np.where; call the function without compile to "
                 "look."
             )
         return self.value
@@ -182,7 +182,7 @@ class Tensor:
             raise TypeError(
                 f"{use} would lose the gradient: a derivative is being taken through this tensor (shape {self.shape}). "
                 "Use np.stack or np.concatenate to join tensors, NumPy functions to compute with them, "
-                ".detach() or .item() to leave the derivative on purpose."
+                ".detach() or .item() to exclude it from the derivative on purpose."
             )
         return value
 
@@ -190,14 +190,14 @@ class Tensor:
         value = self.detached("np.asarray(tensor) or np.array([tensors])")
         if dtype is not None and value.dtype != dtype:
             if copy is False:
-                raise ValueError(f"a tensor of {value.dtype} becomes an array of {np.dtype(dtype)} only by a copy")
+                raise ValueError(f"a tensor of {value.dtype} can be converted to {np.dtype(dtype)} only by a copy")
             return value.astype(dtype)
         return value.copy() if copy else value
 
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
     ) -> Any:
-        """Share the value with another library, by the DLPack protocol: no copy, unless it is asked for.
+        """Share the value with another library, by the DLPack protocol, without a copy unless one is requested.
 
         A reader that cannot be told that memory is read-only gets a copy of such memory.
         """
@@ -221,7 +221,7 @@ class Tensor:
         return self.detached("tensor.numpy()").copy()
 
     def item(self) -> Any:
-        """Return the one value as a Python number. This leaves the derivative on purpose."""
+        """Return the only value as a Python number; no derivative is taken through it."""
         return self.concrete("tensor.item()").item()
 
     def tolist(self) -> Any:
@@ -243,7 +243,7 @@ class Tensor:
     def __complex__(self) -> complex:
         raise TypeError("complex numbers are not differentiated here: tensors are float32 or float64")
 
-    # -- the backward pass, for those used to it ---------------------------------------------------
+    # -- the backward pass -------------------------------------------------------------------------
 
     def backward(self, gradient: Any = None) -> None:
         """Add the gradient of this scalar to ``.grad`` of every leaf made with ``requires_grad=True``.
@@ -255,7 +255,7 @@ class Tensor:
         """
         FUNCTIONS["backward"](self, gradient)
 
-    # -- writing is refused ------------------------------------------------------------------------
+    # -- assignment is refused ---------------------------------------------------------------------
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -417,7 +417,7 @@ class Tensor:
         return self.reshape(-1)
 
     def named(self, name: str) -> Tensor:
-        """Return this value under `name`: under it plans keep it, and its gradient is called ``"d" + name``."""
+        """Return this value under `name`: plans keep it under that name, and its gradient is called ``"d" + name``."""
         if self.name == name:
             return self
         if self.name is None and self.op is not None:
@@ -483,9 +483,9 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     dtype
         float32, float64, an integer type or bool; default: that of `value`.
     requires_grad
-        Record what is computed from it, so that ``backward`` reaches it.
+        Record what is computed from it, so that ``backward`` computes its gradient.
     name
-        How graphs, plans and derivations call it.
+        Its name in graphs, plans and derivations.
 
     Raises
     ------
@@ -563,12 +563,12 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         try:
             value = op.kernel(*values, **attrs) if op.kernel is not None else op.evaluate(*values, **attrs)
         except (ValueError, TypeError, IndexError):
-            op.shape(*inputs, **attrs)  # says what does not fit, in our words
+            op.shape(*inputs, **attrs)  # raises the library's own message for shapes that do not fit
             raise
         if type(value) is not np.ndarray:
             value = np.asarray(value)
         node.value, node.shape, node.dtype = value, value.shape, value.dtype
-        if not recordings:  # nothing will ask how it came about
+        if not recordings:  # no derivative needs the operation
             node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
             return node
     else:
@@ -583,7 +583,7 @@ def missing(name: str) -> str:
     """Return the message for a NumPy function without a rule."""
     return (
         f"np.{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have "
-        "one (chainrule.ops.names() lists them), or apply it to tensor.detach() if no derivative is wanted there."
+        "one (chainrule.ops.names() lists them), or apply it to tensor.detach() if it needs no derivative."
     )
 
 

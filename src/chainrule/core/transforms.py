@@ -35,7 +35,7 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
         node.recordings = x.recordings | {recording}
         return node
     if isinstance(x, bool):
-        raise TypeError(f"{argument} is a bool; a derivative needs a real number")
+        raise TypeError(f"{argument} is a bool; expected a real number")
     if isinstance(x, int | float):
         node = Tensor(np.asarray(float(x)))
         node.weak = True
@@ -72,7 +72,7 @@ def _finished(x: Any) -> Any:
 
 
 def _own(results: Sequence[Any], given: Sequence[Any] = ()) -> list[Any]:
-    """Return results; the arrays among them get memory of their own: not shared, not read-only, not an input's."""
+    """Return results; arrays are copied where their memory is shared, read-only or an input's."""
     seen = {id(x) for x in given}
     out = []
     for x in results:
@@ -153,19 +153,19 @@ def _name_of(f: Any) -> str:
 def _scalar(out: Any, name: str) -> Tensor:
     if not isinstance(out, Tensor):
         if isinstance(out, int | float | np.number | np.ndarray) and np.ndim(out) == 0 and not isinstance(out, bool):
-            return constant(np.asarray(out, dtype=np.float64))  # depends on no argument: said further on
+            return constant(np.asarray(out, dtype=np.float64))  # depends on no argument: the caller raises
         raise ValueError(_not_scalar(name, out))
     if out.shape != ():
         raise ValueError(_not_scalar(name, out))
     if out.dtype.kind != "f":
-        raise TypeError(f"{name} returned dtype {out.dtype}; a gradient is of a real number (float32 or float64)")
+        raise TypeError(f"{name} returned dtype {out.dtype}; expected a real number (float32 or float64)")
     return out
 
 
 def _not_scalar(name: str, out: Any) -> str:
     found = f"shape {tuple(out.shape)}" if hasattr(out, "shape") else f"a {type(out).__name__}"
     return (
-        f"grad of {name}: it returned {found}, and a gradient is of a scalar. Reduce it with np.sum or np.mean, or use "
+        f"grad of {name}: expected a scalar, got {found}. Reduce it with np.sum or np.mean, or use "
         "jacobian (all outputs) or vjp (a weighting of them)."
     )
 
@@ -195,7 +195,7 @@ def value_and_grad(
     Raises
     ------
     ValueError
-        When `f` returns no scalar, or an argument does not reach the result.
+        When `f` does not return a scalar, or the result does not depend on an argument.
     TypeError
         For arguments that are not real numbers, and for NumPy functions without a rule.
 
@@ -279,7 +279,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Evaluate `f` and return ``(value, pullback)``.
 
     ``pullback(cotangent)`` takes a cotangent of the value's structure and shapes and returns a tuple with one gradient
-    an argument: cotangentᵀ · Jacobian. It may be called any number of times. With `has_aux`:
+    per argument: cotangentᵀ · Jacobian. It may be called any number of times. With `has_aux`:
     ``(value, pullback, aux)``.
 
     Examples
@@ -311,7 +311,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     nodes_out = [constant(o) for o in outputs]
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        """Return one gradient an argument."""
+        """Return one gradient per argument."""
         given, structure = flatten(cotangent)
         if structure != out_structure:
             raise ValueError(f"the cotangent has structure {structure}, the value of {name} has {out_structure}")
@@ -334,7 +334,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
 
 def _tangents(primals: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
     if len(primals) != len(tangents):
-        raise ValueError(f"{len(primals)} primals, but {len(tangents)} tangents; give one each")
+        raise ValueError(f"tangents: expected one per primal, {len(primals)}, got {len(tangents)}")
     out = []
     for i, (p, t) in enumerate(zip(primals, tangents, strict=True)):
         (points, structure), (directions, same) = flatten(p), flatten(t)
@@ -405,7 +405,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """Return a function that computes the Jacobian of `f`.
 
     Each Jacobian has shape ``(*output.shape, *argument.shape)``, nested as the output's structure over the argument's.
-    One reverse pass an output element.
+    Takes one reverse pass per output element.
 
     Examples
     --------

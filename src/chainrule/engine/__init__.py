@@ -45,7 +45,7 @@ def choose(engine: str | None = None) -> str:
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}, got {wanted!r}")
     if wanted not in available():
         raise ValueError(
-            "engine 'native' is not available: chainrule was installed without it, since there was no C++ compiler. "
+            "engine 'native' is not available: chainrule was installed without it, because no C++ compiler was found. "
             "Install one and reinstall, or use engine 'numpy'."
         )
     return wanted

@@ -1,4 +1,4 @@
-"""Steps as NumPy calls: of the ways in which NumPy can compute an operation, the one that costs least.
+"""Steps as NumPy calls: the cheapest of the ways in which NumPy can compute an operation.
 
 Every operation can be run by its row's kernel; this module has shortcuts for some, chosen once, when a plan is bound.
 """
@@ -22,12 +22,12 @@ Call = Callable[[], Any]
 
 #: Up to this many elements a float32 sum by BLAS is as accurate as NumPy's pairwise one.
 SUMMED = 4096
-#: Up to this many elements it pays to spell a number out as an array: NumPy compares array with array much faster.
+#: Up to this many elements it pays to broadcast a number to an array: NumPy compares two arrays much faster.
 SPELLED = 65_536
 #: Up to this many classes it pays to keep all rows of a one-hot table.
 TABLED = 256
 
-#: NumPy wants these to be told their output by name.
+#: NumPy functions that take their output as a keyword argument.
 _BY_KEYWORD = (np.maximum, np.minimum)
 _REDUCTIONS = {row_of(f): u for f, u in (
     (np.sum, np.add), (np.prod, np.multiply), (np.max, np.maximum), (np.min, np.minimum)
@@ -49,7 +49,7 @@ class Calls:
         kernel = step.op.kernel
         assert kernel is not None
         if isinstance(kernel, np.ufunc) and kernel not in _BY_KEYWORD:
-            if out.ndim == 0:  # on arrays without axes NumPy takes a slower way
+            if out.ndim == 0:  # NumPy is slower on 0-dimensional arrays
                 inputs, out = [x.reshape(1) for x in inputs], out.reshape(1)
             return partial(kernel, *inputs, out)
         return partial(kernel, *inputs, out=out, **step.attrs)
@@ -95,7 +95,7 @@ class Calls:
         return partial(np.maximum, x, self._constant(np.zeros, x.shape, x.dtype), out=out)
 
     def _one_hot(self, step: Step, inputs: Sequence[Array], out: Array) -> Call | None:
-        """Take rows of a table; the rows at both its ends are for ids that are no class."""
+        """Take rows of a table; the rows at both ends are for ids that are not a class."""
         (ids,), classes = inputs, step.attrs["classes"]
         if classes > TABLED or ids.dtype != np.intp or 0 in out.shape:
             return None

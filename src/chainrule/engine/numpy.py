@@ -19,12 +19,12 @@ from .calls import Call, Calls
 
 #: Elements of one block of a fused step: two operands and a result of float32 fill half of a 1 MiB cache.
 BLOCK = 32_768
-#: Inputs up to this size are copied into place; larger ones are read where they are.
+#: Inputs up to this size are copied into place; larger ones are read without a copy.
 COPIED_BYTES = 16_384
 
 
 class NumPyBinding(Binding):
-    """A plan bound to memory. Not for two threads at once: each takes its own."""
+    """A plan bound to memory. Not to be used by two threads at once: each needs its own."""
 
     def __init__(self, plan: Plan, states: Sequence[Array] = ()) -> None:
         if len(states) != len(plan.states):
@@ -36,7 +36,7 @@ class NumPyBinding(Binding):
             _check(f"state {k}", array, plan.values[n])
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise ValueError(
-                    f"state {k} is not a C-ordered array that can be written; np.array(state, order='C') makes one"
+                    f"state {k} : expected a writable C-ordered array, as np.array(state, order='C') makes one"
                 )
             self._arrays[n] = array
         for n in plan.inputs:
@@ -65,7 +65,7 @@ class NumPyBinding(Binding):
         return np.ndarray(value.shape, value.dtype, buffer=self._arena, offset=value.offset)
 
     def _bind(self) -> None:
-        """Make the calls, and note which of them read each input: they are made anew for another array."""
+        """Make the calls, and note which of them read each input: they are made again for another array."""
         v = self.plan.values
         makers: list[tuple[Callable[[], list[Call]], set[int]]] = []
         for step in self.plan.steps:
@@ -89,7 +89,7 @@ class NumPyBinding(Binding):
         return [partial(np.copyto, self._arrays[self.plan.states[state]], self._arrays[n])]
 
     def _fused(self, step: Fused) -> Callable[[], list[Call]]:
-        """Return what makes the calls of a fused step, block by block where the whole would not stay in the cache."""
+        """Return a function that makes the calls of a fused step, in blocks if it exceeds the cache."""
         size = math.prod(step.shape)
         rows = step.shape[0] if step.shape else 1
         block = rows if size <= 2 * BLOCK else max(1, min(rows, BLOCK * rows // size))
@@ -157,12 +157,12 @@ class NumPyBinding(Binding):
             self._calls[start:stop] = make()
 
     def release(self) -> None:
-        """Let go of arrays that the last run read where they are; their inputs must be given again."""
+        """Release arrays that the last run read without a copy; these inputs must be passed again."""
         for k, (_, buffer) in enumerate(self._inputs):
             self._rebind(k, buffer)
 
     def value(self, n: int) -> Array:
-        """Return the memory of value n, as the last run left it; the next run overwrites it."""
+        """Return the memory of value n of the last run; the next run overwrites it."""
         return self._arrays[n]
 
 
@@ -178,14 +178,14 @@ def _view(root: Array, value: Value) -> Array:
         view = np.empty(value.shape, value.dtype)
     elif root.flags.c_contiguous:
         view = np.ndarray(value.shape, value.dtype, buffer=root, offset=value.offset, strides=value.strides)
-    else:  # one number spread over a constant: every view of it begins there
+    else:  # one number broadcast to a constant: every view starts at the same address
         view = np.lib.stride_tricks.as_strided(root, value.shape, value.strides)
     view.setflags(write=False)
     return view
 
 
 def _aligned(nbytes: int) -> Array:
-    """Return bytes that begin at a multiple of 64, as vector units like it."""
+    """Return bytes that begin at a multiple of 64, which vector instructions load fastest."""
     raw = np.zeros(nbytes + 64, np.uint8)
     start = -raw.__array_interface__["data"][0] % 64
     return raw[start : start + nbytes]
