@@ -62,7 +62,7 @@ def test_read_digits_by_name():
     assert read("digits").fingerprint() == load_digits().fingerprint()
     assert read("digits", target="digit", task="multiclass").target_name == "digit"
     assert read_features("digits").y is None and len(read_features("digits")) == 1797
-    with pytest.raises(ValueError, match="target is 'x', and digits has its own labels"):
+    with pytest.raises(ValueError, match="target: got 'x', but digits has its own labels"):
         read("digits", target="x")
     with pytest.raises(ValueError, match="task: expected 'multiclass' for the ten digits"):
         read("digits", task="binary")
@@ -105,14 +105,14 @@ def test_from_columns():
         (lambda: Dataset.from_arrays(np.zeros((3, 0)), Y), "X has shape (3, 0), which is empty"),
         (lambda: Dataset.from_arrays(np.zeros((1, 1, 1, 1, 1)), [0]), "X has shape (1, 1, 1, 1, 1)"),
         (lambda: Dataset.from_arrays([["a"]], [0]), "X has dtype <U1; expected real numbers"),
-        (lambda: Dataset.from_arrays(X, Y, feature_names=["a"]), "feature_names has 1 name, X has 3 columns"),
+        (lambda: Dataset.from_arrays(X, Y, feature_names=["a"]), "feature_names: got 1 name, X has 3 columns"),
         (lambda: Dataset.from_arrays(X, Y, feature_names=list("aba")), "feature_names: expected different names"),
         (
             lambda: Dataset.from_arrays(X, Y, image_shape=(2, 2)),
             "image_shape (2, 2) does not match the 3 features",
         ),
         (lambda: Dataset.from_arrays(X, task="binary"), "task: got 'binary', but there is no target y"),
-        (lambda: Dataset.from_columns({}), "columns is empty"),
+        (lambda: Dataset.from_columns({}), "columns: expected at least one column"),
         (lambda: Dataset.from_columns({"a": []}), "the table has 1 column and no rows"),
         (lambda: Dataset.from_columns({"a": [1, 2], "b": [1]}), "'a' has 2, 'b' has 1 rows"),
         (lambda: Dataset.from_columns({"a": [1, 2]}, [1]), "y has 1 row, the table has 2"),
@@ -155,7 +155,7 @@ def test_own_test_part_is_used():
     test = Dataset.from_arrays(X[:2], Y[:2])
     dataset = Dataset.from_arrays(X, Y, test=test)
     assert dataset.split(0.5)[1] is test and dataset.split(0.5)[0].test is None
-    assert "2 test rows apart" in repr(dataset)
+    assert "2 test rows separate" in repr(dataset)
     with pytest.raises(ValueError, match="has 2 features, the training split 3; expected the same"):
         Dataset.from_arrays(X, Y, test=Dataset.from_arrays(X[:, :2], Y))
     with pytest.raises(ValueError, match="has features with other names"):

@@ -225,7 +225,7 @@ def test_values_that_are_missing_or_infinite_are_placed(frame, message):
         ({"age": np.ones((2, 3))}, ValueError, r"column 'age' of X has shape \(2, 3\); expected one value per row"),
         ({"age": [[1], [2, 3]]}, ValueError, "column 'age' of X cannot be read as an array: .*inhomogeneous"),
         ({"age": [1, "x"]}, TypeError, "X holds texts in column 'age'"),  # as NumPy reads such a list
-        ({"age": [{}, {}]}, ValueError, "column 'age' of X holds dict; columns hold numbers"),
+        ({"age": [{}, {}]}, ValueError, "column 'age' of X holds dict; expected numbers"),
         ({"age": np.ones(2, complex)}, ValueError, "column 'age' of X has dtype complex128"),
         (pl.DataFrame({"age": [[1], [2]]}), ValueError, r"column 'age' of X is of type List\(Int64\)"),
         (
@@ -484,7 +484,7 @@ def test_what_a_preprocessor_does_not_need_may_be_of_any_type():
     for frame in (more, more.lazy(), more.to_pandas(), {**mixed(), "list": [[1], [2, 3]] * 20}):
         found, said = prepared.transform_with_notes(frame)
         assert np.array_equal(found, wanted)
-        assert said == ["left aside 1 column that the training split did not have: list", *notes]
+        assert said == ["ignored 1 column that the training split did not have: list", *notes]
     with pytest.raises(ValueError, match="lacks 4 columns of the training split: age"):
         prepared.transform({"other": [1, 2]})
 

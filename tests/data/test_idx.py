@@ -85,12 +85,12 @@ def test_truncated_gzip(tmp_path, cut):
         (b"\x00\x00\x07" + idx_bytes(IMAGES)[3:], "not an IDX header"),
         (b"\x00\x00\x08\x00", "not an IDX header"),
         (b"PK\x03\x04 a zip", "not an IDX header"),
-        (idx_bytes(IMAGES) + b"\x00", "promises 4×3×2 values in 24 bytes, more are there: bytes trail"),
+        (idx_bytes(IMAGES) + b"\x00", "states 4×3×2 values in 24 bytes, more found: there are bytes after its data"),
         (
             idx_bytes(IMAGES)[:-1],
-            "promises 4×3×2 values in 24 bytes, only 23 are there: the file is truncated",
+            "states 4×3×2 values in 24 bytes, only 23 found: the file is truncated",
         ),
-        (b"\x00\x00\x0e\x04" + b"\xff" * 16, "only 0 are there"),
+        (b"\x00\x00\x0e\x04" + b"\xff" * 16, "only 0 found"),
         (gzip.compress(idx_bytes(IMAGES))[:-6] + b"\0\0\0\0\0\0", "gzip stream is damaged"),
         (b"\x1f\x8b" + b"\x00" * 30, "gzip stream is damaged"),
         (gzip.compress(idx_bytes(IMAGES)) + b"rubbish", "gzip stream is damaged"),
@@ -128,7 +128,7 @@ def test_folder_without_test_part_says_so(tmp_path):
 def test_folder_with_both_plain_and_gzip_says_which_it_reads(tmp_path):
     family(tmp_path, gz=True)
     dataset = read(family(tmp_path))
-    assert "read train-images-idx3-ubyte and left train-images-idx3-ubyte.gz unread" in dataset.notes
+    assert "read train-images-idx3-ubyte and ignored train-images-idx3-ubyte.gz" in dataset.notes
 
 
 def test_single_file_gives_features(tmp_path):

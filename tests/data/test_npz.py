@@ -51,7 +51,7 @@ def test_target_of_another_name(tmp_path):
     path = save(tmp_path, X=X, y=Y, price=X[:, 0] * 1.5)
     dataset = read(path, target="price")
     assert dataset.target_name == "price" and dataset.task == "regression"
-    assert dataset.notes == ("left unread: y",)
+    assert dataset.notes == ("ignored: y",)
     with pytest.raises(ValueError, match=r"has no array 'prize'; it has X, y, price\. Did you mean 'price'"):
         read(path, target="prize")
 
@@ -121,7 +121,7 @@ def test_pickles_are_never_loaded(tmp_path):
 
 def test_objects_beside_the_data_do_not_matter(tmp_path):
     dataset = read(save(tmp_path, X=X, y=Y, meta=np.array([{"a": 1}], dtype=object)))
-    assert dataset.notes == ("left unread: meta",)
+    assert dataset.notes == ("ignored: meta",)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.5, 0.9, 0.99])
@@ -158,7 +158,7 @@ def test_member_that_is_no_array(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X", "text")
         archive.writestr("y", "text")
-    with pytest.raises(ValueError, match="the member 'X' is no array"):
+    with pytest.raises(ValueError, match="the member 'X' is not an array"):
         read_npz(path)
 
 

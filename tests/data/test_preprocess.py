@@ -107,7 +107,7 @@ def test_new_file_in_another_order_with_more_columns_and_no_target():
     )
     X, notes = prepared.transform_with_notes(new)
     assert notes == [
-        "left aside 1 column that the training split did not have: colour",
+        "ignored 1 column that the training split did not have: colour",
         "imputed 1 missing value of horsepower with the training median 90",
         "imputed 1 missing value of weight with the training median 3.5",
         "1 row holds a category of origin that the training split did not have, encoded as zeros: mars",
@@ -273,10 +273,10 @@ def image(*pixels):
         (
             matrix(x11=NAN),
             False,
-            "X holds 1 value that are not finite (1 NaN, 0 infinite), the first in row 2, column 2",
+            "X holds 1 value not finite (1 NaN, 0 infinite), the first in row 2, column 2",
         ),
         (matrix(x11=NAN), False, "or fit with impute=True to fill NaN with medians"),
-        (matrix(x11=NAN, x20=np.inf), False, "X holds 2 values that are not finite (1 NaN, 1 infinite)"),
+        (matrix(x11=NAN, x20=np.inf), False, "X holds 2 values not finite (1 NaN, 1 infinite)"),
         (matrix(x11=NAN, x20=-np.inf), True, "(0 NaN, 1 infinite), the first in row 3, column 1 (x0)"),
         (matrix(x11=NAN).take([1, 2]), False, "the first in row 2"),
         (matrix(x00=1e300, x10=-1e300), False, "x0: values too large or too close together to standardise"),
@@ -346,7 +346,7 @@ def test_training_parts_that_cannot_be_used(train, impute, message):
             table(a=[1.0, 1e200, 2.0]),
             "row 2 of columns lies too far from the training split for float32",
         ),
-        (matrix(), matrix(x00=NAN), "X holds 1 value that cannot be used"),
+        (matrix(), matrix(x00=NAN), "X holds 1 value not finite"),
         (matrix(), matrix(x00=1e200), "row 1 of arrays lies too far"),
         (matrix(), Dataset.from_arrays(np.ones((2, 3))), "X has 3 columns, the training split had 2: x0, x1"),
         (matrix(), table(), "lacks 2 columns of the training split: x0, x1"),
@@ -468,7 +468,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
             lambda d: d["features"]["scaling"]["std"].__setitem__(0, 0.0),
             "all entries of std must be above 0",
         ),
-        ("table", lambda d: d["features"]["scaling"]["mean"].pop(), "mean has 1 entries, 2 are needed"),
+        ("table", lambda d: d["features"]["scaling"]["mean"].pop(), "mean: expected 2 entries, got 1"),
         ("table", lambda d: d["features"]["left_out"].append("weight"), "expected different column names"),
         ("table", lambda d: d["features"]["categories"][0].append("usa"), "origin names something twice"),
         ("table", lambda d: d["features"].update(categories=[[]]), "a categorical column needs categories"),
@@ -486,7 +486,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
         ("matrix", lambda d: d["target"].update(classes=[1, 1]), "classes names something twice"),
         ("matrix", lambda d: d["features"].update(kept=[1, 0]), "kept must ascend"),
         ("matrix", lambda d: d["features"].update(kept=[0, 2]), "kept must ascend"),
-        ("matrix", lambda d: d["features"].update(kept=[]), "mean has 2 entries, 0 are needed"),
+        ("matrix", lambda d: d["features"].update(kept=[]), "mean: expected 0 entries, got 2"),
         (
             "image",
             lambda d: d["features"].update(image_shape=[8, 9]),

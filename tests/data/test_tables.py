@@ -215,7 +215,7 @@ def test_parquet_target_that_is_not_a_number_is_missing(tmp_path):
 def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
     path = tmp_path / "table.parquet"
     pl.DataFrame({"a": [1, 2], "path": [[1, 2], [3]], "y": [0, 1]}).write_parquet(path)
-    with pytest.raises(ValueError, match=r"column 'path' of .* is of type List.*leave it out"):
+    with pytest.raises(ValueError, match=r"column 'path' of .* is of type List.*leave this column out"):
         read(path, "y")
     assert read(path, "y", exclude=["path"]).feature_names == ("a",)
 
@@ -230,7 +230,7 @@ def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
         (CARS, "zzz", "has no column 'zzz'; it has mpg, weight, origin, year."),
         ("", "y", "the file is empty"),
         ("\n\n", "y", "the file is empty"),
-        ("a,y\n", "y", "the table has the columns a, y and no rows"),
+        ("a,y\n", "y", "the table has the columns a, y but no rows"),
         ("a,y\n1,\n2,NA\n", "y", "the target 'y' is missing in each of 2 rows"),
         ("y\n1\n2\n", "y", "the target 'y' is its only column"),
         ("a,y\n1,5\n2,5\n", "y", "y holds one value only (5) in 2 rows"),
@@ -241,7 +241,7 @@ def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
         ('a,y\n"text,0\nmore,1\n', "y", "cannot be read as a table"),
         (b"a,y\n\xff\xfe,0\n1,1\n", "y", "cannot be read as a table: invalid utf-8"),
         ("a,y\n1,0\n".encode("utf-16"), "y", "is UTF-16 text; save it as UTF-8"),
-        (b"\x7fELF\x00\x00", "y", "holds zero bytes, so it is no text"),
+        (b"\x7fELF\x00\x00", "y", "holds zero bytes, so it is not text"),
     ],
 )
 def test_bad_tables(tmp_path, content, target, message):

@@ -55,7 +55,7 @@ def test_inference(y, task, reason):
 )
 def test_override(y, asked, task):
     found, said = infer_task(y, asked)
-    assert found == task and "as asked" in said
+    assert found == task and "as requested" in said
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_unknown_label():
         (lambda: Target.fit([1, 1], "binary"), "y holds one class only (1) in the training split"),
         (lambda: Target.fit([1.5, 1.5], "regression"), "y holds one value only (1.5) in the training split"),
         (lambda: Target.fit([1e300, -1e300], "regression"), "which float64 cannot standardise"),
-        (lambda: Target.fit([1.0, 2.0], "regression", "mpg").encode(["a"]), "mpg held numbers in training"),
+        (lambda: Target.fit([1.0, 2.0], "regression", "mpg").encode(["a"]), "mpg: expected numbers as in training"),
         (
             lambda: Target.fit([0, 1], "binary").decode([2]),
             "predicted holds the class id 2; expected 0 to 1",

@@ -65,7 +65,7 @@ def test_from_csv_to_predictions(cars, tmp_path):
 
     # The training file itself can be predicted for: its target and its unused columns are nothing new.
     Z, notes = again.transform_with_notes(read_features(cars))
-    assert len(Z) == 120 and not any("left aside" in note for note in notes)
+    assert len(Z) == 120 and not any("ignored" in note for note in notes)
 
 
 def test_error_names_the_row_of_the_file(cars):

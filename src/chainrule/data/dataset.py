@@ -379,7 +379,7 @@ def _with_task(
 ) -> tuple[NDArray[Any] | None, Task | None, str]:
     if y is None:
         if task is not None:
-            raise ValueError(f"task : got {task!r}, but there is no target y")
+            raise ValueError(f"task: got {task!r}, but there is no target y")
         return None, None, ""
     name = target_name or "y"
     target = as_target(y, name)

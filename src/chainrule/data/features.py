@@ -299,7 +299,7 @@ def _refuse_non_finite(X: NDArray[Any], names: tuple[str, ...], dataset: Dataset
     can_fill = missing and nan == "imputable"
     by_medians = ", or fit with impute=True to fill NaN with medians" if can_fill else ""
     raise ValueError(
-        f"X holds {counted(number, 'value')} that are not finite ({missing} NaN, {number - missing} "
+        f"X holds {counted(number, 'value')} not finite ({missing} NaN, {number - missing} "
         f"infinite), the first in row {row_in_file(dataset.rows, i)}, column {j + 1} ({names[j]}): "
         f"leave those rows out{by_medians}"
     )

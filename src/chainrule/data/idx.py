@@ -77,7 +77,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise ValueError(f"{path}: {counted(len(magic), 'byte')} , an IDX header has at least 4; it is truncated")
+        raise ValueError(f"{path}: {counted(len(magic), 'byte')}, an IDX header has at least 4; it is truncated")
     zeros, code, rank = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in TYPES or rank == 0:
         raise ValueError(

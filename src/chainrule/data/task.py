@@ -255,7 +255,7 @@ class Target:
         values = as_target(y, self.name or "y")
         if self.task == "regression":
             if values.dtype.kind == "U":
-                raise ValueError(f"{self.name or 'y'} : expected numbers as in training, got texts ({values[0]!r}, …)")
+                raise ValueError(f"{self.name or 'y'}: expected numbers as in training, got texts ({values[0]!r}, …)")
             return ((values.astype(np.float64) - self.mean) / self.std).astype(np.float32)[:, None]
         distinct, where = np.unique(values, return_inverse=True)
         ids = np.array([self._id(label) for label in distinct.tolist()], dtype=np.int64)[where]

@@ -36,7 +36,7 @@ class NumPyBinding(Binding):
             _check(f"state {k}", array, plan.values[n])
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise ValueError(
-                    f"state {k} : expected a writable C-ordered array, as np.array(state, order='C') makes one"
+                    f"state {k}: expected a writable C-ordered array, as np.array(state, order='C') makes one"
                 )
             self._arrays[n] = array
         for n in plan.inputs:
