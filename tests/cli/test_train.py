@@ -177,7 +177,7 @@ REFUSED = [
     (["digits", "--loss", "mse"], "loss: expected 'cross_entropy' or 'hinge', got 'mse'"),
     (["digits", "--threads", "0"], "threads: expected an integer ≥ 1, got 0"),
     (["digits", "--target", "x"], "digits has its own labels"),
-    (["digits", "--task", "regression"], "ten classes"),
+    (["digits", "--task", "regression"], "ten digits"),
     (["digits", "--optimizer", "sgd", "--lr", "1e30", *QUICK], "training stopped being finite in epoch 1, step"),
 ]
 

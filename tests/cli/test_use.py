@@ -181,7 +181,7 @@ def test_another_network_than_the_preprocessing_needs(refused, trained):
 
 def test_more_of_what_is_refused(refused, csv, tmp_path):
     assert "batch_size: expected an integer ≥ 1, got 0" in refused("backprop", "digits", "--batch-size", "0")
-    assert "no activation 'x'" in refused("backprop", "digits", "--activation", "x")
+    assert "activation 'x'" in refused("backprop", "digits", "--activation", "x")
     lines = csv().read_text().replace("target", "outcome")
     (tmp_path / "other.csv").write_text(lines)
     assert "target: expected the name of a column" in refused("backprop", "other.csv")

@@ -130,7 +130,7 @@ def test_a_dict_is_columns_to_a_sequential_and_itself_to_other_modules(numbers):
 def test_a_data_set_says_how_to_prepare_it(numbers):
     made = Dataset.from_frame(pd.DataFrame(numbers[0], columns=NAMES), "age")
     for call in (lambda: cr.fit(network(), made, numbers[1], progress=False), lambda: cr.predict(network(), made)):
-        with pytest.raises(TypeError, match=r"^X is a Dataset, .*Preprocessor.fit\(train\)"):
+        with pytest.raises(TypeError, match=r"^X: expected numbers, got a Dataset.*Preprocessor.fit\(train\)"):
             call()
 
 

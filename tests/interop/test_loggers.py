@@ -72,7 +72,7 @@ def test_event_files_are_closed_however_the_run_ends(reader, tmp_path, ending):
 
 def test_a_folder_that_is_a_file(reader, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="which is a file; name a folder for the run"):
+    with pytest.raises(NotADirectoryError, match="expected a folder for the run, got the file"):
         cr.TensorBoardLogger(tmp_path / "file")
 
 

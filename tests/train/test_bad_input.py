@@ -25,7 +25,7 @@ REFUSED = [
     (ROWS[:0], IDS[:0], {}, ValueError, r"X has shape \(0, 5\): no examples"),
     (np.float32(1), IDS, {}, ValueError, r"X has shape \(\): no examples"),
     (ROWS[:, :4], IDS, {}, ValueError, r"X has shape \(6, 4\), Linear expects \(…, 5\)"),
-    (ROWS, IDS[:5], {}, ValueError, r"y has shape \(5,\), X has 6 rows; they need one target an example"),
+    (ROWS, IDS[:5], {}, ValueError, r"y has shape \(5,\), X has 6 rows"),
     (ROWS, 1, {}, ValueError, r"y has shape \(\), X has 6 rows"),
     (ROWS, IDS + 1, {}, ValueError, "labels reach 3, but the output has 3 columns"),
     (ROWS, IDS - 1, {}, ValueError, r"class ids .*got -1"),
@@ -38,7 +38,7 @@ REFUSED = [
     (ROWS, IDS, {"loss": "nope"}, ValueError, r"loss 'nope'.*mse"),
     (ROWS, IDS, {"loss": 3}, TypeError, r"loss: .*got a int"),
     (ROWS, IDS, {"loss": lambda o, t: o}, ValueError, r"loss <lambda>: .*shape \(6, 3\)"),
-    (ROWS, IDS, {"loss": lambda o, t: 1.0}, ValueError, "computed from the output"),
+    (ROWS, IDS, {"loss": lambda o, t: 1.0}, ValueError, "expected one real number"),
     (ROWS, IDS, {"optimizer": "nope"}, ValueError, "no optimiser 'nope'"),
     (ROWS, IDS, {"optimizer": optim.Adam}, TypeError, r"optimizer: .*Adam\(lr=…\)"),
     (ROWS, IDS, {"epochs": 0}, ValueError, "epochs: .*got 0"),
@@ -92,13 +92,13 @@ def test_a_model_that_cannot_be_trained(make):
         def forward(self, X):
             return X[:, :3]
 
-    with pytest.raises(TypeError, match="the model returned a tuple; a loss takes one tensor"):
+    with pytest.raises(TypeError, match="the model returned a tuple"):
         cr.fit(Tuple(), ROWS, IDS)
     with pytest.raises(TypeError, match="the model returned a tuple; expected one tensor"):
         cr.predict(Tuple(), ROWS)
     with pytest.raises(ValueError, match=r"does not reach the parameters inner\.weight, inner\.bias"):
         cr.fit(Idle(), ROWS, IDS)
-    with pytest.raises(ValueError, match="the model has no parameters: there is nothing to train"):
+    with pytest.raises(ValueError, match="the model has no parameters"):
         cr.fit(nn.Sequential(nn.ReLU()), ROWS, np.zeros(6, int))
 
 
@@ -179,7 +179,7 @@ def test_an_overflow_is_named_where_it_begins(make):
     model[2].weight.assign(np.ones((4, 3)))
     X = np.concatenate([np.zeros((4, 5)), np.full((2, 5), 6e37)])  # A1 holds 3e38, their sum is more than float32 holds
     message, weights = stops(model, X, IDS, batch_size=2, optimizer=optim.SGD(1e-3))
-    assert "in epoch 1, step 3 of 3: the first tensor that went bad is the result of matmul in Z2" in message
+    assert "in epoch 1, step 3 of 3: the first non-finite tensor is the result of matmul in Z2" in message
     assert "(shape (2, 3): inf in 6 of 6 elements), computed by matmul from A1 up to 3e+38 in size and W2" in message
     assert "A smaller learning rate" in message
     for parameter, kept in zip(model.parameters(), weights[1], strict=True):
@@ -196,7 +196,7 @@ def test_a_gradient_that_is_not_finite_is_named():
 
     model = Root()
     message, _ = stops(model, np.ones((4, 2), "f4"), np.ones((4, 2), "f4"), loss="mse", batch_size=None)
-    assert "the first tensor that went bad is the gradient of " in message
+    assert "the first non-finite tensor is the gradient of " in message
     assert model.w.value.tolist() == [0, 0]
 
 
@@ -205,7 +205,7 @@ def test_a_learning_rate_that_explodes():
     X = rng.normal(size=(32, 3)).astype("f4")
     model = nn.Sequential(nn.Linear(3, 1)).initialize(0)
     message, weights = stops(model, X, X[:, :1], loss="mse", optimizer=optim.SGD(1e6), batch_size=8, epochs=50)
-    assert "the first tensor that went bad is" in message
+    assert "the first non-finite tensor is" in message
     assert all(np.isfinite(p.value).all() for p in model.parameters())
     assert any(np.array_equal(next(model.parameters()).value, w[0]) for w in weights)
 

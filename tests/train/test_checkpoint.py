@@ -192,10 +192,10 @@ def test_an_existing_checkpoint_is_not_overwritten(data, make, train, saved):
 @pytest.mark.parametrize(
     ("settings", "kind", "message"),
     [
-        ({"resume": True}, ValueError, "name its file with checkpoint="),
+        ({"resume": True}, ValueError, "needs a checkpoint"),
         ({"checkpoint": 3}, TypeError, "checkpoint is a int"),
         ({"checkpoint": "/no/where/run"}, FileNotFoundError, "there is no folder /no/where"),
-        ({"checkpoint": "/"}, IsADirectoryError, "is a folder; name a file"),
+        ({"checkpoint": "/"}, IsADirectoryError, "expected a file, got the folder /"),
     ],
 )
 def test_arguments(data, make, train, settings, kind, message):
@@ -246,7 +246,7 @@ def test_a_callback_that_cannot_be_saved(data, make, train, tmp_path):
         def state(self):
             return {"x": object()}
 
-    with pytest.raises(TypeError, match=r"a callback's state\(\) holds numbers, text and arrays"):
+    with pytest.raises(TypeError, match=r"expected numbers, text and arrays in a callback's state"):
         train(make(), *data, callbacks=[Odd()], checkpoint=tmp_path / "run")
     assert os.listdir(tmp_path) == []
 

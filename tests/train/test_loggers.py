@@ -63,7 +63,7 @@ def test_a_failure_is_told_once_and_made_up_for(data, make, train, identical):
     board = Board(2, 3, 4)
     with pytest.warns(RuntimeWarning) as warned:
         state, rows, _ = train(make(), *data, epochs=6, callbacks=[cr.LogTo(board)])
-    assert [str(w.message) for w in warned] == ["LogTo failed, the training goes on: OSError: no route to host"]
+    assert [str(w.message) for w in warned] == ["LogTo failed, training continues: OSError: no route to host"]
     assert board.steps == [1, 2, 3, 4, 5, 6] and len(rows) == 6
     assert identical(state, train(make(), *data, epochs=6)[0])
 

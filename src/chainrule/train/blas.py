@@ -1,6 +1,6 @@
-"""How many threads NumPy's matrix multiply takes while a run goes on.
+"""The number of threads of NumPy's matrix multiplication during a run.
 
-Small products gain nothing from a second thread, and lose ten times over when another process wants its core: the
+Small products gain nothing from a second thread, and become ten times slower when another process uses its core: the
 threads wait for each other by spinning, thousands of times a second.
 """
 

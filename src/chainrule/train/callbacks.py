@@ -1,4 +1,4 @@
-"""Callbacks: called by fit as it goes; early stopping is one."""
+"""Callbacks that fit calls during training, such as early stopping."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class Run:
 class Callback:
     """Base of callbacks; override what you need.
 
-    Any object with some of these methods will do, and so will a plain function, which is called after each epoch. An
-    error in one ends the run, as an error anywhere else does: the model keeps the weights so far.
+    Any object with some of these methods can be a callback, and so can a plain function, which is called after each
+    epoch. An error in a callback ends the run like any other error: the model keeps the weights so far.
 
     Examples
     --------
@@ -109,7 +109,7 @@ class Callback:
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
 
 
 class EarlyStopping(Callback):
@@ -122,7 +122,7 @@ class EarlyStopping(Callback):
     metric : str or None
         A column of the history; None: ``val_loss``, or ``loss`` without a validation split.
     min_delta : float
-        What counts as an improvement.
+        The smallest change that counts as an improvement.
     maximize : bool or None
         Whether larger is better; None: for accuracy and r2.
 
@@ -150,7 +150,7 @@ class EarlyStopping(Callback):
         self.weights: list[Any] | None = None
 
     def on_begin(self, run: Run) -> None:
-        """Without a checkpoint to go on from, begin anew; with one that ended here, end again."""
+        """Reset, unless the run resumes from a checkpoint; stop if the checkpoint's run was stopped here."""
         if run.step == 0:
             self.best, self.best_epoch, self.weights = math.inf, None, None
         elif run.history.rows:
@@ -167,7 +167,7 @@ class EarlyStopping(Callback):
             run.stop(f"{column} has not improved for {self.patience} epoch{'s' * (self.patience > 1)}")
 
     def on_epoch(self, run: Run) -> None:
-        """Compare; keep the weights if best, stop if patience is over."""
+        """Compare the figure; keep the weights if it is the best, stop if patience is exceeded."""
         row = run.history[-1]
         column = self._column(row)
         larger = self.maximize if self.maximize is not None else column.removeprefix("val_") in ("accuracy", "r2")
@@ -179,7 +179,7 @@ class EarlyStopping(Callback):
             self._stop_if_over(run, column)
 
     def on_end(self, run: Run) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.weights is not None:
             run.training.write_back(self.weights)
             run.history.best_epoch = self.best_epoch
@@ -190,7 +190,7 @@ class EarlyStopping(Callback):
         return {"best": None if math.isinf(self.best) else self.best, "best_epoch": self.best_epoch, **kept}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Restore what `state` returned."""
         self.best = math.inf if state["best"] is None else state["best"]
         self.best_epoch = state["best_epoch"]
         n = sum(k.startswith("weights.") for k in state)
@@ -222,4 +222,6 @@ def _as_callback(x: Any) -> Any:
         return x
     if callable(x):
         return EachEpoch(x)
-    raise TypeError(f"a callback is a function or has on_epoch (on_begin, on_step, on_end); found {type(x).__name__}")
+    raise TypeError(
+        f"callbacks: expected a function or an object with on_epoch (or on_begin, …), got {type(x).__name__}"
+    )

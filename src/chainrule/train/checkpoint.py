@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped."""
+"""Checkpoints: everything a run needs to resume as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ VERSION = 1
 class Checkpoint:
     """Where and how often to save a run.
 
-    A run that is stopped (Ctrl-C, early stopping, a callback) is saved too, and so is its end.
+    A run that is stopped (Ctrl-C, early stopping, a callback) is also saved, and so is a finished run.
 
     Attributes
     ----------
     path : str or path
         One safetensors file, replaced atomically each time.
     epochs : int or None
-        Save after every so many epochs.
+        Save after this many epochs.
     steps : int or None
-        Save after every so many steps, also in the middle of an epoch.
+        Save after this many steps, also within an epoch.
 
     Examples
     --------
@@ -64,12 +64,12 @@ class Checkpoint:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"checkpoint: there is no folder {path.parent}")
         if path.is_dir():
-            raise IsADirectoryError(f"checkpoint: {path} is a folder; name a file in it")
+            raise IsADirectoryError(f"checkpoint: expected a file, got the folder {path}")
 
 
 @dataclass
 class Progress:
-    """How far a run has come: whole epochs, steps within the next, and that epoch's sums so far."""
+    """The progress of a run: whole epochs, steps within the next one, and that epoch's sums so far."""
 
     epoch: int = 0
     batch: int = 0
@@ -100,23 +100,23 @@ def save_checkpoint(
         "kinds": [type(c).__name__ for c in callbacks],
         "settings": dict(settings),
     }
-    # as text of its own: figures may be NaN or infinite, which strict JSON does not know
+    # as separate text: figures may be NaN or infinite, which strict JSON does not allow
     try:
         text = json.dumps(record, default=_plain)
     except TypeError as error:
-        raise TypeError(f"checkpoint: a callback's state() holds numbers, text and arrays ({error})") from None
+        raise TypeError(f"checkpoint: expected numbers, text and arrays in a callback's state() ({error})") from None
     save_arrays(path, arrays, {"format": FORMAT, "version": VERSION, "record": text})
 
 
 def load_checkpoint(
     path: str | os.PathLike[str], training: TrainingStep, callbacks: list[Any], settings: Mapping[str, Any]
 ) -> tuple[Progress, list[dict[str, Any]]]:
-    """Read a run's state into `training` and `callbacks`; return how far it came and its history.
+    """Read a run's state into `training` and `callbacks`; return its progress and its history.
 
     Raises
     ------
     ValueError
-        If the file is not a checkpoint, is damaged, or belongs to a run with other settings: these are named, and
+        If the file is not a checkpoint, is damaged, or belongs to a run with other settings, which the message names;
         nothing is changed.
     """
     arrays, metadata = load_arrays(path)
@@ -134,7 +134,7 @@ def load_checkpoint(
         kept, kinds, saved = record["callbacks"], record["kinds"], record["settings"]
         whole = min(progress.epoch, progress.batch, progress.step) >= 0 and len(rows) == progress.epoch
         if not whole or len(kept) != len(kinds) or (progress.batch > 0) != bool(sums):
-            raise ValueError("its parts contradict each other")
+            raise ValueError("its entries are inconsistent")
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: the checkpoint's record is damaged: {error!r}") from None
     _same_settings(path, saved, json.loads(json.dumps(dict(settings), default=_plain)))

@@ -22,7 +22,7 @@ from ..nn.sequential import logits_part
 from .metrics import Metric, resolve
 from .step import Scalar
 
-#: Rows that predict runs at once: large enough to fill the matrix multiply, small enough to stay out of memory's way.
+#: Rows per batch of predict: large enough for a fast matrix multiplication, small enough for the cache.
 ROWS = 1024
 
 
@@ -35,10 +35,10 @@ def predict(
     ----------
     model : nn.Module
     X : array of shape (m, …), or data frame
-        Of a frame, the columns that the model was trained with are taken by their names, where it was trained with a
-        frame.
+        If the model was trained with a frame, the columns of a frame are selected by
+        name.
     batch_size : int
-        Rows at once; changes the memory that is taken, not the result beyond rounding.
+        Rows per batch; affects the memory used, and the result only by rounding.
     engine, threads
         As for ``chainrule.compile``.
 
@@ -68,7 +68,7 @@ def predict(
 
 
 class Forward:
-    """A model's forward pass in evaluation mode, planned once a batch shape; parameters and buffers are read anew."""
+    """A model's forward pass in evaluation mode, planned once per batch shape; parameters and buffers are read anew."""
 
     def __init__(
         self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
@@ -122,7 +122,7 @@ def evaluate(
         Targets as the loss takes them.
     loss : str or callable
     metrics
-        Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: what goes with
+        Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: the defaults of
         the loss.
 
     Examples
@@ -148,13 +148,13 @@ def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | N
     """
     if isinstance(X, Dataset):
         raise TypeError(
-            f"{name} is a Dataset, a network takes numbers; use prepared = data.Preprocessor.fit(train), "
+            f"{name}: expected numbers, got a Dataset; use prepared = data.Preprocessor.fit(train), "
             "then prepared.transform(…) and prepared.transform_target(…)"
         )
     X, _ = as_inputs(X, name, names)
     X = checked_array(X, name)
     if X.ndim == 0 or X.shape[0] == 0:
-        raise ValueError(f"{name} has shape {X.shape}: no examples; it needs one row or more, (m, …)")
+        raise ValueError(f"{name} has shape {X.shape}: no examples; expected at least one row, (m, …)")
     return require_finite(X, name, dtype, names)
 
 
@@ -184,5 +184,5 @@ def checked_target(y: Any, X: Array, name: str = "y", inputs: str = "X", dtype: 
     """Return `y` as an array with as many rows as `X`, real ones in `dtype`."""
     y = target_array(y, name)
     if y.ndim == 0 or y.shape[0] != len(X):
-        raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; they need one target an example")
+        raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; expected one target per example")
     return require_finite(y, name, dtype)

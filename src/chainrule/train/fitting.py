@@ -1,4 +1,4 @@
-"""fit: from what a caller gives to a checked run of the training loop."""
+"""fit: checks its arguments and runs the training loop."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fit(
     X : array of shape (m, …), or data frame
         Examples in rows. Arrays of other libraries, data frames of numbers and dicts of columns are read too; the model
         then keeps the names of the columns (``model.feature_names``). If it has these names already, from an earlier
-        call, their order stays.
+        call, their order is kept.
     y : array of shape (m, …), series or data frame
         Targets as the loss takes them: class ids ``(m,)`` or one-hot rows for ``cross_entropy``.
     loss : str or callable
@@ -74,16 +74,16 @@ def fit(
     optimizer : str or optimiser
         From ``chainrule.optim``; None is ``Adam(1e-3)``.
     epochs : int
-        How often every example is visited.
+        Number of passes over the examples.
     batch_size : int or None
-        Examples per step; None takes all of them at once. A smaller batch at the end of an epoch is used as it is.
+        Examples per step; None means all of them. The last batch of an epoch may be smaller.
     shuffle : bool
         Visit the examples in a new order each epoch, drawn from `seed`.
     validation : float, (X, y) or None
         A fraction of the examples to hold out (drawn from `seed`), or separate data: measured after each epoch.
     seed : int
-        Of the order, the split and dropout. The same seed gives the same weights. The first weights are the model's
-        own: ``model.initialize(seed)`` draws others.
+        Of the order, the split and dropout. The same seed gives the same weights. The initial weights are those of the
+        model; ``model.initialize(seed)`` draws others.
     callbacks : iterable
         Functions of a `Run`, called after each epoch, or `Callback` objects.
     progress : bool or None
@@ -91,7 +91,7 @@ def fit(
     engine, threads
         As for ``chainrule.compile``.
     metrics
-        Names, functions (output, target) -> number, or a dict of them; None: what goes with the loss.
+        Names, functions (output, target) -> number, or a dict of them; None: the defaults of the loss.
     early_stopping : int, EarlyStopping or None
         Epochs without improvement after which to stop; the best weights are kept.
     l1, l2 : float
@@ -114,11 +114,11 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        For data or settings that don't fit, before anything is trained; the message names the argument.
+        For invalid data or settings, before training starts; the message names the argument.
     NonFiniteError
         When the loss or a parameter is no longer finite; the model has the weights before that step.
     FileExistsError
-        If the checkpoint is there already and `resume` is False.
+        If the checkpoint exists and `resume` is False.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def fit(
             training, data.X, y, examples=len(rows), size=size, epochs=epochs,
             order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
             callbacks=calls if bar is None else [*calls, bar],
-            saved=len(calls),  # the bar holds nothing that a checkpoint needs
+            saved=len(calls),  # the bar has no state that a checkpoint needs
             validate=validate, model=whole, checkpoint=saving,
             described=settings | {
                 "epochs": epochs, "validation_examples": len(data.held_out[0]) if data.held_out else 0,
@@ -225,7 +225,7 @@ def _training_mode(whole: nn.Module, model: nn.Module, seed: int) -> Iterator[li
 def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
     if given is None:
         if resume:
-            raise ValueError("resume=True resumes from a checkpoint: name its file with checkpoint=")
+            raise ValueError("resume=True needs a checkpoint: give its file as checkpoint=")
         return None
     if not isinstance(given, str | os.PathLike | Checkpoint):
         raise TypeError(f"checkpoint is a {type(given).__name__}; expected a path or a Checkpoint")
@@ -286,7 +286,7 @@ def _with_weight(rows: Array, weights: Array) -> Array:
 
 
 def _check_data(model: nn.Module, loss: str | Scalar, data: _Data) -> None:
-    """Run the model on a few rows and compare the targets with its output, before anything is trained."""
+    """Run the model on a few rows and compare the targets with its output, before training starts."""
     X, held = data.X, data.held_out
     shown = X[_telling_rows(X)]
     if held is not None:
@@ -295,10 +295,10 @@ def _check_data(model: nn.Module, loss: str | Scalar, data: _Data) -> None:
         try:
             output = model(shown)
         except ValueError as error:
-            model(X)  # the same error with the shape of X, unless the other rows are to blame
+            model(X)  # raises the same error with the shape of X, unless other rows cause it
             raise type(error)(f"validation: {error}") from None
     if not isinstance(output, Tensor):
-        raise TypeError(f"the model returned a {type(output).__name__}; a loss takes one tensor")
+        raise TypeError(f"the model returned a {type(output).__name__}; expected one tensor")
     losses.check_target(loss, (len(X), *output.shape[1:]), data.y)
     if held is not None:
         try:

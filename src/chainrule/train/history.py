@@ -1,4 +1,4 @@
-"""What a training run measured, epoch by epoch: a table."""
+"""The figures of a training run by epoch, as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .. import show
 
 
 class History:
-    """A table with a row an epoch: the loss, the metrics, those of the validation split, the learning rate, seconds.
+    """A table with a row per epoch: the loss, the metrics, those of the validation split, the learning rate, seconds.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class History:
         return f"History({len(self.rows)} epochs; {last}{stopped})"
 
     def _repr_html_(self) -> str:
-        from .history_html import document  # what notebooks alone need
+        from .history_html import document  # needed in notebooks only
 
         return show.as_fragment(document(self, formatted), bare=True)
 
@@ -103,7 +103,7 @@ class History:
 
 
 def formatted(x: Any) -> str:
-    """Return a figure as tables show it."""
+    """Return a figure formatted for tables."""
     if isinstance(x, float):
         return f"{x:.4g}" if abs(x) < 1e-3 or abs(x) >= 1e4 else f"{x:.4f}"
     return "" if x is None else str(x)

@@ -1,4 +1,4 @@
-"""Callbacks that hand a run's figures to TensorBoard, MLflow, or anything with ``log(dict, step=…)``."""
+"""Callbacks that send a run's figures to TensorBoard, MLflow, or anything with ``log(dict, step=…)``."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 
 from .callbacks import Callback, Run
 
-#: Of a text that MLflow takes.
+#: Greatest length of a text in MLflow.
 _LONGEST = 5000
 
-#: Not in the names that MLflow takes.
+#: Characters that MLflow does not allow in names.
 _REFUSED = re.compile(r"[^\w\-. :/]")
 
 
 class Logger(Callback):
-    """Base of the loggers: after each epoch, each row of the history that has not been written yet is.
+    """Base of the loggers: after each epoch, it writes the rows of the history that have not been written yet.
 
-    What fails before the first step ends the call of ``fit``, as in any callback. What fails later costs no training: a
-    `RuntimeWarning` says so, once, and each following epoch tries again, first with the rows that are still to be
-    written. In the end there is another warning if some are missing; the history that ``fit`` returns has them all.
+    An error before the first step ends the call of ``fit``, as in any callback. A later error does not stop training:
+    it gives one `RuntimeWarning`, and each following epoch tries again, first with the rows that are not yet written.
+    At the end there is another warning if some are missing; the history that ``fit`` returns has them all.
 
-    The row of an epoch is written with the epoch's number as its step. A run that is resumed from a checkpoint goes on
-    after the rows that the checkpoint has.
+    The row of an epoch is written with the epoch's number as its step. A run that is resumed from a checkpoint
+    continues after the rows of the checkpoint.
     """
 
     def __init__(self) -> None:
@@ -80,15 +80,15 @@ class Logger(Callback):
             self._failing = False
         except Exception as error:
             if not self._failing:
-                _warn(f"{type(self).__name__} failed, the training goes on: {type(error).__name__}: {error}")
+                _warn(f"{type(self).__name__} failed, training continues: {type(error).__name__}: {error}")
             self._failing = True
 
 
 class LogTo(Logger):
-    """Hand the figures of each epoch to an object that has ``log(dict, step=…)``, or to a function called like that.
+    """Send the figures of each epoch to an object that has ``log(dict, step=…)``, or to a function called like that.
 
-    A run of Weights & Biases or Trackio will do, or their module. If the object has a ``config`` that is a mapping,
-    that gets the hyperparameters that it has not yet. The object stays open: whoever opened it finishes it.
+    For example a run of Weights & Biases or Trackio, or their module. If the object has a mapping ``config``, the
+    hyperparameters that it lacks are added. The object stays open: the caller finishes it.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class LogTo(Logger):
         """Add to the target's config."""
         config: Any = getattr(self.target, "config", None)
         if hasattr(config, "update") and hasattr(config, "keys"):
-            there = set(config.keys())  # Weights & Biases refuses other values for them
+            there = set(config.keys())  # Weights & Biases does not allow changes of values
             config.update({name: value for name, value in settings.items() if name not in there})
 
     def write(self, run: Run, figures: Mapping[str, float], epoch: int) -> None:
@@ -131,12 +131,12 @@ class LogTo(Logger):
 
 
 class TensorBoardLogger(Logger):
-    """Write event files that TensorBoard reads: a curve a column of the history, and the hyperparameters as a text.
+    """Write event files that TensorBoard reads: a curve per column of the history, and the hyperparameters as text.
 
     Parameters
     ----------
     folder : str or path
-        One folder a run; made if need be. ``tensorboard --logdir`` takes the folder above to compare runs.
+        One folder per run; created if missing. ``tensorboard --logdir`` takes the parent folder to compare runs.
     histograms : bool
         Write the distributions of all parameters after each epoch, too.
 
@@ -161,7 +161,7 @@ class TensorBoardLogger(Logger):
         except ImportError:
             raise ImportError("TensorBoardLogger needs tensorboardX: pip install 'chainrule[tensorboard]'") from None
         if Path(folder).is_file():
-            raise NotADirectoryError(f"folder is {os.fspath(folder)!r}, which is a file; name a folder for the run")
+            raise NotADirectoryError(f"folder: expected a folder for the run, got the file {os.fspath(folder)!r}")
         self.folder, self.histograms, self._open = Path(folder), histograms, tensorboardX.SummaryWriter
         self._writer: Any = None
 
@@ -189,18 +189,18 @@ class TensorBoardLogger(Logger):
 class MLflowLogger(Logger):
     """Write metrics and hyperparameters to MLflow.
 
-    Inside ``with mlflow.start_run():`` into that run, which stays open; else into a run of its own, which ends as
+    Inside ``with mlflow.start_run():`` into that run, which stays open; otherwise into a new run, which ends as
     FINISHED, KILLED (Ctrl-C) or FAILED.
 
     Parameters
     ----------
     experiment : str
-        Made if there is none of this name.
+        Created if there is none of this name.
     run_name : str, optional
     tracking_uri : str, optional
-        Default: as MLflow is set up (``MLFLOW_TRACKING_URI``).
+        Default: MLflow's configuration (``MLFLOW_TRACKING_URI``).
     run_id : str, optional
-        Write into this run; hyperparameters that it has already stay as they are.
+        Write into this run; hyperparameters that it already has are not changed.
     tags : mapping, optional
 
     Attributes
@@ -241,7 +241,7 @@ class MLflowLogger(Logger):
         self._mlflow, self._client = mlflow, mlflow.MlflowClient(tracking_uri)
 
     def begin(self, run: Run, settings: Mapping[str, Any]) -> None:
-        """Find or make the run, and write the hyperparameters."""
+        """Find or create the run, and write the hyperparameters."""
         active = self._mlflow.active_run()
         if self.run_id is None and active is not None:
             self.run_id = active.info.run_id
@@ -252,7 +252,7 @@ class MLflowLogger(Logger):
             self._own = True
         for name, text in {**self._tags, "model": settings["model"][:_LONGEST]}.items():
             self._client.set_tag(self.run_id, name, text)
-        there = self._client.get_run(self.run_id).data.params  # MLflow refuses other values for them
+        there = self._client.get_run(self.run_id).data.params  # MLflow does not allow changes of values
         entity = self._mlflow.entities.Param
         new = {name: value for name, value in settings.items() if name != "model" and name not in there}
         self._client.log_batch(self.run_id, params=[entity(k, str(v)[:_LONGEST]) for k, v in new.items()])
@@ -264,7 +264,7 @@ class MLflowLogger(Logger):
         self._client.log_batch(self.run_id, metrics=[entity(k, v, now, epoch) for k, v in named.items()])
 
     def end(self, run: Run) -> None:
-        """End the run, if it is one of its own."""
+        """End the run if this logger created it."""
         if self._own:
             ended = run.epoch >= run.epochs or run.stopping is not None
             status = "KILLED" if run.interrupted else "FINISHED" if ended else "FAILED"
@@ -273,7 +273,7 @@ class MLflowLogger(Logger):
 
 
 def hyperparameters(run: Run) -> dict[str, Any]:
-    """Return what a run was started with: numbers and texts by name, without nests."""
+    """Return the settings of a run: numbers and texts by name, not nested."""
     settings: dict[str, Any] = {"model": repr(run.model), "parameters": run.model.num_parameters}
     for name, value in run.settings.items():
         nested = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -286,7 +286,7 @@ def _plain(value: Any) -> Any:
 
 
 def _figures(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a row of the history; what is NaN or infinite stays out, as MLflow and others refuse it."""
+    """Return the finite numbers of a row of the history, since MLflow and others refuse NaN and infinity."""
     found = {k: v for k, v in row.items() if k != "epoch" and isinstance(v, numbers.Real)}
     return {k: float(v) for k, v in found.items() if math.isfinite(v)}
 
@@ -296,5 +296,5 @@ def _cell(value: Any) -> str:
 
 
 def _warn(message: str) -> None:
-    # without a registry: a second run with the same failure is to be told as well
+    # without a registry of warnings, so that a second run with the same failure warns again
     warnings.warn_explicit(message, RuntimeWarning, "chainrule", 0, module=__name__)

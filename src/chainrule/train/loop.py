@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, callbacks, checkpoints, and what happens when one of them fails."""
+"""The training loop: epochs, steps, callbacks, checkpoints, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .history import History
 from .interrupt import interruptible
 from .step import TrainingStep
 
-#: Milliseconds after which a run of steps comes back, so that Ctrl-C and progress are served.
+#: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
 SLICE = 100.0
 
 
@@ -57,9 +57,9 @@ class Job:
         Examples per step.
     epochs : int
     callbacks : sequence
-        With on_begin, on_step, on_epoch, on_end, as far as they have them.
+        Objects with some of on_begin, on_step, on_epoch, on_end.
     saved : int
-        How many of them belong into a checkpoint; the first ones.
+        How many of them, from the first on, are saved in a checkpoint.
     validate : function or None
         Returns the figures of the validation split.
     model : Module or None
@@ -69,7 +69,7 @@ class Job:
     checkpoint : Checkpoint or None
         If its file exists, the run resumes from it.
     settings : mapping
-        What a checkpoint is compared with: with other settings it belongs to another run.
+        Compared with those of a checkpoint: with other settings it belongs to another run.
     """
 
     training: TrainingStep
@@ -96,19 +96,19 @@ class Loop:
         self._X, self._y = np.ascontiguousarray(job.X), np.ascontiguousarray(job.y)  # gathered row by row
         self.history, self.progress = History(), Progress()
         self.batches = -(-job.examples // job.size)
-        # planned now, so that a batch that the model cannot take is found before anything is trained
+        # planned now, so that a batch that the model does not accept is found before training starts
         sizes = {job.size, job.examples - (self.batches - 1) * job.size}
         self._bindings = {n: job.training.binding(self._X[:n], self._y[:n]) for n in sizes}
         self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
         self._before: list[Array] = []  # the states at the beginning of the epoch
-        self._torn = False  # whether a step has begun and not ended
+        self._torn = False  # whether a step has started but not finished
         self._saved_at = -1
         if job.checkpoint is not None and Path(job.checkpoint.path).exists():
             saved = list(job.callbacks[: job.saved])
             self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
 
     def run(self) -> History:
-        """Train to the end or a stop. However it ends, the model gets whole weights and each callback its on_end."""
+        """Train to the end or a stop. In every case the model gets consistent weights and each on_end is called."""
         job, p = self.job, self.progress
         run = Run(
             job.model or self.training.model, self.history, job.epochs, job.size, self.batches, self.training, p.epoch,
@@ -174,7 +174,7 @@ class Loop:
         self._close_epoch(run, sums, started)
 
     def _steps(self, order: Array, b: int) -> list[list[float]]:
-        """Make steps from batch b on, as many as no callback or checkpoint comes between, for at most `SLICE`."""
+        """Make steps from batch b on until the next callback or checkpoint, for at most `SLICE`."""
         most = self.batches - b
         if self._on_step:
             most = 1
@@ -224,7 +224,7 @@ class Loop:
         self._saved_at = self.progress.step
 
     def _explained(self, order: Array, first: int, bad: int) -> NonFiniteError:
-        """Go through the epoch again, step by step, to the first value that is not finite, and name it."""
+        """Repeat the epoch step by step up to the first value that is not finite, and name it."""
         training, epoch, size = self.training, self.progress.epoch + 1, self.job.size
         at, found = bad, None
         training.restore(self._before)
@@ -238,7 +238,7 @@ class Loop:
                 at = b
                 found = training.first_bad(self._X[rows], self._y[rows]) or after
                 break
-        cause = f": the first tensor that went bad is {found}" if found else ""
+        cause = f": the first non-finite tensor is {found}" if found else ""
         return NonFiniteError(
             f"training stopped being finite in epoch {epoch}, step {at + 1} of {self.batches}{cause}. A smaller "
             "learning rate, clip_norm in the optimiser, or standardised inputs usually help. The model has the weights "
@@ -247,6 +247,6 @@ class Loop:
 
 
 def overrides(callback: Any, method: str) -> bool:
-    """Return whether a callback has a method of its own of this name."""
+    """Return whether a callback overrides the method of this name."""
     own = getattr(callback, method, None)
     return own is not None and getattr(own, "__func__", own) is not getattr(Callback, method)

@@ -11,7 +11,7 @@ Metric = Callable[[Any, Any], Any]
 
 
 def accuracy(output: Any, target: Any) -> Any:
-    """Return the share of examples classified rightly, a fraction.
+    """Return the fraction of examples classified correctly.
 
     With several output columns the largest wins, against class ids ``(m,)`` or one-hot rows ``(m, k)``; with one column
     (or none) the sign of the logit decides, against 0 and 1.
@@ -54,14 +54,14 @@ METRICS: Mapping[str, Metric] = {"accuracy": accuracy, "r2": r2, "rmse": rmse, "
 _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",), "hinge": ("accuracy",)}
 
 
-#: Columns of the history that are there already.
+#: Columns that every history has.
 TAKEN = ("epoch", "loss", "lr", "seconds")
 
 
 def resolve(
     metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any
 ) -> dict[str, Metric]:
-    """Return name -> function for what a caller gave; None takes what goes with the loss."""
+    """Return name -> function for an argument of the caller; None takes the defaults of the loss."""
     if metrics is None:
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
         metrics = _BY_LOSS.get(name, ())
@@ -78,7 +78,7 @@ def resolve(
     found: dict[str, Metric] = {}
     for key, function in named:
         if not isinstance(key, str) or key in TAKEN or key in found or key.startswith("val_"):
-            raise ValueError(f"metrics: the name {key!r} is taken; give another: metrics={{'name': function}}")
+            raise ValueError(f"metrics: the name {key!r} is reserved; choose another: metrics={{'name': function}}")
         if not callable(function):
             raise TypeError(
                 f"metrics: {key!r}: expected a function (output, target) -> number, got type {type(function).__name__}"

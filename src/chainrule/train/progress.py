@@ -11,14 +11,14 @@ from typing import Any
 from .callbacks import Callback, Run
 from .history import summary
 
-#: Seconds between two updates, at least: in a notebook, each is a message to the browser.
+#: Least number of seconds between two updates: in a notebook, each is a message to the browser.
 PAUSE = 0.2
 #: Cells of the terminal's bar.
 CELLS = 20
 
 
 def shown(progress: bool | None) -> Callback | None:
-    """Return what shows the progress of a run, or None; by default (None) on terminals and in notebooks only."""
+    """Return a callback that shows the progress of a run, or None; by default on terminals and in notebooks only."""
     if progress is False:
         return None
     if in_notebook():
@@ -43,7 +43,7 @@ def in_notebook() -> bool:
 
 
 class _Line(Callback):
-    """One line that says how far a run is, drawn again after an epoch unless that was a moment ago."""
+    """One line with the progress of a run, redrawn after an epoch unless the last update was very recent."""
 
     def on_begin(self, run: Run) -> None:
         """Draw it."""
@@ -52,7 +52,7 @@ class _Line(Callback):
         self._draw(run)
 
     def on_epoch(self, run: Run) -> None:
-        """Draw it again."""
+        """Redraw it."""
         if time.perf_counter() - self._drawn >= PAUSE:
             self._drawn = time.perf_counter()
             self._draw(run)
@@ -85,15 +85,15 @@ class TerminalBar(_Line):
     def _write(self, line: str) -> None:
         stream = sys.stderr
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        # from the start of the line; the last code clears what was there before
+        # from the start of the line; the last code clears the previous content
         stream.write("\r" + line.encode(encoding, "replace").decode(encoding) + "\x1b[K")
         stream.flush()
 
 
 class NotebookLine(_Line):
-    """A line with a bar below a notebook's cell, replaced in place; it stays there as it was in the end.
+    """A line with a bar below a notebook's cell, replaced in place; the last state remains.
 
-    Sent as HTML, with text for what shows no HTML; no widgets are needed.
+    Sent as HTML, with text for frontends without HTML; no widgets are needed.
     """
 
     def on_begin(self, run: Run) -> None:
@@ -102,7 +102,7 @@ class NotebookLine(_Line):
         super().on_begin(run)
 
     def on_end(self, run: Run) -> None:
-        """Draw how it ended."""
+        """Draw the final state."""
         self._draw(run, ended=True)
 
     def _draw(self, run: Run, ended: bool = False) -> None:

@@ -35,7 +35,7 @@ class TrainingStep:
     optimizer
         From ``chainrule.optim``.
     l1, l2 : float
-        Regularisation of the weights, added to what is minimised (not to the loss that is reported).
+        Regularisation of the weights, added to the objective (not to the reported loss).
     metrics : mapping of name to function (output, target) -> scalar
         Computed with each step, from the same forward pass.
     engine, threads
@@ -74,7 +74,7 @@ class TrainingStep:
         own = dict(model.named_parameters())
         given = {name: p.concrete("a parameter") for name, p in own.items()}
         if not given:
-            raise ValueError("the model has no parameters: there is nothing to train")
+            raise ValueError("the model has no parameters: expected at least one")
         # all parameters of a dtype lie in one vector: the optimiser then updates them by one chain of operations
         self._blocks, self._places = _in_blocks(given)
         self._shapes = {name: array.shape for name, array in given.items()}
@@ -122,7 +122,7 @@ class TrainingStep:
         return found
 
     def binding(self, x: Array, y: Array) -> Binding:
-        """Return the bound plan for batches of this shape and dtype, planning it if need be."""
+        """Return the bound plan for batches of this shape and dtype, planning it if necessary."""
         key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
         found = self._bindings.pop(key, None)
         if found is None:
@@ -179,7 +179,7 @@ class TrainingStep:
         loss = self.loss(output, y)
         if not isinstance(loss, Tensor) or loss.shape != () or loss.dtype.kind != "f":
             found = f"shape {loss.shape}, {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise ValueError(f"the loss returned {found}; a loss is one real number, computed from the output")
+            raise ValueError(f"the loss returned {found}; expected one real number that depends on the output")
         objective = loss
         if self.l1 or self.l2:
             objective = loss + losses.penalty(parameters, l1=self.l1, l2=self.l2)
@@ -192,14 +192,14 @@ class TrainingStep:
         if unreached:
             raise ValueError(
                 f"the loss does not reach the parameter{'s' * (len(unreached) > 1)} {', '.join(unreached)}: they would "
-                "never be trained. Use them in forward, or remove them."
+                "not be trained. Use them in forward, or remove them."
             )
         return {name: constant(g) for name, g in zip(parameters, gradients, strict=True)}
 
     def updated(self, gradients: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the parameters changed once more as in the last step, but by these gradients; nothing changes here."""
+        """Return the parameters after another update, with these gradients; the state does not change."""
         state = unflatten(self._state_structure, self.optimizer_state)
-        state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have come to its end
+        state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have ended
         new, _ = self.optimizer.update(self._joined(gradients), state, self._blocks)
         return self._cut(new)
 
@@ -212,24 +212,24 @@ class TrainingStep:
             assign(array)
 
     def snapshot(self) -> list[Array]:
-        """Return copies of everything that steps change."""
+        """Return copies of all arrays that steps change."""
         return [s.copy() for s in self.states]
 
     def restore(self, snapshot: Sequence[Array]) -> None:
-        """Put back what `snapshot` returned."""
+        """Restore what `snapshot` returned."""
         for state, saved in zip(self.states, snapshot, strict=True):
             np.copyto(state, saved)
 
     def first_bad_state(self) -> str | None:
-        """Say which parameter, buffer or optimiser state is not finite as it is now; None if all are."""
+        """Return which parameter, buffer or optimiser state is currently not finite; None if all are finite."""
         names = {path: p.name or path for path, p in self.model.named_parameters()}
         named = [(names[k], a) for k, a in self.parameters.items()] + list(self.buffers.items())
         named += [("the optimiser's state", a) for a in self.optimizer_state]
         return next((f"{name}, as updated ({_count(a)})" for name, a in named if _is_bad(a)), None)
 
     def first_bad(self, x: Array, y: Array) -> str | None:
-        """Say which value or gradient of a step on this batch is the first that is not finite; None if all are."""
-        with Recording("a look for what is not finite") as recording, np.errstate(all="ignore"):
+        """Return which value or gradient of a step on this batch is the first that is not finite; None if all are."""
+        with Recording("a search for non-finite values") as recording, np.errstate(all="ignore"):
             mark = frozenset({recording})
             parameters = {k: Tensor(v, recordings=mark) for k, v in self.parameters.items()}
             output, _ = nn.functional_call(self.model, {**parameters, **self.buffers}, Tensor(x, name="X"))
@@ -249,7 +249,7 @@ class TrainingStep:
 
 
 def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, tuple[str, int, int]]]:
-    """Copy arrays into one vector a dtype; return the vectors, and where each array lies: (dtype, start, stop)."""
+    """Copy arrays into one vector per dtype; return the vectors, and the place of each array: (dtype, start, stop)."""
     places: dict[str, tuple[str, int, int]] = {}
     parts: dict[str, list[Array]] = {}
     for name, array in arrays.items():
@@ -261,7 +261,7 @@ def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str,
 
 
 def _setter(modules: Mapping[str, nn.Module], path: str) -> Callable[[Any], None]:
-    """Return what sets the buffer at a dotted path."""
+    """Return a function that sets the buffer at a dotted path."""
     owner, _, name = path.rpartition(".")
     return lambda value: setattr(modules[owner], name, value)
 
@@ -271,7 +271,7 @@ def _arrays(named: Any) -> list[tuple[str, Any]]:
 
 
 def _like(new: Any, old: Tensor) -> Tensor:
-    """Hold an update to the shape and dtype of what it updates."""
+    """Check the shape of an update and convert it to the dtype of the array it updates."""
     new = constant(new)
     if new.shape != old.shape:
         raise ValueError(f"an update of shape {new.shape} for a state of shape {old.shape}")

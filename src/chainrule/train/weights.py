@@ -1,6 +1,6 @@
-"""Weights of examples: a loss that counts some of them more than others.
+"""Sample weights: a loss in which some examples count more than others.
 
-A step's plan reads two arrays, X and y, row by row. The weights travel as one more column of y, so that they are
+A step's plan reads two arrays, X and y, row by row. The weights are one more column of y, so that they are
 shuffled, gathered and cut into batches with it, natively.
 """
 
@@ -19,7 +19,7 @@ from ..ops.table import as_dtype
 
 
 def checked_weights(weights: Any, rows: int, name: str = "sample_weight") -> Array:
-    """Return a weight for each of so many rows as float64; raise unless they are finite, from 0, and not all 0."""
+    """Return one weight per row as float64; raise unless they are finite, ≥ 0, and not all 0."""
     array = checked_array(weights, name).astype(np.float64)
     if array.shape not in ((rows,), (rows, 1)):
         raise ValueError(f"{name}: expected one weight per example, shape ({rows},), got {array.shape}")
@@ -33,7 +33,7 @@ def checked_weights(weights: Any, rows: int, name: str = "sample_weight") -> Arr
 
 
 class WeightedTargets:
-    """Targets and weights in one array, and the way back.
+    """Targets and weights packed into one array, and unpacked.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class WeightedTargets:
         return weighted_loss
 
     def metric(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """Return `metric` for packed targets. It doesn't look at the weights."""
+        """Return `metric` for packed targets. It ignores the weights."""
         return lambda output, packed: metric(output, self.unpack(packed)[0])
 
 
