@@ -241,7 +241,7 @@ WRONG = [
     ({"module": None}, "module.*got None"),
     ({"module": 3}, "module.*got 3"),
     ({"module": lambda n_features: "net"}, "module.*got type str"),
-    ({"module": linear(3), "module__hidden": 4}, "module__hidden is for a module that is still to be made"),
+    ({"module": linear(3), "module__hidden": 4}, "module__hidden needs a class or function"),
     ({"module": network, "module__hiden": 4}, "module takes n_features, n_outputs, hidden; found module__hiden"),
     ({"module": linear(4)}, "module: expected 3 .*got 4"),
     ({"module": nn.Sequential(nn.Linear(5, 3))}, r"Linear expects \(…, 5\)"),

@@ -153,7 +153,7 @@ def test_a_resumed_run_goes_on_where_it_was(data, make, train, tmp_path):
 
 
 def test_what_cannot_be_logged_to(data, make, train):
-    with pytest.raises(TypeError, match="target is of type int; an object with log"):
+    with pytest.raises(TypeError, match="target: expected an object with log"):
         cr.LogTo(3)
 
 

@@ -29,7 +29,7 @@ def global_norm(gradients: Any) -> Any:
 
 
 def clip_by_norm(gradients: Any, limit: float) -> Any:
-    """Scale all gradients by min(1, limit / global norm): their direction stays.
+    """Scale all gradients by min(1, limit / global norm), which preserves their direction.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013.
 
@@ -41,7 +41,7 @@ def clip_by_norm(gradients: Any, limit: float) -> Any:
     [array([0.6, 0.8])]
     """
     number("limit", limit, above=0)
-    # a norm of 0 must not divide: any norm up to the limit gives exactly 1
+    # avoids a division by a norm of 0: any norm up to the limit gives exactly 1
     scale = limit / np.maximum(global_norm(gradients), limit)
     return tree_map(lambda g: g * as_dtype(scale, g.dtype), gradients)
 

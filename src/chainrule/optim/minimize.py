@@ -28,21 +28,21 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Minimum:
-    """What a minimisation ended with.
+    """The result of a minimisation.
 
     Attributes
     ----------
     parameters
-        The best found, in the structure and dtypes of those given.
+        The best parameters found, in the structure and dtypes of the initial ones.
     loss : float
-        There; with a penalty, including it.
+        At these parameters, including the penalty if any.
     gradient_norm : float
-        There, Euclidean, over all parameters.
+        Euclidean norm of the gradient there, over all parameters.
     iterations, evaluations : int
     success : bool
-        Whether the method says that it converged.
+        Whether the method reports convergence.
     message : str
-        What it says.
+        The method's message.
     losses : tuple of float
         After each iteration.
 
@@ -66,7 +66,7 @@ class Minimum:
 
 
 class _Stop(Exception):
-    """The callback wants no more iterations."""
+    """The callback asked to stop."""
 
 
 class _Objective:
@@ -98,7 +98,7 @@ class _Objective:
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         flat = np.array(flat, dtype=np.float64)
-        with np.errstate(all="ignore"):  # a step too far is judged by its loss
+        with np.errstate(all="ignore"):  # too long a step is rejected because of its loss
             value, gradient = self.both(self.nest(flat))
         self.evaluations += 1
         loss = float(value)
@@ -106,7 +106,7 @@ class _Objective:
         if self.best is None and not (math.isfinite(loss) and np.isfinite(slope).all()):
             raise ValueError(
                 f"the loss or its gradient is not finite at the start (loss {loss:g}); "
-                "look at the data and the first weights"
+                "check the data and the initial weights"
             )
         if self.best is None or loss < self.best[0]:
             self.best = loss, flat, slope
@@ -134,7 +134,7 @@ def minimize_function(
     f
         Written with NumPy functions, of a nest like `params`; called with float64.
     params
-        Where to begin: a dict, list or tuple of arrays, or an array. Not changed.
+        Initial parameters: a dict, list or tuple of arrays, or an array. Not changed.
     method
         ``"L-BFGS-B"``, ``"BFGS"``, ``"CG"``, ``"TNC"``, ``"SLSQP"``; with Hessian-vector products ``"Newton-CG"``,
         ``"trust-ncg"``, ``"trust-krylov"``, ``"trust-constr"``.
@@ -147,7 +147,7 @@ def minimize_function(
     Returns
     -------
     Minimum
-        The best point met. After Ctrl-C, too, with ``success=False``.
+        The best point found, also after Ctrl-C (with ``success=False``).
 
     Raises
     ------
@@ -218,8 +218,8 @@ def minimize(
 ) -> Minimum:
     """Train `model` on all of X at once; assign the best parameters found, at the end, in the model's dtype.
 
-    Computed in float64 whatever the model's dtype. Buffers are held still meanwhile (dropout keeps one mask: the
-    function that is minimised must not change under the method), and set by one more pass at the end.
+    Computed in float64 whatever the model's dtype. Buffers are constant meanwhile (dropout keeps one mask, since
+    the objective must not change), and are updated by one more pass at the end.
 
     Parameters
     ----------

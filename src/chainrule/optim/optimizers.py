@@ -26,16 +26,16 @@ Slots = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
-    """What all optimisers share.
+    """Base of all optimisers.
 
     Attributes
     ----------
     lr : float or Schedule
         Learning rate, above 0.
     clip_value : float, optional
-        Limit every gradient element to ± this, first of all.
+        Limit every gradient element to ± this value, before `clip_norm`.
     clip_norm : float, optional
-        Then scale all gradients down to this global norm, where it is larger.
+        Scale all gradients down to this global norm if theirs is larger.
 
     Examples
     --------
@@ -70,9 +70,9 @@ class Optimizer(ABC):
     # -- use ---------------------------------------------------------------------------------------------------------
 
     def init(self, params: Any) -> dict[str, Any]:
-        """Return the state to begin with: ``{"step": 0, slot: nest like params, …}``, all arrays.
+        """Return the initial state: ``{"step": 0, slot: nest like params, …}``, all arrays.
 
-        With an `Adjustable` learning rate also ``"lr"``: what is written there is the rate of the steps that follow.
+        With an `Adjustable` learning rate also ``"lr"``: a value written there is the rate of the following steps.
 
         Parameters
         ----------
@@ -94,12 +94,12 @@ class Optimizer(ABC):
         grads, params
             Nests of one structure, of arrays or tensors of equal shapes.
         state
-            What `init` or the last `update` returned.
+            The result of `init` or of the last `update`.
 
         Returns
         -------
         params, state
-            New ones; nothing is written in place.
+            New objects; nothing is changed in place.
         """
         if self.clip_value is not None:
             grads = clip_by_value(grads, self.clip_value)
@@ -108,7 +108,7 @@ class Optimizer(ABC):
         given, structure = flatten(params)
         gradients, same = flatten(grads)
         if same != structure:
-            raise ValueError(f"gradients and parameters differ in structure: {_names(grads)} and {_names(params)}")
+            raise ValueError(f"grads and params have different structures: {_names(grads)} and {_names(params)}")
         names = self.active()
         kept = [flatten(state[name])[0] for name in names]
         step = state["step"]
@@ -133,14 +133,14 @@ class Optimizer(ABC):
         """Return the learning rate after `step` updates, float64."""
         return schedules.get(self.lr)(step)
 
-    # -- what one optimiser is -----------------------------------------------------------------------------------------
+    # -- overridden by each optimiser ----------------------------------------------------------------------------------
 
     def active(self) -> tuple[str, ...]:
         """Return the slots that these settings need."""
         return self.slots
 
     def first(self, slot: str) -> float:
-        """Return what a slot is filled with at first."""
+        """Return the initial value of a slot."""
         return 0.0
 
     def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Optimizer(ABC):
     # -- description -------------------------------------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
-        """Return a JSON-able description, from which `get` builds it again."""
+        """Return a JSON-serialisable description, from which `get` builds it again."""
         return schedules.described(self)
 
     @staticmethod
@@ -187,12 +187,12 @@ class SGD(Optimizer):
     ----------
     lr : float or Schedule
     momentum : float
-        From 0, below 1; up to 1 with `rate_in_velocity`.
+        In [0, 1); with `rate_in_velocity` in [0, 1].
     nesterov : bool
         Needs momentum. Source: Sutskever et al., 2013, in PyTorch's form.
     rate_in_velocity : bool
         Whether the velocity is a sum of steps, v ← μ v + lr g, p - v, as in Keras and scikit-learn, instead of a sum of
-        gradients. It differs where the learning rate changes: steps made before keep the rate that they were made with.
+        gradients. It differs when the learning rate changes: earlier steps keep their rate.
     weight_decay : float
         Adds weight_decay · p to the gradient.
     clip_norm, clip_value
@@ -245,17 +245,17 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adaptive moments: m ← β₁ m + (1-β₁) g, v ← β₂ v + (1-β₂) g², p - lr m̂ / (sqrt(v̂) + eps).
 
-    m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ) undo the start from zero. Computed as p - s m / (sqrt(v) + eps c) with
-    c = sqrt(1-β₂ᵗ), s = lr c / (1-β₁ᵗ): the same, with two operations on arrays fewer.
+    m̂ = m / (1-β₁ᵗ) and v̂ = v / (1-β₂ᵗ) correct the bias of the start. Computed as p - s m / (sqrt(v) + eps c) with
+    c = sqrt(1-β₂ᵗ), s = lr c / (1-β₁ᵗ), which is equal and takes two array operations fewer.
     Source: Kingma & Ba, "Adam", 2015.
 
     Parameters
     ----------
     lr : float or Schedule
     beta1, beta2 : float
-        Shares of the old moments kept, from 0, below 1.
+        Decay rates of the moments, in [0, 1).
     eps : float
-        Keeps the divisor from 0.
+        Prevents division by 0.
     eps_hat : bool
         Whether `eps` is ε̂ in the last paragraph of the article's section 2, s m / (sqrt(v) + eps), as in Keras and
         scikit-learn.
@@ -305,7 +305,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with the decay apart from the gradient: p ← p (1 - lr · weight_decay) first.
+    """Adam with decoupled weight decay: p ← p (1 - lr · weight_decay) first.
 
     Parameters as for `Adam`; `weight_decay` is 0.01 by default. Source: Loshchilov & Hutter, "Decoupled weight decay
     regularization", 2019.
@@ -340,7 +340,7 @@ class RMSprop(Optimizer):
     ----------
     lr : float or Schedule
     alpha : float
-        Share of the old square kept, from 0, below 1.
+        Decay rate of the mean square, in [0, 1).
     eps : float
     momentum : float
         On the scaled gradient: b ← momentum · b + g / (sqrt(v) + eps), p - lr b.
@@ -389,7 +389,7 @@ class RMSprop(Optimizer):
         if self.centered:
             mean = slots[1] + (1.0 - self.alpha) * (g - slots[1])
             new.append(mean)
-            # the difference of two means of squares: rounding may leave it just below 0
+            # a difference of two mean squares, which rounding may make slightly negative
             spread = np.maximum(v - np.square(mean), 0.0)
         move = g / (np.sqrt(spread) + self.eps)
         if self.momentum:
@@ -407,7 +407,7 @@ class Adagrad(Optimizer):
     lr : float or Schedule
     lr_decay : float
     initial : float
-        What s begins with.
+        Initial value of s.
     eps : float
     weight_decay : float
         Adds weight_decay · p to the gradient.
@@ -439,7 +439,7 @@ class Adagrad(Optimizer):
         number("eps", self.eps, above=0)
 
     def first(self, slot: str) -> float:
-        """Return what a slot is filled with at first."""
+        """Return the initial value of a slot."""
         return self.initial
 
     def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
@@ -457,14 +457,14 @@ _NAMES: dict[str, type[Optimizer]] = {kind.__name__.lower(): kind for kind in (S
 
 
 def get(optimizer: Any, lr: Any = None, **settings: Any) -> Optimizer:
-    """Return the optimiser that `optimizer` means.
+    """Return the optimiser that `optimizer` describes.
 
     Parameters
     ----------
     optimizer
         A name (``"adam"``, ``"sgd"``, …), what ``config`` returned, or an Optimizer.
     lr : float or Schedule, optional
-        Replaces its learning rate.
+        Learning rate that replaces its own.
     **settings
         Replace further settings.
 

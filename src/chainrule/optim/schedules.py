@@ -1,7 +1,7 @@
-"""Learning rates as pure functions of the step, the number of updates already made: the first update asks for step 0.
+"""Learning rates as pure functions of the step, the number of updates already made: the first update has step 0.
 
 Each works on a number (then the result is a float64 scalar) and on a traced tensor. Steps are updates, not epochs:
-steps = epochs × batches an epoch.
+steps = epochs × batches per epoch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of the update that follows `step` others, float64."""
+        """Return the learning rate after `step` updates, float64."""
 
     def config(self) -> dict[str, Any]:
         """Return a JSON-able description, from which ``schedules.get`` builds it again."""
@@ -122,7 +122,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """lr · factor ** (step / every): the same fall, smoothly.
+    """lr · factor ** (step / every): the same decay, continuously.
 
     Examples
     --------
@@ -214,7 +214,7 @@ _NAMES: dict[str, type[Schedule]] = {
 
 
 def get(spec: Any) -> Schedule:
-    """Return the schedule that `spec` means: a number, a Schedule, or what ``config`` returned.
+    """Return the schedule that `spec` describes: a number, a Schedule, or what ``config`` returned.
 
     Examples
     --------

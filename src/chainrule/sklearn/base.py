@@ -1,4 +1,4 @@
-"""What the estimators share: from checked data to a trained module, and from a module to its outputs."""
+"""Base of the estimators: training a module on checked data, and computing its outputs."""
 
 from __future__ import annotations
 
@@ -160,13 +160,13 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         finally:
             self.module_.load_state_dict(step.model.state_dict())
             if not incremental:
-                self._step = None  # it has the memory of plans; partial_fit makes another
+                self._step = None  # it holds the memory of plans; partial_fit creates another
             self._publish()
         return self
 
     def _weights(self, sample_weight: Any, y: Array, rows: int) -> Array | None:
         if isinstance(sample_weight, int | float | np.number):
-            sample_weight = np.full(rows, sample_weight)  # each the same: against the penalty it counts
+            sample_weight = np.full(rows, sample_weight)  # equal for all, but relevant relative to the penalty
         weights = None if sample_weight is None else checked_weights(sample_weight, rows)
         by_target = self._weights_by_target(y)
         return weights if by_target is None else by_target if weights is None else weights * by_target
@@ -183,12 +183,12 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         try:
             self._look(X[:1].toarray() if sparse.issparse(X) else X[:1])
         except BaseException:
-            del self.module_  # it doesn't fit: nothing may train it, or predict with it
+            del self.module_  # it does not fit the data, so it must not be trained or used
             raise
         self._forward = self._planned_forward()  # what was seen may say which loss it is
 
     def _look(self, X: Array) -> None:
-        """Look at the module's output for one row; raise if it doesn't fit the targets."""
+        """Check the module's output for one row; raise if it does not fit the targets."""
 
     def _targets(self, y: Array) -> Array:
         """Return the targets with a column for each of the module's outputs."""
@@ -208,7 +208,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         return rows
 
     def _training_step(self, settings: Settings, rows: Rows, *, incremental: bool) -> PenalizedStep:
-        """Return the step with the module's present weights; in `partial_fit` the one of last time, if it will do."""
+        """Return the step with the module's current weights; in `partial_fit` the previous one if it fits."""
         if not incremental:
             self._course.optimizer = None
         weighted = rows.weights is not None
@@ -289,7 +289,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             )
 
     def _described(self) -> dict[str, Any]:
-        """Return the parameters, for loggers: numbers and text, the rest as it prints."""
+        """Return the parameters, for loggers: numbers and text, others by their repr."""
         params = {name: value for name, value in self.get_params(deep=False).items() if name != "callbacks"}
         return {
             name: value if value is None or isinstance(value, str | int | float) else repr(value)
@@ -316,7 +316,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         return scored
 
     def _publish(self) -> None:
-        """Set the attributes that say how training went."""
+        """Set the attributes that describe the training."""
         course, scored = self._course, self.early_stopping and self._settings().rule is not None
         self.n_iter_, self.t_ = course.epochs, course.samples
         self.loss_curve_ = course.losses
@@ -352,15 +352,15 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             if not isinstance(output, Tensor):
                 raise ValueError(f"module: expected a single tensor as output, got type {type(output).__name__}")
             return np.asarray(output.value)
-        full = 1 << (len(rows) - 1).bit_length()  # few sizes, few plans
+        full = 1 << (len(rows) - 1).bit_length()  # few different sizes, so few plans
         padded = np.concatenate([rows, np.repeat(rows[-1:], full - len(rows), axis=0)])
         return self._forward(padded)[: len(rows)]
 
     def _ids(self, X: Any) -> Any:
-        """Return row numbers to look up; raise unless they are whole, and the module has rows of these numbers."""
+        """Return row numbers to look up; raise unless they are integers within the module's number of rows."""
         X = X.toarray() if sparse.issparse(X) else X
         if np.any(X != np.floor(X)):
-            raise ValueError(f"X holds {X[X != np.floor(X)][0]:g}; the module looks rows up by whole numbers")
+            raise ValueError(f"X holds {X[X != np.floor(X)][0]:g}; the module looks up rows by integers")
         extremes = [np.unravel_index(find(X), X.shape)[0] for find in (np.argmin, np.argmax)]
         self.module_(X[extremes].astype(np.int64))
         return X
@@ -372,7 +372,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     # -- files and copies ----------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a file or a copy holds: no plans, they are made again."""
+        """Return the state for files and copies, without plans, which are created again."""
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_forward", None)
         if "_step" in state:
@@ -380,7 +380,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up what `__getstate__` returned."""
+        """Restore what `__getstate__` returned."""
         super().__setstate__(state)
         if "module_" in state:
             self._forward = self._planned_forward()

@@ -1,4 +1,4 @@
-"""What classifiers add: classes to targets, outputs to classes and probabilities."""
+"""Base of the classifiers: classes to targets, outputs to classes and probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .base import Rows, TrainedEstimator, is_stochastic
 def _gives_probabilities(estimator: Any) -> bool:
     if _gives_scores_only(estimator.loss):
         raise AttributeError(
-            f"loss={estimator.loss!r} gives scores, no probabilities: use decision_function, or loss='log_loss'"
+            f"loss={estimator.loss!r} gives scores, not probabilities: use decision_function, or loss='log_loss'"
         )
     return True
 
@@ -31,7 +31,7 @@ def _gives_scores_only(loss: Any) -> bool:
 
 
 class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
-    """Classes, and several labels an example."""
+    """Classes, and several labels per example."""
 
     loss: Any
     class_weight: Any
@@ -40,16 +40,16 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     _kind: str  # "binary", "multiclass" or "multilabel-indicator"
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train.
+        """Train the network.
 
         Parameters
         ----------
         X : array, data frame or sparse matrix of shape (m, n_features)
-            A sparse one is made dense as a whole, in the dtype that trains. NetClassifier and NetRegressor take arrays
+            A sparse matrix is made dense in the dtype of training. NetClassifier and NetRegressor take arrays
             (m, …), too.
         y : array of shape (m,), or (m, k) of 0 and 1 for several labels
         sample_weight : array of shape (m,) or None
-            How much each example counts; 0 leaves it out.
+            Weight of each example; 0 excludes it.
         """
         return self._fit(X, y, sample_weight)
 
@@ -76,7 +76,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
             self.out_activation_ = "identity"
 
     def _encoded(self, y: Any) -> Array:
-        """Return known labels as columns of True and False: one a class, one for two classes, one a label."""
+        """Return known labels as columns of True and False: one per class, one for two classes, one per label."""
         if self._several():
             if type_of_target(y) != self._kind:
                 raise ValueError("y: expected rows of 0 and 1, as in the first call, got one label per example")
@@ -107,14 +107,14 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
 
     @available_if(is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Make one epoch over the given data, from where the last call ended.
+        """Train for one epoch on the given data, continuing from the last call.
 
         Parameters
         ----------
         X, y, sample_weight
             As for `fit`.
         classes : array of shape (n_classes,)
-            All classes that will come; needed in the first call.
+            All classes that will occur; required in the first call.
         """
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -179,7 +179,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         return output.reshape(len(output), -1)
 
     def predict(self, X: Any) -> Array:
-        """Return the class of every row of X; for several labels an example, rows of 0 and 1.
+        """Return the class of every row of X; for several labels per example, rows of 0 and 1.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, (m, n_classes), in the order of ``classes_``.
 
-        For several labels an example: of each label by itself.
+        For several labels per example, the probability of each label.
 
         Parameters
         ----------
@@ -241,12 +241,12 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         scores = self._scores(X)
         if self._several():
             return scores
-        if scores.shape[1] == 2:  # between two classes: how much more the second has
+        if scores.shape[1] == 2:  # for two classes, the difference of the second and the first
             return np.asarray(scores[:, 1] - scores[:, 0])
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn's tools may expect."""
+        """Return scikit-learn's estimator tags."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.classifier_tags.multi_label = True

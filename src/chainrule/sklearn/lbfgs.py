@@ -18,7 +18,7 @@ from .objective import PenalizedStep
 
 @dataclass(frozen=True)
 class Minimised:
-    """How a minimisation ended.
+    """The result of a minimisation.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ def minimise(
     Parameters
     ----------
     step : PenalizedStep
-        Its optimiser has no say.
+        Its optimiser is not used.
     X, y : arrays
     iterations, evaluations : int
-        At most.
+        Upper limits.
     tol : float
-        Of the largest element of the gradient.
+        Tolerance for the largest element of the gradient.
     verbose : bool
         Print the loss after each iteration.
     """
@@ -85,7 +85,7 @@ def minimise(
     def after(flat: Array) -> None:
         nonlocal reached
         reached = flat.copy()
-        losses.append(latest[0])  # an iteration ends where the objective was last looked at
+        losses.append(latest[0])  # an iteration ends where the objective was last evaluated
         if verbose:
             print(f"Iteration {len(losses)}, loss = {losses[-1]:.8f}")
 

@@ -10,9 +10,9 @@ from .regressor import RegressorPart
 
 
 class MLPClassifier(MultilayerPerceptron, ClassifierPart):
-    """A multi-layer perceptron that classifies: two classes, several, or several labels an example.
+    """A multi-layer perceptron that classifies: two classes, several, or several labels per example.
 
-    Parameters, attributes and methods are scikit-learn's where they mean the same. With the same `random_state` and
+    Parameters, attributes and methods have scikit-learn's names and meanings. With the same `random_state` and
     ``dtype="float64"`` the weights are those of scikit-learn's MLPClassifier, to rounding.
 
     Parameters
@@ -32,45 +32,45 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     learning_rate : {"constant", "invscaling", "adaptive", "warm_restarts"} or function
         ``"invscaling"``: learning_rate_init / (samples seen + 1) ** power_t, and ``"adaptive"``: a fifth of it whenever
         training stalls; both for ``solver="sgd"``. ``"warm_restarts"``: cosines down to 0, each twice as long as the
-        one before; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
+        previous one; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
     learning_rate_init, power_t : float
     max_iter : int
-        Epochs, or iterations of L-BFGS, at most.
+        Greatest number of epochs, or of iterations of L-BFGS.
     shuffle : bool
-        Visit the examples in another order each epoch.
+        Visit the examples in a new order each epoch.
     random_state : int, RandomState or None
-        Of the first weights, the held-out split and the orders; an int gives those that scikit-learn draws from it.
+        Of the initial weights, the validation split and the orders; an int gives the same as in scikit-learn.
     tol : float
-        What the loss (or the score of the held-out split) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        What the loss (or the validation score) must improve by within `n_iter_no_change` epochs. For L-BFGS:
         the largest element of the gradient at which it has converged.
     verbose : bool
         Print the loss after each epoch.
     warm_start : bool
-        Begin with the weights of the last `fit`.
+        Start from the weights of the last `fit`.
     momentum, nesterovs_momentum
         For ``solver="sgd"``.
     early_stopping : bool
-        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+        Hold out a validation split, stop when its score no longer improves, and keep the best weights.
     validation_fraction : float
-        The share that is held out.
+        Fraction of the examples in the validation split.
     beta_1, beta_2, epsilon : float
         For ``solver="adam"``.
     n_iter_no_change : int or inf
     max_fun : int
-        Evaluations of the objective, at most; for L-BFGS.
+        Greatest number of evaluations of the objective, for L-BFGS.
     loss : str or function
         ``"log_loss"``, ``"hinge"``, or a function (logits, target) -> scalar; targets are one-hot rows (m, classes),
         between two classes 0 and 1 in one column.
     class_weight : dict, "balanced" or None
-        How much the examples of each class count.
+        Weight of the examples of each class.
     dropout : float or list of float
-        Share of a hidden layer's values that are dropped in training.
+        Fraction of a hidden layer's values that are dropped in training.
     restart_every : int
         Epochs of the first cosine of ``"warm_restarts"``.
     callbacks : sequence
         As for ``chainrule.fit``.
     dtype : {"auto", "float32", "float64"}
-        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        Data type of training. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
@@ -88,13 +88,13 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     loss_curve_ : list of float
         After each epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the held-out split.
+        On the validation split.
     best_validation_score_ : float or None
     n_features_in_, n_layers_, n_outputs_ : int
     feature_names_in_ : array of str
-        Where X has column names.
+        If X has column names.
     out_activation_ : str
-        What turns outputs into predictions.
+        Activation that turns outputs into predictions.
 
     Examples
     --------
@@ -150,9 +150,9 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
 
 
 class MLPRegressor(MultilayerPerceptron, RegressorPart):
-    """A multi-layer perceptron that predicts numbers, one or several an example.
+    """A multi-layer perceptron that predicts numbers, one or several per example.
 
-    Parameters, attributes and methods are scikit-learn's where they mean the same. With the same `random_state` and
+    Parameters, attributes and methods have scikit-learn's names and meanings. With the same `random_state` and
     ``dtype="float64"`` the weights are those of scikit-learn's MLPRegressor, to rounding.
 
     Parameters
@@ -175,40 +175,40 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
     learning_rate : {"constant", "invscaling", "adaptive", "warm_restarts"} or function
         ``"invscaling"``: learning_rate_init / (samples seen + 1) ** power_t, and ``"adaptive"``: a fifth of it whenever
         training stalls; both for ``solver="sgd"``. ``"warm_restarts"``: cosines down to 0, each twice as long as the
-        one before; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
+        previous one; training stops at the end of one. A function gives the learning rate of an epoch, from 0.
     learning_rate_init, power_t : float
     max_iter : int
-        Epochs, or iterations of L-BFGS, at most.
+        Greatest number of epochs, or of iterations of L-BFGS.
     shuffle : bool
-        Visit the examples in another order each epoch.
+        Visit the examples in a new order each epoch.
     random_state : int, RandomState or None
-        Of the first weights, the held-out split and the orders; an int gives those that scikit-learn draws from it.
+        Of the initial weights, the validation split and the orders; an int gives the same as in scikit-learn.
     tol : float
-        What the loss (or the score of the held-out split) must improve by within `n_iter_no_change` epochs. For L-BFGS:
+        What the loss (or the validation score) must improve by within `n_iter_no_change` epochs. For L-BFGS:
         the largest element of the gradient at which it has converged.
     verbose : bool
         Print the loss after each epoch.
     warm_start : bool
-        Begin with the weights of the last `fit`.
+        Start from the weights of the last `fit`.
     momentum, nesterovs_momentum
         For ``solver="sgd"``.
     early_stopping : bool
-        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+        Hold out a validation split, stop when its score no longer improves, and keep the best weights.
     validation_fraction : float
-        The share that is held out.
+        Fraction of the examples in the validation split.
     beta_1, beta_2, epsilon : float
         For ``solver="adam"``.
     n_iter_no_change : int or inf
     max_fun : int
-        Evaluations of the objective, at most; for L-BFGS.
+        Greatest number of evaluations of the objective, for L-BFGS.
     dropout : float or list of float
-        Share of a hidden layer's values that are dropped in training.
+        Fraction of a hidden layer's values that are dropped in training.
     restart_every : int
         Epochs of the first cosine of ``"warm_restarts"``.
     callbacks : sequence
         As for ``chainrule.fit``.
     dtype : {"auto", "float32", "float64"}
-        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        Data type of training. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
@@ -226,13 +226,13 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
     loss_curve_ : list of float
         After each epoch.
     validation_scores_, validation_loss_curve_ : list of float or None
-        Of the held-out split.
+        On the validation split.
     best_validation_score_ : float or None
     n_features_in_, n_layers_, n_outputs_ : int
     feature_names_in_ : array of str
-        Where X has column names.
+        If X has column names.
     out_activation_ : str
-        What turns outputs into predictions.
+        Activation that turns outputs into predictions.
 
     Examples
     --------

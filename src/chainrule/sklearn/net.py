@@ -22,12 +22,12 @@ from .rates import ByEpoch, Rates, first_rate
 from .regressor import RegressorPart
 from .settings import Settings
 
-#: What begins the names of the module's own parameters.
+#: Prefix of the names of the module's parameters.
 PREFIX = "module__"
 
 
 class Net(TrainedEstimator):
-    """What both have in common: the parameters, and the module."""
+    """Base of both: the parameters, and the module."""
 
     _shape: tuple[int, ...]
     _allow_nd = True
@@ -47,18 +47,18 @@ class Net(TrainedEstimator):
         return {name: value for name, value in vars(self).items() if name.startswith(PREFIX)}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, those of the module among them.
+        """Return the parameters, including those of the module.
 
         Parameters
         ----------
         deep : bool
-            Without effect: a module has no parameters in scikit-learn's sense.
+            Has no effect: a module has no parameters in scikit-learn's sense.
         """
         found: dict[str, Any] = super().get_params(deep=False)
         return found | self._own()
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; ``module__hidden=64`` is handed to the class or function that makes the module.
+        """Set parameters; ``module__hidden=64`` is passed to the class or function that creates the module.
 
         Parameters
         ----------
@@ -95,8 +95,8 @@ class Net(TrainedEstimator):
         if isinstance(self.module, nn.Module):
             if own:
                 raise ValueError(
-                    f"{PREFIX}{next(iter(own))} is for a module that is still to be made; module is a "
-                    f"{type(self.module).__name__} already: give its class, or a function that makes it"
+                    f"{PREFIX}{next(iter(own))} needs a class or function as module, but module is a "
+                    f"{type(self.module).__name__} : give its class, or a function that returns it"
                 )
             return copy.deepcopy(self.module)
         if not callable(self.module):
@@ -106,7 +106,7 @@ class Net(TrainedEstimator):
         made = _called(self.module, own, {"n_features": features, "n_outputs": outputs})
         if not isinstance(made, nn.Module):
             raise ValueError(f"module: expected a function that returns an nn.Module, got type {type(made).__name__}")
-        return copy.deepcopy(made).initialize(int(random.randint(2**31)))  # a function may return the same one again
+        return copy.deepcopy(made).initialize(int(random.randint(2**31)))  # a function may return the same module again
 
     def _recipe(self) -> Any:
         return [self.module, {name: repr(value) for name, value in self._own().items()}]
@@ -150,7 +150,7 @@ class Net(TrainedEstimator):
 
     @abstractmethod
     def _fit_outputs(self, columns: int) -> None:
-        """Raise unless so many columns of output fit the targets."""
+        """Raise unless the number of output columns fits the targets."""
 
     def _target_shape(self) -> tuple[int, ...]:
         return self._shape
@@ -160,7 +160,7 @@ class Net(TrainedEstimator):
 
 
 def _called(maker: Callable[..., Any], own: dict[str, Any], offered: dict[str, int]) -> Any:
-    """Call a class or function with its own parameters, and with the sizes that it asks for by name."""
+    """Call a class or function with its parameters, and with the sizes that it takes by name."""
     takes = inspect.signature(maker).parameters
     unknown = (
         [] if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else [name for name in own if name not in takes]
@@ -180,23 +180,23 @@ def _called(maker: Callable[..., Any], own: dict[str, Any], offered: dict[str, i
 class NetClassifier(Net, ClassifierPart):
     """Any module as a classifier.
 
-    Its outputs are logits (or end in the Softmax or Sigmoid that belongs to the loss): one column a class; between two
-    classes one column or two; for several labels an example one column a label.
+    Its outputs are logits (or end in the Softmax or Sigmoid that belongs to the loss): one column per class; for two
+    classes one column or two; for several labels per example one column per label.
 
     Parameters
     ----------
     module : nn.Module, class or function
-        A module is copied, and training begins with its own weights. A class or a function is called, with the
+        A module is copied, and training starts from its weights. A class or a function is called, with the
         ``module__…`` parameters, and with ``n_features`` and ``n_outputs`` if it takes these names; its weights are
         drawn from `random_state`.
     loss : str or function
         ``"log_loss"``, ``"hinge"``, or a function (logits, target) -> scalar; targets are one-hot rows (m, classes),
         between two classes 0 and 1, shaped like the module's output.
     class_weight : dict, "balanced" or None
-        How much the examples of each class count.
+        Weight of the examples of each class.
     optimizer : str or Optimizer
     learning_rate : float, function or None
-        None: the optimiser's own. A function gives that of an epoch, from 0.
+        None: that of the optimiser. A function gives the rate of an epoch, from 0.
     alpha : float
         Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
         examples.
@@ -205,23 +205,23 @@ class NetClassifier(Net, ClassifierPart):
     max_epochs : int
     shuffle : bool
     random_state : int, RandomState or None
-        Of the first weights, the held-out split and the orders.
+        Of the initial weights, the validation split and the orders.
     tol, n_iter_no_change
-        Training stops if the loss (or the score of the held-out split) has not improved by `tol` for more than so many
-        epochs; inf: never.
+        Training stops if the loss (or the score of the validation split) has not improved by `tol` for more than
+        `n_iter_no_change` epochs; inf: never.
     early_stopping : bool
-        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+        Hold out a validation split, stop when its score no longer improves, and keep the best weights.
     validation_fraction : float
     warm_start, verbose : bool
     callbacks : sequence
         As for ``chainrule.fit``.
     dtype : {"auto", "float32", "float64"}
-        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        Data type of training. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
     **module__parameters
-        ``module__hidden=64`` is the module's parameter ``hidden``: for grid searches, too.
+        ``module__hidden=64`` is the module's parameter ``hidden``, also in grid searches.
 
     Attributes
     ----------
@@ -298,7 +298,7 @@ class NetRegressor(Net, RegressorPart):
     Parameters
     ----------
     module : nn.Module, class or function
-        A module is copied, and training begins with its own weights. A class or a function is called, with the
+        A module is copied, and training starts from its weights. A class or a function is called, with the
         ``module__…`` parameters, and with ``n_features`` and ``n_outputs`` if it takes these names; its weights are
         drawn from `random_state`.
     loss : str or function
@@ -306,7 +306,7 @@ class NetRegressor(Net, RegressorPart):
         ``nn.losses`` for numbers, or a function (output, target) -> scalar.
     optimizer : str or Optimizer
     learning_rate : float, function or None
-        None: the optimiser's own. A function gives that of an epoch, from 0.
+        None: that of the optimiser. A function gives the rate of an epoch, from 0.
     alpha : float
         Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
         examples.
@@ -315,23 +315,23 @@ class NetRegressor(Net, RegressorPart):
     max_epochs : int
     shuffle : bool
     random_state : int, RandomState or None
-        Of the first weights, the held-out split and the orders.
+        Of the initial weights, the validation split and the orders.
     tol, n_iter_no_change
-        Training stops if the loss (or the score of the held-out split) has not improved by `tol` for more than so many
-        epochs; inf: never.
+        Training stops if the loss (or the score of the validation split) has not improved by `tol` for more than
+        `n_iter_no_change` epochs; inf: never.
     early_stopping : bool
-        Hold a part of the examples out, stop when its score no longer improves, and keep the best weights.
+        Hold out a validation split, stop when its score no longer improves, and keep the best weights.
     validation_fraction : float
     warm_start, verbose : bool
     callbacks : sequence
         As for ``chainrule.fit``.
     dtype : {"auto", "float32", "float64"}
-        What training computes in. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
+        Data type of training. ``"auto"``: float32 in batches, the dtype of X where all examples are taken at once.
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
     **module__parameters
-        ``module__hidden=64`` is the module's parameter ``hidden``: for grid searches, too.
+        ``module__hidden=64`` is the module's parameter ``hidden``, also in grid searches.
 
     Attributes
     ----------

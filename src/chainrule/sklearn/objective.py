@@ -1,4 +1,4 @@
-"""What is minimised: the mean loss of the examples, weighted, plus a penalty shared out over them."""
+"""The objective: the weighted mean loss of the examples plus a penalty divided by their number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PenalizedStep(TrainingStep):
     targets : WeightedTargets or None
         If y is packed with weights.
     reported : float
-        What the loss is multiplied with when it is reported, not when it is minimised.
+        Factor of the reported loss; the objective is not multiplied by it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The parameters of a multi-layer perceptron, and the network and the training that they describe."""
+"""The parameters of a multi-layer perceptron, and its network and training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
 
 
 class MultilayerPerceptron(TrainedEstimator):
-    """What both have in common: the parameters, and the network they describe."""
+    """Base of both: the parameters, and the network that they describe."""
 
     _recipe_names = "hidden_layer_sizes, activation or dropout"
 
@@ -126,7 +126,7 @@ class MultilayerPerceptron(TrainedEstimator):
 
     @property
     def coefs_(self) -> list[Array]:
-        """The weights, layer by layer: (inputs, outputs) each. What is written into them, or assigned, is used."""
+        """The weights, layer by layer: (inputs, outputs) each. Changes in place and assignments take effect."""
         return [layer.weight.value for layer in self._linears()]  # type: ignore[misc]
 
     @coefs_.setter

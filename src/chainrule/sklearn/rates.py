@@ -1,4 +1,4 @@
-"""How the learning rate goes on after an epoch, and what happens when training no longer gets better."""
+"""The learning rate after each epoch, and when training no longer improves."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Rates:
         return self.first
 
     def after(self, rate: float, epoch: int, samples: int) -> float:
-        """Return the learning rate of the next epoch, after so many epochs and samples."""
+        """Return the learning rate of the next epoch, after a number of epochs and samples."""
         return rate
 
     def stalled(self, rate: float, epoch: int) -> float | None:
-        """Return the learning rate to go on with when nothing got better for a while; None to stop."""
+        """Return the learning rate to continue with when training has stalled; None to stop."""
         return None
 
 
@@ -52,7 +52,7 @@ class InverseScaling(Rates):
 
 @dataclass(frozen=True)
 class Adaptive(Rates):
-    """A fifth of it whenever training stalls."""
+    """Divides the rate by 5 whenever training stalls."""
 
     ending: ClassVar[str] = "Learning rate too small. Stopping."
 
@@ -63,7 +63,7 @@ class Adaptive(Rates):
 
 @dataclass(frozen=True)
 class WarmRestarts(Rates):
-    """Half a cosine from the first rate down to 0, over and over, each twice as long as the one before.
+    """Half a cosine from the first rate down to 0, repeated, each twice as long as the previous one.
 
     Training stops at the end of one of them only. Source: Loshchilov & Hutter, "SGDR", 2017.
 
@@ -76,7 +76,7 @@ class WarmRestarts(Rates):
     period: int = 10
 
     def _place(self, epoch: int) -> tuple[int, int]:
-        """Return how many epochs of the present cosine are over, and how long it is."""
+        """Return the number of finished epochs of the current cosine, and its length."""
         start, length = 0, self.period
         while epoch - start >= length:
             start, length = start + length, 2 * length
@@ -88,7 +88,7 @@ class WarmRestarts(Rates):
         return self.first * (1.0 + math.cos(math.pi * done / length)) / 2.0
 
     def stalled(self, rate: float, epoch: int) -> float | None:
-        """Go on, unless the next epoch would begin anew."""
+        """Continue, unless the next epoch would start a new cosine."""
         return None if self._place(epoch)[0] == 0 else rate
 
 
