@@ -1,6 +1,6 @@
 """The audit: whether a backward pass that was written by hand is right, and if not, which step is wrong and why.
 
-Only the three functions stand here; what they need is loaded when one of them is called.
+This module holds the three functions; what they need is loaded when one of them is called.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def audit(
         ``backward(cache, Y, parameters) -> grads``: a dict of gradients called "d" and the name of a value, ``dZ2``,
         ``dW2``, …, any subset.
     forward : callable
-        ``forward(X, parameters) -> cache``: a dict of named arrays, the last of them the output; ``(output, cache)``
-        is taken, too.
+        ``forward(X, parameters) -> cache``: a dict of named arrays, the last of them the output; or
+        ``(output, cache)``.
     loss : callable or str
         ``loss(output, Y)`` or ``loss(output, Y, parameters)``, a scalar; or the name of one of ``chainrule.nn.losses``
         (they take logits).
@@ -43,7 +43,7 @@ def audit(
     output : str, optional
         The name of the output in the cache.
     ascent : bool
-        The gradients are to be added to the parameters, so theirs have the opposite sign.
+        The gradients are added to the parameters, so they have the opposite sign.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def audit(
     Raises
     ------
     AuditError
-        Where the audit cannot judge: its reference gradients do not agree with finite differences, or the arguments
-        don't fit together.
+        If the audit cannot judge: its reference gradients do not agree with finite differences, or the arguments
+        are inconsistent.
 
     Notes
     -----
@@ -110,7 +110,7 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
     backward : callable
         ``backward(dout, cache) -> gradients``: a tuple in the order of the inputs, or a dict of names ("dx").
     *inputs
-        Arrays, the first with the examples; what is no array, or holds integers, has no gradient.
+        Arrays, the first with the examples; values that are not arrays, or hold integers, have no gradient.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
     Raises
     ------
     AuditError
-        Where the audit cannot judge.
+        If the audit cannot judge.
 
     Examples
     --------
@@ -154,7 +154,7 @@ def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
         With ``forward(*inputs)`` and ``backward(dout)``; parameters are attributes that hold arrays, their gradients
         attributes such as ``dW``, ``grad_W``, ``W_grad``, ``grads["W"]``, or ``W.g``. A list is a network.
     *inputs
-        What ``forward`` takes.
+        The arguments of ``forward``.
     **options
         ``loss`` and ``Y``: a loss of the output, instead of random upstream gradients.
 

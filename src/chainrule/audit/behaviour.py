@@ -1,4 +1,4 @@
-"""How a backward pass behaves when it is called: what it changes, and whether it adds to what it returned before."""
+"""Side effects of a backward pass: arrays that it changes, and gradients that accumulate between calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .report import Finding
 
 
 def accumulates(subject: BackwardPass, own: Point) -> list[str]:
-    """Call both passes again on equal copies; return the keys whose gradients grew by themselves."""
+    """Call both passes again on equal copies; return the keys whose gradients accumulate."""
     try:
         again = subject.again()
     except Exception:
@@ -32,7 +32,7 @@ def accumulates(subject: BackwardPass, own: Point) -> list[str]:
 
 
 def behaviour_findings(own: Point, adding: list[str], exact: frozenset[str]) -> list[Finding]:
-    """Return findings on what the pass changes and keeps; `exact` are the parameters."""
+    """Return findings on arrays that the pass changes or accumulates; `exact` are the parameters."""
     findings = []
     if own.changed:
         advice = "; copy before you write."

@@ -1,4 +1,4 @@
-"""Who is to blame for a scale: whether it is a convention that is made up for later, or an error, and of which step."""
+"""Whether a scale is a convention that later steps compensate or an error, and of which step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def conventional(steps: Mapping[str, JudgedStep], step: JudgedStep) -> Scale:
 
 
 def blame(trial: Trial) -> dict[str, Scale]:
-    """Decide, for every scale, whether it is a convention or an error, and whose; return the excess of each step."""
+    """Decide for every scale whether it is a convention or an error, and of which step; return each step's excess."""
     steps = trial.steps
     excess: dict[str, Scale] = {}
     for name, step in steps.items():
@@ -39,7 +39,7 @@ def blame(trial: Trial) -> dict[str, Scale]:
 
 
 def _of_parameter(step: JudgedStep, above: Scale) -> Scale:
-    """The scale of a parameter's gradient counts: what does not come from upstream is its own mistake."""
+    """The scale of a parameter's gradient matters: a factor that does not come from upstream is its own mistake."""
     rest = step.scale.over(above)
     if step.scales is not None and not rest.is_one:
         step.fault = rest
@@ -48,7 +48,7 @@ def _of_parameter(step: JudgedStep, above: Scale) -> Scale:
 
 
 def _of_signal(trial: Trial, step: JudgedStep, above: Scale) -> Scale:
-    """An error signal may have any scale that every parameter behind it makes up for."""
+    """An error signal may have any scale that every parameter behind it compensates."""
     steps = trial.steps
     local = step.scale.over(conventional(steps, step))
     unexplained = step.problem == WRONG and not step.variants

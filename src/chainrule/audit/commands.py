@@ -1,4 +1,4 @@
-"""What ``chainrule audit`` does: import a program, find the parts of its backward pass, audit them."""
+"""The command ``chainrule audit``: import a program, find the parts of its backward pass, audit them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Rows of the operation table in place of what a forward pass computes step by step, such as a softmax.
 
-The row's own reverse rule is what people derive by hand, so known mistakes are looked for in that form.
+People derive the row's reverse rule by hand, so known mistakes are searched for in that form.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEAREST = 12
 
 
 def with_rows(point: Point) -> Point:
-    """Return the same run with rows in place of what computes the same; `point` itself where there is nothing to do."""
+    """Return the same run with rows in place of what computes the same; else `point` itself."""
     order = point.order
     other: dict[int, Any] = {}
     for node in order:

@@ -1,4 +1,4 @@
-"""What an audit's report shows, as a document."""
+"""The report of an audit as a document."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def document(report: Report) -> doc.Document:
 
 
 def headline(report: Report) -> str:
-    """Return what matters most, in a sentence or two."""
+    """Return the headline, in one or two sentences."""
     if findings := report.findings:
         first = clean(findings[0].name)
         found = (

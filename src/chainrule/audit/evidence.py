@@ -1,4 +1,4 @@
-"""The numbers that a finding rests on: what was found, what would be right, where they differ most."""
+"""The numbers behind a finding: the value found, the right value, and where they differ most."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .step import JudgedStep, Trial
 
 
 def compared(trial: Trial, step: JudgedStep, k: int) -> tuple[Array, Array] | None:
-    """Return what was found at a point and what would be right there, in the scale that the pass gives its signals."""
+    """Return the found and the right value at a point, in the scale of the pass's signals."""
     if k >= len(step.found) or step.found[k] is None or step.expected[k] is None:
         return None
     theirs, right = np.asarray(step.found[k]), np.asarray(step.expected[k])

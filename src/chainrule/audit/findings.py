@@ -1,4 +1,4 @@
-"""Verdicts put into words: findings with their causes, conventions, steps."""
+"""Findings with their causes, conventions and steps, as sentences."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def findings_of(trial: Trial) -> list[Finding]:
         elif step.problem:
             told = {(v.cause, v.message) for v in step.variants if pages()[v.cause].spreads}
             if any(explained.get(t, set()) & set(step.upstream) for t in told):
-                continue  # the same mistake, in a signal that was not returned
+                continue  # the same mistake in a signal that was not returned
             for t in told:
                 explained.setdefault(t, set()).update(step.upstream)
             stale = _stale_name(step)
@@ -179,7 +179,7 @@ def nonfinite_findings(own: Point, known: set[str]) -> list[Finding]:
             message = f"{not_finite(np.asarray(found, np.float64))} of {key} on your data, {ADVICE}"
             evidence = {"at": own.label, "found_shape": list(np.shape(found))}
             return [with_one_cause(key, Nonfinite, message, "", evidence)]
-    return []  # what follows from the first one is not finite either
+    return []  # later ones are not finite as a consequence of the first
 
 
 def _stale_name(step: JudgedStep) -> str:
@@ -207,7 +207,7 @@ def _wrong(trial: Trial, step: JudgedStep) -> Finding:
     seen: set[str] = set()
     for variant in step.variants:
         text = _formula_of(variant, step, right)
-        if variant.message not in seen and text not in seen:  # else the same in other words
+        if variant.message not in seen and text not in seen:  # skips duplicates
             seen |= {variant.message, text} - {""}
             candidates.append(Candidate(_cause_as_changed(trial, variant), variant.message, text))
     if not candidates:
@@ -259,7 +259,7 @@ def _outputs(trial: Trial) -> float | None:
 
 
 def conventions_of(trial: Trial, excess: Mapping[str, Scale], findings: list[Finding]) -> list[Convention]:
-    """Return what the pass does in its own way, and rightly."""
+    """Return the conventions of the pass, which are not errors."""
     wrong = {f.name for f in findings}
     signals = [s for s in trial.steps.values() if not (s.unseen or s.exact or s.scales is None or s.key in wrong)]
     undivided = [s.key for s in signals if s.scale.like(Scale(1.0, 1))]

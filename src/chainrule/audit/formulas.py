@@ -1,4 +1,4 @@
-"""A step's gradient graph as a line of text, with the names that the caller uses."""
+"""A step's gradient graph as a line of text, with the caller's names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Text = Callable[["GradientGraph", Callable[[int], str]], str]
 
 
 class _TooLong(Exception):
-    """There is no formula, or none that fits on a line."""
+    """There is no formula that fits on a line."""
 
 
 class _Printer(TextPrinter):
@@ -216,7 +216,7 @@ def from_the_loss(point: Point, name: str, truth: Array) -> str:
 
 
 def scaled(text: str, c: float, m: int | None, elements: int | None = None) -> str:
-    """Return c times what is written in `text`, as "text / m" where c is a multiple of 1 / m or of 1 / elements."""
+    """Return c times the formula `text`, as "text / m" where c is a multiple of 1 / m or of 1 / elements."""
     if abs(c - 1) < 1e-6:
         return text
     counts = (n for n in (m, elements) if n and n > 1)

@@ -18,7 +18,7 @@ At = Callable[[int], Array]
 #: ``change(graph, i, inputs, at)`` computes node i differently; ``at(j)`` is the present value of node j.
 Change = Callable[["GradientGraph", int, list[Array], At], Array]
 
-#: Work is counted in units of about a microsecond: so much for a node, and a unit for so many numbers.
+#: Work is counted in units of about a microsecond: a constant per node, and one unit per number of elements.
 NODE_WORK, NUMBERS = 4.0, 1000.0
 
 
@@ -58,7 +58,7 @@ class GradientGraph:
         node = point.nodes[name]
         fixed = {id(point.nodes[n]): t for n, t in tensors.items() if n != name and point.nodes[n] is not node}
         start = Tensor(np.ones(point.root.shape), recordings=frozenset({recording}))
-        plain_last = sorted(point.nodes.items(), key=lambda item: "[" not in item[0])  # the plainest name stays
+        plain_last = sorted(point.nodes.items(), key=lambda item: "[" not in item[0])  # the simplest name is kept
         self.names_by_id = {id(t): n for n, t in plain_last}
         forward = point.order
         self.forward = {id(t): t for t in forward}
@@ -88,7 +88,7 @@ class GradientGraph:
         return [[self.position.get(id(x)) for x in node.inputs] for node in self.order]
 
     def name_of(self, node: Tensor) -> str:
-        """Return the name of a forward value; "" where it has none."""
+        """Return the name of a forward value, or ""."""
         return self.names_by_id.get(id(node), "")
 
     @cached_property
@@ -98,7 +98,7 @@ class GradientGraph:
 
     @cached_property
     def signatures(self) -> list[tuple[Any, ...]]:
-        """What places have in common that come from the same line of a loop: operation and kinds of operands."""
+        """A key that is equal for nodes of the same line of a loop: operation and kinds of operands."""
         found: list[tuple[Any, ...]] = []
         for i, node in enumerate(self.order):
             made_by = (

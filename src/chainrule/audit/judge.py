@@ -19,9 +19,9 @@ from .regions import Region
 from .scales import ONE, best_scale, law
 from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, WRONG, JudgedStep, Trial, conformed
 
-#: Mistakes are looked for up to this relative difference.
+#: Mistakes are searched for up to this relative difference.
 SEARCH_TOLERANCE = 1e-8
-#: The name that a value gets whose own name is used for what it was before dropout.
+#: Suffix of a value's name if the name itself is used for the value before dropout.
 AFTER_DROPOUT = " after dropout"
 
 
@@ -82,7 +82,7 @@ def _check_finite(trial: Trial, step: JudgedStep, raw: Sequence[Any]) -> None:
 
 
 def _compare_with_expected(trial: Trial, step: JudgedStep, raw: Sequence[Any]) -> bool:
-    """Fill in what was found and how it compares; say whether it is what backward computed.
+    """Fill in the found value and its comparison; return whether it is what backward computed.
 
     The scales are None where it does not agree.
     """

@@ -1,4 +1,4 @@
-"""Where a forward pass cannot be recorded: the gradients of the parameters against finite differences alone."""
+"""For forward passes that cannot be recorded: parameter gradients compared with finite differences only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .report import RIGHT, UNSEEN, WRONG, Finding, Report, Step
 from .scales import Scale, best_scale
 from .step import conformed
 
-#: So many elements of a parameter are compared at most.
+#: Greatest number of elements of a parameter that are compared.
 LARGEST = 400
 TOLERANCE = 1e-4
 

@@ -15,7 +15,7 @@ from .reference import has_kink
 
 
 def check_data(subject: BackwardPass, data: tuple[str, ...]) -> None:
-    """Raise where there are no examples, or values that are not finite among them."""
+    """Raise if there are no examples, or some values are not finite."""
     for name, value in subject.values.items():
         if not is_number_array(value):
             continue
@@ -27,7 +27,7 @@ def check_data(subject: BackwardPass, data: tuple[str, ...]) -> None:
 
 
 def check_dependence(subject: BackwardPass, own: Point) -> None:
-    """Raise where the loss depends on nothing whose gradient is to be judged: forward uses other arrays, perhaps."""
+    """Raise if the loss depends on none of the values to be judged; forward may use other arrays."""
     if own.loss is None:
         return
     reached = {id(n) for n in topological([own.loss])}
@@ -150,12 +150,12 @@ def with_own_data(
 
 
 def batch_of_one(subject: BackwardPass, axes: Axes, rng: np.random.Generator) -> Point | str:
-    """Run the passes on a single example; return the point, or what goes wrong ("" for nothing that is backward's)."""
+    """Run the passes on a single example; return the point, or the error of backward ("" if there is none)."""
     values = _redrawn(subject, axes, 1, rng)
     try:
         subject.plain_loss(values)
     except Exception:
-        return ""  # forward itself needs more than one
+        return ""  # forward needs more than one example
     try:
         point = subject.run(values, "a batch of one")
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Elementwise parts of a recorded forward pass: activations, masks, factors; and which activations there are."""
+"""Elementwise parts of a recorded forward pass: activations, masks, factors; and the known activations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Activation:
 
     @property
     def rule(self) -> Any:
-        """The reverse rule of the row; None where there is none."""
+        """The reverse rule of the row, or None."""
         return self.row.rule(0) if self.row is not None else None
 
     def value(self, z: Array) -> Array:
@@ -78,7 +78,7 @@ def slope_of(function: Callable[[Any], Any], z: Array) -> Array:
     return np.zeros(leaf.shape) if g is None else np.asarray(g)
 
 
-#: The activations that networks are made of, and other functions whose derivatives are taken for theirs.
+#: The usual activations of networks, and other functions whose derivatives are confused with theirs.
 NETWORK: tuple[Callable[[Any], Any], ...] = (relu, sigmoid, np.tanh, softplus, elu, silu, gelu)
 OTHERS: tuple[Callable[[Any], Any], ...] = (np.square, np.exp)
 

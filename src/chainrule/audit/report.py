@@ -1,4 +1,4 @@
-"""What an audit found: steps, findings and their causes, conventions; printed, or as Markdown, HTML, JSON."""
+"""The result of an audit: steps, findings with causes, and conventions; printed, or as Markdown, HTML, JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CAUSES", "INHERITED", "RIGHT", "UNSEEN", "WRONG", "Candidate", "Conv
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to get the numbers that were found.
+    """One explanation of the numbers that were found.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Candidate:
     message : str
         A sentence: "the derivative of the activation is left out".
     formula : str
-        The formula that fits those numbers, as "dZ1 = dA1"; empty where there is none.
+        The formula that fits those numbers, as "dZ1 = dA1"; empty if there is none.
 
     Examples
     --------
@@ -51,9 +51,9 @@ class Finding:
     name : str
         The step, as "dW2"; an entry of the cache, as "A1"; or "backward", for how it behaves when called.
     cause : str
-        That of the first candidate; "unknown" where there is none.
+        That of the first candidate; "unknown" if there is none.
     message : str
-        What is wrong, in a sentence or two.
+        What is wrong, in one or two sentences.
     formula : str
         The right formula of the step: "dW2 = A1ᵀ dZ2 / m".
     candidates : tuple of Candidate
@@ -130,7 +130,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found; print it, or show it in a notebook.
+    """The result of an audit; can be printed, or shown in a notebook.
 
     Attributes
     ----------
@@ -210,7 +210,7 @@ class Report:
         return show.as_markdown(document(self))
 
     def to_html(self) -> str:
-        """Return the report as a page of HTML that needs nothing else."""
+        """Return the report as a self-contained HTML page."""
         return show.as_page(document(self))
 
     def _repr_html_(self) -> str:

@@ -37,7 +37,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
     Parameters
     ----------
     subject
-        The passes, as they were handed over.
+        The passes, as given by the caller.
     data
         The names of the inputs that hold examples.
     ascent
@@ -107,7 +107,7 @@ def _looseness(own: Point, points: list[Point]) -> float:
 
 
 def _on_one_example(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.random.Generator) -> list[str]:
-    """Return what goes wrong with a batch of one."""
+    """Return the errors on a batch of one."""
     point = batch_of_one(subject, axes, rng)
     if isinstance(point, str):
         return [point] if point else []

@@ -64,7 +64,7 @@ def law(scales: Sequence[float], sizes: Sequence[int | None]) -> Scale | None:
 
 
 def is_simple(k: float) -> bool:
-    """Whether a constant is one that people leave out or write by mistake: 1, -1, 2, 1/2, a width, its inverse."""
+    """Whether a constant is often omitted or added by mistake: 1, -1, 2, 1/2, a width, its inverse."""
     k = abs(k)
     ways = (k, 2 * k, 1 / k, 2 / k) if k else ()
     return any(abs(v - round(v)) < CLOSE and 1 <= round(v) <= 4096 for v in ways)

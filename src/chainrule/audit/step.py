@@ -1,4 +1,4 @@
-"""What is known of a backward pass and of each of its steps, at every point."""
+"""The data on a backward pass and on each of its steps, at every point."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class JudgedStep:
     variants
         The known mistakes that give its numbers.
     fault
-        What its own formula has too much: k · m^p; None where the scale is not to blame.
+        The superfluous factor k · m^p of its formula; None if the scale is not the error.
     epsilon
         It is right with the small constants of the forward pass left out.
     masked
         It is the gradient of what dropout was applied to, under the name of what is left.
     only_scaled
-        It is right but for a factor that is none of the usual ones.
+        It is right except for an unusual factor.
     unseen
         Why it was not judged.
     """
@@ -91,7 +91,7 @@ class Trial:
     scaled
         At each point, the pass's own gradients by name, brought to the scale of the loss.
     budgets
-        What looking for causes may cost, single mistakes and pairs; None: causes are not looked for.
+        Limits of the search for causes, for single mistakes and pairs; None: no search.
     """
 
     points: list[Point]

@@ -1,6 +1,6 @@
 """The gradient check: a gradient compared with central differences.
 
-Only `gradcheck` itself stands here; what it needs is loaded when it is called.
+This module holds `gradcheck` only; what it needs is loaded when it is called.
 """
 
 from __future__ import annotations

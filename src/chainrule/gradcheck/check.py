@@ -1,4 +1,4 @@
-"""What `chainrule.gradcheck` does: read its arguments, compare, and return or raise the outcome."""
+"""The steps of `chainrule.gradcheck`: read its arguments, compare, and return or raise the outcome."""
 
 from __future__ import annotations
 

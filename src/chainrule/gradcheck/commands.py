@@ -1,4 +1,4 @@
-"""What ``chainrule gradcheck file.py:function`` does: import a program, find the function's arguments, check it."""
+"""The command ``chainrule gradcheck file.py:function``: import a program, find the function's arguments, check it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_named(
     given : dict
         Form of the gradient (grad, vjp, backward, jacobian) -> its name in the file, or None.
     shapes : list of str
-        ``"W=3,4"``: draw an argument at random. The others are what the file calls by their names.
+        ``"W=3,4"``: draw an argument at random. The others are the file's values of the same names.
     order, seed : int
         For `gradcheck`.
     """

@@ -15,11 +15,11 @@ from .result import GradcheckError, GradcheckResult, Kink, element, figure
 from .slopes import Line, Slopes, in_rows, settled
 
 FULL = 10_000  # inputs × outputs up to which the whole Jacobian is compared
-FEW_OUTPUTS = 8  # so many are looked at one by one; of more, random sums
-SAMPLED = 16  # elements of an argument that are looked at where not all are
+FEW_OUTPUTS = 8  # up to this many are compared one by one; with more, random sums are
+SAMPLED = 16  # elements of an argument that are compared if not all are
 DIRECTIONS = 4
-KINKS = 50  # so many places where the slope bends are looked at closely
-ENOUGH = 8  # wrong elements of an argument: no need to look closely at the others
+KINKS = 50  # greatest number of places with a bend in the slope that are examined
+ENOUGH = 8  # wrong elements of an argument, after which the others are not examined
 
 #: Where the gradient is computed in this precision: (relative to the entry, relative to the largest of its argument).
 TOLERANCES = {2: (3e-2, 3e-3), 4: (1e-3, 1e-4), 8: (1e-6, 1e-7)}
@@ -27,7 +27,7 @@ TOLERANCES = {2: (3e-2, 3e-3), 4: (1e-3, 1e-4), 8: (1e-6, 1e-7)}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller chose."""
+    """The caller's options."""
 
     full: bool | None
     rtol: float | None
@@ -137,7 +137,7 @@ class Comparison:
             seen.append(np.nan_to_num(fourth, nan=0.0, posinf=0.0) / 8)
         shown = np.median(seen, axis=0)
         relative = float(np.max(shown, initial=0)) / size if size else 0.0
-        eps = min(relative, 1e-3) if relative > max(1e3 * eps, 1e-9) else eps  # less may be kinks on the way
+        eps = min(relative, 1e-3) if relative > max(1e3 * eps, 1e-9) else eps  # smaller values may be due to kinks
         return eps, np.maximum(eps * np.abs(self.f0), np.minimum(2 * shown, 4 * eps * size))
 
     def _changed_argument(self, function: HandWritten) -> str | None:
@@ -164,7 +164,7 @@ class Comparison:
         return np.eye(self.f0.size) if self.rows is None else self.rows
 
     def pulled(self, pullback: Pullback, row: Array, point: list[Array]) -> list[Any]:
-        """Return what the pullback makes of one row, in the dtype of the point."""
+        """Return the pullback of one row, in the dtype of the point."""
         low = all(point[k].dtype.itemsize < 8 for k in self.checked)
         parts = self.function.split(row)
         return pullback([p.astype(np.float32) for p in parts] if low else parts)
@@ -205,7 +205,7 @@ class Comparison:
                 )
 
     def _wrong_shape(self, gradients: list[Any], wrong: list[int]) -> GradcheckError:
-        """Say which shape was found, and what would make it right."""
+        """Return a sentence on the shape found and how to correct it."""
         leaves, k = self.function.leaves, wrong[0]
         leaf, found = leaves[k], np.asarray(gradients[k])
         text = f"The gradient for {leaf.label} has shape {found.shape}, the argument has {leaf.value.shape}."
@@ -308,7 +308,7 @@ class Comparison:
         return np.asarray(rtol * np.where(np.isfinite(larger), larger, 0) + small[:, None] + rounding)
 
     def _settle(self, block: Block, columns: Array) -> None:
-        """Look closely at the elements that seem wrong, those that differ most first; stop when enough are wrong."""
+        """Examine the elements that seem wrong, largest difference first; stop when enough are wrong."""
         with np.errstate(all="ignore"):
             excess = np.nan_to_num(np.abs(block.numeric - block.theirs) / block.tolerance, nan=np.inf)
         order = columns[np.argsort(-excess[:, columns].max(0, initial=0), kind="stable")]
@@ -424,7 +424,7 @@ class Comparison:
     def _locate(self, block: Block, r: int, v: Array) -> bool:
         """Halve the direction where the row disagrees, down to elements; those that turn out right leave it.
 
-        Return whether there is a point in trying further directions.
+        Return whether further directions are useful.
         """
         kinked = 0
         for _ in range(SAMPLED):
@@ -457,7 +457,7 @@ class Comparison:
         return halved(v.reshape(-1), error_of)
 
     def _add(self, block: Block, i: int) -> None:
-        """Look closely at one more element."""
+        """Examine one more element."""
         if i in block.coordinates:
             return
         block.coordinates = np.append(block.coordinates, i)

@@ -1,4 +1,4 @@
-"""Why a gradient is wrong: known mistakes are compared with the numbers, simplest first."""
+"""Why a gradient is wrong: known mistakes are compared with the numbers, the simplest first."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _pattern(block: Block) -> str:
 
 
 def shape_advice(found: Array, right: Array | None, shape: tuple[int, ...], whose: str) -> str:
-    """Say what would make a gradient of a wrong shape right; `right` is the gradient by differences, if known."""
+    """Return how to correct a gradient's shape; `right` is the gradient by differences, if known."""
     candidates: list[tuple[str, Array]] = []
     if found.ndim >= 2 and found.T.shape == shape:
         candidates.append(("transposed", found.T))

@@ -261,7 +261,7 @@ def element(index: Index) -> str:
 
 
 def compare(ratio: float | None) -> str:
-    """Say a ratio in words."""
+    """Return a ratio in words."""
     if ratio is None or not math.isfinite(ratio) or ratio == 0 or abs(ratio - 1) < 0.05:
         return ""
     if abs(ratio + 1) < 1e-3:

@@ -1,4 +1,4 @@
-"""The gradient of a function as a function to check in turn: what ``order=2`` checks."""
+"""The gradient of a function as a function to check, for ``order=2``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Slopes by differences: central, one-sided, extrapolated, and what is not smooth.
+"""Slopes by differences: central, one-sided and extrapolated, with detection of kinks and jumps.
 
-A function is looked at along a line through a point: ``line(t)`` gives all its outputs there, flat, in float64.
+A function is evaluated along a line through a point: ``line(t)`` gives all its outputs there, flat, in float64.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Line:
         return self.representable(float(eps ** (1 / 3)) * max(1.0, abs(self.start)))
 
     def representable(self, h: float) -> float:
-        """Return the step that is really taken from x to the floating-point number next to x + h."""
+        """Return the actual step from x to the floating-point number next to x + h."""
         if isinstance(self.direction, np.ndarray):
             return h
         return (self.start + h) - self.start or h
@@ -70,7 +70,7 @@ class Line:
 
 @dataclass
 class Slopes:
-    """What is known about the slope of every output along a line.
+    """The estimated slope of every output along a line.
 
     Attributes
     ----------
@@ -93,10 +93,10 @@ class Slopes:
 
 
 def settled(line: Line, f0: Array, eps: float, rounding: Array) -> Slopes:
-    """Look closely: one-sided slopes at shrinking steps, and central differences at many steps, extrapolated.
+    """Estimate slopes in detail: one-sided at shrinking steps, and central differences at many steps, extrapolated.
 
     A kink shows when each side's slope stays as it is while the step shrinks, and the two differ: on a smooth
-    function their difference shrinks with the step. Where a side's slope grows as the step shrinks, by the same factor
+    function their difference shrinks with the step. If a side's slope grows as the step shrinks, by the same factor
     each time, there is a jump or a vertical tangent. `f0` are the outputs at the point, `eps` is their relative
     rounding and `rounding` the absolute one, output by output.
     """
