@@ -63,7 +63,7 @@ class Settings:
         self.make_optimizer(1)
 
     def make_optimizer(self, steps: int) -> optim.Optimizer:
-        """Return the optimiser for a run of so many steps."""
+        """Return the optimiser for a run of a number of steps."""
         optimizer = optim.get(self.optimizer, lr=self.lr)
         return optim.get(optimizer, lr=optim.Cosine(self.lr, steps)) if self.schedule == "cosine" else optimizer
 

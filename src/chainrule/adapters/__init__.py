@@ -1,4 +1,4 @@
-"""The user's code as it is handed over, in whatever style, brought to one form that gradcheck and the audit use.
+"""The user's code, in whatever style, converted to one form that gradcheck and the audit use.
 
 - `checked_functions`, `gradient_forms`, `torch_functions`: a function and its gradient, for gradcheck;
 - `backward_pass`: a forward and a backward pass, for the audit; `network_functions`, `layer_functions` and `objects`

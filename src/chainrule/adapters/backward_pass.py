@@ -35,7 +35,7 @@ __all__ = ["AuditError", "BackwardPass", "Point", "copied", "same"]
 
 
 class BackwardPass(abc.ABC):
-    """Forward and backward pass as handed over, and the arrays that they are run on.
+    """Forward and backward pass as given by the caller, and the arrays that they are run on.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class BackwardPass(abc.ABC):
     adds_up = False
     given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
     dout_changed = False  # the backward pass wrote into the upstream gradient
-    updated: tuple[str, ...] = ()  # parameters that the backward pass updates by itself
+    updated: tuple[str, ...] = ()  # parameters that the backward pass updates
 
     def __init__(self, **code: Any) -> None:
         self.handed_over = code

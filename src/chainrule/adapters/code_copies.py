@@ -37,7 +37,7 @@ LARGEST_ARRAY = 1_000_000
 LARGEST_CONTAINER = 10_000
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, enum.Enum, types.CodeType)
-#: Kinds of classes that are never copied: their objects are laid out in memory, or told apart, in ways of their own.
+#: Kinds of classes that are never copied: their memory layout or identity is special.
 _SHARED_KINDS = (BaseException, enum.Enum, np.ndarray, tuple, list, dict, set, int, float, str, bytes)
 #: Attributes of classes that each class has for itself, or that its copy is made with.
 _NOT_COPIED = set(
@@ -258,7 +258,7 @@ class CodeCopies:
         return self._copy(x)
 
     def _class(self, x: type) -> Any:
-        """Return a class of its own with copies of all methods, and with copies of its bases."""
+        """Return a new class with copies of all methods, and with copies of its bases."""
         if type(x) not in (type, abc.ABCMeta) or issubclass(x, _SHARED_KINDS) or not self._owns_class(x):
             return x
         if any("__init_subclass__" in vars(c) for c in x.__mro__[:-1]):  # it would register the copy somewhere
@@ -326,7 +326,7 @@ class CodeCopies:
         return self._owns(x.__module__, getattr(sys.modules.get(x.__module__), "__file__", None))
 
     def _owns(self, module: str, file: str | None) -> bool:
-        """Whether a module is the user's: not installed, or of a package that was handed over."""
+        """Whether a module is the user's: not installed, or of a package that was passed."""
         if module not in self._is_own:
             package = module.partition(".")[0]
             own = package in self._packages or file is None or not _is_installed(file)

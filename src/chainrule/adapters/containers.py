@@ -71,7 +71,7 @@ def is_float_array(x: Any) -> bool:
 
 
 def as_arrays(nest: Any) -> Any:
-    """Return a container whose numbers stay as they are and whose arrays are NumPy's."""
+    """Return a container with the same numbers, whose arrays are NumPy's."""
 
     def leaf(name: str, value: Any) -> Any:
         of_another_library = hasattr(value, "__array__") and not isinstance(value, np.ndarray | np.generic)
@@ -85,13 +85,13 @@ def as_arrays(nest: Any) -> Any:
 
 
 def as_kind_of(old: Any, new: Any) -> Any:
-    """Return an array as one of the subclass that `old` is of, other values as they are."""
+    """Return an array as one of the subclass that `old` is of, other values unchanged."""
     both = isinstance(old, np.ndarray) and isinstance(new, np.ndarray)
     return new.view(type(old)) if both and type(old) is not np.ndarray else new
 
 
 class Arguments:
-    """Arguments by name, and the arrays in them by names of their own: ``x``, ``layers[0].W``.
+    """Arguments by name, and the arrays in them by their own names: ``x``, ``layers[0].W``.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class CheckedFunction(ABC):
     f : callable
         The function, on the arguments.
     arguments : tuple
-        As handed over.
+        As given by the caller.
     labels : list of str
         How messages call the arguments.
     leaves : list of Leaf

@@ -1,4 +1,4 @@
-"""The user's program: a Python file that is run as a module, its errors told by their line, and what is in it."""
+"""The user's program: a Python file that is run as a module, errors with line numbers, and its contents."""
 
 from __future__ import annotations
 

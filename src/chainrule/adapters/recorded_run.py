@@ -144,7 +144,7 @@ def separate_names(point: Point) -> None:
 
 
 def name_layers(point: Point) -> set[str]:
-    """Name the values of layers that have parameters W1, b1, …, but no names of their own: Z1, A1.
+    """Name the values of layers that have parameters W1, b1, …, but no names: Z1, A1.
 
     Caches are often tuples, ``((A_prev, W, b), Z)`` for each layer, while the gradients are called dA1 and dZ1.
     """

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-#: What is handed over -> the names under which functions take it.
+#: What the caller gives -> the usual names of functions' arguments for it.
 ALIASES = {
     "X": ("X", "x", "inputs", "input", "A0", "data", "X_batch", "xs"),
     "parameters": ("parameters", "params", "p", "P", "weights", "theta", "model", "param"),

@@ -57,7 +57,7 @@ class Operation:
     kernel
         ``kernel(*arrays, out=None, **attrs) -> array``. The NumPy engine's implementation.
     expand
-        For an operation that is computed from simpler rows but has a derivative of its own (for numerical stability):
+        For an operation that is computed from simpler rows but has its own derivative (for numerical stability):
         ``expand(*inputs, **attrs)``, written with NumPy functions, works on arrays and on tensors. Plans replace the
         operation by its expansion, so that parts are shared. Exactly one of kernel and expand is given.
     kind

@@ -199,7 +199,7 @@ class Tensor:
     ) -> Any:
         """Share the value with another library, by the DLPack protocol, without a copy unless one is requested.
 
-        A reader that cannot be told that memory is read-only gets a copy of such memory.
+        A consumer whose protocol cannot mark memory as read-only gets a copy of such memory.
         """
         value = self.detached("from_dlpack(tensor)")
         if not value.flags.writeable and max_version is None and copy is None:

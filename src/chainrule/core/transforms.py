@@ -1,6 +1,6 @@
 """Derivatives of functions: grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp.
 
-All of them record the function once and read the graph; none has a rule of its own.
+All of them record the function once and read the graph; none has derivative rules.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def cost_of(derivation: Derivation) -> Cost:
     function, values = derivation.passes
     try:
         plan = compile(function).plan(*values)
-    except TypeError:  # it looks at values, and cannot be traced: the formulas of the branches that it took can
+    except TypeError:  # it depends on values, and cannot be traced; the formulas of the branches taken can
         function, values = _by_formulas(derivation)
         plan = compile(function).plan(*values)
     forward = multiply_adds(plan)

@@ -42,7 +42,7 @@ def name_buffers(buffers: dict[str, Tensor], output: Tensor) -> None:
 
 
 def _layer_number(node: Tensor, users: dict[int, list[Tensor]]) -> str:
-    """Return the number of the first named value that a node leads to: "1" for Z1; "" where there is none."""
+    """Return the number of the first named value that a node leads to: "1" for Z1; "" if there is none."""
     at = [node]
     for _ in range(30):
         at = [u for n in at for u in users.get(id(n), [])][:50]

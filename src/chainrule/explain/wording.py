@@ -106,7 +106,7 @@ def _from_the_end(derivation: Derivation, step: Backward, user: str, write: Writ
 
 
 def local_derivatives(derivation: Derivation, step: Backward, write: Writer) -> list[Math]:
-    """Return the local derivatives that the formula uses; none where it is no single factor."""
+    """Return the local derivatives that the formula uses; none if it is not a single factor."""
     if not step.users or step.users == (LOSS,):
         return [write.partial(end_of(derivation), step.of) + " = " + write.form(step.expression)]
     before = local_derivatives(derivation, step.inner, write) if step.inner is not None else []

@@ -15,7 +15,7 @@ def turned(e: Expression, by_example: frozenset[str], label: str = "") -> Expres
 
     Notes
     -----
-    Arrays of more than two axes stay as they are, examples first; so does what an operation without a transposed form
+    Arrays of more than two axes are unchanged, examples first; so does what an operation without a transposed form
     reads, whose result is transposed.
     """
     made = _Turner(by_example).turn(e)

@@ -90,7 +90,7 @@ class Expression:
         return list(dict.fromkeys(e["name"] for e in self.walk() if e.op is NAME))
 
     def mapped(self, change: Callable[[Expression], Expression | None]) -> Expression:
-        """Return the tree with `change` applied to every node from the leaves up; None leaves a node as it is."""
+        """Return the tree with `change` applied to every node from the leaves up; None leaves a node unchanged."""
         inputs = tuple(x.mapped(change) for x in self.inputs)
         e = self if all(a is b for a, b in zip(inputs, self.inputs, strict=True)) else replace(self, inputs=inputs)
         made = change(e)

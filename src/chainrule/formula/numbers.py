@@ -21,7 +21,7 @@ _CONSTANTS = {
 
 
 def fraction(value: float) -> Fraction | None:
-    """Return a number as a fraction of small integers, or None where there is none."""
+    """Return a number as a fraction of small integers, or None if there is none."""
     if not math.isfinite(value):
         return None
     small = Fraction(value).limit_denominator(100_000)

@@ -89,7 +89,7 @@ class TextPrinter:
     def _fitted(self, printed: Printed, level: int) -> str:
         return self._in_brackets(printed[0]) if printed[1] < level else printed[0]
 
-    # -- signs and marks, which LaTeX has of its own -------------------------------------------------------------------
+    # -- signs and marks that differ in LaTeX --------------------------------------------------------------------------
 
     def _in_brackets(self, text: str) -> str:
         return f"({text})"

@@ -26,7 +26,7 @@ COLUMNS = "input_columns"  # there if the model was trained with a data frame
 #: Its architecture, classes and preprocessing are short texts.
 MOST_HEADER_BYTES = 16_000_000
 
-#: A description may ask for so many without having them in its file: then the missing ones can be named.
+#: Greatest number of parameters that a description may need but its file not hold, so that they can be named.
 FEW_PARAMETERS = 1_000_000
 
 
@@ -172,7 +172,7 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     metadata = {key: parsed(text) for key, text in texts.items()}
     if metadata.get("format") != FORMAT:
         hint = "; io.load_torch_weights reads PyTorch's weights" if metadata.get("format") == "pt" else ""
-        raise ValueError(f"{path} is no chainrule model (its metadata have no format {FORMAT!r}){hint}")
+        raise ValueError(f"{path} is not a chainrule model (its metadata have no format {FORMAT!r}){hint}")
     version = metadata.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(f"{path}: expected format version 1 to {VERSION}, got {shown(version)}")

@@ -21,7 +21,7 @@ class OnnxModule(nn.Module):
     ----------
     weights : dict
         Name in the file -> parameter: the graph's initializers of floating point with at least one axis. Other
-        constants, among them running statistics, stay as they are in training.
+        constants, among them running statistics, do not change in training.
     """
 
     weights: dict[str, Parameter]

@@ -16,7 +16,7 @@ from ..core.op import Array
 from .files import regular_file
 from .onnx_operations import OPERATIONS, dtype_of_type
 
-#: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast in a way of their own.
+#: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast differently.
 OLDEST_OPSET = 7
 _MOST_BYTES = 2**31 - 1  # protobuf's own limit
 _OURS = ("", "ai.onnx")

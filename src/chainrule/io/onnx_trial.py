@@ -15,7 +15,7 @@ from .onnx_operations import MOST_COMPUTED
 from .onnx_reading import Graph, Node
 from .onnx_writing import EXAMPLES
 
-#: A value that depends on the input may hold so many numbers.
+#: Greatest size of a value that depends on the input.
 MOST_NUMBERS = 10**9
 
 #: Operations whose inputs, from this one on, are of one type.

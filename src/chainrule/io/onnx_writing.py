@@ -318,7 +318,7 @@ def _logaddexp(w: Writer, s: Step) -> str:
 
 
 def _with_sign(of: Callable[[Writer, str, Tensor], str]) -> Row:
-    """Return the row of an odd function, from what it is for positive numbers."""
+    """Return the row of an odd function, from its definition for positive numbers."""
     return lambda w, s: w.node("Mul", w.node("Sign", *s.inputs), of(w, w.node("Abs", *s.inputs), s.first))
 
 

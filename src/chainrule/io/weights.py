@@ -94,7 +94,7 @@ def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file whose metadata are the given texts, as they are."""
+    """Return a safetensors file whose metadata are exactly the given texts."""
     from safetensors.numpy import save
 
     if not isinstance(arrays, Mapping):
@@ -266,7 +266,7 @@ def _read(stream: io.BufferedReader, dtype: np.dtype[Any], shape: tuple[int, ...
 
 
 def parsed(text: str) -> Any:
-    """Return what a text of the metadata says in JSON; others' files hold plain text, which is returned as it is."""
+    """Return the value of a JSON text of the metadata; other files hold plain text, which is returned unchanged."""
     try:
         return _strictly(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Networks: modules, layers, activations, losses, first weights."""
+"""Networks: modules, layers, activations, losses, initialisation."""
 
 from ..core.tensor import Parameter
 from . import activations, init, losses

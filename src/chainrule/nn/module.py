@@ -177,7 +177,7 @@ class Module:
     def initialize(self, seed: int = 0) -> Self:
         """Draw all parameters again from `seed` and their paths; set buffers back. Return the module.
 
-        With ``seed=0`` this gives the values of construction (but for layers made with a seed of their own).
+        With ``seed=0`` this gives the values of construction (except for layers made with another seed).
         Parameters made from arrays (``nn.Parameter(array)``) have no recipe and are left alone.
         """
         seed = init.checked_seed(seed)

@@ -119,7 +119,7 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 
 
 def array_of(x: Any) -> Any:
-    """Return a tensor as it is, anything else as an array."""
+    """Return a tensor unchanged, anything else as an array."""
     return x if isinstance(x, Tensor) else np.asarray(x)
 
 

@@ -1,7 +1,7 @@
 """A document: headings, paragraphs, tables, formulas, figures and lists, as plain data.
 
 What a result shows is put together here once; the modules beside this one write it for a terminal, as Markdown, as HTML
-and as LaTeX. Text is given as it is: each backend escapes what has a meaning in its language.
+and as LaTeX. Text is given unescaped: each backend escapes what has a meaning in its language.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Formula:
-    """A formula on a line of its own, with a note beside it."""
+    """A displayed formula with a note next to it."""
 
     math: Math | Code
     note: Content = ""

@@ -32,7 +32,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def page(document: doc.Document, *, style: str = "", data: str = "", scripts: Sequence[str] = ()) -> str:
-    """Return a whole file. A page with scripts of its own runs these and no others."""
+    """Return a whole file. A page runs only its own scripts."""
     hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
     allowed = " ".join(f"'sha256-{code}'" for code in hashes)
     policy = f"script-src {allowed}; img-src data: blob:; base-uri 'none'; form-action 'none'; " if scripts else ""

@@ -21,7 +21,7 @@ def mathml(latex: str) -> str:
     names: list[str] = []
 
     def placeholder(match: re.Match[str]) -> str:
-        """Return what a converter leaves as it is for a name that is set as text."""
+        """Return a placeholder, unchanged by a converter, for a name that is set as text."""
         names.append(unescaped(match[1]))
         return rf"\text{{Qname{len(names) - 1}q}}"
 

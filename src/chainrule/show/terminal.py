@@ -187,7 +187,7 @@ def _row(columns: tuple[doc.Column, ...], row: list[list[doc.Piece]], widths: li
 
 
 def shortened(words: str, width: int) -> str:
-    """Return words that take so many columns at most."""
+    """Return words that take a limited number of columns."""
     if cells(words) <= width:
         return words
     while words and cells(words) > width - 1:

@@ -102,7 +102,7 @@ def _overwritten_parts(k: int, order: int) -> Callable[[Context], Array | None]:
 def _statistic_constant(context: Context) -> Iterator[Variant]:
     """A mean, a variance or another reduction of the forward pass, or two of them, that depend on the value too."""
     found = _statistics(context.graph)
-    if len(found) > MOST_STATISTICS:  # a loop: its reductions are no statistics
+    if len(found) > MOST_STATISTICS:  # a loop: its reductions are not statistics
         return
     for i in range(len(found)):
         yield changed(_first(context, found[i]), _cut([i]), values=f"{_called(context.graph, found[i])} is")

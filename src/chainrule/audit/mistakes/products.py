@@ -87,7 +87,7 @@ class BiasAllSummed(Cause):
 
 
 def nodes(context: Context, *ops: Any, inputs: int = 1) -> Iterator[tuple[int, list[int]]]:
-    """Yield the nodes of some operations by position, each with which of its inputs (so many) are gradients."""
+    """Yield the nodes of some operations by position, each with those of its inputs that are gradients."""
     graph = context.graph
     for i, node in enumerate(graph.order):
         if node.op in ops:

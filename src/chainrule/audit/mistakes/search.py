@@ -19,7 +19,7 @@ from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
 WORK, PAIRS_WORK = 1.5e6, 0.5e6
 #: A step gets at least this share, whatever the others have used.
 LEAST = 0.03
-#: Of each cause, so many are tried together with others.
+#: Number of variants of each cause that are tried together with others.
 MOST_PAIRED = 10
 
 
@@ -88,7 +88,7 @@ def _work(variant: Variant, context: Context) -> float:
 
 
 def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
-    """Whether a variant gives what was found but for one scale; a strange constant is no explanation."""
+    """Whether a variant gives the found numbers up to one scale; an unusual constant is not an explanation."""
     scales = []
     for context in contexts:
         with np.errstate(all="ignore"):
