@@ -121,8 +121,8 @@ def nested(depth):
 
 HUGE = {"type": "Linear", "in_features": 10**9, "out_features": 10**9}
 EDITS = [
-    (lambda a, m: m.update(format="other"), "no chainrule model"),
-    (lambda a, m: m.pop("format"), "no chainrule model"),
+    (lambda a, m: m.update(format="other"), "not a chainrule model"),
+    (lambda a, m: m.pop("format"), "not a chainrule model"),
     (lambda a, m: m.update(version=3), "format version .*3"),
     (lambda a, m: m.update(version=True), "format version .*True"),
     (lambda a, m: m.pop("digest"), "digest"),

@@ -324,7 +324,7 @@ def test_the_librarys_own_files_are_not_transposed(tmp_path):
 
 def test_load_says_where_pytorchs_weights_go(tmp_path):
     save_torch_weights(tmp_path / "a", network())
-    with pytest.raises(ValueError, match=r"no chainrule model.*io.load_torch_weights"):
+    with pytest.raises(ValueError, match=r"not a chainrule model.*io.load_torch_weights"):
         cr.load(tmp_path / "a")
 
 
