@@ -41,7 +41,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "sklearn/net.py": dict.fromkeys(["identity", "softmax"], PREDICTION),
     "sklearn/classifier.py": dict.fromkeys(["identity", "softmax"], PREDICTION),
     "io/torch.py": {"tanh": "PyTorch's name of a formula for GELU"},
-    "io/onnx_operations.py": {"tanh": "ONNX's name of a formula for GELU"},
     "io/onnx_idioms.py": {"tanh": "ONNX's name of a formula for GELU"},
     "formula/printer.py": {
         **dict.fromkeys(["max", "min", "exp", "transpose", "reshape"], "a word of the notation"),

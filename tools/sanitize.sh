@@ -32,4 +32,4 @@ cd "$root"
 # The interpreter leaks at exit; numpy and hypothesis are not instrumented.
 LD_PRELOAD="$asan $cxx" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1 \
 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$work/site" PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1 \
-    "$python" -X faulthandler -m pytest -q -p no:cacheprovider tests/engine/test_native.py tests/engine/test_native_kernels.py "$@"
+    "$python" -X faulthandler -m pytest -q -n 0 -p no:cacheprovider tests/engine/test_native.py tests/engine/test_native_kernels.py "$@"

@@ -44,6 +44,7 @@ class _Planned:
         self.fixed = fixed
         self.idle: list[Binding] = []
         self.used = 0  # larger means used more recently
+        self.noted = False
 
 
 class Compiled:
@@ -119,12 +120,18 @@ class Compiled:
         if not args and not kwargs:
             if self._last is None:
                 raise ValueError("no plan yet: call the function first, or pass example arguments to plan(…)")
-            return noted(self._last.plan, self._engine)
+            return self._shown(self._last)
         leaves, structure = flatten((args, kwargs))
         planned, _ = self._planned(leaves, structure)
         if planned is None:
             raise ValueError("the function uses a tensor of an outer derivative; call it within that derivative")
-        return noted(planned.plan, self._engine)
+        return self._shown(planned)
+
+    def _shown(self, planned: _Planned) -> Plan:
+        """Return a signature's plan, with the engine's notes once it is looked at: calls don't need them."""
+        if not planned.noted:
+            planned.plan, planned.noted = noted(planned.plan, self._engine), True
+        return planned.plan
 
     def _planned(self, leaves: list[Any], structure: Structure) -> tuple[_Planned | None, list[Array]]:
         arrays: list[Array] = []

@@ -18,6 +18,7 @@ from chainrule import nn, ops, optim
 from chainrule.core.op import Example, Operation
 from chainrule.core.reverse import reverse
 from chainrule.core.tensor import apply, constant
+from chainrule.engine import noted
 from chainrule.engine.native import NativeBinding
 from chainrule.engine.numpy import NumPyBinding
 from tests.engine.native_cases import Training, check, near, run, same_bits
@@ -390,26 +391,27 @@ def test_a_plan_printed_says_which_steps_numpy_does() -> None:
     def function(x: Any, s: Any) -> Any:
         return [np.linalg.inv(x[0] * 2.0).named("inverse") * 3.0], {}
 
-    plan = planned(function, arrays([(4, 4)], float))
+    plan = noted(planned(function, arrays([(4, 4)], float)), "native")
     lines = str(plan).splitlines()
     (line,) = [k for k in lines if "inv(" in k]
     assert line.endswith("# through NumPy; inverse")
     assert lines[-1] == "  1 of 3 steps through NumPy in the native engine"
     assert sum("through NumPy" in k for k in lines) == 2
-    assert "NumPy" not in str(planned(lambda x, s: ([x[0] @ x[0]], {}), arrays([(4, 4)], float)))
+    product = planned(lambda x, s: ([x[0] @ x[0]], {}), arrays([(4, 4)], float))
+    assert "NumPy" not in str(noted(product, "native"))
 
 
 def test_a_fused_step_that_numpy_does_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(lambda x, s: ([np.tanh(x[0]) * 2.0 + x[0]], {}), arrays([(4, 4)], float))
     monkeypatch.setattr("chainrule.engine.native.without_kernel", lambda plan: [0])
-    (line,) = [k for k in str(plan).splitlines() if "fused" in k]
+    (line,) = [k for k in str(noted(plan, "native")).splitlines() if "fused" in k]
     assert line.endswith("  # through NumPy")
 
 
 def test_a_plan_is_printed_where_the_engine_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(lambda x, s: ([np.linalg.inv(x[0])], {}), arrays([(4, 4)], float))
     monkeypatch.setitem(sys.modules, "chainrule.engine.native", None)
-    assert "NumPy" not in str(plan)
+    assert "NumPy" not in str(noted(plan, "numpy"))
 
 
 class Stop(Exception):

@@ -72,6 +72,7 @@ def test_idle_team_uses_no_time():
         assert time.process_time() - before < 0.05
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")  # of packages that other tests have loaded
 def test_works_in_a_forked_child():
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this system")
@@ -124,6 +125,7 @@ def test_teams_are_lent_to_several_threads():
     assert not failures and sizes <= {1, 2, 3, 4}
 
 
+@pytest.mark.filterwarnings("ignore:.*fork")  # of packages that other tests have loaded
 def test_teams_are_made_anew_in_a_forked_child():
     if not hasattr(os, "fork"):
         pytest.skip("no fork on this system")

@@ -107,7 +107,7 @@ def test_at_the_end_the_model_has_its_weights_and_may_be_given_others(data, make
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([3], "found int"),
+        ([3], "callbacks: .*got int"),
         ([cr.EarlyStopping], r"class EarlyStopping.*EarlyStopping\(\)"),
         (print, "callbacks: .*got <built-in"),
     ],

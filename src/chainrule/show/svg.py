@@ -17,17 +17,18 @@ def line_chart(chart: LineChart) -> str:
     """Return the curves with their names, the range of the values, and the name of the axis."""
     points = [point for curve in chart.curves.values() for point in curve]
     xs, ys = [x for x, _ in points], [y for _, y in points]
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     parts = [f'<path d="M{_LEFT},{_TOP}V{_BOTTOM}H{_RIGHT}" fill="none" stroke="currentColor" opacity="0.4"/>']
     parts += [
-        _words(f"{max(ys):.6g}", _LEFT + 4, _TOP - 2),
-        _words(f"{min(ys):.6g}", _LEFT + 4, _BOTTOM - 3),
+        _words(f"{high:.6g}", _LEFT + 4, _TOP - 2),
+        _words(f"{low:.6g}", _LEFT + 4, _BOTTOM - 3),
         _words(chart.axis, _RIGHT, _BOTTOM + 13, anchor="end"),
     ]
     for k, (name, curve) in enumerate(chart.curves.items()):
         colour = _COLOURS[k % len(_COLOURS)]
         places = " ".join(
-            f"{_LEFT + (_RIGHT - _LEFT) * _share(x, min(xs), max(xs)):.1f},"
-            f"{_BOTTOM - (_BOTTOM - _TOP) * _share(y, min(ys), max(ys)):.1f}"
+            f"{_LEFT + (_RIGHT - _LEFT) * _share(x, left, right):.1f},"
+            f"{_BOTTOM - (_BOTTOM - _TOP) * _share(y, low, high):.1f}"
             for x, y in _thinned(curve)
         )
         parts.append(f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="1.5"/>')

@@ -84,7 +84,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
 
     @abstractmethod
     def _made(self, features: int, outputs: int, random: np.random.RandomState) -> nn.Module:
-        """Return a new module with its first weights."""
+        """Return a new module with its initial weights."""
 
     @abstractmethod
     def _recipe(self) -> Any:

@@ -78,7 +78,9 @@ def resolve(
     found: dict[str, Metric] = {}
     for key, function in named:
         if not isinstance(key, str) or key in TAKEN or key in found or key.startswith("val_"):
-            raise ValueError(f"metrics: the name {key!r} is reserved; choose another: metrics={{'name': function}}")
+            raise ValueError(
+                f"metrics: the name {key!r} is already in use; choose another: metrics={{'name': function}}"
+            )
         if not callable(function):
             raise TypeError(
                 f"metrics: {key!r}: expected a function (output, target) -> number, got type {type(function).__name__}"

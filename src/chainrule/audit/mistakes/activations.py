@@ -64,7 +64,7 @@ class DerivativeAtActivation(Cause):
 
     How it shows
     ------------
-    Right near 0, where `tanh(Z) ≈ Z`, and worse the larger |Z| is. With small first weights a gradient check at the
+    Right near 0, where `tanh(Z) ≈ Z`, and worse the larger |Z| is. With small initial weights a gradient check at the
     start of training nearly passes.
 
     Why it is wrong
