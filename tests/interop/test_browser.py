@@ -1,5 +1,7 @@
 """What notebooks show of modules and histories, in a browser: nothing sticks out, all of it can be read."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,12 @@ def shown():
     return model._repr_html_() + history._repr_html_()
 
 
+def channels(color):
+    """Return red, green and blue from 0 to 255 of a colour as browsers give it: ``rgb(…)`` or ``color(srgb …)``."""
+    numbers = [float(x) for x in re.findall(r"[\d.]+", color)[:3]]
+    return [round(255 * x) if color.startswith("color(srgb") else round(x) for x in numbers]
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", PAGES)
 def test_in_a_browser(chromium, width, scheme, tmp_path):
@@ -43,5 +51,6 @@ def test_in_a_browser(chromium, width, scheme, tmp_path):
     assert page.get_by_text("8 × 4").is_visible() and page.get_by_text("W1", exact=True).is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colors = page.evaluate("[...document.querySelectorAll('summary, td, th')].map(e => getComputedStyle(e).color)")
-    assert set(colors) == {f"rgb({', '.join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5))})"}
+    wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    assert colors and all(channels(c) == wanted for c in colors)  # the page's colour; headings let it shine through
     assert problems == []
