@@ -26,6 +26,7 @@ WHEEL = (
     r"chainrule/data/digits\.(npz|txt)",
     r"chainrule/engine/_native\.pyi",
     r"chainrule/reporting/page\.(css|js)",
+    r"chainrule/show/style\.css",
     r"chainrule-[^/]+\.dist-info/METADATA",
     r"chainrule-[^/]+\.dist-info/WHEEL",
     r"chainrule-[^/]+\.dist-info/RECORD",
