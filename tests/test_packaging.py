@@ -107,6 +107,7 @@ WHEEL = [
     "chainrule/engine/_native.pyi",
     "chainrule/engine/_native.cpython-311-x86_64-linux-gnu.so",
     "chainrule/reporting/page.css",
+    "chainrule/show/style.css",
     *(f"chainrule-0.1.0.dist-info/{f}" for f in "METADATA WHEEL RECORD entry_points.txt licenses/LICENSE".split()),
 ]
 SDIST = [*check_distributions.NEEDED_IN_SDIST, ".ci/run"]
@@ -116,6 +117,13 @@ SDIST += [top for top in check_distributions.SDIST if not any(path.startswith(to
 def test_good_contents_pass() -> None:
     assert check_distributions.wrong_in_wheel(WHEEL, native=True) == []
     assert check_distributions.wrong_in_sdist(SDIST) == []
+
+
+def test_every_file_of_the_package_is_expected_in_a_wheel() -> None:
+    package = ROOT / "src" / "chainrule"
+    files = [f"chainrule/{f.relative_to(package)}" for f in package.rglob("*") if f.is_file()]
+    files = [f for f in files if not check_distributions.NEVER.search(f)]
+    assert check_distributions.wrong_in_wheel([*WHEEL, *files], native=True) == []
 
 
 @pytest.mark.parametrize("name", WHEEL[2:])
