@@ -257,7 +257,7 @@ def test_arguments_that_are_refused() -> None:
         cr.jvp(f, (X,), (X, X))
     with pytest.raises(ValueError, match="the cotangent has shape"):
         cr.vjp(np.sin, X)[1](np.ones(2))
-    with pytest.raises(ValueError, match="the cotangent has structure"):
+    with pytest.raises(ValueError, match=r"the cotangent of .*: expected the structure"):
         cr.vjp(np.sin, X)[1]((X, X))
 
 

@@ -229,7 +229,7 @@ def test_schedules(name):
         (lambda: schedules.get({"name": "Step", "lr": 1}), "schedule Step takes lr, every, factor"),
         (
             lambda: optim.SGD().update({"a": np.ones(2)}, {"step": np.array(0)}, {"b": np.ones(2)}),
-            "structure.*a and b",
+            "structure .*b.*, got .*a",
         ),
         (
             lambda: optim.SGD().update([np.ones(2)], {"step": np.array(0)}, [np.ones(3)]),

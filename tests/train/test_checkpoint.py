@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import optim
+from chainrule import nn, optim
 from chainrule.io import load_arrays, save_arrays
+from chainrule.train.step import TrainingStep
 
 SCHEDULE = optim.WarmUp(3, optim.Cosine(1e-2, 20))
 RUNS = {
@@ -278,3 +279,12 @@ def test_when_it_is_saved(data, make, train, tmp_path, monkeypatch):
     )
     train(make(), *data, checkpoint=cr.Checkpoint(tmp_path / "a", epochs=2, steps=3), epochs=3, batch_size=15)
     assert saved == [(0, 3), (1, 2), (2, 0), (2, 1), (3, 0)]
+
+
+def test_the_arrays_of_the_optimiser_are_numbered_by_sorted_names() -> None:
+    # the order in which earlier releases wrote them
+    step = TrainingStep(nn.Linear(3, 2), "mse", optim.Adam(0.1))
+    names = sorted(k for k in optim.Adam(0.1).init({}))
+    shapes = {"step": ()}
+    assert [a.shape for a in step.optimizer_state] == [shapes.get(n, (8,)) for n in names]
+    assert names != list(optim.Adam(0.1).init({}))

@@ -18,11 +18,6 @@ def dotted(prefix: str, key: Any) -> str:
     return f"{prefix}[{key!r}]"
 
 
-def indexed(prefix: str, key: Any) -> str:
-    """Return how Python reaches an element: ``layer['W']``, ``h[0]``."""
-    return f"{prefix}[{key!r}]"
-
-
 def mapped(nest: Any, function: Callable[[str, Any], Any], prefix: str = "", spelling: Spelling = dotted) -> Any:
     """Return a container of the same structure, each leaf replaced by ``function(name, leaf)``.
 
@@ -35,7 +30,7 @@ def mapped(nest: Any, function: Callable[[str, Any], Any], prefix: str = "", spe
     prefix : str
         The name of `nest` itself.
     spelling : callable
-        How names are put together: `dotted` or `indexed`.
+        How names are put together; `dotted` by default.
     """
     if isinstance(nest, Mapping):
         found = {key: mapped(value, function, spelling(prefix, key), spelling) for key, value in nest.items()}

@@ -18,8 +18,8 @@ import numpy as np
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..core.transforms import vjp
+from ..core.tree import is_dataclass, map_named, named_leaves, values_of
 from ..nn import Module
-from .containers import indexed, mapped, named_leaves
 from .signatures import signature_text
 
 Pullback = Callable[[list[Array]], list[Any]]  # cotangents of the real outputs -> a gradient for every leaf
@@ -84,7 +84,7 @@ class CheckedFunction(ABC):
         return self._mapped(lambda label, old: values.get(label, old))
 
     def _mapped(self, function: Callable[[str, Any], Any]) -> tuple[Any, ...]:
-        return tuple(mapped(a, function, n, indexed) for a, n in zip(self.arguments, self.labels, strict=True))
+        return tuple(map_named(function, a, n) for a, n in zip(self.arguments, self.labels, strict=True))
 
     # -- what it returns -----------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class CheckedFunction(ABC):
         """Learn from one call what the function returns: structure, shapes, names and dtype."""
         with np.errstate(all="ignore"):
             self._result = self.call(point)
-        values = named_leaves(self._result, "", indexed)
+        values = named_leaves(self._result, "")
         arrays = {label: array for label, v in values.items() if (array := as_array(v)) is not None}
         if any(a.dtype.kind == "c" for a in arrays.values()):
             raise TypeError(f"{self.name} returned complex numbers; expected real ones")
@@ -105,7 +105,7 @@ class CheckedFunction(ABC):
 
     def real_outputs(self, result: Any) -> list[Any]:
         """Return the real numbers among what the function returned."""
-        values = named_leaves(result, "", indexed)
+        values = named_leaves(result, "")
         return [values[label] for label in self.output_labels if label in values]
 
     def outputs(self, point: list[Array]) -> Array:
@@ -134,7 +134,7 @@ class CheckedFunction(ABC):
     def cotangent(self, parts: Sequence[Any]) -> Any:
         """Return cotangents in the structure of the outputs; None for outputs that are not real numbers."""
         given = dict(zip(self.output_labels, parts, strict=True))
-        return mapped(self._result, lambda label, old: given.get(label), "", indexed)
+        return map_named(lambda label, old: given.get(label), self._result, "")
 
 
 @dataclass
@@ -289,6 +289,9 @@ class HandWritten(CheckedFunction):
 
     def _fill(self, found: list[Any], place: Any, gradient: Any, where: str) -> None:
         """Walk through an argument, its leaves replaced by their numbers, and its gradient side by side."""
+        if is_dataclass(place):
+            place = values_of(place)
+            gradient = values_of(gradient) if is_dataclass(gradient) else gradient
         if isinstance(place, dict):
             if not isinstance(gradient, Mapping):
                 raise TypeError(
@@ -362,7 +365,7 @@ def leaves_of(
     leaves = []
     for position, (argument, name) in enumerate(zip(arguments, labels, strict=True)):
         owner = position - parameters if position >= parameters else None
-        for label, x in named_leaves(argument, name, indexed).items():
+        for label, x in named_leaves(argument, name).items():
             array = as_array(x) if not isinstance(x, bool | int) else None
             if array is None or array.dtype.kind not in "fc":
                 continue

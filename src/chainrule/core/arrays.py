@@ -29,7 +29,10 @@ def checked_array(x: Any, argument: str) -> Array:
         raise TypeError(
             f"{argument} is complex ({array.dtype}); the library differentiates real numbers: float32 or float64"
         )
-    raise TypeError(f"{argument} is {_described(x, array)}, not an array of real numbers{_remedy(x)}")
+    remedy = _remedy(x)
+    if not remedy and array.dtype == object and array.ndim == 0:
+        remedy = "; arrays in an object are passed as a dict, list, tuple, named tuple or dataclass of them"
+    raise TypeError(f"{argument} is {_described(x, array)}, not an array of real numbers{remedy}")
 
 
 def as_array(x: Any, argument: str) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from .arrays import FLOATS, as_array, checked_array
 from .reverse import reverse
 from .tensor import FUNCTIONS, Recording, Tensor, constant
-from .tree import Structure, flatten, paths, unflatten
+from .tree import Structure, flatten, leaves_as, paths, unflatten
 
 Function = Callable[..., Any]
 _FLOAT32, _FLOAT64 = FLOATS
@@ -312,9 +312,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         """Return one gradient per argument."""
-        given, structure = flatten(cotangent)
-        if structure != out_structure:
-            raise ValueError(f"the cotangent has structure {structure}, the value of {name} has {out_structure}")
+        given = leaves_as(out_structure, cotangent, f"the cotangent of {name}")
         used = [(o, c) for o, c in zip(nodes_out, given, strict=True) if o.dtype.kind == "f"]
         starts = []
         followed = _followed(nodes_out) or any(isinstance(c, Tensor) for _, c in used)
@@ -337,9 +335,8 @@ def _tangents(primals: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
         raise ValueError(f"tangents: expected one per primal, {len(primals)}, got {len(tangents)}")
     out = []
     for i, (p, t) in enumerate(zip(primals, tangents, strict=True)):
-        (points, structure), (directions, same) = flatten(p), flatten(t)
-        if structure != same:
-            raise ValueError(f"tangent {i} has structure {same}, its primal has {structure}")
+        points, structure = flatten(p)
+        directions = leaves_as(structure, t, f"tangent {i}")
         for x, v in zip(points, directions, strict=True):
             if np.shape(x) != np.shape(v):
                 raise ValueError(f"tangent {i} has shape {np.shape(v)}, its primal has {np.shape(x)}")

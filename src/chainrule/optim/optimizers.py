@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.arguments import number, unexpected
-from ..core.tree import flatten, tree_map, unflatten
+from ..core.tree import flatten, leaves_as, tree_map, unflatten
 from ..ops.table import as_dtype
 from . import schedules
 from .clipping import clip_by_norm, clip_by_value
@@ -106,11 +106,9 @@ class Optimizer(ABC):
         if self.clip_norm is not None:
             grads = clip_by_norm(grads, self.clip_norm)
         given, structure = flatten(params)
-        gradients, same = flatten(grads)
-        if same != structure:
-            raise ValueError(f"grads and params have different structures: {_names(grads)} and {_names(params)}")
+        gradients = leaves_as(structure, grads, "grads, compared with params")
         names = self.active()
-        kept = [flatten(state[name])[0] for name in names]
+        kept = [leaves_as(structure, state[name], f"state[{name!r}], compared with params") for name in names]
         step = state["step"]
         rate = state["lr"] if "lr" in state else self.learning_rate(step)
         numbers = self.numbers(rate, as_dtype(step, np.float64) + 1.0)
@@ -489,7 +487,3 @@ def get(optimizer: Any, lr: Any = None, **settings: Any) -> Optimizer:
 
 def _known() -> str:
     return ", ".join(kind.__name__ for kind in _NAMES.values())
-
-
-def _names(nest: Any) -> str:
-    return ", ".join(map(str, nest)) if isinstance(nest, Mapping) else type(nest).__name__

@@ -85,7 +85,8 @@ class TrainingStep:
             *[(own[name].assign, array) for name, array in self.parameters.items()],
             *[(_setter(owners, path), array) for path, array in self.buffers.items()],
         ]
-        state, self._state_structure = flatten(optimizer.init(self._blocks))
+        # sorted by name: checkpoints number these arrays
+        state, self._state_structure = flatten(dict(sorted(optimizer.init(self._blocks).items())))
         self.optimizer_state: list[Array] = [np.array(s, order="C") for s in state]
         self._bindings: dict[Any, Binding] = {}
 
@@ -257,7 +258,7 @@ def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str,
         start = sum(part.size for part in parts.setdefault(key, []))
         parts[key].append(array.reshape(-1))
         places[name] = (key, start, start + array.size)
-    return {key: np.concatenate(vectors) for key, vectors in parts.items()}, places
+    return {key: np.concatenate(vectors) for key, vectors in sorted(parts.items())}, places
 
 
 def _setter(modules: Mapping[str, nn.Module], path: str) -> Callable[[Any], None]:
