@@ -67,6 +67,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     _dtype: np.dtype[Any]
     _step: tuple[Any, PenalizedStep] | None
     _forward: Forward
+    _planned_for: nn.Module  # the module of `_forward`
     _made_from: Any
     _recipe_names = "the module's parameters"
     _allow_nd = False  # whether X may have more than two axes
@@ -147,7 +148,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         weights = self._weights(sample_weight, given, len(y))
         random = check_random_state(self.random_state)
         if first:
-            self._begin(X, y, random, settings)
+            self._begin(X, y, random, settings, continuing=incremental or settings.warm_start)
         rows = self._training_rows(X, y, weights)
         step = self._training_step(settings, rows, incremental=incremental)
         try:
@@ -156,7 +157,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             else:
                 self._descend(settings, step, rows, random, incremental)
         except NonFiniteError as error:
-            raise ValueError(f"Solver produced non-finite parameter weights: {error}") from None
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                f"preprocessed. {str(error)[:1].upper()}{str(error)[1:]}"
+            ) from None
         finally:
             self.module_.load_state_dict(step.model.state_dict())
             if not incremental:
@@ -171,8 +175,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         by_target = self._weights_by_target(y)
         return weights if by_target is None else by_target if weights is None else weights * by_target
 
-    def _begin(self, X: Any, y: Array, random: np.random.RandomState, settings: Settings) -> None:
-        """Make the module, in X's dtype."""
+    def _begin(self, X: Any, y: Array, random: np.random.RandomState, settings: Settings, *, continuing: bool) -> None:
+        """Make the module, in X's dtype; `continuing` says whether training goes on from what was there before."""
         self._dtype = settings.training_dtype(X.dtype, X.shape[0])
         self._course, self._step = Course(), None
         self.n_outputs_, self._made_from = y.shape[1], self._recipe()
@@ -329,6 +333,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     # -- the trained module --------------------------------------------------------------------------------------------
 
     def _planned_forward(self) -> Forward:
+        self._planned_for = self.module_
         part, threads = logits_part(self.module_, self._training_loss()[0]), usable_threads(self.threads)
         return Forward(part, batch_size=MOST, engine=self.engine, threads=threads)
 
@@ -347,6 +352,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         rows: Array = X.toarray() if sparse.issparse(X) else X
         if self.module_.takes_ids:
             rows = self._ids(rows).astype(np.int64)
+        if self._planned_for is not self.module_:  # somebody assigned another
+            self._forward = self._planned_forward()
         if len(rows) <= UNPLANNED:
             output = self._forward.model(rows)
             if not isinstance(output, Tensor):
@@ -375,6 +382,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         """Return the state for files and copies, without plans, which are created again."""
         state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_forward", None)
+        state.pop("_planned_for", None)
         if "_step" in state:
             state["_step"] = None
         return state

@@ -161,7 +161,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         return self._kind == "multilabel-indicator"
 
     def _stratified(self, y: Array) -> Any:
-        return y[:, 0] if y.shape[1] == 1 else None
+        return y > 0.5 if y.shape[1] == 1 else None
 
     def _score_of(self, output: Array, rows: Rows) -> float:
         output = output.reshape(len(output), -1)
@@ -227,8 +227,9 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         if self._one_of_many():
             return np.asarray(ops.log_softmax(scores, -1))
         positive = -np.asarray(ops.softplus(-scores))
-        if self._several():
-            return positive
+        if self._several():  # above ½ from the probability, so that labels that tie there tie here
+            probability = np.asarray(ops.sigmoid(scores))
+            return np.where(probability > 0.5, np.log(np.maximum(probability, 0.5)), positive)
         return np.concatenate([-np.asarray(ops.softplus(scores)), positive], axis=1)
 
     def decision_function(self, X: Any) -> Array:

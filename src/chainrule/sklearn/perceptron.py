@@ -15,16 +15,20 @@ from ..core.op import Array
 from ..nn import activations
 from ..optim.optimizers import Optimizer
 from .base import TrainedEstimator
+from .layer_arrays import LayerArrays
 from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts, first_rate
 from .settings import Settings
 
 SCHEDULES = ("constant", "invscaling", "adaptive", "warm_restarts")
 SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
+#: The attributes of the estimator, and those of a layer that they show.
+ARRAYS = {"coefs_": "weight", "intercepts_": "bias"}
 
 
 class MultilayerPerceptron(TrainedEstimator):
     """Base of both: the parameters, and the network that they describe."""
 
+    _given: dict[str, list[Any]]  # weights that were assigned before there is a network
     _recipe_names = "hidden_layer_sizes, activation or dropout"
 
     # -- settings ------------------------------------------------------------------------------------------------------
@@ -119,30 +123,55 @@ class MultilayerPerceptron(TrainedEstimator):
         self.n_layers_ = len(sizes)
         return nn.Sequential(*layers)
 
-    def _linears(self) -> list[nn.Linear]:
-        if not hasattr(self, "module_"):
-            raise AttributeError(f"this {type(self).__name__} has no weights before it is fitted")
-        return [layer for layer in self.module_.modules() if isinstance(layer, nn.Linear)]
+    # -- weights -------------------------------------------------------------------------------------------------------
 
     @property
     def coefs_(self) -> list[Array]:
-        """The weights, layer by layer: (inputs, outputs) each. Changes in place and assignments take effect."""
-        return [layer.weight.value for layer in self._linears()]  # type: ignore[misc]
+        """The weights, layer by layer: (inputs, outputs) each. Writing to them and assignments take effect.
+
+        If they are assigned before the first call of `partial_fit`, or of `fit` with ``warm_start=True``, training
+        starts from them.
+        """
+        return self._arrays("coefs_")
 
     @coefs_.setter
     def coefs_(self, values: Any) -> None:
-        for layer, value in zip(self._linears(), values, strict=True):
-            layer.weight.assign(value)
+        self._assign("coefs_", values)
 
     @property
     def intercepts_(self) -> list[Array]:
-        """The biases, layer by layer."""
-        return [layer.bias.value for layer in self._linears()]  # type: ignore[misc, union-attr]
+        """The biases, layer by layer; they are assigned as `coefs_` are."""
+        return self._arrays("intercepts_")
 
     @intercepts_.setter
     def intercepts_(self, values: Any) -> None:
-        for layer, value in zip(self._linears(), values, strict=True):
-            layer.bias.assign(value)  # type: ignore[union-attr]
+        self._assign("intercepts_", values)
+
+    def _arrays(self, name: str) -> list[Any]:
+        if hasattr(self, "module_"):
+            linears = [layer for layer in self.module_.modules() if isinstance(layer, nn.Linear)]
+            return LayerArrays(name, [getattr(layer, ARRAYS[name]) for layer in linears])
+        if name not in self.__dict__.get("_given", {}):
+            raise AttributeError(f"this {type(self).__name__} has no {name} before it is fitted")
+        given: list[Any] = self._given[name]
+        return given
+
+    def _assign(self, name: str, values: Any) -> None:
+        if hasattr(self, "module_"):
+            LayerArrays.replace(self._arrays(name), values)  # type: ignore[arg-type]
+        else:
+            self.__dict__.setdefault("_given", {})[name] = list(values)
+
+    def _begin(self, X: Any, y: Array, random: np.random.RandomState, settings: Settings, *, continuing: bool) -> None:
+        given = self.__dict__.pop("_given", {})
+        super()._begin(X, y, random, settings, continuing=continuing)
+        try:
+            for name in given if continuing else ():
+                self._assign(name, given[name])
+        except BaseException:
+            del self.module_
+            self._given = given
+            raise
 
 
 def _activation(given: Any) -> nn.Module:

@@ -82,7 +82,8 @@ class RegressorPart(RegressorMixin, TrainedEstimator):  # type: ignore[misc]
         predicted = self._predicted(output)
         if not np.isfinite(predicted).all():
             return float("nan")
-        return float(r2_score(rows.y, predicted, sample_weight=rows.weights))
+        with np.errstate(over="ignore"):
+            return float(r2_score(rows.y, predicted, sample_weight=rows.weights))
 
     def predict(self, X: Any) -> Array:
         """Return the prediction for every row of X: (m,), or (m, n_outputs).

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from ..core.op import Array
-from ..train import Callback, Run
+from ..train import Callback, NonFiniteError, Run
 from ..train.loop import Job, Loop
 from .objective import PenalizedStep
 from .rates import Rates
@@ -178,6 +180,22 @@ class Watch(Callback):
         if self._best is not None:
             run.training.write_back(self._best)
 
+    def diverged(self, error: NonFiniteError) -> bool:
+        """Record an epoch whose values were not finite, and warn; return False if there are no weights to keep."""
+        if self._best is None:
+            return False
+        course = self._course
+        course.epochs += 1
+        for curve in (course.losses, course.scores, course.held_losses):
+            curve.append(math.nan)
+        course.stopped = str(error)
+        warnings.warn(
+            f"The weights with the best validation score, {course.best_score:.4g}, are kept, since {error}",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
+        return True
+
 
 def train(
     step: PenalizedStep,
@@ -225,5 +243,8 @@ def train(
     )  # fmt: skip
     try:
         Loop(job).run()
+    except NonFiniteError as error:
+        if not watch.diverged(error):
+            raise
     finally:
         course.optimizer, course.rule = step.optimizer_state, rule
