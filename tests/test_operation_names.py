@@ -46,6 +46,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         **dict.fromkeys(["max", "min", "exp", "transpose", "reshape"], "a word of the notation"),
         **dict.fromkeys("arccos arcsin arctan cos cosh det log sin sinh tan tanh".split(), "a command of LaTeX"),
     },
+    "data/idx.py": {"i1": "a dtype"},
     "nn/init.py": {"uniform": "a distribution"},
     "nn/losses.py": {"sum": "a reduction"},
     "optim/optimizers.py": {"sum": WORD},

@@ -1,6 +1,7 @@
 """Every row of the operation table against every property that a row must have."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,9 @@ def cofactor(a: Any) -> Any:
     return out
 
 
+#: Rows that are computed by a function of SciPy; their derivatives are checked against finite differences of it.
+SPECIAL = {op.name: re.findall(r"scipy\.special\.(\w+)", op.numpy) for op in ROWS if isinstance(op.numpy, str)}
+
 #: What the rows compute, by NumPy and SciPy functions that share no code with the rows' own kernels where that can be.
 ORACLES: dict[str, Callable[..., Any]] = {
     "cast": lambda x, dtype: np.array(x, dtype),
@@ -111,6 +115,9 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "pinv": lambda a, rtol: np.linalg.pinv(a),
     "norm2": lambda x, axis, keepdims: np.sum(np.abs(x) ** 2, axis=axis, keepdims=keepdims) ** 0.5,
     "searchsorted": np.searchsorted,
+    **{name: getattr(scipy.special, *found) for name, found in SPECIAL.items() if found},
+    "xlogy": scipy.special.xlogy,
+    "xlog1py": scipy.special.xlog1py,
     "uniform": lambda counter, **attrs: ops.random.uniform(counter, **attrs),  # its own test: test_random.py
 } | {
     name: getattr(np, name)
@@ -272,11 +279,15 @@ def test_formula(op: Operation) -> None:
 
 @pytest.mark.parametrize(("op", "example"), cases(ROWS))
 def test_numpy_source(op: Operation, example: Example) -> None:
-    """Every row's NumPy source runs with NumPy alone, defines what NumPy lacks, and gives the row's values."""
+    """Every row's source runs with NumPy and SciPy alone, defines what they lack, and gives the row's values."""
     e, helpers = as_expression(op, example), Helpers()
     line = NumpyPrinter(str, helpers.name).form(e)
     inputs = {f"x{i}": np.asarray(x) for i, x in enumerate(example.inputs)}
-    made: dict[str, Any] = {"np": np, "__builtins__": {"int": int, "float": float, "range": range, "slice": slice}}
+    made: dict[str, Any] = {
+        "np": np,
+        "scipy": scipy,
+        "__builtins__": {"int": int, "float": float, "range": range, "slice": slice},
+    }
     with np.errstate(all="ignore"):
         for text in helpers.texts:
             exec(text, made)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
 from .op import Array, Operation, Shape
+from .scipy_calls import calling_function, ufunc_name
 
 _NOTHING: frozenset[Recording] = frozenset()
 
@@ -177,6 +178,9 @@ class Tensor:
 
     def detached(self, use: str) -> Array:
         """Return the value; raise while a derivative is being taken through it."""
+        scipy_function = calling_function(FUNCTIONS) if self.value is None or self.requires_grad else None
+        if scipy_function is not None:
+            raise TypeError(_not_dispatched(scipy_function))
         value = self.concrete(use)
         if self.requires_grad:
             raise TypeError(
@@ -268,9 +272,10 @@ class Tensor:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if not kwargs and method == "__call__" and ufunc in FUNCTIONS:
             return FUNCTIONS[ufunc](*inputs)
-        _refuse_out(kwargs, f"np.{ufunc.__name__}")
+        name = ufunc_name(ufunc)
+        _refuse_out(kwargs, name)
         if method == "__call__":
-            function = FUNCTIONS.get(ufunc)
+            function = FUNCTIONS.get(ufunc) or FUNCTIONS.get(name)
             if function is not None:
                 dtype = kwargs.pop("dtype", None)
                 if ufunc.signature is not None and "axis" in kwargs:  # np.vecdot and the like
@@ -278,12 +283,12 @@ class Tensor:
                 if not kwargs:
                     result = function(*inputs)
                     return result if dtype is None else result.astype(dtype)
-                raise TypeError(f"np.{ufunc.__name__} on tensors does not take {', '.join(sorted(kwargs))}")
+                raise TypeError(f"{name} on tensors does not take {', '.join(sorted(kwargs))}")
         else:
             function = FUNCTIONS.get((ufunc, method))
             if function is not None:
                 return function(*inputs, **kwargs)
-        raise TypeError(missing(ufunc.__name__ + ("" if method == "__call__" else "." + method)))
+        raise TypeError(missing(name + ("" if method == "__call__" else "." + method)))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = FUNCTIONS.get(func)
@@ -292,7 +297,7 @@ class Tensor:
         where = getattr(func, "__module__", "numpy") or "numpy"
         name = f"{where.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
         if function is None:
-            raise TypeError(missing(name))
+            raise TypeError(missing(f"np.{name}"))
         _refuse_out(kwargs, f"np.{name}")
         kwargs.pop("out", None)
         return function(*args, **kwargs)
@@ -579,10 +584,20 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     return node
 
 
-def missing(name: str) -> str:
-    """Return the message for a NumPy function without a rule."""
+def _not_dispatched(name: str) -> str:
+    """Return the message for a function of SciPy that cannot be given tensors."""
+    package = name.split(".")[1]
+    remedy = f"Call chainrule.{name}" if name in FUNCTIONS else f"See whether chainrule.scipy.{package} has it"
     return (
-        f"np.{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have "
+        f"{name} takes plain arrays only, so its gradient would be lost. {remedy}, or apply it to tensor.detach() if "
+        "it needs no derivative."
+    )
+
+
+def missing(name: str) -> str:
+    """Return the message for a function of NumPy or SciPy without a rule."""
+    return (
+        f"{name} has no rule in chainrule, so its gradient would be lost. Express it through functions that have "
         "one (chainrule.ops.names() lists them), or apply it to tensor.detach() if it needs no derivative."
     )
 

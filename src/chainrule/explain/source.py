@@ -60,7 +60,8 @@ class _Source:
             parts.append(self._loss(s.raw_loss))
         parts.append(self._backward("Y" if s.given is None else self._name(s.given), network))
         says = f"{_plain(clean(self.title))}: forward and backward pass, derived by chainrule."
-        head = f'"""{says}"""\n\nimport numpy as np\n'
+        imports = "import numpy as np\n" + "import scipy.special\n" * any("scipy.special." in part for part in parts)
+        head = f'"""{says}"""\n\n{imports}'
         arrays = "".join(f"\n{self._name(n)} = np.array({self.values[n].tolist()!r})\n" for n in self.written)
         return "\n\n".join([head + arrays, *self.helpers.texts, *parts])
 

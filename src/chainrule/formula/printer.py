@@ -277,6 +277,7 @@ _SIGNS = {
     "…": r"\ldots",
 }
 _LETTERS = {greek: f"\\{word}" for word, greek in GREEK.items()}
+_LETTERS |= {"Γ": r"\Gamma", "Φ": r"\Phi", "ψ": r"\psi", "ζ": r"\zeta"}
 #: Functions that LaTeX has a command for.
 _COMMANDS = frozenset("sin cos tan arcsin arccos arctan sinh cosh tanh log exp det max min".split())
 

@@ -5,6 +5,7 @@ from ..core.reverse import unbroadcast
 from . import (
     activations,
     arrange,
+    bessel,
     contract,
     cumulative,
     einsum,
@@ -19,6 +20,7 @@ from . import (
     reduce,
     shape,
     signal,
+    special,
     statistics,
 )
 from .activations import binary_cross_entropy_with_logits, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus
@@ -29,6 +31,7 @@ from .table import names
 __all__ = [
     "activations",
     "arrange",
+    "bessel",
     "binary_cross_entropy_with_logits",
     "contract",
     "cross_entropy_with_logits",
@@ -61,6 +64,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "special",
     "statistics",
     "stop_gradient",
     "unbroadcast",

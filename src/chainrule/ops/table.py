@@ -17,7 +17,7 @@ _FLOAT32, _FLOAT64 = FLOATS
 
 
 def names() -> list[str]:
-    """Return the names of the NumPy functions that work on tensors, sorted.
+    """Return the names of the functions of NumPy and SciPy that work on tensors, sorted.
 
     Examples
     --------
@@ -28,7 +28,9 @@ def names() -> list[str]:
     for key in FUNCTIONS:
         if isinstance(key, tuple):
             found.add(f"np.{key[0].__name__}.{key[1]}")
-        elif not isinstance(key, str):
+        elif isinstance(key, str):
+            found |= {key} if key.startswith("scipy.") else set()
+        else:
             where = (getattr(key, "__module__", "") or "").removeprefix("numpy").lstrip(".")
             found.add("np." + (where + "." if where == "linalg" else "") + key.__name__)
     return sorted(found)

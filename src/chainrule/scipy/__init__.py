@@ -1,0 +1,9 @@
+"""Functions of SciPy on tensors, under SciPy's names: ``special`` and ``linalg``.
+
+``scipy.special``'s element-by-element functions take tensors themselves. The others convert their arguments to arrays;
+their counterparts here do not.
+"""
+
+from . import special
+
+__all__ = ["special"]
