@@ -107,7 +107,6 @@ def test_model_files_hold_plain_data(prepared, tmp_path):
     _, metadata = load_arrays(tmp_path / "model.safetensors")
     assert metadata.keys() == {
         "architecture",
-        "digest",
         "fingerprint",
         "format",
         "loss",

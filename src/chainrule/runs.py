@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from .core.arguments import choice, integer, number
 from .core.op import Array
 from .engine import choose
 from .nn import activations
+from .reporting.storage import run_files
 from .train import History, evaluate, fit, predict
 
 #: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
@@ -209,29 +208,12 @@ def train(
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
         "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch, "metrics": metrics,
     }  # fmt: skip
-    io.write_together({
-        folder / "model.safetensors": io.model_bytes(model, described),
-        folder / "history.jsonl": "".join(_json(row) + "\n" for row in history).encode(),
-        folder / "run.json": (_json(record, indent=2) + "\n").encode(),
-    })  # fmt: skip
+    io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))
     if report:
         reporting.store_predictions(folder, model, *prepared.part(prepared.test), loss, prepared.test, preprocessor)
     else:
         reporting.forget(folder)
     return Result(folder, model, history, metrics, seconds)
-
-
-def _json(x: Any, indent: int | None = None) -> str:
-    """Return strict JSON, with null for numbers that are not finite."""
-    return json.dumps(_finite(x), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(x: Any) -> Any:
-    if isinstance(x, dict):
-        return {k: _finite(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return [_finite(v) for v in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def check_engine(engine: str | None, threads: int | None) -> None:

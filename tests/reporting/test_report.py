@@ -147,12 +147,28 @@ def test_a_damaged_file_is_named(digits, tmp_path, name):
         cr.report(tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["run.json", "history.jsonl", "model.safetensors", "examples.safetensors"])
+def test_a_changed_number_is_noticed(digits, tmp_path, name):
+    shutil.copytree(digits, tmp_path / "run")
+    content = bytearray((tmp_path / "run" / name).read_bytes())
+    place = len(content) - 9 if name.endswith("tensors") else content.find(b"0.") + 3
+    content[place] = ord("0") + (content[place] - ord("0") + 1) % 10
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(name)):
+        cr.report(tmp_path / "run")
+
+
 def test_a_flow_of_another_run_is_not_mixed_in(digits, tmp_path):
     """The newer of the two is shown, and the page says so."""
     folder = tmp_path / "run"
     shutil.copytree(digits, folder)
     history = (folder / "history.jsonl").read_text()
     (folder / "history.jsonl").write_text(history.replace('"loss": ', '"loss": 1'))
+    with pytest.raises(ValueError, match=r"history\.jsonl is damaged, or was changed after the run"):
+        cr.report(folder)
+    record = json.loads((folder / "run.json").read_text())
+    del record["digests"]
+    (folder / "run.json").write_text(json.dumps(record))
     os.utime(folder / "gradient_flow.jsonl", (1, 1))
     page = cr.report(folder).read_text("utf-8")
     assert "it belongs to a different run than the history" in page

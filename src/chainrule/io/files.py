@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import stat
@@ -90,6 +91,11 @@ def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
             with contextlib.suppress(OSError):
                 passing.unlink(missing_ok=True)
         raise
+
+
+def checksum(content: bytes) -> str:
+    """Return the digest of a file's content, as files that belong together hold of each other."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _write(path: Path, content: bytes, mode: int | None) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +15,11 @@ from ..core.op import Array
 from ..nn.describe import KNOWN, check_size
 from ..nn.module import require_module
 from .files import write_atomically
-from .weights import parsed, read, shown, texts_of, with_texts
+from .weights import DIGEST, load_checked, shown, texts_of, with_texts
 
 FORMAT = "chainrule-model"
 VERSION = 2  # since 2 with a digest
-DIGEST = "digest"
+UNDIGESTED = "written without a digest by an early version, so damage to its numbers cannot be noticed"
 COLUMNS = "input_columns"  # there if the model was trained with a data frame
 
 #: Its architecture, classes and preprocessing are short texts.
@@ -92,8 +91,7 @@ def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> 
         raise ValueError(f"metadata: the names {', '.join(clash)} are reserved")
     if model.feature_names is not None:
         described[COLUMNS] = list(_checked_columns(list(model.feature_names)))
-    texts = texts_of({**(metadata or {}), **described})
-    content = with_texts(arrays, {**texts, DIGEST: json.dumps(_digest(arrays, texts))})
+    content = with_texts(arrays, texts_of({**(metadata or {}), **described}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER_BYTES:
         raise ValueError(f"the metadata take {length:,} bytes; a model file holds at most {MOST_HEADER_BYTES:,}")
     return content
@@ -144,16 +142,6 @@ def _checked_columns(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _digest(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> str:
-    """Return a checksum of all that a model file holds."""
-    digest = hashlib.blake2b(json.dumps({**texts, DIGEST: None}, sort_keys=True).encode(), digest_size=16)
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(json.dumps([name, str(array.dtype), arrays[name].shape]).encode())
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """Read a model file; return the model (in evaluation mode) and the further metadata.
 
@@ -162,14 +150,14 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     FileNotFoundError, ValueError
         If there is no such file, or it is not a chainrule model, or damaged, or its weights do not match its
         architecture: missing, unexpected, wrong-shaped and wrong-typed ones are named. A digest in the file reveals
-        weights and metadata that were changed after saving.
+        weights and metadata that were changed after saving; a file of format version 1, which has none, is read with a
+        warning.
 
     Examples
     --------
     See `save`.
     """
-    arrays, texts = read(path, MOST_HEADER_BYTES)
-    metadata = {key: parsed(text) for key, text in texts.items()}
+    arrays, metadata, digested = load_checked(path, MOST_HEADER_BYTES)
     if metadata.get("format") != FORMAT:
         hint = "; io.load_torch_weights reads PyTorch's weights" if metadata.get("format") == "pt" else ""
         raise ValueError(f"{path} is not a chainrule model (its metadata have no format {FORMAT!r}){hint}")
@@ -190,12 +178,14 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         ]
         if wrong:
             raise ValueError(f"the weights do not fit this {type(model).__name__}: {'; '.join(wrong[:12])}")
-        if (version > 1 or DIGEST in metadata) and metadata.get(DIGEST) != _digest(arrays, texts):
-            raise ValueError("weights or metadata were changed after saving: the digest does not match")
+        if version > 1 and not digested:
+            raise ValueError("the digest is missing, so the file is damaged or was changed after saving")
         if COLUMNS in metadata:
             model.feature_names = _checked_columns(metadata[COLUMNS])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from None
+    if not digested:
+        warnings.warn(f"{path}: {UNDIGESTED}; save the model again to add one", stacklevel=2)
     model.eval()
     ours = {"format", "version", "architecture", COLUMNS, DIGEST}
     return model, {key: value for key, value in metadata.items() if key not in ours}

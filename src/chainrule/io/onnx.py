@@ -20,7 +20,7 @@ from . import onnx_trial
 from .files import write_atomically
 from .onnx_layers import as_sequential
 from .onnx_module import OnnxModule
-from .onnx_reading import called, read, require_onnx
+from .onnx_reading import DIGEST, WITH_DIGEST, called, digest_of, read, require_onnx
 from .onnx_writing import EXAMPLES, Writer, line
 from .weights import texts_of
 
@@ -115,7 +115,11 @@ def to_onnx(
     helper.set_model_props(made, props)
     checker.check_model(made, full_check=True)
     if path is not None:
-        write_atomically(path, made.SerializeToString(deterministic=True))
+        written = type(made)()
+        written.CopyFrom(made)
+        written.producer_version = WITH_DIGEST
+        written.metadata_props.add(key=DIGEST, value=digest_of(written))
+        write_atomically(path, written.SerializeToString(deterministic=True))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -30,6 +31,9 @@ DTYPES = {
     "I64": np.int64, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
 }  # fmt: skip
 _WRITABLE = {np.dtype(d) for d in DTYPES.values()}
+#: The entry of the metadata with a checksum of everything else in the file.
+DIGEST = "digest"
+
 _HALVES = ("F16", "BF16")
 _MOST_AXES = 64  # NumPy's own limit
 _LONGEST_NAME = 1_000
@@ -40,6 +44,8 @@ def save_arrays(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, Any] | None = None
 ) -> None:
     """Write arrays and metadata to a safetensors file, atomically.
+
+    A digest of all of it goes with it, as the entry ``digest`` of the metadata.
 
     Parameters
     ----------
@@ -94,9 +100,11 @@ def texts_of(metadata: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return a safetensors file whose metadata are exactly the given texts."""
+    """Return a safetensors file whose metadata are the given texts, and a digest."""
     from safetensors.numpy import save
 
+    if DIGEST in metadata:
+        raise ValueError(f"metadata: the name {DIGEST} is reserved")
     if not isinstance(arrays, Mapping):
         raise TypeError(f"arrays: expected a dict of arrays by name, got type {type(arrays).__name__}")
     plain = {}
@@ -110,8 +118,17 @@ def with_texts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> byte
         if not isinstance(name, str) or not _is_name(name):
             raise ValueError(f"{shown(name)} is not a valid name of an array: {_NAMES}")
         plain[name] = array
-    # an empty dict beside no arrays gives a file that it cannot read itself
-    return _in_order(save(plain, dict(metadata) or None))
+    return _in_order(save(plain, {**metadata, DIGEST: json.dumps(_digest(plain, metadata))}))
+
+
+def _digest(arrays: Mapping[str, Array], texts: Mapping[str, str]) -> str:
+    """Return a checksum of all that a file holds besides its digest."""
+    digest = hashlib.blake2b(json.dumps({**texts, DIGEST: None}, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(json.dumps([name, str(array.dtype), arrays[name].shape]).encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _in_order(content: bytes) -> bytes:
@@ -136,7 +153,8 @@ def load_arrays(
     """Read a safetensors file; return its arrays and its metadata.
 
     Nothing in the file is executed or unpickled, and no more memory is used than the file is long: its header is
-    checked against its length before any array is made.
+    checked against its length before any array is made. What `save_arrays` wrote has a digest, which is checked;
+    files of other programs have none, and changed numbers in them cannot be noticed.
 
     Parameters
     ----------
@@ -150,18 +168,34 @@ def load_arrays(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a safetensors file, or truncated, or inconsistent; the message says what was found.
+        If it is not a safetensors file, or truncated, inconsistent, or changed after it was written; the message says
+        what was found.
 
     Examples
     --------
     See `save_arrays`.
     """
-    arrays, texts = read(path, most_header_bytes)
-    return arrays, {key: parsed(text) for key, text in texts.items()}
+    arrays, metadata, _ = load_checked(path, most_header_bytes)
+    return arrays, metadata
 
 
-def read(path: str | os.PathLike[str], most_header_bytes: int) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return the arrays of a file, and its metadata as texts. See `load_arrays`."""
+def load_checked(
+    path: str | os.PathLike[str], most_header_bytes: int = MOST_HEADER_BYTES
+) -> tuple[dict[str, Array], dict[str, Any], bool]:
+    """Return the arrays and the metadata of a file, and whether it has a digest, which fits then."""
+    arrays, texts = _read(path, most_header_bytes)
+    digested = texts.get(DIGEST, "").startswith('"')  # JSON text; another program's entry of this name is its own
+    if digested:
+        found = parsed(texts.pop(DIGEST))
+        if found != _digest(arrays, texts):
+            raise ValueError(
+                f"{os.fspath(path)} is damaged, or was changed after it was written: the digest does not match"
+            )
+    return arrays, {key: parsed(text) for key, text in texts.items()}, digested
+
+
+def _read(path: str | os.PathLike[str], most_header_bytes: int) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the arrays of a file, and its metadata as texts."""
     file = regular_file(path, "a safetensors file")
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -169,7 +203,7 @@ def read(path: str | os.PathLike[str], most_header_bytes: int) -> tuple[dict[str
         texts = _texts(file, header.pop("__metadata__", None))
         entries = _entries(file, header, size - start)
         try:
-            arrays = {name: _read(stream, *entry) for name, entry in entries.items()}
+            arrays = {name: _numbers(stream, *entry) for name, entry in entries.items()}
         except (EOFError, MemoryError) as error:
             raise ValueError(f"{file} ({size:,} bytes) cannot be read: {error or 'not enough memory'}") from None
     return {name: arrays[name] for name in header}, texts
@@ -255,7 +289,7 @@ def _are_counts(numbers: Any) -> bool:
     return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
 
 
-def _read(stream: io.BufferedReader, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+def _numbers(stream: io.BufferedReader, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     array = np.empty(math.prod(shape), dtype.newbyteorder("<"))
     content = array.view(np.uint8)
     if stream.readinto(content.data) != content.size:

@@ -19,6 +19,7 @@ from ..core.op import Array
 from ..data import Dataset, Preprocessor
 from ..engine import choose
 from ..frames import as_inputs, as_targets
+from ..io.files import checksum
 from ..nn import Module
 from ..train import History
 from .examples import FILE as EXAMPLES
@@ -27,6 +28,8 @@ from .figures import finite
 from .flow_file import Flow, read_flow
 from .gradient_flow import FILE as FLOW
 
+#: The entry of the record with the digests of the run's files.
+DIGESTS = "digests"
 MODEL, HISTORY, RECORD = "model.safetensors", "history.jsonl", "run.json"
 
 
@@ -82,7 +85,7 @@ def read_run(folder: Path) -> Stored:
     if stray and (folder / FLOW).stat().st_mtime > (folder / HISTORY).stat().st_mtime:
         assert flow is not None
         return _unfinished(folder, flow)  # of an unfinished run that was to replace the finished one
-    record = _json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    record = _record(folder) if (folder / RECORD).is_file() else {}
     arrays: dict[str, Array] = {}
     meta: dict[str, Any] = {}
     if (folder / EXAMPLES).is_file():
@@ -106,6 +109,32 @@ def _of_one_run(flow: Flow, history: list[dict[str, Any]]) -> bool:
         if not math.isclose(flow.cost.get("training", 0.0), seconds, rel_tol=1e-6):
             return False
     return all(rows.get(s.epoch) == s.history for s in flow.snapshots if s.history)
+
+
+def run_files(
+    folder: Path, model: bytes | None, history: Sequence[Mapping[str, Any]], record: Mapping[str, Any]
+) -> dict[str | os.PathLike[str], bytes]:
+    """Return the files of a run and their contents; the record holds a digest of each, and of itself."""
+    files = {HISTORY: "".join(_text(row) + "\n" for row in history).encode()}
+    files |= {MODEL: model} if model is not None else {}
+    whole = finite({**record, DIGESTS: {name: checksum(content) for name, content in files.items()}})
+    whole[DIGESTS][RECORD] = checksum(_text(whole).encode())
+    files[RECORD] = (_text(whole, indent=2) + "\n").encode()
+    return {folder / name: content for name, content in files.items()}
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Read the record of a run; raise ValueError if it, or a file that it has a digest of, was changed."""
+    record = _json(folder / RECORD)
+    if isinstance(digests := record.get(DIGESTS), dict):  # an early version wrote none
+        own = {**record, DIGESTS: {name: digest for name, digest in digests.items() if name != RECORD}}
+        found = {RECORD: checksum(_text(own).encode())}
+        found |= {n: checksum((folder / n).read_bytes()) for n in (HISTORY, MODEL) if (folder / n).is_file()}
+        if changed := [name for name, digest in found.items() if digests.get(name, digest) != digest]:
+            raise ValueError(
+                f"{folder / changed[0]} is damaged, or was changed after the run: the digest in {RECORD} does not match"
+            )
+    return record
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -198,16 +227,12 @@ def store_run(
         "best_epoch": history.best_epoch,
     }  # fmt: skip
     shown = examples_bytes(model, X, y, loss=loss, raw=raw, classes=classes, engine=engine, threads=threads)
-    files = {
-        path / HISTORY: "".join(_text(row) + "\n" for row in history).encode(),
-        path / RECORD: (_text(record) + "\n").encode(),
-        path / EXAMPLES: shown,
-    }
+    stored = None
     try:
-        files[path / MODEL] = io.model_bytes(model, {"loss": record["loss"]})
+        stored = io.model_bytes(model, {"loss": record["loss"]})
     except TypeError:  # a custom class that cannot be stored: the report then has no derivation
         (path / MODEL).unlink(missing_ok=True)
-    io.write_together(files)  # type: ignore[arg-type]
+    io.write_together({**run_files(path, stored, history.rows, record), path / EXAMPLES: shown})
 
 
 def store_predictions(
@@ -249,5 +274,5 @@ def forget(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _text(x: Any) -> str:
-    return json.dumps(finite(x), ensure_ascii=False, allow_nan=False, default=str)
+def _text(x: Any, indent: int | None = None) -> str:
+    return json.dumps(finite(x), indent=indent, ensure_ascii=False, allow_nan=False, default=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 
 from ..core.arguments import integer
 from ..core.op import Array
-from ..io import load_arrays, save_arrays
+from ..io import save_arrays
+from ..io.models import UNDIGESTED
+from ..io.weights import load_checked
 from .step import TrainingStep
 
 FORMAT = "chainrule-checkpoint"
-VERSION = 1
+VERSION = 2  # since 2 with a digest
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,16 @@ def load_checkpoint(
         If the file is not a checkpoint, is damaged, or belongs to a run with other settings, which the message names;
         nothing is changed.
     """
-    arrays, metadata = load_arrays(path)
+    arrays, metadata, digested = load_checked(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint (its metadata has no format {FORMAT!r})")
-    if metadata.get("version") != VERSION:
-        raise ValueError(
-            f"{path} is a checkpoint of format version {metadata.get('version')!r}; this release reads {VERSION}"
-        )
+    version = metadata.get("version")
+    if version not in (1, VERSION):
+        raise ValueError(f"{path}: expected format version 1 to {VERSION}, got {version!r}")
+    if version > 1 and not digested:
+        raise ValueError(f"{path}: the digest is missing, so the checkpoint is damaged or was changed after saving")
+    if not digested:
+        warnings.warn(f"{path}: {UNDIGESTED}", stacklevel=2)
     try:
         record = json.loads(metadata["record"])
         epoch, batch, step, seconds, sums = record["progress"]
