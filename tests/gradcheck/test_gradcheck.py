@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import math
 import pickle
 import subprocess
 import sys
@@ -766,3 +767,69 @@ def invoke(tmp_path):
 def test_the_command(invoke, words, factor, status, text):
     result = invoke(*words, factor=factor)
     assert text in " ".join(result.output.split()) and result.exit_code == status, result.output
+
+
+def _alias(x):
+    y = x
+    y *= 2
+    return np.sum(x)
+
+
+def _by_type(x):
+    return np.sum(x**2) * (1 if isinstance(x, np.ndarray) else 2)
+
+
+def _unpacked(p):
+    w, b = (p[k] for k in (p if isinstance(p["w"], np.ndarray) else sorted(p)))
+    return w * 2 + b
+
+
+@pytest.mark.parametrize(
+    ("f", "point", "plain", "traced"),
+    [
+        (_by_type, np.array([1.0, 2.0]), 5, 10),
+        (_unpacked, {"w": np.array(3.0), "b": np.array(4.0)}, 10, 11),
+        (lambda x: np.where(isinstance(x, np.ndarray), x, np.nan), np.array(3.0), 3, math.nan),
+    ],
+)
+def test_a_value_that_differs_on_tensors_is_an_error(f, point, plain, traced):
+    error = cr.gradcheck(f, point, raises=False)
+    assert not error
+    assert error.cause == "other-value"
+    assert f"returns {plain} on NumPy arrays, but {traced} while" in " ".join(str(error).split())
+
+
+def test_in_place_writes_are_compared_with_what_numpy_computes():
+    # either the gradient is that of NumPy's program, or this is not called right
+    x = np.array([1.0, 2.0])
+    result = cr.gradcheck(_alias, x, raises=False)
+    assert result.ok == np.array_equal(cr.grad(_alias)(x.copy()), [2.0, 2.0])
+    np.testing.assert_array_equal(x, [1.0, 2.0])
+
+
+def test_a_function_that_cannot_run_on_arrays_is_evaluated_on_tensors_and_says_so():
+    result = cr.gradcheck(lambda x: x.named("z") * x, np.array([1.0, 2.0]))
+    assert "evaluated on tensors" in str(result)
+    assert "AttributeError" in " ".join(result.notes)
+    assert not cr.gradcheck(lambda x: x * x, np.array([1.0, 2.0])).notes
+    assert not cr.gradcheck(cr.nn.Linear(2, 3), np.ones((4, 2))).notes
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e-100, 1e-160, 1e-200, 1e-310])
+@pytest.mark.parametrize("f", [lambda x: np.sum(x**2), lambda x: np.sum(x**3) + x[0] ** 2, lambda x: x[0] * x[1]])
+def test_slopes_that_are_lost_in_rounding_are_not_reported(f, scale):
+    assert cr.gradcheck(f, scale * np.array([1.0, -2.0, 0.0]), order=2)
+
+
+def test_the_hessian_of_one_number_is_compared_itself():
+    def twice_stopped(x):  # x⁴, with the gradient 9 x³
+        return np.sum(x * (4 * x**2 * cr.ops.stop_gradient(x) - 3 * cr.ops.stop_gradient(x) ** 3))
+
+    def square(x):
+        return cr.grad(lambda x: np.sum(x**2))(cr.ops.stop_gradient(x)) @ (x - cr.ops.stop_gradient(x)) + np.sum(
+            cr.ops.stop_gradient(x) ** 2
+        )
+
+    error = cr.gradcheck(square, np.array([1.0, 2.0]), order=2, raises=False)
+    assert (error.numeric, error.analytic) == (pytest.approx(2), 0)
+    assert cr.gradcheck(twice_stopped, np.array([1.0, 2.0]), raises=False).cause == "constant-factor"

@@ -52,4 +52,4 @@ def _module_function(module: Module, args: tuple[Any, ...], argnums: tuple[int, 
         leaf if leaf.argument is None else replace(leaf, value=leaf.value.astype(dtype), number=False)
         for leaf in leaves_of(arguments, labels, argnums, len(parameters))
     ]
-    return ChainruleFunction(type(module).__name__, "chainrule's", called, arguments, labels, leaves)
+    return ChainruleFunction(type(module).__name__, "chainrule's", called, arguments, labels, leaves, plain=False)

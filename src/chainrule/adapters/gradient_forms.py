@@ -74,6 +74,14 @@ class CheckedFunction(ABC):
         """Return what the function returns at `point`, an array for every leaf."""
         return self.f(*self.rebuilt(point))
 
+    def own_arrays(self, point: Sequence[Array]) -> list[Any]:
+        """Return copies of a point; numbers as numbers."""
+        return [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(point, self.leaves, strict=True)]
+
+    def differentiated(self, point: list[Array]) -> Array | None:
+        """Return the outputs, flat, as they are computed while the gradient is taken; None if as always."""
+        return None
+
     @abstractmethod
     def linearize(self, point: list[Array]) -> Pullback:
         """Return the pullback at `point`: what the gradient makes of cotangents."""
@@ -139,7 +147,33 @@ class CheckedFunction(ABC):
 
 @dataclass
 class ChainruleFunction(CheckedFunction):
-    """A function written with NumPy functions, differentiated by chainrule."""
+    """A function written with NumPy functions, differentiated by chainrule.
+
+    It is evaluated on plain arrays, so that it is compared with what NumPy computes; where it cannot be, on tensors.
+    """
+
+    plain: bool = True
+    note: str = ""
+
+    def learn(self, point: list[Array]) -> None:
+        """Learn what the function returns, and whether it can be evaluated on plain arrays."""
+        try:
+            super().learn(point)
+        except Exception as error:
+            if not self.plain:
+                raise
+            self.plain = False
+            super().learn(point)  # raises what tensors raise, too
+            self.note = (
+                f"{self.name} was evaluated on tensors, also for the differences, since on NumPy arrays it raises "
+                f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+
+    def differentiated(self, point: list[Array]) -> Array | None:
+        """Return the outputs as tensors give them."""
+        with np.errstate(all="ignore"):
+            values, _ = vjp(self.flat, *[x.copy() for x in point])
+        return np.concatenate([np.asarray(v, dtype=np.float64).reshape(-1) for v in values])
 
     def flat(self, *leaves: Any) -> list[Any]:
         """Return the real outputs of the function as a list."""
@@ -147,7 +181,8 @@ class ChainruleFunction(CheckedFunction):
 
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`."""
-        return self.f(*self.rebuilt([Tensor(x.copy()) for x in point]))
+        own = self.own_arrays(point) if self.plain else [Tensor(x.copy()) for x in point]
+        return self.f(*self.rebuilt(own))
 
     def linearize(self, point: list[Array]) -> Pullback:
         """Return the pullback at `point`."""
@@ -171,10 +206,6 @@ class HandWritten(CheckedFunction):
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
         return f"function {signature_text(self.f)}; {self.form}: {signature_text(self.derivative)}"
-
-    def own_arrays(self, point: Sequence[Array]) -> list[Any]:
-        """Return copies of a point; numbers as numbers."""
-        return [np.float64(x) if leaf.number else x.copy() for x, leaf in zip(point, self.leaves, strict=True)]
 
     def call(self, point: list[Array]) -> Any:
         """Return what the function returns at `point`."""

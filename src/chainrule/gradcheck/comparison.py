@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.gradient_forms import CheckedFunction, HandWritten, Pullback
+from ..adapters.gradient_forms import ChainruleFunction, CheckedFunction, HandWritten, Pullback
 from ..core.op import Array
 from .diagnosis import Block, shape_advice
 from .result import GradcheckError, GradcheckResult, Kink, element, figure
@@ -91,6 +91,9 @@ class Comparison:
         self.function.learn(self.point)
         self.f0, again = function.outputs(self.point), function.outputs(self.point)
         self.eps, self.rounding = self._rounding()
+        if isinstance(function, ChainruleFunction) and function.note:
+            self.notes[function.note] = 1
+        self._compare_values()
         bad = np.flatnonzero(~np.isfinite(self.f0))
         if bad.size:
             more = f", and {bad.size - 1} more outputs are not finite" if bad.size > 1 else ""
@@ -115,6 +118,29 @@ class Comparison:
         inputs = sum(self.own_point[k].size for k in self.checked)
         self.full = inputs * self.f0.size <= FULL if self.settings.full is None else self.settings.full
         self.rows = None if self.full or self.f0.size <= FEW_OUTPUTS else self._random_rows()
+
+    def _compare_values(self) -> None:
+        """Raise if the function returns other values while its gradient is taken than on plain arrays."""
+        values = self.function.differentiated(self.point)
+        if values is None:
+            return
+        if values.shape != self.f0.shape:
+            found = f"{values.size} numbers in place of {self.f0.size}"
+            raise self.error("other-value", f"While its gradient is taken, {self.function.name} returns {found}.")
+        allowed = max(1e-9, 1e3 * self.eps) * np.concatenate(
+            [np.full(part.size, np.max(np.abs(part), initial=0.0)) for part in self.function.split(self.f0)]
+        )
+        with np.errstate(all="ignore"):
+            same = (values == self.f0) | (np.abs(values - self.f0) <= allowed) | (np.isnan(values) & np.isnan(self.f0))
+        if same.all():
+            return
+        j = int(np.flatnonzero(~same)[0])
+        raise self.error(
+            "other-value",
+            f"{self.function.name} returns {self.f0[j]:.8g}{self._in_output(j)} on NumPy arrays, but {values[j]:.8g} "
+            "while its gradient is taken: the gradient is that of another function. Look for memory that is written to "
+            "in place, for conditions on the type of an array, and for a difference between NumPy and chainrule.",
+        )
 
     def _in_output(self, j: int) -> str:
         label, index = self.function.place(j)
@@ -260,7 +286,9 @@ class Comparison:
         h = line.step(self.eps) / shrink
         with np.errstate(all="ignore"):
             above, below = line(h), line(-h)
-            slopes, bend, noise = (above - below) / (2 * h), np.abs(above + below - 2 * self.f0) / h, self.rounding
+            slopes, bend = (above - below) / (2 * h), np.abs(above + below - 2 * self.f0) / h
+            # near a zero of the function its values at the ends, not that at the point, tell what is rounded away
+            noise = np.fmax(self.rounding, self.function.output_eps * np.fmax(np.abs(above), np.abs(below)))
         if rows is not None:
             slopes, bend, noise = rows @ slopes, np.abs(rows) @ bend, np.abs(rows) @ noise
         return slopes, 8 * noise / h, bend

@@ -21,6 +21,7 @@ GRADCHECK_CAUSES = {
     "float32": "float32 rounding: computed in float64 the gradient is right",
     "kink": "the value is not between the one-sided slopes at a kink",
     "noise": "the differences do not converge at any step",
+    "other-value": "the function returns other values while its gradient is taken than on NumPy arrays",
     "nondeterministic": "the function returns different results for the same arguments",
     "mutates": "the function changes its arguments",
     "unknown": "none of the known mistakes explains the numbers",

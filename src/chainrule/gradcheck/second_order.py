@@ -26,7 +26,8 @@ def second_order(function: CheckedFunction, hessian: Any, hvp: Any, seed: int) -
     low = all(leaf.value.dtype.itemsize < 8 for leaf in function.leaves)
     leaves = list(function.leaves)
     for label, shape in zip(function.output_labels, function.shapes, strict=True):
-        drawn = np.asarray(rng.normal(size=shape), dtype=np.float32 if low else np.float64)
+        # of one number the Hessian itself is compared; of several, a random sum
+        drawn = np.asarray(rng.normal(size=shape) if shape else 1.0, dtype=np.float32 if low else np.float64)
         leaves.append(Leaf(None, f"the cotangent{label}", drawn))
     assert isinstance(function, ChainruleFunction | TorchFunction)
     count, wanted = len(function.leaves), _wanted(function)
