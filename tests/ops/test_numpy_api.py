@@ -47,6 +47,10 @@ class Case:
 CASES: list[Case] = []
 
 
+def parts(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, tuple | list) else [x]
+
+
 def case(key: Any, call: Callable[..., Any], *inputs: np.ndarray, smooth: bool = True, traceable: bool = True) -> None:
     CASES.append(Case(key, call, inputs, smooth, traceable))
 
@@ -239,6 +243,39 @@ for order in (1, 2, 3, np.inf):
     case(np.linalg.vector_norm, lambda a, p=order: np.linalg.vector_norm(a, axis=(0, 1), ord=p, keepdims=True), D)
 case(np.linalg.matrix_norm, np.linalg.matrix_norm, D)
 case(np.linalg.matrix_norm, lambda a: np.linalg.matrix_norm(a, ord=1, keepdims=True), D)
+for order in (2, -2, "nuc"):
+    case(np.linalg.norm, lambda a, p=order: np.linalg.norm(a, p), A)
+    case(np.linalg.norm, lambda a, p=order: np.linalg.norm(a, p, axis=(2, 0), keepdims=True), D)
+case(np.linalg.matrix_norm, lambda a: np.linalg.matrix_norm(a, ord="nuc"), D)
+NONSYMMETRIC, REAL_EIGENVALUES = normal(2, 3, 3), np.diag([1.0, 4.0, 9.0]) + 0.3 * normal(2, 3, 3)
+for uplo in ("L", "U"):
+    case(np.linalg.eigh, lambda a, u=uplo: tuple(np.linalg.eigh(a, UPLO=u)), NONSYMMETRIC)
+    case(np.linalg.eigvalsh, lambda a, u=uplo: np.linalg.eigvalsh(a, UPLO=u), NONSYMMETRIC)
+case(np.linalg.eig, lambda a: tuple(np.linalg.eig(a)), REAL_EIGENVALUES)
+case(np.linalg.eigvals, np.linalg.eigvals, REAL_EIGENVALUES)
+for x in (A, A.T.copy(), S, D):
+    case(np.linalg.svd, lambda a: tuple(np.linalg.svd(a, full_matrices=False)), x)
+    case(np.linalg.svd, lambda a: np.linalg.svd(a, compute_uv=False), x)
+    case(np.linalg.svdvals, np.linalg.svdvals, x)
+    for mode in ("reduced", "r"):
+        case(np.linalg.qr, lambda a, m=mode: parts(np.linalg.qr(a, m)), x)
+# of the vectors that complete a basis, only functions of their span have a derivative: a projection
+project = lambda v: v @ np.swapaxes(v, -1, -2)  # noqa: E731
+case(np.linalg.svd, lambda a: project(np.linalg.svd(a).U[..., 2:]), normal(2, 3, 2))
+case(np.linalg.svd, lambda a: project(np.swapaxes(np.linalg.svd(a).Vh, -1, -2)[..., 2:]), normal(2, 3))
+case(np.linalg.svd, lambda a: np.linalg.svd(a).U @ np.linalg.svd(a).Vh[:3], A)
+case(np.linalg.svd, lambda a: tuple(np.linalg.svd(a + a.T, hermitian=True)), S - 2 * P)
+case(np.linalg.qr, lambda a: project(np.linalg.qr(a, "complete").Q[..., 2:]), normal(2, 3, 2))
+case(np.linalg.qr, lambda a: np.linalg.qr(a, "complete").R, normal(2, 3, 2))
+for order in (None, 2, -2, 1, -1, np.inf, "fro"):
+    case(np.linalg.cond, lambda a, p=order: np.linalg.cond(a, p), STACK)
+case(np.linalg.matrix_rank, lambda a: np.linalg.matrix_rank(a), np.stack([S, np.ones((3, 3))]), smooth=False)
+case(np.linalg.matrix_rank, lambda a: np.linalg.matrix_rank(a, 1e3), S, smooth=False)
+case(np.linalg.matrix_rank, lambda a: np.linalg.matrix_rank(a, rtol=0.5, hermitian=True), P, smooth=False)
+case(np.linalg.lstsq, lambda a, b: np.linalg.lstsq(a, b)[:2], A.T.copy(), normal(4))
+case(np.linalg.lstsq, lambda a, b: np.linalg.lstsq(a, b, rcond=None)[:2], A.T.copy(), normal(4, 2))
+case(np.linalg.lstsq, lambda a, b: np.linalg.lstsq(a, b)[::3], A, normal(3))
+case(np.linalg.lstsq, lambda a, b: np.linalg.lstsq(a, b)[2], A, normal(3), smooth=False)
 for f in (np.trace, np.linalg.trace):
     case(f, lambda a, f=f: f(a), A)
     case(f, lambda a, f=f: f(a, offset=1), D)
@@ -429,10 +466,6 @@ def named(c: Case) -> str:
     if isinstance(c.key, tuple):
         return f"{c.key[0].__name__}.{c.key[1]}"
     return c.key if isinstance(c.key, str) else c.key.__name__
-
-
-def parts(x: Any) -> list[Any]:
-    return list(x) if isinstance(x, tuple | list) else [x]
 
 
 every = pytest.mark.parametrize("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES)])

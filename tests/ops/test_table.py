@@ -66,6 +66,40 @@ def cofactor(a: Any) -> Any:
     return out
 
 
+def symmetric(a: Any, triangle: str) -> Any:
+    """Return a matrix whose other triangle mirrors the one that is read."""
+    kept = np.tril(a) if triangle == "L" else np.triu(a)
+    return kept + np.swapaxes(np.tril(kept, -1) + np.triu(kept, 1), -1, -2)
+
+
+def side_by_side(vectors: Any, values: Any, *more: Any) -> Any:
+    """Return the columns of vectors as rows, followed by what belongs to each."""
+    rows = [np.swapaxes(vectors, -1, -2), values[..., None] if values.ndim < vectors.ndim else values, *more]
+    if not more and values.ndim < vectors.ndim:
+        rows.reverse()  # a value before its vector
+    return np.concatenate(rows, -1)
+
+
+def full_svd(a: Any) -> Any:
+    k = min(a.shape[-2:])
+    u, s, vt = np.linalg.svd(a)
+    return u[..., :k], s, vt[..., :k, :]
+
+
+def full_qr(a: Any) -> Any:
+    q, r = np.linalg.qr(a, "complete")
+    n = a.shape[-1]
+    return q[..., :n], r[..., :n, :]
+
+
+def complement(a: Any, of: str) -> Any:
+    m, n = a.shape[-2:]
+    if of == "qr":
+        return np.linalg.qr(a, "complete")[0][..., n:]
+    u, _, vt = np.linalg.svd(a)
+    return u[..., n:] if of == "left" else np.swapaxes(vt[..., m:, :], -1, -2)
+
+
 #: Rows that are computed by a function of SciPy; their derivatives are checked against finite differences of it.
 SPECIAL = {op.name: re.findall(r"scipy\.special\.(\w+)", op.numpy) for op in ROWS if isinstance(op.numpy, str)}
 
@@ -112,6 +146,11 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "slogdet_sign": lambda a: np.sign(np.linalg.det(a)),
     "logabsdet": lambda a: np.log(np.abs(np.linalg.det(a))),
     "cholesky": np.linalg.cholesky,
+    "eigh": lambda a, uplo: side_by_side(*reversed(np.linalg.eigh(symmetric(a, uplo)))),
+    "eig": lambda a: side_by_side(*reversed(np.linalg.eig(a))),
+    "svd": lambda a: side_by_side(*full_svd(a)),
+    "qr": lambda a: side_by_side(*full_qr(a)),
+    "orthogonal_complement": complement,
     "pinv": lambda a, rtol: np.linalg.pinv(a),
     "norm2": lambda x, axis, keepdims: np.sum(np.abs(x) ** 2, axis=axis, keepdims=keepdims) ** 0.5,
     "searchsorted": np.searchsorted,

@@ -21,11 +21,14 @@ from ..core.tensor import FUNCTIONS, apply
 from .table import array_of, floating, implements, promote, shape_of, stored
 
 
-def _t(x: Any) -> Any:
+def t(x: Any) -> Any:
+    """Return the transposed matrices."""
     return np.swapaxes(x, -1, -2)
 
 
-def _square_shape(name: str, reduced: bool = False) -> Callable[..., tuple[Shape, np.dtype[Any]]]:
+def square_shape(name: str, reduced: bool = False) -> Callable[..., tuple[Shape, np.dtype[Any]]]:
+    """Return the shape rule of a function of square matrices, with or without their two axes in the result."""
+
     def shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
         if len(a.shape) < 2 or a.shape[-1] != a.shape[-2]:
             raise ValueError(f"{name}: a has shape {tuple(a.shape)}, expected square matrices (…, n, n)")
@@ -34,7 +37,7 @@ def _square_shape(name: str, reduced: bool = False) -> Callable[..., tuple[Shape
     return shape
 
 
-def _kernel(name: str, compute: Callable[..., Any], trouble: str) -> Callable[..., Any]:
+def kernel_of(name: str, compute: Callable[..., Any], trouble: str) -> Callable[..., Any]:
     """Return a kernel that calls LAPACK through NumPy and says which function failed, and why."""
 
     def kernel(*arrays: Any, out: Any = None, **attrs: Any) -> Any:
@@ -42,7 +45,7 @@ def _kernel(name: str, compute: Callable[..., Any], trouble: str) -> Callable[..
             result = compute(*arrays, **attrs)
         except LinAlgError as error:
             if "quare" in str(error):
-                _square_shape(name)(arrays[0])
+                square_shape(name)(arrays[0])
             raise LinAlgError(f"{name}: {trouble} (shape {arrays[0].shape})") from None
         return stored(result, out)
 
@@ -70,9 +73,9 @@ _SINGULAR = "the matrix, or one of the stack, is singular"
 INV = register(
     "inv",
     numpy=np.linalg.inv,
-    shape=_square_shape("inv"),
-    kernel=_kernel("inv", np.linalg.inv, _SINGULAR),
-    vjp=(lambda g, out, a: -np.matmul(np.matmul(_t(out), g), _t(out)),),
+    shape=square_shape("inv"),
+    kernel=kernel_of("inv", np.linalg.inv, _SINGULAR),
+    vjp=(lambda g, out, a: -np.matmul(np.matmul(t(out), g), t(out)),),
     notation=superscript("−1"),
     examples=_square_examples,
     flops=_cubic,
@@ -86,7 +89,7 @@ def inv(a: Any) -> Any:
 
 
 def _solve_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
-    _square_shape("solve")(a)
+    square_shape("solve")(a)
     if len(b.shape) < 2 or b.shape[-2] != a.shape[-1]:
         raise ValueError(f"solve: a has shape {tuple(a.shape)}, b has {tuple(b.shape)}; b needs as many rows as a")
     try:
@@ -102,10 +105,10 @@ SOLVE = register(
     "solve",
     numpy=np.linalg.solve,
     shape=_solve_shape,
-    kernel=_kernel("solve", np.linalg.solve, _SINGULAR),
+    kernel=kernel_of("solve", np.linalg.solve, _SINGULAR),
     vjp=(
-        lambda g, out, a, b: -np.matmul(np.linalg.solve(_t(a), g), _t(out)),
-        lambda g, out, a, b: np.linalg.solve(_t(a), g),
+        lambda g, out, a, b: -np.matmul(np.linalg.solve(t(a), g), t(out)),
+        lambda g, out, a, b: np.linalg.solve(t(a), g),
     ),
     notation=Layout("matrix", "", (superscript("−1", 0), 1)),
     examples=lambda rng: [
@@ -139,15 +142,15 @@ def _cofactor_array(a: Any) -> Any:
 
 
 def _cofactor_rule(g: Any, out: Any, a: Any) -> Any:
-    inverse = _t(np.linalg.inv(a))
-    return np.sum(g * out, axis=(-2, -1), keepdims=True) * inverse - np.matmul(np.matmul(inverse, _t(g)), out)
+    inverse = t(np.linalg.inv(a))
+    return np.sum(g * out, axis=(-2, -1), keepdims=True) * inverse - np.matmul(np.matmul(inverse, t(g)), out)
 
 
 COFACTOR = register(
     "cofactor",
     numpy=_cofactor_array,
-    shape=_square_shape("cofactor"),
-    kernel=_kernel("cofactor", _cofactor_array, _SINGULAR),
+    shape=square_shape("cofactor"),
+    kernel=kernel_of("cofactor", _cofactor_array, _SINGULAR),
     vjp=(_cofactor_rule,),
     notation="cof",
     examples=_square_examples,
@@ -157,8 +160,8 @@ COFACTOR = register(
 DET = register(
     "det",
     numpy=np.linalg.det,
-    shape=_square_shape("det", reduced=True),
-    kernel=_kernel("det", np.linalg.det, _SINGULAR),
+    shape=square_shape("det", reduced=True),
+    kernel=kernel_of("det", np.linalg.det, _SINGULAR),
     vjp=(lambda g, out, a: np.expand_dims(g, (-2, -1)) * apply(COFACTOR, (a,), {}),),
     examples=_square_examples,
     flops=_cubic,
@@ -184,8 +187,8 @@ def _log_abs_determinant(a: Any) -> Any:
 SLOGDET_SIGN = register(
     "slogdet_sign",
     numpy=_determinant_sign,
-    shape=_square_shape("slogdet", reduced=True),
-    kernel=_kernel("slogdet", _determinant_sign, _SINGULAR),
+    shape=square_shape("slogdet", reduced=True),
+    kernel=kernel_of("slogdet", _determinant_sign, _SINGULAR),
     vjp=(None,),
     differentiable=False,  # constant wherever the determinant is not 0
     notation="sign det",
@@ -196,7 +199,7 @@ SLOGDET_SIGN = register(
 
 def _logabsdet_rule(g: Any, out: Any, a: Any) -> Any:
     try:
-        return np.expand_dims(g, (-2, -1)) * _t(np.linalg.inv(a))
+        return np.expand_dims(g, (-2, -1)) * t(np.linalg.inv(a))
     except LinAlgError:
         raise LinAlgError(f"slogdet: no gradient where the matrix is singular (shape {tuple(a.shape)})") from None
 
@@ -204,8 +207,8 @@ def _logabsdet_rule(g: Any, out: Any, a: Any) -> Any:
 LOGABSDET = register(
     "logabsdet",
     numpy=_log_abs_determinant,
-    shape=_square_shape("slogdet", reduced=True),
-    kernel=_kernel("slogdet", _log_abs_determinant, _SINGULAR),
+    shape=square_shape("slogdet", reduced=True),
+    kernel=kernel_of("slogdet", _log_abs_determinant, _SINGULAR),
     vjp=(_logabsdet_rule,),
     notation=call("log", fences("| |", call("det", 0))),
     examples=_square_examples,
@@ -223,9 +226,9 @@ def slogdet(a: Any) -> SlogdetResult:
 def _cholesky_rule(g: Any, out: Any, a: Any) -> Any:
     n = out.shape[-1]
     half = np.tri(n, dtype=out.dtype) - 0.5 * np.eye(n, dtype=out.dtype)  # the lower triangle, half of its diagonal
-    inner = np.matmul(_t(out), g) * half
-    inner = np.linalg.solve(_t(out), _t(np.linalg.solve(_t(out), _t(inner))))
-    return 0.5 * (inner + _t(inner))
+    inner = np.matmul(t(out), g) * half
+    inner = np.linalg.solve(t(out), t(np.linalg.solve(t(out), t(inner))))
+    return 0.5 * (inner + t(inner))
 
 
 def _cholesky_array(a: Any) -> Any:
@@ -238,8 +241,8 @@ def _cholesky_array(a: Any) -> Any:
 CHOLESKY = register(
     "cholesky",
     numpy=_cholesky_array,
-    shape=_square_shape("cholesky"),
-    kernel=_kernel("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
+    shape=square_shape("cholesky"),
+    kernel=kernel_of("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
     vjp=(_cholesky_rule,),
     notation="chol",
     examples=lambda rng: [Example((_positive(rng, 3, 3),)), Example((_positive(rng, 2, 2, 2),))],
@@ -250,14 +253,14 @@ CHOLESKY = register(
 
 def _positive(rng: np.random.Generator, *shape: int) -> Any:
     root = rng.normal(size=shape)
-    return root @ _t(root) + np.eye(shape[-1])
+    return root @ t(root) + np.eye(shape[-1])
 
 
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """As ``numpy.linalg.cholesky``, of the symmetric part of `a`; the gradient is symmetric."""
     lower = apply(CHOLESKY, (floating(a),), {})
-    return _t(lower) if upper else lower
+    return t(lower) if upper else lower
 
 
 def _pinv_shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
@@ -267,16 +270,16 @@ def _pinv_shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:
 
 
 def _pinv_rule(g: Any, out: Any, a: Any, rtol: float | None) -> Any:
-    left = np.matmul(_t(g) - np.matmul(a, np.matmul(out, _t(g))), np.matmul(out, _t(out)))
-    right = np.matmul(_t(out), np.matmul(out, _t(g) - np.matmul(np.matmul(_t(g), out), a)))
-    return left + right - np.matmul(np.matmul(_t(out), g), _t(out))
+    left = np.matmul(t(g) - np.matmul(a, np.matmul(out, t(g))), np.matmul(out, t(out)))
+    right = np.matmul(t(out), np.matmul(out, t(g) - np.matmul(np.matmul(t(g), out), a)))
+    return left + right - np.matmul(np.matmul(t(out), g), t(out))
 
 
 PINV = register(
     "pinv",
     numpy=np.linalg.pinv,
     shape=_pinv_shape,
-    kernel=_kernel("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
+    kernel=kernel_of("pinv", lambda a, rtol: np.linalg.pinv(a, rtol), "the singular values did not converge"),
     vjp=(_pinv_rule,),
     notation=superscript("+"),
     examples=lambda rng: [
@@ -299,7 +302,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
 def matrix_power(a: Any, n: int) -> Any:
     """As ``numpy.linalg.matrix_power``: by repeated squaring."""
     n = operator.index(n)
-    _square_shape("matrix_power")(a)
+    square_shape("matrix_power")(a)
     if n < 0:
         a, n = inv(a), -n
     if n == 0:
@@ -377,7 +380,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axi
 FUNCTIONS[np.linalg.cross] = lambda x1, x2, /, *, axis=-1: cross(x1, x2, axis=axis)
 FUNCTIONS[np.linalg.matmul] = lambda x1, x2, /: FUNCTIONS[np.matmul](x1, x2)
 FUNCTIONS[np.linalg.tensordot] = lambda x1, x2, /, *, axes=2: FUNCTIONS[np.tensordot](x1, x2, axes)
-FUNCTIONS[np.linalg.matrix_transpose] = _t
+FUNCTIONS[np.linalg.matrix_transpose] = t
 
 
 @implements(np.vecdot)

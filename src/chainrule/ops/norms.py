@@ -10,6 +10,7 @@ import numpy as np
 from ..core.notation import fences
 from ..core.op import Example, register
 from ..core.tensor import apply
+from .decompositions import svdvals
 from .reduce import Axis, normalize_axis, reduced_shape, restore
 from .table import floating, implements, shape_of
 
@@ -66,15 +67,18 @@ def _matrix(x: Any, axes: tuple[int, int], order: Any, keepdims: bool) -> Any:
         result = extreme(np.sum(np.absolute(x), axis=inner, keepdims=True), axis=outer, keepdims=True)
         shape = tuple(shape_of(x))
         return result if keepdims else np.reshape(result, reduced_shape(shape, axes, False))
-    raise TypeError(
-        f"norm: ord is {order!r}, expected None, 'fro', 1, -1, inf or -inf for the norm of a matrix "
-        "(2, -2 and 'nuc' need singular values)"
-    )
+    singular: dict[Any, Any] = {2: lambda s: s[..., 0], -2: lambda s: s[..., -1], "nuc": lambda s: np.sum(s, axis=-1)}
+    if order not in singular:
+        raise ValueError(
+            f"norm: ord is {order!r}, expected None, 'fro', 'nuc', ±1, ±2 or ±inf for the norm of a matrix"
+        )
+    result = singular[order](svdvals(np.moveaxis(x, (rows, columns), (-2, -1))))
+    return np.expand_dims(result, axes) if keepdims else result
 
 
 @implements(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
-    """As ``numpy.linalg.norm``, but for the matrix norms that need singular values.
+    """As ``numpy.linalg.norm``.
 
     The 2-norm (also Frobenius) and the p-norms have no derivative at the origin; 0 is the subgradient chosen there.
     """
