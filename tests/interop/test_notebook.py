@@ -99,3 +99,9 @@ def test_modules_are_shown_as_html(kernel):
     shown = kernel.run("model")[0][1]
     assert shown["text/html"].startswith('<div class="chainrule') and "Linear" in shown["text/html"]
     assert shown["text/plain"].startswith("Sequential()")
+
+
+def test_a_plot_shows_itself(kernel):
+    pytest.importorskip("matplotlib")
+    shown = kernel.run("cr.fit(model, X, y, epochs=2, progress=False).plot()")
+    assert [kind for kind, _ in shown] == ["execute_result"] and shown[0][1]["image/png"].startswith("iVBOR")

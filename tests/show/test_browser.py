@@ -6,17 +6,29 @@ from chainrule import show
 
 from .test_show import KINDS, blocks, d
 
-#: What Jupyter says of elements in an output, where it differs from a browser's style sheet.
-NOTEBOOK = """
-.out dt { float: left; width: 20%; font-weight: bold; } .out dd { margin-left: 20%; } .out dl { display: block; }
-.out table { table-layout: fixed; margin-left: auto; margin-right: auto; border-spacing: 0; font-size: 12px; }
-.out tr, .out th, .out td { text-align: right; vertical-align: middle; padding: 0.5em; max-width: none; }
-.out tbody tr:nth-child(odd) { background: #f5f5f5; } .out code { background: #eee; padding: 1px 5px; }
+#: What pages that show notebooks say of elements in an output, and worse; none of it may reach ours.
+HOST = """
+html { font-size: 10px; line-height: 3; }
+.out { text-align: right; white-space: pre; font: 30px/3 serif; }
+.out * { letter-spacing: 0; } .out * + * { margin-top: 2em; } .out > * > :last-child { margin-bottom: 3em; }
+.out dt { display: block; float: left; width: 20%; font-weight: bold; } .out dd { margin-left: 20%; }
+.out dl { display: block; } .out summary { display: block; list-style: none; } .out details { padding: 9px; }
+.out table { table-layout: fixed; display: block; width: 100%; margin: 1em auto; font-size: 12px; }
+.out tr, .out th, .nb .md td { text-align: right; vertical-align: middle; padding: 0.5em; border: 1px solid; }
+.out tbody tr:nth-child(odd) { background: #f5f5f5; } .out :not(pre) > code { background: #eee; padding: 1px 5px; }
+.out p, .out li, .nb .out section p { line-height: 2; margin: 1em 0 2em 1em; color: red; } .out a { color: green; }
+.out h1, .out h2, .out h3 { font-style: italic; margin: 2em; border-bottom: 3px solid; text-transform: uppercase; }
+.out ul { list-style: square; padding-left: 5em; } .out svg, .out img { margin: auto; } .out img { float: right; }
+.out section, .out div div { padding: 3em; border: 2px dotted; } .out span { font-weight: bold; float: right; }
 """
-STYLES = """() => ['dt', 'dd', 'td:first-child', 'td.number', 'tbody tr', 'dl'].map((selector) => {
-  const style = getComputedStyle(document.querySelector('.chainrule ' + selector));
-  return [selector, style.float, style.textAlign, style.backgroundColor, style.display];
-})"""
+STYLES = """() => {
+  const names = `display float width margin padding border text-align vertical-align background-color color font
+    font-style line-height list-style-type list-style-position white-space text-transform overflow-wrap`.split(/\\s+/);
+  return [...document.querySelectorAll('.chainrule, .chainrule *:not(svg *, style)')].map((e) => {
+    const style = getComputedStyle(e);
+    return [e.tagName, ...names.map((name) => style[name])].join(' | ');
+  });
+}"""
 OVER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -67,11 +79,18 @@ def test_light_and_dark(opened):
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_the_rules_of_a_notebook_do_not_break_it(opened, bare):
+def test_the_rules_of_the_page_around_do_not_reach_it(opened, bare):
     inside = show.as_fragment(everything("x"), bare=bare)
-    markup = f'<!DOCTYPE html><meta charset="utf-8"><div class="out">{inside}</div>'
+    markup = f'<!DOCTYPE html><meta charset="utf-8"><div class="nb"><div class="out md">{inside}</div></div>'
     alone = opened(markup).evaluate(STYLES)
-    assert opened(markup.replace("<div", f"<style>{NOTEBOOK}</style><div", 1)).evaluate(STYLES) == alone
-    assert opened(markup + f"<style>{NOTEBOOK}</style>").evaluate(STYLES) == alone  # whichever comes last
-    found = {selector: rest for selector, *rest in alone}
-    assert found["dt"][0] == "none" and found["td:first-child"][1] == "left" and found["td.number"][1] == "right"
+    assert len(alone) > 60
+    for hosted in (markup.replace("<div", f"<style>{HOST}</style><div", 1), markup + f"<style>{HOST}</style>"):
+        assert opened(hosted).evaluate(STYLES) == alone  # whichever comes last
+
+
+def test_what_tables_and_fields_look_like(opened):
+    page = opened(show.as_fragment(everything("x")))
+    aligned = "selector => getComputedStyle(document.querySelector(selector)).textAlign"
+    assert page.evaluate(aligned, "td:first-child") == "left" and page.evaluate(aligned, "td.number") == "right"
+    sides = page.evaluate("['dt', 'dd'].map(tag => document.querySelector(tag).getBoundingClientRect().left)")
+    assert sides[0] + 20 < sides[1]

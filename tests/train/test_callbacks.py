@@ -1,6 +1,7 @@
 """Callbacks, early stopping, the history, and the bar."""
 
 import os
+import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -207,6 +208,7 @@ def test_plot(data, make, train, tmp_path):
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 2]
     assert (tmp_path / "history.png").read_bytes()[:4] == b"\x89PNG"
+    assert pickle.loads(pickle.dumps(figure))._repr_png_()[:4] == b"\x89PNG"  # for notebooks
     assert cr.History().plot().axes == []
 
 

@@ -48,7 +48,7 @@ def page(document: doc.Document, *, style: str = "", data: str = "", scripts: Se
 
 def fragment(document: doc.Document, *, bare: bool = False) -> str:
     """Return an element to be put into a page, as notebooks do; a bare one has the colours of that page."""
-    kind = "chainrule bare" if bare else "chainrule"
+    kind = "chainrule embedded bare" if bare else "chainrule embedded"
     return f'<div class="{kind}">\n<style>\n{_style()}</style>\n{_joined(document.blocks)}\n</div>'
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from .. import show
@@ -77,7 +79,9 @@ class History:
         return "\n".join(lines)
 
     def plot(self, path: str | None = None) -> Any:
-        """Draw loss and metrics by epoch with matplotlib; return the figure, or write it to `path`.
+        """Draw loss and metrics by epoch with matplotlib, write them to `path` if given, and return the figure.
+
+        A notebook shows the figure if it is the last expression of a cell.
 
         Raises
         ------
@@ -89,7 +93,8 @@ class History:
         except ImportError:
             raise ImportError("History.plot needs matplotlib: pip install 'chainrule[plot]'") from None
         names = [c for c in self.columns if c not in ("epoch", "lr", "seconds") and not c.startswith("val_")]
-        figure = Figure(figsize=(4.5 * max(len(names), 1), 3.2), layout="constrained")
+        figure: Any = Figure(figsize=(4.5 * max(len(names), 1), 3.2), layout="constrained")
+        figure._repr_png_ = partial(_png, figure)  # notebooks know only figures of pyplot
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0] if names else (), names, strict=False):
             for column, label in ((name, "training"), (f"val_{name}", "validation")):
                 if column in self.columns:
@@ -100,6 +105,12 @@ class History:
         if path is not None:
             figure.savefig(path)
         return figure
+
+
+def _png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def formatted(x: Any) -> str:
