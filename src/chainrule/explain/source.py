@@ -60,7 +60,11 @@ class _Source:
             parts.append(self._loss(s.raw_loss))
         parts.append(self._backward("Y" if s.given is None else self._name(s.given), network))
         says = f"{_plain(clean(self.title))}: forward and backward pass, derived by chainrule."
-        imports = "import numpy as np\n" + "import scipy.special\n" * any("scipy.special." in part for part in parts)
+        imports = "".join(
+            f"import {module}\n"
+            for module in ("numpy as np", "scipy.linalg", "scipy.special")
+            if module.startswith("numpy") or any(f"{module}." in part for part in parts)
+        )
         head = f'"""{says}"""\n\n{imports}'
         arrays = "".join(f"\n{self._name(n)} = np.array({self.values[n].tolist()!r})\n" for n in self.written)
         return "\n\n".join([head + arrays, *self.helpers.texts, *parts])

@@ -6,6 +6,7 @@ Kernels are SciPy's, which is imported when one of them is used. Where the deriv
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,18 +25,22 @@ SQRT2, SQRT_PI = math.sqrt(2.0), math.sqrt(math.pi)
 PROBABILITY, SHAPE = (0.05, 0.95), (0.5, 4.0)
 
 
+def imported(module: str, name: str) -> Any:
+    """Return a module of SciPy; raise an error that says what to install where there is none."""
+    try:
+        return importlib.import_module(f"scipy.{module}")
+    except ImportError:
+        raise ImportError(f"{name} is computed by SciPy, which is not installed: pip install scipy") from None
+
+
 def scipy_kernel(name: str) -> Callable[..., Any]:
     """Return a kernel that calls the ufunc ``scipy.special.name``, in the dtype of its last argument."""
 
     def kernel(*xs: Any, out: Any = None) -> Any:
-        try:
-            from scipy import special
-        except ImportError:
-            raise ImportError(f"{name} is computed by SciPy, which is not installed: pip install scipy") from None
         *parameters, x = xs
         dtype = np.asarray(x).dtype
         same = [np.asarray(p, dtype) if dtype.kind == "f" else p for p in parameters]
-        return getattr(special, name)(*same, x, out=out)
+        return getattr(imported("special", name), name)(*same, x, out=out)
 
     kernel.__name__ = name
     return kernel

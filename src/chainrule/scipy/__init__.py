@@ -4,6 +4,6 @@
 their counterparts here do not.
 """
 
-from . import special
+from . import linalg, special
 
-__all__ = ["special"]
+__all__ = ["linalg", "special"]
