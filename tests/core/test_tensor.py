@@ -50,7 +50,7 @@ def test_ufuncs_functions_and_operators_give_tensors() -> None:
     np.testing.assert_array_equal(
         (~(t > 1) | (t < 2) & (t != 3) ^ (t == 4)).value, ~(X > 1) | (X < 2) & (X != 3) ^ (X == 4)
     )
-    assert (+t) is t
+    np.testing.assert_array_equal((+t).value, X)
 
 
 def test_methods_are_numpys() -> None:
@@ -176,25 +176,20 @@ def test_traced_tensors_have_no_value() -> None:
 # -- what is refused -------------------------------------------------------------------------------
 
 
-def test_writing_is_refused() -> None:
+def test_writing_into_plain_arrays_is_refused() -> None:
     t = cr.tensor(X)
-    with pytest.raises(TypeError, match=r"tensors are immutable: .*np.where"):
-        t[0] = 1
-    with pytest.raises(TypeError, match="cannot be differentiated"):
+    with pytest.raises(TypeError, match=r"writes into a plain array.*np.zeros_like\(tensor, shape=\(2, 3\)\)"):
         np.add(t, 1, out=X.copy())
-    with pytest.raises(TypeError, match="cannot be differentiated"):
+    with pytest.raises(TypeError, match="writes into a plain array"):
         np.sum(t, axis=0, out=np.zeros(3))
     array = X.copy()
     with pytest.raises(TypeError, match=r"in-place operator \(a \+= tensor\)"):
         array += t
     np.testing.assert_array_equal(array, X)
-    before = t
-    t += 1  # a new tensor under the old name
-    assert t is not before and before.value[0, 0] == 0.5
-    with pytest.raises(TypeError):
-        np.add.at(t, 0, 1)
-    with pytest.raises(TypeError):
-        np.copyto(t, 1)
+    for write in (lambda a: np.add.at(a, 0, t[0]), lambda a: np.copyto(a, t), lambda a: np.put(a, 0, t[0, 0])):
+        with pytest.raises(TypeError, match="plain array"):
+            write(array)
+    np.testing.assert_array_equal(array, X)
 
 
 def test_complex_is_refused() -> None:

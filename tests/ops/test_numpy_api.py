@@ -459,7 +459,11 @@ case("astype", lambda a: a.astype(np.float64), A)
 case("astype", lambda a: a.astype(bool), A, smooth=False)
 
 #: Not NumPy functions, or tested where they belong (those of SciPy in test_special.py and test_scipy_linalg.py).
-ELSEWHERE = {"identity", "relu", "stop_gradient", "backward", "scatter_add", "as_dtype"}
+ELSEWHERE: set[Any] = {"identity", "relu", "stop_gradient", "backward", "scatter_add", "as_dtype"} | {
+    # tests/core/test_assignment.py
+    *(np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis),
+    *("assign", "setitem", "into", "in place", "ufunc.at", "flat", "copied", "share", "latest"),
+}
 
 
 def named(c: Case) -> str:

@@ -53,6 +53,15 @@ def placed(g: Any, where: Any, shape: Any) -> Any:
     return out
 
 
+def assigned(x: Any, *rest: Any, index: Any, repeats: bool) -> Any:  # element by element
+    *arrays, values = rest
+    out = np.array(x)
+    positions = np.arange(x.size).reshape(x.shape)[fill(index, arrays)]
+    for at, value in zip(positions.flat, np.broadcast_to(values, positions.shape).flat, strict=True):
+        out.reshape(-1)[at] = value
+    return out
+
+
 def one_hot(ids: Any, classes: int, dtype: Any) -> Any:
     return np.eye(classes, dtype=dtype)[ids]
 
@@ -135,6 +144,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "place": lambda g, index, shape: placed(g, index, shape),
     "gather": lambda x, *arrays, index: x[fill(index, arrays)],
     "scatter_add": lambda g, *arrays, index, shape: placed(g, fill(index, arrays), shape),
+    "assign": assigned,
     "argsort": lambda x, axis: np.argsort(x, axis, kind="stable"),
     "transpose": np.transpose,
     "reshape": np.reshape,

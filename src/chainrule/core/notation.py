@@ -20,8 +20,8 @@ class Layout:
         What is drawn. ``call``, ``infix``, ``raised`` (``e^x``), ``superscript``, ``root`` and ``fences`` have
         functions below. A printer also knows ``condition`` (an infix sign between two values, 1 where it holds),
         ``product``, ``fraction``, ``negative``, ``power``, ``matrix`` (a matrix product), ``transposed``, ``big``
-        (a sign with the axes that it runs over), ``cases``, ``index``, ``scattered``, ``reshaped``, ``passed`` (only
-        the input itself) and ``pattern`` (LaTeX with ``{0}``, ``{1}``, … for the inputs).
+        (a sign with the axes that it runs over), ``cases``, ``index``, ``assigned``, ``scattered``, ``reshaped``,
+        ``passed`` (only the input itself) and ``pattern`` (LaTeX with ``{0}``, ``{1}``, … for the inputs).
     sign : str
         The word, sign or pattern of that kind.
     parts : tuple of int, str or Layout

@@ -91,7 +91,9 @@ class Operation:
     commutative
         Whether the two inputs may be exchanged; plans then find more common subexpressions.
     aliases
-        Inputs that an elementwise kernel may overwrite with its result; None: any of them.
+        Inputs that the kernel may overwrite with its result; None: any of them if the row is elementwise, else none.
+    put
+        Of a view that can be written: ``put(x, values, **attrs)`` is `x` with `values` in place of what the view shows.
     native
         ``native(out, *inputs, **attrs) -> integers``: the attributes in the order in which the native engine's kernel
         of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
@@ -126,6 +128,7 @@ class Operation:
     flops: Callable[..., int] | None = None
     commutative: bool = False
     aliases: tuple[int, ...] | None = None
+    put: Rule | None = None
     native: Callable[..., Sequence[int]] | None = None
     source: str = ""
 
@@ -165,6 +168,11 @@ class Operation:
 
             return of_index
         return self.vjp[index]
+
+    @property
+    def may_overwrite(self) -> bool:
+        """Whether the kernel may overwrite some input."""
+        return self.kind == ELEMENTWISE if self.aliases is None else bool(self.aliases)
 
     def evaluate(self, *arrays: Any, **attrs: Any) -> Any:
         """Compute the operation on NumPy arrays."""

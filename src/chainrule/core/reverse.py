@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .op import Shape
-from .tensor import FUNCTIONS, STANDING, Tensor
+from .tensor import FUNCTIONS, STANDING, Tensor, Written, inputs_of, latest, original
 
 _add: Any = np.add  # NumPy's annotations of reduce do not accept a variable as keepdims
 
@@ -29,7 +29,7 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
     """
     order: list[Tensor] = []
     seen: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(t, False) for t in reversed(outputs)]
+    stack: list[tuple[Tensor, bool]] = [(latest(t), False) for t in reversed(outputs)]
     while stack:
         node, finished = stack.pop()
         if finished:
@@ -42,7 +42,7 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
             order.append(node)
             continue
         stack.append((node, True))
-        for x in node.inputs:
+        for x in inputs_of(node):
             if id(x) not in seen:
                 stack.append((x, False))
     return order
@@ -75,6 +75,9 @@ def leading_to(targets: set[int], outputs: Sequence[Tensor]) -> tuple[list[Tenso
         seen.add(key)
         stack += (node, None)
         for x in node.inputs:
+            if type(x) is Written:
+                inputs_of(node)  # puts the versions that it was computed from in their place
+                x = original(x)
             key = id(x)
             if key in seen:
                 continue
@@ -132,6 +135,7 @@ def reverse(
     >>> dx, dy
     (array([2., 4.]), array([1., 1.]))
     """
+    wanted, outputs = [original(t) for t in wanted], [latest(t) for t in outputs]
     targets = {id(t) for t in wanted}
     order, needed = leading_to(targets, outputs)
     pending: dict[int, Any] = {}

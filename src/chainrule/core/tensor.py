@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
-from .op import Array, Operation, Shape
+from .op import VIEW, Array, Operation, Shape
 from .scipy_calls import calling_function, ufunc_name
 
 _NOTHING: frozenset[Recording] = frozenset()
@@ -49,7 +49,8 @@ STANDING = Recording("a tensor that requires a gradient")
 class Tensor:
     """A value in the graph: an operation, its inputs, a shape, a dtype, an optional name.
 
-    Arithmetic, indexing and NumPy functions on tensors give tensors. Tensors are immutable.
+    Arithmetic, indexing and NumPy functions on tensors give tensors. Assignment (``x[i] = y``, ``x += y``) works as on
+    arrays: every alias and view sees it, while what was computed before keeps the old values (``core/memory.py``).
 
     Attributes
     ----------
@@ -80,6 +81,7 @@ class Tensor:
         "dtype",
         "grad",
         "inputs",
+        "memory",
         "name",
         "op",
         "recordings",
@@ -98,6 +100,7 @@ class Tensor:
     weak: bool
     recordings: frozenset[Recording]
     grad: Array | None
+    memory: Any  # chainrule.core.memory.Memory of a tensor that was written, is a view or has views; else None
 
     def __init__(self, value: Array, *, name: str | None = None, recordings: frozenset[Recording] = _NOTHING) -> None:
         self.op = None
@@ -110,6 +113,7 @@ class Tensor:
         self.weak = False
         self.recordings = recordings
         self.grad = None
+        self.memory = None
 
     # -- attributes --------------------------------------------------------------------------------
 
@@ -259,12 +263,20 @@ class Tensor:
         """
         FUNCTIONS["backward"](self, gradient)
 
-    # -- assignment is refused ---------------------------------------------------------------------
+    # -- copies ------------------------------------------------------------------------------------
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __copy__(self) -> Any:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.value is not None and (not self.requires_grad or (self.op is None and STANDING in self.recordings)):
+            return _restored, (self.value, self.name, self.weak, self.requires_grad)
         raise TypeError(
-            "tensors are immutable: tensor[…] = … cannot be differentiated. Build a new one with np.where, "
-            "np.concatenate or np.stack."
+            f"pickling would lose the gradient: a derivative is being taken through this tensor (shape {self.shape}). "
+            "Pickle tensor.detach()."
         )
 
     # -- NumPy's protocols -------------------------------------------------------------------------
@@ -273,7 +285,12 @@ class Tensor:
         if not kwargs and method == "__call__" and ufunc in FUNCTIONS:
             return FUNCTIONS[ufunc](*inputs)
         name = ufunc_name(ufunc)
-        _refuse_out(kwargs, name)
+        if method == "at":
+            return FUNCTIONS["ufunc.at"](ufunc, *inputs)
+        out = _out(kwargs, name)
+        if out is not None:
+            where, casting = kwargs.pop("where", True), kwargs.pop("casting", "same_kind")
+            return FUNCTIONS["into"](out, getattr(ufunc, method)(*inputs, **kwargs), casting, where)
         if method == "__call__":
             function = FUNCTIONS.get(ufunc) or FUNCTIONS.get(name)
             if function is not None:
@@ -292,15 +309,17 @@ class Tensor:
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         function = FUNCTIONS.get(func)
+        if len(args) > 2:
+            args, kwargs = _named_out(func, args, kwargs)
         if function is not None and "out" not in kwargs:
             return function(*args, **kwargs)
         where = getattr(func, "__module__", "numpy") or "numpy"
         name = f"{where.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
         if function is None:
             raise TypeError(missing(f"np.{name}"))
-        _refuse_out(kwargs, f"np.{name}")
-        kwargs.pop("out", None)
-        return function(*args, **kwargs)
+        out = _out(kwargs, f"np.{name}")
+        result = func(*args, **kwargs)
+        return result if out is None else FUNCTIONS["into"](out, result)
 
     # -- operators: each is the NumPy function of that name ----------------------------------------
 
@@ -356,7 +375,7 @@ class Tensor:
         return FUNCTIONS[np.negative](self)
 
     def __pos__(self) -> Any:
-        return self
+        return FUNCTIONS[np.positive](self)
 
     def __abs__(self) -> Any:
         return FUNCTIONS[np.absolute](self)
@@ -398,6 +417,9 @@ class Tensor:
     def __getitem__(self, index: Any) -> Any:
         return FUNCTIONS["getitem"](self, index)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        FUNCTIONS["setitem"](self, index, value)
+
     def __round__(self, ndigits: int = 0) -> Any:
         return FUNCTIONS[np.round](self, ndigits)
 
@@ -418,8 +440,33 @@ class Tensor:
         return FUNCTIONS["astype"](self, dtype)
 
     def flatten(self) -> Any:
-        """Return the values as one axis."""
-        return self.reshape(-1)
+        """Return a copy of the values as one axis."""
+        return self.reshape(-1).copy()
+
+    @property
+    def flat(self) -> Any:
+        """The values as one axis, in C order, which can be read, written and iterated over."""
+        return FUNCTIONS["flat"](self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        FUNCTIONS["flat"](self)[...] = value
+
+    def copy(self, order: str = "C") -> Any:
+        """Return a copy, as ``numpy.ndarray.copy``: writes into it do not change this tensor."""
+        return FUNCTIONS["copied"](self)
+
+    def fill(self, value: Any) -> None:
+        """Set every element to `value`, a number or a tensor without axes."""
+        self[...] = value
+
+    def sort(self, axis: int = -1, **kwargs: Any) -> None:
+        """Sort along an axis in place, as ``numpy.ndarray.sort``; ``np.sort`` returns a sorted copy."""
+        self[...] = FUNCTIONS[np.sort](self, axis, **kwargs)
+
+    def partition(self, kth: Any, axis: int = -1, **kwargs: Any) -> None:
+        """Partition along an axis in place, as ``numpy.ndarray.partition``."""
+        self[...] = FUNCTIONS[np.partition](self, kth, axis, **kwargs)
 
     def named(self, name: str) -> Tensor:
         """Return this value under `name`: plans keep it under that name, and its gradient is called ``"d" + name``."""
@@ -435,6 +482,8 @@ class Tensor:
 
 def _method(function: Any, name: str) -> Callable[..., Any]:
     def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs:
+            return function(self, *args, **kwargs)  # NumPy calls __array_function__
         return FUNCTIONS[function](self, *args, **kwargs)
 
     method.__name__ = name
@@ -443,10 +492,79 @@ def _method(function: Any, name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "sum mean max min prod var std cumsum all any argmax argmin argsort sort dot squeeze swapaxes trace diagonal clip "
-    "repeat take round copy ravel"
+    "sum mean max min prod var std cumsum all any argmax argmin argsort put dot squeeze swapaxes trace diagonal clip "
+    "repeat take round ravel"
 ).split():
     setattr(Tensor, _name, _method(getattr(np, _name), _name))
+
+
+def _in_place(function: Any, name: str) -> Callable[..., Any]:
+    def method(self: Tensor, other: Any) -> Any:
+        return FUNCTIONS["in place"](self, FUNCTIONS[function](self, other))
+
+    method.__name__ = name
+    return method
+
+
+for _name, _function in (
+    ("__iadd__", np.add), ("__isub__", np.subtract), ("__imul__", np.multiply),
+    ("__itruediv__", np.divide), ("__ipow__", np.power), ("__ifloordiv__", np.floor_divide),
+    ("__imod__", np.remainder), ("__imatmul__", np.matmul), ("__iand__", np.bitwise_and),
+    ("__ior__", np.bitwise_or), ("__ixor__", np.bitwise_xor), ("__ilshift__", np.left_shift),
+    ("__irshift__", np.right_shift),
+):  # fmt: skip
+    setattr(Tensor, _name, _in_place(_function, _name))
+
+
+def _latest(fact: str) -> property:
+    return property(lambda self: getattr(FUNCTIONS["latest"](self), fact))
+
+
+class Written(Tensor):
+    """A tensor that has been written into, or that is a view of one: it shows the facts of its latest version.
+
+    A tensor becomes one by its first write. What was computed before has it among its `inputs` and means the version
+    before that write: `inputs_of` puts that in its place.
+    """
+
+    __slots__ = ()
+
+    op = _latest("op")
+    inputs = _latest("inputs")
+    attrs = _latest("attrs")
+    value = _latest("value")
+    weak = _latest("weak")
+    recordings = _latest("recordings")
+    name = _latest("name").setter(lambda self, name: setattr(FUNCTIONS["latest"](self), "name", name))
+
+
+def latest(x: Tensor) -> Tensor:
+    """Return the node of the values that a tensor has now."""
+    return FUNCTIONS["latest"](x) if type(x) is Written else x
+
+
+def original(x: Tensor) -> Tensor:
+    """Return the node of the values that a tensor had before it was first written into."""
+    return x.memory.original if type(x) is Written else x  # type: ignore[no-any-return]
+
+
+def inputs_of(node: Tensor) -> tuple[Tensor, ...]:
+    """Return the inputs of a node: the versions that it was computed from."""
+    for x in node.inputs:
+        if type(x) is Written:
+            node.inputs = tuple([original(x) for x in node.inputs])
+            break
+    return node.inputs
+
+
+def _restored_parameter(value: Array, name: str | None) -> Parameter:
+    return Parameter(value, name=name)
+
+
+def _restored(value: Array, name: str | None, weak: bool, requires_grad: bool) -> Tensor:
+    made = tensor(value, requires_grad=requires_grad, name=name)
+    made.weak = weak
+    return made
 
 
 class Parameter(Tensor):
@@ -469,6 +587,12 @@ class Parameter(Tensor):
         if array.dtype not in FLOATS:
             raise TypeError(f"value: expected dtype float32 or float64 for a parameter, got {array.dtype}")
         super().__init__(array, name=name, recordings=frozenset({STANDING}))
+
+    def __deepcopy__(self, memo: Any) -> Parameter:
+        return Parameter(self.value, name=self.name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _restored_parameter, (self.value, self.name)
 
     def assign(self, value: Any) -> None:
         """Replace the value by a copy of `value`, which must have the same shape; it takes the parameter's dtype."""
@@ -515,12 +639,20 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
 def constant(x: Any) -> Tensor:
     """Return `x` as a leaf through which no derivative is taken; Python scalars become weak."""
     if isinstance(x, Tensor):
-        return x
+        return latest(x)
     if type(x) in _SCALARS:
         leaf = Tensor(np.asarray(x))
         leaf.weak = type(x) is not bool
         return leaf
     return Tensor(checked_array(x, "a NumPy function's argument"))
+
+
+def _held(x: Any) -> Tensor:
+    """Return `x` as a leaf of a recorded graph, which later writes into the array do not reach."""
+    leaf = constant(x)
+    if type(x) is np.ndarray and leaf.value is x and x.flags.writeable:
+        leaf.value = np.array(x)
+    return leaf
 
 
 _SCALARS = (float, int, bool)
@@ -533,7 +665,7 @@ def traced_leaf(
     leaf = Tensor.__new__(Tensor)
     leaf.op, leaf.inputs, leaf.attrs, leaf.value = None, (), {}, None
     leaf.shape, leaf.dtype, leaf.name, leaf.weak = tuple(shape), np.dtype(dtype), name, weak
-    leaf.recordings, leaf.grad = recordings, None
+    leaf.recordings, leaf.grad, leaf.memory = recordings, None, None
     return leaf
 
 
@@ -545,10 +677,13 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """
     recordings = _NOTHING
     lifted = traced = mixed = False
+    given = inputs
     values = []
     for x in inputs:
         if isinstance(x, Tensor):
             lifted = True
+            if type(x) is Written:
+                x, mixed = latest(x), True
             values.append(x.value)
             if x.value is None:
                 traced = True
@@ -559,10 +694,10 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     if not lifted:
         return op.evaluate(*inputs, **attrs)
     if mixed:
-        inputs = tuple([x if isinstance(x, Tensor) else constant(x) for x in inputs])
+        inputs = tuple([_held(x) if recordings or traced else constant(x) for x in inputs])
         values = [x.value for x in inputs]
     node = Tensor.__new__(Tensor)
-    node.name = node.grad = None
+    node.name = node.grad = node.memory = None
     node.weak = False
     if not traced:
         try:
@@ -573,14 +708,16 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         if type(value) is not np.ndarray:
             value = np.asarray(value)
         node.value, node.shape, node.dtype = value, value.shape, value.dtype
-        if not recordings:  # no derivative needs the operation
-            node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
-            return node
     else:
         node.value = None
         node.shape, node.dtype = op.shape(*inputs, **attrs)
-    node.op, node.inputs, node.attrs = op, inputs, attrs
-    node.recordings = recordings if op.differentiable else _NOTHING
+    if recordings or traced:
+        node.op, node.inputs, node.attrs = op, inputs, attrs
+        node.recordings = recordings if op.differentiable else _NOTHING
+    else:  # no derivative needs the operation
+        node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
+    if op.kind is VIEW:
+        FUNCTIONS["share"](node, given[0], op, attrs)
     return node
 
 
@@ -602,11 +739,26 @@ def missing(name: str) -> str:
     )
 
 
-def _refuse_out(kwargs: dict[str, Any], name: str) -> None:
-    out = kwargs.get("out")
-    if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(
-            f"{name}(…, out=…) or an in-place operator (a += tensor) writes into existing memory, which cannot be "
-            "differentiated. Write a = a + tensor instead."
-        )
-    kwargs.pop("out", None)
+def _named_out(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with ``out`` given by name; those after it must have been given by name, too."""
+    code = getattr(getattr(function, "__wrapped__", None), "__code__", None)  # of the Python function that NumPy wraps
+    names = () if code is None else code.co_varnames[: code.co_argcount]
+    at = names.index("out") if "out" in names else len(args)
+    if at >= len(args):
+        return args, kwargs
+    return args[:at] + (None,) * (len(args) > at + 1) + args[at + 1 :], {**kwargs, "out": args[at]}
+
+
+def _out(kwargs: dict[str, Any], name: str) -> Tensor | None:
+    """Take ``out`` from keyword arguments: a tensor to write to, or None."""
+    out = kwargs.pop("out", None)
+    if isinstance(out, tuple):
+        if len(out) > 1 and any(o is not None for o in out):
+            raise TypeError(f"{name} on tensors takes no out= of several arrays; assign the results: x[...] = …")
+        out = out[0]
+    if out is None or isinstance(out, Tensor):
+        return out
+    raise TypeError(
+        f"{name}(…, out=a) or an in-place operator (a += tensor) writes into a plain array, where the gradient would "
+        f"be lost. Make a tensor to write to, a = np.zeros_like(tensor, shape={np.shape(out)}), or use a = a + tensor."
+    )

@@ -14,7 +14,7 @@ import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
 from .reverse import reverse
-from .tensor import FUNCTIONS, Recording, Tensor, constant
+from .tensor import FUNCTIONS, Recording, Tensor, constant, latest
 from .tree import Structure, flatten, leaves_as, paths, unflatten
 
 Function = Callable[..., Any]
@@ -159,7 +159,7 @@ def _scalar(out: Any, name: str) -> Tensor:
         raise ValueError(_not_scalar(name, out))
     if out.dtype.kind != "f":
         raise TypeError(f"{name} returned dtype {out.dtype}; expected a real number (float32 or float64)")
-    return out
+    return latest(out)
 
 
 def _not_scalar(name: str, out: Any) -> str:

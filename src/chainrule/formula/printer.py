@@ -246,6 +246,11 @@ class TextPrinter:
             ATOM,
         )
 
+    def _assigned(self, layout: Layout, e: Expression) -> Printed:
+        into, *arrays, values = e.inputs
+        parts = index_parts(e["index"], [self.form(x) for x in arrays], self._sign("…"))
+        return f"{self.bracketed(into, ATOM)}[{', '.join(parts)} {self._sign('←')} {self.form(values)}]", ATOM
+
     def _scattered(self, layout: Layout, e: Expression) -> Printed:
         values, *arrays = (self.form(x) for x in e.inputs)
         inner = f"{values} {self._sign('→')} {self._words('rows')} {', '.join(arrays)}"
@@ -258,6 +263,7 @@ _SIGNS = {
     "⊙": r"\odot",
     "⊗": r"\otimes",
     "→": r"\to",
+    "←": r"\gets",
     "≤": r"\leq",
     "≥": r"\geq",
     "≠": r"\neq",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Shape
+from ..ops.index import Slot
 from .expression import Batch, Expression, Range, index_parts
 from .numbers import NUMPY, scale
 from .rows import DIVIDE, MULTIPLY, NAME, NUMBER
@@ -144,7 +145,9 @@ class NumpyPrinter:
             given = {}  # the function that the source defines has them in it
         parts = [self.form(x) for x in e.inputs]
         if "index" in given:
-            given["index"], parts = index_source(given["index"], parts[1:], as_value=True), parts[:1]
+            count = sum(type(i) is Slot for i in given["index"])
+            given["index"] = index_source(given["index"], parts[1 : 1 + count], as_value=True)
+            del parts[1 : 1 + count]
         if spelled and e.axes is not None and len(e.axes) == len(e.inputs[0].shape):
             del given["axis"]  # all axes, as without one
         if spelled or given.get("dtype") == np.float64:

@@ -5,6 +5,7 @@ from ..core.reverse import unbroadcast
 from . import (
     activations,
     arrange,
+    assign,
     bessel,
     contract,
     cumulative,
@@ -33,6 +34,7 @@ from .table import names
 __all__ = [
     "activations",
     "arrange",
+    "assign",
     "bessel",
     "binary_cross_entropy_with_logits",
     "contract",

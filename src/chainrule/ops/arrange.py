@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import choice
-from ..core.tensor import FUNCTIONS
+from ..core.memory import share
+from ..core.tensor import FUNCTIONS, Tensor
 from .join import concatenate
 from .reduce import normalize_axis
 from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape, swapaxes
@@ -117,7 +118,14 @@ def triu(m: Any, k: int = 0) -> Any:
 
 @implements(np.diagonal)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """As ``numpy.diagonal``."""
+    """As ``numpy.diagonal``: a view that is only read."""
+    made = _diagonal(a, offset, axis1, axis2)
+    if isinstance(made, Tensor):
+        share(made, a, lambda base: _diagonal(base, offset, axis1, axis2), None, sure=True)
+    return made
+
+
+def _diagonal(a: Any, offset: int, axis1: int, axis2: int) -> Any:
     a = moveaxis(a, (axis1, axis2), (-2, -1))
     rows, columns = shape_of(a)[-2:]
     i = np.arange(builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0))))

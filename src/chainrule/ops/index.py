@@ -16,18 +16,19 @@ from .table import array_of, as_dtype, implements, is_tensor, one_axis, shape_of
 # -- basic indexing: views -------------------------------------------------------------------------
 
 
-def _probe(shape: Shape) -> Array:
+def probe(shape: Shape) -> Array:
     """Return an array of that shape without memory, to ask NumPy what an index gives."""
     return np.broadcast_to(np.zeros((), dtype=np.int8), shape)
 
 
 SLICE = register(
     "slice",
-    shape=lambda x, index: (_probe(x.shape)[index].shape, x.dtype),
+    shape=lambda x, index: (probe(x.shape)[index].shape, x.dtype),
     kernel=lambda x, index: x[index if Ellipsis in index else (*index, Ellipsis)],  # a view also where it has no axes
     numpy="{0}[{index}]",
     vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
     kind=VIEW,
+    put=lambda x, values, index: FUNCTIONS["assign"](x, values, index),
     notation=Layout("index"),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 4)),), {"index": (slice(1, None), slice(None, None, -2))}),
@@ -94,7 +95,8 @@ class Slot(int):
     """The place of an index array within an index: the k-th input after the array."""
 
 
-def _fill(index: Any, arrays: Any) -> Any:
+def filled(index: Any, arrays: Any) -> Any:
+    """Return an index with the index arrays in their places."""
     return tuple(arrays[i] if type(i) is Slot else i for i in index)
 
 
@@ -105,19 +107,19 @@ def _gather_shape(x: Any, *arrays: Any, index: Any) -> tuple[Shape, np.dtype[Any
             raise TypeError(f"index {k} has dtype {arrays[i].dtype}; index arrays are integers or booleans")
     try:
         # zeros stand for the positions: in range wherever the axis has any length
-        return _probe(x.shape)[_fill(index, probes)].shape, x.dtype
+        return probe(x.shape)[filled(index, probes)].shape, x.dtype
     except IndexError as error:
         raise IndexError(f"indexing shape {tuple(x.shape)}: {error}") from None
 
 
 def _gather_kernel(x: Any, *arrays: Any, out: Any = None, index: Any) -> Any:
     if out is None:
-        return x[_fill(index, arrays)]
+        return x[filled(index, arrays)]
     rows = arrays[0]
     if len(index) == 1 and len(arrays) == 1 and rows.size and rows.min() >= 0 and rows.max() < x.shape[0]:
         np.take(x, rows, axis=0, out=out, mode="clip")  # in range: the mode that writes to out without a copy
     else:
-        np.copyto(out, x[_fill(index, arrays)])
+        np.copyto(out, x[filled(index, arrays)])
     return out
 
 
@@ -127,7 +129,7 @@ def _scatter_kernel(g: Any, *arrays: Any, out: Any = None, index: Any, shape: Sh
     if many and -shape[0] <= arrays[0].min() and arrays[0].max() < shape[0]:
         _scatter_rows(out, arrays[0].astype(np.intp) % shape[0], g)
     else:
-        np.add.at(out, _fill(index, arrays), g)
+        np.add.at(out, filled(index, arrays), g)
     return out
 
 
@@ -212,6 +214,21 @@ def scatter_add(values: Any, index: tuple[Any, ...], shape: Shape) -> Any:
 @implements("getitem")
 def getitem(x: Tensor, index: Any) -> Any:
     """As ``array[index]``: integers, slices, ``...``, None, integer and boolean arrays, in any mixture."""
+    plain, arrays = parsed(x, index)
+    key = tuple(plain)
+    if arrays:
+        return apply(GATHER, (x, *arrays), {"index": key})
+    try:
+        out = apply(SLICE, (x,), {"index": key})
+    except IndexError as error:
+        raise IndexError(f"index {index!r} on shape {tuple(x.shape)}: {error}") from None
+    if not out.shape and not any(i is Ellipsis for i in key):
+        out.memory = None  # an element is a number, not a view
+    return out
+
+
+def parsed(x: Tensor, index: Any) -> tuple[list[Any], list[Any]]:
+    """Return an index with a `Slot` in place of each index array, and these arrays, after checks of both."""
     parts = index if isinstance(index, tuple) else (index,)
     plain: list[Any] = []
     arrays: list[Any] = []
@@ -242,14 +259,9 @@ def getitem(x: Tensor, index: Any) -> Any:
                     "expected integers, slices, None, … or arrays"
                 )
     if not arrays:
-        key = tuple(plain)
-        try:
-            _probe(x.shape)[key]
-        except IndexError as error:
-            raise IndexError(f"index {index!r} on shape {tuple(x.shape)}: {error}") from None
-        return apply(SLICE, (x,), {"index": key})
+        return plain, arrays
     _check_range(x, plain, arrays)
-    return apply(GATHER, (x, *arrays), {"index": tuple(plain)})
+    return plain, arrays
 
 
 def _axis_of(plain: list[Any], ndim: int, total: list[Any]) -> int:

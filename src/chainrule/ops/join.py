@@ -13,6 +13,7 @@ import numpy as np
 from ..core.notation import fences
 from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, apply
+from .logic import identity
 from .reduce import normalize_axis
 from .table import along, array_of, as_dtype, implements, is_tensor, one_axis, promote, shape_of
 
@@ -57,7 +58,7 @@ def concatenate(
     """As ``numpy.concatenate``."""
     if len(arrays) == 0:
         raise ValueError("concatenate: no arrays given")
-    parts = list(arrays)
+    parts = [array_of(a) if isinstance(a, list | tuple) else a for a in arrays]
     if axis is None:
         parts, axis = [np.reshape(p, -1) for p in parts], 0
     if not is_tensor(*parts):
@@ -66,7 +67,7 @@ def concatenate(
         raise ValueError("concatenate: arrays without axes cannot be joined; np.stack joins scalars")
     (axis,) = normalize_axis(axis, len(shape_of(parts[0])))
     promoted, _ = promote(*parts)
-    out_ = apply(CONCATENATE, promoted, {"axis": axis}) if len(promoted) > 1 else promoted[0]
+    out_ = apply(CONCATENATE, promoted, {"axis": axis}) if len(promoted) > 1 else identity(promoted[0])
     return out_ if dtype is None else as_dtype(out_, dtype)
 
 

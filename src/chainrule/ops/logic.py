@@ -100,7 +100,7 @@ IDENTITY = register(
 )
 
 
-@implements("identity", np.copy, np.positive)
+@implements("identity", np.positive)
 def identity(x: Any) -> Any:
     """Return the same value as a separate node of the graph, which can have another name.
 

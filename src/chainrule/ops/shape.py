@@ -15,7 +15,7 @@ from ..core.op import VIEW, Example, register
 from ..core.reverse import unbroadcast
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
-from .table import as_dtype, implements, is_tensor, shape_of
+from .table import implements, is_tensor, shape_of
 
 # -- the views -------------------------------------------------------------------------------------
 
@@ -27,6 +27,7 @@ TRANSPOSE = register(
     passes=True,
     vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
     kind=VIEW,
+    put=lambda x, values, axes: apply(TRANSPOSE, (values,), {"axes": _inverse(axes)}),
     notation=Layout("transposed"),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 3)),), {"axes": (1, 0)}),
@@ -97,6 +98,7 @@ RESHAPE = register(
     passes=True,
     vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
     kind=VIEW,
+    put=lambda x, values, shape: apply(RESHAPE, (values,), {"shape": tuple(x.shape)}),
     notation=Layout("reshaped"),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 6)),), {"shape": (3, 4)}),
@@ -220,24 +222,3 @@ FUNCTIONS[np.result_type] = lambda *xs: np.result_type(*[x.dtype if isinstance(x
 FUNCTIONS[np.iscomplexobj] = lambda x: False
 FUNCTIONS[np.isrealobj] = lambda x: True
 FUNCTIONS[np.real] = lambda x: x
-
-
-def _like(fill: float) -> Any:
-    def function(
-        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any
-    ) -> Any:
-        return np.full(shape_of(a) if shape is None else shape, fill, dtype or a.dtype)
-
-    return function
-
-
-FUNCTIONS[np.zeros_like] = FUNCTIONS[np.empty_like] = _like(0)
-FUNCTIONS[np.ones_like] = _like(1)
-
-
-@implements(np.full_like)
-def full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, **more: Any
-) -> Any:
-    """As ``numpy.full_like``; the fill may be a tensor."""
-    return broadcast_to(as_dtype(fill_value, dtype or a.dtype), shape_of(a) if shape is None else shape)

@@ -101,6 +101,7 @@ def promote(*xs: Any, floating: bool = False) -> tuple[tuple[Any, ...], bool]:
         if dtype is b.dtype and (dtype is _FLOAT32 or dtype is _FLOAT64):
             if not (isinstance(a, Tensor) and a.weak) and not (isinstance(b, Tensor) and b.weak):
                 return xs, False
+    xs = tuple([array_of(x) if isinstance(x, list | tuple) else x for x in xs])
     xs = tuple([x if isinstance(x, Tensor) or type(x) in _SCALARS else checked_array(x, "an operand") for x in xs])
     dtype = np.result_type(*[_stand_in(x) for x in xs])
     if floating and dtype.kind in "biu":
@@ -121,8 +122,14 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 
 
 def array_of(x: Any) -> Any:
-    """Return a tensor unchanged, anything else as an array."""
+    """Return a tensor unchanged, anything else as an array; a list that tensors are in as a tensor."""
+    if isinstance(x, list | tuple) and _holds_tensors(x):
+        return np.stack([array_of(i) for i in x])
     return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _holds_tensors(nest: Any) -> bool:
+    return any(isinstance(x, Tensor) or (isinstance(x, list | tuple) and _holds_tensors(x)) for x in nest)
 
 
 def one_axis(a: Any, axis: int | None) -> tuple[Any, int]:
@@ -192,7 +199,7 @@ def _ready(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if len(xs) != 2:
         return None
     if kind is float or kind is int:
-        return (first, np.asarray(second, dtype))
+        return (first, Tensor(np.asarray(second, dtype)))
     if kind is np.ndarray:
         return xs if second.dtype is dtype else None
     return xs if isinstance(second, Tensor) and second.dtype is dtype and not second.weak else None
@@ -244,7 +251,8 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
     """Return `x` converted to `dtype`, as ``numpy.astype``."""
     dtype = np.dtype(dtype)
     checked_array(np.empty(0, dtype), "dtype")
-    return as_dtype(x, dtype)
+    made = as_dtype(x, dtype)
+    return FUNCTIONS["copied"](made) if made is x and copy and isinstance(x, Tensor) else made
 
 
 FUNCTIONS[np.astype] = astype

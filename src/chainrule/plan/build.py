@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.op import ELEMENTWISE, Shape
 from ..core.op import VIEW as VIEW_KIND
-from ..core.tensor import Parameter, Tensor
+from ..core.tensor import Parameter, Tensor, latest, original
 from ..ops.logic import IDENTITY
 from .factors import move_factors
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, contiguous_strides
@@ -67,8 +67,10 @@ def build(
     >>> [step.op.name for step in plan.operations], captured
     (['multiply', 'sum'], [])
     """
-    updates = dict(updates or {})
+    updates = {s: latest(node) for s, node in (updates or {}).items()}
     keep = dict(keep or {})
+    outputs = [latest(node) for node in outputs]
+    inputs, states = [original(leaf) for leaf in inputs], [original(leaf) for leaf in states]
     _check_updates(states, updates)
     rewriter = Rewriter()
     new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))

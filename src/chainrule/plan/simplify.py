@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ops
 from ..core.op import ELEMENTWISE, REDUCE, Operation
-from ..core.tensor import STANDING, Parameter, Tensor, apply, traced_leaf
+from ..core.tensor import STANDING, Parameter, Tensor, apply, inputs_of, latest, traced_leaf
 from ..ops.table import row_of
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
@@ -47,6 +47,7 @@ class Rewriter:
 
     def rewrite(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the simplified nodes of `outputs`."""
+        outputs = [latest(t) for t in outputs]
         stack = [(t, False) for t in reversed(outputs)]
         while stack:
             node, ready = stack.pop()
@@ -56,7 +57,7 @@ class Rewriter:
                 self._finish(node, self._leaf(node))
             elif not ready:
                 stack.append((node, True))
-                stack += [(x, False) for x in node.inputs if id(x) not in self._new]
+                stack += [(x, False) for x in inputs_of(node) if id(x) not in self._new]
             else:
                 inputs = tuple(self._new[id(x)] for x in node.inputs)
                 made = self._made(node.op, inputs, node.attrs)

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE
 from .model import ALIGNMENT, BUFFER, PASSED, Fused, Step, Value
 
 Group = Sequence[Step]
 
 
 def may_overwrite(step: Step, root: int, values: Sequence[Value]) -> bool:
-    """Whether `step` may overwrite its input in `root`: it is elementwise, layouts agree, and its kernel allows it."""
+    """Whether `step` may overwrite its input in `root`: its kernel allows it, and the layouts agree."""
     out = values[step.output]
-    if step.op.kind != ELEMENTWISE:
+    if not step.op.may_overwrite:
         return False
     for k, i in enumerate(step.inputs):
         v = values[i]

@@ -286,7 +286,7 @@ def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: 
     if owner is None or last.get(owner, -1) < t:
         return
     message = f"{where} overwrites %{owner}, which is still to be read"
-    _require(last[owner] == t and step.op.kind == ELEMENTWISE, message)
+    _require(last[owner] == t and step.op.may_overwrite, message)
     for k, i in enumerate(step.inputs):
         if v[i].root == owner:
             allowed = step.op.aliases is None or k in step.op.aliases

@@ -1,0 +1,416 @@
+"""Assignment, in-place operators, views and aliases: programs give on tensors what they give on NumPy's arrays."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule.core.tensor import Tensor
+from tests.core.programs import check
+
+X = np.array([[0.5, -1.5, 2.5, 0.25], [3.5, 0.75, -5.5, 1.25], [1.5, -0.5, 0.35, 2.25]])
+Y = np.array([1.2, -0.7, 0.4, 2.1])
+
+#: Programs, each a function of a (3, 4) array and a (4,) array to a number or an array.
+PROGRAMS: list[Callable[..., Any]] = []
+#: Those that need values: they can't be compiled.
+EAGER: list[Callable[..., Any]] = []
+
+
+def program(f: Callable[..., Any]) -> Callable[..., Any]:
+    PROGRAMS.append(f)
+    return f
+
+
+def eager(f: Callable[..., Any]) -> Callable[..., Any]:
+    EAGER.append(f)
+    return f
+
+
+@program
+def alias(x, y):
+    z = x
+    z *= 2
+    return x * y
+
+
+@program
+def rows(x, y):
+    for r in x:
+        r -= r.mean()
+    return x**2
+
+
+@program
+def old_values_stay_in_what_was_computed(x, y):
+    before = x * y
+    x[1] = y**2
+    after = x * y
+    x += 1
+    return before * after + x
+
+
+@program
+def fill_zeros(x, y):
+    z = np.zeros_like(y)
+    for i in range(4):
+        z[i] = y[i] ** 2 + (z[i - 1] if i else 0)
+    return z
+
+
+@program
+def fill_another_shape(x, y):
+    z = np.zeros_like(y, shape=(2, 5))
+    z[0, 1:] = y
+    z[1, ::2] = x[0, :3]
+    z[..., -1] *= 3
+    return z
+
+
+@program
+def likes(x, y):
+    a, b, c = np.ones_like(x), np.full_like(y, 2.5), np.empty_like(x)
+    a[0] = y
+    b[1:] *= y[1:]
+    c[...] = 0
+    c[:, 1] = a[:, 0] * b[0]
+    d = np.full_like(x, y[0] * 2)
+    d[1, 1] = 0
+    return a + b + c + d
+
+
+@program
+def scalar_mask(x, y):
+    x[x < 0] = 0
+    y[y > 1] = x[0, 0] ** 2
+    return x @ y
+
+
+@eager
+def mask_in_place(x, y):
+    x[x < 0] *= 3
+    m = x > 1
+    x[m] = x[m] ** 2
+    x[m & (x < 5)] += np.arange(np.sum(m & (x < 5)))
+    return x * y
+
+
+@program
+def row_mask(x, y):
+    x[np.array([True, False, True])] = y * 2
+    x[:, np.array([False, True, True, False])] -= 1
+    return x * y
+
+
+@program
+def repeated_indices(x, y):
+    i = np.array([0, 2, 0, -1])
+    x[i] += 1
+    x[i, np.array([1, 1, 1, 2])] = y
+    y[[1, 1, 3]] = x[0, :3]
+    return x * y
+
+
+@program
+def add_at(x, y):
+    np.add.at(x, (np.array([0, 0, 1]), np.array([1, 1, 2])), y[:3])
+    np.subtract.at(y, [0, 0, 3], np.array([1.0, 2.0, 3.0]) * x[0, 0])
+    np.multiply.at(y, np.array([1, 1, 2]), x[1, :3])
+    np.add.at(x, 1, 2.0)
+    return x * y
+
+
+@program
+def steps_and_new_axes(x, y):
+    x[::2, ::-1] = y
+    x[1, None, 1:3] = y[None, :2]
+    x[..., 0] = y[:3]
+    x[1:1] = 5.0
+    x[:, 1:2] = y[:3, None]
+    x[0:1] = y[None, None]
+    return x
+
+
+@program
+def overlap(x, y):
+    x[:, 1:] = x[:, :-1]
+    y[1:] += y[:-1]
+    y[:] = y[::-1]
+    x[...] = x[::-1] * 2
+    return x * y
+
+
+@program
+def views_of_views(x, y):
+    v = x[1:]
+    w = v[:, ::2]
+    u = w.T
+    u[0] = y[:2] * 3
+    v *= 2
+    w[1, 1] = y[0]
+    x[2, 2] += 1
+    return np.sum(v * v) + np.sum(w) * u + np.sum(x[:2, :2])
+
+
+@program
+def shapes(x, y):
+    flat = x.reshape(-1)
+    t = x.T
+    t[1] = y[:3]
+    flat[::5] *= 2
+    x.ravel()[3] = 7
+    np.swapaxes(x, 0, 1)[2, 0] = y[1] ** 2
+    np.moveaxis(x, 0, 1)[3] += 1
+    np.expand_dims(x, 1)[:, 0, 0] -= y[:3]
+    np.squeeze(x[None])[1, 1] = y[2]
+    a, b = np.split(x, 2, axis=1)
+    a += b
+    return np.sum(flat * flat) + t
+
+
+@program
+def reshape_that_copies(x, y):
+    c = x.T.reshape(-1)
+    c[0] = 100.0
+    d = x[:, :2].reshape(-1)
+    x[0, 0] = y[0]
+    return np.sum(c) * x + np.sum(d)
+
+
+@program
+def stale_views(x, y):
+    d = np.diagonal(x)
+    e = np.diag(x[:, 1:])
+    b = np.broadcast_to(y, (3, 4))
+    s = y[1]
+    x[1, 1] = y[3]
+    y += 1
+    return x * b * s + np.sum(d) * np.sum(e)
+
+
+@program
+def numbers_are_not_views(x, y):
+    s = x[0, 0]
+    best = s
+    s += y[0]
+    s *= 2
+    total = np.sum(x)
+    first = total
+    total -= 5
+    v = x[0, 0, ...]
+    v += 3
+    return best * s + first * total + x[0]
+
+
+@program
+def arrays_without_axes(x, y):
+    z = np.zeros_like(y[0])
+    same = z
+    z += y[1]
+    z[...] += 1
+    z[()] *= x[0, 0]
+    w = np.copy(y[2])
+    twin = w
+    w *= 2
+    return same * z + twin
+
+
+@program
+def copies(x, y):
+    a, b, c, d = x.copy(), copy.deepcopy(x), copy.copy(y), np.copy(y)
+    e, f, g = +x, x.astype(x.dtype), x.flatten()
+    nest = copy.deepcopy({"x": x, "list": [y, y]})
+    x *= 2
+    a[0] += 1
+    b[1] = y
+    c -= 3
+    d[0] = 0
+    e[2] = 1
+    f[0] *= 2
+    g[3] = y[1]
+    nest["list"][0] += 1
+    return a * b * c * d + e * f + np.sum(g) + nest["x"] * nest["list"][1]
+
+
+@program
+def dictionaries(x, y):
+    p = {"w": x, "b": y}
+    w, b = p["w"], p["b"]
+    w -= 0.1 * w**2
+    p["b"] += np.sum(w, axis=0)
+    return w * b + p["w"] * y
+
+
+@program
+def function_that_writes(x, y):
+    def scale(a, by):
+        a *= by
+        a[0] = 0
+        return a
+
+    z = scale(x[1:], 3.0)
+    scale(y, x[2, 2])
+    return z + x[:2] * y
+
+
+@program
+def closure(x, y):
+    total = np.zeros_like(y)
+
+    def add(r):
+        total[:] = total + r
+
+    for r in x:
+        add(r * y)
+    return total
+
+
+@program
+def out_arguments(x, y):
+    z = np.zeros_like(x)
+    np.multiply(x, y, out=z)
+    np.add(z, 1, z)
+    w = np.zeros_like(y)
+    np.sum(z, axis=0, out=w)
+    np.exp(w / 50, out=w)
+    x.clip(-1, 2, out=x)
+    np.sqrt(np.abs(x), out=z, where=np.array([True, False, True, True]))
+    np.cumsum(y, 0, None, y)
+    y.cumsum(out=y)
+    np.matmul(x, y, out=w[:3])
+    return z * w + x * y
+
+
+@program
+def functions_that_write(x, y):
+    np.copyto(x[1], y)
+    np.copyto(x, 2.0, where=np.array([[True], [False], [False]]))
+    np.put(y, [0, 2], x[2])
+    np.put_along_axis(x, np.array([[0], [1], [2]]), y[:3, None], axis=1)
+    np.putmask(y, np.array([True, False, False, True]), y * 3)
+    x[:2].fill(y[1])
+    np.fill_diagonal(x[:, :3], y[:3])
+    z = np.zeros_like(x)
+    np.place(z, z == 0, y)
+    x.flat[::3] = y
+    x.flat = x.T.flat
+    x.put([1], y[2])
+    return x * y + z
+
+
+@program
+def sorting(x, y):
+    x[0].sort()
+    y.sort()
+    x.sort(axis=0)
+    return x * y
+
+
+@program
+def in_place_operators(x, y):
+    a = np.abs(x) + 1
+    a **= 2
+    a /= y
+    a -= 1
+    a *= a
+    b = x * 10
+    b //= 3.3
+    b %= 2.0
+    a += b
+    m = x[:, :3] + 0
+    m @= np.diag(y[:3])
+    return a * y + np.sum(m)
+
+
+@program
+def comparison_arrays(x, y):
+    m = x > 1
+    m[0] = True
+    m &= y > 0
+    i = np.argsort(y)
+    i[0] = 2
+    return np.where(m, x, 0.0) + y[i]
+
+
+@program
+def integers(x, y):
+    n = np.zeros_like(y, dtype=int)
+    n[0] = 3
+    n += 2
+    n[1:] = y[1:] * 10.3
+    return n * y
+
+
+@program
+def plain_arrays_beside(x, y):
+    buffer = np.zeros(4)
+    total = 0.0
+    for i in range(3):
+        buffer[:] = i
+        buffer[i] += 1
+        total = total + x[i] * buffer
+    buffer[...] = 9
+    return total * y
+
+
+@program
+def triangular_solve(x, y):
+    a = np.abs(x[:, :3]) + 3 * np.eye(3)
+    z = np.zeros_like(y, shape=(3,))
+    for i in range(3):
+        z[i] = (y[i] - a[i, :i] @ z[:i]) / a[i, i]
+    return z
+
+
+@program
+def heat_equation(x, y):
+    u = y.copy()
+    for _ in range(3):
+        u[1:-1] += 0.1 * (u[2:] - 2 * u[1:-1] + u[:-2])
+        u[0] = u[-1] = 0
+    return u * x
+
+
+@program
+def lists(x, y):
+    x[0] = [y[0], 1.0, y[1] * 2, 3]
+    y[:2] = (x[0, 0], 5)
+    rows = [x[i] for i in range(3)]
+    for r in rows:
+        r += y
+    parts = list(x)
+    parts[0] = parts[0] * 2
+    return x + np.stack(parts) + np.append(y[:1], [y[1], y[2], 4.0]) + np.concatenate([[y[0], 2.0], y[:2]])
+
+
+@program
+def nested_gradient(x, y):
+    store = np.zeros_like(y)
+
+    def inner(w):
+        w = w * 1.0
+        w[0] = w[1] ** 2
+        store[1] = store[1] + w[0]
+        return np.sum(w**2 * y)
+
+    g = cr.grad(inner)(y) if isinstance(y, Tensor) else inner_gradient(y, store)
+    return np.sum(g) * x[0] + store
+
+
+def inner_gradient(y, store):
+    """The gradient of ``inner`` at y, and what it writes, by hand."""
+    store[1] = store[1] + y[1] ** 2
+    return np.array([0.0, 4 * y[1] ** 3 * y[0] + 2 * y[1] * y[1], 2 * y[2] * y[2], 2 * y[3] * y[3]])
+
+
+@pytest.mark.parametrize("f", PROGRAMS, ids=lambda f: f.__name__)
+def test_program(f: Callable[..., Any]) -> None:
+    check(f, (X, Y), second=f is not sorting)
+
+
+@pytest.mark.parametrize("f", EAGER, ids=lambda f: f.__name__)
+def test_program_that_needs_values(f: Callable[..., Any]) -> None:
+    check(f, (X, Y), compiled=False)
