@@ -105,10 +105,16 @@ class Result:
 
 
 def prepare(
-    source: str, target: str | None = None, task: str | None = None, *, test: float = 0.2, seed: int = 0
+    source: str,
+    target: str | None = None,
+    task: str | None = None,
+    *,
+    test: float = 0.2,
+    seed: int = 0,
+    max_bytes: int | None = None,
 ) -> Prepared:
     """Read data, split it, and fit the preprocessing on the training split."""
-    dataset = data.read(source, target, task)
+    dataset = data.read(source, target, task, max_bytes=max_bytes)
     train, held = dataset.split(test, seed)
     preprocessor = data.Preprocessor.fit(train, impute=True)
     notes = [*dataset.notes, dataset.task_reason, *preprocessor.notes]

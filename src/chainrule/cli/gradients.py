@@ -19,8 +19,16 @@ from .output import explained, say, show, sizes, write
 @options.activation
 @click.option("--batch-size", default=32, help="examples in the batch")
 @options.seed
+@options.max_bytes
 def backprop(
-    source: str, model: Path | None, target: str | None, hidden: str, activation: str, batch_size: int, seed: int
+    source: str,
+    model: Path | None,
+    target: str | None,
+    hidden: str,
+    activation: str,
+    batch_size: int,
+    seed: int,
+    max_bytes: int | None,
 ) -> None:
     """Show every value and gradient of one batch.
 
@@ -36,10 +44,11 @@ def backprop(
         settings = runs.Settings(options.widths(hidden), activation, dropout=0.0, seed=seed)
         if model is not None:
             trained = runs.Trained.load(model)
-            dataset = data.read(source, target or options.own_target(trained, source), trained.preprocessor.task)
+            column = target or options.own_target(trained, source)
+            dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes)
             network, preprocessor = trained.model, trained.preprocessor
         else:
-            prepared = runs.prepare(source, target, seed=seed)
+            prepared = runs.prepare(source, target, seed=seed, max_bytes=max_bytes)
             dataset, preprocessor = prepared.train, prepared.preprocessor
             network = runs.network(preprocessor, settings)
         batch = dataset.take(np.arange(min(batch_size, len(dataset))))

@@ -19,13 +19,15 @@ from .output import explained, figure, say
 @options.source
 @options.target
 @click.option("--all", "everything", is_flag=True, help="all rows, also those the model was trained on")
-def evaluate(model: Path, source: str, target: str | None, everything: bool) -> None:
+@options.max_bytes
+def evaluate(model: Path, source: str, target: str | None, everything: bool, max_bytes: int | None) -> None:
     """Measure a trained model on data."""
     from .. import data, runs
 
     with explained():
         trained = runs.Trained.load(model)
-        dataset = data.read(source, target or options.own_target(trained, source), trained.preprocessor.task)
+        column = target or options.own_target(trained, source)
+        dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
         figures = trained.evaluate(rows)
         say("data", f"{source}: {len(rows):,} rows, {which}")
@@ -37,13 +39,14 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool) -> 
 @options.model
 @options.source
 @click.option("--out", type=options.PATH, help="a CSV file to write; default: standard output")
-def predict(model: Path, source: str, out: Path | None) -> None:
+@options.max_bytes
+def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -> None:
     """Predict for the rows of new data; writes CSV."""
     from .. import data, io, runs
 
     with explained():
         trained = runs.Trained.load(model)
-        dataset = data.read_features(source)
+        dataset = data.read_features(source, max_bytes=max_bytes)
         _, notes = trained.preprocessor.transform_with_notes(dataset)
         for note in (*dataset.notes, *notes):
             click.echo(note, err=True)

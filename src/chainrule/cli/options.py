@@ -25,6 +25,9 @@ activation: Decorator = click.option(
 seed: Decorator = click.option(
     "--seed", default=0, help="of the split, the initial weights, the order of examples and dropout"
 )
+max_bytes: Decorator = click.option(
+    "--max-bytes", type=int, help="bytes that a compressed data file may expand to; default: 100 times its size"
+)
 
 
 def widths(text: str) -> tuple[int, ...]:

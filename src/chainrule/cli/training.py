@@ -33,6 +33,7 @@ MOST_LINES = 12
 @click.option("--validation", default=0.0, help="fraction of the training split held out for validation")
 @click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
 @options.seed
+@options.max_bytes
 @click.option("--out", type=options.PATH, help="the run's folder; default: runs/NAME, numbered")
 @click.option("--overwrite", is_flag=True, help="replace the run in --out")
 @click.option("--engine", help="which engine computes")
@@ -46,6 +47,7 @@ def train(
     target: str | None,
     task: str | None,
     hidden: str,
+    max_bytes: int | None,
     out: Path | None,
     overwrite: bool,
     engine: str | None,
@@ -61,7 +63,7 @@ def train(
         asked = runs.Settings(hidden=options.widths(hidden), **settings)
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared = runs.prepare(source, target, task, test=asked.test, seed=asked.seed)
+        prepared = runs.prepare(source, target, task, test=asked.test, seed=asked.seed, max_bytes=max_bytes)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         folder = runs.claim(out, source, overwrite)

@@ -24,6 +24,7 @@ def read(
     *,
     exclude: Sequence[str] = (),
     header: bool | None = None,
+    max_bytes: int | None = None,
 ) -> Dataset:
     """Read a data set with its target, by the kind of file.
 
@@ -41,6 +42,9 @@ def read(
         Columns of a table to leave out.
     header : bool, optional
         Whether a CSV's first row names its columns; told from the row itself otherwise.
+    max_bytes : int, optional
+        How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
+        4 GiB; what expands to more is refused before it takes memory.
 
     Returns
     -------
@@ -69,11 +73,11 @@ def read(
         _refuse_other_task(task)
         return load_digits()
     if kind == "folder":
-        return read_idx_folder(place, task)
+        return read_idx_folder(place, task, max_bytes=max_bytes)
     if kind == "npz":
-        return read_npz(place, target, task)
+        return read_npz(place, target, task, max_bytes=max_bytes)
     if kind == "table":
-        return read_table(place, target, task, exclude, header)
+        return read_table(place, target, task, exclude, header, max_bytes=max_bytes)
     raise ValueError(f"{path}: a single IDX file has no target; give the folder that holds images and labels")
 
 
@@ -82,7 +86,7 @@ def _refuse_other_task(task: str | None) -> None:
         raise ValueError(f"task: expected 'multiclass' for the ten digits, got {task!r}")
 
 
-def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -> Dataset:
+def read_features(path: str | os.PathLike[str], *, header: bool | None = None, max_bytes: int | None = None) -> Dataset:
     """Read rows to predict for: features without a target.
 
     Parameters
@@ -91,6 +95,8 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
         As for `read`; also a single IDX file of images. Its target is not read; in a table it is
         one more column, which `Preprocessor.transform` ignores.
     header : bool, optional
+        As for `read`.
+    max_bytes : int, optional
         As for `read`.
 
     Returns
@@ -113,16 +119,16 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None) -
     """
     kind, place = _kind(path)
     if kind == "table":
-        return read_table_features(place, header)
+        return read_table_features(place, header, max_bytes=max_bytes)
     if header is not None:
         raise ValueError(f"header applies to tables only, and {path} is not a table; leave it out")
     if kind == "digits":
         return load_digits().without_target()
     if kind == "folder":
-        return read_idx_folder(place).without_target()
+        return read_idx_folder(place, max_bytes=max_bytes).without_target()
     if kind == "npz":
-        return read_npz_features(place)
-    return Dataset.from_arrays(read_idx(place), source=f"{path}")
+        return read_npz_features(place, max_bytes=max_bytes)
+    return Dataset.from_arrays(read_idx(place, max_bytes=max_bytes), source=f"{path}")
 
 
 def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .expansion import Expansion
 from .wording import counted, listed
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -28,13 +29,16 @@ FAMILY_FILE = re.compile(
 )
 
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArray[Any]:
     """Read the array that an IDX file holds.
 
     Parameters
     ----------
     path : path
         Plain, or compressed with gzip; recognised by the contents, not by the name.
+    max_bytes : int, optional
+        How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
+        4 GiB; what expands to more is refused before it takes memory.
 
     Returns
     -------
@@ -44,8 +48,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     ValueError
-        When the header is not an IDX header, the file is longer or shorter than the header states, or
-        the gzip stream is damaged.
+        When the header is not an IDX header, the file is longer or shorter than the header states,
+        the gzip stream is damaged, or it would expand to more than `max_bytes`.
 
     Examples
     --------
@@ -67,14 +71,14 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             return _parse(file, path)
         try:
             with gzip.GzipFile(fileobj=file) as unpacked:
-                return _parse(cast(BinaryIO, unpacked), path)
+                return _parse(cast(BinaryIO, unpacked), path, Expansion(path, max_bytes))
         except EOFError:
             raise ValueError(f"{path}: the gzip stream ends early; the file is truncated, fetch it again") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(f"{path}: the gzip stream is damaged ({error}); fetch the file again") from None
 
 
-def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
+def _parse(file: BinaryIO, path: str | os.PathLike[str], expansion: Expansion | None = None) -> NDArray[Any]:
     magic = file.read(4)
     if len(magic) < 4:
         raise ValueError(f"{path}: {counted(len(magic), 'byte')}, an IDX header has at least 4; it is truncated")
@@ -95,6 +99,8 @@ def _parse(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
     # math.prod does not overflow, so a header with a wrong size is caught by the length check, not by the
     # allocator.
     promised = math.prod(shape) * dtype.itemsize
+    if expansion is not None:
+        expansion.check(promised, os.path.getsize(path))
     content = _read_up_to(file, promised + 1)
     if len(content) != promised:
         found = f"only {len(content):,}" if len(content) < promised else "more"
@@ -117,7 +123,9 @@ def _read_up_to(file: BinaryIO, limit: int) -> bytearray:
     return content
 
 
-def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> Dataset:
+def read_idx_folder(
+    folder: str | os.PathLike[str], task: str | None = None, *, max_bytes: int | None = None
+) -> Dataset:
     """Read a folder that holds a data set of the MNIST family.
 
     That is ``train-images-idx3-ubyte`` and ``train-labels-idx1-ubyte``, and for the test split ``t10k-…`` (or
@@ -130,6 +138,8 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
         The folder.
     task : str, optional
         Overrides the task, which is classification because the files hold labels.
+    max_bytes : int, optional
+        For each file; see `read_idx`.
 
     Returns
     -------
@@ -161,7 +171,7 @@ def read_idx_folder(folder: str | os.PathLike[str], task: str | None = None) -> 
     for part in ("train", "test"):
         images, labels = files.get((part, "images")), files.get((part, "labels"))
         if images is not None and labels is not None:
-            parts[part] = _read_part(images, labels)
+            parts[part] = _read_part(images, labels, max_bytes)
         elif images is not None or labels is not None:
             there, lacking = ("images", "labels") if labels is None else ("labels", "images")
             raise ValueError(f"{folder}: holds the {part} {there} ({images or labels}) and no {part} {lacking}")
@@ -204,8 +214,8 @@ def _family_files(folder: Path) -> tuple[dict[tuple[str, str], Path], list[str]]
     return files, notes
 
 
-def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    images, labels = read_idx(images_path), read_idx(labels_path)
+def _read_part(images_path: Path, labels_path: Path, max_bytes: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    images, labels = (read_idx(path, max_bytes=max_bytes) for path in (images_path, labels_path))
     if images.ndim not in (3, 4):
         raise ValueError(f"{images_path}: expected 3 dimensions (number, height, width), got {images.ndim}")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .expansion import Expansion
 from .wording import listed, suggestion
 
 PAIRS = (("X", "y"), ("x", "y"), ("X", "Y"), ("data", "target"), ("images", "labels"))
@@ -28,7 +29,13 @@ class Found:
     test_target: str | None = None
 
 
-def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str | None = None) -> Dataset:
+def read_npz(
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    task: str | None = None,
+    *,
+    max_bytes: int | None = None,
+) -> Dataset:
     """Read features and target from an NPZ archive.
 
     Parameters
@@ -41,6 +48,9 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
         The name of the target's array, if it is none of these.
     task : str, optional
         Overrides the inferred task.
+    max_bytes : int, optional
+        How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
+        4 GiB; what expands to more is refused before it takes memory.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     ------
     ValueError
         When the file is damaged or not an archive, the names are others (the message lists them), or an array
-        holds objects.
+        holds objects, or the arrays would take more than `max_bytes`.
 
     Examples
     --------
@@ -66,7 +76,7 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     >>> len(rows), rows.target_name, rows.task
     (3, 'y', 'binary')
     """
-    found, arrays, notes = _read(path, target)
+    found, arrays, notes = _read(path, target, max_bytes)
     if found.target is None:
         raise ValueError(f"{path}: holds features ({found.features}) but no target; expected {EXPECTED}")
     train = Dataset.from_arrays(
@@ -89,20 +99,25 @@ def read_npz(path: str | os.PathLike[str], target: str | None = None, task: str 
     return replace(train, test=test)
 
 
-def read_npz_features(path: str | os.PathLike[str]) -> Dataset:
+def read_npz_features(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Dataset:
     """Read the features of an NPZ archive, with or without a target; errors as for `read_npz`."""
-    found, arrays, notes = _read(path, None)
+    found, arrays, notes = _read(path, None, max_bytes)
     return Dataset.from_arrays(arrays[found.features], source=f"{path}", notes=notes)
 
 
-def _read(path: str | os.PathLike[str], target: str | None) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
+def _read(
+    path: str | os.PathLike[str], target: str | None, max_bytes: int | None
+) -> tuple[Found, dict[str, NDArray[Any]], list[str]]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not an NPZ archive, or a truncated one; np.savez writes such files")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = _find(path, archive.files, target)
-            wanted = [found.features, found.target, found.test_features, found.test_target]
-            arrays = {name: _load(path, archive, name) for name in wanted if name is not None}
+            wanted = {found.features, found.target, found.test_features, found.test_target} - {None}
+            members = [each for each in archive.zip.infolist() if each.filename.removesuffix(".npy") in wanted]
+            compressed = min(sum(each.compress_size for each in members), os.path.getsize(path))
+            Expansion(path, max_bytes).check(sum(each.file_size for each in members), compressed)
+            arrays = {name: _load(path, archive, name) for name in archive.files if name in wanted}
             unread = [name for name in archive.files if name not in arrays]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path}: the NPZ archive is damaged ({error}); write or fetch it again") from None

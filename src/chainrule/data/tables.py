@@ -1,10 +1,8 @@
 """Tables: CSV, TSV and Parquet through polars, which is imported when the first table is read."""
 
 import csv
-import gzip
 import io
 import os
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
+from .expansion import Expansion
 from .wording import counted, listed
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def read_table(
     task: str | None = None,
     exclude: Sequence[str] = (),
     header: bool | None = None,
+    *,
+    max_bytes: int | None = None,
 ) -> Dataset:
     r"""Read a table with its target.
 
@@ -48,6 +49,10 @@ def read_table(
         Columns to leave out.
     header : bool, optional
         Whether the first row of a CSV names the columns; by default inferred from the row.
+    max_bytes : int, optional
+        How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
+        4 GiB; what expands to more is refused before it takes memory.
+        Of Parquet, 8 bytes per number and 16 per text are counted.
 
     Returns
     -------
@@ -75,16 +80,18 @@ def read_table(
     >>> len(rows), rows.feature_names, rows.task
     (3, ('size',), 'binary')
     """
-    frame, places, notes = _read_frame(Path(path), header, [*exclude, *([target] if target else [])])
+    frame, places, notes = _read_frame(Expansion(path, max_bytes), header, [*exclude, *([target] if target else [])])
     if target is None:
         target = _usual_target(path, [name for name in frame.columns if name not in exclude])
         notes.append(f"used the column {target!r} as the target because of its name")
     return Dataset.from_frame(frame, target, task=task, exclude=exclude, source=f"{path}", notes=notes, rows=places)
 
 
-def read_table_features(path: str | os.PathLike[str], header: bool | None = None) -> Dataset:
+def read_table_features(
+    path: str | os.PathLike[str], header: bool | None = None, *, max_bytes: int | None = None
+) -> Dataset:
     """Read a table, every column as a feature; parameters and errors as for `read_table`."""
-    frame, places, notes = _read_frame(Path(path), header)
+    frame, places, notes = _read_frame(Expansion(path, max_bytes), header)
     return Dataset.from_frame(frame, source=f"{path}", notes=notes, rows=places)
 
 
@@ -105,16 +112,19 @@ def _polars() -> Any:
 
 
 def _read_frame(
-    path: Path, header: bool | None, named: Sequence[str] = ()
+    source: Expansion, header: bool | None, named: Sequence[str] = ()
 ) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
     """The table, the position of each of its rows in the file, and what was done to it."""
-    pl = _polars()
+    pl, path = _polars(), Path(source.path)
     notes: list[str] = []
     try:
         if path.suffix.casefold() == ".parquet":
+            rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+            width = sum(16 if dtype == pl.String else 8 for dtype in pl.read_parquet_schema(path).values())
+            source.check(rows * width, path.stat().st_size)
             frame = pl.read_parquet(path)
         else:
-            frame = _read_csv(pl, path, header, named, notes)
+            frame = _read_csv(pl, source, header, named, notes)
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a table: {reason}") from None
@@ -134,8 +144,10 @@ def _read_frame(
     return frame, places, notes
 
 
-def _read_csv(pl: Any, path: Path, header: bool | None, named: Sequence[str], notes: list[str]) -> "polars.DataFrame":
-    data = _text_bytes(path)
+def _read_csv(
+    pl: Any, source: Expansion, header: bool | None, named: Sequence[str], notes: list[str]
+) -> "polars.DataFrame":
+    path, data = Path(source.path), _text_bytes(source)
     separator = "\t" if ".tsv" in path.name.casefold() else _separator(data)
     first, second = _first_rows(data[: 1 << 20], separator)
     if header is None:
@@ -162,13 +174,9 @@ def _parse_csv(pl: Any, data: bytes, **form: Any) -> "polars.DataFrame":
     return frame
 
 
-def _text_bytes(path: Path) -> bytes:
-    data = path.read_bytes()
-    if path.suffix.casefold() == ".gz":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: the gzip stream is damaged or truncated ({error}); fetch it again") from None
+def _text_bytes(source: Expansion) -> bytes:
+    path = Path(source.path)
+    data = source.gunzip() if path.suffix.casefold() == ".gz" else path.read_bytes()
     data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
     if not data:
         raise ValueError(f"{path}: the file is empty; a table has a row of column names and rows of values")

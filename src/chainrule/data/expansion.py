@@ -1,0 +1,62 @@
+"""Compressed files: how many bytes one may expand to, checked before they take memory."""
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.arguments import integer
+
+#: Every compressed file may expand to `SMALL` bytes, a larger one to `RATIO` times its size, and none to more than
+#: `MOST`. Text and images are compressed to a tenth of their size, seldom to a fiftieth; zeros to a thousandth.
+SMALL, RATIO, MOST = 1 << 26, 100, 1 << 32
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How many bytes the contents of a file may take.
+
+    Attributes
+    ----------
+    path : path
+        As messages name it.
+    max_bytes : int or None
+        The limit that the caller gave; None: that of this module.
+    """
+
+    path: str | os.PathLike[str]
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_bytes is not None:
+            integer("max_bytes", self.max_bytes, at_least=1, alternative=" or None")
+
+    def check(self, expanded: int, compressed: int) -> None:
+        """Raise ValueError if `compressed` bytes, of all or of a part of the file, may not expand to so many."""
+        limit = min(max(SMALL, RATIO * compressed), MOST) if self.max_bytes is None else self.max_bytes
+        if expanded > limit:
+            why = f"the limit is {RATIO} times the compressed size, at least {SMALL:,} and at most {MOST:,} bytes"
+            given = why if self.max_bytes is None else f"max_bytes is {self.max_bytes:,}"
+            raise ValueError(
+                f"{self.path}: {compressed:,} compressed bytes expand to {expanded:,} or more; {given}. For a file "
+                "that you trust, raise it with max_bytes (--max-bytes on the command line)"
+            )
+
+    def gunzip(self) -> bytes:
+        """Return the contents of a gzip file."""
+        blocks, size = [], 0
+        try:
+            with Path(self.path).open("rb") as file, gzip.GzipFile(fileobj=file) as unpacked:
+                while block := unpacked.read(_BLOCK):
+                    size += len(block)
+                    self.check(
+                        size, file.tell()
+                    )  # what was read so far: zeros at the end do not hide behind a beginning
+                    blocks.append(block)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{self.path}: the gzip stream is damaged or truncated ({error}); fetch it again"
+            ) from None
+        return b"".join(blocks)
