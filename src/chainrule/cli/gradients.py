@@ -8,7 +8,7 @@ import click
 
 from ..core.arguments import choice, integer
 from . import options
-from .output import explained, say, show, sizes, write
+from .output import echo, emit, explained, say, show, sizes, write
 
 
 @click.command()
@@ -56,7 +56,7 @@ def backprop(
         loss = runs.LOSSES[preprocessor.task]
         say("data", f"{source}: the first {len(batch)} rows{'' if model else ' of the training split'}")
         say("network", f"{sizes(network)}, loss {loss}")
-        click.echo(str(through(network, X, y, loss=loss)))
+        echo(str(through(network, X, y, loss=loss)))
 
 
 @click.command()
@@ -110,7 +110,7 @@ def gradcheck(target: str, shape: tuple[str, ...], order: int, seed: int, **give
         from ..gradcheck.commands import check_named
 
         outcome = check_named(target, given, list(shape), order, seed)
-        click.echo(str(outcome))
+        echo(str(outcome))
     raise click.exceptions.Exit(0 if outcome else 1)
 
 
@@ -149,6 +149,6 @@ def explain(
         derivation = commands.explained(target, list(shape), loss, batch_size, layout, notation, seed)
         text = commands.FORMS[form](derivation)
         if output is None:
-            click.echo(text.rstrip("\n"))
+            emit(text.rstrip("\n") + "\n")
         else:
             write(output, text)

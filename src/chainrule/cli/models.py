@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from ..show.document import printable
 from . import options
-from .output import explained, figure, say
+from .output import echo, emit, explained, figure, say
 
 
 @click.command()
@@ -49,23 +50,25 @@ def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -
         dataset = data.read_features(source, max_bytes=max_bytes)
         _, notes = trained.preprocessor.transform_with_notes(dataset)
         for note in (*dataset.notes, *notes):
-            click.echo(note, err=True)
-        rows = _csv(trained.predict(dataset))
+            echo(note, err=True)
+        columns = trained.predict(dataset)
         if out is None:
-            sys.stdout.write(rows)
-            sys.stdout.flush()
+            emit(_csv(columns, on_terminal=sys.stdout.isatty()))
         else:
-            io.write_atomically(out, rows.encode())
+            io.write_atomically(out, _csv(columns).encode())
             say("written", f"{len(dataset):,} predictions to {out}")
 
 
-def _csv(columns: Any) -> str:
-    """Return columns as CSV: predictions exactly, probabilities to six digits."""
+def _csv(columns: Any, on_terminal: bool = False) -> str:
+    """Return columns as CSV: predictions exactly (on a terminal, a row in a line), probabilities to six digits."""
+    shown = printable if on_terminal else str
     buffer = text.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([shown(name) for name in columns])
     cells = [
-        values.tolist() if name == "prediction" else [f"{v:.6g}" for v in values.tolist()]
+        [shown(v) if isinstance(v, str) else v for v in values.tolist()]
+        if name == "prediction"
+        else [f"{v:.6g}" for v in values.tolist()]
         for name, values in columns.items()
     ]
     writer.writerows(zip(*cells, strict=True))

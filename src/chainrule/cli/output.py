@@ -1,4 +1,8 @@
-"""What the commands print: labelled lines, reports, and errors in one line."""
+"""What the commands print: labelled lines, reports, and errors in one line.
+
+Names of columns, classes and files come from data, so everything is printed by `echo` here, which lets nothing through
+that a terminal would obey.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +18,30 @@ from typing import Any, NoReturn
 
 import click
 
+from ..show.document import printable
+
 #: The styles of `show.terminal` that are not colours.
 _STYLES: dict[str, dict[str, Any]] = {"bold": {"bold": True}, "dim": {"dim": True}}
 
 
+def echo(text: str, err: bool = False) -> None:
+    """Print lines, with escapes for what cannot be printed."""
+    click.echo(printable(text, keep="\n"), err=err)
+
+
+def emit(text: str) -> None:
+    """Write a result: its own bytes into a file or a pipe, and to a terminal only what can be printed."""
+    sys.stdout.write(printable(text, keep="\n") if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
 @contextmanager
 def explained(status: int = 1) -> Iterator[None]:
-    """Turn errors that a user can fix into one line on standard error and an exit status."""
+    """Turn errors that a user can fix into one line on standard error and an exit status; show warnings as a line."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            yield
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
@@ -40,9 +60,14 @@ def _reason(error: BaseException) -> str:
     return text or type(error).__name__
 
 
+def _warn(message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+    where = "" if category is UserWarning else f"{filename}, line {lineno}: {category.__name__}: "
+    echo("warning: " + " ".join(f"{where}{message}".split()), err=True)
+
+
 def fail(message: str, status: int = 1) -> NoReturn:
     """Print an error and exit."""
-    click.echo("error: " + " ".join(message.split()), err=True)
+    echo("error: " + " ".join(message.split()), err=True)
     raise click.exceptions.Exit(status)
 
 
@@ -51,8 +76,8 @@ def say(label: str, *lines: str) -> None:
     width = min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 10_000
     for i, line in enumerate(lines):
         indent = f"{label if i == 0 else '':<9}"
-        for part in textwrap.wrap(line, max(width, 40), initial_indent=indent, subsequent_indent=" " * 9):
-            click.echo(part)
+        for part in textwrap.wrap(printable(line), max(width, 40), initial_indent=indent, subsequent_indent=" " * 9):
+            echo(part)
 
 
 def figure(name: str, x: float) -> str:
@@ -76,13 +101,13 @@ def write(path: Path, text: str) -> None:
     from ..io import write_atomically
 
     write_atomically(path, text.encode())
-    click.echo(f"written to {path}", err=True)
+    echo(f"written to {path}", err=True)
 
 
 def show(report: Any) -> None:
     """Print a report: in colours on a terminal, in 80 columns elsewhere."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        click.echo(str(report))
+        echo(str(report))
         return
     from ..show.terminal import lines
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from . import options
-from .output import explained, figure, say, sizes
+from .output import echo, explained, figure, say, sizes
 
 #: Lines of the history that are printed, at most.
 MOST_LINES = 12
@@ -120,7 +120,7 @@ def _conclude(result: Any) -> None:
         cells = [["epoch", *names], *([str(r["epoch"]), *(f"{r[n]:.4f}" for n in names)] for r in _some(rows))]
         columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for line in cells:
-            click.echo("  ".join(c.rjust(w) for c, w in zip(line, columns, strict=True)))
+            echo("  ".join(c.rjust(w) for c, w in zip(line, columns, strict=True)))
     if result.history.stopped:
         best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
         say("stopped", result.history.stopped + best)

@@ -87,8 +87,18 @@ def joined(contents: Iterable[Content], separator: str = ", ") -> Content:
 
 def clean(text: str) -> str:
     """Return text in one line, with an escape for what a terminal would obey or could not show."""
-    line = re.sub(rf"[^\S{_NARROW_SPACES}]+", " ", text)
-    return "".join(c if c.isprintable() or c in _NARROW_SPACES else c.encode("unicode_escape").decode() for c in line)
+    return printable(re.sub(rf"[^\S{_NARROW_SPACES}]+", " ", text))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with an escape for what a terminal would obey or could not show, unless it is in `keep`.
+
+    These are control characters, line breaks among them, and marks that turn the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    kept = _NARROW_SPACES + keep
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)
