@@ -1,6 +1,7 @@
 """Runs in folders, from Python."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -61,19 +62,42 @@ def test_figures_that_are_not_finite_are_null(prepared, tmp_path, monkeypatch):
     assert found["metrics"]["test"] == {"loss": None, "accuracy": None}
 
 
-def test_claim_and_release(tmp_path, monkeypatch):
+def test_folders_of_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = [str(runs.claim(None, source, False)) for source in ("a/cars.csv.gz", "cars.csv", "..", "/")]
-    assert [n.replace("\\", "/") for n in names] == ["runs/cars", "runs/cars-2", "runs/run", "runs/run-2"]
-    folder = runs.claim(tmp_path / "x" / "y", "cars.csv", False)
-    (folder / "run.json").write_text("{}")
-    with pytest.raises(FileExistsError, match=r"already holds a run \(run.json\); .*--overwrite"):
-        runs.claim(folder, "cars.csv", False)
-    assert runs.claim(folder, "cars.csv", True) == folder
-    runs.release(folder)
-    assert (folder / "run.json").exists()
-    runs.release(tmp_path / "runs" / "cars")
-    assert not (tmp_path / "runs" / "cars").exists()
+
+    def claimed(out, source="cars.csv", **more):
+        with runs.claimed(out, source, **more) as (folder, ended):
+            (folder / "run.json").write_text("{}")
+        return folder.as_posix(), ended
+
+    names = [claimed(None, source)[0] for source in ("a/cars.csv.gz", "cars.csv", "..", "/")]
+    assert names == ["runs/cars", "runs/cars-2", "runs/run", "runs/run-2"]
+    folder = tmp_path / "x" / "y"
+    claimed(folder)
+    with pytest.raises(FileExistsError, match=r"already holds a run \(run.json\); choose .*--overwrite"):
+        claimed(folder)
+    assert claimed(folder, overwrite=True) == (folder.as_posix(), False)
+    assert claimed(folder, resume=True) == (folder.as_posix(), True)
+    (folder / "checkpoint.safetensors").write_text("")
+    with pytest.raises(FileExistsError, match="continue it with --resume"):
+        claimed(folder)
+    assert claimed(folder, resume=True) == (folder.as_posix(), False)
+    assert {f.name for f in folder.iterdir()} == {"run.json", "checkpoint.safetensors"}
+    with runs.claimed(tmp_path / "z", "cars.csv"):
+        pass
+    assert not (tmp_path / "z").exists()  # nothing was written
+
+
+def test_the_latest_run_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("cars", "cars-2", "cars-3", "carson")):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "checkpoint.safetensors").write_text("")
+        os.utime(tmp_path / "runs" / name / "checkpoint.safetensors", (number % 3, number % 3))
+    with runs.claimed(None, "cars.csv", resume=True) as (folder, _):
+        assert folder.as_posix() == "runs/cars-3"
+    with runs.claimed(None, "boats.csv", resume=True) as (folder, _):
+        assert folder.as_posix() == "runs/boats"
 
 
 def test_schedules():

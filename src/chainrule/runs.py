@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from . import data, io, nn, optim, reporting
 from .core.arguments import choice, integer, number
 from .core.op import Array
 from .engine import choose
+from .io.locks import locked
 from .nn import activations
-from .reporting.storage import run_files
-from .train import History, evaluate, fit, predict
+from .reporting.examples import FILE as EXAMPLES
+from .reporting.storage import HISTORY, MODEL, RECORD, run_files
+from .train import Callback, Checkpoint, History, evaluate, fit, predict
 
+#: The state of an unfinished run, in its folder.
+CHECKPOINT = "checkpoint.safetensors"
 #: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
 SCHEDULES = ("cosine", "constant")
 #: The default loss of each task.
@@ -102,6 +107,7 @@ class Result:
     history: History
     metrics: dict[str, dict[str, float]]
     seconds: float
+    resumable: bool = False  # its checkpoint is in the folder, for it did not end
 
 
 def prepare(
@@ -142,28 +148,46 @@ def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
     return [nn.from_config(layer.config()) for layer in layers]
 
 
-def claim(out: Path | None, source: str, overwrite: bool) -> Path:
-    """Make the folder of a run: `out`, or the first free ``runs/NAME``, ``runs/NAME-2``, ….
+@contextlib.contextmanager
+def claimed(
+    out: Path | None, source: str, *, overwrite: bool = False, resume: bool = False
+) -> Iterator[tuple[Path, bool]]:
+    """Make the folder of a run and hold it: `out`, or the first free ``runs/NAME``, ``runs/NAME-2``, ….
+
+    With `resume` and without `out`, it is the one of these whose checkpoint is the latest. What a killed run left half
+    written there is removed, and so is the folder if it stays empty. Yields the folder, and whether the run in it has
+    ended already, so that there is nothing to resume.
 
     Raises
     ------
     FileExistsError
-        If `out` already holds a run and `overwrite` is False.
+        If `out` already holds a run, and `overwrite` and `resume` are False.
+    BlockingIOError
+        If another process trains into it.
     """
-    if out is not None:
-        if out.exists() and not out.is_dir():
-            raise FileExistsError(f"--out: expected a folder, got the file {out}")
-        held = [f for f in ("model.safetensors", "run.json", "history.jsonl") if (out / f).exists()]
-        if held and not overwrite:
+    folder = out if out is not None else _latest(source) if resume else None
+    if folder is None:
+        folder = _numbered(source)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"--out: expected a folder, got the file {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        held = [name for name in (MODEL, RECORD, HISTORY, CHECKPOINT) if (folder / name).exists()]
+        if held and not overwrite and not resume:
+            more = "continue it with --resume, " if CHECKPOINT in held else ""
             raise FileExistsError(
-                f"{out} already holds a run ({', '.join(held)}); choose another --out, or add --overwrite"
+                f"{folder} already holds a run ({', '.join(held)}); {more}choose another --out, or add --overwrite"
             )
-        out.mkdir(parents=True, exist_ok=True)
-        return out
-    name = Path(source).name.split(".")[0] or "run"
+        io.files.sweep(*(folder / name for name in (MODEL, RECORD, HISTORY, CHECKPOINT, EXAMPLES)))
+        if not resume:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        yield folder, resume and RECORD in held and CHECKPOINT not in held
+
+
+def _numbered(source: str) -> Path:
     number = 1
     while True:
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        folder = Path("runs") / (_name(source) if number == 1 else f"{_name(source)}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -171,20 +195,33 @@ def claim(out: Path | None, source: str, overwrite: bool) -> Path:
             number += 1
 
 
+def _name(source: str) -> str:
+    return Path(source).name.split(".")[0] or "run"
+
+
+def _latest(source: str) -> Path | None:
+    """Return the folder of the data's run that was saved last."""
+    numbered = re.compile(rf"{re.escape(_name(source))}(-\d+)?")
+    saved = [f for f in Path("runs").glob(f"*/{CHECKPOINT}") if numbered.fullmatch(f.parent.name)]
+    return max(saved, key=lambda f: f.stat().st_mtime).parent if saved else None
+
+
 def train(
     prepared: Prepared,
     settings: Settings,
     folder: Path,
     *,
-    progress: bool | None = None,
+    progress: bool | Callback | None = None,
     engine: str | None = None,
     threads: int | None = None,
     report: bool = False,
+    checkpoint_every: int | None = None,
 ) -> Result:
     """Train a network on prepared data and write the run into `folder`.
 
     The folder gets ``model.safetensors`` (weights; architecture and preprocessing in the metadata), ``history.jsonl``
-    and ``run.json``, each written atomically; with `report`, also the files that ``chainrule.report`` reads.
+    and ``run.json``, each written atomically; with `report`, also the files that ``chainrule.report`` reads. With
+    `checkpoint_every`, the state is saved there after so many epochs, and a run that has not ended resumes from it.
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
@@ -193,11 +230,13 @@ def train(
     loss = settings.loss_for(preprocessor.task)
     rows = len(X) - round(len(X) * settings.validation)
     optimizer = settings.make_optimizer(settings.epochs * -(-rows // settings.batch_size))
+    saving = None if checkpoint_every is None else Checkpoint(folder / CHECKPOINT, epochs=checkpoint_every)
     history = fit(
         model, X, y, loss=loss, optimizer=optimizer, epochs=settings.epochs, batch_size=settings.batch_size,
         validation=settings.validation or None, seed=settings.seed, l2=settings.l2,
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
         callbacks=[reporting.GradientFlow(folder, X, y)] if report else (),
+        checkpoint=saving, resume=saving is not None,
     )  # fmt: skip
     model.eval()
     metrics = {
@@ -219,7 +258,9 @@ def train(
         reporting.store_predictions(folder, model, *prepared.part(prepared.test), loss, prepared.test, preprocessor)
     else:
         reporting.forget(folder)
-    return Result(folder, model, history, metrics, seconds)
+    if not history.interrupted:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return Result(folder, model, history, metrics, seconds, (folder / CHECKPOINT).exists())
 
 
 def check_engine(engine: str | None, threads: int | None) -> None:
@@ -227,12 +268,6 @@ def check_engine(engine: str | None, threads: int | None) -> None:
     choose(engine)
     if threads is not None:
         integer("threads", threads, at_least=1)
-
-
-def release(folder: Path) -> None:
-    """Remove the folder of a run that failed, unless it holds files."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def versions() -> dict[str, str]:

@@ -1,13 +1,22 @@
 """Data files, and the command line in this process."""
 
 import gzip
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import chainrule
 from chainrule.cli import app
+
+#: Of other processes: a terminal of 80 columns, and the package that is tested, wherever they run.
+ENVIRONMENT = {
+    **os.environ, "COLUMNS": "80", "TERM": "xterm", "PYTHONUNBUFFERED": "1",
+    "PYTHONPATH": str(Path(chainrule.__file__).parents[1]),
+}  # fmt: skip
 
 #: Small and quick.
 QUICK = ("--hidden", "8", "--epochs", "2")

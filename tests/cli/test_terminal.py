@@ -14,7 +14,7 @@ import chainrule as cr
 from chainrule.cli import app
 from chainrule.show.document import printable
 
-from .conftest import QUICK
+from .conftest import ENVIRONMENT, QUICK
 
 #: Colours, the window's title, a cleared screen, C1's CSI, a bell, a return to the line's start, another direction of
 #: writing, marks without width, a line break, a deletion.
@@ -103,8 +103,7 @@ def in_terminal(command, folder):
     """Return what a command writes to its terminal of 80 columns."""
     pty = pytest.importorskip("pty")
     main, inner = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=inner, stderr=inner, cwd=folder, env=environment)
+    process = subprocess.Popen(command, stdout=inner, stderr=inner, cwd=folder, env=ENVIRONMENT)
     os.close(inner)
     found = b""
     while True:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import pytest
 import chainrule as cr
 from chainrule.io import load_arrays
 
-from .conftest import QUICK
+from .conftest import ENVIRONMENT, QUICK
 
 NAMES = {"model.safetensors", "history.jsonl", "run.json"}
 
@@ -81,7 +80,7 @@ def test_the_same_seed_gives_the_same_weights_in_two_processes(run, tmp_path):
             f"run{number}",
             "-q",
         ]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=ENVIRONMENT)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     first, again, other = (weights(tmp_path / f"run{n}") for n in range(3))
     assert first == again != other
@@ -254,12 +253,13 @@ def test_help_and_version(run):
 def test_ctrl_c_writes_the_run_so_far(tmp_path):
     code = "from chainrule.cli import main; main()"
     command = [sys.executable, "-c", code, "train", "digits", "--epochs", "100000", "--hidden", "8"]
+    buffered = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as process:  # fmt: skip
-        assert any(line.startswith("network") for line in iter(process.stdout.readline, ""))
-        time.sleep(2)  # some epochs
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered
+    ) as process:
+        lines = iter(process.stdout.readline, "")
+        assert any(line.split() == ["epoch", "loss", "accuracy"] for line in lines)
+        assert [next(lines).split()[0] for _ in range(3)] == ["1", "2", "3"]  # while the run goes on
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and err == "", err

@@ -74,6 +74,26 @@ def test_the_bar_of_a_terminal(monkeypatch, data, make):
     assert "  loss " in lines[4] and max(map(len, lines)) == 69 and lines[-1] == "" and len(lines) == 7
 
 
+def test_the_bar_moves_within_an_epoch(monkeypatch, data, make):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    monkeypatch.setattr("chainrule.train.loop.SLICE", 0.0)
+    cr.fit(make(), *data, epochs=2, batch_size=15, engine="numpy")
+    lines = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:]]
+    assert lines[1].startswith("━" * 2 + "─" * 18 + "  epoch 1/2, 25 %  ") and " left  loss " in lines[1]
+    within = [line.split("epoch ")[1].split("  ")[0] for line in lines[1:-3]]
+    assert within == ["1/2, 25 %", "1/2, 50 %", "1/2, 75 %", "1/2", "2/2, 25 %", "2/2, 50 %", "2/2, 75 %"]
+
+
+def test_names_of_metrics_reach_the_terminal_as_text(monkeypatch, data, make):
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    cr.fit(make(), *data, epochs=1, metrics={"\x1b[2Jmine": lambda output, target: 1.0})
+    assert "\x1b[2J" not in stream.getvalue() and "\\x1b[2Jmine" in stream.getvalue()
+
+
 def test_the_line_of_a_notebook(monkeypatch, data, make):
     sent = []
 

@@ -26,7 +26,7 @@ class _Program(click.Group):
         try:
             status = super().main(*args, **settings | {"standalone_mode": False})
         except click.ClickException as error:
-            error.message = printable(error.message, keep="\n")
+            vars(error)["message"] = printable(error.message, keep="\n")
             error.show()
             sys.exit(error.exit_code)
         except click.Abort:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +53,31 @@ def explained(status: int = 1) -> Iterator[None]:
         fail(_reason(error), status)
 
 
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, and exit with its status, 143, afterwards."""
+    asked = []
+
+    def handle(number: int, frame: Any) -> None:
+        asked.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # someone else looks after it
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        if not asked:
+            raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if asked:
+        raise click.exceptions.Exit(128 + signal.SIGTERM)
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
@@ -60,7 +87,9 @@ def _reason(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-def _warn(message: Any, category: type[Warning], filename: str, lineno: int, *rest: Any) -> None:
+def _warn(
+    message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
     where = "" if category is UserWarning else f"{filename}, line {lineno}: {category.__name__}: "
     echo("warning: " + " ".join(f"{where}{message}".split()), err=True)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
+from ..core.arguments import integer
 from . import options
-from .output import echo, explained, figure, say, sizes
+from .output import echo, ended_by_sigterm, explained, figure, say, sizes
 
 #: Lines of the history that are printed, at most.
 MOST_LINES = 12
@@ -36,6 +37,8 @@ MOST_LINES = 12
 @options.max_bytes
 @click.option("--out", type=options.PATH, help="the run's folder; default: runs/NAME, numbered")
 @click.option("--overwrite", is_flag=True, help="replace the run in --out")
+@click.option("--checkpoint-every", type=int, metavar="EPOCHS", help="save the run's state after so many epochs")
+@click.option("--resume", is_flag=True, help="go on from the state that was saved in the folder, if there is one")
 @click.option("--engine", help="which engine computes")
 @click.option("--threads", type=int, help="threads the engine may use")
 @click.option(
@@ -50,39 +53,54 @@ def train(
     max_bytes: int | None,
     out: Path | None,
     overwrite: bool,
+    checkpoint_every: int | None,
+    resume: bool,
     engine: str | None,
     threads: int | None,
     with_report: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Train a network on data and write the run into a folder."""
-    from .. import reporting, runs
+    """Train a network on data and write the run into a folder.
 
-    with explained():
+    Ctrl-C ends a run after the current step and writes it as it is then. SIGTERM does the same, with exit status 143.
+    With --checkpoint-every, a run that was interrupted or killed is resumed by the same command with --resume: the
+    weights are the same bit for bit. In a terminal the progress is shown; elsewhere each epoch is a line of the output.
+    """
+    from .. import reporting, runs
+    from .epoch_lines import progress
+
+    with explained(), ended_by_sigterm():
+        if checkpoint_every is not None:
+            integer("checkpoint-every", checkpoint_every, at_least=1)
         asked = runs.Settings(hidden=options.widths(hidden), **settings)
         if with_report:
             reporting.require_plotly()  # before the training, not after it
         prepared = runs.prepare(source, target, task, test=asked.test, seed=asked.seed, max_bytes=max_bytes)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
-        folder = runs.claim(out, source, overwrite)
-        try:
+        with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
+            if ended:
+                say("resumed", f"{folder}{os.sep}: the run in it has ended; nothing is left to do")
+                return
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, asked))
-            shown = False if quiet else None
-            result = runs.train(
-                prepared, asked, folder, progress=shown, engine=engine, threads=threads, report=with_report
-            )
-        except BaseException as error:
-            if with_report and isinstance(error, FloatingPointError):  # report the network from before it diverged
-                _report(folder, quiet)
-            runs.release(folder)
-            raise
-        if not quiet:
-            _conclude(result)
-        if with_report:
-            _report(result, quiet)
+                if (folder / runs.CHECKPOINT).exists():
+                    say("resumed", f"from {folder / runs.CHECKPOINT}")
+            shown = progress(quiet)
+            try:
+                result = runs.train(
+                    prepared, asked, folder, progress=shown, engine=engine, threads=threads,
+                    report=with_report, checkpoint_every=checkpoint_every or (1 if resume else None),
+                )  # fmt: skip
+            except FloatingPointError:
+                if with_report:  # report the network from before it diverged
+                    _report(folder, quiet)
+                raise
+            if not quiet:
+                _conclude(result, with_epochs=shown is None)
+            if with_report:
+                _report(result, quiet)
 
 
 @click.command()
@@ -113,14 +131,12 @@ def _introduce(prepared: Any, model: Any) -> None:
     say("network", f"{sizes(model)}, {model.num_parameters:,} parameters")
 
 
-def _conclude(result: Any) -> None:
-    rows = result.history.rows
-    names = [k for k in (rows[-1] if rows else {}) if k not in ("epoch", "lr", "seconds")]
-    if names:
-        cells = [["epoch", *names], *([str(r["epoch"]), *(f"{r[n]:.4f}" for n in names)] for r in _some(rows))]
-        columns = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            echo("  ".join(c.rjust(w) for c, w in zip(line, columns, strict=True)))
+def _conclude(result: Any, with_epochs: bool) -> None:
+    from .epoch_lines import lines
+
+    if with_epochs:
+        for line in lines(_some(result.history.rows)):
+            echo(line)
     if result.history.stopped:
         best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
         say("stopped", result.history.stopped + best)
@@ -128,6 +144,8 @@ def _conclude(result: Any) -> None:
         say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in figures.items()))
     say("time", f"{result.seconds:.1f} s")
     say("written", f"{result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
+    if result.history.interrupted and result.resumable:
+        say("", "resume with the same command and --resume")
 
 
 def _some(rows: list[Any]) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
@@ -80,7 +81,7 @@ def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
                 if _is_special(path):
                     Path(path).write_bytes(content)
                     continue
-                passing = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}.partial")
+                passing = _partial(target, secrets.token_hex(8))
                 staged.append((passing, target))
                 _write(passing, content, _mode(target))
         for passing, target in staged:
@@ -91,6 +92,20 @@ def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
             with contextlib.suppress(OSError):
                 passing.unlink(missing_ok=True)
         raise
+
+
+def _partial(target: Path, key: str) -> Path:
+    return target.with_name(f".{target.name[:200]}.{key}.partial")
+
+
+def sweep(*paths: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed while they wrote these files left beside them."""
+    for path in paths:
+        target = Path(os.path.realpath(path))
+        pattern = glob.escape(_partial(target, "?").name).replace("[?]", "?" * 16)
+        for left in target.parent.glob(pattern):
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def checksum(content: bytes) -> str:

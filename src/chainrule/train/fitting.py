@@ -22,7 +22,7 @@ from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
-from .callbacks import EarlyStopping, as_callbacks
+from .callbacks import Callback, EarlyStopping, as_callbacks
 from .checkpoint import Checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure
 from .history import History
@@ -46,7 +46,7 @@ def fit(
     validation: float | tuple[Any, Any] | None = None,
     seed: int = 0,
     callbacks: Iterable[Any] = (),
-    progress: bool | None = None,
+    progress: bool | Callback | None = None,
     engine: str | None = None,
     threads: int | None = None,
     metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
@@ -86,8 +86,9 @@ def fit(
         model; ``model.initialize(seed)`` draws others.
     callbacks : iterable
         Functions of a `Run`, called after each epoch, or `Callback` objects.
-    progress : bool or None
-        Show a bar on standard error, or a line below a notebook's cell; None: if it is a terminal or a notebook.
+    progress : bool, Callback or None
+        Show a bar on standard error, or a line below a notebook's cell; None: if it is a terminal or a notebook. A
+        callback shows it in its own way; it is not part of a checkpoint.
     engine, threads
         As for ``chainrule.compile``.
     metrics

@@ -18,6 +18,8 @@ class History:
     rows : list of dict
     stopped : str or None
         Why the run ended before its last epoch; None if it didn't.
+    interrupted : bool
+        Whether Ctrl-C ended it.
     best_epoch : int or None
         The epoch whose weights were kept, with early stopping.
 
@@ -32,6 +34,7 @@ class History:
     def __init__(self, rows: list[dict[str, Any]] | None = None) -> None:
         self.rows: list[dict[str, Any]] = list(rows or [])
         self.stopped: str | None = None
+        self.interrupted = False
         self.best_epoch: int | None = None
 
     @property

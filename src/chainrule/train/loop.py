@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
+from ..io.files import sweep
 from ..nn import Module
 from .blas import limited
 from .callbacks import Callback, Run
@@ -23,6 +26,10 @@ from .step import TrainingStep
 
 #: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
 SLICE = 100.0
+
+
+#: What makes a first checkpoint fail for good. A full disk may have room for the next one.
+_PERMANENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 class NonFiniteError(FloatingPointError):
@@ -57,7 +64,8 @@ class Job:
         Examples per step.
     epochs : int
     callbacks : sequence
-        Objects with some of on_begin, on_step, on_epoch, on_end.
+        Objects with some of on_begin, on_step, on_epoch, on_end. What shows the progress also has an on_slice: called
+        now and then within an epoch, without making the run any slower, as on_step would.
     saved : int
         How many of them, from the first on, are saved in a checkpoint.
     validate : function or None
@@ -100,9 +108,12 @@ class Loop:
         sizes = {job.size, job.examples - (self.batches - 1) * job.size}
         self._bindings = {n: job.training.binding(self._X[:n], self._y[:n]) for n in sizes}
         self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
+        self._on_slice = [c.on_slice for c in job.callbacks if hasattr(c, "on_slice")]
         self._before: list[Array] = []  # the states at the beginning of the epoch
         self._torn = False  # whether a step has started but not finished
         self._saved_at = -1
+        if job.checkpoint is not None:
+            sweep(job.checkpoint.path)
         if job.checkpoint is not None and Path(job.checkpoint.path).exists():
             saved = list(job.callbacks[: job.saved])
             self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
@@ -138,7 +149,7 @@ class Loop:
                 close()
                 if self._torn:
                     self.training.restore(self._before)
-                self.history.stopped = run.stopping
+                self.history.stopped, self.history.interrupted = run.stopping, run.interrupted
                 self.training.write_back()
         return self.history
 
@@ -160,6 +171,8 @@ class Loop:
                 run.step, run.loss = p.step, results[0]
             if p.batch == self.batches:
                 break
+            for on_slice in self._on_slice:
+                on_slice(run)
             p.sums, p.seconds = tuple(sums), time.perf_counter() - started
             for on_step in self._on_step:
                 on_step(run)
@@ -220,7 +233,16 @@ class Loop:
         job = self.job
         assert job.checkpoint is not None
         saved = list(job.callbacks[: job.saved])
-        save_checkpoint(job.checkpoint.path, self.training, self.progress, self.history.rows, saved, job.settings)
+        try:
+            save_checkpoint(job.checkpoint.path, self.training, self.progress, self.history.rows, saved, job.settings)
+        except OSError as error:
+            if self._saved_at < 0 and error.errno in _PERMANENT:
+                raise
+            warnings.warn(
+                f"after step {self.progress.step} no checkpoint was saved; the run goes on: {error.strerror or error}",
+                stacklevel=2,
+            )
+            return
         self._saved_at = self.progress.step
 
     def _explained(self, order: Array, first: int, bad: int) -> NonFiniteError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import math
 import shutil
 import sys
 import time
 from typing import Any
 
+from ..show.document import clean
 from .callbacks import Callback, Run
 from .history import summary
 
@@ -17,18 +19,21 @@ PAUSE = 0.2
 CELLS = 20
 
 
-def shown(progress: bool | None) -> Callback | None:
+def shown(progress: bool | Callback | None) -> Callback | None:
     """Return a callback that shows the progress of a run, or None; by default on terminals and in notebooks only."""
     if progress is False:
         return None
+    if isinstance(progress, Callback):
+        return progress
     if in_notebook():
         return NotebookLine()
-    if progress or _is_terminal(sys.stderr):
+    if progress or is_terminal(sys.stderr):
         return TerminalBar()
     return None
 
 
-def _is_terminal(stream: Any) -> bool:
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream writes to a terminal."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # none, closed, or a stand-in for a stream
@@ -43,16 +48,20 @@ def in_notebook() -> bool:
 
 
 class _Line(Callback):
-    """One line with the progress of a run, redrawn after an epoch unless the last update was very recent."""
+    """One line with the progress of a run, redrawn within and after an epoch unless the last update was very recent."""
 
     def on_begin(self, run: Run) -> None:
         """Draw it."""
         self._began = self._drawn = time.perf_counter()
-        self._first = run.epoch
+        self._first = run.step
         self._draw(run)
 
     def on_epoch(self, run: Run) -> None:
         """Redraw it."""
+        self.on_slice(run)
+
+    def on_slice(self, run: Run) -> None:
+        """Redraw it, within an epoch."""
         if time.perf_counter() - self._drawn >= PAUSE:
             self._drawn = time.perf_counter()
             self._draw(run)
@@ -61,19 +70,23 @@ class _Line(Callback):
         """Show the line."""
 
     def _text(self, run: Run, ended: bool = False) -> str:
-        taken, made = time.perf_counter() - self._began, run.epoch - self._first
+        taken, made = time.perf_counter() - self._began, run.step - self._first
         when = duration(taken) if ended else ""
         if made and not ended:
-            when = f"{duration(taken / made * (run.epochs - run.epoch))} left"
-        why = run.stopping if ended and run.stopping else ""
-        return "  ".join(part for part in (f"epoch {run.epoch}/{run.epochs}", when, _figures(run), why) if part)
+            when = f"{duration(taken / made * (run.epochs * run.steps_per_epoch - run.step))} left"
+        within = run.step - run.epoch * run.steps_per_epoch
+        epoch = f"epoch {run.epoch}/{run.epochs}"
+        if within and not ended:
+            epoch = f"epoch {run.epoch + 1}/{run.epochs}, {100 * within // run.steps_per_epoch} %"
+        why = clean(run.stopping) if ended and run.stopping else ""
+        return "  ".join(part for part in (epoch, when, clean(_figures(run)), why) if part)
 
 
 class TerminalBar(_Line):
     """A progress bar on standard error, removed at the end."""
 
     def _draw(self, run: Run) -> None:
-        filled = CELLS * run.epoch // max(run.epochs, 1)
+        filled = CELLS * run.step // max(run.epochs * run.steps_per_epoch, 1)
         line = f"{'━' * filled}{'─' * (CELLS - filled)}  {self._text(run)}"
         self._write(line[: shutil.get_terminal_size().columns - 1])
 
@@ -121,7 +134,9 @@ class NotebookLine(_Line):
 
 
 def _figures(run: Run) -> str:
-    return summary({k: v for k, v in run.history[-1].items() if k != "lr"}) if len(run.history) else ""
+    if not len(run.history):
+        return f"loss {run.loss:.4g}" if math.isfinite(run.loss) else ""
+    return summary({k: v for k, v in run.history[-1].items() if k != "lr"})
 
 
 def duration(seconds: float) -> str:

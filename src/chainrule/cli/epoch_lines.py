@@ -1,0 +1,58 @@
+"""The figures of a run's epochs as lines of text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ..train.callbacks import Callback, Run
+from ..train.progress import is_terminal, shown
+from .output import echo
+
+
+def progress(quiet: bool) -> Callback | bool | None:
+    """Return how a run shows its progress: with a line each epoch where the output is not a terminal."""
+    if quiet:
+        return False
+    return None if is_terminal(sys.stdout) else EpochLines()
+
+
+class EpochLines(Callback):
+    """Prints a line each epoch, and shows the bar besides if standard error is a terminal."""
+
+    def __init__(self) -> None:
+        self._bar = shown(None) or Callback()
+        self._named = False
+
+    def on_begin(self, run: Run) -> None:
+        """Begin the bar."""
+        self._bar.on_begin(run)
+
+    def on_slice(self, run: Run) -> None:
+        """Redraw the bar."""
+        if on_slice := getattr(self._bar, "on_slice", None):
+            on_slice(run)
+
+    def on_epoch(self, run: Run) -> None:
+        """Print the epoch's figures, below their names if it is the first."""
+        for line in lines(run.history.rows[-1:], named=not self._named):
+            echo(line)
+        sys.stdout.flush()
+        self._named = True
+        self._bar.on_epoch(run)
+
+    def on_end(self, run: Run) -> None:
+        """Remove the bar."""
+        self._bar.on_end(run)
+
+
+def lines(rows: Iterable[dict[str, Any]], named: bool = True) -> Iterator[str]:
+    """Yield a line of figures for each row of a history, below their names."""
+    for row in rows:
+        names = [name for name in row if name not in ("epoch", "lr", "seconds")]
+        widths = [5, *(max(len(name), 6) for name in names)]
+        cells = [["epoch", *names]] * named + [[str(row["epoch"]), *(f"{row[name]:.4f}" for name in names)]]
+        for line in cells:
+            yield "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        named = False
