@@ -189,6 +189,7 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
         output, _ = functional_call(model, parameters, x)
         if not isinstance(output, Tensor):
             raise TypeError(f"backprop: expected one tensor from the model, got a {type(output).__name__}")
+        losses.check_custom(loss, output.shape, Y)
         total = losses.get(loss)(output, Y)
         if not isinstance(total, Tensor) or total.shape != ():
             raise ValueError("backprop: the loss does not depend on the model's output, or is not a scalar")

@@ -112,7 +112,7 @@ def test_examples_are_not_mixed():
         return losses if reduction == "none" else np.mean(losses)
 
     fitted(1, X, NUMBERS[:, :1], loss=squares, sample_weight=WEIGHTS)
-    with pytest.raises(ValueError, match="broadcasts examples against each other"):
+    with pytest.raises(ValueError, match="broadcasts the examples of the output"):
         fitted(1, X, NUMBERS[:, 0], loss=squares, sample_weight=WEIGHTS)
 
 

@@ -35,6 +35,7 @@ from ..core.arguments import choice, number
 from ..core.arrays import checked_array
 from ..core.tensor import Tensor
 from ..ops.table import as_dtype
+from .loss_checks import check_pairs
 
 Loss = Callable[..., Any]
 
@@ -335,8 +336,14 @@ def get(loss: Any) -> Loss:
     return cast(Loss, loss) if ready else _checked(loss)
 
 
+def _name(loss: Any) -> str:
+    """Return the name of a function, of the one that a `partial` calls, or of the type of another callable."""
+    found = getattr(loss, "__name__", None) or getattr(getattr(loss, "func", None), "__name__", type(loss).__name__)
+    return str(found)
+
+
 def _checked(loss: Loss) -> Loss:
-    name = getattr(loss, "__name__", None) or getattr(getattr(loss, "func", None), "__name__", type(loss).__name__)
+    name = _name(loss)
 
     @functools.wraps(loss, updated=())
     def scalar_loss(output: Any, target: Any, **more: Any) -> Any:
@@ -396,8 +403,21 @@ def check_target(loss: Any, output_shape: tuple[int, ...], target: Any) -> None:
 
     For training loops: while a step is traced, targets have no values to check.
     """
-    if activation_of(loss) is not None or any(get(loss) is known.function for known in NAMED.values()):
+    if _is_known(loss):
         get(loss)(np.zeros(output_shape, np.float32), target, reduction="none")
+    else:
+        check_custom(loss, output_shape, target)
+
+
+def check_custom(loss: Any, output_shape: tuple[int, ...], target: Any) -> None:
+    """Raise if a loss that is not one of ours broadcasts all outputs against all targets. Ours compare the shapes."""
+    if not _is_known(loss):
+        target = target.value if isinstance(target, Tensor) else target
+        check_pairs(get(loss), tuple(output_shape), np.asarray(target), f"loss {_name(loss)}")
+
+
+def _is_known(loss: Any) -> bool:
+    return activation_of(loss) is not None or any(get(loss) is known.function for known in NAMED.values())
 
 
 def reduced(losses: Any, reduction: str) -> Any:

@@ -255,6 +255,7 @@ def minimize(
         return of(output, y) + losses.penalty(parameters, l1, l2)
 
     start = {path: np.asarray(p.value) for path, p in model.named_parameters()}
+    losses.check_custom(loss, np.shape(functional_call(model, start, X)[0]), y)
     found = minimize_function(objective, start, method=method, max_iter=max_iter, tol=tol, callback=callback)
     targets = dict(model.named_parameters())
     for path, value in found.parameters.items():

@@ -19,7 +19,7 @@ from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
-from .metrics import Metric, resolve
+from .metrics import Metric, check_metrics, resolve
 from .step import Scalar
 
 #: Rows per batch of predict: large enough for a fast matrix multiplication, small enough for the cache.
@@ -138,6 +138,8 @@ def evaluate(
     figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype, model.feature_names)
     y = checked_target(y, X)
     output = predict(logits_part(model, loss), X, batch_size=batch_size, engine=engine, threads=threads)
+    losses.check_custom(loss, output.shape, y)
+    check_metrics(figures, output.shape, y)
     return measure(output, y, loss, figures)
 
 

@@ -20,6 +20,7 @@ from ..data import epoch_order, split
 from ..frames import as_inputs
 from ..nn import losses
 from ..nn.functional import evaluation_mode
+from ..nn.loss_checks import warn_of_sum
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from .callbacks import Callback, EarlyStopping, as_callbacks
@@ -27,7 +28,7 @@ from .checkpoint import Checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure
 from .history import History
 from .loop import Job, Loop
-from .metrics import Metric, resolve
+from .metrics import Metric, check_metrics, resolve
 from .progress import shown
 from .step import Scalar, TrainingStep
 from .weights import WeightedTargets, checked_weights
@@ -146,7 +147,7 @@ def fit(
     data = _Data.read(X, y, validation, seed, model.dtype or np.dtype(np.float32), whole.feature_names)
     weights = None if sample_weight is None else checked_weights(sample_weight, len(data.X))
     with _training_mode(whole, model, seed) as dropout_seeds:
-        _check_data(model, loss, data)
+        _check_data(model, loss, figures, data)
         validate = None if data.held_out is None else _validation(model, data.held_out, loss, figures, engine, threads)
         trained_by: str | Scalar = loss
         y, rows = data.y, data.rows
@@ -286,7 +287,7 @@ def _with_weight(rows: Array, weights: Array) -> Array:
     return kept
 
 
-def _check_data(model: nn.Module, loss: str | Scalar, data: _Data) -> None:
+def _check_data(model: nn.Module, loss: str | Scalar, metrics: Mapping[str, Metric], data: _Data) -> None:
     """Run the model on a few rows and compare the targets with its output, before training starts."""
     X, held = data.X, data.held_out
     shown = X[_telling_rows(X)]
@@ -301,6 +302,10 @@ def _check_data(model: nn.Module, loss: str | Scalar, data: _Data) -> None:
     if not isinstance(output, Tensor):
         raise TypeError(f"the model returned a {type(output).__name__}; expected one tensor")
     losses.check_target(loss, (len(X), *output.shape[1:]), data.y)
+    check_metrics(metrics, (len(X), *output.shape[1:]), data.y)
+    if callable(loss):
+        rows = _telling_rows(X)
+        warn_of_sum(losses.get(loss), np.asarray(output.value)[: len(rows)], data.y[rows], f"the loss {_name(loss)}")
     if held is not None:
         try:
             losses.check_target(loss, (len(held[0]), *output.shape[1:]), held[1])

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.op import Array
+from ..nn.loss_checks import check_pairs
+
 Metric = Callable[[Any, Any], Any]
 
 
@@ -87,6 +90,13 @@ def resolve(
             )
         found[key] = function
     return found
+
+
+def check_metrics(metrics: Mapping[str, Metric], output: tuple[int, ...], target: Array) -> None:
+    """Raise if a metric that is not one of ours broadcasts all outputs against all targets."""
+    for name, function in metrics.items():
+        if function not in METRICS.values():
+            check_pairs(function, tuple(output), target, f"metrics: {name!r}")
 
 
 def _named(metric: str | Metric) -> tuple[str, Metric]:

@@ -15,6 +15,7 @@ from ..core.tree import flatten, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
+from ..nn.loss_checks import is_sensitive
 from ..plan import Plan, build
 
 Scalar = Callable[[Any, Any], Any]
@@ -158,6 +159,11 @@ class TrainingStep:
             output, new_buffers = nn.functional_call(self.model, {**parameters, **buffers}, x)
             loss, objective = self._objective(output, y, parameters)
             gradients = self._gradients(objective, parameters)
+            if not is_sensitive(loss, parameters.values()):
+                raise ValueError(
+                    "the loss has no derivative with respect to any parameter: it uses the model's output only through "
+                    "functions whose derivative is zero, such as argmax, comparisons and rounding"
+                )
             slopes = self._joined(gradients)
             new_blocks, new_state = self.optimizer.update(slopes, unflatten(self._state_structure, state), blocks)
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
