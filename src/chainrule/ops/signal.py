@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.op import Example, register
 from ..core.tensor import Tensor, apply
@@ -47,6 +48,28 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     if mode == "same" and m > n:  # NumPy exchanges the two and reverses, which centres even lengths differently
         return convolve(v, a[::-1], mode)[::-1]
     return convolve(a, v[::-1], mode)
+
+
+@implements(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **unused: Any) -> Any:
+    """As ``numpy.lib.stride_tricks.sliding_window_view``, as a copy."""
+    x, n = array_of(x), len(shape_of(x))
+    window = tuple(window_shape) if np.ndim(window_shape) else (int(window_shape),)
+    axes = tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
+    k = len(axes)
+    if len(window) != k:
+        raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {k} axes")
+    moved = np.moveaxis(x, axes, range(k))
+    index = []
+    for j, width in enumerate(window):
+        places = shape_of(moved)[j] - width + 1
+        if width < 0 or places < 1:
+            raise ValueError(f"sliding_window_view: a window of {width} does not fit axis {axes[j]} of {shape_of(x)}")
+        spread = [1] * (2 * k)
+        spread[j], spread[k + j] = places, width
+        index.append(np.reshape(np.arange(places)[:, None] + np.arange(width), spread))
+    windows = np.moveaxis(moved[tuple(index)], range(k, 2 * k), range(-k, 0))
+    return np.moveaxis(windows, range(k), axes)
 
 
 # -- interpolation ---------------------------------------------------------------------------------

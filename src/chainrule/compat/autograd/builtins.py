@@ -1,0 +1,23 @@
+"""autograd's ``builtins``: types and tests of types that see the value behind a tensor. Containers are Python's own."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from ...core.tensor import Tensor
+
+__all__ = ["dict", "isinstance", "list", "tuple", "type"]
+
+
+dict, list, tuple = builtins.dict, builtins.list, builtins.tuple
+
+
+def isinstance(x: Any, kind: Any) -> bool:
+    """As Python's, on the value behind a tensor."""
+    return builtins.isinstance(x.value if builtins.type(x) is Tensor else x, kind)
+
+
+def type(x: Any) -> Any:
+    """Return the type of the value behind a tensor."""
+    return builtins.type(x.value if builtins.type(x) is Tensor else x)
