@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
 import chainrule as cr
 import chainrule.core.transforms
@@ -199,6 +200,8 @@ for mode in ("full", "same", "valid"):
     for n, m in ((5, 3), (3, 5), (4, 2), (2, 4), (5, 4), (4, 4), (3, 1), (1, 1)):
         case(np.convolve, lambda a, b, mode=mode: np.convolve(a, b, mode), normal(n), normal(m))
         case(np.correlate, lambda a, b, mode=mode: np.correlate(a, b, mode), normal(n), normal(m))
+for width, axis in (((2, 3), (1, 0)), (3, 1), ((2, 2, 2), None)):
+    case(sliding_window_view, lambda x, w=width, a=axis: sliding_window_view(x, w, a), normal(3, 4, 2))
 
 # -- linear algebra --------------------------------------------------------------------------------
 STACK = normal(2, 3, 3) + 3 * np.eye(3)
