@@ -571,7 +571,7 @@ KINKS: list[tuple[Callable[..., Any], Any, Any]] = [
     (lambda x: np.linalg.norm(x, 1), np.array([0.0, 2, -1]), [0, 1, -1]),
     (lambda x: np.linalg.norm(x, np.inf), np.array([2.0, -2, 1]), [0.5, -0.5, 0]),
     (np.std, np.full(3, 2.0), [0, 0, 0]),
-    (lambda x: np.sum(np.clip(x, -1, 1)), np.array([-2.0, -1, 0, 1, 2]), [0, 0.5, 1, 0.5, 0]),
+    (lambda x: np.sum(np.clip(x, -1, 1)), np.array([-2.0, -1, 0, 1, 2]), [0, 0, 1, 0, 0]),
     (lambda x: np.sum(np.abs(x)), np.zeros(2), [0, 0]),
     (lambda x: np.sum(ops.relu(x)), np.zeros(2), [0, 0]),
     (lambda x: np.sum(ops.leaky_relu(x, 0.1)), np.zeros(2), [0.1, 0.1]),

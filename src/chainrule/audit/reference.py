@@ -130,12 +130,10 @@ def has_kink(point: Point) -> bool:
         if node.op is None or not any(x.recordings for x in node.inputs):
             continue
         values = [np.asarray(x.value) for x in node.inputs]
-        kinks = [at for at, _ in node.op.kinks]
         compared = not node.op.differentiable and all(v.dtype.kind == "f" for v in values)
-        tie = len(values) == 2 and (compared or any(len(set(at)) == 1 for at in kinks))
-        if tie and bool(np.any(values[0] == values[1])):
+        if compared and len(values) == 2 and bool(np.any(values[0] == values[1])):
             return True
-        if len(values) == 1 and any(bool(np.any(values[0] == at[0])) for at in kinks):
+        if node.op.at_kink is not None and bool(np.any(node.op.at_kink(node.value, *values, **node.attrs))):
             return True
     return False
 

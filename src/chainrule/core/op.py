@@ -85,7 +85,20 @@ class Operation:
     examples
         ``examples(rng) -> sequence of Example`` for all other rows.
     kinks
-        Points without a derivative, each with the chosen subgradients: ``(inputs, gradients of every input)``.
+        Points without a derivative, each with the chosen subgradients: ``(inputs, gradients of every input)``. One
+        convention holds for all rows: of the subgradients in the inputs that are differentiated, that of least norm.
+        So |x| and max(x, 0) have 0 at x = 0, and a tie of max(a, b) gives each 1/2.
+    at_kink
+        ``at_kink(out, *inputs, **attrs)``: where inputs lie on a kink, as an array of truth values.
+    alone
+        The reverse rules that hold where a single input is differentiated, if its subgradient of least norm is another
+        then: that of max(a, b) at a tie is 0 if b is a constant.
+    squared
+        ``squared(*inputs, **attrs)``: the square of the result, computed without the kink of the result.
+    selects
+        For an operation each element of whose result is that of one input: ``selects(index, out, *inputs, **attrs)``
+        returns when it is that of input `index`, as ``(condition, truth)``, or None. The condition is the position of
+        an input, or a function that computes it.
     flops
         ``flops(out_shape, *input_shapes, **attrs)``: floating-point operations of one evaluation.
     commutative
@@ -125,6 +138,10 @@ class Operation:
     domain: tuple[tuple[float, float], ...] = ()
     examples: Callable[[np.random.Generator], Sequence[Example]] | None = None
     kinks: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    at_kink: Callable[..., Any] | None = None
+    alone: tuple[Rule, ...] | None = None
+    squared: Callable[..., Any] | None = None
+    selects: Callable[..., tuple[Any, bool] | None] | None = None
     flops: Callable[..., int] | None = None
     commutative: bool = False
     aliases: tuple[int, ...] | None = None
@@ -199,6 +216,53 @@ class Operation:
         inputs = [np.asarray(x) for x in self._point.inputs]
         return frozenset(i for i, x in enumerate(inputs) if x.dtype.kind == "f" and self._reads_nothing(i, inputs))
 
+    def reads(self, index: int, inputs: Sequence[Any]) -> bool:
+        """Whether the reverse rule of an input reads values that may be infinite: all but finite scalar constants."""
+        read = self._read[min(index, len(self._read) - 1)]
+        return read is None or any(i < 0 or not _is_finite_scalar(inputs[i]) for i in read)
+
+    @cached_property
+    def _read(self) -> tuple[frozenset[int] | None, ...]:
+        """For each input the values that its reverse rule reads, -1 being the output; None where that is not known."""
+        inputs = [np.asarray(x) for x in self._point.inputs]
+        out = np.asarray(self.evaluate(*inputs, **self._point.attrs))
+        values = [out, *inputs]
+        real = [i for i, x in enumerate(values) if x.dtype.kind == "f"]
+        found: list[frozenset[int] | None] = []
+        for index in range(len(inputs)):
+            same = [self._gives_the_same(index, values, {i}) for i in real]
+            read = frozenset(i - 1 for i, is_same in zip(real, same, strict=True) if not is_same)
+            found.append(read if self._gives_the_same(index, values, set()) else None)
+        return tuple(found)
+
+    @cached_property
+    def steep(self) -> bool:
+        """Whether finite inputs of an elementwise row may give an infinite or undefined derivative."""
+        if self.kind != ELEMENTWISE or not self.differentiable or not self.domain:
+            return False
+        points = np.array(np.meshgrid(*[(0.0, 1.0, -1.0, 2.0, -0.5, 1e3, -1e3)] * len(self.domain)))
+        inputs = [p.reshape(-1) for p in points]
+        rules = [rule for i in range(len(inputs)) if (rule := self.rule(i)) is not None]
+        with np.errstate(all="ignore"):
+            out = self.evaluate(*inputs)
+            try:
+                return not all(np.isfinite(rule(np.ones_like(out), out, *inputs)).all() for rule in rules)
+            except TypeError:  # a rule that refuses
+                return True
+
+    def _gives_the_same(self, index: int, values: list[Array], hidden: set[int]) -> bool:
+        """Whether the rule of an input gives the same result when some of ``out, *inputs`` are NaN."""
+        rule, attrs = self.rule(index), self._point.attrs
+        if rule is None:
+            return True
+        g = np.random.default_rng(1).normal(size=values[0].shape)
+        used = [np.full_like(x, np.nan) if i in hidden else x for i, x in enumerate(values)]
+        try:
+            with np.errstate(all="ignore"):
+                return np.array_equal(rule(g, *used, **attrs), rule(g, *values, **attrs))
+        except (ValueError, ArithmeticError, TypeError):  # LinAlgError is a ValueError; some rules refuse
+            return False
+
     def is_linear(self, index: int) -> bool:
         """Whether the operation is linear in an input; with any number of inputs, the last ones are treated alike."""
         return min(index, len(self._point.inputs) - 1) in self.linear
@@ -232,18 +296,15 @@ class Operation:
 
     def _reads_nothing(self, index: int, inputs: list[Array]) -> bool:
         """Whether the rule of an input gives the same result when that input and the output are NaN."""
-        rule, attrs = (self.rule(index) if self.differentiable else None), self._point.attrs
-        if rule is None:
+        if not self.differentiable or self.rule(index) is None:
             return False
-        out = np.asarray(self.evaluate(*inputs, **attrs))
-        g = np.random.default_rng(1).normal(size=out.shape)
-        hidden = [np.full_like(x, np.nan) if i == index else x for i, x in enumerate(inputs)]
-        try:
-            with np.errstate(all="ignore"):
-                found = rule(g, np.full_like(out, np.nan), *hidden, **attrs)
-                return np.array_equal(found, rule(g, out, *inputs, **attrs))
-        except (ValueError, ArithmeticError):  # np.linalg.LinAlgError is a ValueError
-            return False
+        out = np.asarray(self.evaluate(*inputs, **self._point.attrs))
+        return self._gives_the_same(index, [out, *inputs], {0, index + 1})
+
+
+def _is_finite_scalar(x: Any) -> bool:
+    """Whether a node is a number that does not change."""
+    return x.op is None and x.value is not None and x.shape == () and not x.recordings and bool(np.isfinite(x.value))
 
 
 def describe(x: Any) -> str:

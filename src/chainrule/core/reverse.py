@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .op import Shape
+from .broadcasting import unbroadcast
+from .selection import Selections
 from .tensor import FUNCTIONS, STANDING, Tensor, Written, inputs_of, latest, original
-
-_add: Any = np.add  # NumPy's annotations of reduce do not accept a variable as keepdims
 
 
 def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -143,6 +141,7 @@ def reverse(
         if id(node) in needed:
             pending[id(node)] = pending[id(node)] + g if id(node) in pending else g
     reached: dict[int, Any] = {}
+    selections = Selections()
     with np.errstate(all="ignore"):
         for node in reversed(order):
             g = pending.pop(id(node), None)
@@ -161,6 +160,8 @@ def reverse(
             nodes, rules = node.inputs, op.vjp
             # without recording, the same rules compute on arrays
             out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
+            if op.alone is not None and sum([id(x) in needed for x in nodes]) == 1:
+                rules = op.alone
             for index, x in enumerate(nodes):
                 key = id(x)
                 if key not in needed:
@@ -169,6 +170,8 @@ def reverse(
                 part = None if rule is None else rule(g, out, *inputs, **node.attrs)
                 if part is None:
                     continue
+                if selections or op.selects is not None:
+                    part = selections.guarded(node, index, part, (out, *inputs), key not in pending)
                 if part.shape != x.shape or part.dtype is not x.dtype:
                     part = fitted(part, x, op.name, index)
                 earlier = pending.get(key)
@@ -237,29 +240,3 @@ def backward(output: Tensor, gradient: Any = None) -> None:
 
 
 FUNCTIONS["backward"] = backward
-
-
-def unbroadcast(g: Any, shape: Shape) -> Any:
-    """Sum `g` over the axes along which `shape` was broadcast to the shape of `g`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> unbroadcast(np.ones((3, 2)), (2,))
-    array([3., 3.])
-    """
-    have = tuple(g.shape)
-    if have == shape:
-        return g
-    lead = len(have) - len(shape)
-    if lead > 0 and have[lead:] == shape:  # a bias, the common case
-        return _add.reduce(g, axis=tuple(range(lead)))
-    if lead < 0:
-        return np.broadcast_to(g, shape)
-    axes = tuple(i for i, d in enumerate(have) if i < lead or (shape[i - lead] == 1 and d != 1))
-    if axes:
-        g = _add.reduce(g, axis=axes, keepdims=lead == 0)
-    if tuple(g.shape) != shape:
-        size_one = math.prod(g.shape) == math.prod(shape)
-        g = np.reshape(g, shape) if size_one else np.broadcast_to(g, shape)
-    return g

@@ -1,7 +1,7 @@
 """The operation table: every operation's kernel, shape, derivative and written form, by family."""
 
+from ..core.broadcasting import unbroadcast
 from ..core.op import row, rows
-from ..core.reverse import unbroadcast
 from . import (
     activations,
     arrange,

@@ -76,6 +76,8 @@ _relu = elementwise_row(
     spelling="np.maximum({0}, 0.0)",
     definition=_relu_kernel,
     kinks=(((0.0,), (0.0,)),),
+    at_kink=lambda out, x: np.equal(x, 0),
+    selects=lambda i, out, x: (lambda: np.greater(x, 0.0), True),
 )
 FUNCTIONS["relu"] = _relu  # np.maximum(x, 0) is this
 

@@ -88,7 +88,15 @@ def _power_exponent(g: Any, out: Any, a: Any, b: Any) -> Any:
 
 
 _power = elementwise_row(np.power, (_power_base, _power_exponent), Layout("power"), POSITIVE, REAL)
-square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), superscript("2"))
+_square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), superscript("2"), numpy=())
+
+
+@implements(np.square)
+def square(x: Any) -> Any:
+    """Return the square of `x`; of a norm or an absolute value as the smooth function that it is."""
+    if isinstance(x, Tensor) and x.op is not None and x.op.squared is not None:
+        return x.op.squared(*x.inputs, **x.attrs)
+    return _square(x)
 
 
 @implements(np.power)
@@ -128,9 +136,15 @@ LN2, LN10 = math.log(2.0), math.log(10.0)
 log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), "log2", POSITIVE, floating=True)
 log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), "log10", POSITIVE, floating=True)
 exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"), floating=True)
+
+
+def _shift(out: Any) -> Any:
+    return np.where(np.equal(out, -math.inf), 0.0, out)  # of two -inf the derivative is 0
+
+
 logaddexp = elementwise_row(
     np.logaddexp,
-    (lambda g, out, a, b: g * np.exp(a - out), lambda g, out, a, b: g * np.exp(b - out)),
+    (lambda g, out, a, b: g * np.exp(a - _shift(out)), lambda g, out, a, b: g * np.exp(b - _shift(out))),
     call("log", infix("+", raised("e", 0), raised("e", 1))),
     floating=True,
     commutative=True,
@@ -165,14 +179,23 @@ arccosh = elementwise_row(
     np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),), "arcosh", (1.2, 3.0), floating=True
 )
 arctanh = elementwise_row(np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), "artanh", UNIT, floating=True)
+
+
+def _length(out: Any) -> Any:
+    return np.where(np.equal(out, 0), 1.0, out)  # at the origin, a kink: subgradient 0
+
+
 hypot = elementwise_row(
     np.hypot,
-    (lambda g, out, a, b: g * (a / out), lambda g, out, a, b: g * (b / out)),
+    (lambda g, out, a, b: g * (a / _length(out)), lambda g, out, a, b: g * (b / _length(out))),
     root("√", infix("+", superscript("2", 0), superscript("2", 1))),
     POSITIVE,
     POSITIVE,
     floating=True,
     commutative=True,
+    kinks=(((0.0, 0.0), (0.0, 0.0)),),
+    at_kink=lambda out, a, b: np.equal(out, 0),
+    squared=lambda a, b: np.square(a) + np.square(b),
 )
 
 # -- kinks -----------------------------------------------------------------------------------------
@@ -183,6 +206,8 @@ absolute = elementwise_row(
     fences("| |"),
     numpy=(np.absolute, np.fabs),
     kinks=(((0.0,), (0.0,)),),
+    at_kink=lambda out, x: np.equal(x, 0),
+    squared=lambda x: np.square(x),
 )
 sign = elementwise_row(np.sign, (None,), "sign", flat=True)
 
@@ -202,12 +227,18 @@ _maximum = elementwise_row(
     numpy=(),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
+    at_kink=lambda out, a, b: np.equal(a, b),
+    alone=(
+        lambda g, out, a, b: np.where(np.greater(a, b), g, 0.0),
+        lambda g, out, a, b: np.where(np.greater(b, a), g, 0.0),
+    ),
+    selects=lambda i, out, a, b: (lambda: np.equal((a, b)[i], out), True),
 )
 
 
 @implements(np.maximum, np.fmax)
 def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of each pair; ties share the gradient. With the number 0 it is the ReLU: slope 0 at 0."""
+    """Return the larger of each pair; at a tie, two variables share the gradient; beside a constant it is 0."""
     if type(b) in (int, float) and b == 0 and isinstance(a, Tensor) and a.dtype.kind == "f":
         return FUNCTIONS["relu"](a)
     if type(a) in (int, float) and a == 0 and isinstance(b, Tensor) and b.dtype.kind == "f":
@@ -225,6 +256,12 @@ minimum = elementwise_row(
     numpy=(np.minimum, np.fmin),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
+    at_kink=lambda out, a, b: np.equal(a, b),
+    alone=(
+        lambda g, out, a, b: np.where(np.less(a, b), g, 0.0),
+        lambda g, out, a, b: np.where(np.less(b, a), g, 0.0),
+    ),
+    selects=lambda i, out, a, b: (lambda: np.equal((a, b)[i], out), True),
 )
 floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), flat=True, floating=True)
 ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), flat=True, floating=True)
@@ -234,7 +271,7 @@ trunc = elementwise_row(np.trunc, (None,), "trunc", numpy=(np.trunc, np.fix), fl
 
 @implements(np.clip)
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    """As ``numpy.clip``; the derivative is 1 inside and at the bounds' ties 1/2, as `maximum`'s and `minimum`'s."""
+    """As ``numpy.clip``; the derivative is 1 inside, and 0 at the bounds, as `maximum`'s and `minimum`'s."""
     low = a_min if a_min is not None else min
     high = a_max if a_max is not None else max
     if low is not None:

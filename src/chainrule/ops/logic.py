@@ -36,6 +36,7 @@ WHERE = register(
     vjp=(None, lambda g, out, c, a, b: np.where(c, g, 0.0), lambda g, out, c, a, b: np.where(c, 0.0, g)),
     kind=ELEMENTWISE,
     notation=Layout("cases"),
+    selects=lambda i, out, c, a, b: None if i == 0 else (0, i == 1),
     aliases=(),
     flops=lambda out, *shapes, **attrs: 0,
     examples=lambda rng: [

@@ -21,11 +21,16 @@ def _logsumexp_expand(x: Any, *, axis: tuple[int, ...], keepdims: bool) -> Any:
     return total if keepdims else np.reshape(total, reduced_shape(tuple(x.shape), axis, False))
 
 
+def _logsumexp_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+    nothing = np.equal(restore(out, x.shape, axis), -math.inf)  # all are -inf: the derivative is 0
+    return np.where(nothing, 0.0, restore(g, x.shape, axis)) * softmax(np.where(nothing, 0.0, x), axis)
+
+
 LOGSUMEXP = register(
     "logsumexp",
     shape=shape_rule(),
     expand=_logsumexp_expand,
-    vjp=(lambda g, out, x, axis, keepdims: restore(g, x.shape, axis) * softmax(x, axis),),
+    vjp=(_logsumexp_rule,),
     examples=reduction_examples,
     flops=lambda out, x, **attrs: 4 * math.prod(x),
 )
@@ -100,7 +105,8 @@ def _cross_entropy_expand(z: Any, t: Any) -> Any:
     # log-sum-exp and t·z around the largest logit, where they don't cancel
     top = np.maximum.reduce(z, axis=-1, keepdims=True)
     shifted = z - top
-    loss = np.log(np.add.reduce(np.exp(shifted), axis=-1)) - np.add.reduce(t * shifted, axis=-1)
+    likely = np.where(np.equal(t, 0.0), 0.0, t * shifted)  # also where a class is excluded by the logit -inf
+    loss = np.log(np.add.reduce(np.exp(shifted), axis=-1)) - np.add.reduce(likely, axis=-1)
     if isinstance(t, Tensor) and t.op is ONE_HOT:
         return loss  # its rows sum to one (or are NaN): the term below is zero
     return loss + top.reshape(top.shape[:-1]) * (1.0 - np.add.reduce(t, axis=-1))

@@ -25,6 +25,8 @@ NORM2 = register(
     shape=lambda x, axis, keepdims: (reduced_shape(tuple(x.shape), axis, keepdims), x.dtype),
     expand=lambda x, axis, keepdims: np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims)),
     vjp=(_norm2_rule,),
+    at_kink=lambda out, x, axis, keepdims: np.equal(out, 0),
+    squared=lambda x, axis, keepdims: np.sum(np.square(x), axis=axis, keepdims=keepdims),
     notation=fences("‖ ‖₂"),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 4)),), {"axis": (0, 1), "keepdims": False}),

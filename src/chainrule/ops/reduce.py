@@ -136,6 +136,10 @@ def _reducing(op: Operation, *functions: Any) -> Any:
     return implements(*functions)(implementation)
 
 
+def _ties(out: Any, x: Any, axis: tuple[int, ...]) -> Any:
+    return np.sum(np.equal(x, restore(out, x.shape, axis)), axis=axis)
+
+
 def _extreme(name: str, ufunc: Any, function: Any) -> Operation:
     def kernel(x: Any, out: Any = None, *, axis: tuple[int, ...], keepdims: bool) -> Any:
         return ufunc.reduce(x, axis, out=out, keepdims=keepdims)
@@ -158,6 +162,8 @@ def _extreme(name: str, ufunc: Any, function: Any) -> Operation:
         vjp=(rule,),
         kind=REDUCE,
         notation=Layout("big", name),
+        at_kink=lambda out, x, axis, keepdims: _ties(out, x, axis) > 1,
+        selects=lambda i, out, x, axis, keepdims: (lambda: np.equal(x, restore(out, x.shape, axis)), True),
         examples=reduction_examples,
         flops=lambda out, x, **attrs: math.prod(x),
     )

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.broadcasting import unbroadcast
 from ..core.notation import Layout
 from ..core.op import VIEW, Example, register
-from ..core.reverse import unbroadcast
 from ..core.tensor import FUNCTIONS, Tensor, apply
 from .reduce import normalize_axis
 from .table import implements, is_tensor, shape_of
