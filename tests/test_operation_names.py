@@ -28,6 +28,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "where": "an argument of NumPy's functions",
     },
     "core/transforms.py": {"identity": FUNCTION},
+    "core/habits.py": dict.fromkeys(
+        "binary_cross_entropy_with_logits gather matmul one_hot relu sigmoid softmax softplus tanh".split(),
+        "a name that users of PyTorch type",
+    ),
     "adapters/recording.py": {
         **dict.fromkeys(["identity", "scatter_add"], FUNCTION),
         "erf": "a function of SciPy",

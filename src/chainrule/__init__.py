@@ -6,10 +6,12 @@ Derivatives and compiled functions load with the package; networks, training, fi
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .audit import audit, audit_layer, audit_module
 from .compile import Compiled, compile
+from .core.habits import missing
 from .core.tensor import Parameter, Tensor, tensor
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .explain import explain
@@ -157,7 +159,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'chainrule' has no attribute {name!r}")
+        raise missing("chainrule", name, sys.modules[__name__])
     module = importlib.import_module(f".{_LATER[name] or name}", __name__)
     value = getattr(module, name) if _LATER[name] else module
     globals()[name] = value

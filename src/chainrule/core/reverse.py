@@ -237,6 +237,8 @@ def backward(output: Tensor, gradient: Any = None) -> None:
     gradients, _ = reverse([output], [gradient], leaves)
     for leaf, g in zip(leaves, gradients, strict=True):
         leaf.grad = np.array(g) if leaf.grad is None else leaf.grad + g
+    if output.op is not None:
+        output.grad = gradient
 
 
 FUNCTIONS["backward"] = backward

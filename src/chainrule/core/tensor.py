@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import habits
 from .arrays import FLOATS, as_array, checked_array
 from .op import VIEW, Array, Operation, Shape
 from .scipy_calls import calling_function, ufunc_name
@@ -135,6 +136,13 @@ class Tensor:
         """Whether a derivative through this tensor is being taken, now or by ``backward``."""
         return any(r.active for r in self.recordings)
 
+    @requires_grad.setter
+    def requires_grad(self, value: Any) -> None:
+        raise AttributeError(habits.FROZEN)
+
+    def __getattr__(self, name: str) -> Any:
+        raise habits.missing("Tensor", name, self)
+
     @property
     def T(self) -> Any:
         """The transpose: all axes reversed."""
@@ -240,6 +248,8 @@ class Tensor:
         return bool(self.concrete("bool(tensor)"))
 
     def __float__(self) -> float:
+        if self.op is not None and self.grad is not None:
+            return float(self.item())  # `backward` was called on it: what is wanted now is the number
         return float(self.detached("float(tensor)").item())
 
     def __int__(self) -> int:

@@ -1,5 +1,9 @@
 """Networks: modules, layers, activations, losses, initialisation."""
 
+import sys
+from typing import Any
+
+from ..core.habits import missing
 from ..core.tensor import Parameter
 from . import activations, init, losses
 from .activations import ELU, GELU, Activation, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
@@ -39,3 +43,7 @@ __all__ = [
     "init",
     "losses",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, sys.modules[__name__])

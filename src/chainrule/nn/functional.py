@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..core.habits import missing
 from ..core.tensor import Parameter, Tensor, constant
 from .module import Module, _join
 
@@ -151,3 +153,7 @@ def _swapped(value: Any, swap: Swap, states: States, twins: dict[int, Module]) -
             return parts
         return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     return value
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, sys.modules[__name__])

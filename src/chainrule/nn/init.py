@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, cast
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from ..core.arguments import ArgumentError, integer, number
+from ..core.habits import missing
 from ..core.op import Array, Shape
 
 Initializer: TypeAlias = Callable[[np.random.Generator, Shape, Any, int, int], Array]
@@ -238,3 +240,7 @@ def key_of(seed: int, path: str) -> int:
 def checked_seed(seed: Any) -> int:
     """Return `seed` as an int ≥ 0."""
     return integer("seed", seed, at_least=0)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, sys.modules[__name__])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -10,8 +11,10 @@ import numpy as np
 
 from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
+from ..core.habits import missing
 from ..core.op import Array
 from ..core.tensor import STANDING, Parameter, Tensor
+from ..core.tree import flatten, tree_map
 from ..frames import as_inputs
 from ..ops.table import as_dtype
 from . import init
@@ -274,6 +277,9 @@ class Module:
         """Return {dotted path: name of the value}: ``{"0.weight": "W1", …}``; unnamed ones have their path as name."""
         return {path: parameter.name or path for path, parameter in self.named_parameters()}
 
+    def __getattr__(self, name: str) -> Any:
+        raise missing("Module", name, self)
+
     # -- calling -----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -287,8 +293,10 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward(self, X); write one")
 
     def _as_input(self, x: Any, position: int) -> Any:
-        if x is None or isinstance(x, str | dict | Module) or callable(x):
+        if x is None or isinstance(x, str | Module) or callable(x):
             return x
+        if _is_nest(x, position):
+            return tree_map(lambda leaf: self._as_input(leaf, position + 1) if hasattr(leaf, "shape") else leaf, x)
         if not isinstance(x, Tensor):
             argument = "X" if position == 0 else f"argument {position}"
             x, _ = as_inputs(x, argument, self.feature_names if position == 0 else None)
@@ -455,6 +463,15 @@ def from_config(config: Mapping[str, Any], *, max_parameters: int | None = None)
     return module
 
 
+def _is_nest(x: Any, position: int) -> bool:
+    """Return whether an argument is a container of arrays, such as a tuple of states, not an array in lists."""
+    if isinstance(x, dict) or dataclasses.is_dataclass(x):
+        return not isinstance(x, type)
+    if isinstance(x, list) and position == 0:
+        return any(isinstance(part, Tensor) for part in x)  # a list of arrays holds rows
+    return isinstance(x, tuple | list) and any(hasattr(leaf, "shape") for leaf in flatten(x)[0])
+
+
 _HELD = (Tensor, Module)
 _NESTS = (list, tuple, dict)
 
@@ -491,7 +508,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         return FLOATS[FLOATS.index(np.dtype(dtype))]
     except (TypeError, ValueError):
-        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}") from None
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype!r}; the CPU is the only device") from None
 
 
 def require_module(model: Any) -> None:

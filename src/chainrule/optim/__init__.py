@@ -1,5 +1,9 @@
 """Optimisers and learning-rate schedules, pure functions of arrays or tensors; and full-batch minimisation."""
 
+import sys
+from typing import Any
+
+from ..core.habits import missing
 from .clipping import clip_by_norm, clip_by_value, global_norm
 from .minimize import Minimum, minimize, minimize_function
 from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, get
@@ -26,3 +30,7 @@ __all__ = [
     "minimize",
     "minimize_function",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, sys.modules[__name__])

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..core.arguments import number, unexpected
+from ..core.habits import PARAMETERS, missing
 from ..core.tree import flatten, leaves_as, tree_map, unflatten
 from ..ops.table import as_dtype
 from . import schedules
@@ -56,6 +57,18 @@ class Optimizer(ABC):
 
     #: Names of the arrays kept for each parameter, each of its shape.
     slots: ClassVar[tuple[str, ...]] = ()
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Refuse what other libraries' optimisers take: the parameters themselves."""
+        first = args[0] if args else settings.get("params")
+        if not isinstance(first, str) and (isinstance(first, Iterable) or "params" in settings):
+            raise TypeError(PARAMETERS)
+        if "betas" in settings:
+            raise TypeError("betas=(a, b) is beta1=a, beta2=b")
+        return super().__new__(cls)
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("Optimizer", name, self)
 
     def __post_init__(self) -> None:
         lr = self.lr

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import nn, optim
 from ..core.arguments import integer
+from ..core.habits import LOADER
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..data import epoch_order, split
@@ -37,7 +38,7 @@ from .weights import WeightedTargets, checked_weights
 def fit(
     model: nn.Module,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: str | Scalar = "cross_entropy",
     optimizer: Any = None,
@@ -135,6 +136,8 @@ def fit(
     (10, True)
     """
     require_module(model)
+    if isinstance(X, Iterator) or isinstance(y, Iterator) or (y is None and hasattr(X, "__iter__")):
+        raise TypeError(LOADER if y is None or isinstance(X, Iterator) else f"y: expected an array; {LOADER}")
     epochs, seed = integer("epochs", epochs, at_least=1), integer("seed", seed, at_least=0)
     if batch_size is not None:
         batch_size = integer("batch_size", batch_size, at_least=1, alternative=" or None")

@@ -1,0 +1,161 @@
+"""What users of PyTorch type gets an answer that says what there is, and the answers are right."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import chainrule as cr
+from chainrule import nn, optim
+from chainrule.core import habits
+
+OWNERS = {
+    "Tensor": cr.tensor([[1.0, 2.0]]),
+    "Module": nn.Linear(2, 1),
+    "Optimizer": optim.Adam(),
+    "chainrule.nn": nn,
+    "chainrule.nn.functional": nn.functional,
+    "chainrule.nn.init": nn.init,
+    "chainrule.optim": optim,
+    "chainrule": cr,
+}
+KNOWN = {"np": np, "cr": cr, "nn": nn, "optim": optim, "x": OWNERS["Tensor"], "model": nn.Sequential(nn.Linear(2, 1)),
+         "parameter": OWNERS["Module"].weight, "optimizer": OWNERS["Optimizer"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", habits.HABITS)
+def test_every_habit_is_answered(place):
+    assert place in OWNERS
+    for name, instead in habits.HABITS[place].items():
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}': {re.escape(instead)}"):
+            getattr(OWNERS[place], name)
+
+
+def test_what_the_answers_name_exists():
+    texts = [text for table in habits.HABITS.values() for text in table.values()]
+    texts += [habits.PARAMETERS, habits.FROZEN, habits.LOADER]
+    named = {
+        match
+        for text in texts
+        for match in re.findall(r"\b(np|cr|nn|optim|x|model|parameter|optimizer)\.([\w.]*\w)", text)
+    }
+    assert len(named) > 60
+    for start, path in sorted(named):
+        found = KNOWN[start]
+        for part in path.split("."):
+            assert hasattr(found, part), f"{start}.{path}"
+            found = getattr(found, part)
+
+
+@pytest.mark.parametrize(
+    "owner, name, said",
+    [
+        (cr, "exp", "use np.exp, NumPy's functions take tensors"),
+        (cr, "stack", "use np.stack"),
+        (cr, "zeros", "use np.zeros"),
+        (OWNERS["Tensor"], "exp", r"use np.exp\(x\)"),
+        (OWNERS["Tensor"], "nonsense", "'Tensor' object has no attribute 'nonsense'$"),
+        (nn, "nonsense", "module 'chainrule.nn' has no attribute 'nonsense'$"),
+        (OWNERS["Module"], "nonsense", "'Linear' object has no attribute 'nonsense'$"),
+    ],
+)
+def test_names_of_numpy_and_of_nothing(owner, name, said):
+    with pytest.raises(AttributeError, match=said):
+        getattr(owner, name)
+    assert not hasattr(owner, name) and getattr(owner, name, 3) == 3
+
+
+CALLS = [
+    (lambda m: optim.Adam(m.parameters()), "an optimiser does not hold the parameters: optim.Adam"),
+    (lambda m: optim.Adam(m.parameters(), lr=1e-3), "does not hold the parameters"),
+    (lambda m: optim.SGD(list(m.parameters()), 0.1), "does not hold the parameters"),
+    (lambda m: optim.SGD(params=m.parameters(), lr=0.1), "does not hold the parameters"),
+    (lambda m: optim.AdamW([{"params": m.parameters()}], lr=0.1), "does not hold the parameters"),
+    (lambda m: optim.Adam(1e-3, betas=(0.9, 0.99)), "beta1=a, beta2=b"),
+    (lambda m: setattr(m.weight, "requires_grad", False), "register_buffer"),
+    (lambda m: m.to("cuda"), "got 'cuda'; the CPU is the only device"),
+    (lambda m: cr.fit(m, [(np.ones((4, 2)), np.ones((4, 1)))]), "fit takes whole arrays"),
+    (lambda m: cr.fit(m, ((np.ones((4, 2)), np.ones((4, 1))) for _ in range(3))), "fit takes whole arrays"),
+    (lambda m: cr.fit(m, (np.ones(2) for _ in range(3)), np.ones((3, 1))), "fit takes whole arrays"),
+    (lambda m: cr.fit(m, np.ones((3, 2)), (1.0 for _ in range(3))), "y: expected an array; fit takes whole arrays"),
+    (lambda m: cr.fit(m, np.ones((3, 2))), r"fit takes whole arrays"),
+]
+
+
+@pytest.mark.parametrize("call, said", CALLS)
+def test_calls_are_answered(call, said):
+    with pytest.raises((TypeError, AttributeError, ValueError), match=said):
+        call(nn.Linear(2, 1))
+
+
+def test_the_loader_s_answer_works():
+    batches = [(np.ones((4, 2)), np.ones((4, 1))), (np.ones((3, 2)), np.ones((3, 1)))]
+    X, y = map(np.concatenate, zip(*batches, strict=True))
+    assert len(cr.fit(nn.Linear(2, 1), X, y, loss="mse", epochs=1, progress=False)) == 1
+
+
+def test_a_loss_is_a_number_after_backward():
+    w = cr.tensor([1.0, 2.0], requires_grad=True)
+    loss = (w**2).sum()
+    with pytest.raises(TypeError, match="would lose the gradient"):
+        float(loss)
+    loss.backward()
+    assert float(loss) == loss.item() == 5.0
+    loss.backward()
+    np.testing.assert_array_equal(w.grad, [4.0, 8.0])
+    scalar = cr.tensor(3.0, requires_grad=True)
+    (scalar * 2.0).backward()
+    with pytest.raises(TypeError, match="would lose the gradient"):
+        float(scalar)  # it is used again
+
+
+class States(NamedTuple):
+    h: object
+    c: object
+
+
+class Cell(nn.Module):
+    def __init__(self):
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x, states):
+        h, c = states.values() if isinstance(states, dict) else states
+        assert h.dtype == self.inner.weight.dtype
+        self.seen = type(states)
+        return np.tanh(self.inner(x) + h) * c
+
+
+class Two(nn.Module):
+    def __init__(self):
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, pair):
+        return self.inner(pair[0]) * pair[1]
+
+
+@pytest.mark.parametrize("kind", [tuple, list, States, dict])
+@pytest.mark.parametrize("of", [np.asarray, cr.tensor])
+def test_modules_take_nests_of_arrays(kind, of):
+    rng = np.random.default_rng(0)
+    x, h, c = rng.normal(size=(3, 2, 3))
+    cell = Cell()
+    nest = {States: lambda a, b: States(a, b), dict: lambda a, b: {"h": a, "c": b}}.get(kind, lambda a, b: kind([a, b]))
+    found = cell(x, nest(of(h), of(c)))
+    assert cell.seen is kind
+    expected = np.tanh(x @ cell.inner.weight.value + cell.inner.bias.value + h) * c
+    np.testing.assert_allclose(found.value, expected, rtol=1e-5)
+    output, _ = nn.functional_call(cell, {}, x, nest(of(h), of(c)))
+    np.testing.assert_allclose(output.value, expected, rtol=1e-5)
+
+
+def test_a_tuple_of_arrays_alone():
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 3))
+    model = Two()
+    expected = (a @ model.inner.weight.value + model.inner.bias.value) * b
+    np.testing.assert_allclose(model((a, b)).value, expected, rtol=1e-5)
+    np.testing.assert_allclose(model([cr.tensor(a), cr.tensor(b)]).value, expected, rtol=1e-5)
+    rows = nn.Linear(3, 2)
+    np.testing.assert_array_equal(rows([a[0], a[1]]).value, rows(a[:2]).value)  # a list of arrays holds rows
+    np.testing.assert_array_equal(rows([[1.0, 2.0, 3.0]]).value, rows(np.array([[1.0, 2.0, 3.0]])).value)
+    np.testing.assert_array_equal(rows(((1.0, 2.0, 3.0),)).value, rows(np.array([[1.0, 2.0, 3.0]])).value)
