@@ -74,7 +74,7 @@ def test_resume_without_an_earlier_run_and_after_its_end(run, tmp_path):
     shown = run("train", "digits", *QUICK, "--out", "run", "--resume")
     assert "resumed" not in shown.stdout and weights(tmp_path / "run") == weights(tmp_path / "plain")
     before = (tmp_path / "run" / "run.json").read_bytes()
-    assert "the run in it has ended" in run("train", "digits", *QUICK, "--out", "run", "--resume").stdout
+    assert "the run has ended already" in run("train", "digits", *QUICK, "--out", "run", "--resume").stdout
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
@@ -142,7 +142,9 @@ def test_a_full_disk_at_a_checkpoint_is_a_warning(run, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_write", full)
     arguments = ("train", "digits", "--hidden", "8", "--epochs", "3", "--out", "run", "--checkpoint-every", "1")
     shown = run(*arguments)
-    assert shown.stderr.startswith("warning: after step 90 no checkpoint was saved; the run goes on: cannot write run")
+    assert shown.stderr.startswith(
+        "warning: after step 90 no checkpoint was saved, training continues: cannot write run"
+    )
     assert "No space left on device. What it held before is unchanged." in shown.stderr
     assert shown.stderr.count("warning") == 1 and len(tried) == 6
     assert {f.name for f in (tmp_path / "run").iterdir()} == {"model.safetensors", "history.jsonl", "run.json"}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..core.arguments import choice, integer
+from ..core.arguments import choice, integer, number
 from . import options
+from .child import Limits, in_child
 from .output import echo, emit, explained, say, show, sizes, write
 
 
@@ -70,23 +72,40 @@ def backprop(
 @click.option("--layer", is_flag=True, help="forward(*inputs) and backward(dout, cache) are those of one layer")
 @click.option("--ascent", is_flag=True, help="the gradients are added to the parameters, not subtracted")
 @click.option("--html", type=options.PATH, help="a file for the report as a page")
-def audit(program: Path, layer: bool, ascent: bool, html: Path | None, **names: str) -> None:
+@options.limits
+def audit(program: Path, html: Path | None, timeout: float, memory: float | None, **more: Any) -> None:
     """Say which line of a hand-written backward pass is wrong.
 
     Each step is judged on the gradients that the file itself passes to it, and the cause of an error is named.
 
-    The file is imported, so all of it runs: audit only programs that you would run. With --layer, the inputs have the
-    names of forward's arguments in the file, or are its tuple "inputs". Exit status: 0 when nothing is wrong, 1 when
-    something is, 2 when the file cannot be audited.
+    The file is imported, so all of it runs, in a process of its own: audit only programs that you would run. With
+    --layer, the inputs have the names of forward's arguments in the file, or are its tuple "inputs". Exit status: 0
+    when nothing is wrong, 1 when something is, 2 when the file cannot be audited, or does not finish in time.
     """
+    asked = {"program": str(program), "html": None if html is None else str(html), **more}
+    ok = in_child("cli.gradients:audit_here", asked, _limits(timeout, memory), 2)
+    raise click.exceptions.Exit(0 if ok else 1)
+
+
+def audit_here(program: str, html: str | None, layer: bool, ascent: bool, **names: str) -> bool:
+    """Audit a program in this process and print the report; return whether nothing is wrong."""
     with explained(2):
         from ..audit import commands
 
-        report = commands.audit_layer_of(program, names) if layer else commands.audit_program(program, names, ascent)
+        file = Path(program)
+        report = commands.audit_layer_of(file, names) if layer else commands.audit_program(file, names, ascent)
         show(report)
         if html is not None:
-            write(html, report.to_html())
-    raise click.exceptions.Exit(0 if report.ok else 1)
+            write(Path(html), report.to_html())
+        return report.ok
+
+
+def _limits(timeout: float, memory: float | None) -> Limits:
+    with explained(2):
+        number("timeout", timeout, at_least=0)
+        if memory is not None:
+            number("memory", memory, above=0)
+    return Limits(timeout or None, None if memory is None else round(memory * 1e6))
 
 
 @click.command()
@@ -98,20 +117,27 @@ def audit(program: Path, layer: bool, ascent: bool, html: Path | None, **names: 
 @click.option("--shape", multiple=True, help="draw an argument at random: W=3,4; may be repeated")
 @click.option("--order", default=1, help="2: check the derivative of the gradient, too")
 @click.option("--seed", default=0, help="of random arguments, directions and samples")
-def gradcheck(target: str, shape: tuple[str, ...], order: int, seed: int, **given: str | None) -> None:
+@options.limits
+def gradcheck(timeout: float, memory: float | None, **asked: Any) -> None:
     """Compare a function's gradient with central differences.
 
     The arguments are the values that the file has under their names, or drawn with --shape. The gradient is the one
     named, or the one that the file calls f_grad, grad_f, f_vjp, f_backward or f_jacobian (backward, for forward); else
-    chainrule's own. The file is imported, so all of it runs. Exit status: 0 when the gradient is right, 1 when it is
-    wrong, 2 when it cannot be checked.
+    chainrule's own. The file is imported, so all of it runs, in a process of its own. Exit status: 0 when the gradient
+    is right, 1 when it is wrong, 2 when it cannot be checked, or not in time.
     """
+    ok = in_child("cli.gradients:gradcheck_here", asked, _limits(timeout, memory), 2)
+    raise click.exceptions.Exit(0 if ok else 1)
+
+
+def gradcheck_here(target: str, shape: list[str], order: int, seed: int, **given: str | None) -> bool:
+    """Check a gradient in this process and print the result; return whether it is right."""
     with explained(2):
         from ..gradcheck.commands import check_named
 
         outcome = check_named(target, given, list(shape), order, seed)
         echo(str(outcome))
-    raise click.exceptions.Exit(0 if outcome else 1)
+        return bool(outcome)
 
 
 @click.command()
@@ -126,22 +152,32 @@ def gradcheck(target: str, shape: tuple[str, ...], order: int, seed: int, **give
 @click.option("--format", "form", default="text", help="text, markdown, latex, html or numpy")
 @click.option("--output", type=options.PATH, help="a file to write to")
 @click.option("--seed", default=0, help="of random examples and arguments")
-def explain(
-    target: str,
-    loss: str | None,
-    batch_size: int,
-    shape: tuple[str, ...],
-    layout: str,
-    notation: str,
-    form: str,
-    output: Path | None,
-    seed: int,
-) -> None:
+@options.limits
+def explain(output: Path | None, timeout: float, memory: float | None, **asked: Any) -> None:
     """Derive the gradients of a network or a function.
 
     A function's arguments are the values that its file has under their names, or drawn with --shape. The format numpy
-    is the forward and backward pass as a program.
+    is the forward and backward pass as a program. A file is imported, so all of it runs, in a process of its own.
     """
+    asked["output"] = None if output is None else str(output)
+    if asked["target"].rpartition(":")[0].endswith(".py"):
+        in_child("cli.gradients:explain_here", asked, _limits(timeout, memory), 1)
+    else:
+        explain_here(**asked)
+
+
+def explain_here(
+    target: str,
+    loss: str | None,
+    batch_size: int,
+    shape: list[str],
+    layout: str,
+    notation: str,
+    form: str,
+    output: str | None,
+    seed: int,
+) -> None:
+    """Derive gradients in this process, and print or write them."""
     with explained():
         from ..explain import commands
 
@@ -151,4 +187,4 @@ def explain(
         if output is None:
             emit(text.rstrip("\n") + "\n")
         else:
-            write(output, text)
+            write(Path(output), text)

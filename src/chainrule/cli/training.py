@@ -37,8 +37,8 @@ MOST_LINES = 12
 @options.max_bytes
 @click.option("--out", type=options.PATH, help="the run's folder; default: runs/NAME, numbered")
 @click.option("--overwrite", is_flag=True, help="replace the run in --out")
-@click.option("--checkpoint-every", type=int, metavar="EPOCHS", help="save the run's state after so many epochs")
-@click.option("--resume", is_flag=True, help="go on from the state that was saved in the folder, if there is one")
+@click.option("--checkpoint-every", type=int, metavar="EPOCHS", help="write a checkpoint after this many epochs")
+@click.option("--resume", is_flag=True, help="resume from the checkpoint in the folder, if there is one")
 @click.option("--engine", help="which engine computes")
 @click.option("--threads", type=int, help="threads the engine may use")
 @click.option(
@@ -81,7 +81,7 @@ def train(
         runs.check_engine(engine, threads)
         with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
             if ended:
-                say("resumed", f"{folder}{os.sep}: the run in it has ended; nothing is left to do")
+                say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, asked))

@@ -238,10 +238,8 @@ class Loop:
         except OSError as error:
             if self._saved_at < 0 and error.errno in _PERMANENT:
                 raise
-            warnings.warn(
-                f"after step {self.progress.step} no checkpoint was saved; the run goes on: {error.strerror or error}",
-                stacklevel=2,
-            )
+            step, reason = self.progress.step, error.strerror or error
+            warnings.warn(f"after step {step} no checkpoint was saved, training continues: {reason}", stacklevel=2)
             return
         self._saved_at = self.progress.step
 

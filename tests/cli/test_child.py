@@ -1,0 +1,146 @@
+"""Programs that exit, hang, crash or fill the memory while they are audited: the command says so."""
+
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from chainrule.cli import child
+from chainrule.cli.child import Limits
+
+from .conftest import ENVIRONMENT
+from .test_terminal import in_terminal
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+
+RIGHT = """
+    import numpy as np
+    X, Y = np.random.default_rng(0).normal(size=(2, 5, 3))
+    W = np.eye(3)
+
+    def forward(X, parameters):
+        return {"A0": X, "Z1": X @ parameters["W"]}
+
+    def loss(output, Y):
+        return np.sum((output - Y) ** 2) / len(Y)
+
+    def backward(cache, Y, parameters):
+        dZ1 = 2 * (cache["Z1"] - Y) / len(Y)
+        return {"dW": cache["A0"].T @ dZ1}
+
+    parameters = {"W": W}
+
+    def energy(X):
+        return np.sum(X ** 2)
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    def write(before="", inside=""):
+        head = "def backward(cache, Y, parameters):\n"
+        text = textwrap.dedent(RIGHT).replace(head, f"{head}    {inside or 'pass'}\n")
+        (tmp_path / "mine.py").write_text(f"{before}\n{text}")
+        return tmp_path
+
+    return write
+
+
+def command(*arguments):
+    return [sys.executable, "-c", "from chainrule.cli import main; main()", *arguments]
+
+
+def called(folder, *arguments):
+    return subprocess.run(command(*arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("before", "inside", "seconds", "problem"),
+    [
+        ("import os; os._exit(0)", "", "0", "mine.py: its process exited with status 0 before there was a result"),
+        ("", "import os; os._exit(0)", "50", "mine.py: its process exited with status 0 before there was a result"),
+        ("", "while True: pass", "2", "mine.py: not finished after 2 s, so its process was ended: an endless loop"),
+        pytest.param(
+            "", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "50",
+            "mine.py: its process was ended by SIGSEGV before there was a result", marks=[unix, pytest.mark.slow],
+        ),
+    ],
+)  # fmt: skip
+def test_a_program_that_does_not_return(program, before, inside, seconds, problem):
+    done = called(program(before, inside), "audit", "mine.py", "--timeout", seconds)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"error: {problem}") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", [("gradcheck", "mine.py:energy"), ("explain", "mine.py:energy")])
+def test_the_other_commands_on_programs(program, work):
+    folder = program("import os; os._exit(0)")
+    done = called(folder, *work)
+    assert done.returncode == (2 if work[0] == "gradcheck" else 1) and "before there was a result" in done.stderr
+    done = called(program(), *work)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout
+
+
+def test_what_is_printed_and_the_status(program, run):
+    """As in one process: the report on standard output, what the program prints on standard error."""
+    folder = program("print('mine')")
+    here = run("audit", folder / "mine.py")
+    done = called(folder, "audit", str(folder / "mine.py"), "--html", "report.html")
+    assert (done.stdout, done.returncode) == (here.stdout, 0) and "Right" in done.stdout
+    assert done.stderr == "mine\nwritten to report.html\n" and (folder / "report.html").exists()
+
+
+@unix
+def test_colours_and_width_of_a_terminal(program):
+    shown = in_terminal(command("audit", "mine.py"), program())
+    assert "\x1b[32m" in shown  # green
+    assert 60 < max(len(line) for line in re.sub(r"\x1b\[\d*m", "", shown).splitlines()) <= 80
+
+
+@pytest.mark.slow
+@unix
+def test_ctrl_c(program):
+    folder = program("", "import time; print('begun', flush=True); time.sleep(60)")
+    with subprocess.Popen(
+        command("audit", "mine.py"), cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(20) == 1 and rest.strip() == "Aborted!"
+
+
+# -- for other work ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_output_is_captured_and_started_processes_end(program, monkeypatch):
+    """What a grader does with the programs of others."""
+    beat = "import time, pathlib\nwhile True: pathlib.Path('beat').write_text(str(time.time())); time.sleep(0.05)"
+    before = f"import subprocess, sys; print('more', flush=True); subprocess.Popen([sys.executable, '-c', {beat!r}])"
+    folder = program(before, "import time; time.sleep(30)")
+    monkeypatch.chdir(folder)
+    arguments = {"program": str(folder / "mine.py"), "html": None, "layer": False, "ascent": False}
+    arguments |= {name: name for name in ("forward", "backward", "loss", "parameters", "X", "Y")}
+    outcome = child.run("cli.gradients:audit_here", arguments, Limits(seconds=8), capture=True)
+    beaten = (folder / "beat").read_text()
+    assert outcome.problem.startswith("not finished after 8 s") and outcome.result is None
+    assert "more" in outcome.errors
+    time.sleep(0.5)
+    assert (folder / "beat").read_text() == beaten
+    program()
+    outcome = child.run("cli.gradients:audit_here", arguments, Limits(), capture=True)
+    assert outcome.result is True and "Right" in outcome.output and outcome.problem == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of memory is that of Linux")
+def test_memory_is_limited(program):
+    folder = program("", "np.ones((10**9, 4))")
+    done = called(folder, "audit", "mine.py", "--memory", "3000")
+    assert done.returncode == 2 and "emory" in done.stderr and "mine.py" in done.stderr
