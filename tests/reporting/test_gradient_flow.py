@@ -241,6 +241,33 @@ def test_a_run_that_goes_on_adds_its_lines(tmp_path, data):
     assert run(6, True) == [0, 1, 2, 3, 4, 5, 6]
 
 
+def test_epochs_that_are_trained_again_have_one_line(tmp_path, data):
+    """A run that was killed after the epoch 5 resumes from the checkpoint of the epoch 4."""
+    X, y = data
+    rows = []
+
+    def run(kill):
+        def on_epoch(r):
+            if r.epoch == 5 and kill:
+                raise RuntimeError
+
+        model = nn.Sequential(nn.Linear(5, 2)).initialize(0)
+        flow = unbounded(cr.GradientFlow(tmp_path, X, y))
+        checkpoint = cr.Checkpoint(tmp_path / "c.safetensors", epochs=2)
+        history = cr.fit(model, X, y, epochs=7, progress=False, callbacks=[flow, on_epoch], checkpoint=checkpoint,
+                         resume=True)  # fmt: skip
+        rows.extend(history)
+        return flow.path
+
+    with pytest.raises(RuntimeError):
+        run(kill=True)
+    with (tmp_path / FILE).open("a") as file:
+        file.write('{"epoch": 6, "fig')
+    found = read_flow(run(kill=False)).snapshots
+    assert [s.epoch for s in found] == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert [s.history for s in found[1:]] == rows
+
+
 def test_the_best_weights_are_shown_as_theirs(trained):
     flow, history = trained(epochs=40, early_stopping=1, validation=0.3, optimizer=optim.SGD(3.0))
     last = read_flow(flow.path).snapshots[-1]

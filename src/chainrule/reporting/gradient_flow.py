@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor
 from ..core.transforms import grad
 from ..frames import as_inputs, as_targets
+from ..io import write_atomically
 from ..nn import Sequential, functional_call, losses
 from ..nn.activations import Softmax
 from ..nn.module import Module
@@ -116,6 +118,8 @@ class GradientFlow(Callback):
             ready = time.perf_counter()
             self._begin_file(run)
             self._usual = time.perf_counter() - ready
+        else:
+            self._forget_after(run.epoch)
         self._count(started)
 
     def on_epoch(self, run: Run) -> None:
@@ -152,6 +156,14 @@ class GradientFlow(Callback):
         taken = time.perf_counter() - started
         self.seconds += taken
         return taken
+
+    def _forget_after(self, epoch: int) -> None:
+        """Remove the lines of epochs that are trained again, since the run was killed after its last checkpoint."""
+        kept = []
+        for line in self.path.read_text("utf-8").splitlines(keepends=True):
+            with contextlib.suppress(ValueError):  # the last one, half written
+                kept += [line] if json.loads(line).get("epoch", 0) <= epoch else []
+        write_atomically(self.path, "".join(kept).encode())
 
     def _begin_file(self, run: Run) -> None:
         assert self._snapshot is not None
