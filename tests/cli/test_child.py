@@ -61,9 +61,12 @@ def called(folder, *arguments):
 @pytest.mark.parametrize(
     ("before", "inside", "seconds", "problem"),
     [
-        ("import os; os._exit(0)", "", "0", "mine.py: its process exited with status 0 before there was a result"),
+        pytest.param(
+            "import os; os._exit(0)", "", "0",
+            "mine.py: its process exited with status 0 before there was a result", marks=pytest.mark.slow,
+        ),
         ("", "import os; os._exit(0)", "50", "mine.py: its process exited with status 0 before there was a result"),
-        ("", "while True: pass", "2", "mine.py: not finished after 2 s, so its process was ended: an endless loop"),
+        ("", "while True: pass", "1", "mine.py: not finished after 1 s, so its process was ended: an endless loop"),
         pytest.param(
             "", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "50",
             "mine.py: its process was ended by SIGSEGV before there was a result", marks=[unix, pytest.mark.slow],
@@ -96,6 +99,7 @@ def test_what_is_printed_and_the_status(program, run):
 
 
 @unix
+@pytest.mark.slow
 def test_colours_and_width_of_a_terminal(program):
     shown = in_terminal(command("audit", "mine.py"), program())
     assert "\x1b[32m" in shown  # green

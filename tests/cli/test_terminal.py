@@ -80,6 +80,13 @@ def test_every_command_on_hostile_data(run, trained, tmp_path):
         checked(run(*arguments, status=1).output, r"\x1b[31m")
 
 
+def test_what_python_shows(tmp_path):
+    pytest.importorskip("polars")
+    file, names = table(tmp_path)
+    checked(repr(cr.data.read(file, names[-1])), r"target\x1b[31m")
+    checked(repr(cr.History([{"epoch": 1, HOSTILE: 0.5}])), r"\x1b[31m")
+
+
 @pytest.mark.parametrize("arguments", [(f"--{HOSTILE}",), (HOSTILE,), ("train",), ("train", "a", "--epochs", HOSTILE)])
 def test_wrong_arguments(arguments):
     result = CliRunner().invoke(app, list(arguments))

@@ -111,9 +111,9 @@ def wrong(kind, folder, count, seed):
 
 @pytest.mark.parametrize("kind", [Checkpoints, Models, Onnx])
 def test_damaged_files(kind, tmp_path):
-    refused, loaded = wrong(kind, tmp_path, 60, seed=1)
+    refused, loaded = wrong(kind, tmp_path, 30, seed=1)
     assert loaded == []
-    assert refused > 40
+    assert refused > 20
 
 
 @pytest.mark.slow

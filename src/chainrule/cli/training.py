@@ -71,6 +71,8 @@ def train(
     from .epoch_lines import progress
 
     with explained(), ended_by_sigterm():
+        if resume and overwrite:
+            raise ValueError("give --resume or --overwrite, not both: the one keeps what is in the folder")
         if checkpoint_every is not None:
             integer("checkpoint-every", checkpoint_every, at_least=1)
         asked = runs.Settings(hidden=options.widths(hidden), **settings)

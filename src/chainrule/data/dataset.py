@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..show.document import clean
 from .splits import split
 from .task import Task, as_target, infer_task
 from .wording import counted, listed, suggestion
@@ -282,7 +283,7 @@ class Dataset:
             parts.append(f"target {self.target_name or 'y'} ({self.task})")
         if self.test is not None:
             parts.append(f"{counted(len(self.test), 'test row')} separate")
-        return f"<Dataset {self.source}: {', '.join(parts)}>"
+        return clean(f"<Dataset {self.source}: {', '.join(parts)}>")
 
     def take(self, indices: ArrayLike) -> "Dataset":
         """The rows of these numbers, in this order, without the separate test split.

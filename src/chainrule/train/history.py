@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from .. import show
+from ..show.document import clean
 
 
 class History:
@@ -65,7 +66,7 @@ class History:
             ", ".join(f"{k} {formatted(v)}" for k, v in self.rows[-1].items() if k != "epoch") if self.rows else "empty"
         )
         stopped = f"; stopped: {self.stopped}" if self.stopped else ""
-        return f"History({len(self.rows)} epochs; {last}{stopped})"
+        return clean(f"History({len(self.rows)} epochs; {last}{stopped})")
 
     def _repr_html_(self) -> str:
         from .history_html import document  # needed in notebooks only
