@@ -37,11 +37,11 @@ class Expansion:
         """Raise ValueError if `compressed` bytes, of all or of a part of the file, may not expand to so many."""
         limit = min(max(SMALL, RATIO * compressed), MOST) if self.max_bytes is None else self.max_bytes
         if expanded > limit:
-            why = f"the limit is {RATIO} times the compressed size, at least {SMALL:,} and at most {MOST:,} bytes"
-            given = why if self.max_bytes is None else f"max_bytes is {self.max_bytes:,}"
+            usual = f" ({RATIO} times the compressed size, at least {SMALL >> 20} MiB, at most {MOST >> 30} GiB)"
             raise ValueError(
-                f"{self.path}: {compressed:,} compressed bytes expand to {expanded:,} or more; {given}. For a file "
-                "that you trust, raise it with max_bytes (--max-bytes on the command line)"
+                f"{self.path}: {compressed:,} compressed bytes expand to {expanded:,} or more, over the limit of "
+                f"{limit:,} bytes{usual if self.max_bytes is None else ''}; for a file that you trust, raise it with "
+                "max_bytes=N (--max-bytes N)"
             )
 
     def gunzip(self) -> bytes:
