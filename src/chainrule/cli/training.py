@@ -83,7 +83,8 @@ def train(
         runs.check_engine(engine, threads)
         with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
             if ended:
-                say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
+                if not quiet:
+                    say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, asked))
