@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import re
 import time
@@ -20,8 +21,9 @@ from .engine import choose
 from .io.locks import locked
 from .nn import activations
 from .reporting.examples import FILE as EXAMPLES
-from .reporting.storage import HISTORY, MODEL, RECORD, run_files
+from .reporting.storage import HISTORY, MODEL, RECORD, read_record, run_files
 from .train import Callback, Checkpoint, History, evaluate, fit, predict
+from .train.checkpoint import same_settings
 
 #: The state of an unfinished run, in its folder.
 CHECKPOINT = "checkpoint.safetensors"
@@ -182,6 +184,13 @@ def claimed(
         if not resume:
             (folder / CHECKPOINT).unlink(missing_ok=True)
         yield folder, resume and RECORD in held and CHECKPOINT not in held
+
+
+def check_same(folder: Path, prepared: Prepared, settings: Settings) -> None:
+    """Raise ValueError if the run in a folder was of other data or settings."""
+    record = read_record(folder)
+    now = {"fingerprint": prepared.fingerprint, **json.loads(json.dumps(asdict(settings)))}
+    same_settings(folder, {"fingerprint": record.get("fingerprint"), **record.get("settings", {})}, now)
 
 
 def _numbered(source: str) -> Path:

@@ -78,6 +78,8 @@ def test_resume_without_an_earlier_run_and_after_its_end(run, tmp_path):
     before = (tmp_path / "run" / "run.json").read_bytes()
     assert "the run has ended already" in run("train", "digits", *QUICK, "--out", "run", "--resume").stdout
     assert (tmp_path / "run" / "run.json").read_bytes() == before
+    shown = run("train", "digits", *QUICK, "--lr", "0.5", "--out", "run", "--resume", status=1)
+    assert "run belongs to another run: lr was 0.001, is 0.5" in shown.stderr
 
 
 def test_a_run_is_resumed_with_the_same_settings_only(run, refused, tmp_path, monkeypatch):

@@ -83,6 +83,7 @@ def train(
         runs.check_engine(engine, threads)
         with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
             if ended:
+                runs.check_same(folder, prepared, asked)
                 if not quiet:
                     say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return

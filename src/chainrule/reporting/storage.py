@@ -85,7 +85,7 @@ def read_run(folder: Path) -> Stored:
     if stray and (folder / FLOW).stat().st_mtime > (folder / HISTORY).stat().st_mtime:
         assert flow is not None
         return _unfinished(folder, flow)  # of an unfinished run that was to replace the finished one
-    record = _record(folder) if (folder / RECORD).is_file() else {}
+    record = read_record(folder) if (folder / RECORD).is_file() else {}
     arrays: dict[str, Array] = {}
     meta: dict[str, Any] = {}
     if (folder / EXAMPLES).is_file():
@@ -123,7 +123,7 @@ def run_files(
     return {folder / name: content for name, content in files.items()}
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """Read the record of a run; raise ValueError if it, or a file that it has a digest of, was changed."""
     record = _json(folder / RECORD)
     if isinstance(digests := record.get(DIGESTS), dict):  # an early version wrote none

@@ -143,7 +143,7 @@ def load_checkpoint(
             raise ValueError("its entries are inconsistent")
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: the checkpoint's record is damaged: {error!r}") from None
-    _same_settings(path, saved, json.loads(json.dumps(dict(settings), default=_plain)))
+    same_settings(path, saved, json.loads(json.dumps(dict(settings), default=_plain)))
     given = [type(c).__name__ for c in callbacks]
     if kinds != given:
         had, has = (", ".join(k) or "none" for k in (kinds, given))
@@ -172,7 +172,8 @@ def _targets(training: TrainingStep) -> dict[str, Array]:
     return arrays
 
 
-def _same_settings(path: Any, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def same_settings(path: Any, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the differences, if a run was saved with other settings than those it has now."""
     other = [_difference(k, saved.get(k), now.get(k)) for k in sorted({*saved, *now}) if saved.get(k) != now.get(k)]
     if other:
         raise ValueError(f"{path} belongs to another run: {'; '.join(other)}. Give the same settings, or another path.")
