@@ -143,7 +143,7 @@ def test_it_traces_once_a_signature() -> None:
         for args, kwargs in signatures:
             np.testing.assert_array_equal(c(*args, **kwargs), args[0] * 2.0 + sum(kwargs.values()))
     assert f.calls == len(signatures)
-    c(X + 1, b=X, a=X)
+    c(X + 1, a=X, b=X)
     c(2.5)
     assert f.calls == len(signatures)
 
@@ -297,13 +297,16 @@ def test_parameters_are_read_anew() -> None:
     assert counted.calls == 1
 
 
-def test_arrays_beside_the_arguments_are_taken_as_they_are() -> None:
+def test_arrays_beside_the_arguments_are_read_anew_after_a_change() -> None:
     table = np.ones(3)
-    f = compile(lambda x: x + table)
+    counted = Counted(lambda x: x + table)
+    f = compile(counted)
     close(f(X), X + 1)
     table[...] = 5.0
-    close(f(X), X + 1)
+    for _ in range(3):
+        close(f(X), X + 5)
     close(f(X[:2]), X[:2] + 5)
+    assert counted.calls == 3
 
 
 def test_a_tensor_that_requires_a_gradient_is_a_constant() -> None:

@@ -7,7 +7,8 @@ has a shape and a dtype only. Both build the same graph, and everything else in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,10 @@ _NOTHING: frozenset[Recording] = frozenset()
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
 
+class StaleTensorError(TypeError, ValueError):
+    """A tensor without a value is used after the trace that it belongs to."""
+
+
 class Recording:
     """One derivative or trace being taken.
 
@@ -30,6 +35,8 @@ class Recording:
     """
 
     __slots__ = ("active", "nested", "purpose")
+
+    traces = False  # whether its tensors have no values
 
     def __init__(self, purpose: str) -> None:
         self.purpose: str = purpose
@@ -42,6 +49,13 @@ class Recording:
     def __exit__(self, *_: object) -> None:
         self.active = False
 
+    def value_of(self, tensor: Tensor) -> Array | None:
+        """Return the value of a tensor without one, if a trace can provide it."""
+        return None
+
+
+#: The innermost trace (`chainrule.core.trace.Trace`) of this thread, if any.
+TRACE: ContextVar[Any] = ContextVar("the trace being recorded", default=None)
 
 #: The recording of parameters and of ``tensor(…, requires_grad=True)``: never closed.
 STANDING = Recording("a tensor that requires a gradient")
@@ -174,18 +188,28 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    __hash__: ClassVar[Callable[..., int]] = object.__hash__
+    def __hash__(self) -> int:
+        if self.weak and self.value is None and self.dtype.kind in "iu":
+            return hash(self.item())  # an integer argument of a traced function, looked up in a dict
+        return object.__hash__(self)
 
     # -- leaving the graph -------------------------------------------------------------------------
 
     def concrete(self, use: str) -> Array:
         """Return the value; raise if there is none yet. `use` names the purpose in the message."""
         if self.value is None:
+            _refuse_stale((self,))
+            for recording in self.recordings:
+                if (value := recording.value_of(self)) is not None:
+                    return value
             raise TypeError(
                 f"{use} needs a value, but this tensor (shape {self.shape}, {self.dtype}) is being traced and has "
-                "no value. Express a choice that depends on values with np.where; call the function without compile to "
-                "look."
+                "no value. Express a choice that depends on values with np.where; make an argument that decides what "
+                "is computed part of the signature, compile(f, static_argnames=…); call the function without compile "
+                "to look."
             )
+        if (trace := TRACE.get()) is not None:
+            trace.looked_at(self)
         return self.value
 
     def detached(self, use: str) -> Array:
@@ -194,7 +218,7 @@ class Tensor:
         if scipy_function is not None:
             raise TypeError(_not_dispatched(scipy_function))
         value = self.concrete(use)
-        if self.requires_grad:
+        if self.value is not None and self.requires_grad and self.dtype.kind == "f":
             raise TypeError(
                 f"{use} would lose the gradient: a derivative is being taken through this tensor (shape {self.shape}). "
                 "Use np.stack or np.concatenate to join tensors, NumPy functions to compute with them, "
@@ -346,9 +370,13 @@ class Tensor:
         return FUNCTIONS[np.subtract](other, self)
 
     def __mul__(self, other: Any) -> Any:
+        if self.weak and isinstance(other, list | tuple | str):  # repeated, as by the integer that this stands for
+            return other * self.__index__()
         return FUNCTIONS[np.multiply](self, other)
 
     def __rmul__(self, other: Any) -> Any:
+        if self.weak and isinstance(other, list | tuple | str):
+            return other * self.__index__()
         return FUNCTIONS[np.multiply](other, self)
 
     def __truediv__(self, other: Any) -> Any:
@@ -719,16 +747,32 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
             value = np.asarray(value)
         node.value, node.shape, node.dtype = value, value.shape, value.dtype
     else:
+        _refuse_stale(inputs)
         node.value = None
         node.shape, node.dtype = op.shape(*inputs, **attrs)
     if recordings or traced:
         node.op, node.inputs, node.attrs = op, inputs, attrs
-        node.recordings = recordings if op.differentiable else _NOTHING
+        if not op.differentiable:  # no derivative goes through, but a tensor without a value knows its trace
+            recordings = frozenset([r for r in recordings if r.traces]) if traced else _NOTHING
+        node.recordings = recordings
     else:  # no derivative needs the operation
         node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
     if op.kind is VIEW:
         FUNCTIONS["share"](node, given[0], op, attrs)
     return node
+
+
+def _refuse_stale(inputs: tuple[Any, ...]) -> None:
+    """Raise for tensors without a value whose trace is over: something has stored them."""
+    for x in inputs:
+        traces = [r for r in x.recordings if r.traces] if x.value is None else []
+        if traces and not any(r.active for r in traces):
+            purpose = traces[0].purpose
+            raise StaleTensorError(
+                f"a traced tensor (shape {x.shape}, {x.dtype}), which has no value, was stored during {purpose} and is "
+                "used after it. It is not an argument of the function that uses it: return it from the one that "
+                "computes it, or keep it by name with compile(…, keep=…)"
+            )
 
 
 def _not_dispatched(name: str) -> str:

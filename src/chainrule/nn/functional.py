@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import types
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..core.habits import missing
-from ..core.tensor import Parameter, Tensor, constant
+from ..core.tensor import TRACE, Tensor, constant
 from .module import Module, _join
-
-Swap: TypeAlias = dict[int, Tensor]  # id of a parameter -> what stands for it
-States: TypeAlias = dict[tuple[int, str], Any]  # (id of a module, buffer) -> what stands for it
+from .twins import States, Swap, Twins
 
 
 @contextlib.contextmanager
@@ -28,9 +25,6 @@ def evaluation_mode(module: Module) -> Iterator[None]:
     finally:
         for part, training in modes:
             part.training = training
-
-
-_REPLACEABLE = (Parameter, Module, list, tuple, dict, types.MethodType)
 
 
 def functional_call(
@@ -86,13 +80,13 @@ def functional_call(
         else:
             there = _some([*parameters, *buffers])
             raise KeyError(f"{path!r} is not a parameter or buffer of this {type(module).__name__}; known are {there}")
-    twins: dict[int, Module] = {}
-    twin = _twin(module, swap, states, twins)
-    before = {path: twins[id(m)].__dict__[name] for path, (m, name) in buffers.items()}
+    twins = Twins(swap, states, TRACE.get())
+    twin = twins.of(module)
+    before = {path: twins.of(m).__dict__[name] for path, (m, name) in buffers.items()}
     output = twin(*args, **kwargs)
     replaced = {}
     for path, (m, name) in buffers.items():
-        now = twins[id(m)].__dict__[name]
+        now = twins.of(m).__dict__[name]
         if now is not before[path]:
             replaced[path] = constant(now)
     return output, replaced
@@ -116,43 +110,6 @@ def _named(tensor: Tensor, name: str | None) -> Tensor:
         tensor.name = name
         return tensor
     return tensor.named(name)
-
-
-def _twin(module: Module, swap: Swap, states: States, twins: dict[int, Module]) -> Module:
-    """Return a copy of `module` down to its containers, parameters and buffers replaced; shared ones stay shared."""
-    if id(module) in twins:
-        return twins[id(module)]
-    twin: Module = object.__new__(type(module))
-    twins[id(module)] = twin
-    for name, value in module.__dict__.items():
-        if (id(module), name) in states:
-            value = states[id(module), name]
-        elif isinstance(value, _REPLACEABLE):
-            value = _swapped(value, swap, states, twins)
-        twin.__dict__[name] = value
-    return twin
-
-
-def _swapped(value: Any, swap: Swap, states: States, twins: dict[int, Module]) -> Any:
-    if isinstance(value, Parameter):
-        return swap.get(id(value), value)
-    if isinstance(value, Module):
-        return _twin(value, swap, states, twins)
-    if isinstance(value, types.MethodType):  # self.act = self.relu: bound to the twin
-        owner = value.__self__
-        if isinstance(owner, Module):
-            return types.MethodType(value.__func__, _twin(owner, swap, states, twins))
-    if isinstance(value, dict):
-        items = {k: _swapped(v, swap, states, twins) for k, v in value.items()}
-        return items if any(items[k] is not v for k, v in value.items()) else value
-    if isinstance(value, (list, tuple)):
-        parts = [_swapped(v, swap, states, twins) for v in value]
-        if all(a is b for a, b in zip(parts, value, strict=True)):
-            return value
-        if isinstance(value, list):
-            return parts
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value
 
 
 def __getattr__(name: str) -> Any:

@@ -13,13 +13,14 @@ from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.habits import missing
 from ..core.op import Array
-from ..core.tensor import STANDING, Parameter, Tensor
+from ..core.tensor import STANDING, TRACE, Parameter, Tensor
 from ..core.tree import flatten, tree_map
 from ..frames import as_inputs
 from ..ops.table import as_dtype
 from . import init
 from .describe import build, check_size
 from .outline import Part, text
+from .twins import Nested
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Draw:
     value: Array  # what was drawn; as long as the parameter holds this very array nobody has assigned to it
 
 
-class Module:
+class Module(Nested):
     """A function with parameters.
 
     Subclass it, assign parameters (`make_parameter`, or ``nn.Parameter(array)``) and other modules to attributes, and
@@ -102,6 +103,8 @@ class Module:
                 f"nn.Parameter(value); found a {type(value).__name__}"
             )
         object.__setattr__(self, name, value)
+        if (trace := TRACE.get()) is not None and (twin := trace.twins.get(id(self), self)) is not self:
+            twin.__dict__[name] = value  # such as the mode, set by a traced function
         if isinstance(value, (Module, *_NESTS)):
             self._adopt()
 
@@ -153,6 +156,12 @@ class Module:
         object.__setattr__(self, name, array)
 
     def _as_buffer(self, name: str, value: Any) -> Any:
+        trace = TRACE.get()
+        if trace is not None and id(self) not in trace.twins:
+            raise TypeError(
+                f"{type(self).__name__}: the buffer {name} is replaced outside of a call of this module, while it is "
+                f"part of {trace.purpose}. Replace buffers in forward, and call the module"
+            )
         first = self._buffers[name]
         value = as_dtype(value if isinstance(value, Tensor) else np.asarray(value), first.dtype)
         if tuple(value.shape) != first.shape:
@@ -284,6 +293,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` on arrays or tensors."""
+        if (trace := TRACE.get()) is not None:
+            self = trace.twin(self)
         if any(isinstance(v, list | dict) for k, v in self.__dict__.items() if not k.startswith("_")):
             self._adopt()  # a plain list may have grown since it was assigned
         return self.forward(*[self._as_input(x, i) for i, x in enumerate(args)], **kwargs)
