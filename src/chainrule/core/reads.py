@@ -222,7 +222,7 @@ def _attributes(x: Any, names: set[str]) -> Iterator[str]:
         if not _of_a_library(kind.__module__):
             data = {n for n in names & vars(kind).keys() if not isinstance(vars(kind)[n], _METHODS)}
             yield from (n for n in data - space.keys() if hasattr(x, n))
-    buffers: Any = x._buffers if isinstance(x, Holder) else ()
+    buffers: Any = {*x._buffers, *x._unread} if isinstance(x, Holder) else ()
     own = isinstance(x, Holder) or _is_own(x)
     for name, value in space.items():
         if name not in buffers and _guarded(value) and (name in names or (own and _is_setting(x, name, value))):

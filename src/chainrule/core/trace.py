@@ -23,6 +23,7 @@ class Holder:
     """An object with arrays that a call may replace: they are in its ``__dict__`` under the names in ``_buffers``."""
 
     _buffers: dict[str, Array]
+    _unread: tuple[str, ...] = ()  # attributes that a trace does not depend on
 
     def _twin(self, trace: Trace) -> Holder:
         """Return the copy that stands in for this object in a trace; `Trace.copied` makes it."""

@@ -70,6 +70,7 @@ class Module(Nested):
 
     training: bool
     feature_names: tuple[str, ...] | None = None
+    _unread = ("feature_names",)
     _ids = False  # whether integer input means row numbers
     _nests = False  # for descriptions (`described`): whether it is made of other layers,
     _lengths: tuple[str, ...] = ()  # which arguments are lengths of axes,

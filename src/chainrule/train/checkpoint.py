@@ -169,6 +169,7 @@ def _targets(training: TrainingStep) -> dict[str, Array]:
     arrays |= {f"parameters/{k}": v for k, v in training.parameters.items()}
     arrays |= {f"buffers/{k}": v for k, v in training.buffers.items()}
     arrays |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
+    arrays |= {f"outside/{i}": v for i, v in enumerate(training.outside)}
     return arrays
 
 

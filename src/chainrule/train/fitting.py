@@ -24,6 +24,7 @@ from ..nn.functional import evaluation_mode
 from ..nn.loss_checks import warn_of_sum
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
+from ..random import Generator
 from .callbacks import Callback, EarlyStopping, as_callbacks
 from .checkpoint import Checkpoint
 from .evaluation import Forward, checked_input, checked_target, measure
@@ -149,7 +150,7 @@ def fit(
     whole, model = model, logits_part(model, loss)
     data = _Data.read(X, y, validation, seed, model.dtype or np.dtype(np.float32), whole.feature_names)
     weights = None if sample_weight is None else checked_weights(sample_weight, len(data.X))
-    with _training_mode(whole, model, seed) as dropout_seeds:
+    with _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
         _check_data(model, loss, figures, data)
         validate = None if data.held_out is None else _validation(model, data.held_out, loss, figures, engine, threads)
         trained_by: str | Scalar = loss
@@ -160,8 +161,9 @@ def fit(
             trained_by, y = targets.loss(loss), targets.pack(y, weights, data.dtype)
             figures = {name: targets.metric(metric) for name, metric in figures.items()}
         training = TrainingStep(
-            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads
-        )
+            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads,
+            seed=seed % 2**64,
+        )  # fmt: skip
         size = min(batch_size or len(rows), len(rows))
         settings = {
             "batch_size": size, "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss),
@@ -328,7 +330,12 @@ def _validation(
     model: nn.Module, held_out: tuple[Array, Array], loss: Any, figures: Mapping[str, Metric], engine: Any, threads: Any
 ) -> Callable[[], Mapping[str, float]]:
     forward, (X, y) = Forward(model, engine=engine, threads=threads), held_out
-    return lambda: measure(forward(X), y, loss, figures)
+
+    def validate() -> Mapping[str, float]:
+        with Generator(0):  # the same numbers in each epoch, also of a run that is resumed
+            return measure(forward(X), y, loss, figures)
+
+    return validate
 
 
 def _fingerprint(X: Array, y: Array) -> str:

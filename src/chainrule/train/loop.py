@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
+from ..engine import Binding
 from ..io.files import sweep
 from ..nn import Module
 from .blas import limited
@@ -105,8 +106,7 @@ class Loop:
         self.history, self.progress = History(), Progress()
         self.batches = -(-job.examples // job.size)
         # planned now, so that a batch that the model does not accept is found before training starts
-        sizes = {job.size, job.examples - (self.batches - 1) * job.size}
-        self._bindings = {n: job.training.binding(self._X[:n], self._y[:n]) for n in sizes}
+        self._bindings = self._bound()
         self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
         self._on_slice = [c.on_slice for c in job.callbacks if hasattr(c, "on_slice")]
         self._before: list[Array] = []  # the states at the beginning of the epoch
@@ -117,6 +117,11 @@ class Loop:
         if job.checkpoint is not None and Path(job.checkpoint.path).exists():
             saved = list(job.callbacks[: job.saved])
             self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
+
+    def _bound(self) -> dict[int, Binding]:
+        """Return the bindings for the sizes of batches; planned anew if what model or loss read has changed."""
+        sizes = {self.job.size, self.job.examples - (self.batches - 1) * self.job.size}
+        return {n: self.training.binding(self._X[:n], self._y[:n]) for n in sizes}
 
     def run(self) -> History:
         """Train to the end or a stop. In every case the model gets consistent weights and each on_end is called."""
@@ -159,6 +164,7 @@ class Loop:
         order = job.order(p.epoch)
         first = p.batch
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
+        self._bindings = self._bound()
         self._before = training.snapshot()
         while p.batch < self.batches:
             for results in self._steps(order, p.batch):
@@ -191,6 +197,7 @@ class Loop:
         most = self.batches - b
         if self._on_step:
             most = 1
+            self._bindings = self._bound()  # a callback may have changed a setting
         elif (saving := self.job.checkpoint) and saving.steps:
             most = min(most, saving.steps - self.progress.step % saving.steps)
         return self._run(order, b, most)

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..core.guards import Guards
 from ..core.op import Array, Shape
 from ..core.reverse import reverse, topological
 from ..core.tensor import Recording, Tensor, constant, traced_leaf
+from ..core.trace import State, Trace
 from ..core.tree import flatten, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
 from ..nn.loss_checks import is_sensitive
 from ..plan import Plan, build
+from ..random import Generator
 
 Scalar = Callable[[Any, Any], Any]
 
@@ -41,6 +44,8 @@ class TrainingStep:
         Computed with each step, from the same forward pass.
     engine, threads
         As for ``chainrule.compile``.
+    seed : int
+        Of the numbers that model and loss draw with `chainrule.random`.
 
     Examples
     --------
@@ -68,6 +73,7 @@ class TrainingStep:
         metrics: Mapping[str, Scalar] | None = None,
         engine: str | None = None,
         threads: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
@@ -89,7 +95,9 @@ class TrainingStep:
         # sorted by name: checkpoints number these arrays
         state, self._state_structure = flatten(dict(sorted(optimizer.init(self._blocks).items())))
         self.optimizer_state: list[Array] = [np.array(s, order="C") for s in state]
-        self._bindings: dict[Any, Binding] = {}
+        self._bindings: dict[Any, tuple[Binding, Guards]] = {}
+        self._generator = Generator(seed)
+        self._outside: dict[tuple[int, str], tuple[State, Array]] = {}
 
     def _cut(self, blocks: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters as parts of the vectors that they lie in."""
@@ -114,8 +122,13 @@ class TrainingStep:
 
     @property
     def states(self) -> list[Array]:
-        """All arrays that a step changes in place: parameters, buffers, optimiser state."""
-        return [*self._blocks.values(), *self.buffers.values(), *self.optimizer_state]
+        """All arrays that a step changes in place: parameters, buffers, optimiser state, state outside of the model."""
+        return [*self._blocks.values(), *self.buffers.values(), *self.optimizer_state, *self.outside]
+
+    @property
+    def outside(self) -> list[Array]:
+        """State that steps read outside of the model: counters of random numbers, buffers of modules in the loss."""
+        return [array for _, array in self._outside.values()]
 
     @property
     def rate(self) -> Array | None:
@@ -124,16 +137,17 @@ class TrainingStep:
         return found
 
     def binding(self, x: Array, y: Array) -> Binding:
-        """Return the bound plan for batches of this shape and dtype, planning it if necessary."""
+        """Return the bound plan for batches of this shape and dtype, planned anew if what it depends on has changed."""
         key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
         found = self._bindings.pop(key, None)
-        if found is None:
-            plan = self.plan(x.shape, x.dtype, y.shape, y.dtype)
-            found = bind(plan, self.states, engine=self._engine, threads=self.threads)
+        if found is None or found[1].changed() is not None:
+            plan, guards = self._planned(x.shape, x.dtype, y.shape, y.dtype)
+            states = self.states[: len(plan.states)]  # later plans may know more of them
+            found = bind(plan, states, engine=self._engine, threads=self.threads), guards
         self._bindings[key] = found  # at the end: the first is the one that was not used for longest
         if len(self._bindings) > PLANS:
             del self._bindings[next(iter(self._bindings))]
-        return found
+        return found[0]
 
     def run(self, x: Array, y: Array) -> tuple[Any, ...]:
         """Make one step on a batch; return the loss and the metrics, taken before the update."""
@@ -148,8 +162,12 @@ class TrainingStep:
 
     def plan(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> Plan:
         """Plan the step for batches of these shapes."""
-        with Recording("a training step") as recording:
-            mark = frozenset({recording})
+        return self._planned(x_shape, x_dtype, y_shape, y_dtype)[0]
+
+    def _planned(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> tuple[Plan, Guards]:
+        guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
+        with Trace("a training step") as trace, self._generator:
+            mark = frozenset({trace})
             x = traced_leaf(x_shape, x_dtype, mark, name="X")
             y = traced_leaf(y_shape, y_dtype, mark, name="Y")
             blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.items()}
@@ -167,18 +185,37 @@ class TrainingStep:
             slopes = self._joined(gradients)
             new_blocks, new_state = self.optimizer.update(slopes, unflatten(self._state_structure, state), blocks)
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
-        updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
-        updated += flatten(new_state)[0]
-        leaves = [*blocks.values(), *buffers.values(), *state]
-        updates = {
-            i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
-        }
-        plan, captured = build([loss, *measured], [x, y], states=leaves, updates=updates, name="training step")
+            guards.require_no_draws(trace.purpose)
+            found, replaced = self._read_outside(trace)
+            updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
+            updated += [*flatten(new_state)[0], *replaced]
+            leaves = [*blocks.values(), *buffers.values(), *state, *found]
+            updates = {
+                i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
+            }
+            plan, captured = build([loss, *measured], [x, y], states=leaves, updates=updates, name="training step")
+        trace.hand_back()
+        guards.settle()
         if captured:
             raise ValueError(
                 "the model uses parameters that are not registered in it: assign their modules to attributes"
             )
-        return plan
+        return plan, guards
+
+    def _read_outside(self, trace: Trace) -> tuple[list[Tensor], list[Any]]:
+        """Return the leaves of all states outside of the model, and what this step replaces them with."""
+        read = {(id(s.owner), s.name): s for s in trace.states}
+        for key, s in read.items():
+            self._outside.setdefault(key, (s, np.array(s.read(), order="C")))
+        changed = trace.changed()
+        leaves, new = [], []
+        for key, (_, array) in self._outside.items():
+            state = read.get(key)
+            leaves.append(
+                state.leaf if state is not None else traced_leaf(array.shape, array.dtype, frozenset({trace}))
+            )
+            new.append(state.new if state in changed else leaves[-1])
+        return leaves, new
 
     def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         if not isinstance(output, Tensor):
@@ -217,6 +254,8 @@ class TrainingStep:
                 array[...] = value
         for assign, array in self._homes:
             assign(array)
+        for state, array in self._outside.values():
+            state.write(array.copy())
 
     def snapshot(self) -> list[Array]:
         """Return copies of all arrays that steps change."""
@@ -224,7 +263,7 @@ class TrainingStep:
 
     def restore(self, snapshot: Sequence[Array]) -> None:
         """Restore what `snapshot` returned."""
-        for state, saved in zip(self.states, snapshot, strict=True):
+        for state, saved in zip(self.states, snapshot, strict=False):  # a later plan may have added some
             np.copyto(state, saved)
 
     def first_bad_state(self) -> str | None:
@@ -236,7 +275,8 @@ class TrainingStep:
 
     def first_bad(self, x: Array, y: Array) -> str | None:
         """Return which value or gradient of a step on this batch is the first that is not finite; None if all are."""
-        with Recording("a search for non-finite values") as recording, np.errstate(all="ignore"):
+        self.write_back()
+        with Recording("a search for non-finite values") as recording, np.errstate(all="ignore"), self._generator:
             mark = frozenset({recording})
             parameters = {k: Tensor(v, recordings=mark) for k, v in self.parameters.items()}
             output, _ = nn.functional_call(self.model, {**parameters, **self.buffers}, Tensor(x, name="X"))
