@@ -31,6 +31,7 @@ POSITIVE = np.abs(A) + 0.3
 UNIT = np.tanh(A)
 SPACED = np.array([-1.2, -0.35, 0.15, 0.8, 1.9])  # distinct, no integers, no ties
 MASK = A > 0
+SOME = np.array([[1, 0, 1, 1], [0, 1, 1, 0], [1, 1, 0, 1]], bool)
 NAN = np.where(np.abs(A) < 0.4, np.nan, A)
 
 
@@ -391,6 +392,178 @@ case(np.repeat, lambda a: a.repeat(2, axis=1), A)
 for kwargs in ({}, {"indexing": "ij"}, {"sparse": True}, {"sparse": True, "indexing": "ij"}):
     case(np.meshgrid, lambda a, b, kw=kwargs: tuple(np.meshgrid(a, b, **kw)), V, normal(3))
 case(np.meshgrid, lambda a, b, c: tuple(np.meshgrid(a, b, c)), V, normal(3), normal(2))
+
+# -- statistics, sequences, selection --------------------------------------------------------------
+PAIRS = normal(3, 7)
+for f in (np.quantile, np.nanquantile):
+    for kwargs in (
+        {},
+        {"axis": 0},
+        {"axis": -1, "keepdims": True},
+        {"axis": (0, 2)},
+        {"axis": (0, 1), "keepdims": True},
+    ):
+        case(f, lambda a, f=f, kw=kwargs: f(a, 0.3, **kw), D)
+        case(f, lambda a, f=f, kw=kwargs: f(a, np.array([0.1, 0.55, 1.0, 0.0]), **kw), D)
+    case(f, lambda a, q, f=f: f(a, q), V, np.array([0.2, 0.65]))
+    for method in ("lower", "higher", "midpoint", "nearest", "weibull", "hazen", "interpolated_inverted_cdf",
+                   "median_unbiased", "normal_unbiased"):  # fmt: skip
+        case(f, lambda a, f=f, m=method: f(a, np.array([0.0, 0.2, 0.5, 0.93]), axis=1, method=m), A)
+for f in (np.percentile, np.nanpercentile):
+    case(f, lambda a, f=f: f(a, 30), A)
+    case(f, lambda a, f=f: f(a, [10.0, 50, 100], axis=1), A)
+    case(f, lambda a, f=f: f(a, np.array(25.0), axis=0, keepdims=True), A)
+with_nan = lambda a: np.where(SOME, a, np.nan)  # noqa: E731
+NANS = "nanmean nanvar nanstd nanmedian nanprod nanmax nanmin nansum"
+for name in NANS.split():
+    f = getattr(np, name)
+    for kwargs in ({}, {"axis": 0}, {"axis": -1}, {"axis": 1, "keepdims": True}):
+        case(f, lambda a, f=f, kw=kwargs: f(with_nan(a), **kw), A)
+    case(f, lambda a, f=f: f(a, axis=(0, 2)), D)
+case(np.nanvar, lambda a: np.nanvar(with_nan(a), axis=1, ddof=1), A)
+case(np.nanstd, lambda a: np.nanstd(with_nan(a), ddof=1), A)
+case(np.nanquantile, lambda a: np.nanquantile(with_nan(a), [0.2, 0.7], axis=1), A)
+case(np.nanpercentile, lambda a: np.nanpercentile(with_nan(a), 40), A)
+case(np.quantile, lambda a: np.quantile(with_nan(a), 0.4, axis=0), A)
+for f in (np.nancumsum, np.nancumprod):
+    case(f, lambda a, f=f: f(with_nan(a)), A)
+    case(f, lambda a, f=f: f(with_nan(a), axis=1), A)
+for f in (np.nanargmax, np.nanargmin):
+    case(f, lambda a, f=f: f(with_nan(a)), A, smooth=False)
+    case(f, lambda a, f=f: f(with_nan(a), axis=1, keepdims=True), A, smooth=False)
+COUNTS = np.array([1, 2, 1, 3])
+for kwargs in ({}, {"bias": True}, {"ddof": 2}, {"rowvar": False}, {"fweights": COUNTS},
+               {"aweights": POSITIVE[0]}, {"aweights": POSITIVE[0], "fweights": COUNTS, "ddof": 0}):  # fmt: skip
+    case(np.cov, lambda a, kw=kwargs: np.cov(a if kw.get("rowvar", True) else a.T, **kw), A)
+case(np.cov, np.cov, V)
+case(np.cov, np.cov, V, W)
+case(np.cov, np.cov, A, C)
+case(np.corrcoef, np.corrcoef, PAIRS)
+case(np.corrcoef, np.corrcoef, V, W)
+case(np.corrcoef, lambda a: np.corrcoef(a, rowvar=False), PAIRS.T.copy())
+case(np.average, lambda a: np.average(a, axis=0, returned=True)[0], A)
+case(np.quantile, lambda a: np.quantile(a, [[0.1], [0.2]], axis=1), A)
+case(np.average, lambda a, w: np.average(a, axis=1, weights=w, returned=True), A, POSITIVE[0])
+# where= and initial= of reductions
+for name in "sum prod mean var std".split():
+    f = getattr(np, name)
+    for kwargs in ({}, {"axis": 0}, {"axis": 1, "keepdims": True}):
+        case(f, lambda a, f=f, kw=kwargs: f(a, where=SOME, **kw), A)
+    case(f, lambda a, f=f: f(a, where=SOME[0], axis=1), A)
+case(np.var, lambda a: np.var(a, axis=1, ddof=1, where=SOME), A)
+for name, start in (("sum", 2.5), ("prod", 2.5), ("max", -9.0), ("min", 9.0), ("max", 0.1)):
+    f = getattr(np, name)
+    case(f, lambda a, f=f, s=start: f(a, axis=1, initial=s), A)
+    case(f, lambda a, f=f, s=start: f(a, axis=0, initial=s, where=SOME), A)
+for f in (np.all, np.any):
+    case(f, lambda a, f=f: f(a > 0, axis=0, where=SOME), A, smooth=False)
+# methods of ufuncs
+for ufunc in (np.add, np.multiply, np.maximum, np.minimum, np.logaddexp):
+    case((ufunc, "reduce"), lambda a, u=ufunc: u.reduce(a), A)
+    case((ufunc, "reduce"), lambda a, u=ufunc: u.reduce(a, axis=1, keepdims=True), A)
+    case((ufunc, "reduceat"), lambda a, u=ufunc: u.reduceat(a, [0, 2, 1]), A)
+    case((ufunc, "reduceat"), lambda a, u=ufunc: u.reduceat(a, [1, 3], axis=1), A)
+for ufunc in (np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logaddexp):
+    case((ufunc, "accumulate"), lambda a, u=ufunc: u.accumulate(a), A)
+    case((ufunc, "accumulate"), lambda a, u=ufunc: u.accumulate(a, axis=1), A)
+for ufunc in (np.logical_and, np.logical_or):
+    for method in ("reduce", "accumulate"):
+        case((ufunc, method), lambda a, u=ufunc, m=method: getattr(u, m)(a > 0), A, smooth=False)
+    case((ufunc, "reduceat"), lambda a, u=ufunc: u.reduceat(a > 0, [0, 2], axis=1), A, smooth=False)
+for key in FUNCTIONS:
+    if isinstance(key, tuple) and key[1] == "outer":
+        discrete = "divide" in key[0].__name__ or "mod" in key[0].__name__ or key[0] is np.remainder
+        x, y = (MASK[0], MASK[:, 0]) if "bitwise" in key[0].__name__ else (POSITIVE[0], POSITIVE[1])
+        case(key, lambda a, b, u=key[0]: u.outer(a, b), x, y, smooth=not discrete and x.dtype.kind == "f")
+case((np.subtract, "outer"), lambda a, b: np.subtract.outer(a, b), A, V)
+# sequences
+for kwargs in ({}, {"num": 4}, {"num": 5, "endpoint": False}, {"num": 1}, {"num": 3, "retstep": True}):
+    case(np.linspace, lambda a, b, kw=kwargs: np.linspace(a, b, **kw), np.array(0.3), np.array(1.7))
+case(np.linspace, lambda a: np.linspace(a, 3, 4), normal(2))
+case(np.linspace, lambda a, b: np.linspace(a, b, 3, axis=-1), normal(2, 1), normal(3))
+case(np.logspace, lambda a, b: np.logspace(a, b, 4), np.array(0.3), np.array(1.7))
+case(np.logspace, lambda a, b: np.logspace(a, b, 4, endpoint=False, base=2.0), np.array(0.3), np.array(1.7))
+for num, endpoint in ((4, True), (3, False), (1, True)):
+    case(np.geomspace, lambda a, b, n=num, e=endpoint: np.geomspace(a, b, n, e), np.array(0.3), np.array(1.7))
+case(np.geomspace, lambda a: np.geomspace(a, -9.0, 4), np.array([-0.3, -2.0]))
+for edge in (1, 2):
+    case(np.gradient, lambda a, e=edge: np.gradient(a, edge_order=e), D[:, :, :3] if edge == 3 else normal(3, 4, 5))
+    case(np.gradient, lambda a, h, e=edge: np.gradient(a, h, axis=1, edge_order=e), A, np.array(0.7))
+    case(np.gradient, lambda a, x, e=edge: np.gradient(a, x, axis=0, edge_order=e), normal(5, 2), SPACED)
+    case(np.gradient, lambda a, x, e=edge: np.gradient(a, 0.5, x, edge_order=e), normal(3, 5), SPACED)
+case(np.gradient, np.gradient, V)
+case(np.unwrap, np.unwrap, np.array([0.1, 3.0, -3.0, 2.9, 9.5, 0.2]))
+case(np.unwrap, lambda a: np.unwrap(a, axis=0, period=1.0), A)
+case(np.unwrap, lambda a: np.unwrap(a, discont=4.0), np.array([0.1, 3.0, -3.0, 2.9, 9.5, 0.2]))
+case(np.diff, lambda a: np.diff(a, prepend=0.0, append=normal(3, 2) * 0 + 1), A)
+case(np.polyval, np.polyval, V, A)
+case(np.polyval, lambda x: np.polyval([1.0, 2, 3], x), A)
+case(np.polyval, lambda p: np.polyval(p, 1.5), V)
+for kwargs in ({}, {"N": 3}, {"N": 3, "increasing": True}):
+    case(np.vander, lambda a, kw=kwargs: np.vander(a, **kw), V)
+for f in (np.polyadd, np.polysub, np.polymul):
+    case(f, f, V, normal(3))
+    case(f, f, normal(2), W)
+for m in (0, 1, 2):
+    case(np.polyder, lambda a, m=m: np.polyder(a, m), V)
+    case(np.polyint, lambda a, m=m: np.polyint(a, m), V)
+case(np.polyint, lambda a: np.polyint(a, 2, k=[1.0, 2.0]), V)
+case(np.poly, np.poly, V[:4])
+case(np.polyfit, lambda x, y: np.polyfit(x, y, 2), SPACED, V)
+case(np.polyfit, lambda x, y: np.polyfit(x, y, 1), SPACED, normal(5, 2))
+case(np.polyfit, lambda x, y, w: np.polyfit(x, y, 2, w=w), SPACED, V, np.abs(W) + 0.5)
+# selection
+case(np.piecewise, lambda a: np.piecewise(a, [a < -0.5, a > 0.5], [lambda x: x**2, np.sin, 3.0]), A)
+case(np.piecewise, lambda a: np.piecewise(a, [a < -0.5, a > 0.5], [-1, lambda x, k: k * x], 2.0), A)
+case(np.piecewise, lambda a: np.piecewise(a, a < 0, [np.negative, np.exp]), V)
+case(np.choose, lambda a, b: np.choose([0, 1, 1, 0], [a, b]), A, C)
+for mode in ("wrap", "clip"):
+    case(np.choose, lambda a, b, m=mode: np.choose([[3], [-1], [1]], [a, b, 2.0], mode=m), A, normal(4))
+case(np.compress, lambda a: np.compress([True, False, True], a, axis=0), A)
+case(np.compress, lambda a: np.compress(a[0] > 0, a, axis=1), A, traceable=False)
+case(np.extract, lambda a: np.extract(MASK, a), A)
+for f in (np.flatnonzero, np.nonzero, np.argwhere):
+    case(f, lambda a, f=f: a * (1 + len(f(a > 0))), A, smooth=False, traceable=False)
+for f in (np.intersect1d, np.union1d, np.setdiff1d, np.setxor1d):
+    case(f, lambda a, f=f: a * (1 + len(f(a, A[:2]))), A, smooth=False, traceable=False)
+case(np.array_equiv, lambda a: a * (1 + np.array_equiv(a, A)), A, smooth=False, traceable=False)
+case(np.histogram_bin_edges, lambda a: a * len(np.histogram_bin_edges(a, 3)), A, traceable=False)
+EDGES = np.array([[-2.0, -1, -0.5], [1, 0, 3]])
+for bins in ([-1.0, 0, 1], [1.0, 0, -1]):
+    for right in (False, True):
+        case(np.digitize, lambda a, b=bins, r=right: np.digitize(a, b, right=r), EDGES, smooth=False)
+for invert in (False, True):
+    case(np.isin, lambda a, i=invert: np.isin(a, A[0], invert=i), A, smooth=False)
+case(np.unique, lambda a: np.unique(a), A, traceable=False)
+case(np.unique, lambda a: np.unique(a, axis=0), A, traceable=False)
+case(np.unique, lambda a: a * np.unique(a, return_counts=True)[1].sum(), A, traceable=False)
+case(np.bincount, lambda w: np.bincount([0, 2, 2, 4, 0], w, minlength=7), V)
+case(np.bincount, lambda w: np.bincount([0, 2, 2, 4, 0], weights=w), V)
+for trim in ("fb", "f", "b"):
+    case(np.trim_zeros, lambda a, t=trim: np.trim_zeros(np.array([0, 0, 1, 0, 1.0]) * a, t), V, traceable=False)
+case(np.resize, lambda a: np.resize(a, (3, 7)), V)
+case(np.argpartition, lambda a: np.take_along_axis(a, np.argpartition(a, 2, axis=1), 1)[:, 2], A, smooth=False)
+case(np.apply_along_axis, lambda a: np.apply_along_axis(np.sum, 1, a), D)
+case(np.apply_along_axis, lambda a: np.apply_along_axis(lambda v: np.outer(v, v[:2]), 1, a), D)
+case(np.apply_over_axes, lambda a: np.apply_over_axes(np.sum, a, [0, 2]), D)
+for f in (np.tril_indices_from, np.triu_indices_from):
+    case(f, lambda a, f=f: a[f(a)], A)
+    case(f, lambda a, f=f: a[f(a, k=1)], A)
+case(np.diag_indices_from, lambda a: a[np.diag_indices_from(a)], S)
+case(np.dsplit, lambda a: tuple(np.dsplit(a, 2)), D)
+case(np.conjugate, np.conjugate, A)
+case(np.real_if_close, np.real_if_close, A)
+case(np.imag, lambda a: a + np.imag(a), A)
+case(np.iscomplex, lambda a: a + np.iscomplex(a), A)
+case(np.isreal, lambda a: a + np.isreal(a), A)
+case(np.angle, np.angle, A)
+case(np.angle, lambda a: np.angle(a, deg=True), A)
+case(np.i0, np.i0, A)
+case(np.matvec, np.matvec, D, normal(4))
+case(np.vecmat, np.vecmat, normal(3), D)
+case(np.linalg.tensorinv, lambda a: np.linalg.tensorinv(a.reshape(2, 3, 6) + np.eye(6).reshape(2, 3, 6)), normal(6, 6))
+case(np.linalg.tensorsolve, lambda a, b: np.linalg.tensorsolve(a.reshape(2, 3, 6), b), normal(6, 6), normal(2, 3))
+case(np.linalg.tensorsolve, lambda a, b: np.linalg.tensorsolve(a, b, (1,)), normal(2, 6, 3), normal(2, 3))
 
 # -- indexing: each is a case of "getitem" ---------------------------------------------------------
 ROWS_OF_A, IDS = np.array([2, 0, 2, -1]), np.array([[0, 1], [3, 3]])

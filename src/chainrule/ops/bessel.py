@@ -50,6 +50,7 @@ iv = _family("i", 0.5, 0.5, low=-3.0)
 ive = _family("i", 0.5, 0.5, "decreasing")
 kv = _family("k", -0.5, -0.5)
 kve = _family("k", -0.5, -0.5, "increasing")
+FUNCTIONS[np.i0] = FUNCTIONS["scipy.special.i0"]
 FUNCTIONS["scipy.special.jn"] = jv
 FUNCTIONS["scipy.special.yn"] = yv
 FUNCTIONS["scipy.special.kn"] = kv

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.notation import Layout
 from ..core.op import CONTRACT, Example, Shape, register
-from ..core.tensor import apply
+from ..core.tensor import FUNCTIONS, apply
 from .table import implements, promote, shape_of
 
 
@@ -69,6 +69,10 @@ def matmul(a: Any, b: Any) -> Any:
     if na == 1:
         del shape[-1 if nb == 1 else -2]
     return np.reshape(out, shape)
+
+
+FUNCTIONS[np.matvec] = lambda x1, x2, /: np.squeeze(matmul(x1, np.expand_dims(x2, -1)), -1)
+FUNCTIONS[np.vecmat] = lambda x1, x2, /: np.squeeze(matmul(np.expand_dims(x1, -2), x2), -2)
 
 
 @implements(np.dot)

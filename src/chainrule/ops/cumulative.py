@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.op import Example, register
 from ..core.tensor import FUNCTIONS, apply
-from .reduce import accumulator, no_more, normalize_axis
+from .reduce import accumulator, is_given, no_more, normalize_axis
 from .table import along, array_of, as_dtype, implements, one_axis, shape_of
 
 
@@ -31,7 +31,7 @@ CUMSUM = register(
 )
 
 
-@implements(np.cumsum, (np.add, "accumulate"))
+@implements(np.cumsum)
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
     """As ``numpy.cumsum``."""
     no_more("cumsum", out, {})
@@ -41,9 +41,16 @@ def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None)
 
 
 @implements(np.diff)
-def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """As ``numpy.diff``: differences of neighbours, n times."""
+    a = array_of(a)
     (axis,) = normalize_axis(axis, len(shape_of(a)))
+    edge = tuple(1 if i == axis else d for i, d in enumerate(shape_of(a)))
+    ends = [
+        [] if not is_given(x) else [x if len(shape_of(x)) else np.broadcast_to(array_of(x), edge)]
+        for x in (prepend, append)
+    ]
+    a = np.concatenate([*ends[0], a, *ends[1]], axis) if ends[0] or ends[1] else a
     for _ in range(n):
         a = along(a, axis, 1) - along(a, axis, 0, -1)
     return a
@@ -75,7 +82,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     return np.concatenate([as_dtype(p, ary.dtype) for p in parts])
 
 
-@implements(np.cumprod, (np.multiply, "accumulate"))
+@implements(np.cumprod)
 def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
     """As ``numpy.cumprod``; by doubling, so that the derivative is exact also where factors are zero."""
     a = a if dtype is None else as_dtype(a, dtype)

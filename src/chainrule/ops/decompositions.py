@@ -19,9 +19,9 @@ import numpy as np
 from numpy.linalg._linalg import EighResult, EigResult, QRResult, SVDResult
 
 from ..core.op import Example, Shape, register
-from ..core.tensor import Tensor, apply
+from ..core.tensor import apply
 from .linalg import kernel_of, square_shape, t
-from .table import array_of, floating, implements, shape_of
+from .table import floating, implements
 
 _CONVERGENCE = "the iteration did not converge"
 
@@ -343,59 +343,3 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         q = np.concatenate([q, apply(COMPLEMENT, (a,), {"of": "qr"})], -1)
         r = np.concatenate([r, np.zeros((*r.shape[:-2], m - k, n), r.dtype)], -2)
     return r if mode == "r" else QRResult(q, r)
-
-
-# -- what follows from them ------------------------------------------------------------------------
-
-
-def _numerical_rank(s: Any, tolerance: Any) -> Any:
-    return np.sum(np.greater(s, tolerance), axis=-1)
-
-
-@implements(np.linalg.matrix_rank)
-def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
-    """As ``numpy.linalg.matrix_rank``: a count, through which no derivative goes."""
-    A = floating(A)
-    if len(A.shape) < 2:
-        return np.sum(np.any(np.not_equal(A, 0)))
-    s = svd(A, compute_uv=False, hermitian=hermitian)
-    if tol is None:
-        rtol = max(A.shape[-2:]) * np.finfo(s.dtype).eps if rtol is None else np.expand_dims(rtol, -1)
-        tol = np.max(s, axis=-1, keepdims=True) * rtol
-    else:
-        tol = np.expand_dims(tol, -1)
-    return _numerical_rank(s, tol)
-
-
-@implements(np.linalg.cond)
-def cond(x: Any, p: Any = None) -> Any:
-    """As ``numpy.linalg.cond``."""
-    x = floating(x)
-    matrices("cond", x)
-    if p is None or p == 2 or p == -2:
-        s = svdvals(x)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return np.linalg.norm(x, p, axis=(-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, axis=(-2, -1))
-
-
-@implements(np.linalg.lstsq)
-def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
-    """As ``numpy.linalg.lstsq``: (solution, residuals, rank, singular values); the derivative is that at constant rank.
-
-    While a function is traced the rank is unknown; then residuals are NaN where NumPy gives none for a lower rank.
-    """
-    a, b = floating(a), floating(array_of(b))
-    m, n = matrices("lstsq", a)
-    if len(a.shape) != 2 or len(shape_of(b)) not in (1, 2) or shape_of(b)[0] != m:
-        raise ValueError(f"lstsq: a has shape {a.shape}, b has {shape_of(b)}; expected (m, n), and (m,) or (m, k)")
-    eps = np.finfo(a.dtype).eps
-    rtol = eps * max(m, n) if rcond is None else eps if rcond == -1 else float(rcond)
-    s = svdvals(a)
-    rank = _numerical_rank(s, rtol * s[0]).astype(np.int32)
-    x = np.matmul(np.linalg.pinv(a, rtol=rtol), b)
-    known = rank.value if isinstance(rank, Tensor) else rank
-    if m <= n or (known is not None and int(known) < n):
-        return x, np.zeros(0, a.dtype), rank, s
-    rest = np.square(np.matmul(a, x) - b)
-    residuals = np.sum(np.reshape(rest, (m, -1)), axis=0)
-    return x, residuals if known is not None else np.where(np.equal(rank, n), residuals, np.nan), rank, s

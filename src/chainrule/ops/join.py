@@ -127,6 +127,7 @@ def split_evenly(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 FUNCTIONS[np.vsplit] = lambda ary, parts: split_evenly(ary, parts, 0)
 FUNCTIONS[np.hsplit] = lambda ary, parts: split_evenly(ary, parts, 0 if len(shape_of(ary)) == 1 else 1)
+FUNCTIONS[np.dsplit] = lambda ary, parts: split_evenly(ary, parts, 2)
 FUNCTIONS[np.unstack] = lambda x, /, *, axis=0: tuple(np.moveaxis(x, axis, 0)[i] for i in range(shape_of(x)[axis]))
 
 

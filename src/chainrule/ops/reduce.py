@@ -96,12 +96,33 @@ SUM = register(
 )
 
 
-@implements(np.sum, (np.add, "reduce"))
+@implements(np.sum)
 def sum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
     """As ``numpy.sum``."""
+    a, initial = masked("sum", a, more, 0) if more else (a, None)
     no_more("sum", out, more)
     a = a if dtype is None else as_dtype(a, dtype)
-    return apply(SUM, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+    result = apply(SUM, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+    return result if initial is None else result + initial
+
+
+def is_given(x: Any) -> bool:
+    """Whether an argument of a reduction is given and is not NumPy's default."""
+    return x is not None and x is not True and x is not np._NoValue
+
+
+def masked(name: str, a: Any, more: dict[str, Any], neutral: Any) -> tuple[Any, Any]:
+    """Take ``where=`` and ``initial=`` out of `more`: return `a` with `neutral` where it is left out, and the latter.
+
+    Without a neutral element, as for extremes, the initial value takes its place.
+    """
+    where, initial = more.pop("where", True), more.pop("initial", None)
+    initial = initial if is_given(initial) else None
+    if is_given(where):
+        if neutral is None and initial is None:
+            raise ValueError(f"np.{name}(…, where=…) needs initial=: {name} of no elements has no value")
+        a = np.where(where, a, initial if neutral is None else neutral)
+    return a, initial
 
 
 def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
@@ -116,7 +137,12 @@ def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
 @implements(np.mean)
 def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
     """As ``numpy.mean``."""
+    where = more.pop("where", True) if more else True
     no_more("mean", out, more)
+    if is_given(where):
+        count = np.sum(np.broadcast_to(where, shape_of(a)), axis=axis, keepdims=bool(keepdims))
+        a = as_dtype(a, dtype or (a.dtype if a.dtype.kind == "f" else np.float64))
+        return np.sum(a, axis=axis, keepdims=bool(keepdims), where=where) / as_dtype(count, a.dtype)
     if dtype is not None or a.dtype.kind != "f":
         a = as_dtype(a, dtype or np.float64)
     axes = normalize_axis(axis, len(a.shape))
@@ -126,12 +152,14 @@ def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     return apply(SUM, (a,), {"axis": axes, "keepdims": bool(keepdims)}) / count
 
 
-def _reducing(op: Operation, *functions: Any) -> Any:
+def _reducing(op: Operation, neutral: Any, combine: Any, *functions: Any) -> Any:
     """Let a row implement NumPy functions that take an axis, but no dtype."""
 
     def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
+        a, initial = masked(op.name, a, more, neutral) if more else (a, None)
         no_more(op.name, out, more)
-        return apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+        result = apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+        return result if initial is None else combine(result, initial)
 
     return implements(*functions)(implementation)
 
@@ -173,8 +201,8 @@ MAX = _extreme("max", np.maximum, np.max)
 MIN = _extreme("min", np.minimum, np.min)
 
 
-max = _reducing(MAX, np.max, np.amax, (np.maximum, "reduce"))
-min = _reducing(MIN, np.min, np.amin, (np.minimum, "reduce"))
+max = _reducing(MAX, None, np.maximum, np.max, np.amax)
+min = _reducing(MIN, None, np.minimum, np.min, np.amin)
 
 
 @implements(np.ptp)
@@ -226,12 +254,14 @@ PROD = register(
 )
 
 
-@implements(np.prod, (np.multiply, "reduce"))
+@implements(np.prod)
 def prod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
     """As ``numpy.prod``; the derivative is exact also where factors are zero."""
+    a, initial = masked("prod", a, more, 1) if more else (a, None)
     no_more("prod", out, more)
     a = a if dtype is None else as_dtype(a, dtype)
-    return apply(PROD, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+    result = apply(PROD, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+    return result if initial is None else result * initial
 
 
 def _arg(name: str, function: Any) -> Any:
@@ -259,7 +289,7 @@ argmax = _arg("argmax", np.argmax)
 argmin = _arg("argmin", np.argmin)
 
 
-def _truth(name: str, ufunc: Any, function: Any) -> Any:
+def _truth(name: str, ufunc: Any, function: Any, neutral: bool) -> Any:
     op = register(
         name,
         shape=shape_rule(lambda dtype: np.dtype(bool)),
@@ -270,11 +300,11 @@ def _truth(name: str, ufunc: Any, function: Any) -> Any:
         differentiable=False,
         examples=reduction_examples,
     )
-    return _reducing(op, function)
+    return _reducing(op, neutral, ufunc, function)
 
 
-all = _truth("all", np.logical_and, np.all)
-any = _truth("any", np.logical_or, np.any)
+all = _truth("all", np.logical_and, np.all, True)
+any = _truth("any", np.logical_or, np.any, False)
 
 
 @implements(np.count_nonzero)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .norms import norm2
-from .reduce import Axis, no_more, normalize_axis
-from .table import along, as_dtype, implements, shape_of
+from .reduce import Axis, is_given, no_more, normalize_axis
+from .table import along, array_of, as_dtype, floating, implements, shape_of
 
 
 @implements(np.var)
@@ -17,7 +17,7 @@ def var(
     a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
 ) -> Any:
     """As ``numpy.var``: the mean squared deviation, over (count - ddof)."""
-    deviation, axes, count = _deviation("var", a, axis, dtype, out, ddof, more)
+    deviation, axes, count = _deviation("var", a, axis, dtype, out, ddof, bool(keepdims), more)
     return np.sum(np.square(deviation), axis=axes, keepdims=keepdims) / count
 
 
@@ -26,23 +26,30 @@ def std(
     a: Any, axis: Axis = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: bool = False, **more: Any
 ) -> Any:
     """As ``numpy.std``: the root of `var`. Where all elements are equal (a kink) the subgradient is 0."""
-    deviation, axes, count = _deviation("std", a, axis, dtype, out, ddof, more)
-    return norm2(deviation, axes, bool(keepdims)) / math.sqrt(count)
+    deviation, axes, count = _deviation("std", a, axis, dtype, out, ddof, bool(keepdims), more)
+    root = math.sqrt(count) if isinstance(count, int | float) else np.sqrt(count)
+    return norm2(deviation, axes, bool(keepdims)) / root
 
 
 def _deviation(
-    name: str, a: Any, axis: Axis, dtype: Any, out: None, ddof: float, more: dict[str, Any]
-) -> tuple[Any, tuple[int, ...], float]:
+    name: str, a: Any, axis: Axis, dtype: Any, out: None, ddof: float, keepdims: bool, more: dict[str, Any]
+) -> tuple[Any, tuple[int, ...], Any]:
     """Return how far elements are from their mean, the axes, and the degrees of freedom."""
     ddof = more.pop("correction", None) or ddof
+    where, mean = more.pop("where", True), more.pop("mean", None)
     no_more(name, out, more)
     if dtype is not None or a.dtype.kind != "f":
         a = as_dtype(a, dtype or np.float64)
     axes = normalize_axis(axis, len(shape_of(a)))
+    if is_given(where):
+        there = np.broadcast_to(where, shape_of(a))
+        centre = mean if is_given(mean) else np.mean(a, axis=axes, keepdims=True, where=where)
+        freedom = as_dtype(np.sum(there, axis=axes, keepdims=keepdims), a.dtype) - ddof
+        return np.where(there, a - centre, 0.0), axes, np.where(np.greater(freedom, 0), freedom, np.nan)
     count: float = math.prod(a.shape[i] for i in axes) - ddof
     if count <= 0:
         raise ValueError(f"np.{name} over axes {axes} of shape {tuple(a.shape)} with ddof={ddof}: too few elements")
-    return a - np.mean(a, axis=axes, keepdims=True), axes, count
+    return a - (mean if is_given(mean) else np.mean(a, axis=axes, keepdims=True)), axes, count
 
 
 @implements(np.average)
@@ -60,9 +67,11 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
             weights = np.broadcast_to(weights, shape_of(a))
         total = np.sum(weights, axis=axis, keepdims=keepdims)
         result = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
-    if returned:
-        raise TypeError("np.average(…, returned=True) on tensors: sum the weights instead")
-    return result
+    if not returned:
+        return result
+    if total is None:
+        total = np.asarray(math.prod(shape_of(a)) // max(math.prod(shape_of(result)), 1), a.dtype)
+    return result, np.broadcast_to(total, shape_of(result))
 
 
 @implements(np.median)
@@ -81,3 +90,48 @@ def median(a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = 
         raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
     middle = along(np.sort(a, axis=axis), axis, (n - 1) // 2, n // 2 + 1)
     return np.mean(middle, axis=axis, keepdims=keepdims)
+
+
+@implements(np.cov)
+def cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    """As ``numpy.cov``: the covariance of variables in rows."""
+    x = np.atleast_2d(floating(array_of(m)))
+    x = x.T if not rowvar and len(shape_of(m)) > 1 else x
+    if y is not None:
+        y = np.atleast_2d(floating(array_of(y)))
+        x = np.concatenate([x, y.T if not rowvar and shape_of(y)[0] != 1 else y])
+    x = as_dtype(x, np.float64 if dtype is None else dtype)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    weights = [array_of(w) for w in (fweights, aweights) if w is not None]
+    if not weights:
+        count: Any = shape_of(x)[1]
+        w, freedom = 1.0, count - ddof
+        centre = np.sum(x, axis=1, keepdims=True) / count
+    else:
+        w = math.prod(weights[1:], start=weights[0] * 1.0)
+        count = np.sum(w)
+        freedom = count - ddof * (np.sum(w * aweights) / count if aweights is not None else 1.0)
+        centre = np.sum(x * w, axis=1, keepdims=True) / count
+    deviation = x - centre
+    return np.squeeze(np.matmul(deviation, (deviation * w).T) / freedom)
+
+
+@implements(np.corrcoef)
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
+    """As ``numpy.corrcoef``: the correlation of variables in rows."""
+    c = cov(x, y, rowvar, dtype=dtype)
+    if not shape_of(c):
+        return c / c
+    deviation = np.sqrt(np.diagonal(c))
+    c = c / np.expand_dims(deviation, 1) / deviation
+    return np.where(np.greater(np.absolute(c), 1.0), np.sign(c), c)  # beyond 1 by rounding
