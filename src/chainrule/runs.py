@@ -24,6 +24,7 @@ from .reporting.examples import FILE as EXAMPLES
 from .reporting.storage import HISTORY, MODEL, RECORD, read_record, run_files
 from .train import Callback, Checkpoint, History, evaluate, fit, predict
 from .train.checkpoint import same_settings
+from .train.diagnostics import of_curves, of_outputs
 
 #: The state of an unfinished run, in its folder.
 CHECKPOINT = "checkpoint.safetensors"
@@ -252,6 +253,7 @@ def train(
         "train": _measured(model, X, y, loss, preprocessor),
         "test": _measured(model, *prepared.part(prepared.test), loss, preprocessor),
     }
+    history.findings = [*of_curves(history.rows, history.best_epoch), *_found(prepared, model, loss, y)]
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
                  "fingerprint": prepared.fingerprint}  # fmt: skip
@@ -261,6 +263,7 @@ def train(
         "examples": {"train": len(prepared.train), "test": len(prepared.test)}, "parameters": model.num_parameters,
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
         "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch, "metrics": metrics,
+        "findings": history.findings,
     }  # fmt: skip
     io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))
     if report:
@@ -270,6 +273,13 @@ def train(
     if not history.interrupted:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     return Result(folder, model, history, metrics, seconds, (folder / CHECKPOINT).exists())
+
+
+def _found(prepared: Prepared, model: nn.Module, loss: str, trained: Array) -> list[str]:
+    """Return the diagnostics of a network's outputs on the test split."""
+    X, y = prepared.part(prepared.test)
+    labels = prepared.preprocessor.classes
+    return list(of_outputs(predict(model, X), y, trained, loss, "the test split", labels))
 
 
 def check_engine(engine: str | None, threads: int | None) -> None:

@@ -266,3 +266,16 @@ def test_ctrl_c_writes_the_run_so_far(tmp_path):
     found = record(tmp_path / "runs" / "digits")
     assert found["stopped"].startswith("interrupted in epoch ") and "interrupted in epoch" in out
     assert found["epochs"] == len((tmp_path / "runs" / "digits" / "history.jsonl").read_text().splitlines()) > 0
+
+
+def test_a_run_that_learns_nothing_is_told(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{a:.3f},{b:.3f},{'rare' if i % 10 == 0 else 'usual'}" for i, (a, b) in enumerate(rng.normal(size=(300, 2)))
+    ]
+    (tmp_path / "noise.csv").write_text("a,b,kind\n" + "\n".join(rows), "utf-8")
+    found = run("train", "noise.csv", "--target", "kind", "--epochs", "20", "--lr", "0.01")
+    lines = [line for line in found.output.splitlines() if line.startswith("finding")]
+    assert any("Never predicted on the test split: rare (6 examples)" in line for line in lines)
+    assert any("always saying usual, the most frequent class, gives 90.0" in line for line in lines)
+    assert json.loads((tmp_path / "runs/noise/run.json").read_text("utf-8"))["findings"]

@@ -326,3 +326,16 @@ def test_of_a_run_that_diverged_there_is_a_report_too(tmp_path, monkeypatch):
     page = (tmp_path / "runs/d/report.html").read_text("utf-8")
     assert "did not finish" in page
     assert 'id="flow"' in page
+
+
+def test_a_run_worse_than_guessing_is_told(tmp_path, data):
+    X, _ = data
+    y = (np.arange(len(X)) % 10 == 0).astype(np.int64)
+    model = nn.Sequential(nn.Linear(5, 2))
+    flow = cr.GradientFlow(tmp_path, X, y)
+    history = cr.fit(model, X, y, epochs=1, callbacks=[flow], progress=False)
+    model[0].bias.value[:] = (9.0, -9.0)
+    cr.reporting.store_run(tmp_path, model, history, X, y, classes=("usual", "rare"))
+    text = " ".join(Page(cr.report(tmp_path).read_text("utf-8")).text)
+    assert "Diagnostics of the run:" in text and "Never predicted on the examples of this report: rare" in text
+    assert "No better than guessing" in text

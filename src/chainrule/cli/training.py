@@ -146,6 +146,8 @@ def _conclude(result: Any, with_epochs: bool) -> None:
         say("stopped", result.history.stopped + best)
     for split, figures in result.metrics.items():
         say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in figures.items()))
+    for finding in result.history.findings:
+        say("finding", finding)
     say("time", f"{result.seconds:.1f} s")
     say("written", f"{result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
     if result.history.interrupted and result.resumable:

@@ -73,6 +73,7 @@ def facts(stored: Stored, title: str) -> Blocks:
     return (
         doc.Heading(title, 1),
         *_warnings(stored),
+        *_found(stored.record),
         fields,
         *_details({**settings, **_mapping(record, "versions")}, record),
     )
@@ -97,6 +98,13 @@ def _warnings(stored: Stored) -> Iterator[doc.Section]:
     elif stored.stray:
         words = "The gradient flow in this folder is left out: it belongs to a different run than the history."
         yield doc.Section(doc.Paragraph(words), tone="bad")
+
+
+def _found(record: Mapping[str, Any]) -> Iterator[doc.Section]:
+    """Yield the diagnostics of the losses and of the outputs, if there are any."""
+    found = record.get("findings")
+    if isinstance(found, list) and found:
+        yield doc.Section(doc.Paragraph("Diagnostics of the run:"), (doc.Items(tuple(map(str, found))),), tone="bad")
 
 
 def _data(record: Mapping[str, Any]) -> str:
@@ -303,7 +311,7 @@ def gradient_flow(flow: Flow) -> Blocks:
 def _diagnostics(flow: Flow) -> doc.Section:
     """Return the diagnostics at the end, as a list."""
     end = flow.snapshots[-1].epoch
-    when = f"Diagnostics after epoch {end}" if end else "Diagnostics before training"
+    when = f"Gradients after epoch {end}" if end else "Gradients before training"
     if found := findings(flow):
         return doc.Section(doc.Paragraph(f"{when}:"), (doc.Items(tuple(found)),), tone="bad")
     measured = {name for s in flow.snapshots for _, name in s.figures}

@@ -21,7 +21,9 @@ from ..engine import choose
 from ..frames import as_inputs, as_targets
 from ..io.files import checksum
 from ..nn import Module
-from ..train import History
+from ..nn.sequential import logits_part
+from ..train import History, predict
+from ..train.diagnostics import of_curves, of_outputs
 from .examples import FILE as EXAMPLES
 from .examples import FORMAT, VERSION, examples_bytes
 from .figures import finite
@@ -226,6 +228,9 @@ def store_run(
         "seconds": sum(row["seconds"] for row in history), "stopped": history.stopped,
         "best_epoch": history.best_epoch,
     }  # fmt: skip
+    output = predict(logits_part(model, loss), X, engine=engine, threads=threads)
+    found = of_outputs(output, y, y, loss, "the examples of this report", classes)
+    record["findings"] = [*of_curves(history.rows, history.best_epoch), *found]
     shown = examples_bytes(model, X, y, loss=loss, raw=raw, classes=classes, engine=engine, threads=threads)
     stored = None
     try:

@@ -27,6 +27,7 @@ from ..nn.sequential import logits_part
 from ..random import Generator
 from .callbacks import Callback, EarlyStopping, as_callbacks
 from .checkpoint import Checkpoint
+from .diagnostics import of_curves, of_outputs
 from .evaluation import Forward, checked_input, checked_target, measure
 from .history import History
 from .loop import Job, Loop
@@ -34,6 +35,9 @@ from .metrics import Metric, check_metrics, resolve
 from .progress import shown
 from .step import Scalar, TrainingStep
 from .weights import WeightedTargets, checked_weights
+
+#: Rows, at most, whose outputs are judged after training.
+JUDGED = 1000
 
 
 def fit(
@@ -187,7 +191,9 @@ def fit(
         loop = Loop(job)
         if data.names != whole.feature_names:
             whole.feature_names = data.names
-        return loop.run()
+        history = loop.run()
+        history.findings = [*of_curves(history.rows, history.best_epoch), *_of_outputs(model, data, loss)]
+        return history
 
 
 @dataclass(frozen=True)
@@ -336,6 +342,17 @@ def _validation(
             return measure(forward(X), y, loss, figures)
 
     return validate
+
+
+def _of_outputs(model: nn.Module, data: _Data, loss: Any) -> list[str]:
+    """Return what is found on some rows of the validation split, or of the training split if there is none."""
+    known = data.y[data.rows]
+    X, y = (data.X[data.rows], known) if data.held_out is None else data.held_out
+    shown = np.linspace(0, len(X) - 1, min(len(X), JUDGED)).astype(int)
+    with evaluation_mode(model), np.errstate(all="ignore"):
+        output = model(X[shown]).value
+    split = "the training split" if data.held_out is None else "the validation split"
+    return list(of_outputs(np.asarray(output), y[shown], known, loss, split))
 
 
 def _fingerprint(X: Array, y: Array) -> str:

@@ -23,6 +23,8 @@ class History:
         Whether Ctrl-C ended it.
     best_epoch : int or None
         The epoch whose weights were kept, with early stopping.
+    findings : list of str
+        Diagnostics: overfitting, no progress, no better than a constant prediction, classes that are never predicted.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class History:
         self.stopped: str | None = None
         self.interrupted = False
         self.best_epoch: int | None = None
+        self.findings: list[str] = []
 
     @property
     def columns(self) -> list[str]:
@@ -80,6 +83,7 @@ class History:
         lines = ["  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in cells]
         if self.stopped:
             lines.append(f"stopped: {self.stopped}")
+        lines += self.findings
         return "\n".join(lines)
 
     def plot(self, path: str | None = None) -> Any:

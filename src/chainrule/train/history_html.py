@@ -23,6 +23,7 @@ def document(history: History, formatted: Callable[[Any], str]) -> Document:
     )
     if history.stopped:
         blocks += (Paragraph(f"stopped: {history.stopped}"),)
+    blocks += tuple(Paragraph(finding, "warn") for finding in history.findings)
     return Document("Training history", blocks)
 
 
