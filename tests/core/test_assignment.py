@@ -1,6 +1,8 @@
 """Assignment, in-place operators, views and aliases: programs give on tensors what they give on NumPy's arrays."""
 
 import copy
+import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.core.tensor import Tensor
+from chainrule.core.tensor import Parameter, Tensor
 from tests.core.programs import check
 
 X = np.array([[0.5, -1.5, 2.5, 0.25], [3.5, 0.75, -5.5, 1.25], [1.5, -0.5, 0.35, 2.25]])
@@ -414,3 +416,157 @@ def test_program(f: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("f", EAGER, ids=lambda f: f.__name__)
 def test_program_that_needs_values(f: Callable[..., Any]) -> None:
     check(f, (X, Y), compiled=False)
+
+
+# -- what raises -----------------------------------------------------------------------------------
+
+
+def test_leaves_with_a_standing_gradient_are_not_written() -> None:
+    w, p = cr.tensor(X, requires_grad=True), Parameter(X, name="W")
+
+    def add(t: Any) -> None:
+        t += 1
+
+    for leaf, name, how in ((w, "requires_grad=True", r"y = x\.copy\(\)"), (p, "parameter W", r"p\.assign")):
+        writes = (
+            lambda t: t.__setitem__(0, 1),
+            add,
+            lambda t: t[0].fill(1),
+            lambda t: np.add(t, 1, out=t),
+            Tensor.sort,
+        )
+        for write in writes:
+            with pytest.raises(TypeError, match=rf"assignment into a .*{name}.*leaf.*{how}"):
+                write(leaf)
+        np.testing.assert_array_equal(leaf.value, X)
+    y = w.copy()
+    y[0] = 0
+    y *= w
+    np.sum(y).backward()
+    np.testing.assert_array_equal(w.grad, np.vstack([0 * X[0], 2 * X[1:]]))
+
+
+def test_read_only_views_and_numbers_are_not_written() -> None:
+    t = cr.tensor(X)
+    for view in (np.broadcast_to(t, (2, 3, 4)), np.diagonal(t), np.broadcast_to(t[0], (2, 4))[1], np.diag(t[:, :3])):
+        with pytest.raises(ValueError, match=r"assignment destination is read-only: .*x\.copy\(\)"):
+            view[...] = 0
+    with pytest.raises(TypeError, match="number"):
+        t[0, 0][...] = 1
+    np.testing.assert_array_equal(t.value, X)
+
+
+def test_shapes_and_dtypes_that_do_not_fit() -> None:
+    t, n = cr.tensor(X), cr.tensor([1, 2, 3])
+    with pytest.raises(ValueError, match=r"could not broadcast input array from shape \(3,\) into shape \(4,\)"):
+        t[0] = np.ones(3)
+    with pytest.raises(ValueError, match="broadcast"):
+        t += np.ones((2, 3, 4))
+    with pytest.raises(TypeError, match="from float64 to int64 with casting rule 'same_kind'"):
+        n *= 0.5
+    with pytest.raises(IndexError, match=r"shape \(3, 4\)"):
+        t[5] = 0
+    n[0] = 7.9
+    np.testing.assert_array_equal(n.value, [7, 2, 3])
+
+
+def test_plain_arrays_refuse_tensors() -> None:
+    def assign(x: Any) -> Any:
+        a = np.zeros(3)
+        a[0] = x[0]
+        return np.sum(a)
+
+    def gather(join: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x: np.sum(join([x[0], x[1]]))
+
+    joins = (np.array, lambda p: np.r_[p[0], 1.0], lambda p: np.c_[p[0], p[1]], np.mean)
+    for f in (assign, *map(gather, joins)):
+        for use in (cr.grad(f), cr.compile(f)):
+            with pytest.raises((TypeError, ValueError)) as raised:
+                use(Y)
+            message = str(raised.value.__cause__ or raised.value)  # NumPy raises its own error from ours
+            assert re.search(r"np\.zeros_like\(tensor, shape=…\).*np\.stack", message)
+
+
+def test_traced_masks_say_what_to_do() -> None:
+    def f(x: Any, y: Any) -> Any:
+        x[x > 0] = y[:1] * np.ones(np.sum(X > 0))
+        return x
+
+    with pytest.raises(TypeError, match=r"np\.where\(mask, values, x\)"):
+        cr.compile(f)(X, Y)
+
+
+def test_a_reshape_of_unknown_layout_is_not_guessed() -> None:
+    def f(x: Any) -> Any:
+        z = np.tanh(x.T)  # in NumPy, in the order of x.T: the reshape is a copy
+        z.reshape(-1)[0] = 5.0
+        return z
+
+    np.testing.assert_array_equal(cr.vjp(f, X)[0], f(X))
+    with pytest.raises(TypeError, match=r"view or a copy depends on the layout in memory.*x\.copy\(\)"):
+        cr.compile(f)(X)
+
+
+# -- copies and files ------------------------------------------------------------------------------
+
+
+def test_copies_keep_the_gradient_and_pickling_says_how() -> None:
+    for twin in (copy.copy, copy.deepcopy, lambda t: copy.deepcopy([t])[0]):
+        np.testing.assert_array_equal(cr.grad(lambda x, twin=twin: np.sum(twin(x) * x))(Y), 2 * Y)
+    with pytest.raises(TypeError, match=r"pickling would lose the gradient.*detach\(\)"):
+        cr.grad(lambda x: np.sum(pickle.loads(pickle.dumps(x)) * x))(Y)
+    leaf = pickle.loads(pickle.dumps(cr.tensor(Y, requires_grad=True, name="y")))
+    np.sum(leaf * leaf).backward()
+    np.testing.assert_array_equal(leaf.grad, 2 * Y)
+    plain = pickle.loads(pickle.dumps(cr.tensor(Y) * 2))
+    np.testing.assert_array_equal(plain.value, 2 * Y)
+    p = copy.deepcopy(Parameter(Y, name="b"))
+    np.sum(p * p).backward()
+    assert p.name == "b" and np.array_equal(p.grad, 2 * Y)
+
+
+def test_arguments_and_results_are_not_changed_by_later_writes() -> None:
+    x = Y.copy()
+
+    def f(x: Any) -> Any:
+        x[0] *= 5
+        return x[0] + np.sum(x)
+
+    value, g = cr.value_and_grad(f)(x)
+    np.testing.assert_array_equal(x, Y)
+    x[...] = 9
+    np.testing.assert_allclose([value, *g], [10 * Y[0] + np.sum(Y[1:]), 10, 1, 1, 1])
+
+
+# -- the amount of work, and what consumers show ---------------------------------------------------
+
+
+def test_views_in_a_loop_are_read_once() -> None:
+    """Writing n rows through n views makes a number of nodes proportional to n."""
+
+    def nodes(n: int) -> int:
+        def f(z: Any) -> Any:
+            z = z * 1.0
+            rows = list(z)
+            for r in rows:
+                r -= np.mean(r)
+            return np.sum(z**2)
+
+        step = cr.compile(f, engine="numpy")
+        step(np.ones((n, 2)))
+        return len(step.plan().operations)
+
+    assert nodes(40) - nodes(20) == nodes(60) - nodes(40)
+
+
+def test_compiled_writes_are_done_in_place() -> None:
+    def f(x: Any) -> Any:
+        z = np.zeros_like(x) + x[0]
+        for i in range(1, 50):
+            z[i] = z[i - 1] * x[i]
+        return np.sum(z)
+
+    step = cr.compile(f, engine="numpy")
+    step(np.ones(50))
+    assert step.plan().arena < 5 * 50 * 8

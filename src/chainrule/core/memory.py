@@ -31,6 +31,8 @@ class Memory:
         base for what is only read.
     sure : bool or None
         Whether NumPy gives a view; None while that is to be found out, for tensors without values.
+    contiguous : bool
+        Whether NumPy gives a view of C-contiguous arrays only, as ``np.ravel`` does.
     views : list of weak references, or None
         Its views whose latest version is that of this tensor.
     array : bool
@@ -39,7 +41,7 @@ class Memory:
         Of a `Written` alone: its version before the first write, and the current one, None if that is to be read again.
     """
 
-    __slots__ = ("array", "attrs", "base", "latest", "limit", "op", "original", "sure", "views")
+    __slots__ = ("array", "attrs", "base", "contiguous", "latest", "limit", "op", "original", "sure", "views")
 
     original: Tensor
     latest: Tensor | None
@@ -47,6 +49,7 @@ class Memory:
     def __init__(self, base: Tensor | None = None, op: Any = None, attrs: Any = None, *, array: bool = False) -> None:
         self.base, self.op, self.attrs, self.array = base, op, attrs, array
         self.sure: bool | None = True
+        self.contiguous = False
         self.views: list[weakref.ref[Tensor]] | None = None
 
     def add(self, view: Tensor) -> None:
@@ -75,6 +78,16 @@ def share(view: Tensor, base: Tensor, op: Any, attrs: Any, *, sure: bool | None 
     if base.memory is None:
         base.memory = Memory()
     base.memory.add(view)
+
+
+def view_if_contiguous(view: Tensor) -> None:
+    """Let a tensor stay a view of its base only if that is C-contiguous."""
+    memory = view.memory
+    if memory is None or memory.base is None:
+        return
+    memory.contiguous = True
+    if memory.base.value is not None and not memory.base.value.flags.c_contiguous:
+        view.memory = None
 
 
 def as_array(x: Tensor) -> Tensor:
@@ -130,6 +143,10 @@ def write(x: Tensor, new: Tensor) -> None:
         _replace(tensor, new)
         _outdate(tensor, below)
         below = tensor
+    for tensor in reversed(chain[:-1]):  # a view has its memory in its base
+        memory = tensor.memory
+        if memory.latest.value is not None:
+            memory.latest.value = memory.op.evaluate(latest(memory.base).value, **memory.attrs)
 
 
 def _bases(x: Tensor) -> list[Tensor]:
@@ -163,8 +180,9 @@ def _bases(x: Tensor) -> list[Tensor]:
 def _replace(x: Tensor, new: Tensor) -> None:
     """Make `new` the latest version of a tensor, in its memory layout."""
     old = x.value
-    if new.value is not None and old is not None and new.value.strides != old.strides and new.ndim > 1:
-        value = np.empty_like(old)
+    if new.value is not None and old is not None and new.value.strides != old.strides:
+        low, high = _span(old.shape, old.strides, old.itemsize)
+        value: Array = np.ndarray(old.shape, old.dtype, np.empty(high - low, np.uint8), -low, old.strides)
         value[...] = new.value
         new.value = value
     _part(x)
@@ -212,7 +230,12 @@ def _is_view(x: Tensor) -> bool:
     if memory is None or memory.base is None:
         return False
     if memory.sure is None:
-        found = {_strides_of_view(memory.op, memory.attrs, memory.base, s) is not None for s in _layouts(memory.base)}
+        packed = _strides(memory.base.shape, memory.base.dtype.itemsize)
+        found = {
+            (s == packed or not memory.contiguous)
+            and _strides_of_view(memory.op, memory.attrs, memory.base, s) is not None
+            for s in _layouts(memory.base)
+        }
         if len(found) > 1:
             raise TypeError(
                 f"assignment into an array of shape {memory.base.shape}, or into that array reshaped to {x.shape}: "
@@ -230,11 +253,16 @@ def _strides_of_view(op: Operation, attrs: Any, base: Tensor, strides: Shape) ->
     """Return the strides of a view of an array with the given strides; None if NumPy makes a copy."""
     if 0 in base.shape:
         return op.evaluate(np.empty(base.shape, base.dtype), **attrs).strides  # type: ignore[no-any-return]
-    low = sum(min(s * (n - 1), 0) for s, n in zip(strides, base.shape, strict=True))
-    high = sum(max(s * (n - 1), 0) for s, n in zip(strides, base.shape, strict=True)) + base.dtype.itemsize
+    low, high = _span(base.shape, strides, base.dtype.itemsize)
     memory = np.empty(high - low, np.uint8)  # never accessed, so no page is allocated
     made = op.evaluate(np.ndarray(base.shape, base.dtype, memory, -low, strides), **attrs)
     return made.strides if np.may_share_memory(made, memory) or not made.size else None
+
+
+def _span(shape: Shape, strides: Shape, itemsize: int) -> tuple[int, int]:
+    """Return the first and last byte of an array, counted from its first element."""
+    steps = [s * max(n - 1, 0) for s, n in zip(strides, shape, strict=True)]
+    return sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps) + itemsize
 
 
 def _layouts(x: Tensor) -> Iterator[Shape]:

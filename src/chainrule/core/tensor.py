@@ -19,6 +19,11 @@ from .scipy_calls import calling_function, ufunc_name
 
 _NOTHING: frozenset[Recording] = frozenset()
 
+_TO_PLAIN = (
+    "assignment into a plain array (make one to assign to by np.zeros_like(tensor, shape=…), join tensors by "
+    "np.stack or np.concatenate)"
+)
+
 #: NumPy function -> implementation on tensors. Filled by ``chainrule.ops``; operators and both protocols read it.
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
 
@@ -227,7 +232,7 @@ class Tensor:
         return value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        value = self.detached("np.asarray(tensor) or np.array([tensors])")
+        value = self.detached(f"np.asarray(tensor), np.array([tensors]), np.r_ or {_TO_PLAIN}")
         if dtype is not None and value.dtype != dtype:
             if copy is False:
                 raise ValueError(f"a tensor of {value.dtype} can be converted to {np.dtype(dtype)} only by a copy")
@@ -274,7 +279,7 @@ class Tensor:
     def __float__(self) -> float:
         if self.op is not None and self.grad is not None:
             return float(self.item())  # `backward` was called on it: what is wanted now is the number
-        return float(self.detached("float(tensor)").item())
+        return float(self.detached(f"float(tensor) or {_TO_PLAIN}").item())
 
     def __int__(self) -> int:
         return int(self.detached("int(tensor)").item())
@@ -583,7 +588,7 @@ def latest(x: Tensor) -> Tensor:
 
 def original(x: Tensor) -> Tensor:
     """Return the node of the values that a tensor had before it was first written into."""
-    return x.memory.original if type(x) is Written else x  # type: ignore[no-any-return]
+    return x.memory.original if type(x) is Written else x
 
 
 def inputs_of(node: Tensor) -> tuple[Tensor, ...]:

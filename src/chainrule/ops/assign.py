@@ -33,7 +33,8 @@ def _assign_shape(x: Any, *rest: Any, index: Any, repeats: bool) -> tuple[Shape,
 
 
 def _target(x: Any, arrays: Any, index: Any) -> Shape:
-    return probe(x.shape)[filled(index, [np.zeros(a.shape, np.intp) for a in arrays])].shape
+    target: Shape = probe(x.shape)[filled(index, [np.zeros(a.shape, np.intp) for a in arrays])].shape
+    return target
 
 
 def _assign_kernel(x: Any, *rest: Any, out: Any = None, index: Any, repeats: bool) -> Any:
@@ -168,7 +169,7 @@ def _masked(x: Tensor, mask: Tensor, value: Any) -> Tensor:
             "Use np.where(mask, values, x), with values shaped like x."
         )
     mask = np.reshape(mask, mask.shape + (1,) * len(rest))
-    made: Tensor = identity(np.where(mask, value, x))
+    made: Any = np.where(mask, value, x)
     return made
 
 
@@ -209,7 +210,7 @@ def at(ufunc: Any, a: Any, indices: Any, b: Any = None) -> None:
     positions = np.arange(int(np.prod(a.shape))).reshape(a.shape)
     index = filled(tuple(plain), [x.concrete(f"np.{ufunc.__name__}.at") if is_tensor(x) else x for x in arrays])
     where = positions[index].reshape(-1)
-    values = None if b is None else np.reshape(np.broadcast_to(array_of(b), positions[index].shape), -1)
+    values = None if b is None else np.reshape(np.broadcast_to(array_of(b), positions[index].shape), -1).copy()
     cells = flat(a)
     if ufunc is np.add or ufunc is np.subtract:
         total = FUNCTIONS["scatter_add"](as_tensor(values), (where,), cells.shape)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.broadcasting import unbroadcast
+from ..core.memory import view_if_contiguous
 from ..core.notation import Layout
 from ..core.op import VIEW, Example, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
@@ -27,7 +28,7 @@ TRANSPOSE = register(
     passes=True,
     vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
     kind=VIEW,
-    put=lambda x, values, axes: apply(TRANSPOSE, (values,), {"axes": _inverse(axes)}),
+    put=lambda x, values, axes: transpose(values, _inverse(axes)),
     notation=Layout("transposed"),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 3)),), {"axes": (1, 0)}),
@@ -98,7 +99,7 @@ RESHAPE = register(
     passes=True,
     vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
     kind=VIEW,
-    put=lambda x, values, shape: apply(RESHAPE, (values,), {"shape": tuple(x.shape)}),
+    put=lambda x, values, shape: FUNCTIONS["reshaped"](values, tuple(x.shape)),
     notation=Layout("reshaped"),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 6)),), {"shape": (3, 4)}),
@@ -107,6 +108,12 @@ RESHAPE = register(
     ],
     flops=lambda out, *shapes, **attrs: 0,
 )
+
+
+@implements("reshaped")
+def reshaped(a: Any, shape: tuple[int, ...]) -> Any:
+    """Return `a` reshaped, always as a node of its own."""
+    return apply(RESHAPE, (a,), {"shape": shape})
 
 
 @implements(np.reshape)
@@ -132,8 +139,12 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = N
 
 @implements(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
-    """As ``numpy.ravel``."""
-    return reshape(a, -1, order)
+    """As ``numpy.ravel``: a view of what is contiguous in memory, else a copy."""
+    if order != "C" or not isinstance(a, Tensor):
+        return reshape(a, -1, order)
+    made = reshaped(a, (a.size,))
+    view_if_contiguous(made)
+    return made
 
 
 @implements(np.squeeze)

@@ -70,7 +70,7 @@ def _demands(
         if factor is not None:
             rest = _rest(node)
             movable = id(rest) in ways
-            want(rest, (own or 1.0) * factor.value.item() if movable else 1.0)  # type: ignore[union-attr]
+            want(rest, (1.0 if own is None else own) * factor.value.item() if movable else 1.0)  # type: ignore[union-attr]
             continue
         way = ways.get(id(node), ())
         for k, x in enumerate(node.inputs):
@@ -103,7 +103,8 @@ def _rebuilt(
         if node.op is None or node.value is not None:
             new[id(node)] = node
             continue
-        own = wanted[id(node)] or 1.0
+        demand = wanted[id(node)]
+        own = 1.0 if demand is None else demand
         factor = _factor(node)
         if factor is not None:
             rest = _rest(node)
