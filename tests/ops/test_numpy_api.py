@@ -638,7 +638,7 @@ case("astype", lambda a: a.astype(bool), A, smooth=False)
 ELSEWHERE: set[Any] = {"identity", "relu", "stop_gradient", "backward", "scatter_add", "as_dtype"} | {
     # tests/core/test_assignment.py
     *(np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis),
-    *("assign", "setitem", "into", "in place", "ufunc.at", "flat", "copied", "share", "reshaped", "latest"),
+    *("assign", "setitem", "into", "in place", "ufunc.at", "flat", "copied", "share", "reshaped", "as array", "latest"),
 }
 
 

@@ -28,7 +28,7 @@ class Memory:
     ----------
     base : Tensor or None
         The tensor of which it is a view, by ``op`` and ``attrs``. `op` is a row of kind ``view``, or a function of the
-        base for what is only read.
+        base; what has no ``put`` is only read.
     sure : bool or None
         Whether NumPy gives a view; None while that is to be found out, for tensors without values.
     contiguous : bool
@@ -145,7 +145,7 @@ def write(x: Tensor, new: Tensor) -> None:
         below = tensor
     for tensor in reversed(chain[:-1]):  # a view has its memory in its base
         memory = tensor.memory
-        if memory.latest.value is not None:
+        if memory.latest.value is not None and isinstance(memory.op, Operation):
             memory.latest.value = memory.op.evaluate(latest(memory.base).value, **memory.attrs)
 
 
@@ -330,4 +330,5 @@ def _strides(shape: Shape, itemsize: int) -> Shape:
 
 
 FUNCTIONS["share"] = share
+FUNCTIONS["as array"] = as_array
 FUNCTIONS["latest"] = current

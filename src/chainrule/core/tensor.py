@@ -676,7 +676,8 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     array = checked_array(np.array(given, dtype=dtype), "value")
     if requires_grad and array.dtype not in FLOATS:
         raise TypeError(f"value has dtype {array.dtype}: a gradient needs float32 or float64, e.g. dtype=np.float64")
-    return Tensor(array, name=name, recordings=frozenset({STANDING}) if requires_grad else _NOTHING)
+    made = Tensor(array, name=name, recordings=frozenset({STANDING}) if requires_grad else _NOTHING)
+    return made if array.shape else FUNCTIONS["as array"](made)  # type: ignore[no-any-return]
 
 
 def constant(x: Any) -> Tensor:

@@ -33,7 +33,7 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
         node: Tensor = FUNCTIONS["identity"](x) if x.recordings or x.value is None else Tensor(x.value)
         node.weak = x.weak
         node.recordings = x.recordings | {recording}
-        return node
+        return node if x.memory is None else FUNCTIONS["as array"](node)  # type: ignore[no-any-return]
     if isinstance(x, bool):
         raise TypeError(f"{argument} is a bool; expected a real number")
     if isinstance(x, int | float):
@@ -56,7 +56,8 @@ def _leaves(nest: Any, argument: str, recording: Recording) -> tuple[list[Tensor
     nodes = []
     for i, v in enumerate(values):
         if type(v) is np.ndarray and (v.dtype is _FLOAT32 or v.dtype is _FLOAT64):
-            nodes.append(Tensor(v, recordings=alone))
+            node = Tensor(v, recordings=alone)
+            nodes.append(node if v.shape else FUNCTIONS["as array"](node))
         else:
             nodes.append(_leaf(v, paths(nest, argument)[i], recording))
     return nodes, structure

@@ -169,4 +169,6 @@ def meshgrid(*xi: Any, indexing: str = "xy", sparse: bool = False, copy: bool = 
     grids = [reshape(x, [-1 if i == j else 1 for j in range(n)]) for i, x in enumerate(xi)]
     if indexing == "xy" and n > 1:
         grids = [swapaxes(x, 0, 1) for x in grids]
-    return tuple(grids) if sparse else broadcast_arrays(*grids)
+    if not sparse:
+        grids = list(broadcast_arrays(*grids))
+    return tuple(FUNCTIONS[np.copy](x) for x in grids) if copy else tuple(grids)

@@ -96,9 +96,9 @@ ASSIGN = register(
 
 
 @implements("assign")
-def assign(x: Any, values: Any, index: Any) -> Any:
-    """Return `x` with `values` at a basic index: how a write into a slice is put into its base."""
-    return apply(ASSIGN, (x, values), {"index": index, "repeats": False})
+def assign(x: Any, values: Any, index: Any, arrays: Any = ()) -> Any:
+    """Return `x` with `values` at an index: how a write into a view is put into its base."""
+    return apply(ASSIGN, (x, *arrays, values), {"index": index, "repeats": False})
 
 
 def _of(x: Tensor, value: Any) -> Any:
@@ -168,9 +168,9 @@ def _masked(x: Tensor, mask: Tensor, value: Any) -> Tensor:
             f"x[mask] = values of shape {tuple(shape_of(value))} needs the values of the mask, which is being traced. "
             "Use np.where(mask, values, x), with values shaped like x."
         )
-    mask = np.reshape(mask, mask.shape + (1,) * len(rest))
-    made: Any = np.where(mask, value, x)
-    return made
+    picked: Any = np.reshape(mask, mask.shape + (1,) * len(rest))
+    made: Any = np.where(picked, value, x)
+    return as_tensor(made)
 
 
 # -- in-place operators and out= -------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.memory import is_number, share
 from ..core.notation import Layout
 from ..core.op import VIEW, Array, Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
@@ -217,7 +218,10 @@ def getitem(x: Tensor, index: Any) -> Any:
     plain, arrays = parsed(x, index)
     key = tuple(plain)
     if arrays:
-        return apply(GATHER, (x, *arrays), {"index": key})
+        out = apply(GATHER, (x, *arrays), {"index": key})
+        if out.shape and builtins.all(isinstance(a, Tensor) and is_number(a) for a in arrays):
+            share(out, x, _Chosen(key, arrays), {}, sure=True)  # computed positions, which NumPy has as numbers
+        return out
     try:
         out = apply(SLICE, (x,), {"index": key})
     except IndexError as error:
@@ -225,6 +229,19 @@ def getitem(x: Tensor, index: Any) -> Any:
     if not out.shape and not any(i is Ellipsis for i in key):
         out.memory = None  # an element is a number, not a view
     return out
+
+
+class _Chosen:
+    """How a view at computed positions is read from its base, and put into it."""
+
+    def __init__(self, key: Any, positions: Any) -> None:
+        self.key, self.positions = key, positions
+
+    def __call__(self, base: Any) -> Any:
+        return apply(GATHER, (base, *self.positions), {"index": self.key})
+
+    def put(self, x: Any, values: Any) -> Any:
+        return FUNCTIONS["assign"](x, values, self.key, self.positions)
 
 
 def parsed(x: Tensor, index: Any) -> tuple[list[Any], list[Any]]:
@@ -237,6 +254,8 @@ def parsed(x: Tensor, index: Any) -> tuple[list[Any], list[Any]]:
             plain.append(part)
         elif isinstance(part, int | np.integer) and not isinstance(part, bool | np.bool):
             plain.append(int(part))
+        elif isinstance(part, Tensor) and part.value is not None and part.dtype.kind in "iu" and is_number(part):
+            plain.append(int(part.value))
         elif isinstance(part, Tensor) and part.dtype != bool:
             plain.append(Slot(len(arrays)))
             arrays.append(part)
