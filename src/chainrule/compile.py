@@ -19,6 +19,7 @@ import numpy as np
 
 from .core.arrays import checked_array
 from .core.guards import Guards
+from .core.memory import as_array
 from .core.op import Array
 from .core.reverse import topological
 from .core.tensor import TRACE, Parameter, Tensor, constant
@@ -272,7 +273,7 @@ class Compiled:
                     continue
                 weak = x.weak if isinstance(x, Tensor) else type(x) in (int, float)
                 inputs.append(trace.argument(*next(rest), weak=weak))
-                call.append(inputs[-1])
+                call.append(as_array(inputs[-1]) if type(x) is np.ndarray else inputs[-1])
             args, kwargs = unflatten(structure, call)
             outputs, out_structure = flatten(trace.method(self._f)(*args, **kwargs))
             guards.require_no_draws(trace.purpose)

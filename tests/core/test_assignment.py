@@ -508,6 +508,21 @@ def test_a_reshape_of_unknown_layout_is_not_guessed() -> None:
         cr.compile(f)(X)
 
 
+def test_assigned_elements_meet_no_infinite_derivative() -> None:
+    def f(x: Any) -> Any:
+        z = np.sqrt(x)
+        z[x <= 0] = 0.0
+        with np.errstate(all="ignore"):
+            w = 1 / x
+        w[0] = 5.0
+        return np.sum(z) + np.sum(w)
+
+    x = np.array([0.0, 4.0])
+    for way in (cr.grad(f), cr.compile(cr.grad(f))):
+        np.testing.assert_allclose(way(x), [0, 0.25 - 1 / 16])
+    np.testing.assert_allclose(cr.hessian(f)(x), np.diag([0, -1 / 32 + 2 / 64]), atol=1e-12)
+
+
 # -- copies and files ------------------------------------------------------------------------------
 
 

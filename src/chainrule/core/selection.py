@@ -135,7 +135,7 @@ class Selections:
             outer = None if taken is None else _moved(taken, node, index, arguments, reads)
             return outer if selected is None else selected.within(outer)
         both = taken if selected is None else selected.within(taken)
-        if both is None or (op.kind == ELEMENTWISE and x.shape == node.shape):
+        if both is None or ((op.kind == ELEMENTWISE or selected is not None) and x.shape == node.shape):
             return both
         if op.kind != ELEMENTWISE and (reads or not (op.passes or op.kind == VIEW)):
             return None

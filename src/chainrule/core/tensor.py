@@ -677,7 +677,7 @@ def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: 
     if requires_grad and array.dtype not in FLOATS:
         raise TypeError(f"value has dtype {array.dtype}: a gradient needs float32 or float64, e.g. dtype=np.float64")
     made = Tensor(array, name=name, recordings=frozenset({STANDING}) if requires_grad else _NOTHING)
-    return made if array.shape else FUNCTIONS["as array"](made)  # type: ignore[no-any-return]
+    return made if array.shape else FUNCTIONS["as array"](made)
 
 
 def constant(x: Any) -> Tensor:

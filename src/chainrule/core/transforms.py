@@ -33,7 +33,7 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
         node: Tensor = FUNCTIONS["identity"](x) if x.recordings or x.value is None else Tensor(x.value)
         node.weak = x.weak
         node.recordings = x.recordings | {recording}
-        return node if x.memory is None else FUNCTIONS["as array"](node)  # type: ignore[no-any-return]
+        return node if x.memory is None else FUNCTIONS["as array"](node)
     if isinstance(x, bool):
         raise TypeError(f"{argument} is a bool; expected a real number")
     if isinstance(x, int | float):

@@ -71,6 +71,14 @@ def _assign_rule(i: int, g: Any, out: Any, x: Any, *rest: Any, index: Any, repea
     return np.where(np.equal(apply(GATHER, (marks, *arrays), {"index": index}), order), part, np.zeros((), g.dtype))
 
 
+def _kept(i: int, out: Any, x: Any, *rest: Any, index: Any, repeats: bool) -> Any:
+    """Return where the elements of x are kept, when they are asked for."""
+    if i:
+        return None
+    marks = (np.ones(tuple(x.shape), bool), *rest[:-1], np.zeros((), bool))
+    return lambda: apply(ASSIGN, marks, {"index": index, "repeats": False}), True
+
+
 ASSIGN = register(
     "assign",
     shape=_assign_shape,
@@ -78,6 +86,7 @@ ASSIGN = register(
     numpy=_assigned,
     vjp=_assign_rule,
     aliases=(0,),
+    selects=_kept,
     notation=Layout("assigned"),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 4)), rng.normal(size=(2, 1))), {"index": (slice(1, None),), "repeats": False}),
