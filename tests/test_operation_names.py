@@ -32,6 +32,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "binary_cross_entropy_with_logits gather matmul one_hot relu sigmoid softmax softplus tanh".split(),
         "a name that users of PyTorch type",
     ),
+    "core/custom.py": dict.fromkeys(["identity", "barrier"], FUNCTION),
     "adapters/recording.py": {
         **dict.fromkeys(["identity", "scatter_add"], FUNCTION),
         "erf": "a function of SciPy",

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from .audit import audit, audit_layer, audit_module
 from .compile import Compiled, compile
+from .core.custom import checkpoint, custom_vjp
 from .core.habits import missing
 from .core.tensor import Parameter, Tensor, tensor
 from .core.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .core.vmap import vmap
 from .explain import explain
 from .gradcheck import gradcheck
 from .ops import (
@@ -114,7 +116,9 @@ __all__ = [
     "audit_layer",
     "audit_module",
     "backprop",
+    "checkpoint",
     "compile",
+    "custom_vjp",
     "data",
     "elu",
     "erf",
@@ -154,6 +158,7 @@ __all__ = [
     "value_and_grad",
     "verify",
     "vjp",
+    "vmap",
 ]
 
 

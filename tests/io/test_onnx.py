@@ -96,7 +96,7 @@ OPERATIONS = {
 #: Operations that ONNX has no counterpart for, or that no network computes in evaluation.
 WITHOUT = set(
     "arctan2 place scatter_add inv solve cofactor slogdet_sign logabsdet cholesky pinv signbit uniform "
-    "searchsorted".split()
+    "searchsorted barrier".split()
 )
 
 

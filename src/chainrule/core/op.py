@@ -99,6 +99,12 @@ class Operation:
         For an operation each element of whose result is that of one input: ``selects(index, out, *inputs, **attrs)``
         returns when it is that of input `index`, as ``(condition, truth)``, or None. The condition is the position of
         an input, or a function that computes it.
+    batch
+        How a batch is computed: ``batch(batched, *inputs, **attrs)``, where ``batched`` says which inputs have one axis
+        more, in front; the result has it, too. None, or a result of None, where this follows from the kind
+        (elementwise) or from the attribute ``axis``, or where the examples have to be computed one by one.
+    of_basis
+        As `batch`, where some inputs are a `chainrule.core.vmap.Basis`; None where that has to be an array.
     flops
         ``flops(out_shape, *input_shapes, **attrs)``: floating-point operations of one evaluation.
     commutative
@@ -142,6 +148,8 @@ class Operation:
     alone: tuple[Rule, ...] | None = None
     squared: Callable[..., Any] | None = None
     selects: Callable[..., tuple[Any, bool] | None] | None = None
+    batch: Callable[..., Any] | None = None
+    of_basis: Callable[..., Any] | None = None
     flops: Callable[..., int] | None = None
     commutative: bool = False
     aliases: tuple[int, ...] | None = None

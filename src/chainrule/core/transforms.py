@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
-from .reverse import reverse
-from .tensor import FUNCTIONS, Recording, Tensor, constant, latest
+from .reverse import reverse, topological
+from .tensor import FUNCTIONS, Recording, Tensor, constant, latest, traced_leaf
 from .tree import Structure, flatten, leaves_as, paths, unflatten
+from .vmap import Basis, evaluate
 
 Function = Callable[..., Any]
 _FLOAT32, _FLOAT64 = FLOATS
@@ -403,7 +404,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """Return a function that computes the Jacobian of `f`.
 
     Each Jacobian has shape ``(*output.shape, *argument.shape)``, nested as the output's structure over the argument's.
-    Takes one reverse pass per output element.
+    The reverse passes for all elements of an output run together, as a batch.
 
     Examples
     --------
@@ -418,44 +419,50 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     @functools.wraps(f, updated=())
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         wanted = _argnums(argnums, len(args), name)
-
-        def of_wanted(*chosen: Any) -> Any:
+        with Recording(f"jacobian of {name}") as recording:
             call = list(args)
-            for a, x in zip(wanted, chosen, strict=True):
-                call[a] = x
-            return f(*call, **kwargs)
-
-        value, pullback = vjp(of_wanted, *[args[a] for a in wanted])
-        outputs, structure = flatten(value)
+            tensors: list[Tensor] = []
+            structures = []
+            for a in wanted:
+                nodes, structure = _leaves(args[a], f"argument {a}", recording)
+                call[a] = unflatten(structure, nodes)
+                tensors += nodes
+                structures.append(structure)
+            outputs, out_structure = flatten(f(*call, **kwargs))
         blocks = []
-        for k, o in enumerate(outputs):
-            rows = []
-            shape = np.shape(o)
-            dtype = o.dtype if hasattr(o, "dtype") else np.float64
-            size = int(np.prod(shape))
-            for j in range(size):
-                cotangents = [np.zeros(np.shape(x), getattr(x, "dtype", np.float64)) for x in outputs]
-                cotangents[k].reshape(-1)[j] = 1
-                rows.append(pullback(unflatten(structure, cotangents)))
-            if rows:
-                leaves = [flatten(r) for r in rows]
-                inner = leaves[0][1]
-                columns = list(zip(*[x for x, _ in leaves], strict=True))
-                stacked = [
-                    np.reshape(np.stack([_shaped(c) for c in col]), (*shape, *np.shape(col[0]))) for col in columns
-                ]
-            else:
-                points, inner = flatten(tuple(args[a] for a in wanted))
-                stacked = [np.zeros((*shape, *np.shape(p)), dtype) for p in points]
-            parts = unflatten(inner, stacked)
-            blocks.append(parts[0] if isinstance(argnums, int | np.integer) else parts)
-        return unflatten(structure, blocks)
+        for output in outputs:
+            parts = iter(_own(_all_rows(constant(output), tensors)))
+            nests = tuple([unflatten(s, parts) for s in structures])
+            blocks.append(nests[0] if isinstance(argnums, int | np.integer) else nests)
+        return unflatten(out_structure, blocks)
 
     return jacobian_of
 
 
-def _shaped(x: Any) -> Any:
-    return x if isinstance(x, Tensor) else np.asarray(x)
+def _all_rows(output: Tensor, tensors: Sequence[Tensor]) -> list[Any]:
+    """Return the Jacobians of one output for each of `tensors`."""
+    size = output.size
+    if output.dtype.kind != "f" or not size:
+        return [np.zeros((*output.shape, *t.shape), t.dtype) for t in tensors]
+    start = traced_leaf(output.shape, output.dtype, frozenset({Recording("a batch of cotangents")}))
+    gradients = _pull([output], [start], tensors, None)
+    nodes = topological([g for g in gradients if isinstance(g, Tensor)])
+    count = max(1, MOST_ELEMENTS // max([node.size for node in nodes if node.value is None], default=1))
+    rows = []
+    for low in range(0, size, count):
+        few = min(count, size - low)
+        batch: Any = Basis(output.shape, size, output.dtype)
+        if few < size:
+            batch = np.zeros((few, size), output.dtype)
+            batch[np.arange(few), low + np.arange(few)] = 1
+            batch = batch.reshape(few, *output.shape)
+        rows.append(evaluate(gradients, {id(start): batch}, few))
+    whole = rows[0] if len(rows) == 1 else [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+    return [np.reshape(r, (*output.shape, *t.shape)) for r, t in zip(whole, tensors, strict=True)]
+
+
+MOST_ELEMENTS = 1 << 26
+"""How many elements of one value of a batch of reverse passes are kept at once."""
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.notation import Layout
 from ..core.op import CONTRACT, Example, Shape, register
 from ..core.tensor import FUNCTIONS, apply
+from ..core.vmap import aligned
 from .table import implements, promote, shape_of
 
 
@@ -29,6 +30,25 @@ def _matmul_shape(a: Any, b: Any) -> tuple[Shape, np.dtype[Any]]:
     return (*batch, a.shape[-2], b.shape[-1]), a.dtype
 
 
+def _batched(batched: tuple[bool, bool], a: Any, b: Any) -> Any:
+    if batched == (True, False) and len(b.shape) == 2:  # one product with all rows
+        rows = np.reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+        return np.reshape(np.matmul(rows, b), (*a.shape[:-1], b.shape[-1]))
+    if batched == (False, True) and len(a.shape) == 2:
+        return _batched((True, False), b.mT, a.T).mT
+    ndim = max(len(x.shape) - one for x, one in zip((a, b), batched, strict=True))
+    return np.matmul(*[aligned(x, ndim) if one else x for x, one in zip((a, b), batched, strict=True)])
+
+
+def _of_basis(batched: tuple[bool, bool], a: Any, b: Any) -> Any:
+    """Return the rows or columns of a matrix, for the products with all unit vectors."""
+    if batched == (True, False) and len(b.shape) == 2 and len(a.shape) == 2 and a.shape[0] == 1:
+        return np.reshape(b, (b.shape[0], 1, b.shape[1]))
+    if batched == (False, True) and len(a.shape) == 2 and len(b.shape) == 2 and b.shape[1] == 1:
+        return np.reshape(a.T, (a.shape[1], a.shape[0], 1))
+    return None
+
+
 MATMUL = register(
     "matmul",
     numpy=np.matmul,
@@ -36,6 +56,8 @@ MATMUL = register(
     kernel=lambda a, b, out=None: np.matmul(a, b, out=out),
     vjp=(lambda g, out, a, b: np.matmul(g, b.mT), lambda g, out, a, b: np.matmul(a.mT, g)),
     kind=CONTRACT,
+    batch=_batched,
+    of_basis=_of_basis,
     notation=Layout("matrix"),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)))),

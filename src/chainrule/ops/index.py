@@ -12,6 +12,7 @@ from ..core.memory import is_number, share
 from ..core.notation import Layout
 from ..core.op import VIEW, Array, Example, Shape, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.vmap import aligned
 from .table import array_of, as_dtype, implements, is_tensor, one_axis, shape_of, stored
 
 # -- basic indexing: views -------------------------------------------------------------------------
@@ -28,6 +29,7 @@ SLICE = register(
     kernel=lambda x, index: x[index if Ellipsis in index else (*index, Ellipsis)],  # a view also where it has no axes
     numpy="{0}[{index}]",
     vjp=(lambda g, out, x, index: place(g, index, tuple(x.shape)),),
+    batch=lambda batched, x, index: x[(slice(None), *index)],
     kind=VIEW,
     put=lambda x, values, index: FUNCTIONS["assign"](x, values, index),
     notation=Layout("index"),
@@ -67,6 +69,7 @@ PLACE = register(
     kernel=_place_kernel,
     numpy=_placed,
     vjp=(lambda g, out, x, index, shape: g[index],),
+    batch=lambda batched, g, index, shape: place(g, (slice(None), *index), (g.shape[0], *shape)),
     native=lambda out, g, index, shape: _strides_of(out, index),
     examples=lambda rng: [
         Example((rng.normal(size=(2, 2)),), {"index": (slice(1, None), slice(0, 2)), "shape": (3, 4)})
@@ -170,6 +173,58 @@ def _scatter_added(values: Any, index: Any, shape: Any) -> Any:
     return total
 
 
+# -- the same for a batch --------------------------------------------------------------------------
+
+
+def _arrays_lead(index: Any) -> bool:
+    """Whether only index arrays come before everything else, so that their axes are the first of the result."""
+    count = builtins.sum(type(i) is Slot for i in index)
+    return all(type(i) is Slot for i in index[:count])
+
+
+def _with_rows(batched: tuple[bool, ...], arrays: Any, index: Any, size: int) -> tuple[list[Any], Any]:
+    """Return index arrays and an index that takes, for each example, its own row of a batch."""
+    ndim = builtins.max(len(a.shape) - one for a, one in zip(arrays, batched, strict=True))
+    rows = np.reshape(np.arange(size), (size, *(1,) * ndim))
+    arrays = [aligned(a, ndim) if one else a for a, one in zip(arrays, batched, strict=True)]
+    return [rows, *arrays], (Slot(0), *[Slot(i + 1) if type(i) is Slot else i for i in index])
+
+
+def _gather_batch(batched: tuple[bool, ...], x: Any, *arrays: Any, index: Any) -> Any:
+    own, of_arrays = batched[0], batched[1:]
+    if not builtins.any(of_arrays) and _picked_together(index):
+        return apply(GATHER, (x, *arrays), {"index": (slice(None), *index)})
+    if not builtins.any(of_arrays) or not _arrays_lead(index):
+        return None
+    if own:
+        size = x.shape[0]
+        rows, index = _with_rows(of_arrays, arrays, index, size)
+        return apply(GATHER, (x, *rows), {"index": index})
+    ndim = builtins.max(len(a.shape) - one for a, one in zip(arrays, of_arrays, strict=True))
+    together = [aligned(a, ndim) if one else a for a, one in zip(arrays, of_arrays, strict=True)]
+    return apply(GATHER, (x, *together), {"index": index})
+
+
+def _picked_together(index: Any) -> bool:
+    """Whether the index arrays (and numbers, which NumPy counts among them) stand side by side."""
+    places = [k for k, i in enumerate(index) if isinstance(i, int)]
+    return places[-1] - places[0] < len(places)
+
+
+def _scatter_batch(batched: tuple[bool, ...], g: Any, *arrays: Any, index: Any, shape: Shape) -> Any:
+    if not batched[0]:
+        return None
+    size = g.shape[0]
+    if not builtins.any(batched[1:]):
+        if not _picked_together(index):
+            return None
+        return apply(SCATTER, (g, *arrays), {"index": (slice(None), *index), "shape": (size, *shape)})
+    if not _arrays_lead(index):
+        return None
+    rows, index = _with_rows(batched[1:], arrays, index, size)
+    return apply(SCATTER, (g, *rows), {"index": index, "shape": (size, *shape)})
+
+
 GATHER = register(
     "gather",
     shape=_gather_shape,
@@ -177,6 +232,7 @@ GATHER = register(
     numpy="{0}[{index}]",
     vjp=lambda i, g, out, x, *arrays, index: None if i else _scatter(g, arrays, index, tuple(x.shape)),
     native=lambda out, x, *arrays, index: _picked(x.shape, index),
+    batch=_gather_batch,
     notation=Layout("index"),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 4)), np.array([0, 2, 2, -1])), {"index": (Slot(0),)}),
@@ -192,6 +248,7 @@ SCATTER = register(
     numpy=_scatter_added,
     vjp=lambda i, g, out, x, *arrays, index, shape: None if i else apply(GATHER, (g, *arrays), {"index": index}),
     native=lambda out, g, *arrays, index, shape: _picked(shape, index),
+    batch=_scatter_batch,
     notation=Layout("scattered", "scatter"),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 2)), np.array([1, 1, 0])), {"index": (Slot(0),), "shape": (4, 2)})

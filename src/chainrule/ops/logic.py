@@ -9,6 +9,7 @@ import numpy as np
 from ..core.notation import Layout
 from ..core.op import ELEMENTWISE, Example, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tree import tree_map
 from .elementwise import REAL, elementwise_row
 from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, shape_of, stored
 
@@ -65,7 +66,7 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
 
 @implements("stop_gradient")
 def stop_gradient(x: Any) -> Any:
-    """Return `x` as a constant: no derivative is taken through it.
+    """Return `x`, a tensor or a container of them, as a constant: no derivative is taken through it.
 
     Examples
     --------
@@ -73,7 +74,9 @@ def stop_gradient(x: Any) -> Any:
     >>> cr.grad(lambda x: x * stop_gradient(x))(3.0)
     array(3.)
     """
-    return apply(STOP_GRADIENT, (x,), {}) if is_tensor(x) else x
+    if is_tensor(x):
+        return apply(STOP_GRADIENT, (x,), {})
+    return x if hasattr(x, "dtype") else tree_map(lambda v: stop_gradient(v) if is_tensor(v) else v, x)
 
 
 STOP_GRADIENT = register(
@@ -99,6 +102,36 @@ IDENTITY = register(
     domain=(REAL,),
     flops=lambda out, *shapes, **attrs: 0,
 )
+
+
+def _first(x: Any, *others: Any) -> Any:
+    return x
+
+
+BARRIER = register(
+    "barrier",
+    shape=lambda x, *others: (x.shape, x.dtype),
+    kernel=lambda x, *others, out=None: stored(x, out),
+    vjp=lambda index, g, out, x, *others: None if index else g,
+    passes=True,
+    numpy=_first,
+    notation="barrier",
+    examples=lambda rng: [Example((rng.normal(size=(3, 2)), rng.normal(size=4)))],
+    flops=lambda out, *shapes, **attrs: 0,
+    batch=lambda batched, x, *others: x if batched[0] else None,
+)
+
+
+@implements("barrier")
+def barrier(x: Any, *others: Any) -> Any:
+    """Return `x`, which plans take only once `others` are known: what is computed of it is not computed earlier.
+
+    Examples
+    --------
+    >>> barrier(np.array([1.0, 2.0]), np.zeros(3))
+    array([1., 2.])
+    """
+    return apply(BARRIER, (x, *others), {}) if is_tensor(x, *others) else x
 
 
 @implements("identity", np.positive)

@@ -129,6 +129,7 @@ CROSS_ENTROPY = register(
         lambda g, out, z, t: -g.reshape(*g.shape, 1) * z,
     ),
     notation="cross_entropy",
+    batch=lambda batched, z, t: cross_entropy_with_logits(*np.broadcast_arrays(z, t)),
     examples=lambda rng: [
         Example((rng.normal(size=(3, 4)), rng.dirichlet(np.ones(4), size=3))),
         Example((rng.normal(size=4), np.array([0.0, 1.0, 0.0, 0.0]))),
@@ -163,11 +164,16 @@ ONE_HOT = register(
     shape=lambda ids, classes, dtype: ((*ids.shape, classes), np.dtype(dtype)),
     kernel=_one_hot_kernel,
     numpy="np.eye({classes})[{0}]",
+    batch=lambda batched, ids, **attrs: _one_hot_batch(ids, attrs),
     vjp=(None,),
     differentiable=False,
     notation="onehot",
     examples=lambda rng: [Example((np.array([0, 2, 1]),), {"classes": 3, "dtype": np.dtype(np.float64)})],
 )
+
+
+def _one_hot_batch(ids: Any, attrs: dict[str, Any]) -> Any:
+    return apply(ONE_HOT, (ids,), attrs)
 
 
 def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:

@@ -15,6 +15,7 @@ from ..core.memory import view_if_contiguous
 from ..core.notation import Layout
 from ..core.op import VIEW, Example, register
 from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.vmap import Basis, aligned
 from .reduce import normalize_axis
 from .table import implements, is_tensor, shape_of
 
@@ -27,6 +28,7 @@ TRANSPOSE = register(
     numpy=np.transpose,
     passes=True,
     vjp=(lambda g, out, x, axes: np.transpose(g, _inverse(axes)),),
+    batch=lambda batched, x, axes: np.transpose(x, (0, *[a + 1 for a in axes])),
     kind=VIEW,
     put=lambda x, values, axes: transpose(values, _inverse(axes)),
     notation=Layout("transposed"),
@@ -98,6 +100,8 @@ RESHAPE = register(
     numpy=np.reshape,
     passes=True,
     vjp=(lambda g, out, x, shape: np.reshape(g, tuple(x.shape)),),
+    batch=lambda batched, x, shape: np.reshape(x, (x.shape[0], *shape)),
+    of_basis=lambda batched, x, shape: Basis(shape, x.size, x.dtype),
     kind=VIEW,
     put=lambda x, values, shape: FUNCTIONS["reshaped"](values, tuple(x.shape)),
     notation=Layout("reshaped"),
@@ -195,6 +199,7 @@ BROADCAST = register(
     numpy=np.broadcast_to,
     passes=True,
     vjp=(lambda g, out, x, shape: unbroadcast(g, tuple(x.shape)),),
+    batch=lambda batched, x, shape: np.broadcast_to(aligned(x, len(shape)), (x.shape[0], *shape)),
     kind=VIEW,
     examples=lambda rng: [
         Example((rng.normal(size=(3, 1)),), {"shape": (2, 3, 4)}),

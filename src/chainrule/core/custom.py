@@ -1,0 +1,315 @@
+"""Functions with a derivative of their own: `custom_vjp`; and `checkpoint`, which computes values again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .arguments import unexpected
+from .broadcasting import unbroadcast
+from .op import Example, Operation
+from .reverse import reverse, topological
+from .tensor import FUNCTIONS, STANDING, Recording, Tensor, apply
+from .tree import Structure, flatten, leaves_as, paths, unflatten
+from .vmap import vmap
+
+Gradients = Callable[..., Sequence[Any]]
+
+
+class Pullback:
+    """The reverse rule of one call.
+
+    Parameters
+    ----------
+    compute : callable
+        ``compute(g, *inputs)`` returns a gradient, or None, for each of the last `count` inputs. It is called with
+        arrays or tensors, as rules are.
+    count : int
+        How many inputs are differentiated; those before them are the result and what was saved.
+    """
+
+    def __init__(self, compute: Gradients, count: int) -> None:
+        self.compute, self.count = compute, count
+        self._last: tuple[Any, Sequence[Any]] = (None, ())
+
+    def gradient(self, index: int, g: Any, inputs: Sequence[Any]) -> Any:
+        """Return the gradient of one input; those of all are computed together."""
+        last, found = self._last
+        if last is not g:
+            found = self.compute(g, *inputs)
+            self._last = (g, found)
+        place = index - (len(inputs) - self.count)
+        return None if place < 0 else found[place]
+
+    def batched(self, flags: tuple[bool, ...]) -> Pullback:
+        """Return the rule for a batch of calls; what all share gets the sum of the gradients."""
+
+        def one(g: Any, *inputs: Any) -> list[Any]:
+            found = self.compute(g, *inputs)
+            return [
+                np.zeros(x.shape, x.dtype) if part is None else unbroadcast(part, tuple(x.shape))
+                for part, x in zip(found, inputs[-self.count :], strict=True)
+            ]
+
+        def compute(g: Any, *inputs: Any) -> list[Any]:
+            axes = tuple([0 if flag else None for flag in flags])
+            found = vmap(one, in_axes=(0, *axes))(g, *inputs)
+            own = flags[-self.count :]
+            return [part if flag else np.sum(part, axis=0) for part, flag in zip(found, own, strict=True)]
+
+        return Pullback(compute, self.count)
+
+
+def _batch(flags: tuple[bool, ...], *inputs: Any, pullback: Pullback) -> Any:
+    size = next(x.shape[0] for x, flag in zip(inputs, flags, strict=True) if flag)
+    if not flags[0]:
+        inputs, flags = (np.broadcast_to(inputs[0], (size, *inputs[0].shape)), *inputs[1:]), (True, *flags[1:])
+    return apply(CUSTOM, inputs, {"pullback": pullback.batched(flags)})
+
+
+# not in the table: its derivative is the caller's. Plans put the result, its first input, in its place.
+CUSTOM = Operation(
+    "custom",
+    shape=lambda out, *inputs, pullback: (out.shape, out.dtype),
+    vjp=lambda index, g, out, *inputs, pullback: pullback.gradient(index, g, inputs),
+    expand=lambda out, *inputs, pullback: out,
+    batch=_batch,
+    examples=lambda rng: [
+        Example((rng.normal(size=2), rng.normal(size=2)), {"pullback": Pullback(lambda g, out, x: [g * x], 1)})
+    ],
+)
+
+
+def _joined(outputs: Sequence[Any]) -> Any:
+    """Return one array of all real outputs."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return np.concatenate([np.reshape(o, -1) for o in outputs])
+
+
+def _parted(whole: Any, outputs: Sequence[Any]) -> list[Any]:
+    """Cut what `_joined` made."""
+    if len(outputs) == 1:
+        return [whole]
+    parts, start = [], 0
+    for o in outputs:
+        stop = start + int(np.prod(o.shape))
+        parts.append(FUNCTIONS["astype"](np.reshape(whole[start:stop], o.shape), o.dtype))
+        start = stop
+    return parts
+
+
+def _is_real(x: Any) -> bool:
+    return hasattr(x, "dtype") and x.dtype.kind == "f"
+
+
+def _is_followed(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype.kind == "f" and (x.value is None or x.requires_grad)
+
+
+def _with_rule(outputs: list[Any], saved: Sequence[Any], inputs: Sequence[Any], compute: Any) -> list[Any]:
+    """Return outputs whose derivative with respect to `inputs` is ``compute(cotangents, saved, inputs)``."""
+    real = [o for o in outputs if _is_real(o)]
+    if not real:
+        return outputs
+    count, kept = len(inputs), len(saved)
+
+    def gradients(g: Any, out: Any, *rest: Any) -> Any:
+        return compute(_parted(g, real), list(rest[:kept]), list(rest[kept:]))
+
+    whole = apply(CUSTOM, (_joined(real), *saved, *inputs), {"pullback": Pullback(gradients, count)})
+    parts = iter(_parted(whole, real))
+    return [next(parts) if _is_real(o) else o for o in outputs]
+
+
+class custom_vjp:
+    """A function whose derivative is written by its author, as a decorator.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, numbers or containers of them, written with NumPy functions.
+    nondiff_argnums : sequence of int
+        Positions of arguments that are not differentiated: numbers, functions, strings. They are passed to `backward`
+        first.
+
+    Notes
+    -----
+    `defvjp` gives the derivative: ``forward(*args)`` returns ``(result, saved)``, with anything that the backward pass
+    needs in a container; ``backward(*nondiff, saved, g)`` gets the cotangent of the result, in its structure, and
+    returns a tuple with a gradient (or None for zeros) for each argument that is differentiated, in its structure. Both
+    are called with tensors where a derivative of them is taken or they are traced: written with NumPy functions, they
+    work in ``grad`` of any order, ``jvp``, ``vmap`` and ``compile``. Tensors that the functions use besides their
+    arguments get no gradient from `backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> @cr.custom_vjp
+    ... def clipped(x):  # the identity, whose gradient is limited
+    ...     return x
+    >>> clipped.defvjp(lambda x: (x, None), lambda saved, g: (np.clip(g, -1, 1),))
+    >>> cr.grad(lambda x: np.sum(clipped(x) ** 2))(np.array([0.2, 3.0]))
+    array([0.4, 1. ])
+    """
+
+    def __init__(self, f: Callable[..., Any], nondiff_argnums: Sequence[int] = ()) -> None:
+        if not callable(f):
+            raise TypeError(f"f: expected a function, got a {type(f).__name__}")
+        self._f = f
+        self._fixed = tuple(nondiff_argnums)
+        self._rules: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+        self.__name__: str = type(f).__name__  # unless f has one
+        functools.update_wrapper(self, f, updated=())
+
+    def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+        """Define the derivative by `forward` and `backward`; see the class."""
+        for name, function in (("forward", forward), ("backward", backward)):
+            if not callable(function):
+                raise unexpected(name, "a function", function)
+        self._rules = (forward, backward)
+
+    def __call__(self, *args: Any) -> Any:
+        """Evaluate the function; with its own derivative where one is taken."""
+        if self._rules is None:
+            raise TypeError(f"custom_vjp of {self.__name__}: its derivative is missing; call defvjp(forward, backward)")
+        fixed = [args[i] for i in self._fixed]
+        nest = tuple([a for i, a in enumerate(args) if i not in {j % len(args) for j in self._fixed}])
+        leaves, structure = flatten(nest)
+        if not any(_is_followed(x) for x in leaves):
+            return self._f(*args)
+        forward, backward = self._rules
+        pair = forward(*args)
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            raise TypeError(f"forward of {self.__name__} returned {type(pair).__name__}; expected (result, saved)")
+        outputs, out_structure = flatten(pair[0])
+        kept, saved_structure = flatten(pair[1])
+        tensors = [i for i, x in enumerate(kept) if isinstance(x, Tensor)]
+        inputs = [i for i, x in enumerate(leaves) if _is_followed(x)]
+        name = self.__name__
+
+        def compute(cotangents: list[Any], saved: list[Any], xs: list[Any]) -> list[Any]:
+            parts = iter(cotangents)
+            g = unflatten(out_structure, [next(parts) if _is_real(o) else None for o in outputs])
+            values = list(kept)
+            for i, x in zip(tensors, saved, strict=True):
+                values[i] = x
+            found = _checked(backward(*fixed, unflatten(saved_structure, values), g), structure, name)
+            for i, x in zip(inputs, xs, strict=True):
+                if found[i] is not None and tuple(np.shape(found[i])) != tuple(x.shape):
+                    raise ValueError(
+                        f"backward of {name}: the gradient for {paths(nest)[i]} of the arguments has shape "
+                        f"{tuple(np.shape(found[i]))}, expected {tuple(x.shape)}"
+                    )
+            return [found[i] if found[i] is None or hasattr(found[i], "dtype") else np.asarray(found[i])
+                    for i in inputs]  # fmt: skip
+
+        made = _with_rule(outputs, [kept[i] for i in tensors], [leaves[i] for i in inputs], compute)
+        return unflatten(out_structure, made)
+
+
+def _checked(gradients: Any, structure: Structure, name: str) -> list[Any]:
+    """Return the gradients of all leaves; None for the leaves of an argument that has None."""
+    if not isinstance(gradients, tuple | list) or len(gradients) != len(structure.children):
+        count = len(structure.children)
+        raise TypeError(
+            f"backward of {name}: expected a tuple of {count} gradient{'s' * (count != 1)}, one per differentiated "
+            f"argument, got {len(gradients) if isinstance(gradients, tuple | list) else type(gradients).__name__}"
+        )
+    found: list[Any] = []
+    for i, (part, child) in enumerate(zip(gradients, structure.children, strict=True)):
+        what = f"backward of {name}: gradient {i}"
+        found += [None] * child.leaves if part is None else leaves_as(child, part, what)
+    return found
+
+
+def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `f` with a reverse pass that computes its intermediate values again instead of keeping them.
+
+    Of a call only the arguments and the result are kept until the reverse pass, at the cost of a second evaluation.
+    `f` must return the same for the same arguments.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, numbers or containers of them, written with NumPy functions; also a module. Arrays that a derivative
+        is taken for are arguments, or parameters of modules.
+
+    Raises
+    ------
+    ValueError
+        If `f` uses a tensor for which a derivative is taken, but which is not among its arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> layer = cr.checkpoint(lambda x, w: np.tanh(np.tanh(x @ w) @ w))
+    >>> w = np.eye(2)
+    >>> bool(np.all(cr.grad(lambda w: np.sum(layer(np.ones(2), w)))(w) > 0))
+    True
+    """
+    name = str(getattr(f, "__name__", None) or type(f).__name__)
+
+    @functools.wraps(f, updated=())
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = flatten((args, kwargs))
+        inputs = [i for i, x in enumerate(leaves) if _is_followed(x)]
+
+        def call(values: Iterable[Any]) -> Any:
+            every = list(leaves)
+            for i, x in zip(inputs, values, strict=True):
+                every[i] = x
+            some_args, some_kwargs = unflatten(structure, every)
+            return f(*some_args, **some_kwargs)
+
+        given = [leaves[i] for i in inputs]
+        traced = any(x.value is None for x in given)
+        result = call(given if traced else [Tensor(x.concrete("a checkpoint")) for x in given])
+        outputs, out_structure = flatten(result)
+        parameters = [] if traced else _parameters(outputs, name)
+        if not inputs and not parameters:
+            return result
+
+        def compute(cotangents: list[Any], saved: list[Any], xs: list[Any]) -> list[Any]:
+            return _again(call, cotangents, xs[: len(inputs)], parameters)
+
+        constants = outputs if traced else [o.detach() if isinstance(o, Tensor) else o for o in outputs]
+        return unflatten(out_structure, _with_rule(constants, [], [*given, *parameters], compute))
+
+    return checkpointed
+
+
+def _parameters(outputs: Sequence[Any], name: str) -> list[Tensor]:
+    """Return the parameters that outputs depend on; nothing else that is differentiated may be among it."""
+    tensors = [o for o in outputs if isinstance(o, Tensor)]
+    if any(r.active and r is not STANDING for t in tensors for r in t.recordings):
+        raise ValueError(
+            f"checkpoint of {name}: it uses a tensor for which a derivative is taken, but which is not among its "
+            "arguments; pass it as one"
+        )
+    return [n for n in topological(tensors) if n.op is None and STANDING in n.recordings]
+
+
+def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Tensor]) -> list[Any]:
+    """Evaluate once more, recorded, and pull the cotangents back."""
+    recorded = any(isinstance(x, Tensor) for x in (*cotangents, *xs))
+    with Recording("a checkpoint") as recording:
+        nodes = []
+        for x in xs:
+            later = FUNCTIONS["barrier"](x, *cotangents) if recorded else x
+            node = FUNCTIONS["identity"](later) if isinstance(later, Tensor) else Tensor(later)
+            node.recordings = (later.recordings if isinstance(later, Tensor) else frozenset()) | {recording}
+            nodes.append(node)
+        outputs = [o for o in flatten(call(nodes))[0] if _is_real(o)]
+    used = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if isinstance(o, Tensor)]
+    gradients, _ = reverse([o for o, _ in used], [g for _, g in used], [*nodes, *parameters])
+    real = [g for g in gradients if isinstance(g, Tensor)]
+    if len(real) < 2:
+        return gradients
+    # none is passed on before all are computed: then the values computed again can go
+    return [FUNCTIONS["barrier"](g, *real) if isinstance(g, Tensor) else g for g in gradients]
