@@ -20,7 +20,7 @@ from . import onnx_trial
 from .files import write_atomically
 from .onnx_layers import as_sequential
 from .onnx_module import OnnxModule
-from .onnx_reading import DIGEST, WITH_DIGEST, called, digest_of, read, require_onnx
+from .onnx_reading import DIGEST, PRODUCER, called, digest_of, read, require_onnx
 from .onnx_writing import EXAMPLES, Writer, line
 from .weights import texts_of
 
@@ -110,16 +110,13 @@ def to_onnx(
         writer.initializers,
     )
     made = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="chainrule"
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
     )
     helper.set_model_props(made, props)
     checker.check_model(made, full_check=True)
     if path is not None:
-        written = type(made)()
-        written.CopyFrom(made)
-        written.producer_version = WITH_DIGEST
-        written.metadata_props.add(key=DIGEST, value=digest_of(written))
-        write_atomically(path, written.SerializeToString(deterministic=True))
+        made.producer_version = DIGEST + digest_of(made)
+        write_atomically(path, made.SerializeToString(deterministic=True))
     return made
 
 

@@ -18,10 +18,9 @@ from .onnx_operations import OPERATIONS, dtype_of_type
 
 #: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast differently.
 OLDEST_OPSET = 7
-#: The entry of metadata_props that `to_onnx` adds to a file: a checksum of the rest of it.
-DIGEST = "chainrule_digest"
-#: The producer's version in such a file. It is at the other end of the file, so one damage cannot remove both.
-WITH_DIGEST = "with digest"
+#: A file that `to_onnx` wrote has this and a checksum of the rest of it as its producer's version.
+DIGEST = "digest "
+PRODUCER = "chainrule"
 _MOST_BYTES = 2**31 - 1  # protobuf's own limit
 _OURS = ("", "ai.onnx")
 #: Inputs of these operations that are statistics, not weights: (operation, position).
@@ -134,12 +133,12 @@ def _parsed(path: Any) -> Any:
         raise ValueError(
             f"{file} is not an ONNX model, or truncated ({size:,} bytes): no graph with an operator set in it"
         )
-    stated = [prop.value for prop in model.metadata_props if prop.key == DIGEST]
-    if (stated or model.producer_version == WITH_DIGEST) and stated != [digest_of(model)]:
+    version = model.producer_version
+    ours = version.startswith(DIGEST) or (version and model.producer_name == PRODUCER)
+    if ours and version != DIGEST + digest_of(model):
         raise ValueError(
-            f"{file} is damaged, or was changed after chainrule wrote it: the digest in its metadata "
-            f"{'does not match' if stated else 'is missing'}. If another program changed it on purpose, "
-            "from_onnx(onnx.load(path)) reads it without this check"
+            f"{file} is damaged, or was changed after chainrule wrote it: its digest does not match. If another "
+            "program changed it on purpose, from_onnx(onnx.load(path)) reads it without this check"
         )
     return model
 
@@ -148,9 +147,7 @@ def digest_of(model: Any) -> str:
     """Return a checksum of all that a model holds besides its digest."""
     rest = type(model)()
     rest.CopyFrom(model)
-    kept = [prop for prop in model.metadata_props if prop.key != DIGEST]
-    del rest.metadata_props[:]
-    rest.metadata_props.extend(kept)
+    rest.ClearField("producer_version")
     return checksum(rest.SerializeToString(deterministic=True))
 
 
