@@ -11,7 +11,8 @@ from ...core.tensor import Tensor
 from ...core.transforms import jvp as _jvp
 from ...core.transforms import vjp as _vjp
 from ...core.tree import flatten, unflatten
-from .tracer import NoDerivativeError, all_plain, primitive
+from .tracer import NoDerivativeError, all_plain
+from .tracer import primitive as _primitive
 from .vspaces import VSpace, differentiable, vspace
 
 __all__ = [
@@ -110,6 +111,29 @@ def defvjp(fun: Any, *vjpmakers: Function | None, argnums: Any = None) -> None:
         return vjp
 
     defvjp_argnum(fun, rule)
+
+
+def primitive(f_raw: Function) -> Any:
+    """Return `f_raw` as one operation, with methods ``defvjp``, ``defgrad`` and ``defvjp_is_zero`` as in 1.1."""
+    wrapped = _primitive(f_raw)
+    makers: dict[int, Function | None] = {}
+
+    def defgrad(maker: Function | None, argnum: int = 0) -> None:
+        makers[argnum] = maker
+        defvjp(wrapped, *makers.values(), argnums=tuple(makers))
+
+    def defvjp_at_once(rule: Function, argnum: int = 0) -> None:
+        def maker(ans: Any, *args: Any, **kwargs: Any) -> Function:
+            return lambda g: rule(g, ans, vspace(args[argnum]), vspace(g), *args, **kwargs)
+
+        defgrad(maker, argnum)
+
+    def defvjp_is_zero(argnums: Any = (0,)) -> None:
+        for argnum in argnums:
+            defgrad(None, argnum)
+
+    wrapped.defgrad, wrapped.defvjp, wrapped.defvjp_is_zero = defgrad, defvjp_at_once, defvjp_is_zero
+    return wrapped
 
 
 def defjvp_argnums(fun: Any, jvpmaker: Function) -> None:
