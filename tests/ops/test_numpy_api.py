@@ -379,6 +379,9 @@ case(np.fliplr, np.fliplr, A)
 for k in (-1, 0, 1, 2, 3):
     case(np.rot90, lambda a, k=k: np.rot90(a, k), A)
 case(np.rot90, lambda a: np.rot90(a, 1, (2, 0)), D)
+for shift in (np.fft.fftshift, np.fft.ifftshift):
+    case(shift, shift, D)
+    case(shift, lambda a, shift=shift: shift(a, axes=(1, -1)), D)
 case(np.roll, lambda a: np.roll(a, 2), A)
 case(np.roll, lambda a: np.roll(a, -1, axis=0), A)
 case(np.roll, lambda a: np.roll(a, (1, 7), axis=(0, 1)), A)

@@ -76,6 +76,25 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     return a
 
 
+@implements(np.fft.fftshift)
+def fftshift(x: Any, axes: Any = None) -> Any:
+    """As ``numpy.fft.fftshift``."""
+    return _halfway(x, axes, 1)
+
+
+@implements(np.fft.ifftshift)
+def ifftshift(x: Any, axes: Any = None) -> Any:
+    """As ``numpy.fft.ifftshift``."""
+    return _halfway(x, axes, -1)
+
+
+def _halfway(x: Any, axes: Any, sign: int) -> Any:
+    """Roll by half the length of each axis, forwards or backwards."""
+    n = len(shape_of(x))
+    chosen = range(n) if axes is None else normalize_axis(axes, n)
+    return roll(x, [sign * (shape_of(x)[ax] // 2) for ax in chosen], list(chosen)) if n else x
+
+
 @implements(np.tile)
 def tile(A: Any, reps: Any) -> Any:
     """As ``numpy.tile``."""
