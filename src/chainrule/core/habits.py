@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,14 @@ LOADER = (
     "fit takes whole arrays and makes the batches: fit(model, X, y, batch_size=32). From an iterator of batches: "
     "X, y = map(np.concatenate, zip(*batches))"
 )
+
+#: Keyword arguments of PyTorch's functions, and NumPy's.
+KEYWORDS = {"dim": "axis", "keepdim": "keepdims"}
+
+
+def renamed(keywords: Iterable[str]) -> str:
+    """Return the end of a message on unknown keyword arguments: what those of PyTorch are called here."""
+    return "".join(f"; {name} is {KEYWORDS[name]} in NumPy" for name in keywords if name in KEYWORDS)
 
 
 def missing(place: str, name: str, owner: Any = None) -> AttributeError:

@@ -71,6 +71,7 @@ class Module(Nested):
     training: bool
     feature_names: tuple[str, ...] | None = None
     _unread = ("feature_names",)
+    _takes_one = False  # whether its input is an array, not a nest of arrays
     _ids = False  # whether integer input means row numbers
     _nests = False  # for descriptions (`described`): whether it is made of other layers,
     _lengths: tuple[str, ...] = ()  # which arguments are lengths of axes,
@@ -308,6 +309,11 @@ class Module(Nested):
         if x is None or isinstance(x, str | Module) or callable(x):
             return x
         if _is_nest(x, position):
+            if self._takes_one:
+                raise TypeError(
+                    f"{type(self).__name__} takes one array, got a {type(x).__name__} of arrays; np.stack or "
+                    "np.concatenate makes one"
+                )
             return tree_map(lambda leaf: self._as_input(leaf, position + 1) if hasattr(leaf, "shape") else leaf, x)
         if not isinstance(x, Tensor):
             argument = "X" if position == 0 else f"argument {position}"

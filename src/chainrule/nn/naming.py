@@ -47,6 +47,7 @@ class Layer(Module):
     ['A0', 'W1', 'b1', 'Z1', 's1', 'S1', 'A1']
     """
 
+    _takes_one = True
     starts: bool = False
     roles: ClassVar[dict[str, str]] = {}
     gives: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class Sequential(Module):
     ['A0', 'W1', 'b1', 'Z1', 'A1', 'W2', 'b2', 'Z2']
     """
 
+    _takes_one = True
     _nests = True
 
     def __init__(self, *layers: Module | Iterable[Module]) -> None:

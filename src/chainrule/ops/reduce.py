@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import habits
 from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, apply
@@ -131,7 +132,7 @@ def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
         return
     given = [k for k, v in more.items() if v is not np._NoValue and v is not None and not (k == "where" and v is True)]
     if given or out is not None:
-        raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}")
+        raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}{habits.renamed(given)}")
 
 
 @implements(np.mean)
