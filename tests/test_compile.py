@@ -1,6 +1,8 @@
 """compile: what is traced when, what goes in, what comes out."""
 
+import copy
 import gc
+import pickle
 import sys
 import threading
 import weakref
@@ -473,3 +475,74 @@ def test_it_does_not_keep_what_it_was_given() -> None:
         del x
         gc.collect()
         assert gone() is None
+
+
+# -- copies -------------------------------------------------------
+
+
+def squares(x: Any, scale: Any = 1.0) -> Any:
+    return np.sum(x**2) * scale
+
+
+@compile
+def decorated(x: Any) -> Any:
+    return x * 2.0
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))])
+def test_functions_are_pickled_and_copied(copied: Any) -> None:
+    for function in (
+        compile(squares),
+        compile(squares, static_argnames="scale"),
+        cr.grad(squares),
+        cr.value_and_grad(squares, argnums=(0,)),
+        cr.jacobian(squares),
+        cr.hessian(squares),
+        compile(cr.grad(squares)),
+        cr.grad(compile(squares)),
+        decorated,
+    ):
+        expected = function(X)
+        again = copied(function)
+        for a, b in zip(cr.core.tree.flatten(again(X))[0], cr.core.tree.flatten(expected)[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+    noisy = compile(drawing, seed=5)
+    noisy(1.0)
+    again = copied(noisy)
+    if copied is not copy.copy:  # which shares the generator
+        assert again(1.0) == noisy(1.0)
+    assert copied(decorated) is decorated
+
+
+def drawing(x: Any) -> Any:
+    return x + cr.random.uniform()
+
+
+def counted_looks(n: int) -> int:
+    """Return how many groups planning looks at for a loop of n steps and its gradient."""
+
+    def loop(W: Any, x: Any) -> Any:
+        h = x[0]
+        for i in range(n):
+            h = np.tanh(h @ W + x[i % 4])
+        return np.sum(h)
+
+    looks = 0
+    group: Any = sys.modules["chainrule.plan.build"]._Group
+    takes = group.takes
+
+    def looked(self: Any, *args: Any) -> bool:
+        nonlocal looks
+        looks += 1
+        return bool(takes(self, *args))
+
+    group.takes = looked
+    try:
+        compile(cr.value_and_grad(loop), engine="numpy").plan(np.eye(2), np.ones((4, 1, 2)))
+    finally:
+        group.takes = takes
+    return looks
+
+
+def test_planning_takes_work_in_proportion_to_the_operations() -> None:
+    assert counted_looks(160) < 5 * counted_looks(40)

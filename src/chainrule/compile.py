@@ -9,6 +9,7 @@ import inspect
 import itertools
 import numbers
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -121,10 +122,15 @@ class Compiled:
         if not callable(f):
             raise TypeError(f"f: expected a function, got a {type(f).__name__}")
         self._f = f
+        self._settings: dict[str, Any] = {
+            "keep": keep if isinstance(keep, str) else (keep := tuple(keep)), "engine": engine, "threads": threads,
+            "static_argnames": static_argnames if isinstance(static_argnames, str) else tuple(static_argnames),
+            "static_argnums": static_argnums if isinstance(static_argnums, int) else tuple(static_argnums),
+        }  # fmt: skip
         self._keep = tuple([keep] if isinstance(keep, str) else keep)
         self._engine, self._threads = choose(engine), threads
         self._generator = Generator(seed)
-        self._static = _static_arguments(f, static_argnames, static_argnums)
+        self._static = _static_arguments(f, self._settings["static_argnames"], self._settings["static_argnums"])
         self._plans: dict[_Signature, list[_Planned]] = {}
         self._lock = threading.RLock()  # f may call its own compiled form
         self._last: _Planned | None = None
@@ -161,6 +167,16 @@ class Compiled:
             return result
         outputs = [constant(o) for o in flatten(result)[0]]
         return result, _named(topological(outputs), self._keep, self.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle or copy the function and the settings; plans are made anew. A decorated function is kept by name."""
+        found: Any = sys.modules.get(self.__module__)
+        name = str(getattr(self, "__qualname__", ""))
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return name
+        return _restored, (self._f, self._settings, self._generator)
 
     def __repr__(self) -> str:
         n = len(self.plans)
@@ -315,6 +331,13 @@ class Compiled:
         return (result, kept) if self._keep else result
 
 
+def _restored(f: Callable[..., Any], settings: dict[str, Any], generator: Generator) -> Compiled:
+    """Return the compiled function that was pickled or copied."""
+    compiled = Compiled(f, **settings)
+    compiled._generator = generator
+    return compiled
+
+
 def _differences(signatures: Sequence[_Signature]) -> str:
     """Return the arguments in which signatures differ, with examples."""
     structure = signatures[0][0]
@@ -357,7 +380,8 @@ def _is_static(x: Any) -> bool:
         return True
     if hasattr(x, "dtype") or isinstance(x, numbers.Number):
         return False
-    return callable(x) or (type(x).__eq__ is not object.__eq__ and type(x).__hash__ is not None)
+    kind: Any = type(x)
+    return callable(x) or (kind.__eq__ is not object.__eq__ and kind.__hash__ is not None)
 
 
 def _static(x: Any, argument: int | str) -> _Static:

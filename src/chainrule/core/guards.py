@@ -71,11 +71,11 @@ class Guards:
     Examples
     --------
     >>> scale = [2.0]
-    >>> guards = Guards([lambda x: scale[0] * x])
+    >>> guards = Guards([lambda x, scale=scale: scale[0] * x])
     >>> guards.changed()
     >>> scale[0] = 3.0
     >>> guards.changed()
-    'scale[0]'
+    'a default of <lambda>[0]'
     """
 
     def __init__(self, functions: Iterable[Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
+from .derived import derives
 from .reverse import reverse, topological
 from .tensor import FUNCTIONS, Recording, Tensor, constant, latest, traced_leaf
 from .tree import Structure, flatten, leaves_as, paths, unflatten
@@ -172,6 +173,7 @@ def _not_scalar(name: str, out: Any) -> str:
     )
 
 
+@derives
 def value_and_grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_unused: bool = False
 ) -> Function:
@@ -248,6 +250,7 @@ def value_and_grad(
     return with_gradient
 
 
+@derives
 def grad(
     f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False, *, allow_unused: bool = False
 ) -> Function:
@@ -400,6 +403,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
     return unflatten(out_structure, [_finished(constant(o)) for o in outputs]), unflatten(out_structure, moved)
 
 
+@derives
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """Return a function that computes the Jacobian of `f`.
 
@@ -465,6 +469,7 @@ MOST_ELEMENTS = 1 << 26
 """How many elements of one value of a batch of reverse passes are kept at once."""
 
 
+@derives
 def hessian(f: Function, argnums: int = 0) -> Function:
     """Return a function that computes the Hessian of `f`, a function to a scalar, in one argument.
 
@@ -478,7 +483,8 @@ def hessian(f: Function, argnums: int = 0) -> Function:
     array([[6., 4.],
            [4., 0.]])
     """
-    return jacobian(grad(f, argnums, allow_unused=True), argnums)
+    made: Function = jacobian(grad(f, argnums, allow_unused=True), argnums)
+    return made
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:

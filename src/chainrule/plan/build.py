@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,6 +99,12 @@ def _check_updates(states: Sequence[Tensor], updates: Mapping[int, Tensor]) -> N
             raise ValueError(
                 f"the update of state {s} has shape {node.shape}, {node.dtype}; the state has {old.shape}, {old.dtype}"
             )
+
+
+#: How many groups a step looks at for one to join, so that planning takes time in proportion to the steps.
+NEAR = 64
+#: The distance of the labels of groups: that many bits are the insertions at one place before all are numbered anew.
+GAP = 1 << 512
 
 
 class _Builder:
@@ -316,30 +323,50 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
     A step that reads a result of its group through a view begins a new group: fused steps run tile by tile, and the
     elements it reads may belong to a tile that has not been computed.
     """
-    groups: list[_Group] = []
+    groups = _Groups()
     maker: dict[int, _Group] = {}  # root -> the group that computes it
     for step in steps:
         out = values[step.output]
         single = math.prod(out.shape) == 1 and step.output not in last
         elementwise = step.op.kind == ELEMENTWISE
         before = [maker[r] for r in {values[i].root for i in step.inputs} if r in maker]
-        ready = max([groups.index(g) for g in before], default=-1)
-        start = max(ready, 0)
+        ready = groups.index(max(before, key=lambda g: g.label)) if before else -1
+        first, end = max(ready, 0), len(groups.ordered)
         chosen = None
         if elementwise:
-            for at in range(start, len(groups)) if single else range(len(groups) - 1, start - 1, -1):
-                if groups[at].takes(step, values):
-                    chosen = groups[at]
+            near = range(first, min(end, first + NEAR)) if single else range(end - 1, max(first, end - NEAR) - 1, -1)
+            for at in near:
+                if groups.ordered[at].takes(step, values):
+                    chosen = groups.ordered[at]
                     break
-                if not single and 4 * groups[at].size > math.prod(out.shape):
+                if not single and 4 * groups.ordered[at].size > math.prod(out.shape):
                     break
         if chosen is None:
             chosen = _Group(out.shape if elementwise else None, math.prod(out.shape))
-            groups.insert(ready + 1 if elementwise and single else len(groups), chosen)
+            groups.insert(ready + 1 if elementwise and single else end, chosen)
         chosen.steps.append(step)
         chosen.made.add(step.output)
         maker[out.root] = chosen
-    return [g.steps for g in groups]
+    return [g.steps for g in groups.ordered]
+
+
+class _Groups:
+    """Groups in order, into which others are inserted; labels that grow with the position find a group's place."""
+
+    def __init__(self) -> None:
+        self.ordered: list[_Group] = []
+
+    def index(self, group: _Group) -> int:
+        return bisect_left(self.ordered, group.label, key=lambda g: g.label)
+
+    def insert(self, at: int, group: _Group) -> None:
+        low = self.ordered[at - 1].label if at else 0
+        high = self.ordered[at].label if at < len(self.ordered) else low + 2 * GAP
+        group.label = (low + high) // 2
+        self.ordered.insert(at, group)
+        if group.label == low:  # no number is left between the neighbours
+            for k, g in enumerate(self.ordered):
+                g.label = (k + 1) * GAP
 
 
 @dataclass(eq=False)
@@ -348,6 +375,7 @@ class _Group:
 
     shape: Shape | None
     size: int
+    label: int = 0
     steps: list[Step] = field(default_factory=list)
     made: set[int] = field(default_factory=set)
 
