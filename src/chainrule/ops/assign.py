@@ -123,6 +123,8 @@ def _of(x: Tensor, value: Any) -> Any:
 @implements("setitem")
 def setitem(x: Tensor, index: Any, value: Any) -> None:
     """As ``array[index] = value``."""
+    if _is_view_at(x, index, value):
+        return
     value = _of(x, value)
     if isinstance(index, Tensor) and index.dtype == bool and index.value is None:
         write(x, _masked(x, index, value))
@@ -139,6 +141,18 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     value = _stripped(value, len(target))
     repeats = bool(arrays) and not _unique(arrays, index)
     write(x, apply(ASSIGN, (x, *arrays, value), {"index": key, "repeats": repeats}))
+
+
+def _is_view_at(x: Tensor, index: Any, value: Any) -> bool:
+    """Whether a value is the view of `x` at this index: ``x[index] += y`` changes the view, then assigns it."""
+    memory = value.memory if isinstance(value, Tensor) else None
+    if memory is None or memory.base is not x or memory.op is not SLICE:
+        return False
+    parts, viewed = index if isinstance(index, tuple) else (index,), memory.attrs["index"]
+    return len(parts) == len(viewed) and builtins.all(
+        (a is None or a is Ellipsis or isinstance(a, int | slice)) and type(a) is type(b) and a == b
+        for a, b in zip(parts, viewed, strict=True)
+    )
 
 
 def as_tensor(x: Any) -> Tensor:
