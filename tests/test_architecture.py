@@ -36,6 +36,7 @@ AT_THE_TOP = {"sklearn": {"sklearn", "scipy"}, "compat": {"scipy"}}
 STATE = {
     ("core.op", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
     ("core.tensor", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
+    ("ops.complex_pair", "COMPLEX"): "NumPy function -> implementation on complex pairs: filled like FUNCTIONS",
     ("nn.describe", "KNOWN"): "layers by name: each enters itself where it is defined",
     ("nn.activations", "NAMED"): "activations by name: each enters itself where it is defined",
     ("nn.losses", "NAMED"): "losses by name: each enters itself where it is defined",

@@ -110,6 +110,24 @@ def complement(a: Any, of: str) -> Any:
     return u[..., n:] if of == "left" else np.swapaxes(vt[..., m:, :], -1, -2)
 
 
+def dft(x: Any, sign: int) -> Any:
+    """By the definition, as a product with the matrix of roots of unity."""
+    n = x.shape[-2]
+    turn = sign * 2j * np.pi / n
+    f = np.exp(turn * np.outer(np.arange(n), np.arange(n))) @ (x[..., 0] + 1j * x[..., 1])[..., None]
+    return np.stack([f.real, f.imag], -1)[..., 0, :]
+
+
+def mirrored(x: Any, n: int) -> Any:
+    """Return all coefficients of a real sequence from the first half of them."""
+    z = x[..., 0] + 1j * x[..., 1]
+    z[..., 0] = z[..., 0].real
+    if n % 2 == 0:
+        z[..., -1] = z[..., -1].real
+    z = np.concatenate([z, np.conj(z[..., 1 : (n + 1) // 2][..., ::-1])], -1)
+    return np.stack([z.real, z.imag], -1)
+
+
 #: Rows that are computed by a function of SciPy; their derivatives are checked against finite differences of it.
 SPECIAL = {op.name: re.findall(r"scipy\.(\w+)\.(\w+)", op.numpy) for op in ROWS if isinstance(op.numpy, str)}
 
@@ -160,6 +178,9 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "cholesky": np.linalg.cholesky,
     "eigh": lambda a, uplo: side_by_side(*reversed(np.linalg.eigh(symmetric(a, uplo)))),
     "eig": lambda a: side_by_side(*reversed(np.linalg.eig(a))),
+    "dft": dft,
+    "real_dft": lambda x: dft(np.stack([x, 0 * x], -1), -1)[..., : x.shape[-1] // 2 + 1, :],
+    "inverse_real_dft": lambda x, n: dft(mirrored(x, n), 1)[..., 0],
     "svd": lambda a: side_by_side(*full_svd(a)),
     "qr": lambda a: side_by_side(*full_qr(a)),
     "orthogonal_complement": complement,

@@ -347,6 +347,8 @@ class Tensor:
         raise TypeError(missing(name + ("" if method == "__call__" else "." + method)))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if len(types) > 1 and any(hasattr(t, "of_tensors") for t in types):
+            return NotImplemented  # a pair of tensors, which is complex, takes the call
         function = FUNCTIONS.get(func)
         if len(args) > 2:
             args, kwargs = _named_out(func, args, kwargs)

@@ -205,6 +205,11 @@ def _ready(xs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     return xs if isinstance(second, Tensor) and second.dtype is dtype and not second.weak else None
 
 
+def _is_complex(x: Any) -> bool:
+    """Whether an operand is a complex number, array or pair of tensors."""
+    return type(x) is complex or (not isinstance(x, Tensor) and getattr(getattr(x, "dtype", None), "kind", "") == "c")
+
+
 def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
     """Return the function that applies an elementwise row to tensors, arrays and numbers."""
     if op.shape is None or op.kind != ELEMENTWISE:
@@ -217,6 +222,8 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
             return apply(op, ready, {})
         if not is_tensor(*xs):
             return op.evaluate(*xs)
+        if any(_is_complex(x) for x in xs):
+            return FUNCTIONS["complex"](op.numpy, *xs)
         promoted, weak = promote(*xs, floating=floating)
         out = apply(op, promoted, {})
         if weak and not result_is_bool:
