@@ -281,7 +281,7 @@ class _Recorded:
 
 
 def _formulas(recorded: _Recorded, traced: bool) -> Formulas:
-    """Differentiate, simplify both passes, and read the formulas."""
+    """Differentiate, evaluate both passes, and read the formulas."""
     _detach(recorded, traced)
     if recorded.end.name != LOSS:
         _add_seed(recorded)
@@ -293,6 +293,11 @@ def _formulas(recorded: _Recorded, traced: bool) -> Formulas:
     for symbol, value in zip(recorded.symbols, recorded.values, strict=True):
         symbol.value = value
     evaluated(list(named.values()))
+    return _read(recorded, forward, named)
+
+
+def _read(recorded: _Recorded, forward: list[Tensor], named: dict[str, Tensor]) -> Formulas:
+    """Simplify the named values of both passes, and read each as an expression in terms of names before it."""
     leaves = {str(t.name): t for t in recorded.symbols}
     made = simplified(leaves, [*leaves.values(), *named.values()])
     known, simple = made[: len(leaves)], dict(zip(named, made[len(leaves) :], strict=True))
