@@ -1,6 +1,8 @@
-"""The browser that tests of pages share."""
+"""What tests of several folders share: a browser, and one build of the native core per run."""
 
+import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -8,6 +10,15 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+def pytest_configure(config):
+    """Name the folder in which the processes of this run share one build of the native core (tests/native/core.py)."""
+    if "CHAINRULE_NATIVE_BUILD" in os.environ:
+        return
+    folder = os.environ["CHAINRULE_NATIVE_BUILD"] = tempfile.mkdtemp(prefix="chainrule-native-")
+    config.add_cleanup(lambda: os.environ.pop("CHAINRULE_NATIVE_BUILD"))
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

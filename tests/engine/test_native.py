@@ -730,13 +730,19 @@ def test_batches_with_wrong_arguments_are_refused() -> None:
 PLANS = plans()
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.data(), st.integers(0, len(PLANS) - 1), st.integers(1, 3))
-def test_malformed_programs_are_never_executed(data: Any, k: int, changes: int) -> None:
-    rows: Any = described(PLANS[k])
-    for _ in range(changes):
-        rows = mutate(data, rows)
-    attempt(PLANS[k], rows, threads=1)
+@pytest.mark.parametrize("examples", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_malformed_programs_are_never_executed(examples: int) -> None:
+    unhealthy = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=unhealthy)
+    @given(st.data(), st.integers(0, len(PLANS) - 1), st.integers(1, 3))
+    def check(data: Any, k: int, changes: int) -> None:
+        rows: Any = described(PLANS[k])
+        for _ in range(changes):
+            rows = mutate(data, rows)
+        attempt(PLANS[k], rows, threads=1)
+
+    check()
 
 
 def test_well_formed_programs_are_executed() -> None:

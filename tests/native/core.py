@@ -1,13 +1,12 @@
-"""Builds the native core library with its C names and loads it; one build a session."""
+"""Builds the native core library with its C names and loads it; one build per run."""
 
-import atexit
 import ctypes
+import fcntl
 import functools
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,12 @@ def build(folder: Path, *options: str, target: str = "all") -> None:
 
 @functools.cache
 def folder() -> Path:
-    """Return the folder with everything built: a new one, or that which CHAINRULE_NATIVE_BUILD names."""
-    given = os.environ.get("CHAINRULE_NATIVE_BUILD")
-    path = Path(given) if given else Path(tempfile.mkdtemp(prefix="chainrule-native-"))
-    if not given:
-        atexit.register(shutil.rmtree, path, ignore_errors=True)
-    build(path)
+    """Return the folder with everything built, which CHAINRULE_NATIVE_BUILD names; one process builds, others wait."""
+    path = Path(os.environ["CHAINRULE_NATIVE_BUILD"])
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        build(path)
     return path
 
 
