@@ -367,6 +367,12 @@ def test_clocks_are_warned_of() -> None:
 
 # -- arguments that decide what is computed ----------------------------------------------------------------------------
 
+
+def assigned(x: Any, n: Any) -> Any:
+    x[:n, n] = x[:n, 0]
+    return x
+
+
 BY_INTEGER: dict[str, Callable[[Any, Any], Any]] = {
     "axis": lambda x, n: np.sum(x, axis=n),
     "axis as a method's argument": lambda x, n: x.sum(n),
@@ -387,6 +393,11 @@ BY_INTEGER: dict[str, Callable[[Any, Any], Any]] = {
     "repeated list": lambda x, n: np.stack([x] * (n + 1)) if isinstance(n, int) else np.stack([x] * int(n + 1)),
     "int": lambda x, n: x * int(n),
     "roll": lambda x, n: np.roll(x, n, axis=0),
+    "diagonal": lambda x, n: np.diag(x[0], n),
+    "order of a norm": lambda x, n: np.linalg.norm(x, n) + np.linalg.norm(x[0], n),
+    "deleted": lambda x, n: np.delete(x, n, 0),
+    "inserted": lambda x, n: np.insert(x, n, 0.0, axis=0),
+    "assigned": lambda x, n: assigned(np.array(x) if isinstance(x, np.ndarray) else x.copy(), n),
     "linspace": lambda x, n: np.linspace(0.0, 1.0, 12 * n)[:12] @ x,
 }
 
@@ -399,6 +410,12 @@ def test_an_integer_on_which_shapes_depend_becomes_static(name: str, kind: Any) 
     for n in (1, 1, 0 if name in ("choice", "truth", "index", "roll") else 1, 1):
         np.testing.assert_allclose(step(X, kind(n)), f(X, n), atol=1e-12)
     assert step._traced <= 2
+
+
+def test_an_integer_in_a_string_becomes_static() -> None:
+    step = compile(lambda x, n: {"W1": x, "W2": -x}[f"W{n}"] + {"b1": 1.0, "b2": 2.0}["b" + str(n)])
+    for n in (1, 2, 1):
+        same(step(X, n), [X + 1, -X + 2][n - 1])
 
 
 def test_a_number_that_is_only_computed_with_does_not_become_static() -> None:

@@ -389,6 +389,35 @@ def lists(x, y):
 
 
 @program
+def constants_put_into_views(x, y):
+    z = x[1:]
+    w = z[1:]
+    x = x * 2
+    z[:] = 3.0
+    w += 1
+    v = y[1:]
+    v.fill(2.0)
+    v[1:][0] = 7.0
+    return x + z[0] + w[0] ** 2 * y
+
+
+@eager
+def positions(x, y):
+    i = np.where(y > 0)
+    y[i] = y[i] ** 2
+    x[np.where(x < 0)] = 0.0
+    return x * y
+
+
+@program
+def converted(x, y):
+    z = y.astype(float, copy=False)
+    w = y.astype(np.float64)
+    w[0] = 5.0
+    return x * z + w
+
+
+@program
 def nested_gradient(x, y):
     store = np.zeros_like(y)
 

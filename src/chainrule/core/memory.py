@@ -145,8 +145,9 @@ def write(x: Tensor, new: Tensor) -> None:
         below = tensor
     for tensor in reversed(chain[:-1]):  # a view has its memory in its base
         memory = tensor.memory
-        if memory.latest.value is not None and isinstance(memory.op, Operation):
-            memory.latest.value = memory.op.evaluate(latest(memory.base).value, **memory.attrs)
+        base = latest(memory.base).value  # None while traced, also below constants that were written into a view
+        if memory.latest.value is not None and base is not None and isinstance(memory.op, Operation):
+            memory.latest.value = memory.op.evaluate(base, **memory.attrs)
 
 
 def _bases(x: Tensor) -> list[Tensor]:
@@ -180,7 +181,10 @@ def _bases(x: Tensor) -> list[Tensor]:
 def _replace(x: Tensor, new: Tensor) -> None:
     """Make `new` the latest version of a tensor, in its memory layout."""
     old = x.value
-    if new.value is not None and old is not None and new.value.strides != old.strides:
+    if old is None:
+        if new.value is not None:
+            new.value = new.value.copy()  # a constant put into a traced array; elements that it repeats become many
+    elif new.value is not None and new.value.strides != old.strides:
         low, high = _span(old.shape, old.strides, old.itemsize)
         value: Array = np.ndarray(old.shape, old.dtype, np.empty(high - low, np.uint8), -low, old.strides)
         value[...] = new.value

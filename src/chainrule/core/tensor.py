@@ -191,10 +191,17 @@ class Tensor:
         return f"Tensor({name}{text}, {self.dtype}{made_by})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else str(self)
+        return format(self.item(), spec) if spec or self._is_integer_argument() else str(self)
+
+    def __str__(self) -> str:
+        return str(self.item()) if self._is_integer_argument() else repr(self)
+
+    def _is_integer_argument(self) -> bool:
+        """Whether this is an integer passed to a traced function, which can be part of what is compiled."""
+        return self.weak and self.value is None and self.dtype.kind in "iu"
 
     def __hash__(self) -> int:
-        if self.weak and self.value is None and self.dtype.kind in "iu":
+        if self._is_integer_argument():
             return hash(self.item())  # an integer argument of a traced function, looked up in a dict
         return object.__hash__(self)
 
@@ -480,9 +487,13 @@ class Tensor:
             return FUNCTIONS[np.transpose](self, axes[0])
         return FUNCTIONS[np.transpose](self, axes or None)
 
-    def astype(self, dtype: Any) -> Any:
-        """Return the values converted to `dtype`."""
-        return FUNCTIONS["astype"](self, dtype)
+    def astype(
+        self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
+    ) -> Any:
+        """Return the values converted to `dtype`, as ``numpy.ndarray.astype``."""
+        if not np.can_cast(self.dtype, dtype, casting):  # type: ignore[arg-type]
+            raise TypeError(f"astype: {self.dtype} cannot be cast to {np.dtype(dtype)} by the rule {casting!r}")
+        return FUNCTIONS["astype"](self, dtype, copy=copy)
 
     def flatten(self) -> Any:
         """Return a copy of the values as one axis."""
@@ -756,6 +767,7 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         node.value, node.shape, node.dtype = value, value.shape, value.dtype
     else:
         _refuse_stale(inputs)
+        attrs = {k: _settled(v) for k, v in attrs.items()}
         node.value = None
         node.shape, node.dtype = op.shape(*inputs, **attrs)
     if recordings or traced:
@@ -768,6 +780,17 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     if op.kind is VIEW:
         FUNCTIONS["share"](node, given[0], op, attrs)
     return node
+
+
+def _settled(attribute: Any) -> Any:
+    """Return an attribute of an operation with the integers in place of tensors: arguments of a traced function."""
+    if isinstance(attribute, Tensor):
+        return attribute.concrete("an argument that is not an array").item()
+    if type(attribute) in (tuple, list):
+        return type(attribute)([_settled(a) for a in attribute])
+    if type(attribute) is slice:
+        return slice(_settled(attribute.start), _settled(attribute.stop), _settled(attribute.step))
+    return attribute
 
 
 def _refuse_stale(inputs: tuple[Any, ...]) -> None:

@@ -15,7 +15,7 @@ from ..core.op import Example, Shape, register
 from ..core.tensor import FUNCTIONS, apply
 from .logic import identity
 from .reduce import normalize_axis
-from .table import along, array_of, as_dtype, implements, is_tensor, one_axis, promote, shape_of
+from .table import along, array_of, as_dtype, implements, is_tensor, known, one_axis, promote, shape_of
 
 
 def _concatenate_shape(*xs: Any, axis: int) -> tuple[Shape, np.dtype[Any]]:
@@ -141,13 +141,14 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """As ``numpy.delete``."""
     arr, axis = one_axis(arr, axis)
+    obj = known(obj, "the positions of np.delete")
     return np.take(arr, np.delete(np.arange(shape_of(arr)[axis]), obj), axis=axis)
 
 
 @implements(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """As ``numpy.insert``."""
-    values = array_of(values)
+    obj, values = known(obj, "the positions of np.insert"), array_of(values)
     arr, axis = one_axis(array_of(arr), axis)
     shape = list(shape_of(arr))
     n = shape[axis]

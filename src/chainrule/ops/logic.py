@@ -49,11 +49,11 @@ WHERE = register(
 
 @implements(np.where)
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
-    """As ``numpy.where`` with three arguments: `a` where `condition` holds, else `b`."""
+    """As ``numpy.where``: `a` where `condition` holds, else `b`; of the condition alone, the positions."""
+    if a is None and b is None:
+        return np.nonzero(condition)
     if a is None or b is None:
-        raise TypeError(
-            "np.where(condition) alone gives positions, whose number depends on values: pass all three arguments"
-        )
+        raise TypeError("np.where: pass the condition alone, or all three arguments")
     if is_tensor(condition):
         condition = condition if condition.dtype == bool else np.not_equal(condition, 0)
     else:

@@ -12,7 +12,7 @@ from ..core.op import Example, register
 from ..core.tensor import apply
 from .decompositions import svdvals
 from .reduce import Axis, normalize_axis, reduced_shape, restore
-from .table import floating, implements, shape_of
+from .table import floating, implements, known, shape_of
 
 
 def _norm2_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -84,7 +84,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 
     The 2-norm (also Frobenius) and the p-norms have no derivative at the origin; 0 is the subgradient chosen there.
     """
-    x = floating(x)
+    x, ord = floating(x), known(ord, "the order of np.linalg.norm")
     shape = tuple(shape_of(x))
     keepdims = bool(keepdims)
     if axis is None and (ord is None or (ord in ("fro", "f") and len(shape) == 2) or (ord == 2 and len(shape) == 1)):
@@ -103,7 +103,7 @@ def norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> 
 @implements(np.linalg.vector_norm)
 def vector_norm(x: Any, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """As ``numpy.linalg.vector_norm``: over one axis, several, or all elements."""
-    x = floating(x)
+    x, ord = floating(x), known(ord, "the order of np.linalg.vector_norm")
     return _vector(x, normalize_axis(axis, len(shape_of(x))), ord, bool(keepdims))
 
 

@@ -253,6 +253,14 @@ CAST = register(
 )
 
 
+def known(x: Any, use: str) -> Any:
+    """Return an argument that decides what is computed, a number or positions, as plain values; `use` names it."""
+    if not is_tensor(x):
+        return x
+    values = x.concrete(use)
+    return values if values.shape else values.item()
+
+
 @implements("astype")
 def astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
     """Return `x` converted to `dtype`, as ``numpy.astype``."""
