@@ -231,6 +231,11 @@ def renamed(keywords: Iterable[str]) -> str:
     return "".join(f"; {name} is {KEYWORDS[name]} in NumPy" for name in keywords if name in KEYWORDS)
 
 
+def not_on_tensors() -> set[str]:
+    """Return the names that users look for on tensors: those of PyTorch, and of NumPy's functions."""
+    return {*HABITS["Tensor"], *(name for name, x in vars(np).items() if callable(x) and not name.startswith("_"))}
+
+
 def missing(place: str, name: str, owner: Any = None) -> AttributeError:
     """Return the error for a name that `place`, a key of `HABITS`, does not have, with what there is instead.
 
@@ -247,6 +252,6 @@ def missing(place: str, name: str, owner: Any = None) -> AttributeError:
         text += f": {instead}"
     elif place.startswith("chainrule") and callable(getattr(np, name, None)) and not name.startswith("_"):
         text += f": use np.{name}, NumPy's functions take tensors"
-    elif place == "Tensor" and callable(getattr(np, name, None)) and not name.startswith("_"):
+    elif place == "Tensor":
         text += f": use np.{name}(x)"
     return AttributeError(text, name=name, obj=owner)

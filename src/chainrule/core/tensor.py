@@ -6,6 +6,7 @@ has a shape and a dtype only. Both build the same graph, and everything else in 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -159,8 +160,9 @@ class Tensor:
     def requires_grad(self, value: Any) -> None:
         raise AttributeError(habits.FROZEN)
 
-    def __getattr__(self, name: str) -> Any:
-        raise habits.missing("Tensor", name, self)
+    def __dir__(self) -> list[str]:
+        kind = type(self)
+        return [name for name in dir(kind) if not isinstance(inspect.getattr_static(kind, name), _Missing)]
 
     @property
     def T(self) -> Any:
@@ -570,6 +572,23 @@ for _name, _function in (
     ("__irshift__", np.right_shift),
 ):  # fmt: skip
     setattr(Tensor, _name, _in_place(_function, _name))
+
+
+class _Missing:
+    """A name that tensors do not have; the error says what there is instead.
+
+    A ``__getattr__`` could say it, too, but makes Python look up every attribute of a tensor more slowly.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, tensor: Any, kind: Any = None) -> Any:
+        raise habits.missing("Tensor", self.name, tensor)
+
+
+for _name in habits.not_on_tensors() - set(dir(Tensor)):
+    setattr(Tensor, _name, _Missing(_name))
 
 
 def _latest(fact: str) -> property:
