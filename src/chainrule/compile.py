@@ -143,9 +143,8 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function. With `keep`, return ``(result, {name: array})``."""
         leaves, structure = self._flat(args, kwargs)
-        if TRACE.get() is not None or any(
-            isinstance(x, Tensor) and (x.value is None or x.requires_grad) for x in leaves
-        ):
+        tensors = [x for x in leaves if isinstance(x, Tensor)]
+        if TRACE.get() is not None or (tensors and any(x.value is None or x.requires_grad for x in tensors)):
             return self._inline(args, kwargs)
         planned, arrays = self._planned(leaves, structure)
         if planned is None:

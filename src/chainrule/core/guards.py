@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-import random
 import types
 import warnings
 from collections.abc import Iterable, Sequence
@@ -79,6 +78,8 @@ class Guards:
     """
 
     def __init__(self, functions: Iterable[Any]) -> None:
+        import random
+
         reads = Reads(functions)
         self.notes = tuple(reads.notes)
         self._bindings = []

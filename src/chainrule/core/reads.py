@@ -5,7 +5,6 @@ from __future__ import annotations
 import dis
 import functools
 import operator
-import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +20,6 @@ MOST_ENTRIES = 1000
 
 _PLAIN = (int, float, complex, str, bytes, type(None), np.generic, np.dtype)
 _METHODS = (types.FunctionType, staticmethod, classmethod, property, functools.cached_property)
-_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 _LIBRARIES = frozenset({"chainrule", "numpy", "scipy", *sys.stdlib_module_names} - {"__main__"})
 
 #: Modules whose functions give another result at each call, and cannot be noticed by the state of a generator.
@@ -107,7 +105,7 @@ class Reads:
         elif isinstance(x, functools.partial):
             self._value(x.func, where)
             self._fixed((*x.args, *x.keywords.values()), where or "an argument of the partial function")
-        elif isinstance(x, _GENERATORS):
+        elif _is_generator(x):
             self.generators.append((where or "a generator", x))
         elif isinstance(x, dict):
             self._container(tuple(x), list(x.values()), (x.keys, x.values), where)
@@ -118,14 +116,15 @@ class Reads:
             self._value(getattr(x, "__wrapped__", None), where)
 
     def _function(self, f: types.FunctionType) -> None:
-        code, own = Code(f.__code__), not _of_a_library(f.__module__)
+        # where it was written: functools.wraps gives a function of a library the __module__ of the one it calls
+        code = None if _of_a_library(f.__globals__.get("__name__")) else Code(f.__code__)
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
-        filled = {n: c for n, c in cells.items() if _filled(c) and (n in code.cells or not own)}
+        filled = {n: c for n, c in cells.items() if _filled(c) and (code is None or n in code.cells)}
         if filled:
             contents = functools.partial(map, operator.attrgetter("cell_contents"), tuple(filled.values()))
             self._variables(tuple(filled), contents)
         self._fixed((*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()), f"a default of {f.__name__}")
-        if not own:
+        if code is None:
             return
         self._names |= code.attributes
         self._counted |= code.counted
@@ -201,6 +200,12 @@ def _items(space: Mapping[str, Any], names: tuple[str, ...]) -> Reader:
 
 def _attributes_of(x: Any, names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple([getattr(x, n) for n in names])
+
+
+def _is_generator(x: Any) -> bool:
+    import random  # with np.random takes longer to import than most of this library
+
+    return isinstance(x, np.random.Generator | np.random.RandomState | random.Random)
 
 
 def _filled(cell: types.CellType) -> bool:

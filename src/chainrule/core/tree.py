@@ -11,14 +11,12 @@ import dataclasses
 import enum
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Structure:
+class Structure(NamedTuple):
     """The shape of a nest, without its leaves; hashable.
 
     `fixed` holds what is rebuilt as it was: the static fields of a dataclass, the factory of a defaultdict.
@@ -26,7 +24,7 @@ class Structure:
 
     kind: Any
     keys: tuple[Hashable, ...] = ()
-    children: tuple[Structure, ...] = ()
+    children: tuple[Any, ...] = ()  # structures
     fixed: tuple[Any, ...] = ()
 
     @property
@@ -43,6 +41,7 @@ class _Leaf:
 LEAF = _Leaf()
 _A_LEAF = Structure(LEAF)
 _NOTHING = Structure(None)
+_SEQUENCES = (tuple, list)
 _STATIC = (str, bytes, bool, np.dtype, type, enum.Enum)
 
 
@@ -60,11 +59,15 @@ def flatten(nest: Any) -> tuple[list[Any], Structure]:
     >>> unflatten(structure, [10.0, 20.0])
     {'w': 10.0, 'b': (20.0, None)}
     """
+    if type(nest) is np.ndarray:
+        return [nest], _A_LEAF
     if nest is None:
         return [], _NOTHING
-    if isinstance(nest, tuple | list):
+    if isinstance(nest, _SEQUENCES):
         return _collect(type(nest), (), nest, ())
-    if isinstance(nest, dict | Mapping):
+    if type(nest) is dict:
+        return _collect(dict, tuple(nest), nest.values(), ())
+    if isinstance(nest, Mapping):
         fixed = (nest.default_factory,) if isinstance(nest, defaultdict) else ()
         return _collect(type(nest), tuple(nest), nest.values(), fixed)
     if is_dataclass(nest):
@@ -79,7 +82,7 @@ def _collect(
     leaves: list[Any] = []
     children = []
     for item in items:
-        if hasattr(item, "dtype"):  # an array or a tensor: the common leaf
+        if type(item) is np.ndarray:
             leaves.append(item)
             children.append(_A_LEAF)
             continue
@@ -126,7 +129,9 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
     if kind is None:
         return None
     items = [next(leaves) if c.kind is LEAF else _build(c, leaves) for c in structure.children]
-    if issubclass(kind, tuple | list):
+    if kind is dict:
+        return dict(zip(structure.keys, items, strict=True))
+    if issubclass(kind, _SEQUENCES):
         return kind(*items) if hasattr(kind, "_fields") else kind(items)
     if hasattr(kind, "__dataclass_fields__"):
         made = object.__new__(kind)
@@ -138,7 +143,7 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
 
 def _mapping(structure: Structure, content: dict[Any, Any]) -> Any:
     kind = structure.kind
-    if kind in (dict, OrderedDict):
+    if kind is OrderedDict:
         return kind(content)
     makers: tuple[Callable[[], Any], ...] = (lambda: kind(*structure.fixed, content), lambda: kind(**content))
     for make in makers:
@@ -232,7 +237,7 @@ def paths(nest: Any, prefix: str = "") -> list[str]:
         return []
     if isinstance(nest, Mapping):
         return [p for k, item in nest.items() for p in paths(item, f"{prefix}[{k!r}]")]
-    if isinstance(nest, tuple | list):
+    if isinstance(nest, _SEQUENCES):
         return [p for i, item in enumerate(nest) for p in paths(item, f"{prefix}[{i}]")]
     if is_dataclass(nest):
         return [p for name, item in values_of(nest).items() for p in paths(item, f"{prefix}.{name}")]
