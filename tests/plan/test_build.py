@@ -1,5 +1,6 @@
 """What plans leave out, share, reuse and show."""
 
+import sys
 import time
 from typing import Any
 
@@ -190,6 +191,41 @@ def test_twenty_thousand_operations(shape: Any) -> None:
     assert len(plan.operations) > 20_000
     assert time.process_time() - start < 60  # linear takes a few seconds; what is quadratic takes minutes
     str(plan)
+
+
+@pytest.mark.parametrize("step", [lambda y: np.tanh(np.sin(y)), lambda y: np.tanh(y @ y), lambda y: y * 1.1 + 0.1])
+def test_work_grows_in_proportion_to_the_operations(step: Any) -> None:
+    def calls(count: int) -> int:
+        def function(x: Any) -> Any:
+            for _ in range(count):
+                x = step(x)
+            return [x]
+
+        made = 0
+
+        def count_calls(frame: Any, event: str, argument: Any) -> None:
+            nonlocal made
+            made += event in ("call", "c_call")
+
+        sys.setprofile(count_calls)
+        try:
+            plan_of(function, (2, 2))
+        finally:
+            sys.setprofile(None)
+        return made
+
+    few, many = calls(150), calls(300)
+    assert many < 2.1 * few
+
+
+def test_verification_makes_no_message_of_a_rule_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(lambda x, w: [np.tanh(np.transpose(x) @ w) + 1.0], (4, 4), (4, 4))
+
+    def shown(value: Any) -> str:
+        raise AssertionError("a value is shown")
+
+    monkeypatch.setattr(cr.plan.model.Value, "__str__", shown)
+    cr.verify(plan)
 
 
 # -- what it refuses, what it shows -------------------------------------------------------

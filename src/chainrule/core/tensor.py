@@ -815,9 +815,17 @@ def _settled(attribute: Any) -> Any:
 def _refuse_stale(inputs: tuple[Any, ...]) -> None:
     """Raise for tensors without a value whose trace is over: something has stored them."""
     for x in inputs:
-        traces = [r for r in x.recordings if r.traces] if x.value is None else []
-        if traces and not any(r.active for r in traces):
-            purpose = traces[0].purpose
+        if x.value is not None:
+            continue
+        purpose = None
+        for r in x.recordings:
+            if r.traces:
+                if r.active:
+                    break
+                purpose = purpose or r.purpose
+        else:
+            if purpose is None:
+                continue
             raise StaleTensorError(
                 f"a traced tensor (shape {x.shape}, {x.dtype}), which has no value, was stored during {purpose} and is "
                 "used after it. It is not an argument of the function that uses it: return it from the one that "

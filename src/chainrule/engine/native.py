@@ -18,8 +18,9 @@ from . import _native
 from .base import Binding
 from .numpy import COPIED_BYTES
 
-_STORAGES = (INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED)
-_DTYPES = tuple(np.dtype(n) for n in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split())
+_STORAGES = {storage: k for k, storage in enumerate((INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED))}
+_NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
+_DTYPES = {np.dtype(name): k for k, name in enumerate(_NAMES)}
 
 
 def described(
@@ -28,12 +29,12 @@ def described(
     """Return a plan as integers and names, the arguments of the executor."""
     values = [
         (
-            _STORAGES.index(v.storage),
-            _DTYPES.index(v.dtype),
+            _STORAGES[v.storage],
+            _DTYPES[v.dtype],
             v.root,
             v.offset,
-            list(v.shape),
-            list(v.strides),
+            v.shape,
+            v.strides,
             -1 if v.state is None else v.state,
         )
         for v in plan.values
@@ -41,7 +42,7 @@ def described(
     groups = []
     for step in plan.steps:
         if isinstance(step, Fused):
-            types = [_DTYPES.index(d) for d in step.register_dtypes]
+            types = [_DTYPES[d] for d in step.register_dtypes]
             groups.append((True, [_row(plan, s) for s in step.steps], dict(step.registers), types))
         else:
             groups.append((False, [_row(plan, step)], {}, []))
@@ -62,7 +63,7 @@ def without_kernel(plan: Plan) -> list[int]:
     return missing
 
 
-def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
+def _row(plan: Plan, step: Step) -> tuple[str, tuple[int, ...], int, tuple[int, ...]]:
     """Return a step with its attributes as integers, in the order that the native kernel expects."""
     values, op, attrs = plan.values, step.op, step.attrs
     if op.native is not None:
@@ -70,7 +71,7 @@ def _row(plan: Plan, step: Step) -> tuple[str, list[int], int, list[int]]:
     else:
         axes = attrs.get("axis", ())
         numbers = axes if isinstance(axes, tuple) else (axes,)
-    return op.name, list(step.inputs), step.output, list(numbers)
+    return op.name, step.inputs, step.output, tuple(numbers)
 
 
 class NativeBinding(Binding):

@@ -163,9 +163,14 @@ def floating(x: Any) -> Any:
 
 def broadcast_shape(name: str, *xs: Any) -> Shape:
     """Return the shape the inputs broadcast to; raise naming the operation and the shapes otherwise."""
-    first = xs[0].shape
-    if all(x.shape == first for x in xs):
-        return tuple(first)
+    shape = xs[0].shape
+    for x in xs:
+        if x.shape and x.shape != shape:
+            if shape:
+                break
+            shape = x.shape
+    else:  # one shape, and scalars
+        return tuple(shape)
     try:
         return np.broadcast_shapes(*[x.shape for x in xs])
     except ValueError:

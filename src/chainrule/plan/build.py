@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,8 @@ def build(
     inputs, states = [original(leaf) for leaf in inputs], [original(leaf) for leaf in states]
     _check_updates(states, updates)
     rewriter = Rewriter()
-    new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
+    with np.errstate(all="ignore"):  # constants are computed
+        new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
     rewriter.rewrite([*inputs, *states])  # registers their names
     builder = _Builder(name)
     captured = list(rewriter.captured.values())
@@ -121,13 +122,11 @@ class _Builder:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def add(self, shape: Shape, dtype: Any, storage: str, **more: Any) -> int:
+    def add(self, shape: Shape, dtype: np.dtype[Any], storage: str, **more: Any) -> int:
         n = len(self.values)
-        dtype = np.dtype(dtype)
-        more.setdefault("strides", contiguous_strides(shape, dtype.itemsize))
-        more.setdefault("root", n)
-        more.setdefault("offset", 0)
-        self.values.append(Value(n, tuple(shape), dtype, storage, **more))
+        if "strides" not in more:
+            more["strides"] = contiguous_strides(shape, dtype.itemsize)
+        self.values.append(Value(n, tuple(shape), dtype, storage, **{"root": n, "offset": 0, **more}))
         return n
 
     def add_leaf(self, leaf: Tensor, storage: str) -> None:
@@ -236,7 +235,7 @@ class _Builder:
             if name not in names.setdefault(number, []):
                 names[number].append(name)
         for number, given in names.items():
-            self.values[number] = replace(self.values[number], names=tuple(sorted(given)))
+            self.values[number] = self.values[number].but(names=tuple(sorted(given)))
 
 
 def _own_copy(array: Any) -> Any:

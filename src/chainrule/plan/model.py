@@ -84,8 +84,14 @@ class Value:
 
     def same_layout(self, other: Value) -> bool:
         """Whether both have each element at the same place of their root."""
-        own = self.shape, self.dtype, self.strides, self.start
-        return own == (other.shape, other.dtype, other.strides, other.start)
+        alike = self.shape == other.shape and self.strides == other.strides and self.start == other.start
+        return alike and self.dtype == other.dtype
+
+    def but(self, **facts: Any) -> Value:
+        """Return this value with some facts changed: what `dataclasses.replace` does, in a fraction of the time."""
+        changed: Value = object.__new__(Value)
+        changed.__dict__.update(self.__dict__, **facts)
+        return changed
 
     def __str__(self) -> str:
         return f"%{self.number}"
@@ -287,6 +293,8 @@ def _note(parts: Sequence[str]) -> str:
 
 def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
     """Return the strides of a C-ordered array."""
+    if len(shape) < 2:
+        return (itemsize,) * len(shape)
     strides = []
     step = itemsize
     for d in reversed(shape):

@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops
 from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import STANDING, Parameter, Tensor, apply, inputs_of, latest, traced_leaf
-from ..ops.table import row_of
+from ..ops.table import broadcast_shape, row_of
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
@@ -62,8 +62,7 @@ class Rewriter:
                 inputs = tuple(self._new[id(x)] for x in node.inputs)
                 made = self._made(node.op, inputs, node.attrs)
                 if made is None:  # a composite: its parts are rewritten in its place
-                    with np.errstate(all="ignore"):
-                        expanded = node.op.expand(*inputs, **node.attrs)  # type: ignore[misc]
+                    expanded = node.op.expand(*inputs, **node.attrs)  # type: ignore[misc]
                     for x in inputs:
                         self._new[id(x)] = x
                     (made,) = self.rewrite([expanded])
@@ -92,7 +91,7 @@ class Rewriter:
             raise Followed
         value = node.value
         if value.size == 1:
-            key = ("scalar", value.dtype.str, value.shape, value.tobytes())
+            key = ("scalar", value.dtype, value.shape, value.tobytes())
             return self._shared.setdefault(key, node)
         return node
 
@@ -128,14 +127,10 @@ class Rewriter:
             ids.sort()
         key = (op.name, tuple(ids), _key(attrs) if attrs else ())
         if key not in self._shared:
-            with np.errstate(all="ignore"):
-                made = apply(op, inputs, attrs)
-            # what is computed from constants alone is a constant; it is computed here, once
-            made = (
-                made
-                if isinstance(made, Tensor) and made.value is None
-                else self._leaf(Tensor(np.asarray(_value(made))))
-            )
+            made = apply(op, inputs, attrs)
+            if not isinstance(made, Tensor) or made.value is not None:
+                # what is computed from constants alone is a constant; it is computed here, once
+                made = self._leaf(Tensor(np.asarray(_value(made))))
             self._shared[key] = made
             self._old += (made, *inputs)
         return self._shared[key]
@@ -146,7 +141,6 @@ class Rewriter:
 
     def _without_broadcasts(self, op: Operation, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Let an elementwise operation broadcast by itself where another input already has the full shape."""
-        full = np.broadcast_shapes(*[x.shape for x in inputs])
         out = list(inputs)
         for i, x in enumerate(inputs):
             smaller = x
@@ -156,6 +150,7 @@ class Rewriter:
                 smaller = self.constant(x.value[(0,) * x.ndim].copy())
             if smaller is not x:
                 others = [y.shape for j, y in enumerate(out) if j != i]
+                full = broadcast_shape(op.name, *inputs)
                 if others and np.broadcast_shapes(smaller.shape, *others) == full:
                     out[i] = smaller
         return tuple(out)
@@ -224,8 +219,7 @@ def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw:
         if c.value is not None and c.shape == () and _made_by(x, MULTIPLY):
             for y, inner in (x.inputs, x.inputs[::-1]):
                 if inner.value is not None and inner.shape == ():
-                    with np.errstate(all="ignore"):
-                        factor = np.asarray(c.value * inner.value)
+                    factor = np.asarray(c.value * inner.value)
                     if is_normal(factor):
                         return rw.node(op, (y, rw.constant(factor)), {})
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core.op import ELEMENTWISE
 from ..core.op import VIEW as VIEW_KIND
@@ -67,68 +67,84 @@ def verify(plan: Plan | Planned) -> None:
         _useful(one)
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, message: str, *parts: Any) -> None:
+    """Raise unless a rule holds. The message is put together only then: a plan is asked as much as 30 times a step."""
     if not condition:
-        raise PlanError(message)
+        raise PlanError(message.format(*parts))
 
 
 def _values(plan: Plan) -> None:
     storages = {INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED}
     for place, v in enumerate(plan.values):
-        _require(v.number == place, f"value {place} is numbered {v.number}")
-        _require(v.storage in storages, f"{v} has unknown storage {v.storage!r}")
+        _require(v.number == place, "value {} is numbered {}", place, v.number)
+        _require(v.storage in storages, "{} has unknown storage {!r}", v, v.storage)
         if v.dtype.kind not in "fbiu" or not v.dtype.isnative:  # a dtype's name takes long to make
             raise PlanError(f"{v} has dtype {v.dtype}, which no engine computes with")
-        _require(all(d >= 0 for d in v.shape), f"{v} has a negative length: {v.shape}")
-        _require(len(v.strides) == len(v.shape), f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
-        _require(0 <= v.root < len(plan.values), f"{v} has root {v.root}, there are {len(plan.values)} values")
+        _require(min(v.shape, default=0) >= 0, "{} has a negative length: {}", v, v.shape)
+        _require(len(v.strides) == len(v.shape), "{} has {} axes and {} strides", v, len(v.shape), len(v.strides))
+        _require(0 <= v.root < len(plan.values), "{} has root {}, there are {} values", v, v.root, len(plan.values))
         _require(
             (v.storage == CONSTANT) == (v.array is not None),
-            f"{v} ({v.storage}): constants, and only they, have content",
+            "{} ({}): constants, and only they, have content",
+            v,
+            v.storage,
         )
-        _require(v.state is None or v.storage == BUFFER, f"{v} ({v.storage}) is written into a state")
+        _require(v.state is None or v.storage == BUFFER, "{} ({}) is written into a state", v, v.storage)
         if v.storage == VIEW:
             _view(plan, v)
             continue
-        _require(v.root == v.number, f"{v} is not a view, but its root is %{v.root}")
+        _require(v.root == v.number, "{} is not a view, but its root is %{}", v, v.root)
         if v.array is not None:
             _require(
                 v.array.shape == v.shape and v.array.dtype == v.dtype,
-                f"constant {v} is of another shape or dtype",
+                "constant {} is of another shape or dtype",
+                v,
             )
-            _require(v.array.strides == v.strides, f"constant {v} has other strides")
-            _require(not v.array.flags.writeable, f"constant {v} can be written")
+            _require(v.array.strides == v.strides, "constant {} has other strides", v)
+            _require(not v.array.flags.writeable, "constant {} can be written", v)
         else:
             _require(
                 v.strides == contiguous_strides(v.shape, v.dtype.itemsize),
-                f"{v} has memory of its own, but gaps in it",
+                "{} has memory of its own, but gaps in it",
+                v,
             )
         if v.state is not None:
-            _require(0 <= v.state < len(plan.states), f"{v} is written into state {v.state}, which is none")
+            _require(0 <= v.state < len(plan.states), "{} is written into state {}, which is none", v, v.state)
         elif v.storage == BUFFER:
             fits = 0 <= v.offset and v.offset + v.nbytes <= plan.arena
-            _require(fits, f"buffer {v} has bytes {v.offset} to {v.offset + v.nbytes}, the arena {plan.arena}")
-            _require(v.offset % ALIGNMENT == 0, f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}")
+            _require(fits, "buffer {} has bytes {} to {}, the arena {}", v, v.offset, v.offset + v.nbytes, plan.arena)
+            _require(
+                v.offset % ALIGNMENT == 0, "buffer {} begins at byte {}, no multiple of {}", v, v.offset, ALIGNMENT
+            )
     for title, numbers, storage in (("input", plan.inputs, INPUT), ("state", plan.states, STATE)):
         there = [v.number for v in plan.values if v.storage == storage]
         _require(
             sorted(numbers) == there,
-            f"the plan's {title}s are {list(numbers)}, the values that are {title}s {there}",
+            "the plan's {}s are {}, the values that are {}s {}",
+            title,
+            list(numbers),
+            title,
+            there,
         )
 
 
 def _view(plan: Plan, v: Value) -> None:
     root = plan.values[v.root]
-    _require(root.storage not in (VIEW, PASSED), f"{v} is a view of {root}, which has no memory of its own")
+    _require(root.storage not in (VIEW, PASSED), "{} is a view of {}, which has no memory of its own", v, root)
     if root.dtype != v.dtype:
         raise PlanError(f"{v} is {v.dtype}, a view of {root}, which is {root.dtype}")
     size = v.dtype.itemsize
-    _require(not any(s % size for s in (*v.strides, v.offset)), f"{v} lies across the elements of {root}")
+    _require(not any(s % size for s in (*v.strides, v.offset)), "{} lies across the elements of {}", v, root)
     low, high = v.span
     inside = 0 <= v.offset + low and v.offset + high <= root.span[1]
     _require(
         inside or 0 in v.shape,
-        f"{v} reaches bytes {v.offset + low} to {v.offset + high} of {root}: {root.span[1]} bytes",
+        "{} reaches bytes {} to {} of {}: {} bytes",
+        v,
+        v.offset + low,
+        v.offset + high,
+        root,
+        root.span[1],
     )
 
 
@@ -137,7 +153,7 @@ def _numbered(plan: Plan) -> list[tuple[int, Step, Fused | None]]:
     out: list[tuple[int, Step, Fused | None]] = []
     for g, step in enumerate(plan.steps):
         if isinstance(step, Fused):
-            _require(len(step.steps) > 0, f"step {g} fuses nothing")
+            _require(len(step.steps) > 0, "step {} fuses nothing", g)
             out += [(g, s, step) for s in step.steps]
         else:
             out.append((g, step, None))
@@ -153,32 +169,36 @@ def _dataflow(plan: Plan) -> None:
             here = {s.output for s in step.steps if 0 <= s.output < len(v) and v[s.output].storage == PASSED}
             _require(
                 set(step.registers) == here,
-                f"step {g} has registers for {set(step.registers)}, not for {here}",
+                "step {} has registers for {}, not for {}",
+                g,
+                set(step.registers),
+                here,
             )
     for g, step, fused in _numbered(plan):
         where = f"step {g} ({step.op.name})"
         for i in (*step.inputs, step.output):
-            _require(0 <= i < len(v), f"{where} names %{i}; there are {len(v)} values")
+            _require(0 <= i < len(v), "{} names %{}; there are {} values", where, i, len(v))
         for i in step.inputs:
-            _require(v[i].root in ready, f"{where} reads %{i} before it is written")
+            _require(v[i].root in ready, "{} reads %{} before it is written", where, i)
             inside = v[i].storage != PASSED or (fused is not None and i in fused.registers)
-            _require(inside, f"{where} reads %{i}, a register of another step")
+            _require(inside, "{} reads %{}, a register of another step", where, i)
         out = v[step.output]
-        _require(step.output not in ready, f"{where} writes {out} a second time")
-        _require(out.storage in (BUFFER, PASSED), f"{where} writes {out}, which is {out.storage}")
-        _require(step.op.kernel is not None, f"{where}: a composite operation was left in")
-        _require(step.op.kind != VIEW_KIND, f"{where}: a view is a value, not a step")
+        _require(step.output not in ready, "{} writes {} a second time", where, out)
+        _require(out.storage in (BUFFER, PASSED), "{} writes {}, which is {}", where, out, out.storage)
+        _require(step.op.kernel is not None, "{}: a composite operation was left in", where)
+        _require(step.op.kind != VIEW_KIND, "{}: a view is a value, not a step", where)
         _fits(step, plan, where)
         if fused is None:
-            _require(out.storage == BUFFER, f"{where} writes a register outside a fused step")
+            _require(out.storage == BUFFER, "{} writes a register outside a fused step", where)
         else:
-            _require(step.op.kind == ELEMENTWISE, f"{where} is not elementwise, but fused")
-            _require(out.shape == fused.shape, f"{where} is of shape {out.shape} in a step over {fused.shape}")
+            _require(step.op.kind == ELEMENTWISE, "{} is not elementwise, but fused", where)
+            _require(out.shape == fused.shape, "{} is of shape {} in a step over {}", where, out.shape, fused.shape)
         ready.add(step.output)
     for i in plan.results:
         _require(
             0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED,
-            f"%{i} is a result, but never computed",
+            "%{} is a result, but never computed",
+            i,
         )
     _updates(plan)
 
@@ -186,7 +206,7 @@ def _dataflow(plan: Plan) -> None:
 def _fits(step: Step, plan: Plan, where: str) -> None:
     out = plan.values[step.output]
     rules = step.op.vjp
-    _require(callable(rules) or len(rules) == len(step.inputs), f"{where} has {len(step.inputs)} inputs")
+    _require(callable(rules) or len(rules) == len(step.inputs), "{} has {} inputs", where, len(step.inputs))
     try:
         shape, dtype = step.op.shape(*[_Shaped(plan.values[i]) for i in step.inputs], **step.attrs)
     except (ValueError, TypeError, IndexError, KeyError) as error:
@@ -202,20 +222,24 @@ def _updates(plan: Plan) -> None:
     _require(len(set(updated)) == len(updated), "a state is updated twice")
     _require(
         all(0 <= s < len(plan.states) for s in updated),
-        f"updates of states {updated}; there are {len(plan.states)}",
+        "updates of states {}; there are {}",
+        updated,
+        len(plan.states),
     )
     for s, n in plan.updates:
         old = v[plan.states[s]]
         _require(
             (v[n].shape, v[n].dtype) == (old.shape, old.dtype),
-            f"%{n} becomes state {s}, whose shape or dtype differs",
+            "%{} becomes state {}, whose shape or dtype differs",
+            n,
+            s,
         )
     in_place = [(x.state, x.number) for x in v if x.state is not None]
     for s, n in in_place:
-        _require((s, n) in plan.updates, f"%{n} is written into state {s}, but is not its update")
+        _require((s, n) in plan.updates, "%{} is written into state {}, but is not its update", n, s)
     changing = {plan.states[s] for s in updated}
     for i in plan.results:
-        _require(v[i].root not in changing, f"%{i} is a result, but lies in a state that changes")
+        _require(v[i].root not in changing, "%{} is a result, but lies in a state that changes", i)
 
 
 def _memory(plan: Plan) -> None:
@@ -240,14 +264,17 @@ def _memory(plan: Plan) -> None:
             for i in step.inputs:
                 if i in fused.registers:
                     owner = registers.get(fused.registers[i])
-                    _require(owner == i, f"{where} reads %{i} from a register that holds %{owner}")
+                    _require(owner == i, "{} reads %{} from a register that holds %{}", where, i, owner)
             if step.output in fused.registers:
                 r = fused.registers[step.output]
                 _require(
                     0 <= r < len(fused.register_dtypes),
-                    f"{where} writes register {r} of {len(fused.register_dtypes)}",
+                    "{} writes register {} of {}",
+                    where,
+                    r,
+                    len(fused.register_dtypes),
                 )
-                _require(fused.register_dtypes[r] == out.dtype, f"{where}: register {r} is of another dtype")
+                _require(fused.register_dtypes[r] == out.dtype, "{}: register {} is of another dtype", where, r)
                 _overwrites(step, registers.get(r), last, t, v, where)
                 registers[r] = step.output
                 continue
@@ -259,7 +286,7 @@ def _memory(plan: Plan) -> None:
                 if start == out.offset:
                     _overwrites(step, owner, last, t, v, where)
                 else:
-                    _require(last.get(owner, -1) < t, f"{where} overwrites %{owner}, which is still to be read")
+                    _require(last.get(owner, -1) < t, "{} overwrites %{}, which is still to be read", where, owner)
 
 
 class _Stretches:
@@ -285,12 +312,12 @@ def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: 
     """Check that `owner` may be overwritten: it is not read later, and if it is an input, the kernel allows it."""
     if owner is None or last.get(owner, -1) < t:
         return
-    message = f"{where} overwrites %{owner}, which is still to be read"
-    _require(last[owner] == t and step.op.may_overwrite, message)
+    message = "{} overwrites %{}, which is still to be read"
+    _require(last[owner] == t and step.op.may_overwrite, message, where, owner)
     for k, i in enumerate(step.inputs):
         if v[i].root == owner:
             allowed = step.op.aliases is None or k in step.op.aliases
-            _require(v[i].same_layout(v[step.output]) and allowed, message)
+            _require(v[i].same_layout(v[step.output]) and allowed, message, where, owner)
 
 
 def _extent(plan: Plan, value: Value) -> tuple[str, int, int]:
@@ -313,7 +340,7 @@ def _tiles(plan: Plan) -> None:
         places = sorted(p for p in written if p[1] < p[2])
         for one, other in pairwise(places):
             apart = one[0] != other[0] or one[2] <= other[1]
-            _require(apart, f"step {g} writes {written[one]} and {written[other]} over each other across tiles")
+            _require(apart, "step {} writes {} and {} over each other across tiles", g, written[one], written[other])
         for i in {i for s in fused.steps for i in s.inputs if i not in fused.registers}:
             read = plan.values[i]
             memory, low, high = _extent(plan, read)
@@ -321,12 +348,12 @@ def _tiles(plan: Plan) -> None:
             if low < high and at >= 0 and places[at][0] == memory and low < places[at][2]:
                 out = written[places[at]]
                 same = (read.shape, read.strides, low) == (out.shape, out.strides, places[at][1])
-                _require(same, f"step {g} reads {read} across tiles while it writes {out} over it")
+                _require(same, "step {} reads {} across tiles while it writes {} over it", g, read, out)
 
 
 def _useful(plan: Plan) -> None:
     v = plan.values
     wanted = {v[i].root for i in plan.results}
     for g, step, _ in reversed(_numbered(plan)):
-        _require(step.output in wanted, f"step {g} ({step.op.name}) computes %{step.output}, which nobody reads")
+        _require(step.output in wanted, "step {} ({}) computes %{}, which nobody reads", g, step.op.name, step.output)
         wanted |= {v[i].root for i in step.inputs}
