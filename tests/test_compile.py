@@ -489,6 +489,19 @@ def decorated(x: Any) -> Any:
     return x * 2.0
 
 
+@cr.checkpoint
+def checkpointed(x: Any) -> Any:
+    return np.sin(x)
+
+
+@cr.custom_vjp
+def with_rule(x: Any) -> Any:
+    return x + 1.0
+
+
+with_rule.defvjp(lambda x: (x + 1.0, None), lambda saved, g: (g,))
+
+
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))])
 def test_functions_are_pickled_and_copied(copied: Any) -> None:
     for function in (
@@ -501,6 +514,10 @@ def test_functions_are_pickled_and_copied(copied: Any) -> None:
         compile(cr.grad(squares)),
         cr.grad(compile(squares)),
         decorated,
+        cr.vmap(squares),
+        cr.checkpoint(squares),
+        checkpointed,
+        with_rule,
     ):
         expected = function(X)
         again = copied(function)
@@ -511,7 +528,37 @@ def test_functions_are_pickled_and_copied(copied: Any) -> None:
     again = copied(noisy)
     if copied is not copy.copy:  # which shares the generator
         assert again(1.0) == noisy(1.0)
-    assert copied(decorated) is decorated
+    assert all(copied(f) is f for f in (decorated, checkpointed, with_rule))
+
+
+def test_derivations_are_pickled_with_their_cost() -> None:
+    network = cr.nn.Sequential(cr.nn.Linear(3, 2), cr.nn.Tanh())
+    for derivation in (
+        cr.explain(network.initialize(0), X, np.ones((4, 2)), loss="mse"),
+        cr.explain(lambda x: np.sum(np.sin(x) * x), X[0]),  # the function itself cannot be pickled
+    ):
+        again = pickle.loads(pickle.dumps(derivation))
+        assert str(again) == str(derivation)
+        assert again.cost == derivation.cost
+        assert again.to_numpy() == derivation.to_numpy()
+        assert again.errors() == derivation.errors()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda op: pickle.loads(pickle.dumps(op))])
+def test_copies_of_operations_are_the_rows_themselves(copied: Any) -> None:
+    assert all(copied(op) is op for op in cr.core.op.rows())
+
+
+@pytest.mark.parametrize("depth", [2_000, 100_000])
+def test_tensors_of_deep_graphs_are_pickled_by_value(depth: int) -> None:
+    x = cr.tensor([1.0, 2.0], requires_grad=True)
+    y = x
+    for _ in range(depth):
+        y = y + 1.0
+    again = pickle.loads(pickle.dumps(y.detach()))
+    np.testing.assert_array_equal(again.value, y.value)
+    with pytest.raises(TypeError, match="detach"):  # the graph is not pickled, and its gradient never lost in silence
+        pickle.dumps(y)
 
 
 def drawing(x: Any) -> Any:

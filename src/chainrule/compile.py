@@ -9,7 +9,6 @@ import inspect
 import itertools
 import numbers
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .core.arrays import checked_array
+from .core.derived import place_of
 from .core.guards import Guards
 from .core.memory import as_array
 from .core.op import Array
@@ -169,12 +169,9 @@ class Compiled:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle or copy the function and the settings; plans are made anew. A decorated function is kept by name."""
-        found: Any = sys.modules.get(self.__module__)
-        name = str(getattr(self, "__qualname__", ""))
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if found is self:
-            return name
+        place = place_of(self)
+        if place is not None:
+            return place
         return _restored, (self._f, self._settings, self._generator)
 
     def __repr__(self) -> str:

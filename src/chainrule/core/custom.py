@@ -10,6 +10,7 @@ import numpy as np
 
 from .arguments import unexpected
 from .broadcasting import unbroadcast
+from .derived import derives, place_of
 from .op import Example, Operation
 from .reverse import reverse, topological
 from .tensor import FUNCTIONS, STANDING, Recording, Tensor, apply
@@ -166,6 +167,9 @@ class custom_vjp:
         self.__name__: str = type(f).__name__  # unless f has one
         functools.update_wrapper(self, f, updated=())
 
+    def __reduce__(self) -> Any:
+        return place_of(self) or object.__reduce_ex__(self, 2)
+
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Define the derivative by `forward` and `backward`; see the class."""
         for name, function in (("forward", forward), ("backward", backward)):
@@ -227,6 +231,7 @@ def _checked(gradients: Any, structure: Structure, name: str) -> list[Any]:
     return found
 
 
+@derives
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return `f` with a reverse pass that computes its intermediate values again instead of keeping them.
 

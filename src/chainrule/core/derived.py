@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 
+def place_of(function: Any) -> str | None:
+    """Return the name under which a function's module has it, as one that a decorator made; None if it hasn't."""
+    place = str(getattr(function, "__qualname__", ""))
+    found: Any = sys.modules.get(getattr(function, "__module__", ""))
+    for name in place.split("."):
+        found = getattr(found, name, None)
+    return place if found is function else None
+
+
 class Derived:
-    """A function that `make` returns for `f`; pickled as the two of them.
+    """A function that `make` returns for `f`; pickled as the two of them, or by its name where it decorates `f`.
 
     Examples
     --------
@@ -36,7 +46,8 @@ class Derived:
         return f"<{self._make.__name__} of {getattr(self._f, '__name__', type(self._f).__name__)}>"
 
     def __reduce__(self) -> Any:
-        return functools.partial(self._make, **self._kwargs), (self._f, *self._args)
+        again = functools.partial(self._make, **self._kwargs), (self._f, *self._args)
+        return place_of(self) or again
 
 
 def derives(make: Callable[..., Callable[..., Any]]) -> Callable[..., Any]:

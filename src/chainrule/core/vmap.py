@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import checked_array
+from .derived import derives
 from .op import ELEMENTWISE, Operation, Shape
 from .reverse import topological
 from .tensor import Recording, Tensor, apply, inputs_of, latest, original, traced_leaf
@@ -109,6 +110,7 @@ def _one_by_one(op: Operation, flags: tuple[bool, ...], inputs: list[Any], attrs
     )
 
 
+@derives
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Return a function that applies `f`, a function of one example, to a batch of them.
 

@@ -118,6 +118,10 @@ class Derivation:
         self.values: dict[str, Array] = steps.values
         self.failed = {label: error for label, error in self.errors().items() if not error <= TOLERANCE}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: what the passes cost in place of the function, which need not be a module's."""
+        return {**self.__dict__, "cost": self.cost, "passes": None}
+
     @property
     def parameters(self) -> dict[str, Array]:
         """The parameters (and what else the generated source is given), by name."""

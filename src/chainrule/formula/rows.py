@@ -23,11 +23,16 @@ NEGATIVE, SQUARE, POWER, SQRT = map(row_of, (np.negative, np.square, np.power, n
 EXP, EXPM1, LOG, GREATER = map(row_of, (np.exp, np.expm1, np.log, np.greater))
 
 
+class _Leaf(Operation):
+    def __reduce__(self) -> str:
+        return self.name.upper()  # the module's
+
+
 def _leaf(name: str) -> Operation:
     def refuse(*inputs: object, **attrs: object) -> None:
         raise TypeError(f"a {name} in a formula is not computed")
 
-    return Operation(name, refuse, (), refuse, differentiable=False, examples=lambda rng: [])  # type: ignore[arg-type]
+    return _Leaf(name, refuse, (), refuse, differentiable=False, examples=lambda rng: [])  # type: ignore[arg-type]
 
 
 #: The leaves of formulas; they are not in the table.
