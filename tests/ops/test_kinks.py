@@ -137,6 +137,14 @@ def test_the_square_of_a_norm_is_smooth_at_the_origin(f: Any, size: int, way: st
     close(WAYS[way](f)(x), np.asarray(f(x)), 1e-14)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_the_square_of_a_deviation_is_smooth_where_all_elements_are_equal(way: str) -> None:
+    variance = (np.eye(4) - 0.25) / 2
+    for f in (lambda x: np.std(x) ** 2, lambda x: (np.linalg.norm(x - np.mean(x)) / 2.0) ** 2, np.var):
+        close(WAYS[way](cr.hessian(f))(np.ones(4)), variance, 1e-14)
+        close(WAYS[way](cr.hessian(f))(np.arange(4.0)), variance, 1e-12)
+
+
 def test_ties_are_not_mistakes_for_the_audit() -> None:
     W, X = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 1.0]])
 

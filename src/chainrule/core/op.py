@@ -94,7 +94,8 @@ class Operation:
         The reverse rules that hold where a single input is differentiated, if its subgradient of least norm is another
         then: that of max(a, b) at a tie is 0 if b is a constant.
     squared
-        ``squared(*inputs, **attrs)``: the square of the result, computed without the kink of the result.
+        ``squared(*inputs, **attrs)``: the square of the result, computed without the kink of the result; None
+        if there is none.
     selects
         For an operation each element of whose result is that of one input: ``selects(index, out, *inputs, **attrs)``
         returns when it is that of input `index`, as ``(condition, truth)``, or None. The condition is the position of

@@ -66,7 +66,15 @@ divide = elementwise_row(
     REAL,
     POSITIVE,
     floating=True,
+    squared=lambda a, b: np.square(a) / np.square(b) if _at_kinks(a) else None,
 )
+
+
+def _at_kinks(x: Any) -> bool:
+    """Whether `x` has kinks that its square has not, as a norm."""
+    return isinstance(x, Tensor) and x.op is not None and x.op.at_kink is not None and x.op.squared is not None
+
+
 negative = elementwise_row(np.negative, (lambda g, out, x: -g,), Layout("negative"))
 
 
@@ -93,9 +101,11 @@ _square = elementwise_row(np.square, (lambda g, out, x: g * (2.0 * x),), supersc
 
 @implements(np.square)
 def square(x: Any) -> Any:
-    """Return the square of `x`; of a norm or an absolute value as the smooth function that it is."""
+    """Return the square of `x`; of a norm, an absolute value or a deviation as the smooth function that it is."""
     if isinstance(x, Tensor) and x.op is not None and x.op.squared is not None:
-        return x.op.squared(*x.inputs, **x.attrs)
+        smooth = x.op.squared(*x.inputs, **x.attrs)
+        if smooth is not None:
+            return smooth
     return _square(x)
 
 
