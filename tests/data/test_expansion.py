@@ -97,6 +97,16 @@ def test_parquet(tmp_path):
         data.read(file, "a", task="regression")
 
 
+def test_parquet_with_long_texts(tmp_path):
+    """A dictionary stores one text of a million characters for all rows."""
+    pl = pytest.importorskip("polars")
+    file = tmp_path / "bomb.parquet"
+    pl.DataFrame({"a": range(300), "y": ["x" * 1_000_000, "y"] * 150}).write_parquet(file)
+    assert file.stat().st_size < 100_000
+    with pytest.raises(ValueError, match="expand to 150,007,350 or more"):
+        data.read(file, "y")
+
+
 def small(folder):
     """Return files of each kind that expand to 8 kB."""
     np.savez_compressed(folder / "a.npz", X=np.zeros((500, 2)), y=np.arange(500) % 2)

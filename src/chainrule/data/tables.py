@@ -120,8 +120,13 @@ def _read_frame(
     try:
         if path.suffix.casefold() == ".parquet":
             rows = pl.scan_parquet(path).select(pl.len()).collect().item()
-            width = sum(16 if dtype == pl.String else 8 for dtype in pl.read_parquet_schema(path).values())
+            schema = pl.read_parquet_schema(path)
+            texts = [name for name, dtype in schema.items() if dtype == pl.String]
+            width = 8 * (len(schema) + len(texts))
             source.check(rows * width, path.stat().st_size)
+            # a dictionary holds a text once, however many rows have it
+            sizes = pl.scan_parquet(path).select(pl.col(texts).str.len_bytes().cast(pl.UInt64).sum()).collect()
+            source.check(rows * width + sum(sizes.row(0) if texts else ()), path.stat().st_size)
             frame = pl.read_parquet(path)
         else:
             frame = _read_csv(pl, source, header, named, notes)
