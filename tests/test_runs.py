@@ -152,3 +152,8 @@ def test_missing_values_of_a_matrix_are_imputed_and_said(tmp_path):
     assert any("imputed" in note and "median" in note for note in prepared.notes), prepared.notes
     for part in (prepared.train, prepared.test):
         assert np.isfinite(prepared.part(part)[0]).all()
+
+
+def test_a_validation_split_of_all_rows_is_refused(prepared, tmp_path):
+    with pytest.raises(ValueError, match=r"validation=0.999 of 45 rows leaves the training split empty"):
+        runs.train(prepared, runs.Settings(hidden=(6,), validation=0.999), tmp_path)

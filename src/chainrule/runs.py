@@ -239,6 +239,8 @@ def train(
     X, y = prepared.part(prepared.train)
     loss = settings.loss_for(preprocessor.task)
     rows = len(X) - round(len(X) * settings.validation)
+    if rows < 1:
+        raise ValueError(f"validation={settings.validation:g} of {len(X)} rows leaves the training split empty")
     optimizer = settings.make_optimizer(settings.epochs * -(-rows // settings.batch_size))
     saving = None if checkpoint_every is None else Checkpoint(folder / CHECKPOINT, epochs=checkpoint_every)
     history = fit(

@@ -168,7 +168,9 @@ def test_what_is_not_there_is_said(bad, file, engine):
     [
         ("x = 1\ny = z\n", "my_backprop.py, line 2: NameError: name 'z' is not defined"),
         ("x = 1\nx = = 2\n", "my_backprop.py, line 2: SyntaxError: invalid syntax"),
+        ("x = 1\0", "my_backprop.py: source code string cannot contain null bytes"),
         ("import sys\n\nsys.exit(3)\n", "my_backprop.py, line 3: SystemExit: 3"),
+        ("class Own(BaseException): ...\nraise Own('\\033')\n", "my_backprop.py, line 2: Own: \\x1b"),
         (PROGRAM + "def X():\n    return 1 / 0\n", "my_backprop.py, line 22: ZeroDivisionError: division by zero"),
     ],
 )

@@ -55,12 +55,16 @@ def blaming(path: Path) -> Iterator[None]:
     """Turn an exception that comes from the program at `path` into a ValueError that names its line."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit, and the program's own
         if os.environ.get("CHAINRULE_TRACEBACK"):
             raise
         for reason in (error, error.__cause__):
             if (line := _line(reason, str(path))) is not None:
                 raise ValueError(f"{path}, line {line}: {type(reason).__name__}: {reason}") from error
+        if isinstance(error, SyntaxError):  # zero bytes: no line
+            raise ValueError(f"{path}: {error}") from error
         raise
 
 
