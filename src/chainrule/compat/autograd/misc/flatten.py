@@ -16,6 +16,8 @@ from ..tracer import plain
 def flatten(value: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the numbers of a nest of arrays as a vector, and the function that makes the nest of such a vector.
 
+    Dicts are read in the order of their sorted keys, as autograd does.
+
     Examples
     --------
     >>> from chainrule.compat.autograd.misc import flatten
@@ -24,8 +26,10 @@ def flatten(value: Any) -> tuple[Any, Callable[[Any], Any]]:
     array([1., 2., 3.])
     >>> unflatten(vector)["b"][1] == 3.0
     np.True_
+    >>> flatten([{"b": 1.0, "a": 2.0}])[0]
+    array([2., 1.])
     """
-    leaves, structure = _leaves(value)
+    leaves, structure = _leaves(_sorted(value))
     arrays = [x if isinstance(x, Tensor) else np.asarray(x) for x in leaves]
     ends = np.cumsum([x.size for x in arrays], dtype=int)
 
@@ -40,3 +44,10 @@ def flatten_func(func: Callable[..., Any], example: Any) -> tuple[Callable[..., 
     """Return `func` of a nest as a function of a vector to a vector, with what makes the nest, and the example."""
     vector, unflatten = flatten(example)
     return lambda x, *args: flatten(func(unflatten(x), *args))[0], unflatten, vector
+
+
+def _sorted(value: Any) -> Any:
+    """Return the nest with the keys of its dicts in order."""
+    if type(value) is dict:
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return type(value)(map(_sorted, value)) if type(value) in (list, tuple) else value
