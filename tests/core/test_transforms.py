@@ -417,3 +417,13 @@ def test_threads() -> None:
         t.join()
     for k, found in results.items():
         assert all(np.all(g == 3.0 * k**2) for g in found)
+
+
+@pytest.mark.parametrize("outputs", [1, 3, 4])
+def test_jacobians_of_few_and_of_many_outputs_are_stacked_gradients(outputs):
+    A = np.random.default_rng(outputs).normal(size=(outputs, 4))
+    x, b = np.linspace(-1, 1, 4), np.float32(0.5)
+    dx, db = cr.jacobian(lambda x, b: np.tanh(A @ x)[None] * b, (0, 1))(x, b)
+    np.testing.assert_allclose(dx, 0.5 * ((1 - np.tanh(A @ x) ** 2)[:, None] * A)[None])
+    np.testing.assert_allclose(db, np.tanh(A @ x)[None], rtol=1e-6)
+    assert db.dtype == np.float32

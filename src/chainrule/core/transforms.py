@@ -448,6 +448,10 @@ def _all_rows(output: Tensor, tensors: Sequence[Tensor]) -> list[Any]:
     size = output.size
     if output.dtype.kind != "f" or not size:
         return [np.zeros((*output.shape, *t.shape), t.dtype) for t in tensors]
+    if size <= FEW_ROWS and not _followed([output]):
+        units = np.eye(size, dtype=output.dtype).reshape(size, *output.shape)
+        passes = zip(*[_pull([output], [unit], tensors, None) for unit in units], strict=True)
+        return [np.reshape(np.stack(rows), (*output.shape, *t.shape)) for rows, t in zip(passes, tensors, strict=True)]
     start = traced_leaf(output.shape, output.dtype, frozenset({Recording("a batch of cotangents")}))
     gradients = _pull([output], [start], tensors, None)
     nodes = topological([g for g in gradients if isinstance(g, Tensor)])
@@ -464,6 +468,9 @@ def _all_rows(output: Tensor, tensors: Sequence[Tensor]) -> list[Any]:
     whole = rows[0] if len(rows) == 1 else [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     return [np.reshape(r, (*output.shape, *t.shape)) for r, t in zip(whole, tensors, strict=True)]
 
+
+FEW_ROWS = 3
+"""Up to so many reverse passes of an output run one after the other, which takes less time than making a batch."""
 
 MOST_ELEMENTS = 1 << 26
 """How many elements of one value of a batch of reverse passes are kept at once."""
