@@ -133,7 +133,9 @@ def has_kink(point: Point) -> bool:
         compared = not node.op.differentiable and all(v.dtype.kind == "f" for v in values)
         if compared and len(values) == 2 and bool(np.any(values[0] == values[1])):
             return True
-        if node.op.at_kink is not None and bool(np.any(node.op.at_kink(node.value, *values, **node.attrs))):
+        # Ties of max along an axis are left out: where softmax subtracts the maximum, its gradient cancels.
+        at_kink = node.op.at_kink if node.op.kind == "elementwise" else None
+        if at_kink is not None and bool(np.any(at_kink(node.value, *values, **node.attrs))):
             return True
     return False
 

@@ -79,10 +79,11 @@ def ratio(found: Array, value: Array, tolerance: float) -> float | None:
     largest = float(np.max(np.abs(value), initial=0.0))
     if not np.isfinite(largest) or largest == 0:
         return None
-    c = float(np.sum(found * value)) / float(np.sum(value * value))
+    value = value / largest  # squares of large values overflow
+    c = float(np.sum(found * value)) / float(np.sum(value * value)) / largest
     if c == 0 or not np.isfinite(c):
         return None
-    return c if float(np.max(np.abs(found - c * value))) <= tolerance * abs(c) * largest else None
+    return c if float(np.max(np.abs(found - c * largest * value))) <= tolerance * abs(c) * largest else None
 
 
 def best_scale(found: Array, expected: Array, upstream: float) -> tuple[float, float, float]:
