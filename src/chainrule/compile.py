@@ -27,6 +27,7 @@ from .core.tensor import TRACE, Parameter, Tensor, constant
 from .core.trace import State, Trace
 from .core.tree import Structure, flatten, paths, unflatten
 from .engine import Binding, bind, choose, noted
+from .ops.table import WITHIN
 from .plan import Followed, Plan, build
 from .random import Generator, in_force
 
@@ -64,6 +65,7 @@ class _Planned:
     captured: list[Parameter]
     guards: Guards
     pinned: dict[int, Any]  # position of an argument -> the integer that it must be
+    within: list[tuple[int, Any]]  # position of an integer, dtype that it must fit into
     idle: list[Binding] = field(default_factory=list)
     used: int = 0  # larger means used more recently
     noted: bool = False
@@ -227,6 +229,8 @@ class Compiled:
                 if planned is None:
                     return None, arrays
                 self._add(signature, planned, arrays)
+        for i, dtype in planned.within:
+            np.asarray(arrays[i].item(), dtype)  # raises OverflowError, as NumPy does
         if planned is not self._last:
             planned.used, self._last = next(self._uses), planned
         return planned, arrays
@@ -302,7 +306,8 @@ class Compiled:
         guards.settle()
         guards.watch("a parameter", [*captured], "dtype")
         guards.watch("the value of a parameter", [p for p in trace.parameters.values()], "value")
-        return _Planned(plan, out_structure, fixed, trace.states, changed, captured, guards, trace.pinned)
+        within = [(i, dtype) for i, leaf in enumerate(inputs) for dtype in leaf.attrs.get(WITHIN, ())]
+        return _Planned(plan, out_structure, fixed, trace.states, changed, captured, guards, trace.pinned, within)
 
     def _run(self, planned: _Planned, arrays: list[Array]) -> Any:
         try:

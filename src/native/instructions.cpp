@@ -3,6 +3,7 @@
 #include "tasks.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -107,6 +108,58 @@ CHAINRULE_WHOLE_BINARY(logical_and, Bool, (a != T(0)) & (b != T(0)))
 CHAINRULE_WHOLE_BINARY(logical_or, Bool, (a != T(0)) | (b != T(0)))
 CHAINRULE_WHOLE_BINARY(logical_xor, Bool, (a != T(0)) ^ (b != T(0)))
 
+CHAINRULE_WHOLE_BINARY(bitwise_and, T, a & b)
+CHAINRULE_WHOLE_BINARY(bitwise_or, T, a | b)
+CHAINRULE_WHOLE_BINARY(bitwise_xor, T, a ^ b)
+CHAINRULE_WHOLE_UNARY(invert, T, ~x)
+
+// A shift by as many places as there are bits, or by a negative number, leaves no bit but the sign's.
+template <class T>
+bool shifts_all(T by) {
+    return static_cast<std::make_unsigned_t<T>>(by) >= 8 * sizeof(T);
+}
+CHAINRULE_WHOLE_BINARY(left_shift, T, shifts_all(b) ? Wide<T>(0) : static_cast<Wide<T>>(a) << b)
+CHAINRULE_WHOLE_BINARY(right_shift, T, shifts_all(b) ? (a < T(0) ? -1 : 0) : a >> b)
+
+// Divisions with the remainder's sign of the dividend (fmod) or of the divisor (remainder), as NumPy's: by 0 integers give
+// 0, and the least integer over -1 wraps around.
+struct fmod_of {
+    template <class T>
+    static T of(T a, T b) {
+        if constexpr (std::is_floating_point_v<T>) return std::fmod(a, b);
+        else return b == T(0) || (std::is_signed_v<T> && b == static_cast<T>(-1)) ? T(0) : static_cast<T>(a % b);
+    }
+};
+struct remainder_of {
+    template <class T>
+    static T of(T a, T b) {
+        const T rest = fmod_of::of(a, b);
+        if (rest != T(0)) return (rest < T(0)) != (b < T(0)) ? static_cast<T>(rest + b) : rest; // also a NaN
+        if constexpr (std::is_floating_point_v<T>) return std::copysign(T(0), b);
+        else return rest;
+    }
+};
+struct floor_divide_of {
+    template <class T>
+    static T of(T a, T b) {
+        if constexpr (std::is_floating_point_v<T>) {
+            if (b == T(0)) return a / b;
+            const T rest = std::fmod(a, b);
+            T quotient = (a - rest) / b;
+            if (rest != T(0) && (rest < T(0)) != (b < T(0))) quotient -= T(1);
+            return quotient != T(0) ? std::rint(quotient) : std::copysign(T(0), a / b); // whole but for rounding
+        } else {
+            if (b == T(0)) return T(0);
+            if (std::is_signed_v<T> && b == static_cast<T>(-1)) return static_cast<T>(Wide<T>(0) - static_cast<Wide<T>>(a));
+            const T quotient = static_cast<T>(a / b);
+            return a % b != 0 && (a < T(0)) != (b < T(0)) ? static_cast<T>(quotient - 1) : quotient;
+        }
+    }
+};
+// A NaN gives way to a number.
+CHAINRULE_WHOLE_BINARY(fmax, T, a >= b || b != b ? a : b)
+CHAINRULE_WHOLE_BINARY(fmin, T, a <= b || b != b ? a : b)
+
 struct power_of { // of integers without a sign; those with one may have no power
     template <class T>
     static T of(T a, T b) {
@@ -175,6 +228,30 @@ Any as_any(T f) {
     return reinterpret_cast<Any>(f);
 }
 
+struct Named {
+    Form form;
+    Any function;
+};
+
+Instruction named_instruction(const std::map<std::string, Named>& table, const std::string& op, DType d) {
+    const auto found = table.find(op);
+    return found != table.end() ? Instruction{found->second.form, d, found->second.function} : Instruction{Form::fill, d, nullptr};
+}
+
+#define CHAINRULE_ROW(name, form, run, result) {#name, {Form::form, as_any(run<name##_of, T, result>)}}
+
+// What integers and real numbers have in common.
+template <class T>
+std::map<std::string, Named> division_table() {
+    return {
+        CHAINRULE_ROW(floor_divide, binary, each_pair, T),
+        CHAINRULE_ROW(remainder, binary, each_pair, T),
+        CHAINRULE_ROW(fmod, binary, each_pair, T),
+        CHAINRULE_ROW(fmax, binary, each_pair, T),
+        CHAINRULE_ROW(fmin, binary, each_pair, T),
+    };
+}
+
 // The instruction for an operation on operands of these dtypes, without its operands; form `fill` where there is none.
 template <class T>
 Instruction real_instruction(const std::string& op) {
@@ -190,19 +267,14 @@ Instruction real_instruction(const std::string& op) {
     if (op == "logical_or") return {Form::compare, d, as_any(each_pair<logical_or_of, T, Bool>)};
     if (op == "logical_xor") return {Form::compare, d, as_any(each_pair<logical_xor_of, T, Bool>)};
     if (op == "logical_not") return {Form::test, d, as_any(each<logical_not_of, T, Bool>)};
-    return {Form::fill, d, nullptr};
+    static const auto table = division_table<T>();
+    return named_instruction(table, op, d);
 }
-
-struct Named {
-    Form form;
-    Any function;
-};
 
 // What integers and truth values have in common.
 template <class T>
 std::map<std::string, Named> whole_table() {
     return {
-#define CHAINRULE_ROW(name, form, run, result) {#name, {Form::form, as_any(run<name##_of, T, result>)}}
         CHAINRULE_ROW(identity, unary, each, T),
         {"floor", {Form::unary, as_any(each<identity_of, T, T>)}},
         {"ceil", {Form::unary, as_any(each<identity_of, T, T>)}},
@@ -239,7 +311,14 @@ std::map<std::string, Named> integer_table() {
         CHAINRULE_ROW(multiply, binary, each_pair, T),
         CHAINRULE_ROW(maximum, binary, each_pair, T),
         CHAINRULE_ROW(minimum, binary, each_pair, T),
+        CHAINRULE_ROW(bitwise_and, binary, each_pair, T),
+        CHAINRULE_ROW(bitwise_or, binary, each_pair, T),
+        CHAINRULE_ROW(bitwise_xor, binary, each_pair, T),
+        CHAINRULE_ROW(invert, unary, each, T),
+        CHAINRULE_ROW(left_shift, binary, each_pair, T),
+        CHAINRULE_ROW(right_shift, binary, each_pair, T),
     });
+    table.merge(division_table<T>());
     if constexpr (std::is_unsigned_v<T>) table.insert(CHAINRULE_ROW(power, binary, each_pair, T));
     return table;
 }
@@ -254,15 +333,16 @@ std::map<std::string, Named> boolean_table() {
         {"maximum", {Form::binary, as_any(each_pair<logical_or_of, T, T>)}},
         {"multiply", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
         {"minimum", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
+        {"fmax", {Form::binary, as_any(each_pair<logical_or_of, T, T>)}},
+        {"fmin", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
+        {"bitwise_and", {Form::binary, as_any(each_pair<logical_and_of, T, T>)}},
+        {"bitwise_or", {Form::binary, as_any(each_pair<logical_or_of, T, T>)}},
+        {"bitwise_xor", {Form::binary, as_any(each_pair<logical_xor_of, T, T>)}},
+        {"invert", {Form::unary, as_any(each<logical_not_of, T, T>)}},
     });
     return table;
 }
 #undef CHAINRULE_ROW
-
-Instruction named_instruction(const std::map<std::string, Named>& table, const std::string& op, DType d) {
-    const auto found = table.find(op);
-    return found != table.end() ? Instruction{found->second.form, d, found->second.function} : Instruction{Form::fill, d, nullptr};
-}
 
 Instruction whole_instruction(const std::string& op, DType d) {
     return with_type(d, [&]<class T>(T) -> Instruction {

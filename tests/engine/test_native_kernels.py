@@ -24,7 +24,7 @@ INTEGERS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
 ALL = ["bool", *INTEGERS, "float32", "float64"]
 DTYPES = pytest.mark.parametrize("dtype", ALL)
 #: What stays with NumPy: linear algebra.
-LEFT = {"inv", "solve", "cofactor", "det", "slogdet_sign", "logabsdet", "cholesky", "pinv"}
+LEFT = {"logaddexp2", "inv", "solve", "cofactor", "det", "slogdet_sign", "logabsdet", "cholesky", "pinv"}
 
 
 def draw(dtype: Any, shape: tuple[int, ...], seed: int = 0) -> Any:
@@ -55,7 +55,7 @@ def compared(
     check(plan, inputs, threads=threads, tolerance=tolerance)
 
 
-def test_only_linear_algebra_is_left_to_numpy() -> None:
+def test_only_linear_algebra_and_logaddexp2_are_left_to_numpy() -> None:
     from tests.ops.checking import points
 
     left = set()

@@ -65,6 +65,12 @@ OPERATIONS = {
         "less_equal greater greater_equal".split()
     },
     **{name: (getattr(np, name), TRUTHS, TRUTHS[:, ::-1]) for name in ("logical_and", "logical_or", "logical_xor")},
+    **{name: (getattr(np, name), IDS - 1, IDS[:, ::-1]) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
+    **{
+        function.__name__: (lambda a, b, i, f=function: (f(a, b), f(i, i[::-1] + 1)), SMALL, POSITIVE, IDS)
+        for function in (np.floor_divide, np.remainder, np.fmod)
+    },
+    "invert": (np.invert, IDS),
     **{name: (getattr(np, name), TRUTHS) for name in ("logical_not", "all", "any")},
     **{name: (getattr(cr, name), SMALL) for name in ("relu", "sigmoid", "softplus", "erf")},
     **{name: (partial(getattr(np, name), axis=1), SMALL) for name in "sum max min prod argmax argmin cumsum".split()},

@@ -79,9 +79,16 @@ each("equal not_equal less less_equal greater greater_equal logical_and logical_
 each("bitwise_and bitwise_or bitwise_xor", MASK, C > 0, smooth=False)
 each("logical_not isnan isinf isfinite signbit", A, smooth=False)
 each("invert", MASK, smooth=False)
+WHOLE, SMALL = rng.integers(-9, 9, (3, 4)), rng.integers(0, 5, 4)
+each("bitwise_and bitwise_or bitwise_xor left_shift right_shift remainder", WHOLE, SMALL, smooth=False)
+each("invert", WHOLE, smooth=False)
+case(np.divmod, np.divmod, A, POSITIVE)
+case(np.divmod, lambda a: divmod(a, 0.7), A)
+case(np.bitwise_and, lambda a: ~(a & 3) | a ^ 5 | 6 ^ a & (1 << a % 7) >> 1, WHOLE, smooth=False)
 each("nan_to_num", A)
 for exponent in (0, 1, 2, 3, 0.5, -1, -2, 1.5):
-    case(np.power, lambda a, e=exponent: a**e, POSITIVE)
+    case("**", lambda a, e=exponent: a**e, POSITIVE)
+    case(np.power, lambda a, e=exponent: np.power(a, e), POSITIVE)
 case(np.power, lambda a: 2.0**a, A)
 case(np.power, lambda a: a**2, A)
 case(np.power, lambda a: a**3, A)
@@ -477,7 +484,8 @@ for ufunc in (np.logical_and, np.logical_or):
 for key in FUNCTIONS:
     if isinstance(key, tuple) and key[1] == "outer":
         discrete = "divide" in key[0].__name__ or "mod" in key[0].__name__ or key[0] is np.remainder
-        x, y = (MASK[0], MASK[:, 0]) if "bitwise" in key[0].__name__ else (POSITIVE[0], POSITIVE[1])
+        whole = "bitwise" in key[0].__name__ or "shift" in key[0].__name__
+        x, y = (WHOLE[0], SMALL) if whole else (POSITIVE[0], POSITIVE[1])
         case(key, lambda a, b, u=key[0]: u.outer(a, b), x, y, smooth=not discrete and x.dtype.kind == "f")
 case((np.subtract, "outer"), lambda a, b: np.subtract.outer(a, b), A, V)
 # sequences
@@ -639,7 +647,16 @@ case("astype", lambda a: a.astype(np.float64), A)
 case("astype", lambda a: a.astype(bool), A, smooth=False)
 
 #: Not NumPy functions, or tested where they belong (those of SciPy in test_special.py and test_scipy_linalg.py).
-ELSEWHERE: set[Any] = {"complex", "identity", "relu", "stop_gradient", "backward", "scatter_add", "as_dtype"} | {
+ELSEWHERE: set[Any] = {
+    "complex",
+    "identity",
+    "relu",
+    "stop_gradient",
+    "backward",
+    "scatter_add",
+    "as_dtype",
+    "barrier",
+} | {
     # tests/core/test_assignment.py
     *(np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis),
     *("assign", "setitem", "into", "in place", "ufunc.at", "flat", "copied", "share", "reshaped", "as array", "latest"),

@@ -197,7 +197,8 @@ ORACLES: dict[str, Callable[..., Any]] = {
         "add subtract multiply divide negative power square exp expm1 log log1p sqrt log2 log10 exp2 logaddexp cbrt "
         "sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh arcsinh arccosh arctanh hypot absolute sign maximum "
         "minimum floor ceil rint trunc equal not_equal less less_equal greater greater_equal logical_and logical_or "
-        "logical_xor logical_not isnan isinf isfinite signbit"
+        "logical_xor logical_not isnan isinf isfinite signbit bitwise_and bitwise_or bitwise_xor invert left_shift "
+        "right_shift floor_divide remainder fmod fmax fmin logaddexp2"
     ).split()
 }
 

@@ -414,7 +414,7 @@ class Tensor:
         return FUNCTIONS[np.remainder](other, self)
 
     def __pow__(self, other: Any) -> Any:
-        return FUNCTIONS[np.power](self, other)
+        return FUNCTIONS["**"](self, other)
 
     def __rpow__(self, other: Any) -> Any:
         return FUNCTIONS[np.power](other, self)
@@ -435,20 +435,43 @@ class Tensor:
         return FUNCTIONS[np.absolute](self)
 
     def __invert__(self) -> Any:
-        return FUNCTIONS[np.logical_not](self)
+        return FUNCTIONS[np.invert](self)
 
     def __and__(self, other: Any) -> Any:
-        return FUNCTIONS[np.logical_and](self, other)
+        return FUNCTIONS[np.bitwise_and](self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_and](other, self)
 
     def __or__(self, other: Any) -> Any:
-        return FUNCTIONS[np.logical_or](self, other)
+        return FUNCTIONS[np.bitwise_or](self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_or](other, self)
 
     def __xor__(self, other: Any) -> Any:
-        return FUNCTIONS[np.logical_xor](self, other)
+        return FUNCTIONS[np.bitwise_xor](self, other)
 
-    __rand__: Callable[..., Any] = __and__
-    __ror__: Callable[..., Any] = __or__
-    __rxor__: Callable[..., Any] = __xor__
+    def __rxor__(self, other: Any) -> Any:
+        return FUNCTIONS[np.bitwise_xor](other, self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return FUNCTIONS[np.left_shift](self, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return FUNCTIONS[np.left_shift](other, self)
+
+    def __rshift__(self, other: Any) -> Any:
+        return FUNCTIONS[np.right_shift](self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return FUNCTIONS[np.right_shift](other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return FUNCTIONS[np.divmod](self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return FUNCTIONS[np.divmod](other, self)
 
     def __eq__(self, other: Any) -> Any:
         return FUNCTIONS[np.equal](self, other)
@@ -550,8 +573,8 @@ def _method(function: Any, name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "sum mean max min prod var std cumsum all any argmax argmin argsort put dot squeeze swapaxes trace diagonal clip "
-    "repeat take round ravel"
+    "sum mean max min prod var std cumsum cumprod searchsorted all any argmax argmin argsort put dot squeeze swapaxes "
+    "trace diagonal clip repeat take round ravel"
 ).split():
     setattr(Tensor, _name, _method(getattr(np, _name), _name))
 

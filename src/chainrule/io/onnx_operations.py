@@ -302,7 +302,9 @@ def arange(start: Any, limit: Any, delta: Any) -> Array:
 #: Operators that are one function of NumPy or of chainrule.ops, for reading and writing.
 PLAIN: dict[str, Callable[..., Any]] = {
     "Abs": np.absolute, "Acos": np.arccos, "Acosh": np.arccosh, "Add": np.add, "Asin": np.arcsin, "Asinh": np.arcsinh,
-    "Atan": np.arctan, "Atanh": np.arctanh, "Ceil": np.ceil, "Cos": np.cos, "Cosh": np.cosh, "Det": np.linalg.det,
+    "Atan": np.arctan, "Atanh": np.arctanh, "BitwiseAnd": np.bitwise_and,
+    "BitwiseNot": np.invert, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor,
+    "Ceil": np.ceil, "Cos": np.cos, "Cosh": np.cosh, "Det": np.linalg.det,
     "Equal": np.equal, "Erf": ops.erf, "Exp": np.exp, "Floor": np.floor, "Greater": np.greater,
     "GreaterOrEqual": np.greater_equal, "IsInf": np.isinf, "IsNaN": np.isnan, "Less": np.less,
     "LessOrEqual": np.less_equal, "Log": np.log, "MatMul": np.matmul, "Mul": np.multiply, "Neg": np.negative,
@@ -343,6 +345,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Flatten": flatten,
     "Gather": lambda x, indices, *, axis=0: np.take(x, indices, axis=axis),
     "GatherND": gather_nd,
+    "Mod": lambda a, b, *, fmod=0: np.fmod(a, b) if fmod else np.remainder(a, b),
     "Gelu": lambda x, *, approximate=b"none": ops.gelu(x, approximate == b"tanh"),
     "Gemm": gemm,
     "GlobalAveragePool": lambda x: np.mean(x, axis=tuple(range(2, len(shape_of(x)))), keepdims=True),

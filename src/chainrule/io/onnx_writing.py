@@ -317,6 +317,20 @@ def _logaddexp(w: Writer, s: Step) -> str:
     return w.node("Add", w.node("Max", *s.inputs), w.node("Softplus", w.node("Neg", distance)))
 
 
+def _floor_divide(w: Writer, s: Step) -> str:
+    x, y = s.inputs
+    if s.first.dtype.kind == "f":
+        return w.node("Floor", w.node("Div", x, y))
+    return w.node("Div", w.node("Sub", x, w.node("Mod", x, y)), y)
+
+
+def _remainder(w: Writer, s: Step) -> str:
+    x, y = s.inputs
+    if s.first.dtype.kind == "f":  # Mod gives floats the sign of the dividend
+        return w.node("Sub", x, w.node("Mul", _floor_divide(w, s), y))
+    return w.node("Mod", x, y)
+
+
 def _with_sign(of: Callable[[Writer, str, Tensor], str]) -> Row:
     """Return the row of an odd function, from its definition for positive numbers."""
     return lambda w, s: w.node("Mul", w.node("Sign", *s.inputs), of(w, w.node("Abs", *s.inputs), s.first))
@@ -428,6 +442,9 @@ ROWS: dict[str, Row] = {
     "exp2": lambda w, s: w.node("Pow", w.number(2, s.first), *s.inputs),
     "logaddexp": _logaddexp,
     "hypot": _hypot,
+    "floor_divide": _floor_divide,
+    "remainder": _remainder,
+    "fmod": _plain("Mod", fmod=1),
     "cbrt": _with_sign(lambda w, x, like: w.node("Pow", x, w.number(1 / 3, like))),
     "trunc": _with_sign(lambda w, x, like: w.node("Floor", x)),
     "not_equal": lambda w, s: w.node("Not", w.node("Equal", *s.inputs)),

@@ -30,7 +30,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
             have = shape_of(array)
             before, after = (
                 [np.full([width if i == axis else d for i, d in enumerate(have)], fill, array.dtype)] * (width > 0)
-                for width, fill in zip(pair, fills[axis], strict=True)
+                for width, fill in zip(pair, fills[axis].tolist(), strict=True)
             )
             array = concatenate([*before, array, *after], axis)
         return array
@@ -126,13 +126,13 @@ def _triangle(m: Any, k: int) -> Any:
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     """As ``numpy.tril``."""
-    return np.where(_triangle(m, k), m, 0.0)
+    return np.where(_triangle(m, k), m, np.zeros((), m.dtype))
 
 
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
     """As ``numpy.triu``."""
-    return np.where(_triangle(m, k - 1), 0.0, m)
+    return np.where(_triangle(m, k - 1), np.zeros((), m.dtype), m)
 
 
 @implements(np.diagonal)
@@ -170,9 +170,9 @@ def diag(v: Any, k: int = 0) -> Any:
         return diagonal(v, k)
     if len(shape_of(v)) != 1:
         raise ValueError(f"diag: v has shape {tuple(shape_of(v))}, expected a vector or a matrix")
-    n = shape_of(v)[0] + abs(k)
-    i = np.arange(shape_of(v)[0])
-    return FUNCTIONS["scatter_add"](v, (i + builtins.max(0, -k), i + builtins.max(0, k)), (n, n))
+    fill = np.zeros(abs(k), v.dtype)
+    rows = concatenate([v, fill] if k >= 0 else [fill, v])  # chosen, not added to zeros: -0 stays
+    return np.where(np.eye(shape_of(rows)[0], k=k, dtype=bool), reshape(rows, (-1, 1)), np.zeros((), v.dtype))
 
 
 @implements(np.diagflat)

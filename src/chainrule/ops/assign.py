@@ -355,7 +355,7 @@ def full_like(
 ) -> Any:
     """As ``numpy.full_like``; the fill may be a tensor."""
     made = _like(0)(a if is_tensor(a) else np.asarray(a), dtype, shape=shape)
-    made[...] = fill_value
+    made[...] = np.asarray(fill_value, made.dtype) if type(fill_value) is int else fill_value
     return made
 
 

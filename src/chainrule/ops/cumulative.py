@@ -35,9 +35,9 @@ CUMSUM = register(
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
     """As ``numpy.cumsum``."""
     no_more("cumsum", out, {})
-    a = a if dtype is None else as_dtype(a, dtype)
-    a, axis = one_axis(a, axis)
-    return apply(CUMSUM, (a,), {"axis": axis})
+    a, axis = one_axis(a if dtype is None else as_dtype(a, dtype), axis)
+    result = apply(CUMSUM, (a,), {"axis": axis})
+    return result if dtype is None else as_dtype(result, dtype)
 
 
 @implements(np.diff)
@@ -51,8 +51,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         for x in (prepend, append)
     ]
     a = np.concatenate([*ends[0], a, *ends[1]], axis) if ends[0] or ends[1] else a
+    difference = np.not_equal if a.dtype == bool else np.subtract
     for _ in range(n):
-        a = along(a, axis, 1) - along(a, axis, 0, -1)
+        a = difference(along(a, axis, 1), along(a, axis, 0, -1))
     return a
 
 
@@ -74,19 +75,27 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 @implements(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """As ``numpy.ediff1d``."""
-    parts = [np.diff(np.reshape(ary, -1))]
+    flat = np.reshape(ary, -1)
+    parts = [flat[1:] - flat[:-1]]
     if to_begin is not None:
-        parts.insert(0, np.reshape(array_of(to_begin), -1))
+        parts.insert(0, _end("to_begin", to_begin, ary.dtype))
     if to_end is not None:
-        parts.append(np.reshape(array_of(to_end), -1))
-    return np.concatenate([as_dtype(p, ary.dtype) for p in parts])
+        parts.append(_end("to_end", to_end, ary.dtype))
+    return np.concatenate(parts)
+
+
+def _end(name: str, values: Any, dtype: Any) -> Any:
+    values = array_of(values)
+    if not np.can_cast(values.dtype, dtype, casting="same_kind"):
+        raise TypeError(f"ediff1d: {name} has dtype {values.dtype}, which does not fit into {dtype}")
+    return as_dtype(np.reshape(values, -1), dtype)
 
 
 @implements(np.cumprod)
 def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None) -> Any:
     """As ``numpy.cumprod``; by doubling, so that the derivative is exact also where factors are zero."""
-    a = a if dtype is None else as_dtype(a, dtype)
-    a, axis = one_axis(a, axis)
+    no_more("cumprod", out, {})
+    a, axis = one_axis(as_dtype(a, accumulator(a.dtype) if dtype is None else dtype), axis)
     n = shape_of(a)[axis]
     step = 1
     while step < n:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.notation import Layout, call, fences, infix, raised, root, superscript
 from ..core.op import ELEMENTWISE, register
 from ..core.tensor import FUNCTIONS, Tensor
-from .table import as_dtype, elementwise, elementwise_shape, implements, is_tensor
+from .table import as_dtype, composed, elementwise, elementwise_shape, implements, is_tensor
 
 REAL = (-3.0, 3.0)
 POSITIVE = (0.2, 3.0)
@@ -46,7 +46,8 @@ def elementwise_row(
         flops=lambda out, *shapes, **attrs: math.prod(out),
         **more,
     )
-    function = elementwise(op, floating=floating)
+    ufunc = next((f for f in (kernel, *numpy) if isinstance(f, np.ufunc)), None)
+    function = elementwise(op, ufunc=ufunc, floating=floating)
     for key in numpy or ((kernel,) if isinstance(kernel, np.ufunc) else ()):
         FUNCTIONS[key] = function
     return function
@@ -65,7 +66,6 @@ divide = elementwise_row(
     Layout("fraction"),
     REAL,
     POSITIVE,
-    floating=True,
     squared=lambda a, b: np.square(a) / np.square(b) if _at_kinks(a) else None,
 )
 
@@ -117,12 +117,16 @@ def power(a: Any, b: Any) -> Any:
     return _power(a, b)
 
 
-_CHEAPER: dict[float, Callable[[Any], Any]] = {
-    1: lambda x: x + 0.0,
-    2: square,
-    0.5: lambda x: np.sqrt(x),
-    -1: lambda x: 1.0 / x,
-}
+_CHEAPER: dict[float, Callable[[Any], Any]] = {1: lambda x: np.positive(x), 2: square, -1: lambda x: 1.0 / x}
+
+
+@implements("**")
+def power_operator(a: Any, b: Any) -> Any:
+    """Return ``a**b``: as in NumPy, 0.5 is the square root (NaN of -inf), and 2 the square, also of integers."""
+    number = isinstance(a, Tensor) and type(b) in (int, float)
+    if number and b == 0.5 and a.dtype.kind == "f":
+        return np.sqrt(a)
+    return square(a) if number and b == 2 and type(b) is int else power(a, b)
 
 
 @implements(np.float_power)
@@ -131,21 +135,25 @@ def float_power(a: Any, b: Any) -> Any:
     return power(as_dtype(a, np.float64) if is_tensor(a) else a, as_dtype(b, np.float64))
 
 
-reciprocal = implements(np.reciprocal)(lambda x: 1.0 / x)
+@composed(np.reciprocal)
+def reciprocal(x: Any) -> Any:
+    """As ``numpy.reciprocal``, of floating-point numbers."""
+    if x.dtype.kind != "f":
+        raise TypeError(f"np.reciprocal of {x.dtype} rounds to 0 in NumPy and is not supported on tensors: use 1.0 / x")
+    return 1.0 / x
+
 
 # -- exponentials and logarithms -------------------------------------------------------------------
 
-exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), raised("e"), floating=True)
-expm1 = elementwise_row(np.expm1, (lambda g, out, x: g * (out + 1.0),), infix("−", raised("e", 0), "1"), floating=True)
-log = elementwise_row(np.log, (lambda g, out, x: g / x,), "log", POSITIVE, floating=True)
-log1p = elementwise_row(
-    np.log1p, (lambda g, out, x: g / (1.0 + x),), call("log", infix("+", "1", 0)), (-0.7, 3.0), floating=True
-)
-sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), root("√"), POSITIVE, floating=True)
+exp = elementwise_row(np.exp, (lambda g, out, x: g * out,), raised("e"))
+expm1 = elementwise_row(np.expm1, (lambda g, out, x: g * (out + 1.0),), infix("−", raised("e", 0), "1"))
+log = elementwise_row(np.log, (lambda g, out, x: g / x,), "log", POSITIVE)
+log1p = elementwise_row(np.log1p, (lambda g, out, x: g / (1.0 + x),), call("log", infix("+", "1", 0)), (-0.7, 3.0))
+sqrt = elementwise_row(np.sqrt, (lambda g, out, x: g * (0.5 / out),), root("√"), POSITIVE)
 LN2, LN10 = math.log(2.0), math.log(10.0)
-log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), "log2", POSITIVE, floating=True)
-log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), "log10", POSITIVE, floating=True)
-exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"), floating=True)
+log2 = elementwise_row(np.log2, (lambda g, out, x: g / (x * LN2),), "log2", POSITIVE)
+log10 = elementwise_row(np.log10, (lambda g, out, x: g / (x * LN10),), "log10", POSITIVE)
+exp2 = elementwise_row(np.exp2, (lambda g, out, x: g * out * LN2,), raised("2"))
 
 
 def _shift(out: Any) -> Any:
@@ -156,39 +164,37 @@ logaddexp = elementwise_row(
     np.logaddexp,
     (lambda g, out, a, b: g * np.exp(a - _shift(out)), lambda g, out, a, b: g * np.exp(b - _shift(out))),
     call("log", infix("+", raised("e", 0), raised("e", 1))),
-    floating=True,
     commutative=True,
 )
-cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), root("∛"), POSITIVE, floating=True)
+logaddexp2 = elementwise_row(
+    np.logaddexp2,
+    (lambda g, out, a, b: g * np.exp2(a - out), lambda g, out, a, b: g * np.exp2(b - out)),
+    call("log2", infix("+", raised("2", 0), raised("2", 1))),
+    commutative=True,
+)
+cbrt = elementwise_row(np.cbrt, (lambda g, out, x: g / (3.0 * out * out),), root("∛"), POSITIVE)
 
 # -- trigonometry ----------------------------------------------------------------------------------
 
-sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin", floating=True)
-cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos", floating=True)
-tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), "tan", (-1.2, 1.2), floating=True)
-arcsin = elementwise_row(
-    np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), "arcsin", UNIT, floating=True
-)
-arccos = elementwise_row(
-    np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), "arccos", UNIT, floating=True
-)
-arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan", floating=True)
+sin = elementwise_row(np.sin, (lambda g, out, x: g * np.cos(x),), "sin")
+cos = elementwise_row(np.cos, (lambda g, out, x: -g * np.sin(x),), "cos")
+tan = elementwise_row(np.tan, (lambda g, out, x: g * (1.0 + out * out),), "tan", (-1.2, 1.2))
+arcsin = elementwise_row(np.arcsin, (lambda g, out, x: g / np.sqrt((1.0 - x) * (1.0 + x)),), "arcsin", UNIT)
+arccos = elementwise_row(np.arccos, (lambda g, out, x: -g / np.sqrt((1.0 - x) * (1.0 + x)),), "arccos", UNIT)
+arctan = elementwise_row(np.arctan, (lambda g, out, x: g / (1.0 + x * x),), "arctan")
 arctan2 = elementwise_row(
     np.arctan2,
     (lambda g, out, y, x: g * x / (x * x + y * y), lambda g, out, y, x: -g * y / (x * x + y * y)),
     "arctan2",
     REAL,
     POSITIVE,
-    floating=True,
 )
-sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh", floating=True)
-cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh", floating=True)
-tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh", floating=True)
-arcsinh = elementwise_row(np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), "arsinh", floating=True)
-arccosh = elementwise_row(
-    np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),), "arcosh", (1.2, 3.0), floating=True
-)
-arctanh = elementwise_row(np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), "artanh", UNIT, floating=True)
+sinh = elementwise_row(np.sinh, (lambda g, out, x: g * np.cosh(x),), "sinh")
+cosh = elementwise_row(np.cosh, (lambda g, out, x: g * np.sinh(x),), "cosh")
+tanh = elementwise_row(np.tanh, (lambda g, out, x: g * (1.0 - out * out),), "tanh")
+arcsinh = elementwise_row(np.arcsinh, (lambda g, out, x: g / np.sqrt(x * x + 1.0),), "arsinh")
+arccosh = elementwise_row(np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) * (x + 1.0)),), "arcosh", (1.2, 3.0))
+arctanh = elementwise_row(np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), "artanh", UNIT)
 
 
 def _length(out: Any) -> Any:
@@ -201,7 +207,6 @@ hypot = elementwise_row(
     root("√", infix("+", superscript("2", 0), superscript("2", 1))),
     POSITIVE,
     POSITIVE,
-    floating=True,
     commutative=True,
     kinks=(((0.0, 0.0), (0.0, 0.0)),),
     at_kink=lambda out, a, b: np.equal(out, 0),
@@ -214,11 +219,11 @@ absolute = elementwise_row(
     np.absolute,
     (lambda g, out, x: g * np.sign(x),),
     fences("| |"),
-    numpy=(np.absolute, np.fabs),
     kinks=(((0.0,), (0.0,)),),
     at_kink=lambda out, x: np.equal(x, 0),
     squared=lambda x: np.square(x),
 )
+fabs = composed(np.fabs)(absolute)
 sign = elementwise_row(np.sign, (None,), "sign", flat=True)
 
 
@@ -246,7 +251,7 @@ _maximum = elementwise_row(
 )
 
 
-@implements(np.maximum, np.fmax)
+@implements(np.maximum)
 def maximum(a: Any, b: Any) -> Any:
     """Return the larger of each pair; at a tie, two variables share the gradient; beside a constant it is 0."""
     if type(b) in (int, float) and b == 0 and isinstance(a, Tensor) and a.dtype.kind == "f":
@@ -263,7 +268,6 @@ minimum = elementwise_row(
         lambda g, out, a, b: _winner(g, np.less(b, a), np.equal(a, b)),
     ),
     "min",
-    numpy=(np.minimum, np.fmin),
     commutative=True,
     kinks=(((1.0, 1.0), (0.5, 0.5)),),
     at_kink=lambda out, a, b: np.equal(a, b),
@@ -273,10 +277,38 @@ minimum = elementwise_row(
     ),
     selects=lambda i, out, a, b: (lambda: np.equal((a, b)[i], out), True),
 )
-floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), flat=True, floating=True)
-ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), flat=True, floating=True)
-rint = elementwise_row(np.rint, (None,), "round", flat=True, floating=True)
-trunc = elementwise_row(np.trunc, (None,), "trunc", numpy=(np.trunc, np.fix), flat=True, floating=True)
+
+
+def _extreme_number(ufunc: Any, beats: Any) -> Any:
+    """Make the row of an extreme that is NaN only where both inputs are."""
+
+    def wins(a: Any, b: Any) -> Any:
+        return np.logical_or(beats(a, b), np.isnan(b))
+
+    return elementwise_row(
+        ufunc,
+        (
+            lambda g, out, a, b: _winner(g, wins(a, b), np.equal(a, b)),
+            lambda g, out, a, b: _winner(g, wins(b, a), np.equal(a, b)),
+        ),
+        ufunc.__name__,
+        commutative=True,
+        kinks=(((1.0, 1.0), (0.5, 0.5)),),
+        at_kink=lambda out, a, b: np.equal(a, b),
+        alone=(
+            lambda g, out, a, b: np.where(wins(a, b), g, 0.0),
+            lambda g, out, a, b: np.where(wins(b, a), g, 0.0),
+        ),
+        selects=lambda i, out, a, b: (lambda: np.equal((a, b)[i], out), True),
+    )
+
+
+fmax = _extreme_number(np.fmax, np.greater)
+fmin = _extreme_number(np.fmin, np.less)
+floor = elementwise_row(np.floor, (None,), fences("⌊ ⌋"), flat=True)
+ceil = elementwise_row(np.ceil, (None,), fences("⌈ ⌉"), flat=True)
+rint = elementwise_row(np.rint, (None,), "round", flat=True)
+trunc = elementwise_row(np.trunc, (None,), "trunc", numpy=(np.trunc, np.fix), flat=True)
 
 
 @implements(np.clip)
@@ -284,6 +316,8 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     """As ``numpy.clip``; the derivative is 1 inside, and 0 at the bounds, as `maximum`'s and `minimum`'s."""
     low = a_min if a_min is not None else min
     high = a_max if a_max is not None else max
+    if low is None and high is None:
+        return np.positive(a)
     if low is not None:
         a = np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
@@ -292,25 +326,42 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 @implements(np.round, np.around)
 def round(a: Any, decimals: int = 0) -> Any:
     """As ``numpy.round``; the derivative is zero."""
-    return rint(a) if decimals == 0 else rint(a * 10.0**decimals) / 10.0**decimals
+    if a.dtype.kind in "iu" and decimals >= 0:
+        return np.copy(a)
+    if a.dtype.kind == "b" and decimals:
+        raise TypeError("np.round of truth values to decimals is an error in NumPy: convert them first")
+    if decimals == 0:
+        return rint(a)
+    scale = 10.0 ** abs(decimals)
+    return as_dtype(rint(a * scale) / scale if decimals > 0 else rint(a / scale) * scale, a.dtype)
 
 
-@implements(np.remainder)
-def remainder(a: Any, b: Any) -> Any:
-    """As ``numpy.remainder`` (the sign is the divisor's)."""
-    return a - b * np.floor(a / b)
+floor_divide = elementwise_row(
+    np.floor_divide, (None, None), fences("⌊ ⌋", Layout("fraction")), REAL, POSITIVE, flat=True
+)
+remainder = elementwise_row(
+    np.remainder,
+    (lambda g, out, a, b: g, lambda g, out, a, b: -g * np.floor_divide(a, b)),
+    "mod",
+    REAL,
+    POSITIVE,
+    kinks=(((3.0, 1.5), (1.0, -2.0)),),
+)
+fmod = elementwise_row(
+    np.fmod,
+    # the quotient is whole: rounded, as the quotient of rounded numbers may be just below it
+    (lambda g, out, a, b: g, lambda g, out, a, b: -g * np.rint((a - out) / b)),
+    "fmod",
+    REAL,
+    POSITIVE,
+    kinks=(((3.0, 1.5), (1.0, -2.0)),),
+)
 
 
-@implements(np.fmod)
-def fmod(a: Any, b: Any) -> Any:
-    """As ``numpy.fmod`` (the sign is the dividend's)."""
-    return a - b * np.trunc(a / b)
-
-
-@implements(np.floor_divide)
-def floor_divide(a: Any, b: Any) -> Any:
-    """As ``numpy.floor_divide``; the derivative is zero."""
-    return np.floor(a / b)
+@implements(np.divmod)
+def divmod(a: Any, b: Any) -> tuple[Any, Any]:
+    """As ``numpy.divmod``: the quotient rounded down, and what remains."""
+    return np.floor_divide(a, b), np.remainder(a, b)
 
 
 for _function, _factor in (
@@ -319,7 +370,7 @@ for _function, _factor in (
     (np.rad2deg, 180 / math.pi),
     (np.degrees, 180 / math.pi),
 ):
-    FUNCTIONS[_function] = lambda x, _factor=_factor: x * _factor
+    composed(_function)(lambda x, _factor=_factor: x * _factor)
 
 
 @implements(np.sinc)
@@ -329,9 +380,3 @@ def sinc(x: Any) -> Any:
     scaled = np.where(zero, 1.0, x) * math.pi
     # around 0 the series to second order keeps value, slope and curvature
     return np.where(zero, 1.0 - (math.pi * x) ** 2 / 6.0, np.sin(scaled) / scaled)
-
-
-@implements(np.logaddexp2)
-def logaddexp2(a: Any, b: Any) -> Any:
-    """As ``numpy.logaddexp2``."""
-    return np.logaddexp(a * LN2, b * LN2) / LN2

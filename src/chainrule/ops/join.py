@@ -148,8 +148,9 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 @implements(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """As ``numpy.insert``."""
-    obj, values = known(obj, "the positions of np.insert"), array_of(values)
+    obj = known(obj, "the positions of np.insert")
     arr, axis = one_axis(array_of(arr), axis)
+    values = as_dtype(values, arr.dtype)
     shape = list(shape_of(arr))
     n = shape[axis]
     single = not isinstance(obj, slice) and np.size(obj) == 1

@@ -306,7 +306,7 @@ def matrix_power(a: Any, n: int) -> Any:
     if n < 0:
         a, n = inv(a), -n
     if n == 0:
-        return a * 0.0 + np.eye(shape_of(a)[-1], dtype=a.dtype)
+        return np.where(True, np.eye(shape_of(a)[-1], dtype=a.dtype), a)
     result = None
     while True:
         if n & 1:

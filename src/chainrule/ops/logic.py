@@ -8,10 +8,21 @@ import numpy as np
 
 from ..core.notation import Layout
 from ..core.op import ELEMENTWISE, Example, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor, apply
 from ..core.tree import tree_map
 from .elementwise import REAL, elementwise_row
-from .table import as_dtype, elementwise_shape, implements, is_tensor, promote, shape_of, stored
+from .table import (
+    array_of,
+    as_dtype,
+    composed,
+    dtype_of,
+    elementwise_shape,
+    implements,
+    is_tensor,
+    promote,
+    shape_of,
+    stored,
+)
 
 # -- choices ---------------------------------------------------------------------------------------
 
@@ -134,7 +145,7 @@ def barrier(x: Any, *others: Any) -> Any:
     return apply(BARRIER, (x, *others), {}) if is_tensor(x, *others) else x
 
 
-@implements("identity", np.positive)
+@implements("identity")
 def identity(x: Any) -> Any:
     """Return the same value as a separate node of the graph, which can have another name.
 
@@ -149,6 +160,8 @@ def identity(x: Any) -> Any:
     out.weak = x.weak
     return out
 
+
+positive = composed(np.positive)(identity)
 
 # -- comparisons and logic: nothing flows through them ---------------------------------------------
 
@@ -174,28 +187,54 @@ for _ufunc, _sign in (
     )
 for _unary in (np.logical_not, np.isnan, np.isinf, np.isfinite, np.signbit):
     elementwise_row(_unary, (None,), _unary.__name__, differentiable=False, result=bool, aliases=())
-for _bitwise, _logical in (
-    (np.bitwise_and, np.logical_and),
-    (np.bitwise_or, np.logical_or),
-    (np.bitwise_xor, np.logical_xor),
-    (np.invert, np.logical_not),
-):
-    FUNCTIONS[_bitwise] = FUNCTIONS[_logical]
+
+
+def _integers(rng: np.random.Generator) -> list[Example]:
+    return [Example((rng.integers(-9, 9, (3, 4)), rng.integers(0, 9, 4)))]
+
+
+def _bitwise(ufunc: Any, logical: Any = None) -> Any:
+    """Make a row for integers; on truth values it is the logical function."""
+    row = elementwise_row(
+        ufunc,
+        (None,) * ufunc.nin,
+        ufunc.__name__,
+        numpy=(),
+        differentiable=False,
+        examples=lambda rng: [Example(e.inputs[: ufunc.nin]) for e in _integers(rng)],
+    )
+
+    def function(*xs: Any) -> Any:
+        """Apply the row to integers, or the logical function to truth values."""
+        return logical(*xs) if logical is not None and all(dtype_of(x).kind == "b" for x in xs) else row(*xs)
+
+    return implements(ufunc)(function)
+
+
+bitwise_and = _bitwise(np.bitwise_and, np.logical_and)
+bitwise_or = _bitwise(np.bitwise_or, np.logical_or)
+bitwise_xor = _bitwise(np.bitwise_xor, np.logical_xor)
+invert = _bitwise(np.invert, np.logical_not)
+left_shift = _bitwise(np.left_shift)
+right_shift = _bitwise(np.right_shift)
 
 
 @implements(np.nan_to_num)
 def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     """As ``numpy.nan_to_num``; no derivative flows through replaced elements."""
+    if x.dtype.kind != "f":
+        return np.copy(x)
     limit = float(np.finfo(x.dtype).max)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.equal(x, np.inf), limit if posinf is None else posinf, x)
     return np.where(np.equal(x, -np.inf), -limit if neginf is None else neginf, x)
 
 
-@implements(np.heaviside)
+@composed(np.heaviside)
 def heaviside(x: Any, at_zero: Any) -> Any:
-    """As ``numpy.heaviside``; the derivative is zero."""
-    return np.where(np.equal(x, 0), at_zero, as_dtype(np.greater(x, 0), x.dtype if is_tensor(x) else np.float64))
+    """As ``numpy.heaviside``; the derivative in `x` is zero."""
+    step = np.where(np.isnan(x), np.nan, as_dtype(np.greater(x, 0), dtype_of(x)))
+    return np.where(np.equal(x, 0), at_zero, step)
 
 
 @implements(np.select)
@@ -224,6 +263,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
 @implements(np.isclose)
 def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """As ``numpy.isclose``: which elements are close; no derivative goes through."""
+    b = as_dtype(array_of(b), np.result_type(dtype_of(b), 1.0))  # as NumPy: a difference of floating-point numbers
     close = np.logical_and(np.less_equal(np.absolute(a - b), atol + rtol * np.absolute(b)), np.isfinite(b))
     close = np.logical_or(close, np.equal(a, b))
     return np.logical_or(close, np.logical_and(np.isnan(a), np.isnan(b))) if equal_nan else close

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.tensor import FUNCTIONS
 from .norms import norm2
-from .reduce import Axis, no_more, normalize_axis
+from .reduce import Axis, nan_as, no_more, normalize_axis
 from .table import array_of, as_dtype, floating, implements, is_tensor, shape_of
 
 #: Methods of quantiles -> (alpha, beta) of Hyndman & Fan, "Sample quantiles in statistical packages", 1996.
@@ -195,7 +195,7 @@ def _replacing(function: Any, instead: float) -> Callable[..., Any]:
     """Return a function that treats NaN as another number."""
 
     def implementation(a: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
-        return function(np.where(np.isnan(a), instead, a), axis, *args, **kwargs)
+        return function(nan_as(instead, a), axis, *args, **kwargs)
 
     return implementation
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core import habits
+from ..core.arrays import FLOATS
 from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
 from ..core.tensor import FUNCTIONS, apply
@@ -102,9 +103,15 @@ def sum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims
     """As ``numpy.sum``."""
     a, initial = masked("sum", a, more, 0) if more else (a, None)
     no_more("sum", out, more)
+    result = _in_dtype(SUM, a, axis, dtype, keepdims)
+    return result if initial is None else result + as_dtype(initial, result.dtype)
+
+
+def _in_dtype(op: Operation, a: Any, axis: Axis, dtype: Any, keepdims: bool) -> Any:
+    """Apply a reduction that computes in `dtype`."""
     a = a if dtype is None else as_dtype(a, dtype)
-    result = apply(SUM, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
-    return result if initial is None else result + initial
+    result = apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
+    return result if dtype is None else as_dtype(result, dtype)
 
 
 def is_given(x: Any) -> bool:
@@ -122,7 +129,7 @@ def masked(name: str, a: Any, more: dict[str, Any], neutral: Any) -> tuple[Any, 
     if is_given(where):
         if neutral is None and initial is None:
             raise ValueError(f"np.{name}(…, where=…) needs initial=: {name} of no elements has no value")
-        a = np.where(where, a, initial if neutral is None else neutral)
+        a = np.where(where, a, as_dtype(initial, a.dtype) if neutral is None else neutral)
     return a, initial
 
 
@@ -135,17 +142,22 @@ def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
         raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}{habits.renamed(given)}")
 
 
+def in_floats(name: str, a: Any, dtype: Any) -> Any:
+    """Return `a` in the dtype in which NumPy computes a mean: integers in float64."""
+    if dtype is not None and np.dtype(dtype) not in FLOATS:
+        raise TypeError(f"np.{name}(…, dtype={np.dtype(dtype)}) on tensors: expected float32 or float64")
+    return a if dtype is None and a.dtype.kind == "f" else as_dtype(a, dtype or np.float64)
+
+
 @implements(np.mean)
 def mean(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
     """As ``numpy.mean``."""
     where = more.pop("where", True) if more else True
     no_more("mean", out, more)
+    a = in_floats("mean", a, dtype)
     if is_given(where):
         count = np.sum(np.broadcast_to(where, shape_of(a)), axis=axis, keepdims=bool(keepdims))
-        a = as_dtype(a, dtype or (a.dtype if a.dtype.kind == "f" else np.float64))
         return np.sum(a, axis=axis, keepdims=bool(keepdims), where=where) / as_dtype(count, a.dtype)
-    if dtype is not None or a.dtype.kind != "f":
-        a = as_dtype(a, dtype or np.float64)
     axes = normalize_axis(axis, len(a.shape))
     count = a.size if len(axes) == len(a.shape) else math.prod([a.shape[i] for i in axes])
     if count == 0:
@@ -160,7 +172,7 @@ def _reducing(op: Operation, neutral: Any, combine: Any, *functions: Any) -> Any
         a, initial = masked(op.name, a, more, neutral) if more else (a, None)
         no_more(op.name, out, more)
         result = apply(op, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
-        return result if initial is None else combine(result, initial)
+        return result if initial is None else combine(result, as_dtype(initial, result.dtype))
 
     return implements(*functions)(implementation)
 
@@ -260,9 +272,8 @@ def prod(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdim
     """As ``numpy.prod``; the derivative is exact also where factors are zero."""
     a, initial = masked("prod", a, more, 1) if more else (a, None)
     no_more("prod", out, more)
-    a = a if dtype is None else as_dtype(a, dtype)
-    result = apply(PROD, (a,), {"axis": normalize_axis(axis, len(shape_of(a))), "keepdims": bool(keepdims)})
-    return result if initial is None else result * initial
+    result = _in_dtype(PROD, a, axis, dtype, keepdims)
+    return result if initial is None else result * as_dtype(initial, result.dtype)
 
 
 def _arg(name: str, function: Any) -> Any:
@@ -280,8 +291,9 @@ def _arg(name: str, function: Any) -> Any:
     )
 
     def implementation(a: Any, axis: int | None = None, out: None = None, *, keepdims: bool = False) -> Any:
-        a, axis = one_axis(a, axis)
-        return apply(op, (a,), {"axis": axis, "keepdims": bool(keepdims)})
+        flat, along_axis = one_axis(a, axis)
+        result = apply(op, (flat,), {"axis": along_axis, "keepdims": bool(keepdims)})
+        return np.reshape(result, (1,) * len(shape_of(a))) if keepdims and axis is None else result
 
     return implements(function)(implementation)
 
@@ -314,13 +326,28 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return np.sum(np.not_equal(a, 0), axis=axis, keepdims=keepdims)
 
 
-def _without_nan(function: Any, replacement: float) -> Any:
-    def implementation(a: Any, axis: Axis = None, **more: Any) -> Any:
-        return function(np.where(np.isnan(a), replacement, a), axis=axis, **more)
+@implements(np.nansum)
+def nansum(a: Any, axis: Axis = None, dtype: Any = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
+    """As ``numpy.nansum``: a NaN counts as 0."""
+    return sum(nan_as(0.0, a), axis, dtype, out, keepdims, **more)
+
+
+def nan_as(number: float, a: Any) -> Any:
+    """Return `a` with a number in place of NaN; integers are returned as they are."""
+    return np.where(np.isnan(a), number, a) if a.dtype.kind == "f" else a
+
+
+def _without_nan(function: Any, least: float) -> Any:
+    def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
+        result = FUNCTIONS[function](nan_as(least, a), axis, out, keepdims, **more)
+        if a.dtype.kind != "f":
+            return result
+        among = {"where": more["where"]} if "where" in more else {}
+        nothing = np.all(np.isnan(a), axis=axis, keepdims=keepdims, **among)  # NumPy's result is NaN, with a warning
+        return np.where(nothing, np.nan, result)
 
     return implementation
 
 
-FUNCTIONS[np.nansum] = _without_nan(np.sum, 0.0)
 FUNCTIONS[np.nanmax] = _without_nan(np.max, -math.inf)
 FUNCTIONS[np.nanmin] = _without_nan(np.min, math.inf)

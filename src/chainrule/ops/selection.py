@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import FUNCTIONS, Tensor
-from .table import array_of, as_dtype, implements, is_tensor, one_axis, shape_of
+from .table import array_of, as_dtype, floating, implements, is_tensor, one_axis, shape_of
 
 
 def _values(x: Any, use: str) -> Any:
@@ -188,4 +188,4 @@ FUNCTIONS[np.isreal] = lambda x: np.ones(shape_of(x), bool)
 def angle(z: Any, deg: bool = False) -> Any:
     """As ``numpy.angle``, of real numbers: pi for negative ones, with derivative 0."""
     half = 180.0 if deg else np.pi
-    return as_dtype(np.where(np.signbit(z), half, 0.0), z.dtype) if is_tensor(z) else np.angle(z, deg)
+    return as_dtype(np.where(np.signbit(z), half, 0.0), floating(z).dtype) if is_tensor(z) else np.angle(z, deg)

@@ -35,9 +35,25 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     if shape_of(v)[0] > shape_of(a)[0]:
         a, v = v, a
     n, m = shape_of(a)[0], shape_of(v)[0]
-    starts = np.arange(n + m - 1)[_part(n + m - 1, n, m, mode, "convolve")]
-    padded = np.pad(a, m - 1)
-    return np.matmul(padded[starts[:, None] + np.arange(m)], v[::-1])
+    first, last, _ = _part(n + m - 1, n, m, mode, "convolve").indices(n + m - 1)
+    # where the window lies within a, a product; at both ends only the terms that there are, not zeros times infinity
+    within = [_windows(a, max(first, m - 1), min(last, n), m), v[::-1]]
+    parts = [_end(a, v, first, m - 1), np.matmul(*within), _end(a, v, n, last)]
+    return np.concatenate(parts)
+
+
+def _windows(a: Any, first: int, last: int, m: int) -> Any:
+    """Return the `m` elements of `a` that end at each position from `first` up to `last`."""
+    return a[np.arange(first, last)[:, None] + np.arange(1 - m, 1)]
+
+
+def _end(a: Any, v: Any, first: int, last: int) -> Any:
+    """Return the sums of a convolution whose windows reach beyond the ends of `a`."""
+    n, m = shape_of(a)[0], shape_of(v)[0]
+    positions = np.arange(first, max(first, last))[:, None] + np.arange(1 - m, 1)
+    inside = (positions >= 0) & (positions < n)
+    terms = a[np.where(inside, positions, 0)] * v[::-1]
+    return np.sum(np.where(inside, terms, np.zeros((), a.dtype)), axis=1, dtype=a.dtype)
 
 
 @implements(np.correlate)

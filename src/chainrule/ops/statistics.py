@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .norms import norm2
-from .reduce import Axis, is_given, no_more, normalize_axis
-from .table import along, array_of, as_dtype, floating, implements, shape_of
+from .reduce import Axis, in_floats, is_given, no_more, normalize_axis
+from .table import along, array_of, as_dtype, dtype_of, floating, implements, is_tensor, shape_of
 
 
 @implements(np.var)
@@ -38,8 +38,7 @@ def _deviation(
     ddof = more.pop("correction", None) or ddof
     where, mean = more.pop("where", True), more.pop("mean", None)
     no_more(name, out, more)
-    if dtype is not None or a.dtype.kind != "f":
-        a = as_dtype(a, dtype or np.float64)
+    a = in_floats(name, a, dtype)
     axes = normalize_axis(axis, len(shape_of(a)))
     if is_given(where):
         there = np.broadcast_to(where, shape_of(a))
@@ -55,6 +54,10 @@ def _deviation(
 @implements(np.average)
 def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
     """As ``numpy.average``."""
+    if not is_tensor(a):
+        a = np.asarray(a)
+    if weights is not None and a.dtype.kind != "f" and dtype_of(weights).kind != "f":
+        a = as_dtype(a, np.float64)
     if weights is None:
         result, total = np.mean(a, axis=axis, keepdims=keepdims), None
     else:
@@ -65,7 +68,10 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
                 )
             weights = np.reshape(weights, [-1 if i == axis % len(shape_of(a)) else 1 for i in range(len(shape_of(a)))])
             weights = np.broadcast_to(weights, shape_of(a))
-        total = np.sum(weights, axis=axis, keepdims=keepdims)
+        total = np.sum(weights, axis=axis, dtype=(a * weights).dtype, keepdims=keepdims)
+        if isinstance(total, np.ndarray | np.generic) or total.value is not None:
+            if np.any(np.equal(total, 0).value if is_tensor(total) else total == 0):
+                raise ZeroDivisionError("np.average: weights sum to zero")
         result = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
     if not returned:
         return result
@@ -88,8 +94,13 @@ def median(a: Any, axis: Axis = None, out: None = None, overwrite_input: bool = 
     n = old[axis]
     if n == 0:
         raise ValueError(f"np.median of no elements: the array has shape {tuple(old)}, the axis is {axis}")
-    middle = along(np.sort(a, axis=axis), axis, (n - 1) // 2, n // 2 + 1)
-    return np.mean(middle, axis=axis, keepdims=keepdims)
+    ordered = np.sort(a, axis=axis)
+    middle = along(ordered, axis, (n - 1) // 2, n // 2 + 1)
+    result = np.mean(middle, axis=axis, keepdims=keepdims)
+    if a.dtype.kind != "f":
+        return result
+    last = along(ordered, axis, n - 1)  # a NaN is sorted to the end
+    return np.where(np.isnan(last if keepdims else np.squeeze(last, axis)), np.nan, result)
 
 
 @implements(np.cov)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -107,7 +109,7 @@ def promote(*xs: Any, floating: bool = False) -> tuple[tuple[Any, ...], bool]:
     if floating and dtype.kind in "biu":
         dtype = FLOATS[1]
     weak = all(x.weak if isinstance(x, Tensor) else type(x) in _SCALARS for x in xs)
-    return tuple([x if isinstance(x, Tensor) and x.dtype == dtype else as_dtype(x, dtype) for x in xs]), weak
+    return tuple([x if isinstance(x, Tensor) and x.dtype == dtype else _fitted(x, dtype) for x in xs]), weak
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:
@@ -215,11 +217,13 @@ def _is_complex(x: Any) -> bool:
     return type(x) is complex or (not isinstance(x, Tensor) and getattr(getattr(x, "dtype", None), "kind", "") == "c")
 
 
-def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
-    """Return the function that applies an elementwise row to tensors, arrays and numbers."""
+def elementwise(op: Operation, *, ufunc: Any = None, floating: bool = False) -> Callable[..., Any]:
+    """Return the function that applies an elementwise row to tensors, arrays and numbers.
+
+    The dtypes are those of `ufunc`, where it is given; other rows promote as NumPy's arithmetic does.
+    """
     if op.shape is None or op.kind != ELEMENTWISE:
         raise TypeError(f"{op.name} is not an elementwise row")
-    result_is_bool = not op.differentiable
 
     def function(*xs: Any) -> Any:
         ready = _ready(xs)
@@ -229,9 +233,9 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
             return op.evaluate(*xs)
         if any(_is_complex(x) for x in xs):
             return FUNCTIONS["complex"](op.numpy, *xs)
-        promoted, weak = promote(*xs, floating=floating)
+        promoted, weak = promote(*xs, floating=floating) if ufunc is None else loop_inputs(ufunc, *xs)
         out = apply(op, promoted, {})
-        if weak and not result_is_bool:
+        if weak and out.dtype != bool:
             out.weak = True
         return out
 
@@ -239,6 +243,93 @@ def elementwise(op: Operation, *, floating: bool = False) -> Callable[..., Any]:
     function.__name__ = op.name
     function.__doc__ = f"Apply ``{op.name}``, element by element, to tensors, arrays or numbers."
     return function
+
+
+def composed(ufunc: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate the implementation of a ufunc by other functions: it gets its inputs in the dtypes of NumPy's loop."""
+
+    def decorate(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(implementation)
+        def function(*xs: Any) -> Any:
+            if any(_is_complex(x) for x in xs):
+                return FUNCTIONS["complex"](ufunc, *xs)
+            promoted, weak = loop_inputs(ufunc, *xs)
+            out = implementation(*promoted)
+            out.weak = weak
+            return out
+
+        return implements(ufunc)(function)
+
+    return decorate
+
+
+def loop_inputs(ufunc: Any, *xs: Any) -> tuple[tuple[Any, ...], bool]:
+    """Bring the inputs of a ufunc to the dtypes in which NumPy computes it; return also whether all are weak."""
+    xs = tuple([x if isinstance(x, Tensor) or type(x) in _SCALARS else checked_array(x, "an operand") for x in xs])
+    kinds = [_kind(x) for x in xs]
+    weak = all(kind in (int, float) for kind in kinds)
+    if weak:
+        kinds = [np.dtype(kind) for kind in kinds]
+    *dtypes, result = _loop(ufunc, *kinds)
+    if result.kind == "b":
+        wide = [_comparable(x, dtype) for x, dtype in zip(xs, dtypes, strict=True)]
+        if any(x is not y for x, y in zip(xs, wide, strict=True)):
+            return loop_inputs(ufunc, *wide)
+    return tuple([_fitted(x, dtype) for x, dtype in zip(xs, dtypes, strict=True)]), weak
+
+
+def _kind(x: Any) -> Any:
+    """Return the dtype of an operand, or int or float for a weak scalar."""
+    if isinstance(x, Tensor) and x.weak:
+        return int if x.dtype.kind in "iu" else float
+    return x.dtype if hasattr(x, "dtype") else np.dtype(bool) if type(x) is bool else type(x)
+
+
+@functools.cache
+def _loop(ufunc: Any, *kinds: Any) -> tuple[np.dtype[Any], ...]:
+    """Return the dtypes of a ufunc's inputs and result; raise where NumPy has no loop, or one without tensors."""
+    dtypes = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout))
+    if dtypes[-1] in _ABSENT:
+        raise TypeError(
+            f"np.{ufunc.__name__} of {' and '.join(str(k) for k in kinds)} has dtype {dtypes[-1]} in NumPy, which "
+            "tensors do not have: convert the operand first, for example by x.astype(np.float32)"
+        )
+    return tuple([_FLOAT32 if d in _ABSENT else d for d in dtypes])
+
+
+_ABSENT = (np.dtype(np.float16),)
+
+
+def _comparable(x: Any, dtype: np.dtype[Any]) -> Any:
+    """Return an operand of a comparison, a Python integer that may be outside of `dtype` in one that has it."""
+    if dtype.kind not in "iu" or _kind(x) is not int:
+        return x
+    if isinstance(x, Tensor) and x.value is None:
+        return apply(CAST, (x,), {"dtype": x.dtype})
+    number = int(x.concrete("an integer") if isinstance(x, Tensor) else x)
+    limits = np.iinfo(dtype)
+    if limits.min <= number <= limits.max:
+        return x
+    wide = np.asarray(number)
+    return wide if wide.dtype.kind in "iu" else np.asarray(math.copysign(math.inf, number))
+
+
+def _fitted(x: Any, dtype: np.dtype[Any]) -> Any:
+    """Return an operand in `dtype`; a Python integer outside of it raises OverflowError, as NumPy does."""
+    if isinstance(x, Tensor) and x.weak and x.dtype.kind in "iu" and dtype.kind in "iu" and x.dtype != dtype:
+        if x.value is not None:
+            return np.asarray(x.value.item(), dtype)
+        if x.op is not None:
+            raise TypeError(
+                f"an integer computed from Python numbers meets {dtype}, and whether it fits is not known while the "
+                f"function is traced: pass the numbers as arrays, np.asarray(n, np.{dtype})"
+            )
+        x.attrs.setdefault(WITHIN, set()).add(dtype)  # checked by each call
+    return as_dtype(x, dtype)
+
+
+#: The entry of a traced number's `attrs` that names the integer dtypes it must fit into.
+WITHIN = "within"
 
 
 def _cast_kernel(x: Any, out: Any = None, *, dtype: Any) -> Any:
