@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -142,6 +143,8 @@ class _Evaluator(ast.NodeVisitor):
                 return getattr(np, called.attr)  # type: ignore[no-any-return]
             if ast.unparse(inner) == "np.linalg" and called.attr in _LINALG:
                 return getattr(np.linalg, called.attr)  # type: ignore[no-any-return]
+            if ast.unparse(inner) == "scipy.special":
+                return getattr(importlib.import_module("scipy.special"), called.attr)  # type: ignore[no-any-return]
             if called.attr == "astype" and len(node.args) == 1 and _is_type(node.args[0]):
                 kind = {"float": float, "int": int, "bool": bool}[ast.unparse(node.args[0])]
                 array = np.asarray(self.visit(inner))

@@ -63,6 +63,16 @@ class Taken:
             found = both if found is None else _or(found, both)
         return found
 
+    def zeroed(self, part: Any) -> Any:
+        """Return `part` with zeros where the value is not taken."""
+        if len(self.terms) == 1:
+            (term,) = self.terms
+            if len(term) == 1:
+                ((condition, wanted),) = term
+                if not wanted:  # reads better than a negated condition, in formulas too
+                    return np.where(condition.value(), 0.0, part)
+        return np.where(self.mask(), part, 0.0)
+
     def within(self, outer: Taken | None) -> Taken:
         """Return when both this and `outer` hold."""
         if outer is None:
@@ -163,10 +173,9 @@ def _zeroed(part: Any, taken: Taken, node: Tensor, x: Tensor) -> Any:
             return part
     elif not (taken.explicit or any(op is not None and op.steep for op in (node.op, *(y.op for y in node.inputs)))):
         return part  # below a relu, say, finite numbers give no infinite derivative here
-    mask = taken.mask()
     if node.shape != x.shape and node.op is not None and node.op.kind == REDUCE:
-        mask = _spread(mask, node, x)
-    return np.where(mask, part, 0.0)
+        return np.where(_spread(taken.mask(), node, x), part, 0.0)
+    return taken.zeroed(part)
 
 
 def _spread(mask: Any, node: Tensor, x: Tensor) -> Any:
