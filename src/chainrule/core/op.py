@@ -219,9 +219,11 @@ class Operation:
         """The inputs in which the operation is linear (or affine) when all others are fixed.
 
         Taken from the reverse rules: one that reads the values neither of the input nor of the output gives a
-        derivative that does not depend on the input. For operations with any number of inputs, the inputs are those of
-        the row's first example; see `is_linear`.
+        derivative that does not depend on the input. A row with kinks may have jumps, and is not linear. For operations
+        with any number of inputs, the inputs are those of the row's first example; see `is_linear`.
         """
+        if self.kinks:
+            return frozenset()
         inputs = [np.asarray(x) for x in self._point.inputs]
         return frozenset(i for i, x in enumerate(inputs) if x.dtype.kind == "f" and self._reads_nothing(i, inputs))
 
