@@ -457,3 +457,27 @@ def test_static_arguments() -> None:
         compile(f, static_argnames="options")(X, options={"a": []})
     with pytest.raises(TypeError, match="static_argnames"):
         compile(lambda x, n: x[: n[0]])(X, np.array([2]))
+
+
+def test_one_changed_element_of_a_large_array_is_noticed() -> None:
+    large = np.ones((3, 100_003))[:, 1:]
+    step = compile(lambda x: x * np.sum(large))
+    for place in ((0, 1), (1, 77_777), (2, -1)):
+        same(step(2.0), 2.0 * np.sum(large))
+        large[place] += 10.0
+        same(step(2.0), 2.0 * np.sum(large))
+
+
+def test_attributes_that_are_asked_for_may_appear_later() -> None:
+    class Settings:
+        pass
+
+    settings = Settings()
+    step = compile(lambda x: x * 2.0 if hasattr(settings, "doubled") else x * getattr(settings, "factor", 5.0))
+    same(step(X), X * 5.0)
+    settings.factor = 3.0  # type: ignore[attr-defined]
+    same(step(X), X * 3.0)
+    settings.doubled = True  # type: ignore[attr-defined]
+    same(step(X), X * 2.0)
+    del settings.doubled  # type: ignore[attr-defined]
+    same(step(X), X * 3.0)

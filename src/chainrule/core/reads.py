@@ -48,6 +48,7 @@ class Code:
         self.cells: set[str] = set()
         self.counted: set[str] = set()
         self.unseeded: set[str] = set()
+        self.probed: set[str] = set()  # names that hasattr or getattr may be given
         loads: dict[tuple[str, str], int] = {}
         for one in _nested(code):
             instructions = [i for i in dis.get_instructions(one) if i.opname not in ("PUSH_NULL", "PRECALL", "CACHE")]
@@ -66,6 +67,9 @@ class Code:
         for what, found in (("GLOBAL", self.globals), ("ATTR", self.attributes), ("DEREF", self.cells)):
             found |= {name for (kind, name), count in loads.items() if kind == what and count > 0}
         self.counted = {name for (kind, name), count in loads.items() if kind == "ATTR" and count <= 0}
+        if self.globals & {"hasattr", "getattr"}:
+            texts = [c for one in _nested(code) for c in one.co_consts if isinstance(c, str)]
+            self.probed = {text for text in texts if text.isidentifier()}
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -85,6 +89,7 @@ class Reads:
         self.notes: list[str] = []  # calls whose results differ from call to call
         self._names: set[str] = set()
         self._counted: set[str] = set()
+        self._probed: set[str] = set()
         self._seen: dict[int, Any] = {}
         self._objects: list[tuple[str, Any]] = []
         self._attributes: dict[int, set[str]] = {}  # of objects: those that are guarded already
@@ -126,7 +131,8 @@ class Reads:
         self._fixed((*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()), f"a default of {f.__name__}")
         if code is None:
             return
-        self._names |= code.attributes
+        self._names |= code.attributes | code.probed
+        self._probed |= code.probed
         self._counted |= code.counted
         names = tuple(sorted(n for n in code.globals if n in f.__globals__ and _guarded(f.__globals__[n])))
         if names:
@@ -168,6 +174,7 @@ class Reads:
         for where, x in list(self._objects):
             self._methods(x)
             done = self._attributes.setdefault(id(x), set())
+            self._guard_missing(where, x, done)
             new = tuple(sorted(n for n in _attributes(x, self._names) if n not in done | (self._counted - self._names)))
             if new:
                 done.update(new)
@@ -178,6 +185,17 @@ class Reads:
                     if not _is_own(x) or isinstance(value, Holder | list | tuple | np.ndarray):
                         self._value(value, f"{where}.{name}")
         return before != (len(self.bindings), len(self._objects), len(self._names))
+
+    def _guard_missing(self, where: str, x: Any, done: set[str]) -> None:
+        """Guard that attributes which code asks for with hasattr or getattr are not there."""
+        space = getattr(x, "__dict__", None)
+        if not isinstance(space, dict):
+            return
+        missing = tuple(sorted(n for n in self._probed - done - space.keys() if not hasattr(type(x), n)))
+        if missing:
+            done.update(missing)
+            names = tuple([f"{where}.{n}" for n in missing])
+            self.bindings.append((names, functools.partial(map, space.get, missing), False))
 
     def _methods(self, x: Any) -> None:
         """Read the code of the methods that are called, or that operators call."""
