@@ -78,7 +78,10 @@ CALLS = [
     (lambda m: cr.fit(m, [(np.ones((4, 2)), np.ones((4, 1)))]), "fit takes whole arrays"),
     (lambda m: cr.fit(m, ((np.ones((4, 2)), np.ones((4, 1))) for _ in range(3))), "fit takes whole arrays"),
     (lambda m: cr.fit(m, (np.ones(2) for _ in range(3)), np.ones((3, 1))), "fit takes whole arrays"),
-    (lambda m: cr.fit(m, np.ones((3, 2)), (1.0 for _ in range(3))), "y: expected an array; fit takes whole arrays"),
+    (
+        lambda m: cr.fit(m, np.ones((3, 2)), (1.0 for _ in range(3))),
+        "y is of type generator, .* fit takes whole arrays",
+    ),
     (lambda m: m((np.ones((3, 2)), np.ones((3, 2)))), "Linear takes one array, got a tuple of arrays"),
     (lambda m: nn.Sequential(m)([cr.tensor([[1.0, 2.0]])] * 2), "Sequential takes one array, got a list of arrays"),
     (lambda m: m(np.ones((3, 2))).sum(dim=1), "does not take dim; dim is axis in NumPy"),

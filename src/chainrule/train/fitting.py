@@ -142,7 +142,7 @@ def fit(
     """
     require_module(model)
     if isinstance(X, Iterator) or isinstance(y, Iterator) or (y is None and hasattr(X, "__iter__")):
-        raise TypeError(LOADER if y is None or isinstance(X, Iterator) else f"y: expected an array; {LOADER}")
+        raise TypeError(f"y is of type {type(y).__name__}, expected an array; {LOADER}")
     epochs, seed = integer("epochs", epochs, at_least=1), integer("seed", seed, at_least=0)
     if batch_size is not None:
         batch_size = integer("batch_size", batch_size, at_least=1, alternative=" or None")
