@@ -346,6 +346,7 @@ remainder = elementwise_row(
     REAL,
     POSITIVE,
     kinks=(((3.0, 1.5), (1.0, -2.0)),),
+    at_kink=lambda out, a, b: np.equal(out, 0),
 )
 fmod = elementwise_row(
     np.fmod,
@@ -355,6 +356,7 @@ fmod = elementwise_row(
     REAL,
     POSITIVE,
     kinks=(((3.0, 1.5), (1.0, -2.0)),),
+    at_kink=lambda out, a, b: np.equal(out, 0),
 )
 
 
