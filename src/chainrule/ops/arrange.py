@@ -67,13 +67,14 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         return reshape(roll(reshape(a, -1), shift, 0), shape_of(a))
     shifts, axes = np.broadcast_arrays(shift, axis)
+    given = a
     for s, ax in zip(shifts.ravel().tolist(), axes.ravel().tolist(), strict=True):
         (ax,) = normalize_axis(ax, len(shape_of(a)))
         n = shape_of(a)[ax]
         s = s % n if n else 0
         if s:
             a = concatenate([along(a, ax, n - s), along(a, ax, 0, n - s)], ax)
-    return a
+    return np.copy(a) if a is given else a  # never the array itself
 
 
 @implements(np.fft.fftshift)
@@ -102,6 +103,8 @@ def tile(A: Any, reps: Any) -> Any:
     shape = list(shape_of(A))
     counts = [1] * (len(shape) - len(counts)) + counts
     shape = [1] * (len(counts) - len(shape)) + shape
+    if set(counts) <= {1}:
+        return np.copy(reshape(A, shape))
     pairs = [d for d in shape for _ in (0, 1)]
     pairs[::2] = [1] * len(shape)
     spread = [n for r, d in zip(counts, shape, strict=True) for n in (r, d)]

@@ -177,7 +177,7 @@ FUNCTIONS[np.diag_indices_from] = lambda arr: np.diag_indices_from(np.empty(shap
 
 # -- functions of complex numbers, on real ones ----------------------------------------------------
 
-FUNCTIONS[np.conjugate] = lambda x: x
+FUNCTIONS[np.conjugate] = lambda x: np.copy(x)
 FUNCTIONS[np.real_if_close] = lambda a, tol=100: a
 FUNCTIONS[np.imag] = lambda val: np.zeros(shape_of(val), val.dtype)
 FUNCTIONS[np.iscomplex] = lambda x: np.zeros(shape_of(x), bool)
