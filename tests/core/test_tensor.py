@@ -218,6 +218,20 @@ def test_other_values_are_refused(value: Any, message: str) -> None:
         cr.tensor(value)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_refused() -> None:
+    matrix = np.matrix(np.eye(2))
+    for make in (
+        lambda: cr.tensor(matrix),
+        lambda: cr.tensor(np.eye(2)) * matrix,
+        lambda: matrix * cr.tensor(np.eye(2)),
+        lambda: cr.grad(np.sum)(matrix),
+        lambda: cr.compile(np.sin)(matrix),
+    ):
+        with pytest.raises(TypeError, match=r"numpy\.matrix.*np\.asarray"):
+            make()
+
+
 @pytest.mark.parametrize(
     ("call", "name"),
     [

@@ -42,6 +42,8 @@ def as_array(x: Any, argument: str) -> Array:
     """
     if type(x) is np.ndarray:
         return x
+    if isinstance(x, np.matrix):
+        raise TypeError(f"{argument} is a numpy.matrix, for which * is the matrix product; use np.asarray(x), and @")
     if isinstance(x, np.ndarray) and np.any(getattr(x, "mask", False)):
         raise ValueError(
             f"{argument} is a masked array with {int(np.sum(x.mask)):,} masked values, and its mask would be lost; use "  # type: ignore[attr-defined]
