@@ -97,7 +97,7 @@ def test_softmax_cross_entropy_and_its_gradient_share_one_exponential() -> None:
 
 def test_identities_are_gone() -> None:
     def function(x: Any) -> Any:
-        y = np.copy(x).named("y") * 1.0 + 0.0
+        y = np.copy(x).named("y") * 1.0 + -0.0
         negated = -(y / 1.0)
         return [
             -negated - 0.0,

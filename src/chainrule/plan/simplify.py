@@ -190,6 +190,11 @@ def _is(x: Tensor, number: float) -> bool:
     return x.value is not None and x.value.size == 1 and bool(x.value.item() == number)
 
 
+def _is_nothing(x: Tensor, sign: float) -> bool:
+    """Whether adding (`sign` -1.0) or subtracting (1.0) this zero changes nothing: -0.0 + 0.0 is 0.0."""
+    return _is(x, 0.0) and (x.dtype.kind != "f" or np.copysign(1.0, x.value) == sign)  # type: ignore[arg-type]
+
+
 def _made_by(x: Tensor, op: Operation) -> bool:
     return x.op is op and x.value is None
 
@@ -235,7 +240,7 @@ def is_normal(number: Any) -> bool:
 def _plus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     for i, (x, c) in enumerate(((a, b), (b, a))):
-        if _is(c, 0.0):
+        if _is_nothing(c, -1.0):
             return _same(op, inputs, i)
         if _made_by(c, NEGATIVE):
             return rw.node(SUBTRACT, (x, c.inputs[0]), {})
@@ -244,7 +249,7 @@ def _plus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: 
 
 def _minus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
-    if _is(b, 0.0):
+    if _is_nothing(b, 1.0):
         return _same(op, inputs, 0)
     return rw.node(ADD, (a, b.inputs[0]), {}) if _made_by(b, NEGATIVE) else None
 
