@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..core.memory import share
 from ..core.op import Example, register
 from ..core.tensor import Tensor, apply
 from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of, stored
@@ -68,13 +69,21 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 
 @implements(np.lib.stride_tricks.sliding_window_view)
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **unused: Any) -> Any:
-    """As ``numpy.lib.stride_tricks.sliding_window_view``, as a copy."""
+    """As ``numpy.lib.stride_tricks.sliding_window_view``: a view that is only read."""
     x, n = array_of(x), len(shape_of(x))
     window = tuple(window_shape) if np.ndim(window_shape) else (int(window_shape),)
     axes = tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
+    if len(window) != len(axes):
+        raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {len(axes)} axes")
+    made = _windows(x, window, axes)
+    if isinstance(made, Tensor) and isinstance(x, Tensor):
+        share(made, x, lambda base: _windows(base, window, axes), None, sure=True)
+    return made
+
+
+def _windows(x: Any, window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """Return the windows of the given lengths along axes, their elements along new axes at the end."""
     k = len(axes)
-    if len(window) != k:
-        raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {k} axes")
     moved = np.moveaxis(x, axes, range(k))
     index = []
     for j, width in enumerate(window):
