@@ -249,7 +249,7 @@ def test_every_third_agrees_with_numpy(trials: list[Trial], dtype: str) -> None:
     """By the dtype of the first array; every third, for the time that it takes."""
 
     def kind(trial: Trial) -> str:
-        first = next(str(x.dtype) for x in trial.args if isinstance(x, np.ndarray))
+        first = next((str(x.dtype) for x in trial.args if isinstance(x, np.ndarray | np.generic)), "other")
         return first if first in ("float32", "float64", "bool", "int8", "uint64") else "other"
 
     assert differences([trial for trial in trials if kind(trial) == dtype][1::3]) == []

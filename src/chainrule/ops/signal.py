@@ -75,13 +75,13 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **unused: A
     axes = tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
     if len(window) != len(axes):
         raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {len(axes)} axes")
-    made = _windows(x, window, axes)
+    made = _sliding(x, window, axes)
     if isinstance(made, Tensor) and isinstance(x, Tensor):
-        share(made, x, lambda base: _windows(base, window, axes), None, sure=True)
+        share(made, x, lambda base: _sliding(base, window, axes), None, sure=True)
     return made
 
 
-def _windows(x: Any, window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+def _sliding(x: Any, window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
     """Return the windows of the given lengths along axes, their elements along new axes at the end."""
     k = len(axes)
     moved = np.moveaxis(x, axes, range(k))
