@@ -340,7 +340,7 @@ def nan_as(number: float, a: Any) -> Any:
 def _without_nan(function: Any, least: float) -> Any:
     def implementation(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False, **more: Any) -> Any:
         result = FUNCTIONS[function](nan_as(least, a), axis, out, keepdims, **more)
-        if a.dtype.kind != "f":
+        if a.dtype.kind != "f" or "initial" in more:
             return result
         among = {"where": more["where"]} if "where" in more else {}
         nothing = np.all(np.isnan(a), axis=axis, keepdims=keepdims, **among)  # NumPy's result is NaN, with a warning
