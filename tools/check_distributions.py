@@ -43,7 +43,7 @@ SDIST = (
 ).split()
 NEEDED_IN_SDIST = (
     "src/chainrule/__init__.py src/chainrule/py.typed src/chainrule/data/digits.npz src/chainrule/engine/_native.pyi "
-    "src/native/CMakeLists.txt src/native/bind.cpp tests/test_tensor.py tests/ops/test_table.py docs/index.md "
+    "src/native/CMakeLists.txt src/native/bind.cpp tests/core/test_tensor.py tests/ops/test_table.py docs/index.md "
     "docs/images/train.svg examples/article_000_backpropagation.py benchmarks/grid.py tools/mkdocs_hooks.py"
 ).split()
 NEVER = re.compile(
