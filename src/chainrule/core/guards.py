@@ -162,7 +162,7 @@ def content_of(x: Any) -> Any:
     if not isinstance(x, np.ndarray):
         return None
     if x.nbytes > COMPARED_BYTES:
-        return x.shape, x.dtype, zlib.crc32(memoryview(np.ascontiguousarray(x)).cast("B"))
+        return x.shape, x.dtype, zlib.crc32(np.ascontiguousarray(x).data)
     return x.shape, x.dtype, x.tobytes()
 
 
