@@ -50,6 +50,7 @@ def compiled_difference(program: Any, arrays: Any, expected: Any, seed: int) -> 
 def test_random_programs() -> None:
     with np.errstate(all="ignore"):
         found = [d for seed in range(100) if (d := difference(seed, 8, compiled=seed % 10 == 0))]
+        found += [d for seed in (2729,) if (d := difference(seed, 3 + seed % 5, compiled=True))]  # once different
     assert not found, found[0]
 
 

@@ -257,8 +257,10 @@ KNOWN = {
     "case_percentile": "what the quantiles are is not known while traced",
     "case_norm": "singular values of infinite matrices raise an error",
     "case_vecmat": "the order of summation",
-    "clip(uint8": "bounds that are exchanged, one of them infinite",
+    "clip(": "bounds that are exchanged, one of them infinite",
     "conjugate(bool": "NumPy has int8",
+    "case_conjugate": "NumPy has int8 for truth values",
+    "case_geomspace": "the last digits of float32 ends",
     "pad(": "infinite fill values of integers",
 }
 

@@ -362,13 +362,18 @@ def full_like(
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     """As ``numpy.copy``."""
-    return as_array(identity(a))
+    made = identity(a)
+    if isinstance(made, Tensor) and made.value is not None and not made.value.flags.c_contiguous:
+        made.value = made.value.copy("K" if order == "K" else "C")  # as NumPy's, which ravel and reshape depend on
+    return as_array(made)
 
 
 @implements("copied")
 def copied(x: Tensor) -> Tensor:
     """As ``array.copy()``; a number stays one."""
     made: Tensor = identity(x)
-    if made.op is None and made.value is not None:
-        made.value, made.name = made.value.copy(), x.name
+    if made.value is not None and (made.op is None or not made.value.flags.c_contiguous):
+        made.value = made.value.copy()
+    if made.op is None:
+        made.name = x.name
     return made if is_number(x) else as_array(made)
