@@ -257,6 +257,7 @@ KNOWN = {
     "case_percentile": "what the quantiles are is not known while traced",
     "case_norm": "singular values of infinite matrices raise an error",
     "case_vecmat": "the order of summation",
+    "case_nansum": "the order of summation",
     "clip(": "bounds that are exchanged, one of them infinite",
     "conjugate(bool": "NumPy has int8",
     "case_conjugate": "NumPy has int8 for truth values",
