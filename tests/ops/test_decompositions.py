@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import chainrule as cr
 from tests.ops.checking import close, derivative
@@ -64,6 +63,7 @@ def test_what_the_vectors_do_not_tell_is_nan_and_not_a_wrong_number(f: Any) -> N
 
 @pytest.mark.parametrize(("m", "n"), [(3, 3), (4, 2), (2, 4)])
 def test_gradients_agree_with_pytorch(m: int, n: int) -> None:
+    torch = pytest.importorskip("torch")
     a = rng.normal(size=(2, m, n))
     k = min(m, n)
     weights = [rng.normal(size=s) for s in ((2, m, k), (2, k), (2, k, n))]
