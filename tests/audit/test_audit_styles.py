@@ -263,7 +263,7 @@ def raising(*_):
 BAD = {
     "an unknown loss": ({"loss": "foo"}, "'foo'"),
     "no loss": ({"loss": None}, "loss has type NoneType"),
-    "a loss that is no number": ({"loss": lambda Z, Y: None}, "the loss is of type NoneType"),
+    "a loss that is not a number": ({"loss": lambda Z, Y: None}, "the loss is of type NoneType"),
     "a loss for each example": ({"loss": lambda Z, Y: (Z - Y)[:, 0]}, r"the loss has shape \(9,\)"),
     "a loss that raises": ({"loss": raising}, "loss fails on the data given: RuntimeError: from here"),
     "a constant loss": ({"loss": lambda Z, Y: 3.0}, "the loss does not change with W1"),
