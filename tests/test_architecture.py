@@ -111,6 +111,24 @@ def test_importing_chainrule_loads_no_optional_package() -> None:
     assert set(json.loads(finished.stdout)) & set(LOADED_WHEN_USED) == set()
 
 
+def test_rare_operations_and_plans_load_when_used() -> None:
+    code = """
+import sys, chainrule, numpy as np
+def loaded(): return {m for m in sys.modules if m.startswith(("chainrule.plan", "chainrule.engine", "chainrule.ops."))}
+chainrule.value_and_grad(lambda x: np.sum(np.tanh(x @ x) + np.mean(x)))(np.eye(2))
+before = loaded()
+chainrule.grad(lambda x: np.linalg.svdvals(x)[0])(np.eye(2))
+rare = loaded() - before
+chainrule.compile(np.tanh)(np.ones(2))
+print(sorted(before), sorted(rare), sorted(loaded() - rare - before), sep="\\n")
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, rare, of_plans = map(ast.literal_eval, finished.stdout.splitlines())
+    assert not any(m in before for m in ("chainrule.ops.rest", "chainrule.plan", "chainrule.engine"))
+    assert "chainrule.ops.decompositions" in rare
+    assert "chainrule.plan" in of_plans
+
+
 # -- what must not be in it --------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.compile import compile
+from chainrule.compiled import compile
 from tests.plan.graphs import arrays, close
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.compile import compile
+from chainrule.compiled import compile
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 4))

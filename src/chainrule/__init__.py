@@ -1,6 +1,6 @@
 """Backpropagation with the lid off: train networks on a CPU, and see, check and derive every gradient on the way.
 
-Derivatives and compiled functions load with the package; networks, training, files and data when first used.
+Derivatives load with the package; plans, networks, training, files and data when first used.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .audit import audit, audit_layer, audit_module
-from .compile import Compiled, compile
 from .core.custom import checkpoint, custom_vjp
 from .core.habits import missing
 from .core.tensor import Parameter, Tensor, tensor
@@ -33,15 +32,16 @@ from .ops import (
     softplus,
     stop_gradient,
 )
-from .plan import Plan, verify
 
 if TYPE_CHECKING:
     from . import data, io, nn, optim, reporting
     from .adapters.backward_pass import AuditError
     from .backpropagation import Backprop, backprop
+    from .compiled import Compiled, compile
     from .explain.derivation import Derivation
     from .gradcheck.result import GradcheckError, GradcheckResult
     from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
+    from .plan import Plan, verify
     from .reporting import GradientFlow, report
     from .train import (
         Callback,
@@ -63,6 +63,10 @@ __version__ = "0.1.0"
 _LATER = {
     "Backprop": "backpropagation",
     "backprop": "backpropagation",
+    "Compiled": "compiled",
+    "compile": "compiled",
+    "Plan": "plan",
+    "verify": "plan",
     "Callback": "train",
     "Checkpoint": "train",
     "EarlyStopping": "train",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import ops
-from chainrule.compile import compile
+from chainrule.compiled import compile
 from chainrule.core.op import Example, Operation
 from chainrule.core.reverse import reverse
 from chainrule.core.tensor import apply, constant

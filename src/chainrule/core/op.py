@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeAlias
 import numpy as np
 
 from .notation import PASSED, Layout, layout
+from .registry import Registry
 
 Shape: TypeAlias = tuple[int, ...]
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -323,7 +324,7 @@ def describe(x: Any) -> str:
     return f"shape {tuple(x.shape)}, {x.dtype}"
 
 
-_ROWS: dict[str, Operation] = {}
+_ROWS: Registry[str, Operation] = Registry()
 
 
 def _registering(make: Callable[_Fields, Operation]) -> Callable[_Fields, Operation]:
@@ -355,6 +356,18 @@ def row(name: str) -> Operation:
         return _ROWS[name]
     except KeyError:
         raise KeyError(f"no operation {name!r}; there are {', '.join(sorted(_ROWS))}") from None
+
+
+def is_row(name: str) -> bool:
+    """Whether the table has a row called `name`.
+
+    Examples
+    --------
+    >>> import chainrule.ops
+    >>> is_row("tanh"), is_row("than")
+    (True, False)
+    """
+    return name in _ROWS
 
 
 def rows() -> tuple[Operation, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from . import habits
 from .arrays import FLOATS, as_array, checked_array
 from .op import VIEW, Array, Operation, Shape
+from .registry import Registry
 from .scipy_calls import calling_function, ufunc_name
 
 _NOTHING: frozenset[Recording] = frozenset()
@@ -26,7 +27,7 @@ _TO_PLAIN = (
 )
 
 #: NumPy function -> implementation on tensors. Filled by ``chainrule.ops``; operators and both protocols read it.
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+FUNCTIONS: Registry[Any, Callable[..., Any]] = Registry()
 
 
 class StaleTensorError(TypeError, ValueError):
@@ -330,8 +331,13 @@ class Tensor:
     # -- NumPy's protocols -------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if not kwargs and method == "__call__" and ufunc in FUNCTIONS:
-            return FUNCTIONS[ufunc](*inputs)
+        if not kwargs and method == "__call__":
+            try:
+                implementation = FUNCTIONS[ufunc]
+            except KeyError:
+                pass
+            else:
+                return implementation(*inputs)
         name = ufunc_name(ufunc)
         if method == "at":
             return FUNCTIONS["ufunc.at"](ufunc, *inputs)
@@ -358,7 +364,10 @@ class Tensor:
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if len(types) > 1 and any(hasattr(t, "of_tensors") for t in types):
             return NotImplemented  # a pair of tensors, which is complex, takes the call
-        function = FUNCTIONS.get(func)
+        try:
+            function = FUNCTIONS[func]
+        except KeyError:
+            function = None
         if len(args) > 2:
             args, kwargs = _named_out(func, args, kwargs)
         if function is not None and "out" not in kwargs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compile import compile
+from ..compiled import compile
 from ..core.op import CONTRACT, Array
 from ..core.transforms import jvp, value_and_grad
 from ..nn import losses

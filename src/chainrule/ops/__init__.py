@@ -1,38 +1,30 @@
-"""The operation table: every operation's kernel, shape, derivative and written form, by family."""
+"""The operation table: every operation's kernel, shape, derivative and written form, by family.
 
+Families that most programs do without are in `rest`, which is loaded when one of their functions is first used.
+"""
+
+from ..core import op as _op
 from ..core.broadcasting import unbroadcast
 from ..core.op import row, rows
+from ..core.tensor import FUNCTIONS as _FUNCTIONS
 from . import (
     activations,
     arrange,
     assign,
-    bessel,
-    complex_pair,
     contract,
     cumulative,
-    decompositions,
     einsum,
     elementwise,
-    fourier,
     index,
     join,
-    least_squares,
     linalg,
     logic,
     logits,
-    matrix_functions,
     norms,
-    polynomials,
-    quantiles,
     random,
     reduce,
     selection,
     shape,
-    signal,
-    spacing,
-    special,
-    statistics,
-    ufunc_methods,
 )
 from .activations import binary_cross_entropy_with_logits, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .logic import identity, stop_gradient
@@ -43,35 +35,27 @@ __all__ = [
     "activations",
     "arrange",
     "assign",
-    "bessel",
     "binary_cross_entropy_with_logits",
-    "complex_pair",
     "contract",
     "cross_entropy_with_logits",
     "cumulative",
-    "decompositions",
     "einsum",
     "elementwise",
     "elu",
     "erf",
-    "fourier",
     "gelu",
     "identity",
     "index",
     "join",
     "leaky_relu",
-    "least_squares",
     "linalg",
     "log_softmax",
     "logic",
     "logits",
     "logsumexp",
-    "matrix_functions",
     "names",
     "norms",
     "one_hot",
-    "polynomials",
-    "quantiles",
     "random",
     "reduce",
     "relu",
@@ -80,14 +64,11 @@ __all__ = [
     "selection",
     "shape",
     "sigmoid",
-    "signal",
     "silu",
     "softmax",
     "softplus",
-    "spacing",
-    "special",
-    "statistics",
     "stop_gradient",
-    "ufunc_methods",
     "unbroadcast",
 ]
+
+_FUNCTIONS.rest = _op._ROWS.rest = f"{__name__}.rest"

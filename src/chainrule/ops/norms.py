@@ -9,8 +9,7 @@ import numpy as np
 
 from ..core.notation import fences
 from ..core.op import Example, register
-from ..core.tensor import apply
-from .decompositions import svdvals
+from ..core.tensor import FUNCTIONS, apply
 from .reduce import Axis, normalize_axis, reduced_shape, restore
 from .table import floating, implements, known, shape_of
 
@@ -74,7 +73,7 @@ def _matrix(x: Any, axes: tuple[int, int], order: Any, keepdims: bool) -> Any:
         raise ValueError(
             f"norm: ord is {order!r}, expected None, 'fro', 'nuc', ±1, ±2 or ±inf for the norm of a matrix"
         )
-    result = singular[order](svdvals(np.moveaxis(x, (rows, columns), (-2, -1))))
+    result = singular[order](FUNCTIONS[np.linalg.svdvals](np.moveaxis(x, (rows, columns), (-2, -1))))
     return np.expand_dims(result, axes) if keepdims else result
 
 

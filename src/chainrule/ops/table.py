@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arrays import FLOATS, checked_array
-from ..core.op import ELEMENTWISE, Example, Operation, Shape, register, rows
+from ..core.op import ELEMENTWISE, Example, Operation, Shape, is_row, register, row, rows
 from ..core.tensor import FUNCTIONS, Tensor, apply
 
 _SCALARS = (float, int, bool)
@@ -57,12 +57,12 @@ def row_of(function: Any) -> Operation:
     >>> row_of(np.add), row_of(np.sum)
     (<operation add>, <operation sum>)
     """
-    found = getattr(FUNCTIONS.get(function, function), "op", None)
     name = getattr(function, "__name__", repr(function))
     own = getattr(function, "__module__", "").startswith(__package__)
-    for op in rows() if found is None else ():
-        if op.numpy is function or (own and op.name == name):
-            found = op
+    if is_row(name) and (own or row(name).numpy is function):
+        return row(name)
+    found = getattr(FUNCTIONS.get(function, function), "op", None)
+    found = found or next((op for op in rows() if op.numpy is function), None)
     if not isinstance(found, Operation):
         raise KeyError(f"{name!r} is not an operation of the table")
     return found

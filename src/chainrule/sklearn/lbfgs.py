@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from .. import nn
-from ..compile import compile
+from ..compiled import compile
 from ..core.op import Array
 from ..core.transforms import value_and_grad
 from .objective import PenalizedStep

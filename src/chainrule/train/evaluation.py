@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..compile import compile
+from ..compiled import compile
 from ..core.arguments import integer
 from ..core.arrays import checked_array
 from ..core.op import Array
