@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -216,6 +217,69 @@ def readers() -> Iterator[tuple[str, Callable[[Any], Any], Callable[[], None]]]:
     yield "method", model_2.scaled, lambda: setattr(model_2, "k", model_2.k + 1)
     yield "derivative", cr.grad(lambda x: np.sum(x**2 * settings.scale)), lambda: setattr(settings, "scale", 7.0)
     yield "default", lambda x, a=array: x * a, lambda: array.__setitem__(2, array[2] + 1)
+    yield from replaced()
+
+
+def replaced() -> Iterator[tuple[str, Callable[[Any], Any], Callable[[], None]]]:
+    """Yield functions, and what replaces code or defines names that they use."""
+
+    class Base:
+        @property
+        def factor(self) -> float:
+            return 2.0
+
+        @classmethod
+        def of_class(cls) -> float:
+            return 2.0
+
+        @staticmethod
+        def static() -> float:
+            return 2.0
+
+        def inherited(self) -> float:
+            return 2.0
+
+        def own(self) -> float:
+            return 2.0
+
+    class Derived(Base):
+        pass
+
+    class Doubling(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return 2.0 * x
+
+    one, linear, doubling, other = Derived(), nn.Linear(4, 4, dtype=np.float64), Doubling(), Doubling()
+
+    for name in ("DEFINED_LATER", "LOOKED_FOR", "ord"):
+        globals().pop(name, None)
+
+    def fallback(x: Any) -> Any:
+        try:
+            return x * DEFINED_LATER  # type: ignore[name-defined]
+        except NameError:
+            return x
+
+    yield "name defined later", fallback, lambda: globals().update(DEFINED_LATER=3.0)
+    yield (
+        "name looked for in globals()",
+        lambda x: x * globals().get("LOOKED_FOR", 1.0),
+        lambda: globals().update(LOOKED_FOR=3.0),
+    )
+    yield "builtin shadowed", lambda x: x * ord("a"), lambda: globals().update(ord=lambda c: 1.0)
+    yield (
+        "environment",
+        lambda x: x * float(os.environ.get("CHAINRULE_TEST", "1")),
+        lambda: os.environ.update(CHAINRULE_TEST=str(float(os.environ.get("CHAINRULE_TEST", "1")) + 1)),
+    )
+    yield "property of a class", lambda x: x * one.factor, lambda: setattr(Base, "factor", property(lambda self: 9.0))
+    yield "class method", lambda x: x * one.of_class(), lambda: setattr(Base, "of_class", classmethod(lambda c: 9.0))
+    yield "static method", lambda x: x * one.static(), lambda: setattr(Base, "static", staticmethod(lambda: 9.0))
+    yield "overridden", lambda x: x * one.inherited(), lambda: setattr(Derived, "inherited", lambda self: 9.0)
+    yield "method of an instance", lambda x: x * one.own(), lambda: setattr(one, "own", lambda: 9.0)
+    yield "forward of an instance", lambda x: doubling(x), lambda: setattr(doubling, "forward", lambda x: 9.0 * x)
+    yield "forward of a layer", lambda x: linear(x), lambda: setattr(linear, "forward", lambda x: 9.0 * x)
+    yield "forward of a class", lambda x: other(x), lambda: setattr(Doubling, "forward", lambda self, x: 9.0 * x)
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in readers()])
@@ -231,6 +295,39 @@ def test_a_function_is_traced_again_when_what_it_reads_has_changed(name: str, en
     same(step(X), function(X))
     assert not np.allclose(step(X), former)
     assert step._traced == 2
+
+
+READS_OF_PARAMETERS: dict[str, Callable[[Any, Any], Any]] = {
+    "without a derivative": lambda w, x: x * np.argmax(w),
+    "compared": lambda w, x: np.where(w > 2, x, -x),
+    "compared sum": lambda w, x: np.where(np.sum(w) > 6.5, x, -x),
+    "counted": lambda w, x: x * np.sum(w > 2.5),
+    "order": lambda w, x: x[np.argsort(w)],
+    "rounded": lambda w, x: x * np.floor(w) + np.round(w),
+    "alone": lambda w, x: np.sign(w - 2.5),
+    "value": lambda w, x: x * w.value,
+    "value of a view": lambda w, x: x * w[::-1].value,
+    "value of an expression": lambda w, x: x * np.exp(w).value,
+    "value in a list": lambda w, x: x * sum([p.value for p in [w]]),
+    "detached": lambda w, x: x * w.detach(),
+    "detached expression": lambda w, x: x * np.exp(w).detach(),
+    "array": lambda w, x: x * w.detach().numpy(),
+    "list": lambda w, x: x * np.array(w.detach().tolist()),
+    "item": lambda w, x: x * w[0].item(),
+    "branch": lambda w, x: x if w[0] > 2 else -x,
+    "loop": lambda w, x: sum(x for _ in range(int(w[1].detach()))),
+}
+
+
+@pytest.mark.parametrize("name", READS_OF_PARAMETERS)
+def test_values_of_parameters_are_not_frozen(name: str) -> None:
+    w, f, x = nn.Parameter(np.array([1.0, 3.0, 2.0])), READS_OF_PARAMETERS[name], np.array([1.0, 2.0, 4.0])
+    module = nn.Module()
+    module.w = w  # type: ignore[attr-defined]
+    for step in (compile(lambda x: f(w, x)), compile(lambda x: f(module.w, x))):
+        for values in ([1.0, 3.0, 2.0], [5.0, 1.0, 0.0], [1.0, 2.0, 3.0]):
+            w.assign(values)
+            same(step(x), f(w, x))
 
 
 def test_what_a_function_only_counts_or_collects_is_not_read() -> None:

@@ -94,8 +94,9 @@ class Compiled:
 
     Made by `compile`. Parameters, buffers of modules and counters of random numbers are read at each call, and what the
     function assigns to buffers is stored after it. Everything else that it reads besides its arguments (globals,
-    variables of enclosing functions, attributes, arrays) is part of the plan; once it has changed, the function is
-    traced again.
+    variables of enclosing functions, attributes, methods, environment variables, arrays) is part of the plan; once it
+    has changed, the function is traced again. So it is when a parameter changes whose value the function asks for
+    (``w.value``, ``if w[0] > 0``).
 
     Examples
     --------
@@ -305,7 +306,7 @@ class Compiled:
         trace.hand_back()
         guards.settle()
         guards.watch("a parameter", [*captured], "dtype")
-        guards.watch("the value of a parameter", [p for p in trace.parameters.values()], "value")
+        guards.watch("the value of a parameter", [*trace.parameters.values(), *guards.parameters], "value")
         within = [(i, dtype) for i, leaf in enumerate(inputs) for dtype in leaf.attrs.get(WITHIN, ())]
         return _Planned(plan, out_structure, fixed, trace.states, changed, captured, guards, trace.pinned, within)
 

@@ -82,6 +82,7 @@ class Guards:
 
         reads = Reads(functions)
         self.notes = tuple(reads.notes)
+        self.parameters = reads.parameters  # those whose values code may read
         self._bindings = []
         for names, get, entries in reads.bindings:
             values = tuple(get())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import operator
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .tensor import Tensor
+from .tensor import Parameter, Tensor
 from .trace import Holder
 
 #: Containers with more entries are not looked into.
@@ -48,7 +49,9 @@ class Code:
         self.cells: set[str] = set()
         self.counted: set[str] = set()
         self.unseeded: set[str] = set()
-        self.probed: set[str] = set()  # names that hasattr or getattr may be given
+        self.probed: set[str] = set()  # names that hasattr, getattr or globals() may be given
+        self.texts: set[str] = set()
+        self.valued: set[str] = set()  # names of what ``.value`` is asked of; "" for an expression
         loads: dict[tuple[str, str], int] = {}
         for one in _nested(code):
             instructions = [i for i in dis.get_instructions(one) if i.opname not in ("PUSH_NULL", "PRECALL", "CACHE")]
@@ -57,6 +60,8 @@ class Code:
                 what = {"METHOD": "ATTR", "NAME": "GLOBAL", "CLASSDEREF": "DEREF", "CLOSURE": "DEREF"}.get(what, what)
                 if kind == "LOAD" and what in ("GLOBAL", "ATTR", "DEREF"):
                     loads[what, i.argval] = loads.get((what, i.argval), 0) + 1
+                    if (what, i.argval) == ("ATTR", "value"):
+                        self.valued.add(_loaded(instructions[k - 1]))
                     following = instructions[k + 1] if k + 1 < len(instructions) else i
                     if i.argval in _UNSEEDED and following.opname == "CALL" and following.argval == 0:
                         self.unseeded.add(i.argval)
@@ -67,9 +72,16 @@ class Code:
         for what, found in (("GLOBAL", self.globals), ("ATTR", self.attributes), ("DEREF", self.cells)):
             found |= {name for (kind, name), count in loads.items() if kind == what and count > 0}
         self.counted = {name for (kind, name), count in loads.items() if kind == "ATTR" and count <= 0}
-        if self.globals & {"hasattr", "getattr"}:
-            texts = [c for one in _nested(code) for c in one.co_consts if isinstance(c, str)]
-            self.probed = {text for text in texts if text.isidentifier()}
+        self.texts = {c for one in _nested(code) for c in one.co_consts if isinstance(c, str)}
+        if self.globals & {"hasattr", "getattr", "globals"}:
+            self.probed = {text for text in self.texts if text.isidentifier()}
+        self.environment = bool({"environ", "getenv"} & (self.globals | self.attributes | self.cells))
+
+
+def _loaded(instruction: dis.Instruction) -> str:
+    """Return the name that an instruction loads, "" if it does not load a variable or an attribute."""
+    is_name = instruction.opname.startswith("LOAD_") and "FAST" not in instruction.opname
+    return instruction.argval if is_name and isinstance(instruction.argval, str) else ""
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -87,6 +99,9 @@ class Reads:
         self.bindings: list[tuple[tuple[str, ...], Reader, bool]] = []
         self.generators: list[tuple[str, Any]] = []
         self.notes: list[str] = []  # calls whose results differ from call to call
+        self.parameters: list[Parameter] = []  # those whose ``.value`` may be read
+        self._parameters: list[tuple[str, Parameter]] = []
+        self._valued: set[str] = set()
         self._names: set[str] = set()
         self._counted: set[str] = set()
         self._probed: set[str] = set()
@@ -97,6 +112,9 @@ class Reads:
             self._value(f, "")
         while self._look_at_attributes():
             pass
+        known = {name.rpartition(".")[2] for names, _, _ in self.bindings for name in names} - {""}
+        others = bool(self._valued - known)  # of an expression, or a local variable: it may be any
+        self.parameters = [p for name, p in self._parameters if others or name in self._valued]
 
     def _value(self, x: Any, where: str) -> None:
         if isinstance(x, _PLAIN) or id(x) in self._seen:
@@ -116,6 +134,8 @@ class Reads:
             self._container(tuple(x), list(x.values()), (x.keys, x.values), where)
         elif isinstance(x, list | tuple | set | frozenset):
             self._container(tuple(range(len(x))), list(x), (functools.partial(tuple, x),), where)
+        elif isinstance(x, Parameter):
+            self._parameters.append((where.rpartition(".")[2], x))
         elif not isinstance(x, np.ndarray | Tensor | types.BuiltinFunctionType | np.ufunc):
             self._objects.append((where or type(x).__name__, x))
             self._value(getattr(x, "__wrapped__", None), where)
@@ -134,9 +154,14 @@ class Reads:
         self._names |= code.attributes | code.probed
         self._probed |= code.probed
         self._counted |= code.counted
-        names = tuple(sorted(n for n in code.globals if n in f.__globals__ and _guarded(f.__globals__[n])))
+        self._valued |= code.valued
+        # also names that are not there, or of builtins: they may be defined later
+        wanted = code.globals | (code.probed if "globals" in code.globals else set())
+        names = tuple(sorted(n for n in wanted if _guarded(f.__globals__.get(n))))
         if names:
-            self._variables(names, _items(f.__globals__, names))
+            self._variables(names, _found(f.__globals__, names))
+        if code.environment:
+            self._environment(tuple(sorted(code.texts)))
         for name in code.globals:
             self._note(f.__globals__.get(name), code.attributes, name)
         self.notes += [f"{name}() without a seed" for name in sorted(code.unseeded)]
@@ -148,6 +173,14 @@ class Reads:
             attributes if not isinstance(x, types.BuiltinFunctionType) else {name}
         )
         self.notes += [f"{module}.{n}" for n in sorted(used)]
+
+    def _environment(self, names: tuple[str, ...]) -> None:
+        """Guard the environment variables that code may ask for: those that it names, or all of them."""
+        if any(n in os.environ or n.isupper() for n in names):
+            get: Reader = functools.partial(map, os.environ.get, names)
+            self.bindings.append((tuple([f"os.environ[{n!r}]" for n in names]), get, False))
+        else:
+            self.bindings.append((("os.environ",), lambda: (repr(sorted(os.environ.items())),), False))
 
     def _variables(self, names: tuple[str, ...], get: Reader, within: str = "") -> None:
         self.bindings.append((tuple([within + n for n in names]), get, False))
@@ -172,8 +205,8 @@ class Reads:
         """Guard the attributes, of all objects found, that code refers to; return whether there were new ones."""
         before = len(self.bindings), len(self._objects), len(self._names)
         for where, x in list(self._objects):
-            self._methods(x)
             done = self._attributes.setdefault(id(x), set())
+            self._methods(x, where, done)
             self._guard_missing(where, x, done)
             new = tuple(sorted(n for n in _attributes(x, self._names) if n not in done | (self._counted - self._names)))
             if new:
@@ -182,7 +215,7 @@ class Reads:
                 get: Reader = _items(x.__dict__, new) if in_space else functools.partial(_attributes_of, x, new)
                 self.bindings.append((tuple([f"{where}.{n}" for n in new]), get, False))
                 for name, value in zip(new, get(), strict=True):
-                    if not _is_own(x) or isinstance(value, Holder | list | tuple | np.ndarray):
+                    if not _is_own(x) or isinstance(value, Holder | Parameter | list | tuple | np.ndarray):
                         self._value(value, f"{where}.{name}")
         return before != (len(self.bindings), len(self._objects), len(self._names))
 
@@ -191,22 +224,35 @@ class Reads:
         space = getattr(x, "__dict__", None)
         if not isinstance(space, dict):
             return
-        missing = tuple(sorted(n for n in self._probed - done - space.keys() if not hasattr(type(x), n)))
-        if missing:
-            done.update(missing)
-            names = tuple([f"{where}.{n}" for n in missing])
-            self.bindings.append((names, functools.partial(map, space.get, missing), False))
+        self._absent(where, space, {n for n in self._probed - space.keys() if not hasattr(type(x), n)}, done)
 
-    def _methods(self, x: Any) -> None:
-        """Read the code of the methods that are called, or that operators call."""
-        for kind in (x if isinstance(x, type) else type(x)).__mro__:
-            if _of_a_library(kind.__module__):
-                continue
+    def _absent(self, where: str, space: Mapping[str, Any], names: set[str], done: set[str]) -> None:
+        """Guard that names are not in a namespace."""
+        if missing := tuple(sorted(names - done)):
+            done.update(missing)
+            self.bindings.append((tuple([f"{where}.{n}" for n in missing]), _found(space, missing), False))
+
+    def _methods(self, x: Any, where: str, done: set[str]) -> None:
+        """Read the code of the methods that are called, or that operators call; guard that no others replace them."""
+        kinds = [k for k in (x if isinstance(x, type) else type(x)).__mro__ if not _of_a_library(k.__module__)]
+        methods = {"forward": None} if isinstance(x, Holder) else {}
+        for kind in kinds:
             for name, member in vars(kind).items():
                 function = getattr(member, "__func__", getattr(member, "fget", member))
                 special = name.startswith("__") or isinstance(x, Holder)
                 if isinstance(function, types.FunctionType) and (special or name in self._names):
+                    methods[name] = None
                     self._value(function, name)
+        for kind in kinds:
+            self._absent(kind.__name__, vars(kind), {*methods}, self._attributes.setdefault(id(kind), set()))
+        space = getattr(x, "__dict__", None)
+        if isinstance(space, dict):
+            self._absent(where, space, {n for n in methods if n not in space and not n.startswith("__")}, done)
+
+
+def _found(space: Mapping[str, Any], names: tuple[str, ...]) -> Reader:
+    """Return a fast function that looks `names` up, some of which are not there."""
+    return _items(space, names) if space.keys() >= {*names} else functools.partial(map, space.get, names)
 
 
 def _items(space: Mapping[str, Any], names: tuple[str, ...]) -> Reader:

@@ -267,7 +267,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """Return the same value as a constant, through which no derivative is taken."""
-        if self.value is None:
+        if self.value is None or TRACE.get() is not None:  # a plan reads the parameters that it depends on at each call
             return FUNCTIONS["stop_gradient"](self)  # type: ignore[no-any-return]
         return Tensor(self.value)
 
@@ -826,11 +826,21 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         if not op.differentiable:  # no derivative goes through, but a tensor without a value knows its trace
             recordings = frozenset([r for r in recordings if r.traces]) if traced else _NOTHING
         node.recordings = recordings
+    elif TRACE.get() is not None and _has_graph(inputs):
+        node.op, node.inputs, node.attrs, node.recordings = op, inputs, attrs, _NOTHING
     else:  # no derivative needs the operation
         node.op, node.inputs, node.attrs, node.recordings = None, (), {}, _NOTHING
     if op.kind is VIEW:
         FUNCTIONS["share"](node, given[0], op, attrs)
     return node
+
+
+def _has_graph(inputs: tuple[Any, ...]) -> bool:
+    """Whether constants were computed from parameters, by operations without a derivative."""
+    for x in inputs:
+        if x.op is not None:
+            return True
+    return False
 
 
 def _settled(attribute: Any) -> Any:

@@ -146,6 +146,7 @@ class Trace(Recording):
         return np.asarray(values[id(tensor)])
 
     def looked_at(self, tensor: Tensor) -> None:
-        """Note that the function has read the value of a parameter."""
-        if isinstance(tensor, Parameter) and tensor.value is not None:
-            self.parameters[id(tensor)] = tensor
+        """Note that the function has read a value: on which parameters it depends."""
+        for node in topological([tensor]):
+            if isinstance(node, Parameter) and node.value is not None:
+                self.parameters[id(node)] = node
