@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from .broadcasting import unbroadcast
 from .selection import Selections
 from .tensor import FUNCTIONS, STANDING, Tensor, Written, inputs_of, latest, original
+
+_add: Any = np.add
 
 
 def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -136,46 +139,15 @@ def reverse(
     wanted, outputs = [original(t) for t in wanted], [latest(t) for t in outputs]
     targets = {id(t) for t in wanted}
     order, needed = leading_to(targets, outputs)
-    pending: dict[int, Any] = {}
-    for node, g in zip(outputs, cotangents, strict=True):
-        if id(node) in needed:
-            pending[id(node)] = pending[id(node)] + g if id(node) in pending else g
-    reached: dict[int, Any] = {}
-    selections = Selections()
+    kept, starts = None if keep else targets, list(zip(outputs, cotangents, strict=True))
+    recorded = any([isinstance(g, Tensor) for g in cotangents])
+    recorded = recorded or (given is not None and any([isinstance(g, Tensor) for g in given.values()]))
     with np.errstate(all="ignore"):
-        for node in reversed(order):
-            g = pending.pop(id(node), None)
-            if g is None:
-                continue
-            if given is not None:
-                g = given.get(id(node), g)
-            recorded = isinstance(g, Tensor)
-            if recorded and node.name is not None:
-                g = g.named("d" + node.name)
-            if keep or id(node) in targets:
-                reached[id(node)] = g
-            op = node.op
-            if op is None or not op.differentiable:
-                continue
-            nodes, rules = node.inputs, op.vjp
-            # without recording, the same rules compute on arrays
-            out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
-            if op.alone is not None and sum([id(x) in needed for x in nodes]) == 1:
-                rules = op.alone
-            for index, x in enumerate(nodes):
-                key = id(x)
-                if key not in needed:
-                    continue
-                rule = rules[index] if isinstance(rules, tuple) else op.rule(index)
-                part = None if rule is None else rule(g, out, *inputs, **node.attrs)
-                if part is None:
-                    continue
-                if selections or op.selects is not None:
-                    part = selections.guarded(node, index, part, (out, *inputs), key not in pending)
-                if part.shape != x.shape or part.dtype is not x.dtype:
-                    part = fitted(part, x, op.name, index)
-                earlier = pending.get(key)
-                pending[key] = part if earlier is None else earlier + part
+        # on arrays, an infinite derivative is seen in the result; the conditions of selections are computed only then
+        selections = Selections() if recorded else None
+        reached, selecting = _cotangents(order, needed, starts, kept, given, selections)
+        if selecting and not recorded and not all([math.isfinite(_add.reduce(g, axis=None)) for g in reached.values()]):
+            reached, _ = _cotangents(order, needed, starts, kept, given, Selections())
     gradients = []
     for t in wanted:
         if id(t) in reached:
@@ -185,6 +157,59 @@ def reverse(
         else:
             gradients.append(None)
     return gradients, reached if keep else {}
+
+
+def _cotangents(
+    order: Sequence[Tensor],
+    needed: set[int],
+    starts: Sequence[tuple[Tensor, Any]],
+    kept: set[int] | None,
+    given: Mapping[int, Any] | None,
+    selections: Selections | None,
+) -> tuple[dict[int, Any], bool]:
+    """Return the cotangents of the nodes in `kept`, of all for None, by id, and whether some row selects values."""
+    pending: dict[int, Any] = {}
+    for node, g in starts:
+        if id(node) in needed:
+            pending[id(node)] = pending[id(node)] + g if id(node) in pending else g
+    reached: dict[int, Any] = {}
+    selecting = False
+    for node in reversed(order):
+        g = pending.pop(id(node), None)
+        if g is None:
+            continue
+        if given is not None:
+            g = given.get(id(node), g)
+        recorded = isinstance(g, Tensor)
+        if recorded and node.name is not None:
+            g = g.named("d" + node.name)
+        if kept is None or id(node) in kept:
+            reached[id(node)] = g
+        op = node.op
+        if op is None or not op.differentiable:
+            continue
+        nodes, rules = node.inputs, op.vjp
+        # without recording, the same rules compute on arrays
+        out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
+        if op.alone is not None and sum([id(x) in needed for x in nodes]) == 1:
+            rules = op.alone
+        for index, x in enumerate(nodes):
+            key = id(x)
+            if key not in needed:
+                continue
+            rule = rules[index] if isinstance(rules, tuple) else op.rule(index)
+            part = None if rule is None else rule(g, out, *inputs, **node.attrs)
+            if part is None:
+                continue
+            if op.selects is not None:
+                selecting = True
+            if selections is not None and (selecting or selections):
+                part = selections.guarded(node, index, part, (out, *inputs), key not in pending)
+            if part.shape != x.shape or part.dtype is not x.dtype:
+                part = fitted(part, x, op.name, index)
+            earlier = pending.get(key)
+            pending[key] = part if earlier is None else earlier + part
+    return reached, selecting
 
 
 def fitted(part: Any, x: Tensor, name: str, index: int) -> Any:

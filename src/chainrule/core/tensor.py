@@ -362,8 +362,9 @@ class Tensor:
         raise TypeError(missing(name + ("" if method == "__call__" else "." + method)))
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if len(types) > 1 and any(hasattr(t, "of_tensors") for t in types):
-            return NotImplemented  # a pair of tensors, which is complex, takes the call
+        for kind in types:
+            if kind is not Tensor and kind is not np.ndarray and hasattr(kind, "of_tensors"):
+                return NotImplemented  # a pair of tensors, which is complex, takes the call
         try:
             function = FUNCTIONS[func]
         except KeyError:
