@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <new>
 #include <set>
@@ -151,17 +152,28 @@ Executor::Bytes Executor::bytes_of(int n) const {
 // product then never reaches memory if only its chain wants it.
 void Executor::end_multiplies(const std::vector<int>& kept) {
     const ProgramSpec& p = program_;
+    std::map<int, std::size_t> maker;             // product -> the multiply that makes it, of those before group j
+    std::map<int, std::vector<Reading>> readings; // root -> who reads it
+    for (std::size_t g = 0; g < p.groups.size(); ++g)
+        for (const StepSpec& step : p.groups[g].steps)
+            for (const int n : step.inputs) readings[p.values[static_cast<std::size_t>(n)].root].push_back({g, n});
     for (std::size_t j = 0; j < p.groups.size(); ++j) {
+        const StepSpec& first = p.groups[j].steps.front();
+        if (first.op == "matmul" && dynamic_cast<HostTask*>(tasks_[j].get()) == nullptr) maker[first.output] = j;
         auto* const chain = dynamic_cast<Chain*>(tasks_[j].get());
         if (chain == nullptr) continue;
-        const std::ptrdiff_t total = elements(p.values[static_cast<std::size_t>(p.groups[j].steps.front().output)].shape);
-        for (std::size_t i = j; i-- > 0;) {
-            const StepSpec& step = p.groups[i].steps.front();
-            if (step.op != "matmul" || dynamic_cast<HostTask*>(tasks_[i].get()) != nullptr) continue;
-            const ValueSpec& product = p.values[static_cast<std::size_t>(step.output)];
-            if (product.root != step.output || product.state >= 0 || elements(product.shape) != total) continue;
-            const Ending end = {chain, chain->operand_at({step.output, 0}), read_elsewhere(i, j, step.output, kept), chain->nanoseconds(total)};
-            if (end.operand < 0 || !may_run_at(i, j, step.output) || !tasks_[i]->end_with(end)) continue;
+        const std::ptrdiff_t total = elements(p.values[static_cast<std::size_t>(first.output)].shape);
+        std::set<std::size_t, std::greater<>> multiplies; // whose products the chain reads, the latest first
+        for (const StepSpec& step : p.groups[j].steps)
+            for (const int n : step.inputs)
+                if (const auto made = maker.find(p.values[static_cast<std::size_t>(n)].root); made != maker.end())
+                    multiplies.insert(made->second);
+        for (const std::size_t i : multiplies) {
+            const int output = p.groups[i].steps.front().output;
+            const ValueSpec& product = p.values[static_cast<std::size_t>(output)];
+            if (product.root != output || product.state >= 0 || elements(product.shape) != total) continue;
+            const Ending end = {chain, chain->operand_at({output, 0}), read_elsewhere(readings[output], j, output, kept), chain->nanoseconds(total)};
+            if (end.operand < 0 || !may_run_at(i, j, output) || !tasks_[i]->end_with(end)) continue;
             chain->leave_out();
             break;
         }
@@ -205,21 +217,13 @@ bool Executor::may_run_at(std::size_t i, std::size_t j, int product) const {
     return true;
 }
 
-// Whether the product of group i is read by anything but group j, or there through two values: a chain finds only one of
-// its operands in a block.
-bool Executor::read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const {
+// Whether a product is read by anything but group j, or there through two values: a chain finds only one of its operands
+// in a block.
+bool Executor::read_elsewhere(const std::vector<Reading>& readings, std::size_t j, int product, const std::vector<int>& kept) const {
     const ProgramSpec& p = program_;
     const auto is = [&](int n) { return p.values[static_cast<std::size_t>(n)].root == product; };
-    int through = -1;
-    for (std::size_t t = i + 1; t < p.groups.size(); ++t) {
-        for (const StepSpec& step : p.groups[t].steps) {
-            for (const int n : step.inputs) {
-                if (!is(n)) continue;
-                if (t != j || (through >= 0 && n != through)) return true;
-                through = n;
-            }
-        }
-    }
+    for (const Reading& reading : readings)
+        if (reading.group != j || reading.value != readings.front().value) return true;
     const auto updated = [&](const std::pair<int, int>& u) { return is(u.second); };
     return std::any_of(p.outputs.begin(), p.outputs.end(), is) || std::any_of(kept.begin(), kept.end(), is) ||
            std::any_of(p.updates.begin(), p.updates.end(), updated);

@@ -107,10 +107,14 @@ private:
     struct Bytes {
         const char *first, *last;
     };
+    struct Reading {
+        std::size_t group;
+        int value;
+    };
 
     void end_multiplies(const std::vector<int>& kept);
     bool may_run_at(std::size_t i, std::size_t j, int product) const;
-    bool read_elsewhere(std::size_t i, std::size_t j, int product, const std::vector<int>& kept) const;
+    bool read_elsewhere(const std::vector<Reading>& readings, std::size_t j, int product, const std::vector<int>& kept) const;
     Bytes bytes_of(int n) const;
     Context context(Team& team) { return {bases_.data(), team, workspace_, workspace_each_}; }
     void bind();

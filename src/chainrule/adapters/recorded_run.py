@@ -108,8 +108,13 @@ def target_of(key: str, names: Mapping[str, Any]) -> str | None:
 
 
 def separate_versions(point: Point, arrays: Mapping[str, Traced], inputs: set[str]) -> None:
-    """Where two names hold one array that was written into, let the first name mean what it held before."""
+    """Where two names hold one array that was written into, let the first name mean what it held before.
+
+    A position in a tuple, ``cache[2]``, says nothing of what it means.
+    """
     for name, array in arrays.items():
+        if "[" in name:
+            continue
         others = [n for n, other in arrays.items() if other is array and n not in inputs]
         if name in inputs or len(others) < 2 or others[0] != name or not array.versions:
             continue
