@@ -35,7 +35,7 @@ AT_THE_TOP = {"sklearn": {"sklearn", "scipy"}, "compat": {"scipy"}}
 #: Module-level objects that change after import, each with its reason: (module, name).
 STATE = {
     ("core.op", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
-    ("core.tensor", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
+    ("core.node", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
     ("ops.complex_pair", "COMPLEX"): "NumPy function -> implementation on complex pairs: filled like FUNCTIONS",
     ("ops.table", "_loop"): "a fact about each NumPy ufunc, asked once: the dtypes that it computes in",
     ("nn.describe", "KNOWN"): "layers by name: each enters itself where it is defined",

@@ -36,7 +36,7 @@ from typing import Any
 import pytest
 
 from chainrule.core import op as table
-from chainrule.core.tensor import FUNCTIONS
+from chainrule.core.node import FUNCTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

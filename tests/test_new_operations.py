@@ -18,8 +18,9 @@ import pytest
 import chainrule as cr
 from chainrule import engine, nn
 from chainrule.core import op as table
+from chainrule.core.apply import apply
+from chainrule.core.node import FUNCTIONS
 from chainrule.core.op import REDUCE, register
-from chainrule.core.tensor import FUNCTIONS, apply
 from chainrule.ops.elementwise import REAL, elementwise_row
 from chainrule.ops.reduce import normalize_axis, reduction_examples, restore, shape_rule
 from tests.explain.test_source import agree

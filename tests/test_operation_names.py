@@ -23,10 +23,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "__init__.py": dict.fromkeys(
         "erf logsumexp one_hot relu sigmoid softmax softplus stop_gradient".split(), "a public function of the package"
     ),
-    "core/tensor.py": {
-        **dict.fromkeys(["identity", "stop_gradient"], FUNCTION),
-        "where": "an argument of NumPy's functions",
-    },
+    "core/tensor.py": dict.fromkeys(["identity", "stop_gradient"], FUNCTION),
+    "core/dispatch.py": {"where": "an argument of NumPy's functions"},
     "core/transforms.py": {"identity": FUNCTION},
     "core/habits.py": dict.fromkeys(
         "binary_cross_entropy_with_logits gather matmul one_hot relu sigmoid softmax softplus tanh".split(),

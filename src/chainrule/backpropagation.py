@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from .core.arrays import FLOATS
+from .core.node import Recording
 from .core.op import Array
 from .core.reverse import reverse, topological
-from .core.tensor import Recording, Tensor
+from .core.tensor import Tensor
 from .frames import as_inputs, as_targets, target_array
 from .nn import losses
 from .nn.functional import functional_call

@@ -21,9 +21,10 @@ from .core.arrays import checked_array
 from .core.derived import place_of
 from .core.guards import Guards
 from .core.memory import as_array
+from .core.node import TRACE
 from .core.op import Array
 from .core.reverse import topological
-from .core.tensor import TRACE, Parameter, Tensor, constant
+from .core.tensor import Parameter, Tensor, constant
 from .core.trace import State, Trace
 from .core.tree import Structure, flatten, paths, unflatten
 from .engine import Binding, bind, choose, noted

@@ -24,8 +24,8 @@ import numpy as np
 
 from .core.arguments import integer
 from .core.arrays import FLOATS
+from .core.node import TRACE
 from .core.op import Array
-from .core.tensor import TRACE
 from .core.trace import Holder
 from .ops.random import uniform as uniform_at
 

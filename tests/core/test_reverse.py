@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule import ops
+from chainrule.core.apply import apply
+from chainrule.core.node import Recording
 from chainrule.core.reverse import fitted, reverse, topological
-from chainrule.core.tensor import Recording, Tensor, apply, constant, traced_leaf
+from chainrule.core.tensor import Tensor, constant, traced_leaf
 from tests.ops.checking import close
 
 A, B = np.array([1.0, 2.0, 3.0]), np.array([0.5, -1.0, 2.0])

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import chainrule as cr
-from chainrule.core.tensor import Parameter, Recording, Tensor, traced_leaf
+from chainrule.core.node import Recording
+from chainrule.core.tensor import Parameter, Tensor, traced_leaf
 
 X = np.arange(6.0).reshape(2, 3) + 0.5
 

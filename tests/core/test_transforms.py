@@ -10,8 +10,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.node import Recording
 from chainrule.core.reverse import reverse, topological
-from chainrule.core.tensor import Parameter, Recording, Tensor
+from chainrule.core.tensor import Parameter, Tensor
 from tests.ops.checking import close, derivative
 
 rng = np.random.default_rng(0)

@@ -9,8 +9,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, ops
+from chainrule.core.apply import apply
 from chainrule.core.op import Operation
-from chainrule.core.tensor import apply
 from chainrule.core.vmap import evaluate
 from chainrule.nn import losses
 from tests.ops.checking import points

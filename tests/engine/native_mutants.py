@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.core.tensor import apply
+from chainrule.core.apply import apply
 from chainrule.engine import _native
 from chainrule.engine.native import described
 from chainrule.ops import row

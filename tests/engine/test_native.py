@@ -15,9 +15,10 @@ pytest.importorskip("chainrule.engine._native", reason="the native engine was no
 
 import chainrule as cr
 from chainrule import nn, ops, optim
+from chainrule.core.apply import apply
 from chainrule.core.op import Example, Operation
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import apply, constant
+from chainrule.core.tensor import constant
 from chainrule.engine import noted
 from chainrule.engine.native import NativeBinding
 from chainrule.engine.numpy import NumPyBinding

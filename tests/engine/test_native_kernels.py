@@ -10,8 +10,8 @@ pytest.importorskip("chainrule.engine._native", reason="the native engine was no
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.apply import apply
 from chainrule.core.op import ELEMENTWISE, Operation
-from chainrule.core.tensor import apply
 from chainrule.engine import _native
 from chainrule.engine.native import NativeBinding, described, without_kernel
 from chainrule.engine.numpy import NumPyBinding

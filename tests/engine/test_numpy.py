@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import ops
 from chainrule.compiled import compile
+from chainrule.core.apply import apply
 from chainrule.core.op import Example, Operation
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import apply, constant
+from chainrule.core.tensor import constant
 from chainrule.engine import bind, choose
 from tests.ops.checking import points
 from tests.plan.graphs import arrays, blocks_of, close, dtypes, interpret, planned, programs, shapes

@@ -12,7 +12,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.core.tensor import Tensor, apply
+from chainrule.core.apply import apply
+from chainrule.core.tensor import Tensor
 from chainrule.gradcheck.comparison import FULL
 from chainrule.gradcheck.result import GRADCHECK_CAUSES
 from chainrule.nn import losses

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.core.tensor import Recording, traced_leaf
+from chainrule.core.node import Recording
+from chainrule.core.tensor import traced_leaf
 from chainrule.nn import losses
 
 RNG = np.random.default_rng(5)

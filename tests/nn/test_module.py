@@ -10,7 +10,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.core.tensor import Recording, Tensor, traced_leaf
+from chainrule.core.node import Recording
+from chainrule.core.tensor import Tensor, traced_leaf
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(6, 4))

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from chainrule.core.apply import apply
+from chainrule.core.node import Recording
 from chainrule.core.op import ELEMENTWISE, Example, Operation
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import Recording, Tensor, apply, constant, traced_leaf
+from chainrule.core.tensor import Tensor, constant, traced_leaf
 
 TOLERANCE = 1e-7
 

@@ -12,8 +12,8 @@ import pytest
 import chainrule as cr
 from chainrule import ops
 from chainrule.core import op as table
+from chainrule.core.node import FUNCTIONS
 from chainrule.core.op import Operation
-from chainrule.core.tensor import FUNCTIONS
 from chainrule.ops.table import elementwise
 from tests.ops import test_table as checks
 from tests.ops.checking import points

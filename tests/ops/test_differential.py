@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.core.tensor import FUNCTIONS
+from chainrule.core.node import FUNCTIONS
 from tests.ops.differential import DTYPES, ENGINES, WEAK, Trial, difference, equal, outcome, special
 from tests.ops.test_numpy_api import CASES, named
 

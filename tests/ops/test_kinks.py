@@ -11,9 +11,11 @@ import pytest
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.apply import apply
+from chainrule.core.node import Recording
 from chainrule.core.op import ELEMENTWISE, Operation
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import Recording, Tensor, apply
+from chainrule.core.tensor import Tensor
 from chainrule.nn import losses
 from tests.ops.checking import close
 

@@ -11,8 +11,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 import chainrule as cr
 import chainrule.core.transforms
 from chainrule import ops
+from chainrule.core.node import FUNCTIONS, Recording
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import FUNCTIONS, Recording, Tensor, traced_leaf
+from chainrule.core.tensor import Tensor, traced_leaf
 from chainrule.ops.fourier import TRANSFORMS
 from tests.ops.checking import close, derivative
 

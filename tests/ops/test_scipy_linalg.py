@@ -10,7 +10,7 @@ import pytest
 import scipy.linalg
 
 import chainrule as cr
-from chainrule.core.tensor import FUNCTIONS
+from chainrule.core.node import FUNCTIONS
 from chainrule.scipy import linalg
 from tests.ops.checking import close, derivative
 

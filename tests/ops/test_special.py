@@ -18,7 +18,7 @@ import scipy.special as sp
 import scipy.stats
 
 import chainrule as cr
-from chainrule.core.tensor import FUNCTIONS
+from chainrule.core.node import FUNCTIONS
 from chainrule.scipy import special
 from tests.ops.checking import close, derivative
 

@@ -12,9 +12,11 @@ import scipy.linalg
 import scipy.special
 
 from chainrule import ops
+from chainrule.core.apply import apply
+from chainrule.core.node import Recording
 from chainrule.core.op import ELEMENTWISE, VIEW, Example, Operation
 from chainrule.core.reverse import reverse, topological
-from chainrule.core.tensor import Recording, Tensor, apply, traced_leaf
+from chainrule.core.tensor import Tensor, traced_leaf
 from chainrule.explain.source import Helpers
 from chainrule.formula.dimensions import dimensions
 from chainrule.formula.expression import Expression, make, name

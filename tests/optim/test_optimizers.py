@@ -7,7 +7,8 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.core.tensor import Recording, traced_leaf
+from chainrule.core.node import Recording
+from chainrule.core.tensor import traced_leaf
 from chainrule.core.tree import tree_map
 from chainrule.optim import schedules
 

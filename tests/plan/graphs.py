@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import chainrule as cr
 import chainrule.engine.numpy as numpy_engine
 from chainrule import engine
-from chainrule.core.tensor import Recording, Tensor, constant, traced_leaf
+from chainrule.core.node import Recording
+from chainrule.core.tensor import Tensor, constant, traced_leaf
 from chainrule.plan import Plan, build
 
 LIMIT = 2000

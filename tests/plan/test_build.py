@@ -9,8 +9,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import ops
+from chainrule.core.node import Recording
 from chainrule.core.reverse import reverse
-from chainrule.core.tensor import Recording, constant, traced_leaf
+from chainrule.core.tensor import constant, traced_leaf
 from chainrule.ops.index import Slot
 from chainrule.plan import Fused, Plan, PlanError, build
 from chainrule.plan.simplify import _key

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..core.node import FUNCTIONS, Recording
 from ..core.op import Array
-from ..core.tensor import FUNCTIONS, Recording, Tensor, constant
+from ..core.tensor import Tensor, constant
 from .containers import mapped, named_leaves
 
 _BY_NAME: dict[str, Callable[..., Any]] = {"expit": ops.sigmoid, "erf": ops.erf}

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import Point
+from ..core.apply import apply
 from ..core.op import ELEMENTWISE, REDUCE, Array, Operation, rows
 from ..core.reverse import topological
-from ..core.tensor import Tensor, apply
+from ..core.tensor import Tensor
 from .reference import rebuilt
 
 #: How many earlier values of the same shape are tried as the input.

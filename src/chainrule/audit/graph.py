@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import Point
+from ..core.node import Recording
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor
+from ..core.tensor import Tensor
 
 At = Callable[[int], Array]
 #: ``change(graph, i, inputs, at)`` computes node i differently; ``at(j)`` is the present value of node j.

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
+from ..core.apply import apply
 from ..core.op import Array, Operation
 from ..core.reverse import leading_to, reverse
-from ..core.tensor import Tensor, apply
+from ..core.tensor import Tensor
 from ..ops.table import row_of
 
 #: Additive constants that are there against division by zero alone are not larger.

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import Point
+from ..core.apply import apply
+from ..core.node import Recording
 from ..core.op import ELEMENTWISE, Array, Operation, rows
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, apply
+from ..core.tensor import Tensor
 from ..ops import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from ..ops.table import row_of
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from .apply import apply
 from .arguments import unexpected
 from .broadcasting import unbroadcast
 from .derived import derives, place_of
+from .node import FUNCTIONS, STANDING, Recording
 from .op import Example, Operation
 from .reverse import reverse, topological
-from .tensor import FUNCTIONS, STANDING, Recording, Tensor, apply
+from .tensor import Tensor
 from .tree import Structure, flatten, leaves_as, paths, unflatten
 from .vmap import vmap
 

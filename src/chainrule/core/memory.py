@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from .apply import apply
+from .node import FUNCTIONS, STANDING
 from .op import VIEW, Array, Operation, Shape
-from .tensor import FUNCTIONS, STANDING, Parameter, Tensor, Written, apply, inputs_of, latest, original
+from .tensor import Parameter, Tensor, Written, inputs_of, latest, original
 
 
 class Memory:

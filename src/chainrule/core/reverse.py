@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .broadcasting import unbroadcast
+from .node import FUNCTIONS, STANDING
 from .selection import Selections
-from .tensor import FUNCTIONS, STANDING, Tensor, Written, inputs_of, latest, original
+from .tensor import Tensor, Written, inputs_of, latest, original
 
 _add: Any = np.add
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from .broadcasting import unbroadcast
+from .node import FUNCTIONS
 from .op import ELEMENTWISE, REDUCE, VIEW
-from .tensor import FUNCTIONS, Tensor
+from .tensor import Tensor
 
 Literal = tuple["Condition", bool]
 _add: Any = np.add

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from .node import TRACE, Recording
 from .op import Array
 from .reverse import topological
-from .tensor import TRACE, Parameter, Recording, Tensor, traced_leaf
+from .tensor import Parameter, Tensor, traced_leaf
 
 
 class Holder:

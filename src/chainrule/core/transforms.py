@@ -14,8 +14,9 @@ import numpy as np
 
 from .arrays import FLOATS, as_array, checked_array
 from .derived import derives
+from .node import FUNCTIONS, Recording
 from .reverse import reverse, topological
-from .tensor import FUNCTIONS, Recording, Tensor, constant, latest, traced_leaf
+from .tensor import Tensor, constant, latest, traced_leaf
 from .tree import Structure, flatten, leaves_as, paths, unflatten
 from .vmap import Basis, evaluate
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from .apply import apply
 from .arrays import checked_array
 from .derived import derives
+from .node import Recording
 from .op import ELEMENTWISE, Operation, Shape
 from .reverse import topological
-from .tensor import Recording, Tensor, apply, inputs_of, latest, original, traced_leaf
+from .tensor import Tensor, inputs_of, latest, original, traced_leaf
 from .tree import Structure, flatten, paths, unflatten
 
 

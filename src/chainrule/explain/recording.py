@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..adapters.signatures import required
+from ..core.apply import apply
 from ..core.arrays import checked_array
+from ..core.node import Recording
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, apply, tensor, traced_leaf
+from ..core.tensor import Tensor, tensor, traced_leaf
 from ..formula.expression import LONGEST, Expression
 from ..formula.reading import Reader, as_symbols, evaluated, simplified
 from ..formula.rows import IDENTITY

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.node import Recording
 from ..core.op import ELEMENTWISE
 from ..core.reverse import topological
-from ..core.tensor import Recording, Tensor, traced_leaf
+from ..core.tensor import Tensor, traced_leaf
 from ..formula.expression import LONGEST, Batch, Expression
 from ..formula.reading import Reader, simplified
 from ..formula.rules import simplify

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.op import Array, Operation, Shape
-from ..core.tensor import Tensor, apply
+from ..core.tensor import Tensor
 from ..ops.index import Slot
 from .rows import ADD, CAST, MULTIPLY, NAME, NUMBER, RESHAPE
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import Recording
 from ..core.op import Array, Operation, Shape
 from ..core.reverse import topological
-from ..core.tensor import Recording, Tensor, traced_leaf
+from ..core.tensor import Tensor, traced_leaf
 from ..plan.simplify import Rewriter
 from .expression import Expression, frozen, in_double, name, number
 from .factoring import coefficient

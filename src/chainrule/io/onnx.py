@@ -11,8 +11,9 @@ import numpy as np
 
 from .. import nn
 from ..core.arrays import FLOATS
+from ..core.node import Recording
 from ..core.op import Array
-from ..core.tensor import Recording, Tensor, constant, traced_leaf
+from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.tree import flatten
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module

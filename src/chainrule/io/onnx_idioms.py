@@ -11,8 +11,9 @@ from typing import Any
 
 from .. import nn
 from ..core.arrays import FLOATS
+from ..core.node import Recording
 from ..core.op import Array
-from ..core.tensor import Recording, Tensor, traced_leaf
+from ..core.tensor import Tensor, traced_leaf
 from ..ops.logic import IDENTITY
 
 #: The setting of a layer in its pattern, by which it is recognised; nobody else writes this number.

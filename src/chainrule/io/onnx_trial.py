@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import Recording
 from ..core.op import Array
-from ..core.tensor import Recording, Tensor, traced_leaf
+from ..core.tensor import Tensor, traced_leaf
 from ..ops.table import dtype_of, shape_of
 from .onnx_module import run
 from .onnx_operations import MOST_COMPUTED

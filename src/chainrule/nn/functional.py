@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..core.habits import missing
-from ..core.tensor import TRACE, Tensor, constant
+from ..core.node import TRACE
+from ..core.tensor import Tensor, constant
 from .module import Module, _join
 from .twins import States, Swap, Twins
 

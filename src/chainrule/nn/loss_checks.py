@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import Recording
 from ..core.op import ELEMENTWISE, Array, Shape
 from ..core.reverse import topological
-from ..core.tensor import Recording, Tensor, traced_leaf
+from ..core.tensor import Tensor, traced_leaf
 
 Function = Callable[[Any, Any], Any]
 

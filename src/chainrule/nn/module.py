@@ -12,8 +12,9 @@ import numpy as np
 from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.habits import missing
+from ..core.node import STANDING, TRACE
 from ..core.op import Array
-from ..core.tensor import STANDING, TRACE, Parameter, Tensor
+from ..core.tensor import Parameter, Tensor
 from ..core.tree import flatten, tree_map
 from ..frames import as_inputs
 from ..ops.table import as_dtype

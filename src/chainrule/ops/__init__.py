@@ -5,8 +5,8 @@ Families that most programs do without are in `rest`, which is loaded when one o
 
 from ..core import op as _op
 from ..core.broadcasting import unbroadcast
+from ..core.node import FUNCTIONS as _FUNCTIONS
 from ..core.op import row, rows
-from ..core.tensor import FUNCTIONS as _FUNCTIONS
 from . import (
     activations,
     arrange,

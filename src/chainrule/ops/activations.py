@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import FUNCTIONS
 from ..core.notation import call, infix, raised
-from ..core.tensor import FUNCTIONS
 from .elementwise import REAL, elementwise_row
 from .erf import erf_array, erf_definition
 

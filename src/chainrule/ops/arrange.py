@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.arguments import choice
 from ..core.memory import share
-from ..core.tensor import FUNCTIONS, Tensor
+from ..core.node import FUNCTIONS
+from ..core.tensor import Tensor
 from .join import concatenate
 from .reduce import normalize_axis
 from .shape import broadcast_arrays, broadcast_to, moveaxis, reshape, swapaxes

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.memory import as_array, is_number, share, write
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import Example, Shape, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor
 from .index import GATHER, SLICE, Slot, filled, parsed, probe
 from .logic import identity
 from .shape import RESHAPE

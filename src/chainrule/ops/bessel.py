@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import FUNCTIONS
+from ..core.node import FUNCTIONS
 from .elementwise import POSITIVE
 from .special import refused, special_row, with_parameters
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import CONTRACT, Example, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from ..core.vmap import aligned
 from .table import implements, promote, shape_of
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.op import Example, register
-from ..core.tensor import FUNCTIONS, apply
 from .reduce import accumulator, is_given, no_more, normalize_axis
 from .table import along, array_of, as_dtype, implements, one_axis, shape_of
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.linalg._linalg import EighResult, EigResult, QRResult, SVDResult
 
+from ..core.apply import apply
 from ..core.op import Example, Shape, register
-from ..core.tensor import apply
 from .linalg import kernel_of, square_shape, t
 from .table import floating, implements
 

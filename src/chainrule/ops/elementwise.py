@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout, call, fences, infix, raised, root, superscript
 from ..core.op import ELEMENTWISE, register
-from ..core.tensor import FUNCTIONS, Tensor
+from ..core.tensor import Tensor
 from .table import as_dtype, composed, elementwise, elementwise_shape, implements, is_tensor
 
 REAL = (-3.0, 3.0)

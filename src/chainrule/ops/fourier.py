@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.arguments import choice
+from ..core.node import FUNCTIONS
 from ..core.op import Example, Operation, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from .arrange import fftshift, ifftshift
 from .complex_pair import COMPLEX, Complex, is_complex, pair
 from .table import along, array_of, floating, shape_of, stored

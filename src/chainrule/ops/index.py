@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.memory import is_number, share
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import VIEW, Array, Example, Shape, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor
 from ..core.vmap import aligned
 from .table import array_of, as_dtype, implements, is_tensor, one_axis, shape_of, stored
 

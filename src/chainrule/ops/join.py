@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.notation import fences
 from ..core.op import Example, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from .logic import identity
 from .reduce import normalize_axis
 from .table import along, array_of, as_dtype, implements, is_tensor, known, one_axis, promote, shape_of

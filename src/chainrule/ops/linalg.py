@@ -15,9 +15,10 @@ import numpy as np
 from numpy.linalg import LinAlgError
 from numpy.linalg._linalg import SlogdetResult
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout, call, fences, superscript
 from ..core.op import Example, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from .table import array_of, floating, implements, promote, shape_of, stored
 
 

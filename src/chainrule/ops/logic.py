@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.notation import Layout
 from ..core.op import ELEMENTWISE, Example, register
-from ..core.tensor import Tensor, apply
+from ..core.tensor import Tensor
 from ..core.tree import tree_map
 from .elementwise import REAL, elementwise_row
 from .table import (

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.op import Example, Shape, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor
 from .reduce import Axis, normalize_axis, reduced_shape, reduction_examples, restore, shape_rule
 from .table import array_of, as_dtype, floating, shape_of
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.notation import raised, root
 from ..core.op import Example, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from .linalg import square_shape, t
 from .norms import norm
 from .special import imported

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
+from ..core.node import FUNCTIONS
 from ..core.notation import fences
 from ..core.op import Example, register
-from ..core.tensor import FUNCTIONS, apply
 from .reduce import Axis, normalize_axis, reduced_shape, restore
 from .table import floating, implements, known, shape_of
 

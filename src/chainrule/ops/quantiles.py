@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import FUNCTIONS
+from ..core.node import FUNCTIONS
 from .norms import norm2
 from .reduce import Axis, nan_as, no_more, normalize_axis
 from .table import array_of, as_dtype, floating, implements, is_tensor, shape_of

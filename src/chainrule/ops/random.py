@@ -31,10 +31,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.arguments import integer
 from ..core.arrays import FLOATS
 from ..core.op import Example, Shape, register
-from ..core.tensor import apply
 from .table import array_of
 
 _WORD = (1 << 64) - 1

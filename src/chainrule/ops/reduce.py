@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..core import habits
+from ..core.apply import apply
 from ..core.arrays import FLOATS
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
-from ..core.tensor import FUNCTIONS, apply
 from .table import along, as_dtype, implements, one_axis, shape_of
 
 _add: Any = np.add  # NumPy's annotations of reduce know no keepdims that is a variable

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import FUNCTIONS, Tensor
+from ..core.node import FUNCTIONS
+from ..core.tensor import Tensor
 from .table import array_of, as_dtype, floating, implements, is_tensor, one_axis, shape_of
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.broadcasting import unbroadcast
 from ..core.memory import view_if_contiguous
+from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import VIEW, Example, register
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor
 from ..core.vmap import Basis, aligned
 from .reduce import normalize_axis
 from .table import implements, is_tensor, shape_of

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from ..core.apply import apply
 from ..core.memory import share
 from ..core.op import Example, register
-from ..core.tensor import Tensor, apply
+from ..core.tensor import Tensor
 from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of, stored
 
 # -- convolution -----------------------------------------------------------------------------------

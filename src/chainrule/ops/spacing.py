@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import FUNCTIONS
+from ..core.node import FUNCTIONS
 from .reduce import normalize_axis
 from .table import along, array_of, as_dtype, floating, implements, promote, shape_of
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.node import FUNCTIONS
 from ..core.op import Example
-from ..core.tensor import FUNCTIONS
 from . import activations, logits
 from .elementwise import POSITIVE, REAL, UNIT, elementwise_row
 from .reduce import Axis

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.arrays import FLOATS, checked_array
+from ..core.node import FUNCTIONS
 from ..core.op import ELEMENTWISE, Example, Operation, Shape, is_row, register, row, rows
-from ..core.tensor import FUNCTIONS, Tensor, apply
+from ..core.tensor import Tensor
 
 _SCALARS = (float, int, bool)
 _FLOAT32, _FLOAT64 = FLOATS

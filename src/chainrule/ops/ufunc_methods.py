@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import FUNCTIONS
+from ..core.node import FUNCTIONS
 from . import logits
 from .reduce import no_more
 from .table import along, array_of, as_dtype, one_axis, shape_of

@@ -60,7 +60,8 @@ def build(
     Examples
     --------
     >>> import numpy as np
-    >>> from chainrule.core.tensor import Recording, traced_leaf
+    >>> from chainrule.core.node import Recording
+    >>> from chainrule.core.tensor import traced_leaf
     >>> from chainrule.plan import build
     >>> with Recording("example") as recording:
     ...     x = traced_leaf((3,), np.dtype("float64"), frozenset({recording}))

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..core.apply import apply
+from ..core.node import STANDING
 from ..core.op import ELEMENTWISE, REDUCE, Operation
-from ..core.tensor import STANDING, Parameter, Tensor, apply, inputs_of, latest, traced_leaf
+from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
 from ..ops.table import broadcast_shape, row_of
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (

@@ -17,9 +17,10 @@ import numpy as np
 
 from ..core.arguments import integer, number
 from ..core.arrays import as_array
+from ..core.node import Recording
 from ..core.op import Array
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor
+from ..core.tensor import Tensor
 from ..core.transforms import grad
 from ..frames import as_inputs, as_targets
 from ..io import write_atomically

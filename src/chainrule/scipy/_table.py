@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.tensor import FUNCTIONS
+from ..core.node import FUNCTIONS
 
 
 def names_in(module: str) -> list[str]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import nn
 from ..core.guards import Guards
+from ..core.node import Recording
 from ..core.op import Array, Shape
 from ..core.reverse import reverse, topological
-from ..core.tensor import Recording, Tensor, constant, traced_leaf
+from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.trace import State, Trace
 from ..core.tree import flatten, unflatten
 from ..engine import bind

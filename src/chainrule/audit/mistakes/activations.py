@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core.node import Recording
 from ...core.op import Array
-from ...core.tensor import Recording, Tensor
+from ...core.tensor import Tensor
 from ..formulas import output_form, region_text
 from ..graph import At, Change, GradientGraph
 from ..regions import LEAKY, MULTIPLY, NETWORK, USUAL, Activation, Region, activations

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ...core.apply import apply
+from ...core.node import Recording
 from ...core.op import Operation
 from ...core.reverse import leading_to
-from ...core.tensor import Recording, Tensor, apply
+from ...core.tensor import Tensor
 from ...core.tree import Structure, flatten, unflatten
 
 Function = Callable[..., Any]

@@ -7,7 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from ....core.tensor import FUNCTIONS, Tensor
+from ....core.node import FUNCTIONS
+from ....core.tensor import Tensor
 from ..numpy.namespaces import namespace
 
 
