@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .report import Report
 
-__all__ = ["audit", "audit_layer", "audit_module"]
+__all__ = ["audit", "audit_layer", "audit_module", "audit_optimizer"]
 
 
 def audit(
@@ -185,3 +185,63 @@ def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
 
     subject = Objects(module, inputs, **options)
     return report_on(subject, ("X", "Y", *subject.names), False)
+
+
+def audit_optimizer(
+    update: Any,
+    rule: str = "adam",
+    *,
+    steps: int = 6,
+    parameters: Any = None,
+    config: Any = None,
+    **settings: float,
+) -> Report:
+    """Audit the update of an optimiser against the rule that it is meant to be.
+
+    Parameters
+    ----------
+    update : callable, object or class
+        ``update(w, dw)`` or ``update(params, grads)``, with a state, settings or a step count behind them, in place or
+        returning the new parameters (and the new state); or an object with ``update``, ``step`` or the like.
+    rule : str
+        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"rmsprop"``, ``"adagrad"``, ``"adam"`` or ``"adamw"``.
+    steps : int
+        How many steps are made, 3 to 10.
+    parameters : dict of arrays, optional
+        The parameters to start with; default: two matrices.
+    config : dict, optional
+        What the update takes as its settings and state: ``update(w, dw, config)``.
+    **settings
+        ``lr``, ``momentum``, ``alpha`` (of RMSprop), ``beta1``, ``beta2``, ``eps``, ``weight_decay``. Those not
+        given are read from the object, its config or the function's defaults; else the usual ones are tried.
+
+    Returns
+    -------
+    Report
+        With one finding, "update", if the steps are not those of the rule in one of its published forms.
+
+    Raises
+    ------
+    AuditError
+        If no way of calling the update is found.
+
+    Examples
+    --------
+    The correction of the bias never decays:
+
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> def adam(w, dw, state, lr=0.1):
+    ...     state["m"] = 0.9 * state.get("m", 0) + 0.1 * dw
+    ...     state["v"] = 0.999 * state.get("v", 0) + 0.001 * dw**2
+    ...     m, v = state["m"] / (1 - 0.9), state["v"] / (1 - 0.999)
+    ...     return w - lr * m / (np.sqrt(v) + 1e-8)
+    >>> report = cr.audit_optimizer(adam, "adam")
+    >>> print(report.findings[0].cause)
+    never-decays
+    >>> [step.verdict for step in report.steps[:3]]
+    ['right', 'wrong', 'wrong']
+    """
+    from .update_audit import audit_update
+
+    return audit_update(update, rule, steps, parameters, config, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def document(report: Report) -> doc.Document:
     blocks: list[doc.Block] = [
         doc.Heading(report.title.strip() or "Audit", 1),
         doc.Paragraph(headline(report), "good" if report.ok else "bad"),
-        doc.Paragraph(f"loss {report.loss:.6g}", "dim"),
+        *([] if math.isnan(report.loss) else [doc.Paragraph(f"loss {report.loss:.6g}", "dim")]),
         *([doc.Paragraph(f"Read as: {report.read_as}", "dim")] if report.read_as else []),
         *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
     ]
@@ -127,6 +128,8 @@ def _row(step: Step) -> tuple[doc.Content, ...]:
 
 def _legend(report: Report) -> str:
     """Return what the words of the table mean, as far as they occur."""
+    if math.isnan(report.loss):
+        return "error: relative, given the parameters that your own steps have come to."
     words = "error: relative, given your own upstream gradients; total: against the gradient of the loss."
     if any(candidate.formula for finding in report.findings for candidate in finding.candidates):
         words = "yours: the formula that gives your numbers. " + words
