@@ -128,6 +128,12 @@ def test_the_documentation_lists_every_row_with_a_kink() -> None:
         (lambda x: np.linalg.norm(np.reshape(x, (2, 2)), "fro") ** 2, 4),
         (lambda x: np.hypot(x[0], x[1]) ** 2, 2),
         (lambda x: np.sum(np.abs(x) ** 2), 3),
+        (lambda x: np.linalg.norm(x) * np.linalg.norm(x), 3),
+        (lambda x: (lambda r: r * r)(np.linalg.norm(x)), 2),
+        (lambda x: np.linalg.norm(x, axis=0) * (np.linalg.norm(x) / 3.0) * 3.0, 2),
+        (lambda x: np.where(np.linalg.norm(x) < 9.0, np.linalg.norm(x) * np.linalg.norm(x), np.linalg.norm(x)), 3),
+        (lambda x: np.hypot(x[0], x[1]) * np.hypot(x[0], x[1]), 2),
+        (lambda x: np.sum(np.abs(x) * np.abs(x)), 2),
     ],
 )
 @pytest.mark.parametrize("way", WAYS)
@@ -140,9 +146,25 @@ def test_the_square_of_a_norm_is_smooth_at_the_origin(f: Any, size: int, way: st
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_the_second_derivative_at_a_kink_is_zero(way: str) -> None:
+    for f in (np.linalg.norm, np.std, lambda x: np.hypot(x[0], x[1]), lambda x: np.sum(np.abs(x))):
+        np.testing.assert_array_equal(WAYS[way](cr.hessian(f))(np.zeros(2)), 0)
+    x, y = np.array([3.0, 4.0]), np.array([1.0, -2.0])
+    close(cr.hvp(np.linalg.norm, x, y), (y - x * (x @ y) / 25) / 5, 1e-14)
+    # equal leaves are not the same variable: |x| |y| has a kink at the origin
+    f = cr.hessian(lambda x, y: np.linalg.norm(x) * np.linalg.norm(y), argnums=(0, 1))
+    np.testing.assert_array_equal(f(np.zeros(2), np.zeros(2))[0][0], 0)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_the_square_of_a_deviation_is_smooth_where_all_elements_are_equal(way: str) -> None:
     variance = (np.eye(4) - 0.25) / 2
-    for f in (lambda x: np.std(x) ** 2, lambda x: (np.linalg.norm(x - np.mean(x)) / 2.0) ** 2, np.var):
+    for f in (
+        lambda x: np.std(x) ** 2,
+        lambda x: np.std(x) * np.std(x),
+        lambda x: (np.linalg.norm(x - np.mean(x)) / 2.0) ** 2,
+        np.var,
+    ):
         close(WAYS[way](cr.hessian(f))(np.ones(4)), variance, 1e-14)
         close(WAYS[way](cr.hessian(f))(np.arange(4.0)), variance, 1e-12)
 

@@ -12,6 +12,7 @@ from ..core.node import FUNCTIONS
 from ..core.notation import Layout, call, fences, infix, raised, root, superscript
 from ..core.op import ELEMENTWISE, register
 from ..core.tensor import Tensor
+from .exact_quotient import exact_quotient
 from .table import as_dtype, composed, elementwise, elementwise_shape, implements, is_tensor
 
 REAL = (-3.0, 3.0)
@@ -198,13 +199,15 @@ arccosh = elementwise_row(np.arccosh, (lambda g, out, x: g / np.sqrt((x - 1.0) *
 arctanh = elementwise_row(np.arctanh, (lambda g, out, x: g / ((1.0 - x) * (1.0 + x)),), "artanh", UNIT)
 
 
-def _length(out: Any) -> Any:
-    return np.where(np.equal(out, 0), 1.0, out)  # at the origin, a kink: subgradient 0
+def _towards(g: Any, out: Any, a: Any) -> Any:
+    """Return ``g * a / out``; at the origin, a kink, the subgradient 0."""
+    exact = exact_quotient(g, out)
+    return g * (a / np.where(np.equal(out, 0), np.inf, out)) if exact is None else exact * a
 
 
 hypot = elementwise_row(
     np.hypot,
-    (lambda g, out, a, b: g * (a / _length(out)), lambda g, out, a, b: g * (b / _length(out))),
+    (lambda g, out, a, b: _towards(g, out, a), lambda g, out, a, b: _towards(g, out, b)),
     root("√", infix("+", superscript("2", 0), superscript("2", 1))),
     POSITIVE,
     POSITIVE,
@@ -216,9 +219,15 @@ hypot = elementwise_row(
 
 # -- kinks -----------------------------------------------------------------------------------------
 
+
+def _absolute_rule(g: Any, out: Any, x: Any) -> Any:
+    exact = exact_quotient(g, out)
+    return g * np.sign(x) if exact is None else exact * x
+
+
 absolute = elementwise_row(
     np.absolute,
-    (lambda g, out, x: g * np.sign(x),),
+    (_absolute_rule,),
     fences("| |"),
     kinks=(((0.0,), (0.0,)),),
     at_kink=lambda out, x: np.equal(x, 0),

@@ -11,12 +11,16 @@ from ..core.apply import apply
 from ..core.node import FUNCTIONS
 from ..core.notation import fences
 from ..core.op import Example, register
+from .exact_quotient import exact_quotient
 from .reduce import Axis, normalize_axis, reduced_shape, restore
 from .table import floating, implements, known, shape_of
 
 
 def _norm2_rule(g: Any, out: Any, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-    length = np.where(np.equal(out, 0), 1.0, out)  # at the origin, a kink: subgradient 0
+    exact = exact_quotient(g, out)
+    if exact is not None:
+        return restore(np.broadcast_to(exact, tuple(out.shape)), tuple(x.shape), axis) * x
+    length = np.where(np.equal(out, 0), np.inf, out)  # at the origin, a kink: subgradient 0
     return restore(g / length, tuple(x.shape), axis) * x
 
 
