@@ -632,3 +632,14 @@ def test_compiled_writes_are_done_in_place() -> None:
     step = cr.compile(f, engine="numpy")
     step(np.ones(50))
     assert step.plan().arena < 5 * 50 * 8
+
+
+def test_the_error_of_an_unknown_mask_says_what_to_write() -> None:
+    def doubled(x: Any) -> Any:
+        x = x + 0
+        x[x > 0] *= 2
+        return x
+
+    for f in (doubled, lambda x: np.sum(x[x > 0])):
+        with pytest.raises(TypeError, match=r"x\[mask\].*np\.where\(mask, x \* 2, x\).*np\.sum\(x, where=mask\)"):
+            cr.compile(f)(np.array([1.0, -1.0]))

@@ -834,3 +834,12 @@ def test_the_hessian_of_one_number_is_compared_itself():
     error = cr.gradcheck(square, np.array([1.0, 2.0]), order=2, raises=False)
     assert (error.numeric, error.analytic) == (pytest.approx(2), 0)
     assert cr.gradcheck(twice_stopped, np.array([1.0, 2.0]), raises=False).cause == "constant-factor"
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_arrays_that_compute_otherwise_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"argument 1 \(b\) is a numpy.matrix"):
+        cr.gradcheck(lambda a, b: np.sum(a * b), np.ones((2, 2)), np.matrix(np.ones((2, 2))))
+    with pytest.raises(ValueError, match="masked array with 1 masked"):
+        cr.gradcheck(lambda x: np.sum(x * x), {"x": np.ma.array([1.0, 2.0], mask=[False, True])})
+    assert cr.gradcheck(lambda x: np.sum(x * x), np.ma.array([1.0, 2.0]))

@@ -230,8 +230,8 @@ case(np.linalg.slogdet, lambda a: np.linalg.slogdet(a).logabsdet, STACK)
 case(np.linalg.slogdet, lambda a: np.linalg.slogdet(a)[1], -S)
 case(np.linalg.slogdet, lambda a: np.linalg.slogdet(a).sign, -STACK, smooth=False)
 symmetric = lambda a: (a + np.swapaxes(a, -1, -2)) / 2  # noqa: E731
-case(np.linalg.cholesky, lambda a: np.linalg.cholesky(symmetric(a)), P)
-case(np.linalg.cholesky, lambda a: np.linalg.cholesky(symmetric(a), upper=True), np.stack([P, P + 1]))
+case(np.linalg.cholesky, np.linalg.cholesky, P + np.triu(P, 1))  # reads one triangle
+case(np.linalg.cholesky, lambda a: np.linalg.cholesky(a, upper=True), np.stack([P, P + 1]) + np.tril(P, -1))
 case(np.linalg.pinv, np.linalg.pinv, A)
 case(np.linalg.pinv, lambda a: np.linalg.pinv(a, rtol=1e-10), B)
 for power in (-2, -1, 0, 1, 2, 3, 5):
@@ -517,6 +517,7 @@ for kwargs in ({}, {"N": 3}, {"N": 3, "increasing": True}):
 for f in (np.polyadd, np.polysub, np.polymul):
     case(f, f, V, normal(3))
     case(f, f, normal(2), W)
+case(np.polymul, lambda a: np.polymul(a, [0.0, 0.0, 2.0, 1.0]), V)
 for m in (0, 1, 2):
     case(np.polyder, lambda a, m=m: np.polyder(a, m), V)
     case(np.polyint, lambda a, m=m: np.polyint(a, m), V)

@@ -29,7 +29,11 @@ CASES: dict[str, list[tuple[Callable[..., Any], tuple[Any, ...]]]] = {
         for k in ({}, {"lower": True}, {"trans": 1}, {"trans": "T", "lower": True}, {"unit_diagonal": True})
         for b in (B, V)
     ],
-    "cholesky": [(lambda s, a, k=k: s.cholesky(a @ a.T, lower=k), (A,)) for k in (True, False)],
+    "cholesky": [
+        *((lambda s, a, k=k: s.cholesky(a @ a.T, lower=k), (A,)) for k in (True, False)),
+        (lambda s, a: s.cholesky(a), (A @ A.T + np.tril(A, -1),)),  # reads one triangle
+        (lambda s, a: s.cholesky(a, lower=True), (A @ A.T + np.triu(A, 1),)),
+    ],
     "cho_factor": [(lambda s, a: np.triu(s.cho_factor(a @ a.T)[0]), (A,))],
     "cho_solve": [(lambda s, a, b, k=k: s.cho_solve(s.cho_factor(a @ a.T, lower=k), b), (A, B)) for k in (True, False)],
     "block_diag": [(lambda s, *x: s.block_diag(*x), (A, B, V, np.array(2.0)))],

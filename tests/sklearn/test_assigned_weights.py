@@ -158,3 +158,18 @@ def test_labels_that_tie_in_probability_tie_in_its_logarithm():
     assert (p == 1).sum() > 10
     np.testing.assert_array_equal(p.argmax(axis=1), log_p.argmax(axis=1))
     assert np.isfinite(log_p).all()
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_a_classifier_whose_outputs_are_nan_predicts_no_class():
+    for labels in (Y[:, 0] > 0, np.digitize(Y[:, 0], [-0.5, 0.5]), Y > 0):
+        e = MLPClassifier(hidden_layer_sizes=4, max_iter=1, random_state=0).fit(X, labels)
+        e.predict(X)
+        e.coefs_[1] = np.full_like(e.coefs_[1], np.nan)
+        for rows in (X[:1], X):
+            with pytest.raises(ValueError, match=r"for \d+ of \d+ rows of X are NaN, .*2\.weight are not finite"):
+                e.predict(rows)
+    e = MLPClassifier(hidden_layer_sizes=4, max_iter=1, random_state=0).fit(X, Y[:, 0] > 0)
+    e.coefs_[0] = np.full_like(e.coefs_[0], np.inf)
+    with pytest.raises(ValueError, match=r"0\.weight are not finite"):
+        e.predict(X)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arrays import as_array as plain_array
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..core.transforms import vjp
@@ -397,6 +398,8 @@ def leaves_of(
     for position, (argument, name) in enumerate(zip(arguments, labels, strict=True)):
         owner = position - parameters if position >= parameters else None
         for label, x in named_leaves(argument, name).items():
+            if isinstance(x, np.ndarray):
+                plain_array(x, label)  # refuses numpy.matrix and masked values
             array = as_array(x) if not isinstance(x, bool | int) else None
             if array is None or array.dtype.kind not in "fc":
                 continue

@@ -1,7 +1,8 @@
 """What a cotangent is a multiple of: ``norm(x) * norm(x)`` is smooth at the origin, though the norm is not.
 
-Its derivative is 2 · norm(x) · x / norm(x), which a second derivative must see as 2 · x: at x = 0 the quotient could only
-be replaced by a convention. So the rules of norms look for their own result among the factors of the cotangent.
+Its derivative is 2 norm(x) x / norm(x), which a second derivative must see as 2 x: at x = 0, where the quotient is not
+defined, only a convention could replace it. So the rules of norms look for their own result among the factors of the
+cotangent.
 """
 
 from __future__ import annotations

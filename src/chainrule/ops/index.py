@@ -303,6 +303,12 @@ class _Chosen:
         return FUNCTIONS["assign"](x, values, self.key, self.positions)
 
 
+_BY_MASK = (
+    "x[mask], whose length is the number of true values (write x[mask] *= 2 as x = np.where(mask, x * 2, x), and "
+    "np.sum(x[mask]) as np.sum(x, where=mask)),"
+)
+
+
 def parsed(x: Tensor, index: Any) -> tuple[list[Any], list[Any]]:
     """Return an index with a `Slot` in place of each index array, and these arrays, after checks of both."""
     parts = index if isinstance(index, tuple) else (index,)
@@ -319,7 +325,7 @@ def parsed(x: Tensor, index: Any) -> tuple[list[Any], list[Any]]:
             plain.append(Slot(len(arrays)))
             arrays.append(part)
         else:
-            array = part.concrete("a boolean index") if isinstance(part, Tensor) else np.asarray(part)
+            array = part.concrete(_BY_MASK) if isinstance(part, Tensor) else np.asarray(part)
             array = array.astype(np.intp) if array.size == 0 and array.dtype.kind == "f" else array
             if array.dtype == bool:
                 _check_mask(array, plain, x)

@@ -229,21 +229,16 @@ def _cholesky_rule(g: Any, out: Any, a: Any) -> Any:
     half = np.tri(n, dtype=out.dtype) - 0.5 * np.eye(n, dtype=out.dtype)  # the lower triangle, half of its diagonal
     inner = np.matmul(t(out), g) * half
     inner = np.linalg.solve(t(out), t(np.linalg.solve(t(out), t(inner))))
-    return 0.5 * (inner + t(inner))
-
-
-def _cholesky_array(a: Any) -> Any:
-    """Return the Cholesky factor of the symmetric part of a matrix."""
-    # the same numbers for a symmetric matrix, and the symmetric gradient is then the derivative in every element, not
-    # in the lower triangle alone
-    return np.linalg.cholesky(0.5 * (a + np.swapaxes(a, -1, -2)))
+    return (inner + t(inner)) * half  # only this triangle of `a` is read
 
 
 CHOLESKY = register(
     "cholesky",
-    numpy=_cholesky_array,
+    numpy=np.linalg.cholesky,
     shape=square_shape("cholesky"),
-    kernel=kernel_of("cholesky", _cholesky_array, "the matrix, or one of the stack, is not positive definite"),
+    kernel=kernel_of(
+        "cholesky", lambda a: np.linalg.cholesky(a), "the matrix, or one of the stack, is not positive definite"
+    ),
     vjp=(_cholesky_rule,),
     notation="chol",
     examples=lambda rng: [Example((_positive(rng, 3, 3),)), Example((_positive(rng, 2, 2, 2),))],
@@ -259,9 +254,9 @@ def _positive(rng: np.random.Generator, *shape: int) -> Any:
 
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    """As ``numpy.linalg.cholesky``, of the symmetric part of `a`; the gradient is symmetric."""
-    lower = apply(CHOLESKY, (floating(a),), {})
-    return t(lower) if upper else lower
+    """As ``numpy.linalg.cholesky``: reads the triangle that it returns, and the gradient is in that triangle."""
+    a = floating(a)
+    return t(apply(CHOLESKY, (t(a),), {})) if upper else apply(CHOLESKY, (a,), {})
 
 
 def _pinv_shape(a: Any, **attrs: Any) -> tuple[Shape, np.dtype[Any]]:

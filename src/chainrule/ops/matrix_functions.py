@@ -151,10 +151,10 @@ def cho_factor(a: Any, lower: bool = False, **ignored: Any) -> tuple[Any, bool]:
 
 @implements("scipy.linalg.cholesky")
 def cholesky(a: Any, lower: bool = False, **ignored: Any) -> Any:
-    """As ``scipy.linalg.cholesky``: the upper factor by default."""
+    """As ``scipy.linalg.cholesky``: the upper factor by default, from the upper triangle."""
     _scipy_options("cholesky", ignored)
-    factor = np.linalg.cholesky(floating(a))
-    return factor if lower else t(factor)
+    a = floating(a)
+    return np.linalg.cholesky(a) if lower else t(np.linalg.cholesky(t(a)))
 
 
 @implements("scipy.linalg.cho_solve")

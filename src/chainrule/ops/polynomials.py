@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.tensor import Tensor
 from .table import array_of, as_dtype, floating, implements, shape_of
 
 
@@ -58,8 +59,17 @@ def polysub(a1: Any, a2: Any) -> Any:
 
 @implements(np.polymul)
 def polymul(a1: Any, a2: Any) -> Any:
-    """As ``numpy.polymul``."""
-    return np.convolve(np.atleast_1d(array_of(a1)), np.atleast_1d(array_of(a2)))
+    """As ``numpy.polymul``, without leading zeros; while traced, those of coefficients without a value are kept."""
+    return np.convolve(_without_leading_zeros(a1), _without_leading_zeros(a2))
+
+
+def _without_leading_zeros(p: Any) -> Any:
+    p = np.atleast_1d(array_of(p))
+    value = p.value if isinstance(p, Tensor) else p
+    if value is None:
+        return p
+    there = np.flatnonzero(value)
+    return p[min(there[0] if there.size else len(value), len(value) - 1) :]
 
 
 @implements(np.polyder)

@@ -236,7 +236,7 @@ class MultivariateNormal:
 def _covariance(cov: Any, x: Any, mean: Any) -> Any:
     """Return the matrix that a number (a variance) or a vector (variances) as `cov` stands for."""
     if cov.ndim == 2:
-        return cov
+        return 0.5 * (cov + np.transpose(cov))  # the gradient of a covariance is symmetric
     n = cov.shape[0] if cov.ndim else mean.shape[-1] if mean.ndim else (x.shape or (1,))[-1]
     return cov * np.eye(n)
 

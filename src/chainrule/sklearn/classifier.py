@@ -186,12 +186,25 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         X : array or sparse matrix of shape (m, n_features)
         """
         scores = self._scores(X)
+        self._refuse_nan(scores)
         if self._one_of_many():
             return self._chosen(scores.argmax(axis=1))
         positive = scores > 0
         if self._several():
             return positive.astype(int)
         return self._chosen(positive[:, 0] if len(self.classes_) > 1 else np.zeros(len(scores), int))
+
+    def _refuse_nan(self, scores: Array) -> None:
+        """Raise where no class is chosen: NaN is neither the largest score nor above 0."""
+        rows = np.flatnonzero(np.isnan(scores).any(axis=1))
+        if not rows.size:
+            return
+        bad = [name for name, p in self.module_.named_parameters() if not np.isfinite(p.value).all()]
+        reason = f"the weights {', '.join(bad)} are not finite" if bad else "the weights are too large for these inputs"
+        raise ValueError(
+            f"the outputs of the network for {len(rows)} of {len(scores)} rows of X are NaN, first for row {rows[0]}: "
+            f"{reason}. Fit again, with a smaller learning rate or scaled inputs, or assign finite weights"
+        )
 
     def _chosen(self, numbers: Array) -> Array:
         found: Array = self.classes_[numbers.astype(int)]
