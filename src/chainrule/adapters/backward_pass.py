@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,7 @@ from .recorded_run import (
     target_of,
 )
 from .recording import Traced, Watch
+from .source_lines import SourceLine, definition_of, making_lines
 
 __all__ = ["AuditError", "BackwardPass", "Point", "copied", "same"]
 
@@ -125,6 +126,19 @@ class BackwardPass(abc.ABC):
             raise
         except Exception as error:
             raise AuditError(f"{failing} fails on the data given: {type(error).__name__}: {error}") from error
+
+    def lines_of(self, point: Point, names: Iterable[str]) -> dict[str, SourceLine]:
+        """Return the statements of the user's that made the gradients of a run, by name; those that can be found."""
+        wanted = {n: point.gradients[n] for n in names if point.gradients.get(n) is not None}
+        twin, values = self.copied(), copied(point.values)
+        with np.errstate(all="ignore"):
+            output, cache = twin.forward(values)
+            return making_lines(lambda: twin.backward(cache, output, values), wanted, point.keys)
+
+    def backward_line(self) -> SourceLine | None:
+        """Return where the backward pass is defined."""
+        code = self.handed_over.get("backward", self.handed_over.get("modules"))
+        return definition_of(code[-1] if isinstance(code, list) else code)
 
     def again(self) -> Point:
         """Run both passes twice on the same copies of the code, and return the second run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,12 @@ def _finding(number: int, finding: Finding) -> doc.Section:
 
 def _details(finding: Finding) -> Iterator[tuple[str, doc.Content]]:
     """Yield what stands below a finding's message, each with its label."""
+    if finding.file:
+        place = f"{shown_file(finding.file)}:{finding.line}"
+        yield (
+            "line",
+            (doc.Code(place), "  ", doc.Code(finding.statement, "bad")) if finding.statement else doc.Code(place),
+        )
     yield "right", doc.Code(finding.formula, "good")
     yield "yours", doc.Code(finding.candidates[0].formula if finding.candidates else "", "bad")
     others = finding.candidates[1:]
@@ -87,6 +94,12 @@ def _details(finding: Finding) -> Iterator[tuple[str, doc.Content]]:
         yield "or", f"{len(others) - _OTHERS} more, in the finding's candidates"
     yield "seen", "; ".join(evidence(finding.evidence))
     yield "see", doc.Code(f"docs/causes/{finding.cause}.md")
+
+
+def shown_file(file: str) -> str:
+    """Return a path from the working directory on, if the file is in there."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def evidence(values: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from ..adapters.new_values import Axes
 from ..core.op import Array
 from .behaviour import behaviour_findings
 from .evidence import with_one_cause
+from .lines import with_lines
 from .mistakes.conduct import Unknown, WrongShape
 from .mistakes.scaling import scale_mistake
 from .points import set_size
@@ -58,6 +59,7 @@ def numeric_report(
         "differences, error signals and causes within a step were not seen"
     ]
     findings += behaviour_findings(own, adding, frozenset(subject.exact))
+    findings = with_lines(subject, own, findings)
     loss = subject.plain_loss(subject.values)
     return Report(tuple(findings), (), tuple(steps), tuple(notes), loss, subject.title, subject.describe())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -60,6 +61,9 @@ class Finding:
         The simplest first.
     evidence : mapping
         Numbers and shapes by name: ratio, relative_error, expected_shape, found_shape, worst, pattern, ….
+    file, line, statement : str, int, str
+        The statement of your program that made it, or the line where the backward pass begins; empty if unknown. A
+        cell of a notebook has the file ``<cell>``.
 
     Examples
     --------
@@ -76,6 +80,9 @@ class Finding:
     formula: str = ""
     candidates: tuple[Candidate, ...] = ()
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    line: int = 0
+    statement: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,6 +229,22 @@ class Report:
         A number that is not finite becomes the string "nan", "inf" or "-inf".
         """
         return {"title": self.title, "ok": self.ok, "loss": plain(self.loss), **plain(self)}
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def to_sarif(self) -> str:
+        """Return the findings in SARIF 2.1.0, the format of code scanners."""
+        from .formats import to_sarif
+
+        return to_sarif(self)
+
+    def to_github(self) -> str:
+        """Return the findings as workflow commands, which GitHub shows at their lines."""
+        from .formats import to_github
+
+        return to_github(self)
 
 
 def plain(value: Any) -> Any:

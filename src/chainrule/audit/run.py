@@ -11,6 +11,7 @@ from .behaviour import accumulates, behaviour_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
 from .judge import judge
+from .lines import with_lines
 from .numeric import numeric_report
 from .points import (
     batch_of,
@@ -68,6 +69,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
     findings += behaviour_findings(own, adding, trial.exact)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")
+    findings = with_lines(subject, own, findings)
     if axes and not findings:
         notes += _on_one_example(subject, axes, trial, rng)
     notes += _what_was_not_seen(own, trial)

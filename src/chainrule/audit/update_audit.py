@@ -6,15 +6,18 @@ import contextlib
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..adapters.recorded_run import AuditError
 from ..adapters.settings_names import SETTINGS
+from ..adapters.source_lines import definition_of
 from ..adapters.update_functions import UpdateRun, run_update, takes_count
 from ..core.arguments import choice, integer, number
 from ..core.op import Array
+from .lines import at
 from .mistakes.rules import MissingEpsilon
 from .report import RIGHT, WRONG, Candidate, Convention, Finding, Report, Step
 from .update_forms import Steps
@@ -57,7 +60,8 @@ def _audited(
                 verdict, run, made = other
     if not verdict.cause and rule in ("rmsprop", "adagrad", "adam", "adamw"):
         verdict = _without_gradient(verdict, update, settings, config, start, gradients)
-    return _report(rule, settings, verdict, run, made)
+    report = _report(rule, settings, verdict, run, made)
+    return replace(report, findings=tuple(at(f, definition_of(update)) for f in report.findings))
 
 
 def _canonical(name: str) -> str:

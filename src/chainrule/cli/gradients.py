@@ -72,8 +72,12 @@ def backprop(
 @click.option("--layer", is_flag=True, help="forward(*inputs) and backward(dout, cache) are those of one layer")
 @click.option("--ascent", is_flag=True, help="the gradients are added to the parameters, not subtracted")
 @click.option("--html", type=options.PATH, help="a file for the report as a page")
+@click.option("--format", "form", default="text", help="text, json, github (annotations), sarif, html or markdown")
+@click.option("--output", type=options.PATH, help="a file to write the report to")
 @options.limits
-def audit(program: Path, html: Path | None, timeout: float, memory: float | None, **more: Any) -> None:
+def audit(
+    program: Path, html: Path | None, output: Path | None, timeout: float, memory: float | None, **more: Any
+) -> None:
     """Say which line of a hand-written backward pass is wrong.
 
     Each step is judged on the gradients that the file itself passes to it, and the cause of an error is named.
@@ -82,19 +86,29 @@ def audit(program: Path, html: Path | None, timeout: float, memory: float | None
     --layer, the inputs have the names of forward's arguments in the file, or are its tuple "inputs". Exit status: 0
     when nothing is wrong, 1 when something is, 2 when the file cannot be audited, or does not finish in time.
     """
-    asked = {"program": str(program), "html": None if html is None else str(html), **more}
+    files = {"html": None if html is None else str(html), "output": None if output is None else str(output)}
+    asked = {"program": str(program), **files, **more}
     ok = in_child("cli.gradients:audit_here", asked, _limits(timeout, memory), 2)
     raise click.exceptions.Exit(0 if ok else 1)
 
 
-def audit_here(program: str, html: str | None, layer: bool, ascent: bool, **names: str) -> bool:
+def audit_here(
+    program: str, html: str | None, output: str | None, form: str, layer: bool, ascent: bool, **names: str
+) -> bool:
     """Audit a program in this process and print the report; return whether nothing is wrong."""
     with explained(2):
         from ..audit import commands
+        from ..audit.formats import FORMS
 
+        choice("format", form, FORMS)
         file = Path(program)
         report = commands.audit_layer_of(file, names) if layer else commands.audit_program(file, names, ascent)
-        show(report)
+        if output is not None:
+            write(Path(output), FORMS[form](report))
+        elif form == "text":
+            show(report)
+        else:
+            emit(FORMS[form](report))
         if html is not None:
             write(Path(html), report.to_html())
         return report.ok
