@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import pytest
+from tests.tables import for_each
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "chainrule"
@@ -105,12 +105,12 @@ def _imported_from(module: ModuleType, name: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", NAMES)
+@for_each("path", NAMES)
 def test_a_public_name_has_a_docstring(path: str) -> None:
     assert documented(path, NAMES[path]), f"{path} has no docstring"
 
 
-@pytest.mark.parametrize("path", NAMES)
+@for_each("path", NAMES)
 def test_a_public_name_is_in_the_reference(path: str) -> None:
     value, shown = NAMES[path], listed()
     last = path.rpartition(".")[2]
@@ -121,7 +121,7 @@ def test_a_public_name_is_in_the_reference(path: str) -> None:
     assert itself or elsewhere or by_its_module or by_its_parts, f"no page of docs/reference/ has ::: {path}"
 
 
-@pytest.mark.parametrize("path", [p for p in listed() if not p.startswith(tuple(NEEDS)) or p in NAMES])
+@for_each("path", [p for p in listed() if not p.startswith(tuple(NEEDS)) or p in NAMES])
 def test_what_the_reference_lists_exists(path: str) -> None:
     assert resolved(path) is not None
 
@@ -176,7 +176,7 @@ def callables() -> Iterator[tuple[str, Any]]:
 CALLABLES = {path: value for path, value in callables() if stated_parameters(inspect.getdoc(value) or "") is not None}
 
 
-@pytest.mark.parametrize("path", CALLABLES)
+@for_each("path", CALLABLES)
 def test_stated_parameters_are_those_that_are_taken(path: str) -> None:
     value = CALLABLES[path]
     assert sorted(stated_parameters(inspect.getdoc(value) or "") or []) == sorted(taken_parameters(value))

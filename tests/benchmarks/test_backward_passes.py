@@ -14,6 +14,7 @@ import pytest
 from benchmarks.backward_passes import __main__ as command
 from benchmarks.backward_passes import numeric
 from benchmarks.backward_passes.cases import HALVES, cases
+from tests.tables import for_each
 
 CASES = cases()
 TOLERANCE = 1e-5
@@ -248,7 +249,7 @@ def test_halves_share_no_backward_pass():
     assert not names[0] & names[1]
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, id=c.title) for c in CASES if not c.is_right])
+@for_each("case", [pytest.param(c, id=c.title) for c in CASES if not c.is_right])
 def test_causes_are_codes(case):
     assert set(case.causes) <= set(CODES)
     assert len(set(case.steps)) == len(case.steps) > 0

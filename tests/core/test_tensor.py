@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 import chainrule as cr
 from chainrule.core.node import Recording
 from chainrule.core.tensor import Parameter, Tensor, traced_leaf
+from tests.tables import for_each
 
 X = np.arange(6.0).reshape(2, 3) + 0.5
 
@@ -310,11 +311,9 @@ SCALARS: list[Any] = [2, 2.5, True]
 DTYPES = ["bool", "int8", "uint8", "int32", "int64", "float32", "float64"]
 
 
-@pytest.mark.parametrize("a", DTYPES)
-@pytest.mark.parametrize("b", [*DTYPES, *SCALARS], ids=str)
-@pytest.mark.parametrize(
-    "f", [np.add, np.multiply, np.divide, np.power, np.maximum, np.less, np.arctan2], ids=lambda f: f.__name__
-)
+@for_each("a", DTYPES)
+@for_each("b", [*DTYPES, *SCALARS], ids=str)
+@for_each("f", [np.add, np.multiply, np.divide, np.power, np.maximum, np.less, np.arctan2], ids=lambda f: f.__name__)
 def test_promotion_is_numpys(a: str, b: Any, f: Any) -> None:
     x = np.ones(3, a)
     y = np.ones(3, b) if isinstance(b, str) else b

@@ -14,6 +14,7 @@ from chainrule.core.op import Operation
 from chainrule.core.vmap import evaluate
 from chainrule.nn import losses
 from tests.ops.checking import points
+from tests.tables import for_each
 
 ROWS = ops.rows()
 SIZE = 3
@@ -38,7 +39,7 @@ def _flags(count: int) -> list[tuple[bool, ...]]:
     return [every] if count == 1 else [every, *[tuple(i == k for i in range(count)) for k in range(count)]]
 
 
-@pytest.mark.parametrize(("op", "example"), _cases())
+@for_each(("op", "example"), _cases())
 def test_every_row_gives_what_single_calls_give(op: Operation, example: Any) -> None:
     inputs = [np.asarray(x) for x in example.inputs]
     for flags in _flags(len(inputs)):

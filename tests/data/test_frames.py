@@ -14,6 +14,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.data import Dataset, Preprocessor
 from chainrule.frames import as_inputs, as_targets, columns
+from tests.tables import for_each
 
 pd = pytest.importorskip("pandas")
 pa = pytest.importorskip("pyarrow")
@@ -350,8 +351,8 @@ BACKENDS = {
 }
 
 
-@pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
-@pytest.mark.parametrize("what", VALUES)
+@for_each("make", BACKENDS.values(), ids=BACKENDS)
+@for_each("what", VALUES)
 def test_a_column_is_the_same_wherever_it_lies(what, make):
     given, kind, values, stored = VALUES[what]
     (column,) = columns(make({"c": given}), "X")

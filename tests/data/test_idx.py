@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from chainrule.data import read, read_features, read_idx, read_idx_folder
+from tests.tables import for_each
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -61,7 +62,7 @@ def test_round_trip(tmp_path_factory, array):
     np.testing.assert_array_equal(read_idx(path), array)
 
 
-@pytest.mark.parametrize("length", range(len(idx_bytes(IMAGES))))
+@for_each("length", range(len(idx_bytes(IMAGES))))
 def test_truncation_at_every_byte(tmp_path, length):
     path = tmp_path / "cut.idx"
     path.write_bytes(idx_bytes(IMAGES)[:length])
@@ -69,7 +70,7 @@ def test_truncation_at_every_byte(tmp_path, length):
         read_idx(path)
 
 
-@pytest.mark.parametrize("cut", range(1, 60))
+@for_each("cut", range(1, 60))
 def test_truncated_gzip(tmp_path, cut):
     path = tmp_path / "cut.gz"
     content = gzip.compress(idx_bytes(IMAGES))

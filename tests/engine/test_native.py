@@ -26,6 +26,7 @@ from tests.engine.native_cases import Training, check, near, run, same_bits
 from tests.engine.native_mutants import attempt, described, mutate, plans
 from tests.ops.checking import points
 from tests.plan.graphs import arrays, dtypes, interpret, planned, programs, shapes
+from tests.tables import for_each
 
 CASES = [pytest.param(op, e, id=f"{op.name}-{i}") for op in ops.rows() for i, e in enumerate(points(op))]
 KINDS = [np.float32, np.float64]
@@ -38,8 +39,8 @@ def casted(inputs: Any, dtype: Any) -> list[Any]:
 # -- the table -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", KINDS)
-@pytest.mark.parametrize(("op", "example"), CASES)
+@for_each("dtype", KINDS)
+@for_each(("op", "example"), CASES)
 def test_every_row(op: Operation, example: Example, dtype: Any) -> None:
     inputs = casted(example.inputs, dtype)
     attrs = dict(example.attrs)
@@ -48,8 +49,8 @@ def test_every_row(op: Operation, example: Example, dtype: Any) -> None:
     check(lambda x, s: ([apply(op, tuple(x), attrs)], {}), inputs)
 
 
-@pytest.mark.parametrize("dtype", KINDS)
-@pytest.mark.parametrize(("op", "example"), [c for c in CASES if c.values[0].differentiable])
+@for_each("dtype", KINDS)
+@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable])
 def test_every_gradient(op: Operation, example: Example, dtype: Any) -> None:
     inputs = casted(example.inputs, dtype)
     places = [k for k, x in enumerate(inputs) if x.dtype.kind == "f"]

@@ -19,10 +19,11 @@ from chainrule.ops.index import Slot
 from chainrule.plan import Plan
 from tests.engine.native_cases import check
 from tests.plan.graphs import arrays, planned
+from tests.tables import for_each
 
 INTEGERS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64".split()
 ALL = ["bool", *INTEGERS, "float32", "float64"]
-DTYPES = pytest.mark.parametrize("dtype", ALL)
+DTYPES = for_each("dtype", ALL)
 #: What stays with NumPy and SciPy: special functions, linear algebra, transforms, and what is rare.
 LEFT = {op.name for op in ops.rows() if "scipy." in str(op.numpy) and op.expand is None} | set(
     "inv solve cofactor det slogdet_sign logabsdet cholesky pinv eig eigh svd qr orthogonal_complement "
@@ -76,8 +77,8 @@ def test_which_rows_are_left_to_numpy() -> None:
 ROWS = [op for op in ops.rows() if op.kind == ELEMENTWISE and op.kernel and op.name not in ("cast", "where")]
 
 
-@pytest.mark.parametrize("dtype", ["bool", *INTEGERS])
-@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+@for_each("dtype", ["bool", *INTEGERS])
+@for_each("op", ROWS, ids=lambda op: op.name)
 def test_elementwise_rows_on_whole_numbers(op: Operation, dtype: str) -> None:
     a, *more = [draw(dtype, (6, 9), k) for k in range(len(op.domain))]
     if more:
@@ -109,7 +110,7 @@ def test_powers_of_integers() -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("to", ALL)
+@for_each("to", ALL)
 def test_casts(dtype: str, to: str) -> None:
     x = draw(dtype, (7, 11))
     if np.dtype(dtype).kind == "f":  # what fits; for the rest NumPy promises nothing
@@ -143,8 +144,8 @@ VIEWS = {
 
 
 @DTYPES
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("shape", [(7,), (0, 3), (3, 0), (3, 40, 5), (40, 5, 33), (2, 3, 4, 5), (5, 700)])
+@for_each("view", VIEWS)
+@for_each("shape", [(7,), (0, 3), (3, 0), (3, 40, 5), (40, 5, 33), (2, 3, 4, 5), (5, 700)])
 def test_reductions(dtype: str, view: str, shape: Any) -> None:
     x = draw(dtype, shape)
     axes = [None, *range(len(shape)), *[a for a in ((0, -1), (1, 2), (0, 2)) if len(shape) > 2]]
@@ -180,7 +181,7 @@ def test_reductions_in_the_middle_are_as_accurate_as_others() -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize("shape", [(7,), (0, 3), (3, 0), (1, 1), (40, 3), (3, 4, 5), (2, 1000)])
+@for_each("shape", [(7,), (0, 3), (3, 0), (1, 1), (40, 3), (3, 4, 5), (2, 1000)])
 def test_order_and_running_sums(dtype: str, shape: Any) -> None:
     x = draw(dtype, shape)
     if np.dtype(dtype).kind in "iu":
@@ -222,21 +223,21 @@ INDICES: list[Any] = [
 
 
 @DTYPES
-@pytest.mark.parametrize("index", INDICES, ids=range(len(INDICES)))
+@for_each("index", INDICES, ids=range(len(INDICES)))
 def test_gather(dtype: str, index: Any) -> None:
     x = draw(dtype, (4, 5, 6, 3))
     compared(lambda x: [x[0][index], (x[0].T.T)[index], x[0][::-1, :, :, ::-1][index]], x)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("index", INDICES, ids=range(len(INDICES)))
+@for_each("dtype", ["float32", "float64"])
+@for_each("index", INDICES, ids=range(len(INDICES)))
 def test_scatter_is_the_gradient_of_gather(dtype: str, index: Any) -> None:
     f = cr.grad(lambda x, w: np.sum(np.sin(x[index]) * w[index]))
     x, w = arrays([(4, 5, 6, 3)] * 2, dtype)
     compared(lambda a: [f(*a)], x, w)
 
 
-@pytest.mark.parametrize("ids", INTEGERS)
+@for_each("ids", INTEGERS)
 @DTYPES
 def test_positions_and_elements_of_every_dtype(dtype: str, ids: str) -> None:
     x, where = draw(dtype, (4, 7)), np.array([1, 1, 3, 0, 1, 2, 1], ids)

@@ -21,6 +21,7 @@ from chainrule.core.tensor import constant
 from chainrule.engine import bind, choose
 from tests.ops.checking import points
 from tests.plan.graphs import arrays, blocks_of, close, dtypes, interpret, planned, programs, shapes
+from tests.tables import for_each
 
 CASES = [pytest.param(op, e, id=f"{op.name}-{i}") for op in ops.rows() for i, e in enumerate(points(op))]
 
@@ -40,8 +41,8 @@ def casted(inputs: Any, dtype: Any) -> list[Any]:
     return [np.asarray(x).astype(dtype) if np.asarray(x).dtype.kind == "f" else np.asarray(x) for x in inputs]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("op", "example"), CASES)
+@for_each("dtype", [np.float32, np.float64])
+@for_each(("op", "example"), CASES)
 def test_every_row_runs_as_eagerly(op: Operation, example: Example, dtype: Any) -> None:
     inputs = casted(example.inputs, dtype)
     attrs = dict(example.attrs)
@@ -53,7 +54,7 @@ def test_every_row_runs_as_eagerly(op: Operation, example: Example, dtype: Any) 
     assert expected.dtype == found.dtype
 
 
-@pytest.mark.parametrize(("op", "example"), [c for c in CASES if c.values[0].differentiable])
+@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable])
 def test_every_row_differentiates_as_eagerly(op: Operation, example: Example) -> None:
     inputs = casted(example.inputs, np.float64)
     places = [k for k, x in enumerate(inputs) if x.dtype.kind == "f"]

@@ -19,6 +19,7 @@ from chainrule.gradcheck.result import GRADCHECK_CAUSES
 from chainrule.nn import losses
 from chainrule.ops import rows
 from tests.ops.checking import points
+from tests.tables import for_each
 
 RNG = np.random.default_rng(3)
 X, T = RNG.normal(size=(7, 4)), RNG.normal(size=(7, 3))
@@ -77,13 +78,13 @@ def real_inputs(example):
     return [x.astype(np.float64) if np.asarray(x).dtype.kind == "f" else x for x in map(np.asarray, example.inputs)]
 
 
-@pytest.mark.parametrize(("op", "example"), list(table(twice=False)))
+@for_each(("op", "example"), list(table(twice=False)))
 def test_every_row_of_the_operation_table(op, example):
     result = passing(row_function(op, example.attrs), *real_inputs(example))
     assert result.full and result.max_error < 1e-6
 
 
-@pytest.mark.parametrize(("op", "example"), list(table(twice=True)))
+@for_each(("op", "example"), list(table(twice=True)))
 def test_every_row_twice(op, example):
     passing(row_function(op, example.attrs), *real_inputs(example), order=2, rtol=1e-5)
 

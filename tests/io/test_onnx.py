@@ -16,6 +16,7 @@ import chainrule as cr
 from chainrule import nn
 from chainrule.ops import rows
 from tests.io.gallery import CASES, outputs
+from tests.tables import for_each
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -114,7 +115,7 @@ def test_every_operation_is_written_or_known_to_be_none():
     assert {name for name in names - set(ROWS) if cr.ops.row(name).expand is None} == WITHOUT
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@for_each("name", OPERATIONS)
 def test_every_operation_computes_the_same_in_onnx_runtime_and_back_here(name):
     function, *inputs = OPERATIONS[name]
     module = Function(function)
@@ -632,7 +633,7 @@ def test_types_and_masks_that_are_not_read(made, message):
         cr.from_onnx(made)
 
 
-@pytest.mark.parametrize("name", READ)
+@for_each("name", READ)
 def test_what_is_read_computes_what_onnx_runtime_does(name):
     model, kind = READ[name]
     module = cr.from_onnx(model)

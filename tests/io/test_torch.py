@@ -10,6 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule import nn
 from chainrule.io import load_torch_weights, save_torch_weights
+from tests.tables import for_each
 
 torch = pytest.importorskip("torch")
 tn = torch.nn
@@ -54,8 +55,8 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("name", LAYERS)
+@for_each("dtype", [torch.float32, torch.float64], ids=str)
+@for_each("name", LAYERS)
 def test_every_layer_and_setting(name, dtype):
     torch.manual_seed(1)
     theirs = LAYERS[name]().to(dtype)

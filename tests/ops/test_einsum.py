@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule.core.tensor import Tensor
 from tests.ops.checking import close, derivative
+from tests.tables import for_each
 
 CASES: list[tuple[str, list[tuple[int, ...]]]] = [
     ("ij,jk->ik", [(2, 3), (3, 4)]),
@@ -67,7 +68,7 @@ def operands(shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     return [rng.normal(size=s) for s in shapes]
 
 
-@pytest.mark.parametrize(("subscripts", "shapes"), CASES)
+@for_each(("subscripts", "shapes"), CASES)
 def test_value_and_gradient(subscripts: str, shapes: list[tuple[int, ...]]) -> None:
     arrays = operands(shapes)
     expected = np.einsum(subscripts, *arrays)

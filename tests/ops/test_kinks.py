@@ -18,6 +18,7 @@ from chainrule.core.reverse import reverse
 from chainrule.core.tensor import Tensor
 from chainrule.nn import losses
 from tests.ops.checking import close
+from tests.tables import for_each
 
 ROWS = ops.rows()
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -64,9 +65,9 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", CASES)
+@for_each("dtype", [np.float64, np.float32])
+@for_each("way", WAYS)
+@for_each("name", CASES)
 def test_kinks_have_the_subgradient_of_least_norm(name: str, way: str, dtype: Any) -> None:
     f, point, expected = CASES[name]
     found = WAYS[way](cr.grad(lambda x: np.sum(f(x))))(A(point, dtype))
@@ -211,8 +212,8 @@ def _mixed(op: Operation) -> tuple[list[Any], Any]:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("way", ["eager", "numpy"])
-@pytest.mark.parametrize("op", SMOOTH, ids=lambda op: op.name)
+@for_each("way", ["eager", "numpy"])
+@for_each("op", SMOOTH, ids=lambda op: op.name)
 def test_an_inactive_branch_passes_no_gradient_on(op: Operation, way: str) -> None:
     inputs, active = _mixed(op)
 
@@ -274,8 +275,8 @@ INACTIVE: dict[str, tuple[Callable[[Any], Any], Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", INACTIVE)
+@for_each("way", WAYS)
+@for_each("name", INACTIVE)
 def test_selections_give_the_gradient_of_what_they_select(name: str, way: str) -> None:
     f, expected = INACTIVE[name]
     gradient = cr.grad(lambda x: np.sum(f(x)))

@@ -16,6 +16,7 @@ from chainrule.core.reverse import reverse
 from chainrule.core.tensor import Tensor, traced_leaf
 from chainrule.ops.fourier import TRANSFORMS
 from tests.ops.checking import close, derivative
+from tests.tables import for_each
 
 rng = np.random.default_rng(3)
 
@@ -671,7 +672,7 @@ def named(c: Case) -> str:
     return c.key if isinstance(c.key, str) else c.key.__name__
 
 
-every = pytest.mark.parametrize("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES)])
+every = for_each("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES)])
 
 
 def test_every_function_has_a_case() -> None:
@@ -682,7 +683,7 @@ def test_every_function_has_a_case() -> None:
 
 
 @every
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@for_each("dtype", [np.float32, np.float64])
 def test_value_and_dtype(c: Case, dtype: Any) -> None:
     arrays = [x.astype(dtype) if x.dtype.kind == "f" else x for x in c.inputs]
     with np.errstate(all="ignore"):
@@ -724,7 +725,7 @@ def gradients(c: Case, arrays: Any, weights: Any) -> list[Any]:
     return [np.zeros(x.shape) if g is None else np.asarray(g) for x, g in zip(arrays, found, strict=True)]
 
 
-@pytest.mark.parametrize("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth])
+@for_each("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth])
 def test_gradient(c: Case) -> None:
     r = np.random.default_rng(4)
     with np.errstate(all="ignore"):
@@ -740,7 +741,7 @@ def test_gradient(c: Case) -> None:
         close(g.reshape(1, -1), derivative(weighted, c.inputs[k]), what=f"{named(c)}, input {k}")
 
 
-@pytest.mark.parametrize("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth])
+@for_each("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth])
 def test_float32_stays(c: Case) -> None:
     arrays = [x.astype(np.float32) for x in c.inputs]
     with np.errstate(all="ignore"):

@@ -21,6 +21,7 @@ import chainrule as cr
 from chainrule.core.node import FUNCTIONS
 from chainrule.scipy import special
 from tests.ops.checking import close, derivative
+from tests.tables import for_each
 
 X = np.array([0.35, 0.6, 0.85])
 NAMES = sorted(key.removeprefix("scipy.special.") for key in FUNCTIONS if str(key).startswith("scipy.special."))
@@ -48,7 +49,7 @@ def called(name: str, module: Any) -> Callable[[Any], Any]:
     return lambda x: function(*PARAMETERS.get(name, ()), x, *AFTER.get(name, ()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_value_gradient_and_compiled(name: str) -> None:
     x = X + SHIFT.get(name, 0.0)
     f, reference = called(name, special), called(name, sp)

@@ -36,6 +36,7 @@ from tests.ops.checking import (
     real,
     traced,
 )
+from tests.tables import for_each
 
 ROWS = ops.rows()
 SMOOTH = [op for op in ROWS if op.differentiable]
@@ -209,7 +210,7 @@ def test_every_row_has_an_oracle() -> None:
     assert set(ORACLES) >= {op.name for op in ROWS}
 
 
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each(("op", "example"), cases(ROWS))
 def test_value(op: Operation, example: Example) -> None:
     found = evaluate(op, example.inputs, example.attrs)
     expected = np.asarray(ORACLES[op.name](*example.inputs, **example.attrs))
@@ -219,12 +220,12 @@ def test_value(op: Operation, example: Example) -> None:
     np.testing.assert_array_equal(tensor.value, found)
 
 
-@pytest.mark.parametrize(("op", "example"), cases(SMOOTH))
+@for_each(("op", "example"), cases(SMOOTH))
 def test_jacobian(op: Operation, example: Example) -> None:
     check_first_order(op, example)
 
 
-@pytest.mark.parametrize(("op", "example"), cases(SMOOTH))
+@for_each(("op", "example"), cases(SMOOTH))
 def test_recorded_pass_gives_the_same(op: Operation, example: Example) -> None:
     g = np.random.default_rng(2).normal(size=evaluate(op, example.inputs, example.attrs).shape)
     on_arrays = cotangents(op, example.inputs, example.attrs, g, graph=False)
@@ -234,13 +235,13 @@ def test_recorded_pass_gives_the_same(op: Operation, example: Example) -> None:
         assert a.dtype == b.dtype
 
 
-@pytest.mark.parametrize(("op", "example"), cases(op for op in SMOOTH if not op.flat))
+@for_each(("op", "example"), cases(op for op in SMOOTH if not op.flat))
 def test_gradient_of_the_gradient(op: Operation, example: Example) -> None:
     check_second_order(op, example)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each("dtype", [np.float32, np.float64])
+@for_each(("op", "example"), cases(ROWS))
 def test_shape_and_dtype(op: Operation, example: Example, dtype: Any) -> None:
     """The rule, the kernel, the traced and the eager node all say the same; and so do their gradients."""
     example = in_dtype(example, dtype)
@@ -263,7 +264,7 @@ def test_shape_and_dtype(op: Operation, example: Example, dtype: Any) -> None:
     assert [(g.shape, g.dtype) for g in eager] == [(x.shape, x.dtype) for x in wanted]
 
 
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each(("op", "example"), cases(ROWS))
 def test_float32_is_close_to_float64(op: Operation, example: Example) -> None:
     if "dtype" in example.attrs:
         return
@@ -276,8 +277,8 @@ def test_float32_is_close_to_float64(op: Operation, example: Example) -> None:
             close(a, b, 2e-4, op.name)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("op", "example"), cases(op for op in ROWS if op.kernel is not None and op.kind != VIEW))
+@for_each("dtype", [np.float32, np.float64])
+@for_each(("op", "example"), cases(op for op in ROWS if op.kernel is not None and op.kind != VIEW))
 def test_out_is_filled(op: Operation, example: Example, dtype: Any) -> None:
     example = in_dtype(example, dtype)
     arrays = [np.asarray(x) for x in example.inputs]
@@ -297,7 +298,7 @@ def test_out_is_filled(op: Operation, example: Example, dtype: Any) -> None:
     np.testing.assert_array_equal(strided, expected)
 
 
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each(("op", "example"), cases(ROWS))
 def test_inputs_in_any_memory_layout(op: Operation, example: Example) -> None:
     arrays = [np.asarray(x) for x in example.inputs]
     backwards = [np.flip(np.flip(x).copy()) for x in arrays]
@@ -335,7 +336,7 @@ def as_expression(op: Operation, example: Example) -> Expression:
     return make(op, *names, **example.attrs)
 
 
-@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+@for_each("op", ROWS, ids=lambda op: op.name)
 def test_formula(op: Operation) -> None:
     """Every row is written as text and as LaTeX; both show all inputs and close what they open."""
     for example in points(op):
@@ -352,7 +353,7 @@ def test_formula(op: Operation) -> None:
         assert dimensions(e).endswith(f"→ {'×'.join(map(str, e.shape)) or 1}")
 
 
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each(("op", "example"), cases(ROWS))
 def test_numpy_source(op: Operation, example: Example) -> None:
     """Every row's source runs with NumPy and SciPy alone, defines what they lack, and gives the row's values."""
     e, helpers = as_expression(op, example), Helpers()
@@ -373,7 +374,7 @@ def test_numpy_source(op: Operation, example: Example) -> None:
     close(np.asarray(e.value(inputs)), expected, 1e-15, op.name)
 
 
-@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+@for_each("op", ROWS, ids=lambda op: op.name)
 def test_flops_are_counted(op: Operation) -> None:
     if op.flops is None:
         assert not op.differentiable or op.name in ("cast",)
@@ -521,7 +522,7 @@ def test_definition(op: Operation, example: Example) -> None:
     close(result.value, evaluate(op, example.inputs, example.attrs), 1e-12, op.name)
 
 
-@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.name)
+@for_each("op", ROWS, ids=lambda op: op.name)
 def test_linearity(op: Operation) -> None:
     """A row is linear in an input iff its differences along it do not depend on where they are taken."""
     example = next(e for e in points(op) if all(np.size(x) for x in e.inputs))
@@ -537,7 +538,7 @@ def test_linearity(op: Operation) -> None:
         assert (k in op.linear) == straight or (op.kinks and straight) or op.name in ("max", "min")
 
 
-@pytest.mark.parametrize(("op", "example"), cases(ROWS))
+@for_each(("op", "example"), cases(ROWS))
 def test_what_passes_values(op: Operation, example: Example) -> None:
     found, (first, *_) = evaluate(op, example.inputs, example.attrs), example.inputs
     same = np.array_equal(np.unique(found), np.unique(np.asarray(first)))

@@ -9,6 +9,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.scipy import stats
+from tests.tables import for_each
 
 theirs = pytest.importorskip("scipy.stats")
 
@@ -24,9 +25,9 @@ CONTINUOUS: dict[str, tuple[list[float], dict[str, float]]] = {
 CONSTANT = {"df", "a", "b"}
 
 
-@pytest.mark.parametrize("name", CONTINUOUS)
-@pytest.mark.parametrize("method", ["pdf", "logpdf", "cdf", "sf", "logcdf", "logsf"])
-@pytest.mark.parametrize("placed", [{}, {"loc": 0.2, "scale": 1.7}])
+@for_each("name", CONTINUOUS)
+@for_each("method", ["pdf", "logpdf", "cdf", "sf", "logcdf", "logsf"])
+@for_each("placed", [{}, {"loc": 0.2, "scale": 1.7}])
 def test_continuous_distributions(name: str, method: str, placed: dict[str, float]) -> None:
     points, shapes = CONTINUOUS[name]
     x = np.array(points)

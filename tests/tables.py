@@ -1,0 +1,58 @@
+"""Tests of tables: one test for all cases, where a test for each would take longer to report than to run."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+
+SHOWN = 5  # tracebacks; the message names all cases that failed
+
+
+def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None) -> Callable[[Any], Any]:
+    """Run a test for each case, as ``pytest.mark.parametrize``, but as one test, whose failure names the cases."""
+    keys = (names,) if isinstance(names, str) else tuple(names)
+    table = list(cases)
+
+    def name(position: int, case: Any) -> str:
+        if isinstance(case, ParameterSet) and case.id is not None:
+            return str(case.id)
+        if callable(ids):
+            return str(ids(case))
+        return str(list(ids)[position]) if ids is not None else repr(case)
+
+    def values(case: Any) -> dict[str, Any]:
+        if isinstance(case, ParameterSet):
+            assert not case.marks, "a case with marks needs a test of its own"
+            return dict(zip(keys, case.values, strict=True))
+        return dict(zip(keys, (case,) if len(keys) == 1 else case, strict=True))
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(*case: Any, **others: Any) -> None:
+            if case:  # called by another test, with a case of its own
+                return test(*case, **others)
+            failed, skipped = {}, None
+            for position, case in enumerate(table):
+                try:
+                    test(**values(case), **others)
+                except pytest.skip.Exception as skip:
+                    skipped = skip
+                except (Exception, pytest.fail.Exception) as error:
+                    failed[name(position, case)] = error
+            if failed:
+                shown = list(failed.values())[:SHOWN]
+                raise BaseExceptionGroup(f"{len(failed)} of {len(table)} cases failed: {', '.join(failed)}", shown)
+            if skipped is not None:
+                raise skipped
+            assert table, "no cases"
+            return None
+
+        signature = inspect.signature(test)
+        others = [p for p in signature.parameters.values() if p.name not in keys]
+        run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
