@@ -27,7 +27,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "core/dispatch.py": {"where": "an argument of NumPy's functions"},
     "core/transforms.py": {"identity": FUNCTION},
     "core/habits.py": dict.fromkeys(
-        "binary_cross_entropy_with_logits gather matmul one_hot relu sigmoid softmax softplus tanh".split(),
+        "binary_cross_entropy_with_logits cholesky det gather kl_div logsumexp matmul one_hot qr relu scatter_add "
+        "sigmoid softmax softplus svd tanh".split(),
         "a name that users of PyTorch type",
     ),
     "core/custom.py": dict.fromkeys(["identity", "barrier"], FUNCTION),

@@ -66,6 +66,52 @@ def test_names_of_numpy_and_of_nothing(owner, name, said):
     assert not hasattr(owner, name) and getattr(owner, name, 3) == 3
 
 
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (lambda x: cr.softmax(x, dim=1), "dim is axis"),
+        (lambda x: cr.log_softmax(x, dim=-1), "dim is axis"),
+        (lambda x: cr.logsumexp(x, dim=1, keepdim=True), "dim is axis in NumPy; keepdim is keepdims"),
+        (lambda x: x.std(unbiased=False), r"unbiased is ddof=1 \(True\) or ddof=0"),
+        (lambda x: x.var(1, unbiased=True), "unbiased is ddof=1"),
+        (lambda x: x.argmax(dim=1), "dim is axis"),
+        (lambda x: x.cumsum(dim=0), "dim is axis"),
+        (lambda x: x.squeeze(dim=0), "dim is axis"),
+        (lambda x: x.sum(1, keepdim=True), "keepdim is keepdims"),
+        (lambda x: x.argsort(descending=True), r"descending is \[::-1\]"),
+    ],
+)
+def test_keywords_of_pytorch_are_translated(call, said):
+    with pytest.raises(TypeError, match=said) as caught:
+        call(OWNERS["Tensor"])
+    assert str(caught.value).count(said.split(" in NumPy")[0].replace("\\", "")) <= 1
+
+
+def test_the_answers_give_what_pytorch_gives():
+    torch = pytest.importorskip("torch")
+    a = np.random.default_rng(0).normal(size=(4, 6))
+    x, t = cr.tensor(a), torch.tensor(a)
+    i = np.array([2, 0, 1])
+    pairs = [
+        (np.sort(x, -1)[..., ::-1][..., :3], t.topk(3).values),
+        (np.argsort(x, -1)[..., ::-1][..., :3], t.topk(3).indices),
+        (np.partition(x, 1, 1)[..., 1], t.kthvalue(2, 1).values),
+        (np.array_split(x, 3, 1)[2], t.chunk(3, 1)[2]),
+        (np.unstack(x, axis=1)[3], t.unbind(1)[3]),
+        (np.take(x, i, 0), t.index_select(0, torch.tensor(i))),
+        (np.repeat(x, 2, 1), t.repeat_interleave(2, 1)),
+        (np.moveaxis(x, 0, 1), t.movedim(0, 1)),
+        (np.clip(x, 0, 6), torch.nn.functional.relu6(t)),
+        (np.clip(x / 6 + 0.5, 0, 1), torch.nn.functional.hardsigmoid(t)),
+        (x * np.tanh(cr.softplus(x)), torch.nn.functional.mish(t)),
+        (x / (1 + np.abs(x)), torch.nn.functional.softsign(t)),
+        (-cr.softplus(-x), torch.nn.functional.logsigmoid(t)),
+        (np.where(x > 0.5, 0.0, x), t.masked_fill(t > 0.5, 0.0)),
+    ]
+    for ours, theirs in pairs:
+        np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), atol=1e-12)
+
+
 CALLS = [
     (lambda m: optim.Adam(m.parameters()), "an optimiser does not hold the parameters: optim.Adam"),
     (lambda m: optim.Adam(m.parameters(), lr=1e-3), "does not hold the parameters"),

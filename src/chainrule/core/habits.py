@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _CPU = "the CPU is the only device; leave it out"
 _DTYPE = "use .astype(np.float32) of a tensor, or .to(np.float32) of a module"
@@ -43,9 +46,16 @@ _TENSOR = {
     "grad_fn": "use x.op and x.inputs",
     "retain_grad": "use cr.backprop, which gives every gradient by name",
     "register_hook": "use cr.backprop, which gives every gradient by name",
-    "add_": "tensors are not changed in place by methods: use x = x + y",
-    "sub_": "tensors are not changed in place by methods: use x = x - y",
-    "mul_": "tensors are not changed in place by methods: use x = x * y",
+    **dict.fromkeys(("add_", "sub_", "mul_", "div_", "pow_"), "use x += y, x -= y, x *= y, x /= y, x **= y"),
+    **dict.fromkeys(
+        [
+            f"{name}_"
+            for name in "abs ceil clamp clip cos exp floor log neg relu round sigmoid sin sqrt square tanh".split()
+        ],
+        "use x[...] = of the new values, or a new name for them",
+    ),
+    "masked_fill_": "use x[mask] = value, or np.where(mask, value, x)",
+    **dict.fromkeys(("normal_", "uniform_"), "use parameter.assign(rng.normal(size=parameter.shape))"),
     "zero_": "use parameter.assign(np.zeros(parameter.shape))",
     "fill_": "use parameter.assign(np.full(parameter.shape, value))",
     "copy_": "use parameter.assign(value)",
@@ -62,9 +72,46 @@ _TENSOR = {
     "sigmoid": "use cr.sigmoid(x)",
     "pow": "use x ** n",
     "clamp": "use np.clip(x, least, most)",
-    "eq": "use x == y",
-    "gt": "use x > y",
-    "lt": "use x < y",
+    **{name: f"use x {sign} y" for name, sign in (("eq", "=="), ("ne", "!="), ("gt", ">"), ("ge", ">="))},
+    **{name: f"use x {sign} y" for name, sign in (("lt", "<"), ("le", "<="), ("mul", "*"), ("sub", "-"), ("div", "/"))},
+    "neg": "use -x",
+    "mv": "use x @ y",
+    "clone": "use x.copy()",
+    "is_leaf": "use x.op is None",
+    "nelement": "use x.size",
+    "ndimension": "use x.ndim",
+    "log_softmax": "use cr.log_softmax(x, axis)",
+    "logsumexp": "use cr.logsumexp(x, axis)",
+    "rsqrt": "use 1 / np.sqrt(x)",
+    "scatter": "use x[rows, indices] = values, on a copy of x, or np.put_along_axis",
+    "scatter_": "use x[rows, indices] = values, or np.put_along_axis(x, indices, values, axis)",
+    **dict.fromkeys(("scatter_add", "scatter_add_", "index_add", "index_add_"), "use np.add.at(x, indices, values)"),
+    "topk": "use np.sort(x, axis)[..., ::-1][..., :k]; the indices are np.argsort(x, axis)[..., ::-1][..., :k]",
+    "kthvalue": "use np.partition(x, k - 1, axis)[..., k - 1]",
+    "chunk": "use np.array_split(x, chunks, axis)",
+    "unbind": "use np.unstack(x, axis=axis)",
+    "index_select": "use np.take(x, indices, axis)",
+    "take_along_dim": "use np.take_along_axis(x, indices, axis)",
+    "masked_select": "use x[mask]",
+    "narrow": "use x[start : start + length]",
+    "repeat_interleave": "use np.repeat(x, repeats, axis)",
+    "tensor_split": "use np.array_split(x, sections, axis)",
+    "movedim": "use np.moveaxis(x, source, destination)",
+    "type_as": "use x.astype(y.dtype)",
+    **dict.fromkeys(("view_as", "reshape_as"), "use x.reshape(y.shape)"),
+    "unflatten": "use x.reshape(shape)",
+    "lerp": "use x + weight * (y - x)",
+    "addmm": "use x + a @ b",
+    "baddbmm": "use x + a @ b",
+    "inverse": "use np.linalg.inv(x)",
+    **{name: f"use np.linalg.{name}(x)" for name in ("det", "slogdet", "svd", "qr", "cholesky")},
+    **dict.fromkeys(
+        ("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"), "use np.zeros_like(x, shape=shape)"
+    ),
+    "nbytes": "use x.size * x.dtype.itemsize",
+    "stride": "tensors have no memory layout; use x.shape",
+    "is_floating_point": 'use x.dtype.kind == "f"',
+    **dict.fromkeys(("is_cuda", "bfloat16", "pin_memory", "data_ptr", "share_memory_"), _CPU),
 }
 
 _MODULE = {
@@ -125,6 +172,20 @@ _NN = {
     "ParameterDict": "assign a plain dict of parameters: they are found there",
     "LogSoftmax": "leave it out: the cross entropy takes logits; or use cr.log_softmax(x)",
     "Swish": "use nn.SiLU()",
+    "ReLU6": "write an nn.Module whose forward returns np.clip(x, 0, 6)",
+    **{
+        name: f"write an nn.Module whose forward returns {formula}"
+        for name, formula in (
+            ("Hardtanh", "np.clip(x, -1, 1)"),
+            ("Hardsigmoid", "np.clip(x / 6 + 0.5, 0, 1)"),
+            ("Mish", "x * np.tanh(cr.softplus(x))"),
+            ("Softsign", "x / (1 + np.abs(x))"),
+            ("LogSigmoid", "-cr.softplus(-x)"),
+            ("PReLU", "np.where(x > 0, x, slope * x), with a parameter slope"),
+        )
+    },
+    "KLDivLoss": "write a function: np.mean(np.sum(y * (np.log(y) - cr.log_softmax(output)), axis=1))",
+    **dict.fromkeys(("ConstantPad1d", "ConstantPad2d", "ZeroPad2d", "ReflectionPad2d"), "use np.pad(x, widths)"),
     "DataParallel": _CPU,
     "utils": "clipping is an argument of optimisers: optim.Adam(1e-3, clip_norm=1.0)",
 }
@@ -146,6 +207,11 @@ _FUNCTIONAL = {
     "dropout": "use an nn.Dropout layer",
     "normalize": "use x / np.linalg.norm(x, axis=1, keepdims=True)",
     "pad": "use np.pad(x, widths)",
+    "relu6": "use np.clip(x, 0, 6)",
+    "hardtanh": "use np.clip(x, -1, 1)",
+    "logsigmoid": "use -cr.softplus(-x)",
+    "kl_div": "use np.sum(y * (np.log(y) - log_probabilities))",
+    "scaled_dot_product_attention": "use cr.softmax(q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])) @ v",
     **dict.fromkeys("conv1d conv2d conv3d max_pool2d avg_pool2d embedding layer_norm batch_norm".split(), _CONVOLUTION),
 }
 
@@ -171,6 +237,13 @@ _OPTIM = {
     "CosineAnnealingLR": "use optim.Cosine(lr, steps) as the learning rate",
 }
 
+#: Methods of tensors that PyTorch has as functions, too.
+_OF_TENSORS = (
+    "addmm bmm chunk clamp clone det div eq gather ge gt index_select inverse le lerp lt masked_fill masked_select mm "
+    "movedim mul mv ne neg numel permute qr repeat_interleave rsqrt scatter slogdet sub svd t tensor_split topk unbind "
+    "unsqueeze"
+).split()
+
 _PACKAGE = {
     "cat": "use np.concatenate(tensors, axis)",
     "no_grad": _STOP,
@@ -191,9 +264,16 @@ _PACKAGE = {
     "autograd": "use cr.grad, cr.vjp, cr.jacobian",
     "jit": "use cr.compile",
     "func": "use cr.grad, cr.vjp, cr.jvp, cr.jacobian, cr.hessian",
-    "clamp": "use np.clip(x, least, most)",
-    "mm": "use x @ y",
-    "bmm": "use x @ y",
+    **{name: _TENSOR[name] for name in _OF_TENSORS},
+    **dict.fromkeys(("randn_like", "rand_like"), "use np.random.default_rng(seed).normal(size=x.shape)"),
+    "randint": "use np.random.default_rng(seed).integers(low, high, size=shape)",
+    "randperm": "use np.random.default_rng(seed).permutation(n)",
+    "is_tensor": "use isinstance(x, cr.Tensor)",
+    "is_grad_enabled": _STOP,
+    "get_default_dtype": "NumPy's float64 is the default of arrays, float32 that of layers",
+    "set_default_dtype": "give each array and layer its dtype",
+    "BoolTensor": "use cr.tensor(array, dtype=bool)",
+    "DoubleTensor": "use cr.tensor(array, dtype=np.float64)",
     "functional": "use cr.softmax, cr.relu and the others, and cr.nn.losses",
 }
 
@@ -223,12 +303,36 @@ LOADER = (
 )
 
 #: Keyword arguments of PyTorch's functions, and NumPy's.
-KEYWORDS = {"dim": "axis", "keepdim": "keepdims"}
+KEYWORDS = {
+    "dim": "axis",
+    "keepdim": "keepdims",
+    "unbiased": "ddof=1 (True) or ddof=0 (False)",
+    "descending": "[::-1] of the sorted values",
+}
 
 
 def renamed(keywords: Iterable[str]) -> str:
     """Return the end of a message on unknown keyword arguments: what those of PyTorch are called here."""
     return "".join(f"; {name} is {KEYWORDS[name]} in NumPy" for name in keywords if name in KEYWORDS)
+
+
+def translated(error: TypeError, keywords: Iterable[str]) -> TypeError:
+    """Return an error on keyword arguments with what those of PyTorch are called here."""
+    said = renamed(keywords)
+    return TypeError(f"{error}{said}") if said and said not in str(error) else error
+
+
+def numpy_names(function: F) -> F:
+    """Decorate a function: its error on unknown keyword arguments says what those of PyTorch are called here."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            raise translated(error, kwargs) from None
+
+    return called  # type: ignore[return-value]
 
 
 def not_on_tensors() -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import habits
 from .node import FUNCTIONS, Node
 from .operators import Operators
 
@@ -78,7 +79,10 @@ def _method(function: Any, name: str) -> Callable[..., Any]:
     def method(self: Node, *args: Any, **kwargs: Any) -> Any:
         if "out" in kwargs:
             return function(self, *args, **kwargs)  # NumPy calls __array_function__
-        return FUNCTIONS[function](self, *args, **kwargs)
+        try:
+            return FUNCTIONS[function](self, *args, **kwargs)
+        except TypeError as error:
+            raise habits.translated(error, kwargs) from None
 
     method.__name__ = name
     method.__doc__ = f"As ``numpy.{name}`` on this tensor."

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core import habits
 from ..core.apply import apply
 from ..core.node import FUNCTIONS
 from ..core.op import Example, Shape, register
@@ -38,6 +39,7 @@ LOGSUMEXP = register(
 )
 
 
+@habits.numpy_names
 def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return log(sum(exp(a))), without overflow.
 
@@ -77,6 +79,7 @@ SOFTMAX = register(
 )
 
 
+@habits.numpy_names
 def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along `axis`, without overflow.
 
@@ -90,6 +93,7 @@ def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     return apply(SOFTMAX, (x,), {"axis": normalize_axis(axis, len(shape_of(x)))})
 
 
+@habits.numpy_names
 def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     """Return log(softmax(x)) along `axis`, without overflow or cancellation.
 
