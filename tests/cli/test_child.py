@@ -71,6 +71,13 @@ def called(folder, *arguments):
             "", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "50",
             "mine.py: its process was ended by SIGSEGV before there was a result", marks=[unix, pytest.mark.slow],
         ),
+        ("", "raise KeyboardInterrupt", "50", "mine.py: interrupted, or the program raised KeyboardInterrupt"),
+        pytest.param(
+            "import glob, os, tempfile\n"
+            "for f in glob.glob(tempfile.gettempdir() + '/chainrule-*'):\n"
+            "    open(f + '/result.json', 'w').write('{\"result\": 0}')\nos._exit(0)", "", "50",
+            "mine.py: its process exited with status 0 before there was a result", marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_a_program_that_does_not_return(program, before, inside, seconds, problem):

@@ -62,7 +62,7 @@ def blaming(path: Path) -> Iterator[None]:
             raise
         for reason in (error, error.__cause__):
             if (line := _line(reason, str(path))) is not None:
-                raise ValueError(f"{path}, line {line}: {type(reason).__name__}: {reason}") from error
+                raise ValueError(f"{path}, line {line}: {type(reason).__name__}: {_text(reason)}") from error
         if isinstance(error, SyntaxError):  # zero bytes: no line
             raise ValueError(f"{path}: {error}") from error
         raise
@@ -116,6 +116,14 @@ def arguments(
     if unknown := [name for name in draws if name not in names]:
         raise ValueError(f"shape is given for {', '.join(unknown)}; the arguments are {', '.join(names)}")
     return values
+
+
+def _text(error: BaseException | None) -> str:
+    """Return the message of an exception, which its class may fail to give."""
+    try:
+        return str(error)
+    except Exception as reason:
+        return f"its message cannot be shown: {type(reason).__name__}"
 
 
 def _line(error: BaseException | None, file: str) -> int | None:

@@ -99,7 +99,9 @@ def run(function: str, arguments: dict[str, Any], limits: Limits, *, capture: bo
         texts = [(text or b"").decode(errors="replace") for text in (output, errors)]
         try:
             found = json.loads(record.read_text("utf-8"))
-        except (OSError, ValueError):
+            if found["process"] != process.pid:  # one that it has forked, or the program itself, wrote it
+                raise ValueError
+        except (OSError, ValueError, TypeError, KeyError):
             return Outcome(None, None, _problem(process.returncode, limits.seconds if late else None), *texts)
         return Outcome(found.get("result"), found.get("status"), "", *texts)
 
@@ -136,10 +138,10 @@ def main() -> None:
         status, record = end.exit_code, {"status": end.exit_code}
     except KeyboardInterrupt:
         os._exit(128 + signal.SIGINT)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError, ValueError):  # closed by the program
         sys.stdout.flush()
         sys.stderr.flush()
-    Path(request["record"]).write_text(json.dumps(record), "utf-8")
+    Path(request["record"]).write_text(json.dumps({**record, "process": os.getpid()}), "utf-8")
     os._exit(status)  # threads and exit handlers of the user's program cannot hold it up
 
 
@@ -182,4 +184,6 @@ def _problem(status: int, late: float | None) -> str:
     if status < 0:
         name = signal.Signals(-status).name if -status in {s.value for s in signal.Signals} else f"signal {-status}"
         return f"its process was ended by {name} before there was a result"
+    if status == 128 + signal.SIGINT:
+        return "interrupted, or the program raised KeyboardInterrupt"
     return f"its process exited with status {status} before there was a result; does the program call os._exit?"
