@@ -230,12 +230,18 @@ def test_every_cause_is_known():
 # -- conventions -------------------------------------------------------------------------------------------------------
 
 
-def convention(change):
+def convention(change, **more):
     """A right pass whose gradients `change` brings into another form."""
     forward, loss, backward = passes(True)
     parameters, X, Y = data(True)
     return cr.audit(
-        lambda c, Y, p: change(backward(c, Y, p), Y), forward=forward, loss=loss, parameters=parameters, X=X, Y=Y
+        lambda c, Y, p: change(backward(c, Y, p), Y),
+        forward=forward,
+        loss=loss,
+        parameters=parameters,
+        X=X,
+        Y=Y,
+        **more,
     )
 
 
@@ -256,7 +262,16 @@ def test_biases_may_be_vectors():
 
 def test_any_subset_of_the_gradients_will_do():
     assert convention(lambda g, Y: {k: v for k, v in g.items() if k[1] in "Wb"}).ok
-    assert convention(lambda g, Y: {"dW1": g["dW1"]}).ok
+    assert convention(lambda g, Y: {"dW1": g["dW1"]}, only=("W1",)).ok
+
+
+def test_parameters_without_a_gradient_are_never_passed_over():
+    report = convention(lambda g, Y: {k: v for k, v in g.items() if k not in ("dW1", "db2")})
+    assert {(f.name, f.cause) for f in report.findings} == {("dW1", "missing-gradient"), ("db2", "missing-gradient")}
+    report = convention(lambda g, Y: {**g, "dW1": 0 * g["dW1"]})
+    assert [(f.name, f.cause) for f in report.findings] == [("dW1", "zero-gradient")]
+    with pytest.raises(cr.AuditError, match=r"only=\['V'\]; expected names among W1"):
+        convention(lambda g, Y: g, only=["V"])
 
 
 def test_a_gradient_without_a_value_is_noted():
@@ -296,7 +311,13 @@ def test_relu_at_zero_may_have_any_slope_between():
         return {"dZ1": dZ1, "db1": dZ1.sum(0)}
 
     report = cr.audit(
-        backward, forward=forward, loss=lambda A, Y: np.mean((A - Y) ** 2), parameters=parameters, X=X, Y=Y
+        backward,
+        forward=forward,
+        loss=lambda A, Y: np.mean((A - Y) ** 2),
+        parameters=parameters,
+        X=X,
+        Y=Y,
+        only=("b1",),
     )
     assert report.ok and any("kink" in n for n in report.notes)
 
@@ -439,7 +460,7 @@ def test_two_mistakes_in_one_step_are_both_named():
         dZ2 = backward(c, Y, p)["dZ2"]
         return {"dZ2": dZ2, "dZ1": (dZ2 @ p["W2"]) * (1 - c["A1"] ** 2) ** 2}
 
-    report = cr.audit(two, forward=forward, loss=loss, parameters=parameters, X=X, Y=Y)
+    report = cr.audit(two, forward=forward, loss=loss, parameters=parameters, X=X, Y=Y, only=())
     (finding,) = report.findings
     assert finding.name == "dZ1" and finding.cause in ("transposed", "derivative-applied-twice")
     assert "twice" in finding.message and "transposed" in finding.message

@@ -47,7 +47,8 @@ def test_gradients_as_a_dict_and_a_forward_without_a_cache():
         (lambda d, c: (d @ c[1].T, c[0].T @ d, d.sum()), "db", "bias-all-summed"),
         (lambda d, c: (-d @ c[1].T, c[0].T @ d, d.sum(0)), "dx", "sign"),
         (lambda d, c: (2 * d @ c[1].T, c[0].T @ d, d.sum(0)), "dx", "constant-factor"),
-        (lambda d, c: (d @ c[1].T, c[0].T @ d, None), "db", "nonfinite"),
+        (lambda d, c: (d @ c[1].T, c[0].T @ d, None), "db", "missing-gradient"),
+        (lambda d, c: (d @ c[1].T, np.zeros_like(c[1]), d.sum(0)), "dW", "zero-gradient"),
     ],
 )
 def test_mistakes_in_a_layer(wrong, name, cause):

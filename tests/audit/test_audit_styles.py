@@ -97,7 +97,8 @@ def test_the_evidence_of_a_signal_is_in_the_scale_of_the_pass():
         grads.pop("db1")
         return grads
 
-    (finding,) = cr.audit(backward, forward=forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y).findings
+    given = dict(forward=forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y, only=())
+    (finding,) = cr.audit(backward, **given).findings
     assert finding.name == "dZ1" and "3 times" in finding.message
     assert finding.evidence["ratio"] == pytest.approx(3) and finding.evidence["relative_error"] == pytest.approx(2)
 
@@ -110,7 +111,7 @@ def test_what_follows_from_an_unknown_mistake_is_not_blamed_for_its_scale():
         m = Y.shape[1]
         return {"dZ2": dZ2, "dW2": dZ2 @ cache["A1"].T / m, "db2": dZ2.sum(axis=1, keepdims=True) / m}
 
-    report = cr.audit(backward, forward=forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y)
+    report = cr.audit(backward, forward=forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y, only=())
     assert [(f.name, f.cause) for f in report.findings] == [("dZ2", "unknown")]
 
 
@@ -119,7 +120,7 @@ def test_a_signal_alone_may_lack_the_mean_and_nothing_else(power, sign, cause):
     def backward(c, Y, p):
         return {"dZ1": sign * (c["Z1"] - Y) / float(len(Y)) ** (power + 1)}
 
-    given = dict(forward=line, loss=half_square, parameters=W_ROWS, X=X_ROWS, Y=Y_ROWS)
+    given = dict(forward=line, loss=half_square, parameters=W_ROWS, X=X_ROWS, Y=Y_ROWS, only=())
     assert [f.cause for f in cr.audit(backward, **given).findings] == ([cause] if cause else [])
 
 
@@ -203,7 +204,7 @@ def dropout_report(signal, after):
         dZ1 = after(dA1, c) * (c["Z1"] > 0)
         return {"dW2": dZ2 @ c["A1"].T / m, "dA1": dA1, "dZ1": dZ1, "dW1": dZ1 @ c["X"].T / m}
 
-    return cr.audit(backward, forward=dropout_forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y)
+    return cr.audit(backward, forward=dropout_forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y, only=())
 
 
 def masked(dA, c):
@@ -233,7 +234,8 @@ def test_a_penalty_left_out_is_called_so_and_stands_in_the_formula(divided):
         dZ2 = cache["A2"] - Y
         return {"dZ2": dZ2, "dW2": dZ2 @ cache["A1"].T / (Y.shape[1] if divided else 1)}
 
-    (finding,) = cr.audit(backward, forward=forward, loss=loss, parameters=parameters, X=X, Y=Y).findings
+    given = dict(forward=forward, loss=loss, parameters=parameters, X=X, Y=Y, only=())
+    (finding,) = cr.audit(backward, **given).findings
     assert (finding.name, finding.cause) == ("dW2", "missing-regularization")
     assert finding.formula.startswith("dW2 = dZ2 A1ᵀ / m + ") and finding.formula.endswith("· W2")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -49,6 +49,8 @@ class BackwardPass(abc.ABC):
         All arrays that go in, by name.
     exact : tuple of str
         The names of the arrays whose gradients are judged: parameters, or inputs of a layer.
+    optional : tuple of str
+        Those of them that may do without a gradient: data.
     adding : tuple of str
         The keys of gradients that a second call adds to; set by the audit.
     adds_up : bool
@@ -58,6 +60,7 @@ class BackwardPass(abc.ABC):
     title = "Audit"
     values: dict[str, Any]
     exact: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     adding: tuple[str, ...] = ()
     adds_up = False
     given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
@@ -68,6 +71,15 @@ class BackwardPass(abc.ABC):
         self.handed_over = code
         self.code = dict(code)
         self._random_state = np.random.get_state()
+
+    def require(self, only: Sequence[str] | None) -> None:
+        """Say which values must have a gradient."""
+        if only is None:
+            return
+        unknown = [name for name in only if name not in self.exact]
+        if unknown or isinstance(only, str):
+            raise AuditError(f"only={only!r}; expected names among {', '.join(self.exact)}, such as {self.exact[:1]!r}")
+        self.optional = tuple(n for n in self.exact if n not in only)
 
     @abc.abstractmethod
     def describe(self) -> str:

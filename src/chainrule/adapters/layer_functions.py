@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.reverse import topological
+from ..ops.shape import reshaped
 from .backward_pass import BackwardPass, same
 from .containers import Arguments, is_float_array, mapped, named_leaves
 from .recorded_run import AuditError
-from .signatures import argument_names, required, signature_text
+from .recording import Traced, wrapped
+from .signatures import ALIASES, argument_names, required, signature_text
 
 #: The upstream gradients are drawn from this seed: the same for the same shapes.
 SEED = 20180831
@@ -25,6 +29,8 @@ class LayerFunctions(BackwardPass):
         self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
         self.values = self._arguments.leaves()
         self.exact = tuple(n for n, v in self.values.items() if is_float_array(v))
+        data = {*self.names[:1], *ALIASES["Y"]}
+        self.optional = tuple(n for n in self.exact if re.split(r"[.\[]", n)[0] in data)
         self.title = f"Audit of {getattr(backward, '__name__', type(backward).__name__)}"
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
@@ -40,10 +46,10 @@ class LayerFunctions(BackwardPass):
         result = self.code["forward"](*parts)
         if isinstance(result, tuple):
             if len(result) == self._backward_takes > 2:  # (h, c, cache), backward(dh, dc, cache)
-                return result[:-1], result[-1]
+                return _apart(result[:-1]), result[-1]
             if len(result) == 2 and not self._takes_inputs:
-                return result
-        return result, tuple(parts)
+                return _apart(result[0]), result[1]
+        return _apart(result), tuple(parts)
 
     def _douts(self, output: Any) -> Any:
         rng = np.random.default_rng(SEED)
@@ -89,3 +95,18 @@ class LayerFunctions(BackwardPass):
             if part is not None or name in floating:
                 found.update(named_leaves(part, "d" + name))
         return found
+
+
+def _apart(output: Any) -> Any:
+    """Return outputs of which one is computed from another as values of their own.
+
+    What is handed to backward as dc is the gradient of the c that is returned; that of the c within the layer, from
+    which h is computed, has a second part.
+    """
+    recorded = [x.node for x in named_leaves(output).values() if isinstance(x, Traced)]
+    used = {id(x) for node in recorded for n in topological([node]) for x in n.inputs}
+
+    def leaf(name: str, x: Any) -> Any:
+        return wrapped(reshaped(x.node, x.node.shape)) if isinstance(x, Traced) and id(x.node) in used else x
+
+    return mapped(output, leaf) if len(recorded) > 1 else output

@@ -64,6 +64,7 @@ class Objects(BackwardPass):
         self._inputs: list[Any] = []
         self.values.update(self._find_parameters())
         self.exact = tuple(n for n, v in self.values.items() if is_float_array(v) and n != "Y")
+        self.optional = tuple(n for n in self.exact if n not in self._gradients and n not in self._rates)
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""

@@ -5,6 +5,7 @@ This module holds the three functions; what they need is loaded when one of them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def audit(
     Y: Any,
     output: str | None = None,
     ascent: bool = False,
+    only: Sequence[str] | None = None,
 ) -> Report:
     """Audit the backward pass of a network, step by step.
 
@@ -44,6 +46,8 @@ def audit(
         The name of the output in the cache.
     ascent : bool
         The gradients are added to the parameters, so they have the opposite sign.
+    only : sequence of str, optional
+        The parameters that must have a gradient: ``("W1", "b1")``. By default all that the loss depends on.
 
     Returns
     -------
@@ -97,10 +101,11 @@ def audit(
     subject = NetworkFunctions(backward, forward, loss, parameters, X, Y, output)
     if not subject.exact:
         raise AuditError("parameters: expected arrays of floating-point numbers, got none")
+    subject.require(only)
     return report_on(subject, ("X", "Y"), ascent)
 
 
-def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
+def audit_layer(forward: Any, backward: Any, *inputs: Any, only: Sequence[str] | None = None) -> Report:
     """Audit the backward pass of a single layer.
 
     Parameters
@@ -111,6 +116,8 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
         ``backward(dout, cache) -> gradients``: a tuple in the order of the inputs, or a dict of names ("dx").
     *inputs
         Arrays, the first with the examples; values that are not arrays, or hold integers, have no gradient.
+    only : sequence of str, optional
+        The inputs that must have a gradient. By default all but the first and labels.
 
     Returns
     -------
@@ -142,6 +149,7 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any) -> Report:
     subject = LayerFunctions(forward, backward, inputs)
     if not subject.exact:
         raise AuditError("inputs: expected arrays of floating-point numbers, got none")
+    subject.require(only)
     return report_on(subject, tuple(subject.names), False)
 
 

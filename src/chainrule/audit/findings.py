@@ -12,6 +12,7 @@ from .blame import dependents, elements_per_example
 from .evidence import evidence_of, not_finite, shown_error, total_error, with_one_cause
 from .formulas import from_the_loss, scaled, written
 from .judge import formula_graph
+from .mistakes.absent import MissingGradient
 from .mistakes.conduct import Nonfinite, Unknown, WrongShape
 from .mistakes.everywhere import InconsistentCache, MutatesInput
 from .mistakes.general import Transposed, UpdatedWeights
@@ -161,7 +162,7 @@ def _simple(trial: Trial, step: JudgedStep, cause: type[Cause], message: str) ->
 def _nonfinite(trial: Trial, step: JudgedStep) -> Finding:
     arrays = [p.gradients.get(step.name) for p in reversed(trial.points)]  # the caller's own data, if judged, is last
     if any(a is None for a in arrays):
-        return _simple(trial, step, Nonfinite, f"{step.key} is None or not an array of numbers.")
+        return _simple(trial, step, MissingGradient, f"{step.key} is None or not an array of numbers.")
     array = next(a for a in (np.asarray(a, np.float64) for a in arrays) if not np.isfinite(a).all())
     return _simple(trial, step, Nonfinite, f"{not_finite(array)} of {step.key}, {ADVICE}")
 

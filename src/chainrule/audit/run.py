@@ -7,6 +7,7 @@ import numpy as np
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
+from .absent import absent_findings, with_zeros_named, without_gradient
 from .behaviour import accumulates, behaviour_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
@@ -64,7 +65,8 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
         check_reference(subject, point, rng)
     judge(trial)
     excess = blame(trial)
-    findings = findings_of(trial)
+    findings = with_zeros_named(trial, findings_of(trial))
+    findings += absent_findings(subject, own, points)
     findings += nonfinite_findings(own, {f.name for f in findings})
     findings += behaviour_findings(own, adding, trial.exact)
     if own.random:
@@ -72,7 +74,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
     findings = with_lines(subject, own, findings)
     if axes and not findings:
         notes += _on_one_example(subject, axes, trial, rng)
-    notes += _what_was_not_seen(own, trial)
+    notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)
     return Report(
         tuple(findings),
         tuple(conventions_of(trial, excess, findings)),
@@ -127,7 +129,4 @@ def _what_was_not_seen(own: Point, trial: Trial) -> list[str]:
     off = [own.keys[n] for n in own.gradients if n not in trial.steps]
     if off:
         notes.append(f"not judged, since the loss does not depend on the value: {', '.join(off)}")
-    missing = [n for n in trial.exact if n not in own.gradients and n in own.nodes]
-    if missing:
-        notes.append(f"no gradient was returned for {', '.join(sorted(missing))}")
     return notes
