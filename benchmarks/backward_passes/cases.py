@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-HALVES = ("first", "second")
+#: The first two are networks, layers and modules of the benchmark's own; the third holds mistakes reported in public.
+HALVES = ("first", "second", "reported")
 
 Decorator = Callable[..., Callable[[Any], Any]]
 
@@ -46,6 +47,10 @@ class Case:
     `steps` and `causes` are the answers that are right, the plainest first; both are empty when the pass is right.
     `intended` is the forward pass whose cache the author meant to keep, where it is the cache that is wrong. `forget`
     empties what the pass remembers of earlier calls.
+
+    A reported case brings its own `run` of the audit, that of its `twin`, the same code put right, and its `truth`,
+    which says what differs from the labels ("" if nothing does). `as_written` is false where the code as it was
+    reported could not be handed over.
     """
 
     half: str
@@ -57,6 +62,10 @@ class Case:
     causes: tuple[str, ...] = ()
     subtle: bool = False
     convention: str = ""
+    run: Callable[[], Any] | None = None
+    twin: Callable[[], Any] | None = None
+    truth: Callable[[], str] | None = None
+    as_written: bool = True
     intended: Callable[..., Any] | None = None
     forget: Callable[[], Any] = lambda: None
 
@@ -85,6 +94,15 @@ def layer(forward: Any, inputs: Any) -> tuple[Decorator, Decorator]:
 def module(build: Any, inputs: Any, gradients: dict[str, str]) -> tuple[Decorator, Decorator]:
     """The decorators `wrong, right` for classes; `gradients` maps a parameter's attribute to that of its gradient."""
     return _decorators(Setting("module", build=build, inputs=inputs, gradients=gradients))
+
+
+def reported(
+    build: Callable[..., Any], name: str, labels: tuple[Sequence[str], Sequence[str]], note: str, **how: Any
+) -> None:
+    """Register a reported case: its labels are (steps, causes), both empty for code that is right."""
+    steps, causes = (tuple(part) for part in labels)
+    family = build.__module__.rpartition(".")[2]
+    _add(Case("reported", family, name, Setting("reported"), build, steps, causes, convention=note, **how))
 
 
 def _decorators(setting: Setting) -> tuple[Decorator, Decorator]:
@@ -117,12 +135,16 @@ def _registrar(setting: Setting, different: dict[str, Any], **truth: Any) -> Cal
         case = Case(
             half=half, family=family, name=backward.__name__, setting=setting_of_case, backward=backward, **truth
         )
-        if case.title in _CASES:
-            raise ValueError(f"duplicate case {case.title}")
-        _CASES[case.title] = case
+        _add(case)
         return backward
 
     return register
+
+
+def _add(case: Case) -> None:
+    if case.title in _CASES:
+        raise ValueError(f"duplicate case {case.title}")
+    _CASES[case.title] = case
 
 
 def families(half: str) -> Iterator[str]:
