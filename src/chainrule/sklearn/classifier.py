@@ -199,7 +199,7 @@ class ClassifierPart(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         rows = np.flatnonzero(np.isnan(scores).any(axis=1))
         if not rows.size:
             return
-        bad = [name for name, p in self.module_.named_parameters() if not np.isfinite(p.value).all()]
+        bad = [name for name, p in self.module_.named_parameters() if not np.isfinite(p.detach().numpy()).all()]
         reason = f"the weights {', '.join(bad)} are not finite" if bad else "the weights are too large for these inputs"
         raise ValueError(
             f"the outputs of the network for {len(rows)} of {len(scores)} rows of X are NaN, first for row {rows[0]}: "
