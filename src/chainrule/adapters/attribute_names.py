@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: Attributes named after the parameter.
-PATTERNS = "d{0} d_{0} grad_{0} {0}_grad g{0} {0}_g d{0}s {0}grad grad{0} D{0} {0}_gradient".split()
+PATTERNS = (
+    "d{0} d_{0} grad_{0} {0}_grad g{0} {0}_g d{0}s {0}grad grad{0} D{0} {0}_gradient {0}_gradients gradient_{0} "
+    "gradients_{0} grads_{0} {0}_grads nabla_{0} dL_d{0} dLd{0} d_L_d_{0} dJ_d{0} dJd{0} delta_{0}"
+).split()
 #: Containers of gradients, with the keys of the parameters or in their order.
-STORES = ("grads", "grad", "gradients", "dparams", "d")
+STORES = ("grads", "grad", "gradients", "gradient", "dparams", "param_grads", "nabla", "d")
 #: Attributes that hold the gradient of the input, where backward returns nothing.
 RETURNED_INPUTS = ("dinputs", "dinput", "dx", "dX", "grad_input")
 

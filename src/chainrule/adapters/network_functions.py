@@ -22,10 +22,7 @@ class NetworkFunctions(BackwardPass):
     def __init__(
         self, backward: Any, forward: Any, loss: Any, parameters: Any, X: Any, Y: Any, output: str | None = None
     ) -> None:
-        try:
-            self._named_loss = losses.get(loss) if isinstance(loss, str) else None
-        except ValueError as error:
-            raise AuditError(str(error)) from error
+        self._named_loss = named_loss(loss)
         if self._named_loss is None and not callable(loss):
             raise AuditError(f"loss has type {type(loss).__name__}; expected a function (output, Y) or a loss's name")
         super().__init__(forward=forward, backward=backward, loss=loss)
@@ -68,7 +65,7 @@ class NetworkFunctions(BackwardPass):
         """Return the loss."""
         Y = self._arguments.part("Y", values)
         if self._named_loss is not None:
-            return _on_rows(self._named_loss, output, Y)
+            return loss_on_rows(self._named_loss, output, Y)
         taken = positional(self.code["loss"])
         third = len(taken) > 2 and (taken[2].default is taken[2].empty or taken[2].name in ALIASES["parameters"])
         return self.code["loss"](output, Y, *([self._arguments.part("parameters", values)] if third else []))
@@ -91,7 +88,15 @@ class NetworkFunctions(BackwardPass):
         return named_leaves(grads)
 
 
-def _on_rows(loss: Any, output: Any, Y: Any) -> Any:
+def named_loss(loss: Any) -> Any:
+    """Return a loss of the library by its name, None for anything else."""
+    try:
+        return losses.get(loss) if isinstance(loss, str) else None
+    except ValueError as error:
+        raise AuditError(str(error)) from error
+
+
+def loss_on_rows(loss: Any, output: Any, Y: Any) -> Any:
     """Return a loss of the library, which takes examples in rows, where they may lie in columns."""
     node = output.node if isinstance(output, Traced) else np.asarray(output)
     target = np.asarray(Y)

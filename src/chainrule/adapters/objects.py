@@ -1,245 +1,344 @@
-"""Objects with ``forward`` and ``backward``, their parameters and gradients in attributes, dicts or lists."""
+"""Objects with a forward and a backward method, whatever their names, with parameters in attributes, dicts or lists."""
 
 from __future__ import annotations
 
-import itertools
 import operator
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from ..core.op import Array
 from ..core.transforms import grad
-from .attribute_names import RETURNED_INPUTS, attribute_of_gradient, value_of_gradient
+from .attribute_names import RETURNED_INPUTS, value_of_gradient
 from .backward_pass import BackwardPass
 from .containers import Arguments, as_kind_of, is_float_array, named_leaves
 from .layer_functions import SEED
+from .network_functions import loss_on_rows, named_loss
+from .object_methods import (
+    CACHE,
+    INPUT,
+    MODE,
+    OUTPUT,
+    PAIRS,
+    RATE,
+    TARGET,
+    TIMES,
+    UPSTREAM,
+    Methods,
+    called,
+    methods_of,
+    own_loss_of,
+    role,
+)
+from .object_parameters import Parameters, find_parameters, fitted_rate
+from .object_slots import Slot, returned_gradients, slots
 from .recorded_run import AuditError
-from .recording import Traced, Untraceable
-from .signatures import ALIASES, LEARNING_RATES, argument_names, required, takes_upstream
+from .recording import Untraceable
+from .signatures import argument_names, positional, required
 
 #: Methods that set accumulated gradients to zero; called before each forward pass, as a training loop does.
 ZEROING = ("zero_grad", "zero_grads", "zero_gradients", "reset_grad", "reset_grads", "clear_grad", "clear_grads")
 #: The learning rate that is passed where ``backward`` asks for one.
-RATE = 0.1
-
-Slot = tuple[str, Any, Any, Any]  # name, owner, key or attribute, value
+USUAL_RATE = 0.1
+#: Attributes that hold the output, where forward returns nothing.
+KEPT_OUTPUTS = ("output", "out", "outputs", "y", "a", "A", "Y", "activation")
 
 
 class Objects(BackwardPass):
-    """An object with ``forward(*inputs)`` and ``backward(dout)``, or a list of them, called one after the other.
+    """An object with a forward and a backward method, or a list of them, called one after the other.
 
     Parameters
     ----------
     module
         The object, or the list.
     inputs
-        What the first ``forward`` takes.
+        What the first forward method takes; the targets may follow.
     loss, Y
-        A loss of the output; without one the upstream gradient is random.
+        A loss of the output; without one the upstream gradient is random, or the object's own loss is taken.
+    forward, backward : str, optional
+        The names of the methods.
+    parameters : sequence of str, optional
+        Attributes that are parameters, as "W" or "layers[0].W"; all that have gradients by default.
+    gradients : mapping or "update", optional
+        Parameter -> attribute that holds its gradient; "update": what backward subtracts from the parameters.
+    lr : float, optional
+        The learning rate of that update.
     """
 
     def __init__(
-        self, module: Any, inputs: Sequence[Any], *, loss: Callable[..., Any] | None = None, Y: Any = None
+        self,
+        module: Any,
+        inputs: Sequence[Any],
+        *,
+        loss: Callable[..., Any] | str | None = None,
+        Y: Any = None,
+        forward: str | None = None,
+        backward: str | None = None,
+        parameters: Sequence[str] | None = None,
+        gradients: Mapping[str, str] | str | None = None,
+        lr: float | None = None,
     ) -> None:
         modules = list(module) if isinstance(module, list | tuple) else [module]
         if not modules:
             raise AuditError("module is an empty list; expected at least one object")
-        for m in modules:
-            for needed in ("forward", "backward"):
-                if not callable(getattr(m, needed, None)):
-                    raise AuditError(f"{type(m).__name__} has no method {needed}; expected forward and backward")
+        self.methods = [methods_of(m, forward, backward, loss is None) for m in modules]
+        loss = own_loss_of(modules[0], self.methods[0]) if loss is None and len(modules) == 1 else loss
+        self._named_loss = named_loss(loss)
         super().__init__(modules=modules, loss=loss)
-        self.names = argument_names(modules[0].forward, len(inputs))
+        self.lr = lr
+        if Y is None and len(inputs) > 1 and self._leaves_out_target(len(inputs)):
+            *inputs, Y = inputs
+        self.targets_known = Y is not None or any(m.judges for m in self.methods)
+        forwards = self.methods[0].forward_of(modules[0])
+        self.names = argument_names(forwards, len(inputs))
         self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
         self.values = self._arguments.leaves()
         if Y is not None:
             self.values["Y"] = np.asarray(Y)
+        self._targets = {"Y", *(n for n in self.names if self.methods[0].judges and role(n) == TARGET)}
+        self._roles = [m.roles(module, self.targets_known) for m, module in zip(self.methods, modules, strict=True)]
+        self._check_loss()
         self.title = "Audit of " + " → ".join(type(m).__name__ for m in modules)
-        self._gradients: dict[str, str] = {}  # parameter -> attribute that holds its gradient
-        self._rates: dict[str, float] = {}  # parameter that backward updates -> the learning rate
-        self._others: set[str] = set()  # further names of the parameters
+        self.found = Parameters()
         self._inputs: list[Any] = []
-        self.values.update(self._find_parameters())
-        self.exact = tuple(n for n, v in self.values.items() if is_float_array(v) and n != "Y")
-        self.optional = tuple(n for n in self.exact if n not in self._gradients and n not in self._rates)
+        self._calls: list[tuple[Any, Any]] = []  # output and cache of each forward call
+        self._averaged = ""  # a loss of each example is averaged over "examples" or "elements" by the caller
+        before = {n: v for n, v in self.values.items() if n not in self._targets and is_float_array(v)}
+        self.found = find_parameters(self, parameters, gradients)
+        self.values.update(self.found.values)
+        self.exact = tuple([*(before if self._returns_inputs() else ()), *self.found.values])
+        self.required = (*self.found.values, *self.found.missing)
+        self._fit()
+
+    def _leaves_out_target(self, count: int) -> bool:
+        """Whether the last of the inputs is what backward takes as targets, but not forward."""
+        method, module = self.methods[0], self.handed_over["modules"][0]
+        taken = positional(method.forward_of(module))
+        more = count > len(taken) or role(taken[count - 1].name) == MODE
+        return more or (method.takes_target(module) and role(taken[count - 1].name) == TARGET and not method.judges)
+
+    def _check_loss(self) -> None:
+        whole = any(TARGET in r.values() for r in self._roles[-1:]) and not self.methods[-1].judges
+        if whole and UPSTREAM not in self._roles[-1].values() and self.handed_over["loss"] is None:
+            if not self.methods[-1].gives_loss:
+                name = self.methods[-1].backward
+                raise AuditError(f"{name} takes the targets, but the loss is not known: pass loss=(output, Y) -> number")
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
-        parts = ["class " + " → ".join(type(m).__name__ for m in self.handed_over["modules"])]
-        parameters = [*self._gradients, *self._rates]
-        parts.append(f"parameters {', '.join(parameters)}" if parameters else "no parameters")
-        if self._gradients:
-            parts.append(f"gradients in {', '.join(self._gradients.values())}")
-        if self._rates:
-            rates = ", ".join(f"{r:g}" for r in dict.fromkeys(self._rates.values()))
-            parts.append(f"gradients of {', '.join(self._rates)} from the update with learning rate {rates}")
+        described = []
+        for module, method in zip(self.handed_over["modules"], self.methods, strict=True):
+            usual = method.forward in ("", "forward") and method.backward == "backward"
+            names = "" if usual else f" ({method.forward or '__call__'}, {method.backward})"
+            described.append(type(module).__name__ + names)
+        parts = ["class " + " → ".join(described), *self.found.describe()]
+        if self._averaged:
+            parts.append(f"loss: the mean of the output over the {self._averaged}")
         return "; ".join(parts)
 
-    # -- parameters and their gradients --------------------------------------------------------------------------------
+    # -- what the objects hold -----------------------------------------------------------------------------------------
 
     def copied(self, *, recording: bool = False) -> Self:
         """Return the same with fresh copies of the objects, and with gradients that earlier calls left set to zero."""
         twin = super().copied(recording=recording)
-        keys = set(self._gradients.values())
-        for name, _, _, value in twin._slots():
+        keys = set(self.found.attributes.values())
+        for name, owner, key, value in twin.slots():
             if name in keys and is_float_array(value):
                 value[...] = 0.0
+            elif name in keys and isinstance(value, float):
+                _assign(owner, key, 0.0)
         return twin
 
-    def _slots(self) -> list[Slot]:
+    def slots(self) -> list[Slot]:
         """Return all that the objects hold: "W", or "linear1.W" for one of several."""
         modules = self.code["modules"]
-        if len(modules) == 1:
-            return list(_slots(modules[0], "", {id(modules[0])}))
-        named = [(m, f"{type(m).__name__.lower()}{i}") for i, m in enumerate(modules)]
-        return [slot for m, name in named for slot in _slots(m, name, {id(m)})]
+        return [slot for i, m in enumerate(modules) for slot in slots(m, self.prefix(i), {id(m)})]
 
-    def _attributes(self) -> dict[str, Any]:
-        return {name: value for name, _, _, value in self._slots()}
+    def prefix(self, i: int) -> str:
+        """Return how the attributes of one of several objects begin."""
+        modules = self.code["modules"]
+        return f"{type(modules[i]).__name__.lower()}{i}" if len(modules) > 1 else ""
 
-    def _find_parameters(self) -> dict[str, Array]:
-        """Run both passes once; return the parameters: what forward leaves alone and backward has a gradient for."""
-        twin = self.copied()
-        before = twin._attributes()
-        try:
-            with np.errstate(all="ignore"):
-                output = twin._called(self.values)
-                between = twin._attributes()
-                kept = {n: np.asanyarray(v) for n, v in before.items() if is_float_array(v) and between.get(n) is v}
-                old = {n: v.copy() for n, v in kept.items()}
-                twin._backward(output, twin._dout(output, self.values), self.values)
-        except Exception as error:
-            raise AuditError(f"the module fails on your inputs: {type(error).__name__}: {error}") from error
-        after = twin._attributes()
-        by_array: dict[int, list[str]] = {}  # one array may have several names: W and params[0]
-        for name, value in kept.items():
-            by_array.setdefault(id(value), []).append(name)
-        synonyms = {min(names, key=lambda n: "[" in n): names for names in by_array.values()}
-        for name, names in synonyms.items():
-            keys = [key for n in names if (key := attribute_of_gradient(n, after)) is not None and key != n]
-            if found := [key for key in keys if value_of_gradient(after, key) is not None]:
-                self._gradients[name] = found[0]
-        for name, names in synonyms.items():
-            known = name in self._gradients or set(names) & set(self._gradients.values())
-            changed = name in after and not np.array_equal(after[name], old[name])
-            if not known and changed and self._used(name) and (rate := self._rate(name, before)):
-                self._rates[name] = rate
-        parameters = (*self._gradients, *self._rates)
-        self._others = {n for name in parameters for n in synonyms[name] if n != name}
-        return {n: np.array(old[n], np.float64) for n in parameters}
+    def attributes(self) -> dict[str, Any]:
+        """Return all that the objects hold, by name."""
+        return {name: value for name, _, _, value in self.slots()}
 
-    def _used(self, name: str) -> bool:
-        """Whether the output depends on an array that the objects hold."""
-        outputs = []
-        for factor in (1.0, 1.01):
-            twin = self.copied()
-            array = twin._attributes()[name]
-            array[...] = factor * array + (factor - 1)
-            with np.errstate(all="ignore"):
-                outputs.append(np.asarray(twin._called(self.values)))
-        return not np.array_equal(outputs[0], outputs[1], equal_nan=True)
-
-    def _rate(self, name: str, attributes: Mapping[str, Any]) -> float | None:
-        """Return the learning rate that a parameter is updated with: an attribute near it, or the one passed."""
-        near = [
-            (-len(key.rpartition(".")[0]), float(value))
-            for key, value in attributes.items()
-            if key.rpartition(".")[2] in LEARNING_RATES
-            and isinstance(value, int | float)
-            and name.startswith(key.rpartition(".")[0].rpartition(".")[0])
-        ]
-        asked = any(p.name in LEARNING_RATES for m in self.code["modules"] for p in required(m.backward))
-        return RATE if asked else min(near)[1] if near else None
-
-    def _set(self, values: Mapping[str, Any]) -> None:
+    def put(self, values: Mapping[str, Any]) -> None:
         """Put other arrays in the place of the parameters, under all their names."""
-        slots = self._slots()
-        new = {id(v): values[n] for n, _, _, v in slots if n in values and (n in self._gradients or n in self._rates)}
-        for _, owner, key, old in slots:
-            if id(old) in new and not isinstance(owner, tuple):
-                array = as_kind_of(old, new[id(old)])
-                (operator.setitem if isinstance(owner, Mapping | list) else setattr)(owner, key, array)
+        held = self.slots()
+        new = {id(v): values[n] for n, _, _, v in held if n in values and n in self.found.values}
+        for name, owner, key, old in held:
+            if isinstance(owner, tuple) or not (name in self.found.values or is_float_array(old)):
+                continue
+            if id(old) in new and (not isinstance(old, float) or name in values):
+                _assign(owner, key, as_kind_of(old, new[id(old)]))
 
     # -- the passes ----------------------------------------------------------------------------------------------------
 
-    def _called(self, values: Mapping[str, Any]) -> Any:
+    def called(self, values: Mapping[str, Any]) -> Any:
+        """Call the forward methods; return the output."""
         modules = self.code["modules"]
-        for m, name in itertools.product(modules, ZEROING):
-            if callable(zero := getattr(m, name, None)):
-                zero()
-        self._inputs = self._arguments.parts(values)
-        out: Any = self._inputs
-        for i, m in enumerate(modules):
-            forward = m if callable(m) else m.forward
-            out = forward(*out) if i == 0 else forward(out)
+        for m in modules:
+            for name in ZEROING:
+                if callable(zero := getattr(m, name, None)) and not required(zero):
+                    zero()
+        self._inputs, self._calls = self._arguments.parts(values), []
+        out: Any = None
+        for i, (m, method) in enumerate(zip(modules, self.methods, strict=True)):
+            given = self._inputs if i == 0 else [out]
+            out, cache = self._forward_call(m, method, given, values)
+            self._calls.append((out, cache))
         return out
 
-    def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Return (output, cache); the cache is in the objects."""
-        self._set(values)
-        return self._called(values), None
+    def _forward_call(self, module: Any, method: Methods, given: list[Any], values: Mapping[str, Any]) -> Any:
+        function = method.caller_of(module)
+        taken = positional(function)
+        more: dict[str, Any] = {}
+        for k, p in enumerate(taken):
+            kind = role(p.name)
+            if kind == TARGET and "Y" in values and len(given) < len(taken):
+                if k < len(given):  # loss(y, p) in a list
+                    return function(values["Y"], *given), None
+                more[p.name] = values["Y"]
+            elif kind == MODE and k >= len(given) and p.default is p.empty:
+                more[p.name] = True
+        result = function(*given, **more)
+        if result is None:
+            result = next((v for n in KEPT_OUTPUTS if (v := getattr(module, n, None)) is not None), None)
+        if method.gives_gradients or (isinstance(result, tuple) and len(result) == 2 and method.takes_cache(module)):
+            return result
+        return result, None
 
-    def _dout(self, output: Any, values: Mapping[str, Any]) -> Any:
-        if (loss := self.code["loss"]) is not None:
-            return np.asarray(grad(lambda o: loss(o, values.get("Y")))(np.asarray(output, np.float64)))
+    def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return (output, cache); the cache is in the objects, or what their forward methods return beside it."""
+        self.put(values)
+        output = self.called(values)
+        caches = [c for _, c in self._calls if c is not None and not self.methods[0].gives_gradients]
+        return output, caches[0] if len(caches) == 1 else caches or None
+
+    def dout(self, output: Any, values: Mapping[str, Any]) -> Any:
+        """Return the upstream gradient: of the loss, random, or 1 for what is a loss itself."""
+        if self.code["loss"] is not None:
+            return np.asarray(grad(lambda o: self._loss(o, values))(np.asarray(output, np.float64)))
+        upstream = [n for n, kind in self._roles[-1].items() if kind == UPSTREAM]
+        taken = {p.name for p in required(self.methods[-1].backward_of(self.code["modules"][-1]))}
+        scalar = np.size(output) == 1 and not taken & set(upstream)
+        if not upstream or scalar or (self.methods[-1].judges and TARGET in self._roles[-1].values()):
+            shape = np.shape(output)
+            counts = {"examples": shape[:1], "elements": shape}
+            return np.full(shape, 1.0 / float(np.prod(counts.get(self._averaged, ()))))
         return np.random.default_rng(SEED).normal(size=np.shape(output))
+
+    def _loss(self, output: Any, values: Mapping[str, Any]) -> Any:
+        if self._named_loss is not None:
+            return loss_on_rows(self._named_loss, output, values.get("Y"))
+        return self.code["loss"](output, values.get("Y"))
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss."""
         if isinstance(output, tuple | list | dict):
             raise Untraceable("the module returns several arrays")
         if self.code["loss"] is not None:
-            return self.code["loss"](output, values.get("Y"))
-        dout = self._dout(output, values)
+            return self._loss(output, values)
+        dout = self.dout(output, values)
         self.given = {"out": dout}
         return np.sum(output * dout)
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
-        left_out = {*self._gradients.values(), *self._others}
-        return {**{n: v for n, v in self._attributes().items() if n not in left_out}, "out": output}
+        left_out = {*self.found.attributes.values(), *self.found.others}
+        held = {n: v for n, v in self.attributes().items() if n not in left_out}
+        return {**named_leaves(cache, "cache"), **held, "out": output}
 
-    def _backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> Any:
+    def run_backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> list[Any]:
+        """Call the backward methods, the last first; return what each of them returned, in the order of the objects."""
         if hasattr(output, "__dict__"):
             output.g = dout
-        for m in reversed(self.code["modules"]):
-            more = {
-                p.name: RATE if p.name in LEARNING_RATES else values["Y"]
-                for p in required(m.backward)[1:]
-                if p.name in LEARNING_RATES or (p.name in ALIASES["Y"] and "Y" in values)
-            }
-            dout = m.backward(dout, **more) if takes_upstream(m.backward) else m.backward()
-        return dout
+        if self.methods[0].gives_gradients:
+            return [self._calls[0][1]]
+        results: list[Any] = []
+        for i in reversed(range(len(self.methods))):
+            module, method, roles = self.code["modules"][i], self.methods[i], self._roles[i]
+            inputs = self._inputs if i == 0 else [self._calls[i - 1][0]]
+            result = called(method.backward_of(module), roles, self._available(i, inputs, dout, values))
+            results.insert(0, result)
+            dout = result[0] if isinstance(result, tuple) and result else result
+            if dout is None:
+                dout = _kept_gradient(vars(module) if hasattr(module, "__dict__") else {}, inputs[0])
+        return results
+
+    def _available(self, i: int, inputs: list[Any], dout: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        module, method = self.code["modules"][i], self.methods[i]
+        names = argument_names(method.forward_of(module), len(inputs))
+        by_name = dict(zip(names, inputs, strict=True))
+        target = next((v for n, v in by_name.items() if method.judges and role(n) == TARGET), values.get("Y"))
+        predicted = next((v for n, v in by_name.items() if role(n) != TARGET), None)
+        output, cache = self._calls[i]
+        if method.judges and TARGET in self._roles[i].values():  # backward(predicted, target)
+            own = getattr(module, "output", None)
+            dout = own if own is not output and np.shape(own) == np.shape(predicted) else predicted
+            output = predicted
+        known = {UPSTREAM: dout, TARGET: target, INPUT: predicted, OUTPUT: output, TIMES: 1, MODE: True}
+        known |= {RATE: self.lr if self.lr is not None else USUAL_RATE, PAIRS: [(predicted, target)]}
+        return {**known, **({CACHE: cache} if cache is not None else {}), **by_name}
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the objects give them: returned, in attributes, or from what the update changed."""
-        dout = self._dout(output, values)
-        handed = np.array(dout)
-        old = {n: np.array(v) for n, v in self._attributes().items() if n in self._rates}
-        result = self._backward(output, handed, values)
+        dout = self.dout(output, values)
+        handed = np.array(dout) if np.ndim(dout) else float(dout)
+        old = {n: np.array(v) for n, v in self.attributes().items() if n in self.found.rates}
+        results = self.run_backward(output, handed, values)
         self.dout_changed = not np.array_equal(handed, dout)
-        after = self._attributes()
-        grads = self._gradients_of_inputs(result, after)
-        for name, key in self._gradients.items():
-            grads[_key(name)] = np.array(value_of_gradient(after, key))
-        for name, rate in self._rates.items():
-            grads[_key(name)] = (old[name] - after[name]) / rate
-        changed = {n for n in self._gradients if not np.array_equal(after[n], values[n], equal_nan=True)}
-        self.updated = tuple(n for n in values if n in self._rates or n in changed)
+        after = self.attributes()
+        grads = self._gradients_of_inputs(results[0], after) if self._returns_inputs() else {}
+        for name, key in self.found.attributes.items():
+            found = value_of_gradient(after, key)
+            grads[gradient_key(name)] = None if found is None else np.array(found)
+        for name, found in self.returned(results).items():
+            if name in self.found.returned:
+                grads[gradient_key(name)] = None if found is None else np.array(found)
+        for name, rate in self.found.rates.items():
+            grads[gradient_key(name)] = (old[name] - after[name]) / rate
+        known = {*self.found.attributes, *self.found.returned}
+        changed = {n for n in known if not np.array_equal(after[n], values[n], equal_nan=True)}
+        self.updated = tuple(n for n in values if n in self.found.rates or n in changed)
         return grads
 
+    def returned(self, results: Sequence[Any]) -> dict[str, Any]:
+        """Return the gradients of parameters among what the backward methods returned."""
+        found: dict[str, Any] = {}
+        for i, result in enumerate(results):
+            prefix = self.prefix(i) + "." if self.prefix(i) else ""
+            named = {n: s for n, s in self.found.candidates.items() if n.startswith(prefix)}
+            several = isinstance(result, tuple | list | Mapping)
+            network = self._is_network(i)
+            inputs = [] if network else [n for n in self.names if n not in self._targets][: None if i == 0 else 1]
+            grads = returned_gradients(result, inputs, named) if several else {}
+            found.update({n: g for n, g in grads.items() if n in named and n not in inputs})
+        return found
+
+    def _is_network(self, i: int) -> bool:
+        """Whether backward starts from the targets, and gives the gradients of the parameters."""
+        targets = {TARGET, PAIRS} & set(self._roles[i].values())
+        return self.methods[i].gives_gradients or (bool(targets) and not self.methods[i].judges)
+
+    def _returns_inputs(self) -> bool:
+        return not self._is_network(0)
+
     def _gradients_of_inputs(self, result: Any, after: Mapping[str, Any]) -> dict[str, Any]:
-        parts = list(result) if isinstance(result, tuple | list) else [result]
+        names = [n for n in self.names if n not in self._targets]
+        if isinstance(result, Mapping):
+            parts = returned_gradients(result, names, {})
+        else:
+            parts = dict(zip(names, result if isinstance(result, tuple | list) else [result], strict=False))
         grads = {}
-        for i, (name, part) in enumerate(zip(self.names, parts, strict=False)):
+        for name in names:
+            part = parts.get(name)
             if part is None:
-                keys = ["d" + name, *(RETURNED_INPUTS if i == 0 else ())]
+                keys = ["d" + name, *(RETURNED_INPUTS if name == names[0] else ())]
                 part = next((after[k] for k in keys if after.get(k) is not None), None)
             if part is None:
-                part = _carried(self._inputs[i], after)
+                part = _carried(self._inputs[self.names.index(name)], after)
             if part is not None:
                 grads.update({k: np.array(v) for k, v in named_leaves(part, "d" + name).items()})
         return grads
@@ -248,10 +347,42 @@ class Objects(BackwardPass):
         """Return the gradients by key."""
         return dict(grads)
 
+    # -- what only numbers tell ----------------------------------------------------------------------------------------
 
-def _key(name: str) -> str:
+    def _fit(self) -> None:
+        """Find a learning rate that is written in the code, and whether a loss of each example is added or averaged."""
+        if unknown := self.found.without_rate:
+            self.found.rates.update(dict.fromkeys(unknown, fitted_rate(self, unknown)))
+        if self.code["loss"] is None and self.methods[-1].judges and self._returns_inputs():
+            shape = np.shape(self.copied().forward(dict(self.values))[0])
+            ratio = fitted_rate(self, self.exact[:1]) if shape else 1.0
+            for of, count in (("examples", shape[0] if shape else 1), ("elements", int(np.prod(shape)))):
+                if count > 1 and not self._averaged and abs(ratio * count - 1) < 1e-3:
+                    self._averaged = of
+
+    def passed_rate(self) -> float | None:
+        """Return the learning rate that backward is called with, None if it takes none."""
+        rates = [
+            rate
+            for method, module in zip(self.methods, self.handed_over["modules"], strict=True)
+            if (rate := method.learning_rate(module, USUAL_RATE)) is not None
+        ]
+        return rates[0] if rates else None
+
+
+def gradient_key(name: str) -> str:
+    """Return what the gradient of a parameter is called."""
     head, dot, last = name.rpartition(".")
     return f"{head}.d{last}" if dot else f"d{name}"
+
+
+def _assign(owner: Any, key: Any, value: Any) -> None:
+    (operator.setitem if isinstance(owner, Mapping | list) else setattr)(owner, key, value)
+
+
+def _kept_gradient(attributes: Mapping[str, Any], whole: Any) -> Any:
+    found = next((attributes[k] for k in RETURNED_INPUTS if attributes.get(k) is not None), None)
+    return found if found is not None else _carried(whole, attributes)
 
 
 def _carried(whole: Any, attributes: Mapping[str, Any]) -> Any:
@@ -261,27 +392,3 @@ def _carried(whole: Any, attributes: Mapping[str, Any]) -> Any:
         if shared and getattr(array, "g", None) is not None:
             return array.g
     return None
-
-
-def _slots(owner: Any, prefix: str, seen: set[int]) -> Iterator[Slot]:
-    """Yield what an object holds, by name; one that stands for an array (.data, .value) has its own name."""
-    if isinstance(owner, Mapping):
-        items = [(k, v, f"{prefix}.{k}" if prefix else str(k)) for k, v in owner.items()]
-    elif isinstance(owner, list | tuple):
-        items = [(i, v, f"{prefix}[{i}]") for i, v in enumerate(owner)]
-    else:
-        items = [
-            (k, v, prefix if k in ("data", "value") and prefix else f"{prefix}.{k}" if prefix else k)
-            for k, v in vars(owner).items()
-        ]
-    for key, value, name in items:
-        if not (isinstance(value, Mapping | list | tuple) or _has_attributes(value)):
-            yield name, owner, key, value
-        elif id(value) not in seen:
-            yield from _slots(value, name, seen | {id(value)})
-
-
-def _has_attributes(value: Any) -> bool:
-    if isinstance(value, np.ndarray | Traced | type | types.ModuleType):
-        return False
-    return hasattr(value, "__dict__") and (hasattr(value, "forward") or not callable(value))

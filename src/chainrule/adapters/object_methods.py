@@ -1,0 +1,249 @@
+"""The methods of an object that make up a pass, found by their names, and what their arguments mean."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .recorded_run import AuditError
+from .signatures import ALIASES, LEARNING_RATES, positional, required
+
+#: Names of forward methods without underscores, the likeliest first.
+FORWARD = (
+    "forward forwardpass forwardprop forwardpropagation forwardpropagate propagateforward feedforward feed fprop "
+    "propagate call think query compute activate run apply predict predictproba function"
+).split()
+#: Names of backward methods; those of `TRAINING` do all of a training step.
+BACKWARD = (
+    "backward backwardpass backwardprop backwardpropagation backwardpropagate propagatebackward backprop "
+    "backpropagate backpropagation backpropogate backpropogation bprop back gradient gradients grad grads "
+    "computegradient computegradients getgradients calculategradients lossgradient lossgrad derivative prime"
+).split()
+TRAINING = "learn train trainstep trainbatch trainonbatch step update fit partialfit".split()
+#: Names of methods that give the loss.
+LOSSES = "loss cost computeloss computecost calculateloss calculatecost lossfunction costfunction criterion".split()
+#: Methods that give local derivatives: an argument that forward takes, too, means the same in them.
+_LOCAL = ("gradient", "grad", "derivative", "prime", "lossgradient", "lossgrad")
+
+_TARGETS = {*ALIASES["Y"], "label", "true", "truth", "expected", "desired", "actual", "trues", "outputs_expected"}
+_TARGETS |= {"y_train", "training_outputs", "training_set_outputs", "train_y", "ytrue", "tgt", "y_batch", "batch_y"}
+_OUTPUTS = {*ALIASES["output"], "o", "yp", "p", "a2", "activations", "output_activations"}
+_DATA = {*ALIASES["X"], "x_train", "training_inputs", "training_set_inputs", "train_x", "inp", "x_batch", "batch_x"}
+_PAIRS = {"mini_batch", "batch", "minibatch", "training_data"}
+_CACHES = {*ALIASES["cache"], "ctx"} - {"c"}
+_MODES = {"training", "train", "is_training", "train_flg", "is_train", "train_mode"}
+TARGET, OUTPUT, INPUT, RATE, TIMES, PAIRS, CACHE, MODE, UPSTREAM, DEFAULT = (
+    "target output input rate times pairs cache mode upstream default".split()
+)
+
+
+def plain(name: str) -> str:
+    """Return a method's name without underscores and capitals."""
+    return name.replace("_", "").lower()
+
+
+def named_method(module: Any, names: list[str], parts: tuple[str, ...] = ()) -> str | None:
+    """Return the method called as in `names`, the first of them first, or one whose name has one of the `parts`."""
+    own = {plain(n): n for n in reversed(list(_methods(module)))}
+    found = next((own[n] for n in names if n in own), None)
+    return found or next((n for k, n in sorted(own.items(), key=lambda i: len(i[0])) if any(p in k for p in parts)), None)
+
+
+def _methods(module: Any) -> Iterator[str]:
+    if not inspect.isclass(module):
+        yield from (n for n, v in getattr(module, "__dict__", {}).items() if callable(v) and inspect.isroutine(v))
+    for kind in type(module).__mro__[:-1]:
+        for name, value in vars(kind).items():
+            special = name.startswith("__") and name != "__call__"
+            if not special and (callable(value) or isinstance(value, staticmethod | classmethod)):
+                yield name
+
+
+def role(name: str) -> str:
+    """Return what an argument of this name means; "upstream" where the name says nothing."""
+    low = name.lower().strip("_")
+    for kind, names in ((TARGET, _TARGETS), (OUTPUT, _OUTPUTS), (INPUT, _DATA), (PAIRS, _PAIRS), (CACHE, _CACHES)):
+        if low in {n.lower() for n in names}:
+            return kind
+    if low in LEARNING_RATES or low.replace("_", "") in ("learningrate", "learnrate", "lrate"):
+        return RATE
+    if low in _MODES:
+        return MODE
+    return TIMES if "iter" in low or "epoch" in low or low in ("steps", "times") else UPSTREAM
+
+
+def takes_target(method: Any) -> bool:
+    """Whether a method takes the targets beside something else."""
+    roles = [role(p.name) for p in positional(method)]
+    return len(roles) > 1 and (TARGET in roles or PAIRS in roles)
+
+
+def roles_of(name: str, method: Any, forward: Any, target_known: bool) -> dict[str, str]:
+    """Return what to pass for each argument of a backward method, in their order.
+
+    Parameters
+    ----------
+    name : str
+        The method's name.
+    method, forward
+        The backward and the forward method.
+    target_known : bool
+        Whether there are targets.
+    """
+    taken = positional(method)
+    roles = {p.name: role(p.name) for p in taken}
+    whole = target_known and bool({TARGET, PAIRS} & set(roles.values()))
+    shared = {p.name for p in positional(forward)} if whole or plain(name) in _LOCAL else set()
+    first = True
+    for p in taken:
+        kind = roles[p.name]
+        if p.name in shared and (kind != TARGET or not target_known):
+            roles[p.name] = INPUT
+        elif kind in (OUTPUT, INPUT) and not whole:
+            roles[p.name] = UPSTREAM if first else DEFAULT
+        elif kind == TARGET and not target_known:
+            roles[p.name] = UPSTREAM if first and p.default is p.empty else DEFAULT
+        elif kind == UPSTREAM and (not first or not _may_be_upstream(p)):
+            roles[p.name] = DEFAULT
+        elif kind == RATE and p.default not in (p.empty, None):
+            roles[p.name] = DEFAULT
+        first = first and roles[p.name] not in (UPSTREAM, INPUT)
+    for p in required(method):
+        if roles[p.name] == DEFAULT:
+            raise AuditError(
+                f"{name}({', '.join(roles)}): {p.name} is not known; expected the upstream gradient, X, Y, output, cache "
+                "or lr. Pass another method with backward=, or give the argument a default"
+            )
+    return roles
+
+
+def _may_be_upstream(p: inspect.Parameter) -> bool:
+    number = isinstance(p.default, int | float) and not isinstance(p.default, bool)
+    return p.default is p.empty or p.default is None or number
+
+
+def called(method: Any, roles: Mapping[str, str], available: Mapping[str, Any]) -> Any:
+    """Call a method with what its arguments mean."""
+    kinds = {p.name: p for p in positional(method)}
+    given: list[Any] = []
+    by_name: dict[str, Any] = {}
+    for name, kind in roles.items():
+        if kind == DEFAULT or (kind in (MODE, CACHE) and kind not in available):
+            continue
+        value = available[name] if kind == INPUT and name in available else available[kind]
+        if kinds[name].kind == inspect.Parameter.POSITIONAL_ONLY:
+            given.append(value)
+        else:
+            by_name[name] = value
+    return method(*given, **by_name)
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The methods of one object.
+
+    Attributes
+    ----------
+    forward, backward : str
+        Their names.
+    judges : bool
+        Forward takes predictions and targets: the object is a loss.
+    gives_loss : bool
+        Forward is a network's method that returns its loss.
+    gives_gradients : bool
+        The same method returns (loss, gradients).
+    """
+
+    forward: str
+    backward: str
+    judges: bool = False
+    gives_loss: bool = False
+    gives_gradients: bool = False
+
+    def forward_of(self, module: Any) -> Any:
+        """Return the forward method of an object."""
+        return getattr(module, self.forward)
+
+    def caller_of(self, module: Any) -> Any:
+        """Return what is called for it: the object itself, where it can be called and keeps what forward needs."""
+        usual = self.forward == "forward" and len(positional(module)) == len(positional(module.forward))
+        return module if callable(module) and usual else self.forward_of(module)
+
+    def backward_of(self, module: Any) -> Any:
+        """Return the backward method of an object."""
+        return getattr(module, self.backward)
+
+    def takes_target(self, module: Any) -> bool:
+        """Whether backward takes the targets."""
+        return _has_target(module, self.backward)
+
+    def takes_cache(self, module: Any) -> bool:
+        """Whether backward takes a cache."""
+        return any(role(p.name) == CACHE for p in positional(self.backward_of(module)))
+
+    def roles(self, module: Any, target_known: bool) -> dict[str, str]:
+        """Return what to pass to backward."""
+        if self.gives_gradients:
+            return {p.name: TARGET for p in positional(self.forward_of(module)) if role(p.name) == TARGET}
+        return roles_of(self.backward, self.backward_of(module), self.forward_of(module), target_known)
+
+    def learning_rate(self, module: Any, lr: float) -> float | None:
+        """Return the learning rate that backward is called with, None if it takes none."""
+        for p in positional(self.backward_of(module)):
+            if role(p.name) == RATE:
+                return float(p.default) if isinstance(p.default, int | float) else lr
+        return None
+
+
+def methods_of(module: Any, forward: str | None, backward: str | None, own_loss: bool) -> Methods:
+    """Return the methods of an object, by name where they are not given.
+
+    Parameters
+    ----------
+    module
+        The object.
+    forward, backward : str or None
+        As given by the caller.
+    own_loss : bool
+        Whether a method that returns the loss may be the forward pass.
+    """
+    for given in (forward, backward):
+        if given is not None and not callable(getattr(module, given, None)):
+            held = ", ".join(dict.fromkeys(n for n in _methods(module) if not n.startswith("__")))
+            raise AuditError(f"{type(module).__name__} has no method {given}; it has {held}")
+    losses = named_method(module, LOSSES)
+    whole = losses is not None and takes_target(getattr(module, losses))
+    back = backward or named_method(module, BACKWARD, ("backward", "backprop"))
+    if back is None and whole and own_loss and losses is not None and forward in (None, losses):
+        return Methods(losses, losses, gives_loss=True, gives_gradients=True)
+    back = back or named_method(module, TRAINING)
+    other = forward or named_method(module, FORWARD, ("forward",))
+    ahead = other or losses
+    if back is None or ahead is None:
+        needed = "backward" if back is None else "forward"
+        raise AuditError(
+            f"{type(module).__name__} has no method {needed}; expected forward and backward, or their names as "
+            "forward=, backward="
+        )
+    if own_loss and forward is None and losses is not None and other is not None and _has_target(module, back):
+        if whole and role(positional(getattr(module, losses))[0].name) not in (OUTPUT, TARGET):
+            return Methods(losses, back, gives_loss=True)
+    return Methods(ahead, back, judges=takes_target(getattr(module, ahead)))
+
+
+def own_loss_of(module: Any, methods: Methods) -> Callable[[Any, Any], Any] | None:
+    """Return the method of a network that gives the loss of its output, as a function (output, targets)."""
+    name = named_method(module, LOSSES)
+    if name is None or methods.judges or methods.gives_loss or not _has_target(module, methods.backward):
+        return None
+    method = getattr(module, name)
+    kinds = [role(p.name) for p in positional(method)]
+    if kinds[:2] == [TARGET, OUTPUT]:
+        return lambda output, targets: method(targets, output)
+    return method if len(required(method)) == 2 and TARGET in kinds else None
+
+
+def _has_target(module: Any, backward: str) -> bool:
+    return any(role(p.name) in (TARGET, PAIRS) for p in positional(getattr(module, backward)))
