@@ -66,6 +66,8 @@ class BackwardPass(abc.ABC):
     given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
     dout_changed = False  # the backward pass wrote into the upstream gradient
     updated: tuple[str, ...] = ()  # parameters that the backward pass updates
+    upstream: Any = None  # given in place of the upstream gradient that the adapter makes
+    handed: Any = None  # the upstream gradient that backward was given, as it left it
 
     def __init__(self, **code: Any) -> None:
         self.handed_over = code
@@ -152,6 +154,10 @@ class BackwardPass(abc.ABC):
         code = self.handed_over.get("backward", self.handed_over.get("modules"))
         return definition_of(code[-1] if isinstance(code, list) else code)
 
+    def repeated(self) -> dict[str, Any]:
+        """Run both passes on the user's own data, without recording; return the gradients by name."""
+        return self._run(self.values, "your data", record=False).gradients
+
     def again(self) -> Point:
         """Run both passes twice on the same copies of the code, and return the second run."""
         twin = self.copied()
@@ -212,6 +218,7 @@ class BackwardPass(abc.ABC):
         point.changed = [name for name in point.after if name not in self.updated]
         if self.dout_changed:
             point.changed.append("dout")
+            point.handed = self.handed
         arrays = self.gradients_by_key(grads)
         arrays = {k: v - earlier[k] if k in earlier and k in self.adding else v for k, v in arrays.items()}
         named = {**dict.fromkeys(point.nodes), **dict.fromkeys(kept), **dict.fromkeys(self.values)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,11 +68,11 @@ class LayerFunctions(BackwardPass):
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
-        douts = self._douts(output)
+        self.handed = douts = self._douts(output) if self.upstream is None else copy.deepcopy(self.upstream)
         several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
         upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))
         result = self.code["backward"](*upstream, *rest)
-        untouched = named_leaves(self._douts(output), "out")
+        untouched = named_leaves(self._douts(output) if self.upstream is None else self.upstream, "out")
         self.dout_changed = any(not same(v, untouched[n]) for n, v in named_leaves(douts, "out").items())
         return result
 

@@ -82,7 +82,13 @@ def _probabilities(shape: tuple[int, ...], axis: int, rng: np.random.Generator) 
 def _labels(array: Array, axis: int | None, rng: np.random.Generator) -> Array:
     """Resample whole examples, so that one-hot rows and the like survive; single numbers one by one."""
     for along in range(array.ndim):  # one-hot along an axis: exchange the classes
-        if array.ndim > 1 and along != axis and array.shape[along] > 1 and np.all(array.sum(axis=along) == 1) and array.min() >= 0:
+        if (
+            array.ndim > 1
+            and along != axis
+            and array.shape[along] > 1
+            and np.all(array.sum(axis=along) == 1)
+            and array.min() >= 0
+        ):
             moved = np.moveaxis(np.zeros_like(array), along, -1)
             flat = moved.reshape(-1, array.shape[along])
             flat[np.arange(len(flat)), rng.integers(array.shape[along], size=len(flat))] = 1

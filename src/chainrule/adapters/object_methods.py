@@ -48,7 +48,8 @@ def named_method(module: Any, names: list[str], parts: tuple[str, ...] = ()) -> 
     """Return the method called as in `names`, the first of them first, or one whose name has one of the `parts`."""
     own = {plain(n): n for n in reversed(list(_methods(module)))}
     found = next((own[n] for n in names if n in own), None)
-    return found or next((n for k, n in sorted(own.items(), key=lambda i: len(i[0])) if any(p in k for p in parts)), None)
+    shortest_first = sorted(own.items(), key=lambda item: len(item[0]))
+    return found or next((n for k, n in shortest_first if any(p in k for p in parts)), None)
 
 
 def _methods(module: Any) -> Iterator[str]:
@@ -80,7 +81,7 @@ def takes_target(method: Any) -> bool:
     return len(roles) > 1 and (TARGET in roles or PAIRS in roles)
 
 
-def roles_of(name: str, method: Any, forward: Any, target_known: bool) -> dict[str, str]:
+def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_given: bool) -> dict[str, str]:
     """Return what to pass for each argument of a backward method, in their order.
 
     Parameters
@@ -91,6 +92,8 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool) -> dict[s
         The backward and the forward method.
     target_known : bool
         Whether there are targets.
+    rate_given : bool
+        Whether a learning rate is passed in place of a default.
     """
     taken = positional(method)
     roles = {p.name: role(p.name) for p in taken}
@@ -107,14 +110,14 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool) -> dict[s
             roles[p.name] = UPSTREAM if first and p.default is p.empty else DEFAULT
         elif kind == UPSTREAM and (not first or not _may_be_upstream(p)):
             roles[p.name] = DEFAULT
-        elif kind == RATE and p.default not in (p.empty, None):
+        elif kind == RATE and p.default not in (p.empty, None) and not rate_given:
             roles[p.name] = DEFAULT
         first = first and roles[p.name] not in (UPSTREAM, INPUT)
     for p in required(method):
         if roles[p.name] == DEFAULT:
             raise AuditError(
-                f"{name}({', '.join(roles)}): {p.name} is not known; expected the upstream gradient, X, Y, output, cache "
-                "or lr. Pass another method with backward=, or give the argument a default"
+                f"{name}({', '.join(roles)}): {p.name} is not known; expected the upstream gradient, X, Y, output, "
+                "cache or lr. Pass another method with backward=, or give the argument a default"
             )
     return roles
 
@@ -183,11 +186,11 @@ class Methods:
         """Whether backward takes a cache."""
         return any(role(p.name) == CACHE for p in positional(self.backward_of(module)))
 
-    def roles(self, module: Any, target_known: bool) -> dict[str, str]:
+    def roles(self, module: Any, target_known: bool, rate_given: bool) -> dict[str, str]:
         """Return what to pass to backward."""
         if self.gives_gradients:
             return {p.name: TARGET for p in positional(self.forward_of(module)) if role(p.name) == TARGET}
-        return roles_of(self.backward, self.backward_of(module), self.forward_of(module), target_known)
+        return roles_of(self.backward, self.backward_of(module), self.forward_of(module), target_known, rate_given)
 
     def learning_rate(self, module: Any, lr: float) -> float | None:
         """Return the learning rate that backward is called with, None if it takes none."""

@@ -39,9 +39,7 @@ def _has_attributes(value: Any) -> bool:
     return hasattr(value, "__dict__") and not isinstance(value, types.FunctionType | types.MethodType)
 
 
-def returned_gradients(
-    result: Any, inputs: Sequence[str], parameters: Mapping[str, tuple[int, ...]]
-) -> dict[str, Any]:
+def returned_gradients(result: Any, inputs: Sequence[str], parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Return the gradients in what a backward method returned, by the name of the value.
 
     Parameters
@@ -90,7 +88,8 @@ def _in_order(parts: Sequence[Any], parameters: Mapping[str, tuple[int, ...]]) -
     single: list[Any] = []
     for part in parts:
         leaves = list(part) if isinstance(part, list | tuple) else None
-        group = next((g for g in _groups(left) if leaves and [left[n] for n in g] == [np.shape(v) for v in leaves]), None)
+        shapes = [np.shape(v) for v in leaves or ()]
+        group = next((g for g in _groups(left) if leaves and [left[n] for n in g] == shapes), None)
         if group is None or leaves is None:
             single += leaves or [part]
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -40,6 +42,8 @@ from .signatures import argument_names, positional, required
 ZEROING = ("zero_grad", "zero_grads", "zero_gradients", "reset_grad", "reset_grads", "clear_grad", "clear_grads")
 #: The learning rate that is passed where ``backward`` asks for one.
 USUAL_RATE = 0.1
+#: One with which updates change next to nothing.
+SMALL_RATE = 1e-7
 #: Attributes that hold the output, where forward returns nothing.
 KEPT_OUTPUTS = ("output", "out", "outputs", "y", "a", "A", "Y", "activation")
 
@@ -64,6 +68,8 @@ class Objects(BackwardPass):
     lr : float, optional
         The learning rate of that update.
     """
+
+    _slow = False
 
     def __init__(
         self,
@@ -96,7 +102,7 @@ class Objects(BackwardPass):
         if Y is not None:
             self.values["Y"] = np.asarray(Y)
         self._targets = {"Y", *(n for n in self.names if self.methods[0].judges and role(n) == TARGET)}
-        self._roles = [m.roles(module, self.targets_known) for m, module in zip(self.methods, modules, strict=True)]
+        self._roles = self._roles_of_backward()
         self._check_loss()
         self.title = "Audit of " + " → ".join(type(m).__name__ for m in modules)
         self.found = Parameters()
@@ -107,8 +113,12 @@ class Objects(BackwardPass):
         self.found = find_parameters(self, parameters, gradients)
         self.values.update(self.found.values)
         self.exact = tuple([*(before if self._returns_inputs() else ()), *self.found.values])
-        self.required = (*self.found.values, *self.found.missing)
+        self.optional = tuple(n for n in self.exact if n not in self.found.values)
         self._fit()
+
+    def _roles_of_backward(self) -> list[dict[str, str]]:
+        pairs = zip(self.methods, self.handed_over["modules"], strict=True)
+        return [method.roles(module, self.targets_known, self.lr is not None) for method, module in pairs]
 
     def _leaves_out_target(self, count: int) -> bool:
         """Whether the last of the inputs is what backward takes as targets, but not forward."""
@@ -122,7 +132,9 @@ class Objects(BackwardPass):
         if whole and UPSTREAM not in self._roles[-1].values() and self.handed_over["loss"] is None:
             if not self.methods[-1].gives_loss:
                 name = self.methods[-1].backward
-                raise AuditError(f"{name} takes the targets, but the loss is not known: pass loss=(output, Y) -> number")
+                raise AuditError(
+                    f"{name} takes the targets, and the loss is not known: pass loss=(output, Y) -> number"
+                )
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
@@ -143,7 +155,9 @@ class Objects(BackwardPass):
         twin = super().copied(recording=recording)
         keys = set(self.found.attributes.values())
         for name, owner, key, value in twin.slots():
-            if name in keys and is_float_array(value):
+            if self._slow and role(name.rpartition(".")[2]) == RATE and isinstance(value, int | float):
+                _assign(owner, key, SMALL_RATE)
+            elif name in keys and is_float_array(value):
                 value[...] = 0.0
             elif name in keys and isinstance(value, float):
                 _assign(owner, key, 0.0)
@@ -272,10 +286,10 @@ class Objects(BackwardPass):
         names = argument_names(method.forward_of(module), len(inputs))
         by_name = dict(zip(names, inputs, strict=True))
         target = next((v for n, v in by_name.items() if method.judges and role(n) == TARGET), values.get("Y"))
-        predicted = next((v for n, v in by_name.items() if role(n) != TARGET), None)
+        predicted: Any = next((v for n, v in by_name.items() if role(n) != TARGET), None)
         output, cache = self._calls[i]
         if method.judges and TARGET in self._roles[i].values():  # backward(predicted, target)
-            own = getattr(module, "output", None)
+            own: Any = getattr(module, "output", None)
             dout = own if own is not output and np.shape(own) == np.shape(predicted) else predicted
             output = predicted
         known = {UPSTREAM: dout, TARGET: target, INPUT: predicted, OUTPUT: output, TIMES: 1, MODE: True}
@@ -284,8 +298,8 @@ class Objects(BackwardPass):
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the objects give them: returned, in attributes, or from what the update changed."""
-        dout = self.dout(output, values)
-        handed = np.array(dout) if np.ndim(dout) else float(dout)
+        dout = self.dout(output, values) if self.upstream is None else self.upstream
+        self.handed = handed = np.array(dout) if np.ndim(dout) else float(dout)
         old = {n: np.array(v) for n, v in self.attributes().items() if n in self.found.rates}
         results = self.run_backward(output, handed, values)
         self.dout_changed = not np.array_equal(handed, dout)
@@ -359,6 +373,14 @@ class Objects(BackwardPass):
             for of, count in (("examples", shape[0] if shape else 1), ("elements", int(np.prod(shape)))):
                 if count > 1 and not self._averaged and abs(ratio * count - 1) < 1e-3:
                     self._averaged = of
+
+    def with_small_rate(self) -> Self:
+        """Return the same with so small a learning rate that updates change next to nothing."""
+        twin = copy.copy(self)
+        twin.lr, twin._slow = SMALL_RATE, True
+        twin._roles = twin._roles_of_backward()
+        twin.found = dataclasses.replace(self.found, rates=dict.fromkeys(self.found.rates, SMALL_RATE))
+        return twin
 
     def passed_rate(self) -> float | None:
         """Return the learning rate that backward is called with, None if it takes none."""

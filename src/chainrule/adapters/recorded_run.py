@@ -53,6 +53,8 @@ class Point:
         Under which key: ``{"W1": "dW1"}``.
     changed
         Names of the arrays that the backward pass changed.
+    handed
+        The upstream gradient, where backward has changed it.
     inferred
         Names that the forward pass does not use, given by the layers' parameters: Z2 = W2 A1 + b2.
     """
@@ -74,6 +76,7 @@ class Point:
     size: int | None = None
     random: bool = False
     inferred: set[str] = field(default_factory=set)
+    handed: Any = None
     why_not: str = ""
 
     @property

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
+from ..adapters.objects import Objects
 from .evidence import with_one_cause
 from .mistakes.conduct import Accumulates
 from .mistakes.everywhere import MutatesInput
+from .mistakes.general import UpdatedWeights
 from .report import Finding
+from .step import Trial
 
 
 def accumulates(subject: BackwardPass, own: Point) -> list[str]:
@@ -31,18 +36,77 @@ def accumulates(subject: BackwardPass, own: Point) -> list[str]:
     return grown
 
 
-def behaviour_findings(own: Point, adding: list[str], exact: frozenset[str]) -> list[Finding]:
-    """Return findings on arrays that the pass changes or accumulates; `exact` are the parameters."""
+def behaviour_findings(
+    subject: BackwardPass, own: Point, adding: list[str], exact: frozenset[str], notes: list[str]
+) -> list[Finding]:
+    """Return findings on arrays that the pass changes or accumulates; `exact` are the parameters.
+
+    A write that changes nothing for the caller is a note.
+    """
     findings = []
-    if own.changed:
+    harmless = _harmless(subject, own)
+    if harmless:
+        notes.append(f"backward writes into {', '.join(harmless)} in place: harmless, a second call gives the same")
+    if changed := [n for n in own.changed if n not in harmless]:
         advice = "; copy before you write."
-        if any(n in exact for n in own.changed):
+        if any(n in exact for n in changed):
             advice = ": the update belongs after it, when all gradients are known."
-        message = f"backward changes {', '.join(own.changed)} in place{advice}"
-        findings.append(with_one_cause("backward", MutatesInput, message, "", {"changed": list(own.changed)}))
+        message = f"backward changes {', '.join(changed)} in place{advice}"
+        findings.append(with_one_cause("backward", MutatesInput, message, "", {"changed": changed}))
     if adding:
         message = (
             f"a second call adds to the gradients of the first: {', '.join(adding)}. Start each call with new arrays."
         )
         findings.append(with_one_cause("backward", Accumulates, message, "", {"keys": list(adding)}))
     return findings
+
+
+def _harmless(subject: BackwardPass, own: Point) -> list[str]:
+    """Return what backward writes into without harm: what an object keeps; dout, where a repetition is the same."""
+    kept = [n for n in own.changed if isinstance(subject, Objects) and n not in subject.values and n != "dout"]
+    if "dout" not in own.changed:
+        return kept
+    twin = subject.copied()
+    twin.upstream = own.handed
+    try:
+        again = twin.repeated()
+    except Exception:  # whatever the user's code raises
+        return kept
+    return [*kept, "dout"] if all(_equal(g, again.get(n)) for n, g in own.gradients.items()) else kept
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    return np.shape(a) == np.shape(b) and bool(np.allclose(np.asarray(a), np.asarray(b), rtol=1e-12, equal_nan=True))
+
+
+def after_updates(subject: BackwardPass, trial: Trial, findings: list[Finding]) -> list[Finding]:
+    """Return the findings, those with another cause that vanish with a small learning rate as `updated-weights`."""
+    wrong = {s.key: n for n, s in trial.steps.items() if s.problem}
+    if not isinstance(subject, Objects) or not subject.found.rates or not wrong:
+        return findings
+    point = trial.points[-1]
+    try:
+        slow = subject.with_small_rate().run(point.values, point.label, record=False).gradients
+    except Exception:  # whatever the user's code raises
+        return findings
+    found = []
+    for f in findings:
+        step = trial.steps.get(wrong.get(f.name, ""))
+        right, array = (step.expected[-1], slow.get(step.name)) if step else (None, None)
+        truth = step.truth[-1] if step else None
+        if any(_near(array, r) for r in (right, truth)):
+            message = (
+                f"{f.name} is computed from weights that backward has already updated: update after their last use."
+            )
+            f = with_one_cause(f.name, UpdatedWeights, message, f.formula, f.evidence)
+        found.append(f)
+    return found
+
+
+def _near(a: Any, b: Any) -> bool:
+    if a is None or b is None or np.shape(a) != np.shape(b):
+        return False
+    difference = np.max(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)), initial=0.0)
+    return bool(difference <= 1e-4 * np.max(np.abs(np.asarray(b, np.float64)), initial=0.0))

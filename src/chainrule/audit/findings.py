@@ -168,9 +168,19 @@ def _nonfinite(trial: Trial, step: JudgedStep) -> Finding:
 
 
 def nonfinite_findings(own: Point, known: set[str]) -> list[Finding]:
-    """Return findings on gradients that are not finite on the caller's own data, where the right ones are."""
-    if own.loss is None or not np.isfinite(np.asarray(own.loss.value)).all():
+    """Return findings on values and gradients that are not finite on the caller's own data."""
+    if own.loss is None:
         return []
+    if not np.isfinite(np.asarray(own.loss.value)).all():
+        position = {id(t): i for i, t in enumerate(own.order)}
+        inner = sorted((position[id(t)], n) for n, t in own.nodes.items() if id(t) in position)
+        first = next((n for _, n in inner if not np.isfinite(np.asarray(own.nodes[n].value)).all()), None)
+        bad = [own.keys[n] for n, g in own.gradients.items() if g is not None and not np.isfinite(g).all()]
+        name = first or (bad[0] if bad else "loss")
+        message = f"the loss of your data is not finite, nor is {name}" if name != "loss" else "the loss is not finite"
+        evidence = {"at": own.label, "loss": float(np.asarray(own.loss.value).ravel()[0])}
+        advice = "look for a logarithm of zero, a division by zero or an overflow"
+        return [with_one_cause(name, Nonfinite, f"{message}: {advice}.", "", evidence)]
     for name, found in own.gradients.items():
         key = own.keys[name]
         if key in known or name not in own.nodes or found is None or np.isfinite(np.asarray(found, np.float64)).all():

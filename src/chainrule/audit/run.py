@@ -8,7 +8,7 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
-from .behaviour import accumulates, behaviour_findings
+from .behaviour import accumulates, after_updates, behaviour_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
 from .judge import judge
@@ -33,7 +33,7 @@ _SEED = 20180831
 _LOOSENED = 1e3
 
 
-def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Report:
+def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, batch: bool = True) -> Report:
     """Run the passes on several values, judge every step, and return the report.
 
     Parameters
@@ -44,6 +44,8 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
         The names of the inputs that hold examples.
     ascent
         Whether the gradients of the parameters have the opposite sign.
+    batch
+        Whether the inputs may have an axis of examples.
     """
     rng = np.random.default_rng(_SEED)
     check_data(subject, data)
@@ -54,26 +56,28 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool) -> Rep
     adding = accumulates(subject, own)
     if not isinstance(subject, Objects):
         subject.adding, subject.adds_up = tuple(adding), bool(adding)
-    axes = batch_of(subject, data, rng)
-    points = [p for p in other_points(subject, axes, data, rng, notes) if comparable(p, own)]
+    axes = batch_of(subject, data, rng) if batch else None
+    single = axes is not None and all(np.shape(subject.values[n])[axis] == 1 for n, axis in axes.items())
+    kept = None if single else axes  # a batch of one is judged as it is
+    points = [p for p in other_points(subject, kept, data, rng, notes) if comparable(p, own)]
     if own.loss is None and not points:
         return numeric_report(subject, own, axes, rng, adding, ascent)
-    set_size(own, axes, subject.values)
+    set_size(own, kept, subject.values)
     points = with_own_data(subject, own, points, rng, notes)
     trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points))
     for point in points[:2]:
         check_reference(subject, point, rng)
     judge(trial)
     excess = blame(trial)
-    findings = with_zeros_named(trial, findings_of(trial))
+    findings = after_updates(subject, trial, with_zeros_named(trial, findings_of(trial)))
     findings += absent_findings(subject, own, points)
     findings += nonfinite_findings(own, {f.name for f in findings})
-    findings += behaviour_findings(own, adding, trial.exact)
+    findings += behaviour_findings(subject, own, adding, trial.exact, notes)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")
     findings = with_lines(subject, own, findings)
     if axes and not findings:
-        notes += _on_one_example(subject, axes, trial, rng)
+        notes += (_on_several_examples if single else _on_one_example)(subject, axes, trial, rng)
     notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)
     return Report(
         tuple(findings),
@@ -119,6 +123,17 @@ def _on_one_example(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.ran
     judge(alone)
     wrong = [s.key for s in alone.steps.values() if s.problem or (s.exact and s.scales is not None and s.scale.k != 1)]
     return [f"on a batch of one, {', '.join(wrong)} would be wrong"] if wrong else []
+
+
+def _on_several_examples(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.random.Generator) -> list[str]:
+    """Return what would be wrong on more examples than one."""
+    points = other_points(subject, axes, (), rng, [])
+    if not points or any(set(p.gradients) != set(trial.points[0].gradients) or p.loss is None for p in points):
+        return ["right for one example only: backward fails for more"]
+    several = Trial(points, trial.exact, trial.ascent, trial.loose, budgets=None)
+    judge(several)
+    wrong = [s.key for s in several.steps.values() if s.problem]
+    return [f"right for one example only: with more, {', '.join(wrong)} would be wrong"] if wrong else []
 
 
 def _what_was_not_seen(own: Point, trial: Trial) -> list[str]:
