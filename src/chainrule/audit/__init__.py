@@ -153,18 +153,29 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any, only: Sequence[str] |
     return report_on(subject, tuple(subject.names), False)
 
 
-def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
-    """Audit objects with ``forward`` and ``backward``; see `chainrule.adapters.objects`.
+def audit_module(
+    module: Any, *inputs: Any, only: Sequence[str] | None = None, batch: bool | None = True, **options: Any
+) -> Report:
+    """Audit objects with a forward and a backward method, as they are written.
+
+    The report says how they were read: which methods, which parameters, and where their gradients are.
 
     Parameters
     ----------
     module : object or list of objects
-        With ``forward(*inputs)`` and ``backward(dout)``; parameters are attributes that hold arrays, their gradients
-        attributes such as ``dW``, ``grad_W``, ``W_grad``, ``grads["W"]``, or ``W.g``. A list is a network.
+        A layer, a network or a loss; a list is a network. The methods are found by their usual names (``forward`` and
+        ``backward``, ``feed`` and ``learn``, ``loss`` and ``gradient``, …). Gradients are taken from what backward
+        returns, from attributes (``dW``, ``grads["W"]``, ``W.grad``), or from the update of the parameters.
     *inputs
-        The arguments of ``forward``.
+        The arguments of the forward method; the targets may follow.
+    only : sequence of str, optional
+        The values that must have a gradient; by default all parameters.
+    batch : bool or None
+        False or None: no axis of the inputs holds examples.
     **options
-        ``loss`` and ``Y``: a loss of the output, instead of random upstream gradients.
+        ``loss`` and ``Y``: a loss of the output, and its targets; ``forward`` and ``backward``: the names of the
+        methods; ``parameters``: the names of attributes; ``gradients``: parameter -> attribute that holds its gradient,
+        or "update"; ``lr``: the learning rate of the update.
 
     Returns
     -------
@@ -192,7 +203,8 @@ def audit_module(module: Any, *inputs: Any, **options: Any) -> Report:
     from .run import report_on
 
     subject = Objects(module, inputs, **options)
-    return report_on(subject, ("X", "Y", *subject.names), False)
+    subject.require(only)
+    return report_on(subject, ("X", "Y", *subject.names), False, batch=bool(batch))
 
 
 def audit_optimizer(
