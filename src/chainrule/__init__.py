@@ -36,6 +36,7 @@ from .ops import (
 if TYPE_CHECKING:
     from . import data, io, nn, optim, reporting
     from .adapters.backward_pass import AuditError
+    from .audit.comparison import Comparison
     from .backpropagation import Backprop, backprop
     from .compiled import Compiled, compile
     from .explain.derivation import Derivation
@@ -67,6 +68,7 @@ _LATER = {
     "compile": "compiled",
     "Plan": "plan",
     "verify": "plan",
+    "Comparison": "audit.comparison",
     "Callback": "train",
     "Checkpoint": "train",
     "EarlyStopping": "train",
@@ -102,6 +104,7 @@ __all__ = [
     "Backprop",
     "Callback",
     "Checkpoint",
+    "Comparison",
     "Compiled",
     "Derivation",
     "EarlyStopping",

@@ -264,6 +264,15 @@ def unwrapped(x: Any) -> Any:
     return mapped(x, lambda name, leaf: leaf.node if isinstance(leaf, Traced) else leaf)
 
 
+def on_recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return one of the library's own functions, which take tensors, as a function of recording arrays."""
+
+    def applied(*args: Any, **kwargs: Any) -> Any:
+        return wrapped(function(*unwrapped(args), **unwrapped(kwargs)))
+
+    return applied
+
+
 def _concrete(x: Any) -> Any:
     return mapped(x, lambda name, leaf: _node(leaf).value if isinstance(leaf, Traced | Tensor) else leaf)
 

@@ -9,9 +9,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .comparison import Comparison
     from .report import Report
 
-__all__ = ["audit", "audit_layer", "audit_module", "audit_optimizer"]
+__all__ = ["Comparison", "audit", "audit_layer", "audit_module", "audit_optimizer"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Comparison":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .comparison import Comparison
+
+    return Comparison
 
 
 def audit(
@@ -143,10 +152,15 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any, only: Sequence[str] |
     dscale bias-not-summed
     """
     from ..adapters.backward_pass import AuditError
+    from ..adapters.foreign_layers import ForeignLayer, library_of
     from ..adapters.layer_functions import LayerFunctions
     from .run import report_on
 
-    subject = LayerFunctions(forward, backward, inputs)
+    library = library_of(*inputs)
+    if library is None:
+        subject = LayerFunctions(forward, backward, inputs)
+    else:
+        subject = ForeignLayer(library, forward, backward, inputs)
     if not subject.exact:
         raise AuditError("inputs: expected arrays of floating-point numbers, got none")
     subject.require(only)
@@ -199,9 +213,13 @@ def audit_module(
     >>> report.ok, [step.name for step in report.steps]
     (True, ['dx', 'dW'])
     """
+    from ..adapters.foreign_layers import rule_as_layer
     from ..adapters.objects import Objects
     from .run import report_on
 
+    layer = rule_as_layer(module, inputs)
+    if layer is not None:
+        return report_on(layer, tuple(layer.names), False)
     subject = Objects(module, inputs, **options)
     subject.require(only)
     return report_on(subject, ("X", "Y", *subject.names), False, batch=bool(batch))

@@ -179,16 +179,20 @@ class custom_vjp:
                 raise unexpected(name, "a function", function)
         self._rules = (forward, backward)
 
-    def __call__(self, *args: Any) -> Any:
-        """Evaluate the function; with its own derivative where one is taken."""
+    def passes(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Return the functions that were given to `defvjp`."""
         if self._rules is None:
             raise TypeError(f"custom_vjp of {self.__name__}: its derivative is missing; call defvjp(forward, backward)")
+        return self._rules
+
+    def __call__(self, *args: Any) -> Any:
+        """Evaluate the function; with its own derivative where one is taken."""
+        forward, backward = self.passes()
         fixed = [args[i] for i in self._fixed]
         nest = tuple([a for i, a in enumerate(args) if i not in {j % len(args) for j in self._fixed}])
         leaves, structure = flatten(nest)
         if not any(_is_followed(x) for x in leaves):
             return self._f(*args)
-        forward, backward = self._rules
         pair = forward(*args)
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise TypeError(f"forward of {self.__name__} returned {type(pair).__name__}; expected (result, saved)")
