@@ -12,8 +12,8 @@ from chainrule.ops import rows
 SOURCE = Path(chainrule.__file__).parent
 NAMES = {op.name for op in rows()}
 
-#: Where operations may be named: their rows, and the translation into ONNX's names.
-HOMES = ("ops/", "io/onnx_writing.py")
+#: Where operations may be named: their rows, and the translations of ONNX's, PyTorch's and JAX's names.
+HOMES = ("ops/", "io/onnx_writing.py", "adapters/torch_recording.py", "adapters/jax_recording.py")
 
 ACTIVATION = "an activation that users choose by name"
 PREDICTION = "what turns outputs into predictions, by the name that users see"

@@ -87,7 +87,7 @@ class Comparison:
     >>> compare("total", dtotal, total)
     total           | right (exact)
     >>> compare("counts", dshares / total, counts)
-    counts          | wrong: the path through total is left out (greatest difference 0.625)
+    counts          | wrong: the path through total is left out (greatest difference 0.312)
     >>> compare.ok
     False
     """
