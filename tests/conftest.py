@@ -1,5 +1,6 @@
 """What tests of several folders share: a browser, and one build of the native core per run."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -19,6 +20,12 @@ def pytest_configure(config):
     folder = os.environ["CHAINRULE_NATIVE_BUILD"] = tempfile.mkdtemp(prefix="chainrule-native-")
     config.add_cleanup(lambda: os.environ.pop("CHAINRULE_NATIVE_BUILD"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_finish():
+    """Leave tests and imported libraries out of garbage collections, each of which would go through all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Import Linter checks the layers, which are in pyproject.toml, and that no module
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import importlib.resources
 import io
@@ -61,7 +62,12 @@ def module_name(path: Path) -> str:
 
 
 TEXTS = {module_name(path): path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
-TREES = {module: ast.parse(text) for module, text in TEXTS.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of each module."""
+    return {module: ast.parse(text) for module, text in TEXTS.items()}
 
 
 def foreign_imports(node: ast.AST, at_top: bool = True) -> Iterator[tuple[str, int, bool]]:
@@ -97,7 +103,7 @@ def test_imports_of_a_higher_layer_are_seen(tmp_path: Path, lower: str, higher: 
 
 def test_optional_packages_are_imported_where_they_are_used() -> None:
     wrong = []
-    for module, tree in TREES.items():
+    for module, tree in trees().items():
         refused = set(LOADED_WHEN_USED) - AT_THE_TOP.get(module.partition(".")[0], set())
         wrong += [
             f"{module}:{line} imports {p} at its top" for p, line, top in foreign_imports(tree) if top and p in refused
@@ -146,23 +152,26 @@ def unsafe(module: str, tree: ast.Module) -> list[str]:
 
 
 def test_nothing_runs_text_as_code_or_unpickles() -> None:
-    assert [w for module, tree in TREES.items() for w in unsafe(module, tree)] == []
+    assert [w for module, tree in trees().items() for w in unsafe(module, tree)] == []
 
 
 def test_file_names_say_what_is_in_them() -> None:
-    ours = [m for m in TREES if not m.startswith("compat.")]  # those have the names of other libraries' modules
+    ours = [m for m in TEXTS if not m.startswith("compat.")]  # those have the names of other libraries' modules
     assert [m for m in ours if set(m.split(".")) & FORBIDDEN_FILES or re.search(r"[a-z]\d$", m)] == []
 
 
 def unfinished(text: str) -> list[str]:
     """Return the lines that put something off."""
     found = []
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and re.search(r"\b(TODO|FIXME|XXX|HACK)\b", token.string):
-            found.append(f"{token.start[0]}: {token.line.strip()}")
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc):
-            found.append(f"{node.lineno}: {ast.unparse(node)}")
+    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    if marks.search(text):
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT and marks.search(token.string):
+                found.append(f"{token.start[0]}: {token.line.strip()}")
+    if "NotImplementedError" in text:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.unparse(node.exc):
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
     return found
 
 
@@ -177,7 +186,7 @@ CACHES = {"functools.cache", "functools.lru_cache", "cache", "lru_cache"}
 def owners(module: str, tree: ast.Module) -> dict[str, tuple[str, str]]:
     """Return the module-level names of a module, each with the module it comes from and its name there."""
     owner = {}
-    folder = module.split(".") if any(m.startswith(module + ".") for m in TREES) else module.split(".")[:-1]
+    folder = module.split(".") if any(m.startswith(module + ".") for m in TEXTS) else module.split(".")[:-1]
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -218,7 +227,7 @@ def state(module: str, tree: ast.Module) -> list[tuple[tuple[str, str], int]]:
 
 
 def test_no_state_but_the_tables() -> None:
-    found = {key: f"{module}:{line}" for module, tree in TREES.items() for key, line in state(module, tree)}
+    found = {key: f"{module}:{line}" for module, tree in trees().items() for key, line in state(module, tree)}
     assert {key: where for key, where in found.items() if key not in STATE} == {}
     assert set(STATE) <= set(found), "reasons for what is not there"
 

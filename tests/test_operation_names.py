@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,11 +78,14 @@ def literals(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield from ((word, node.lineno) for word in words)
 
 
-def found() -> Iterator[tuple[str, str, int]]:
+@functools.cache
+def found() -> list[tuple[str, str, int]]:
+    places = []
     for path in sorted(SOURCE.rglob("*.py")):
         place = path.relative_to(SOURCE).as_posix()
         if not place.startswith(HOMES):
-            yield from ((place, *one) for one in literals(ast.parse(path.read_text(encoding="utf-8"))))
+            places += [(place, *one) for one in literals(ast.parse(path.read_text(encoding="utf-8")))]
+    return places
 
 
 def test_nobody_names_operations_by_strings() -> None:

@@ -216,26 +216,30 @@ hidden = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(hidden, st.sampled_from(LOSSES), st.integers(1, 3), st.integers(4, 6), st.booleans())
-def test_random_architectures(layers, loss, outputs, m, bias):
-    outputs = max(outputs, 2) if loss == "cross_entropy" else outputs
-    parts, width = [], 3
-    for units, kind in layers:
-        parts.append(nn.Linear(width, units, bias=bias))
-        if kind == "layer_norm":
-            parts.append(nn.LayerNorm(units, eps=0.1))
-        elif kind == "batch_norm":
-            parts.append(nn.BatchNorm1d(units, eps=0.1))
-        elif kind == "dropout":
-            parts.append(nn.Dropout(0.4, seed=units))
-        elif kind != "none":
-            parts.append(ACTIVATIONS[kind])
-        width = units
-    model = shaken(nn.Sequential(*parts, nn.Linear(width, outputs)))
-    X, Y = data(loss, outputs, m=m, features=3)
-    agree(model, X, Y, loss)
-    agree_in_columns(model, X, Y, loss)
+@pytest.mark.parametrize("examples", [8, pytest.param(50, marks=pytest.mark.slow)])
+def test_random_architectures(examples):
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(hidden, st.sampled_from(LOSSES), st.integers(1, 3), st.integers(4, 6), st.booleans())
+    def agree_on(layers, loss, outputs, m, bias):
+        outputs = max(outputs, 2) if loss == "cross_entropy" else outputs
+        parts, width = [], 3
+        for units, kind in layers:
+            parts.append(nn.Linear(width, units, bias=bias))
+            if kind == "layer_norm":
+                parts.append(nn.LayerNorm(units, eps=0.1))
+            elif kind == "batch_norm":
+                parts.append(nn.BatchNorm1d(units, eps=0.1))
+            elif kind == "dropout":
+                parts.append(nn.Dropout(0.4, seed=units))
+            elif kind != "none":
+                parts.append(ACTIVATIONS[kind])
+            width = units
+        model = shaken(nn.Sequential(*parts, nn.Linear(width, outputs)))
+        X, Y = data(loss, outputs, m=m, features=3)
+        agree(model, X, Y, loss)
+        agree_in_columns(model, X, Y, loss)
+
+    agree_on()
 
 
 def test_a_loss_that_reads_arrays_from_outside():

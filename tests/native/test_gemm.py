@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from tests.native.core import EPILOGUE, FLOATS, Selected, Team, aligned, gemm, instruction_sets, library
 
+pytestmark = pytest.mark.slow  # building the library takes a minute; tests/engine runs it as it was installed
+
 LAYOUTS = ("rows", "columns", "spread", "wide")
 sizes = st.one_of(st.integers(1, 40), st.sampled_from([1, 2, 3, 8, 14, 15, 16, 17, 31, 32, 33, 64, 65, 100, 130]))
 depths = st.one_of(sizes, st.sampled_from([0, 799, 800, 801, 1601, 2048, 5000]))

@@ -8,6 +8,8 @@ import pytest
 
 from tests.native.core import Lent, Team, library
 
+pytestmark = pytest.mark.slow  # building the library takes a minute; tests/engine runs it as it was installed
+
 
 def counted(team, parts):
     """Run `parts` parts; return how often each was called, and the members that ran them."""

@@ -22,6 +22,8 @@ from tests.native.core import (
     unary,
 )
 
+pytestmark = pytest.mark.slow  # building the library takes a minute; tests/engine runs it as it was installed
+
 LENGTHS = (0, 1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 100, 257)
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 1e-45, -3e-40, 1e-310, 88.8, -104.0, 3.4e38, np.inf, -np.inf, np.nan]
 FAR = [2e5, -1e6, 1e9, -1.1e9, 3e12, 1e20]  # where sin and its like take another way
