@@ -20,11 +20,11 @@ def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
     with imported(path) as program:
         loss = names["loss"]
         if not hasattr(program, loss) and loss != "loss":
-            parts = _parts(program, path, {role: name for role, name in names.items() if role != "loss"})
+            parts = parts_of(program, path, {role: name for role, name in names.items() if role != "loss"})
             parts["loss"] = loss  # the name of one of the library's
         else:
-            parts = _parts(program, path, names)
-        given = {role: _value(parts[role]) for role in ("parameters", "X", "Y")}
+            parts = parts_of(program, path, names)
+        given = {role: value_of(parts[role]) for role in ("parameters", "X", "Y")}
         report = audit(parts["backward"], forward=parts["forward"], loss=parts["loss"], ascent=ascent, **given)
     return _titled(report, path, names)
 
@@ -32,27 +32,31 @@ def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
 def audit_layer_of(path: Path, names: dict[str, str]) -> Report:
     """Audit one layer: forward's inputs are called in the program as in forward's signature, or are its ``inputs``."""
     with imported(path) as program:
-        parts = _parts(program, path, {role: names[role] for role in ("forward", "backward")})
-        if hasattr(program, "inputs"):
-            found = _value(program.inputs)
-            inputs = tuple(found.values() if isinstance(found, dict) else found)
-        else:
-            wanted = [p.name for p in required(parts["forward"])]
-            inputs = tuple(map(_value, _parts(program, path, {name: name for name in wanted}).values()))
-        report = audit_layer(parts["forward"], parts["backward"], *inputs)
+        parts = parts_of(program, path, {role: names[role] for role in ("forward", "backward")})
+        report = audit_layer(parts["forward"], parts["backward"], *layer_inputs(program, path, parts["forward"]))
     return _titled(report, path, names)
+
+
+def layer_inputs(program: ModuleType, path: Path, forward: Any) -> tuple[Any, ...]:
+    """Return the inputs of a layer: the program's ``inputs``, or what it has under the names of forward's arguments."""
+    if hasattr(program, "inputs"):
+        found = value_of(program.inputs)
+        return tuple(found.values() if isinstance(found, dict) else found)
+    wanted = [p.name for p in required(forward)]
+    return tuple(map(value_of, parts_of(program, path, {name: name for name in wanted}).values()))
 
 
 def _titled(report: Report, path: Path, names: dict[str, str]) -> Report:
     return dataclasses.replace(report, title=f"Audit of {names['backward']} in {path.name}")
 
 
-def _value(found: Any) -> Any:
+def value_of(found: Any) -> Any:
     """Return data, or what a function without arguments returns."""
     return found() if callable(found) else found
 
 
-def _parts(program: ModuleType, path: Path, names: dict[str, str]) -> dict[str, Any]:
+def parts_of(program: ModuleType, path: Path, names: dict[str, str]) -> dict[str, Any]:
+    """Return what the program has under the names, by role; a `LookupError` says which are missing."""
     missing = [name for name in names.values() if not hasattr(program, name)]
     if missing:
         own = _own(program)

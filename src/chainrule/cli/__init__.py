@@ -1,4 +1,4 @@
-"""The command line: train, report, evaluate, predict, export, backprop, audit, gradcheck, explain, doctor.
+"""The command line: train, report, evaluate, predict, export, backprop, audit, grade, gradcheck, explain, doctor.
 
 Each module holds one group of commands; a command's imports happen when it runs.
 """
@@ -13,6 +13,7 @@ import click
 from ..show.document import printable
 from .diagnosing import doctor
 from .gradients import audit, backprop, explain, gradcheck
+from .grading import grade
 from .models import evaluate, export, predict
 from .output import echo
 from .training import report, train
@@ -51,7 +52,7 @@ def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> No
     cls=_Program,
     no_args_is_help=True,
     context_settings={"show_default": True},
-    commands=[train, report, evaluate, predict, export, backprop, audit, gradcheck, explain, doctor],
+    commands=[train, report, evaluate, predict, export, backprop, audit, grade, gradcheck, explain, doctor],
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version")
 def app() -> None:

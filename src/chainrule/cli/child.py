@@ -31,10 +31,14 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What a process may take: seconds, and bytes of memory where the system can limit them; None is no limit."""
+    """What a process may take: seconds, and bytes of memory and of a file it writes, where the system can limit them.
+
+    None is no limit.
+    """
 
     seconds: float | None = None
     memory: int | None = None
+    written: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Outcome:
     errors: str = ""
 
 
-def run(function: str, arguments: dict[str, Any], limits: Limits, *, capture: bool = False) -> Outcome:
+def run(
+    function: str, arguments: dict[str, Any], limits: Limits, *, capture: bool = False, folder: Path | None = None
+) -> Outcome:
     """Call a function in another process, on arguments that JSON can hold.
 
     Parameters
@@ -73,18 +79,22 @@ def run(function: str, arguments: dict[str, Any], limits: Limits, *, capture: bo
     capture : bool
         Return what it prints, instead of printing it. The process is then the leader of a group, and at the end of its
         time the processes that it started are ended, too.
+    folder : Path, optional
+        The working directory of the process.
     """
-    with tempfile.TemporaryDirectory(prefix="chainrule-") as folder:
-        record = Path(folder) / "result.json"
+    with tempfile.TemporaryDirectory(prefix="chainrule-") as place:
+        record = Path(place) / "result.json"
         root = str(Path(__file__).resolve().parents[2])
         path = sys.path if root in sys.path else [root, *sys.path]
-        request = {"function": function, "arguments": arguments, "memory": limits.memory, "record": str(record)}
+        bounds = {"memory": limits.memory, "written": limits.written}
+        request = {"function": function, "arguments": arguments, **bounds, "record": str(record)}
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(path), json.dumps(request)],
             **(streams if capture else {}),
             env={**os.environ, "PYTHONIOENCODING": "utf-8"} if capture else None,
             start_new_session=capture,
+            cwd=folder,
         )
         late = False
         try:
@@ -126,11 +136,12 @@ def main() -> None:
     """Do what `run` asks for, in the process that it started."""
     request = json.loads(sys.argv[1])
     sys.argv[:] = ["chainrule"]
-    if request["memory"] is not None:
-        with contextlib.suppress(ImportError):  # Windows
-            import resource
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
 
-            resource.setrlimit(resource.RLIMIT_AS, (request["memory"], request["memory"]))
+        for name, kind in (("memory", resource.RLIMIT_AS), ("written", resource.RLIMIT_FSIZE)):
+            if request[name] is not None:
+                resource.setrlimit(kind, (request[name], request[name]))
     status = 0
     try:
         record = {"result": _called(request["function"], request["arguments"])}

@@ -137,10 +137,24 @@ def show(report: Any) -> None:
     """Print a report: in colours on a terminal, in 80 columns elsewhere."""
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         echo(str(report))
-        return
+    else:
+        _show_in_colours(report.__rich__().document)
+
+
+def show_document(document: Any) -> None:
+    """Print a document like a report."""
+    from ..show import as_text
+
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        echo(as_text(document))
+    else:
+        _show_in_colours(document)
+
+
+def _show_in_colours(document: Any) -> None:
     from ..show.terminal import lines
 
-    for line in lines(report.__rich__().document.blocks, shutil.get_terminal_size().columns):
+    for line in lines(document.blocks, shutil.get_terminal_size().columns):
         click.echo(
             "".join(click.style(word, **_STYLES.get(style, {"fg": style})) if style else word for word, style in line)
         )
