@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 import pytest
 
@@ -176,9 +174,6 @@ class UpdatesWithWrittenRate(Base):
         self.W -= 0.25 * self.x.T @ d
         self.b -= self.k * 0.25 * d.sum(0)
         return dx
-
-
-Tensor = namedtuple("Tensor", "unused")
 
 
 class Parameter:
@@ -618,3 +613,107 @@ def test_right_classes_are_right_and_wrong_ones_wrong_at_their_step(style):
     wrong = type(style.__name__, (style,), {"k": 1.7, "__module__": style.__module__})
     report = cr.audit_module(wrong(), *inputs, **options)
     assert [(f.name, f.cause) for f in report.findings] == [(step, "constant-factor")], str(report)
+
+
+class OwnPenalty(ReturnsCacheless):
+    reg = 0.3
+
+    def __init__(self):
+        super().__init__(4, 3)
+
+    def backward(self, d):
+        dx = super().backward(d)
+        self.dW = self.changed(self.dW)
+        return dx
+
+    def changed(self, gradient):
+        return gradient + self.reg * self.W
+
+
+class ClippedByValue(OwnPenalty):
+    def changed(self, gradient):
+        return np.clip(gradient, -0.5, 0.5)
+
+
+class ClippedByNorm(OwnPenalty):
+    def changed(self, gradient):
+        return gradient * min(1.0, 0.7 / np.linalg.norm(gradient))
+
+
+@pytest.mark.parametrize(
+    ("style", "words"),
+    [
+        (OwnPenalty, "dW includes a penalty of the layer's own, 0.3 · W"),
+        (ClippedByValue, "dW is clipped by value to ±0.5"),
+        (ClippedByNorm, "dW is clipped by norm to 0.7"),
+    ],
+)
+def test_what_a_layer_does_to_its_gradient_on_purpose_is_said(style, words):
+    report = cr.audit_module(style(), X)
+    assert report.ok and [s.verdict for s in report.steps] == [RIGHT] * 3, str(report)
+    assert any(words in c.message for c in report.conventions)
+    wrong = type("Wrong", (style,), {"changed": lambda self, g: style.changed(self, g) + 0.1 * np.sign(g)})
+    assert [f.name for f in cr.audit_module(wrong(), X).findings] == ["dW"]
+
+
+def test_a_parameter_without_a_gradient_is_a_finding():
+    class NoBias(ReturnsCacheless):
+        value = None
+
+        def __init__(self):
+            super().__init__(4, 3)
+
+        def backward(self, d):
+            dx = super().backward(d)
+            self.db = self.value
+            return dx
+
+    assert [(f.name, f.cause) for f in cr.audit_module(NoBias(), X).findings] == [("db", "missing-gradient")]
+    assert cr.audit_module(NoBias(), X, only=["W"]).ok
+    NoBias.value = np.zeros(3)
+    assert [(f.name, f.cause) for f in cr.audit_module(NoBias(), X).findings] == [("db", "zero-gradient")]
+
+
+def test_a_single_example_is_judged_as_it_is():
+    notes = cr.audit_module(OneColumn(), COLUMN).notes
+    assert "right for one example only: with more, db would be wrong" in notes
+    assert not any("one example only" in note for note in cr.audit_module(Columns(), COLUMN).notes)
+    assert cr.audit_module(OneExample(), ROW, batch=None).ok
+
+
+def test_an_update_before_the_last_use_is_named():
+    class TooEarly(UpdatesWithOwnRate):
+        def backward(self, d):
+            self.W = self.W - self.eta * (self.x.T @ d)
+            return d @ self.W.T
+
+    assert [(f.name, f.cause) for f in cr.audit_module(TooEarly(), X).findings] == [("dx", "updated-weights")]
+    layers = [OwnPenalty(), TooEarly()]
+    layers[1].W = weights(3, 2)
+    assert cr.audit_module(layers, X).findings[0].cause == "updated-weights"
+
+
+def test_corrections_of_how_an_object_was_read():
+    class Named(ReturnsCacheless):
+        def __init__(self):
+            super().__init__(4, 3)
+
+        def ahead(self, x):
+            return super().forward(x)
+
+        def home(self, d):
+            dx = super().backward(d)
+            self.first, self.second = self.dW, self.db
+            del self.dW, self.db
+            return dx
+
+    given = dict(forward="ahead", backward="home", gradients={"W": "first", "b": "second"})
+    report = cr.audit_module(Named(), X, **given)
+    assert report.ok and [s.name for s in report.steps] == ["dx", "dW", "db"]
+    assert "class Named (ahead, home); parameters W, b; gradients in first, second" in str(report).replace("\n", " ")
+    with pytest.raises(cr.AuditError, match="has no method upwards; it has"):
+        cr.audit_module(Named(), X, forward="upwards")
+    with pytest.raises(cr.AuditError, match="there is no V; the object holds W, b"):
+        cr.audit_module(Named(), X, parameters=["V"])
+    with pytest.raises(cr.AuditError, match="backward takes the targets, and the loss is not known"):
+        cr.audit_module(ByTarget(), X, Y=Y)

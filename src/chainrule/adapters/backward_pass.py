@@ -66,6 +66,7 @@ class BackwardPass(abc.ABC):
     given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
     dout_changed = False  # the backward pass wrote into the upstream gradient
     updated: tuple[str, ...] = ()  # parameters that the backward pass updates
+    own_penalty = False  # layers may add a penalty of their own
     upstream: Any = None  # given in place of the upstream gradient that the adapter makes
     handed: Any = None  # the upstream gradient that backward was given, as it left it
 

@@ -113,6 +113,7 @@ class Objects(BackwardPass):
         self.found = find_parameters(self, parameters, gradients)
         self.values.update(self.found.values)
         self.exact = tuple([*(before if self._returns_inputs() else ()), *self.found.values])
+        self.own_penalty = loss is None and not self.methods[-1].gives_loss
         self.optional = tuple(n for n in self.exact if n not in self.found.values)
         self._fit()
 

@@ -295,6 +295,8 @@ def _conventions_of_step(trial: Trial, s: JudgedStep, wrong: bool) -> list[Conve
     if s.epsilon and trial.without_epsilon:
         epsilon = trial.without_epsilon[0][1]
         out.append(Convention(s.key, f"{s.key} leaves out the small constant {epsilon:g} of the forward pass"))
+    if s.deliberate:
+        out.append(Convention(s.key, s.deliberate))
     if s.masked:
         out.append(Convention(s.key, f"{s.key} is the gradient before dropout: it includes the mask"))
     if s.shape_note == "reshaped" and not s.problem:

@@ -11,6 +11,7 @@ from ..adapters.backward_pass import Point
 from ..core.op import Array
 from ..core.tensor import Tensor
 from .blame import conventional
+from .deliberate import deliberate
 from .graph import GradientGraph
 from .mistakes.search import Budget, search
 from .mistakes.variants import AS_CACHED, AS_CHANGED, Context, Variant
@@ -49,6 +50,8 @@ def _judged(trial: Trial, name: str) -> JudgedStep:
     if not _compare_with_expected(trial, step, raw):
         step.unseen = "the array was overwritten by a later step"
         return step
+    if step.scales is None and step.exact and not step.problem:
+        _try_deliberate(trial, step)
     if step.scales is not None:
         if step.shape_note == "transposed" and step.exact:
             step.problem = TRANSPOSED
@@ -128,6 +131,15 @@ def _scales(trial: Trial, step: JudgedStep, expected: Sequence[Array | None]) ->
         return None
     step.scale, step.error = found_law, error
     return scales
+
+
+def _try_deliberate(trial: Trial, step: JudgedStep) -> None:
+    """Where a right gradient was clipped, or a layer added its own penalty, take it as right and say so."""
+    pairs = [(f, e) for f, e in zip(step.found, step.expected, strict=True) if f is not None and e is not None]
+    if len(pairs) == len(trial.points):
+        step.deliberate = deliberate(step.name, step.key, pairs, trial.points, trial.own_penalty)
+    if step.deliberate:
+        step.scales, step.scale, step.error = [1.0] * len(pairs), ONE, 0.0
 
 
 def _try_without_epsilon(trial: Trial, step: JudgedStep) -> None:

@@ -64,7 +64,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, bat
         return numeric_report(subject, own, axes, rng, adding, ascent)
     set_size(own, kept, subject.values)
     points = with_own_data(subject, own, points, rng, notes)
-    trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points))
+    trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points), subject.own_penalty)
     for point in points[:2]:
         check_reference(subject, point, rng)
     judge(trial)
@@ -119,7 +119,7 @@ def _on_one_example(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.ran
     point = batch_of_one(subject, axes, rng)
     if isinstance(point, str):
         return [point] if point else []
-    alone = Trial([point], trial.exact, trial.ascent, trial.loose, budgets=None)
+    alone = Trial([point], trial.exact, trial.ascent, trial.loose, trial.own_penalty, budgets=None)
     judge(alone)
     wrong = [s.key for s in alone.steps.values() if s.problem or (s.exact and s.scales is not None and s.scale.k != 1)]
     return [f"on a batch of one, {', '.join(wrong)} would be wrong"] if wrong else []
@@ -130,7 +130,7 @@ def _on_several_examples(subject: BackwardPass, axes: Axes, trial: Trial, rng: n
     points = other_points(subject, axes, (), rng, [])
     if not points or any(set(p.gradients) != set(trial.points[0].gradients) or p.loss is None for p in points):
         return ["right for one example only: backward fails for more"]
-    several = Trial(points, trial.exact, trial.ascent, trial.loose, budgets=None)
+    several = Trial(points, trial.exact, trial.ascent, trial.loose, trial.own_penalty, budgets=None)
     judge(several)
     wrong = [s.key for s in several.steps.values() if s.problem]
     return [f"right for one example only: with more, {', '.join(wrong)} would be wrong"] if wrong else []

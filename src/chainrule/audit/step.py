@@ -50,6 +50,8 @@ class JudgedStep:
         It is the gradient of what dropout was applied to, under the name of what is left.
     only_scaled
         It is right except for an unusual factor.
+    deliberate
+        What was done on purpose to a gradient that is right but for that.
     unseen
         Why it was not judged.
     """
@@ -73,6 +75,7 @@ class JudgedStep:
     epsilon: bool = False
     masked: bool = False
     only_scaled: bool = False
+    deliberate: str = ""
     unseen: str = ""
 
 
@@ -88,6 +91,8 @@ class Trial:
         Whether their gradients have the opposite sign.
     loose
         By how much tolerances are loosened.
+    own_penalty
+        Whether a layer may add the gradient of a penalty of its own.
     scaled
         At each point, the pass's own gradients by name, brought to the scale of the loss.
     budgets
@@ -98,6 +103,7 @@ class Trial:
     exact: frozenset[str]
     ascent: bool = False
     loose: float = 1.0
+    own_penalty: bool = False
     scaled: list[dict[str, Array]] = field(default_factory=list)
     steps: dict[str, JudgedStep] = field(default_factory=dict)
     budgets: tuple[Budget, Budget] | None = field(default_factory=lambda: (Budget(WORK), Budget(PAIRS_WORK)))
