@@ -11,11 +11,11 @@ from .op import VIEW, Operation
 from .tensor import Tensor, Written, constant, latest
 
 
-def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any], *, shared: bool = True) -> Any:
     """Apply `op`: the one place where nodes are made.
 
     With arrays alone the result is an array; with a tensor among the inputs it is a tensor, computed at once if all
-    values are known.
+    values are known. A view that no program gets to see is not `shared`: nobody writes into it.
     """
     recordings = NOTHING
     lifted = traced = mixed = False
@@ -36,7 +36,8 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     if not lifted:
         return op.evaluate(*inputs, **attrs)
     if mixed:
-        inputs = tuple([_held(x) if recordings or traced else constant(x) for x in inputs])
+        held = _held if recordings or traced else constant
+        inputs = tuple([held(x) if not isinstance(x, Tensor) else latest(x) for x in inputs])
         values = [x.value for x in inputs]
     node = Tensor.__new__(Tensor)
     node.name = node.grad = node.memory = None
@@ -52,7 +53,8 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         node.value, node.shape, node.dtype = value, value.shape, value.dtype
     else:
         refuse_stale(inputs)
-        attrs = {k: _settled(v) for k, v in attrs.items()}
+        if attrs:
+            attrs = {k: _settled(v) for k, v in attrs.items()}
         node.value = None
         node.shape, node.dtype = op.shape(*inputs, **attrs)
     if recordings or traced:
@@ -64,7 +66,7 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         node.op, node.inputs, node.attrs, node.recordings = op, inputs, attrs, NOTHING
     else:  # no derivative needs the operation
         node.op, node.inputs, node.attrs, node.recordings = None, (), {}, NOTHING
-    if op.kind is VIEW:
+    if shared and op.kind is VIEW:
         FUNCTIONS["share"](node, given[0], op, attrs)
     return node
 

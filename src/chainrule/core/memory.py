@@ -75,11 +75,15 @@ def share(view: Tensor, base: Tensor, op: Any, attrs: Any, *, sure: bool | None 
     if not base.shape and is_number(base) and getattr(op, "put", None) is not None:
         view.memory = Memory(array=True)  # NumPy makes a new array of a number
         return
-    view.memory = Memory(base, op, attrs)
-    view.memory.sure = sure
-    if base.memory is None:
-        base.memory = Memory()
-    base.memory.add(view)
+    memory = view.memory = Memory(base, op, attrs)
+    memory.sure = sure
+    below = base.memory
+    if below is None:
+        below = base.memory = Memory()
+    if below.views is None:
+        below.views, below.limit = [weakref.ref(view)], 32
+    else:
+        below.add(view)
 
 
 def view_if_contiguous(view: Tensor) -> None:

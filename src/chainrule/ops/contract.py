@@ -13,6 +13,7 @@ from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import CONTRACT, Example, Shape, register
 from ..core.vmap import aligned
+from .shape import RESHAPE
 from .table import implements, promote, shape_of
 
 
@@ -81,17 +82,17 @@ def matmul(a: Any, b: Any) -> Any:
         )
     if na >= 2 and nb >= 2:
         return apply(MATMUL, (a, b), {})
-    left = np.expand_dims(a, 0) if na == 1 else a
-    right = np.expand_dims(b, 1) if nb == 1 else b
-    if shape_of(left)[-1] != shape_of(right)[-2]:
+    if a.shape[-1] != b.shape[-min(nb, 2)]:
         raise ValueError(f"matmul: shapes {tuple(shape_of(a))} and {tuple(shape_of(b))} do not multiply")
+    left = _as_matrix(a, (1, *a.shape)) if na == 1 else a
+    right = _as_matrix(b, (*b.shape, 1)) if nb == 1 else b
     out = apply(MATMUL, (left, right), {})
-    shape = list(shape_of(out))
-    if nb == 1:
-        del shape[-1]
-    if na == 1:
-        del shape[-1 if nb == 1 else -2]
-    return np.reshape(out, shape)
+    return _as_matrix(out, (*out.shape[: -2 if na == 1 else -1], *(out.shape[-1:] if nb > 1 else ())))
+
+
+def _as_matrix(x: Any, shape: Shape) -> Any:
+    """Return a vector as a matrix or back: a view that no program sees, since NumPy's product is a new array."""
+    return apply(RESHAPE, (x,), {"shape": shape}, shared=False)
 
 
 FUNCTIONS[np.matvec] = lambda x1, x2, /: np.squeeze(matmul(x1, np.expand_dims(x2, -1)), -1)
