@@ -78,6 +78,12 @@ class Code:
         self.environment = bool({"environ", "getenv"} & (self.globals | self.attributes | self.cells))
 
 
+@functools.lru_cache(1024)
+def _code(code: types.CodeType) -> Code:
+    """Return the names in a code object, which is read again for each signature of a compiled function."""
+    return Code(code)
+
+
 def _loaded(instruction: dis.Instruction) -> str:
     """Return the name that an instruction loads, "" if it does not load a variable or an attribute."""
     is_name = instruction.opname.startswith("LOAD_") and "FAST" not in instruction.opname
@@ -142,7 +148,7 @@ class Reads:
 
     def _function(self, f: types.FunctionType) -> None:
         # where it was written: functools.wraps gives a function of a library the __module__ of the one it calls
-        code = None if _of_a_library(f.__globals__.get("__name__")) else Code(f.__code__)
+        code = None if _of_a_library(f.__globals__.get("__name__")) else _code(f.__code__)
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
         filled = {n: c for n, c in cells.items() if _filled(c) and (code is None or n in code.cells)}
         if filled:
