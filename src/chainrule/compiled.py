@@ -169,7 +169,7 @@ class Compiled:
         if not self._keep:
             return result
         outputs = [constant(o) for o in flatten(result)[0]]
-        return result, _named(topological(outputs), self._keep, self.__name__)
+        return result, _named(outputs, self._keep, self.__name__)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle or copy the function and the settings; plans are made anew. A decorated function is kept by name."""
@@ -297,7 +297,7 @@ class Compiled:
             guards.require_no_draws(trace.purpose)
             fixed = [(i, o) for i, o in enumerate(outputs) if _is_fixed(o)]
             nodes = [constant(o) for o in outputs if not _is_fixed(o)]
-            keep = _named(topological(nodes), self._keep, self.__name__)
+            keep = _named(nodes, self._keep, self.__name__)
             changed = trace.changed()
             nodes += [constant(s.new) for s in changed]
             try:
@@ -429,11 +429,11 @@ def _is_fixed(x: Any) -> bool:
     return isinstance(x, _STATIC) or type(x) in (int, float)
 
 
-def _named(nodes: Iterable[Tensor], names: Iterable[str], function: str) -> dict[str, Tensor]:
-    wanted = tuple(names)
+def _named(outputs: Sequence[Tensor], wanted: Sequence[str], function: str) -> dict[str, Tensor]:
+    """Return the nodes of these names that the outputs depend on."""
     if not wanted:
         return {}
-    found = {n.name: n for n in nodes if n.name is not None}
+    found = {n.name: n for n in topological(outputs) if n.name is not None}
     absent = [name for name in wanted if name not in found]
     if absent:
         there = ", ".join(sorted(found)) or "none"

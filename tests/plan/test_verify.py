@@ -40,7 +40,7 @@ def test_the_sample_is_valid_and_has_everything() -> None:
 
 def with_value(plan: Plan, n: int, **changes: Any) -> Plan:
     values = list(plan.values)
-    values[n] = replace(values[n], **changes)
+    values[n] = values[n]._replace(**changes)
     return replace(plan, values=tuple(values))
 
 
@@ -239,7 +239,7 @@ def test_outputs_of_one_fused_step_do_not_cross() -> None:
     values = []
     offsets = {s.output: 512 * k for k, s in enumerate(fused.steps)}
     for v in plan.values:
-        values.append(replace(v, storage="buffer", offset=offsets[v.number]) if v.number in offsets else v)
+        values.append(v._replace(storage="buffer", offset=offsets[v.number]) if v.number in offsets else v)
     steps = (replace(fused, registers={}, register_dtypes=()),)
     good = replace(plan, values=tuple(values), steps=steps, arena=2048)
     verify(good)

@@ -236,7 +236,7 @@ class _Builder:
             if name not in names.setdefault(number, []):
                 names[number].append(name)
         for number, given in names.items():
-            self.values[number] = self.values[number].but(names=tuple(sorted(given)))
+            self.values[number] = self.values[number]._replace(names=tuple(sorted(given)))
 
 
 def _own_copy(array: Any) -> Any:

@@ -119,7 +119,7 @@ class Storage:
             dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
             local = last[0] == g and number not in self.in_place
             if local:
-                self.values[number] = value.but(storage=PASSED)
+                self.values[number] = value._replace(storage=PASSED)
                 reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]
                 chosen = next((r for r in reusable if dtypes[r] == value.dtype), None)
                 if chosen is None and idle.get(value.dtype):
@@ -140,7 +140,7 @@ class Storage:
         number = step.output
         value = self.values[number]
         if number in self.in_place:
-            self.values[number] = value.but(state=self.in_place[number])
+            self.values[number] = value._replace(state=self.in_place[number])
             return
         place = None
         for i in dict.fromkeys(step.inputs):
@@ -152,7 +152,7 @@ class Storage:
             size = -(-max(value.nbytes, 1) // ALIGNMENT) * ALIGNMENT
             place = self.arena.take(size), size
         self.held[number] = place
-        self.values[number] = value.but(offset=place[0])
+        self.values[number] = value._replace(offset=place[0])
         self.ending[self.last.get(number, (g, k))[0]].append(number)
 
 
