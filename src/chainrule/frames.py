@@ -285,10 +285,10 @@ def _column(name: str, values: Any, place: str) -> Column:
         return _of_dates(name, _dates(array))
     if kind in "UTO":
         return _of_objects(name, [None if _is_nan(v) else v for v in array.tolist()], place)
-    raise ValueError(f"{place} has dtype {array.dtype}; {_EXPECTED}")
+    raise ValueError(f"{place} has dtype {array.dtype}; {EXPECTED}")
 
 
-_EXPECTED = "expected numbers, booleans, texts or dates: leave this column out"
+EXPECTED = "expected numbers, booleans, texts or dates: leave this column out"
 
 
 def _of_series(name: str, series: Any, place: str) -> Column:
@@ -322,7 +322,7 @@ def _of_series(name: str, series: Any, place: str) -> Column:
             return Column(name, "numbers", array, array.dtype)
         dtype = stored or dtype
     if dtype not in (nw.String, nw.Object, nw.Time):
-        raise ValueError(f"{place} is of type {dtype}; {_EXPECTED}")
+        raise ValueError(f"{place} is of type {dtype}; {EXPECTED}")
     return _of_objects(name, [None if m else v for v, m in zip(series.to_list(), missing, strict=True)], place)
 
 
@@ -340,7 +340,7 @@ def _of_objects(name: str, values: list[Any], place: str) -> Column:
     if all(isinstance(v, _DATES) for v in present):
         return _of_dates(name, np.array([math.nan if v is None else _as_number(v) for v in values]))
     kinds = sorted({type(v).__name__ for v in present})
-    raise ValueError(f"{place} holds {' and '.join(kinds[:3])}; {_EXPECTED}")
+    raise ValueError(f"{place} holds {' and '.join(kinds[:3])}; {EXPECTED}")
 
 
 def _of_dates(name: str, values: Array) -> Column:

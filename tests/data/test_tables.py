@@ -220,6 +220,22 @@ def test_parquet_with_lists_is_refused_until_excluded(tmp_path):
     assert read(path, "y", exclude=["path"]).feature_names == ("a",)
 
 
+def test_parquet_with_lists_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "table.parquet"
+    pl.DataFrame({"a": [1, 2], "path": [{"x": 1}, {"x": 2}], "y": [0, 1]}).write_parquet(path)
+    asked = []
+    monkeypatch.setattr(
+        pl,
+        "read_parquet",
+        lambda *args, columns, **more: asked.append(columns) or pl.DataFrame({"a": [1, 2], "y": [0, 1]}),
+    )
+    with pytest.raises(ValueError, match=r"column 'path' of .* is of type Struct"):
+        read(path, "y")
+    assert asked == []
+    read(path, "y", exclude=["path"])
+    assert asked == [["a", "y"]]
+
+
 @pytest.mark.parametrize(
     ("content", "target", "message"),
     [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..frames import EXPECTED
 from .dataset import Dataset
 from .expansion import Expansion
 from .wording import counted, listed
@@ -80,7 +81,7 @@ def read_table(
     >>> len(rows), rows.feature_names, rows.task
     (3, ('size',), 'binary')
     """
-    frame, places, notes = _read_frame(Expansion(path, max_bytes), header, [*exclude, *([target] if target else [])])
+    frame, places, notes = _read_frame(Expansion(path, max_bytes), header, exclude, [target] if target else [])
     if target is None:
         target = _usual_target(path, [name for name in frame.columns if name not in exclude])
         notes.append(f"used the column {target!r} as the target because of its name")
@@ -112,7 +113,7 @@ def _polars() -> Any:
 
 
 def _read_frame(
-    source: Expansion, header: bool | None, named: Sequence[str] = ()
+    source: Expansion, header: bool | None, exclude: Sequence[str] = (), target: Sequence[str] = ()
 ) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
     """The table, the position of each of its rows in the file, and what was done to it."""
     pl, path = _polars(), Path(source.path)
@@ -121,15 +122,21 @@ def _read_frame(
         if path.suffix.casefold() == ".parquet":
             rows = pl.scan_parquet(path).select(pl.len()).collect().item()
             schema = pl.read_parquet_schema(path)
+            nested = [name for name, dtype in schema.items() if dtype.is_nested()]
+            for name in nested:  # before their values take memory
+                if name not in exclude:
+                    raise ValueError(f"column {name!r} of {path} is of type {schema[name]}; {EXPECTED}")
+            schema = {name: dtype for name, dtype in schema.items() if name not in nested}
             texts = [name for name, dtype in schema.items() if dtype == pl.String]
             width = 8 * (len(schema) + len(texts))
             source.check(rows * width, path.stat().st_size)
             # a dictionary holds a text once, however many rows have it
             sizes = pl.scan_parquet(path).select(pl.col(texts).str.len_bytes().cast(pl.UInt64).sum()).collect()
             source.check(rows * width + sum(sizes.row(0) if texts else ()), path.stat().st_size)
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, columns=list(schema))
+            frame = frame.with_columns(pl.lit(None).alias(name) for name in nested)  # excluded, but known by name
         else:
-            frame = _read_csv(pl, source, header, named, notes)
+            frame = _read_csv(pl, source, header, [*exclude, *target], notes)
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path}: cannot be read as a table: {reason}") from None

@@ -11,12 +11,12 @@ Examples
 1.0
 """
 
+from ...core.custom import checkpoint
 from . import numpy
 from .aliases import install
 from .builtins import dict, isinstance, list, tuple, type
 from .core import primitive
 from .differential_operators import (
-    checkpoint,
     deriv,
     egrad,
     elementwise_grad,

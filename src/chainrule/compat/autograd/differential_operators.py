@@ -175,15 +175,3 @@ def multigrad_dict(fun: Function) -> Function:
         return grad(of_all)(dict(bound.arguments))
 
     return gradient
-
-
-def checkpoint(fun: Function) -> Any:
-    """Returns `fun` so that the values within it are computed again in the backward pass, instead of kept."""
-    wrapped = core.primitive(fun)
-
-    def again(argnum: int, ans: Any, args: Any, kwargs: Any) -> Function:
-        vjp: Function = make_vjp(fun, argnum)(*args, **kwargs)[0]
-        return vjp
-
-    core.defvjp_argnum(wrapped, again)
-    return wrapped
