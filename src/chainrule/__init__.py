@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .audit import audit, audit_layer, audit_module, audit_optimizer
+from .audit import audit, audit_layer, audit_loss, audit_module, audit_optimizer
 from .core.custom import checkpoint, custom_vjp
 from .core.habits import missing
 from .core.tensor import Parameter, Tensor, tensor
@@ -121,6 +121,7 @@ __all__ = [
     "TensorBoardLogger",
     "audit",
     "audit_layer",
+    "audit_loss",
     "audit_module",
     "audit_optimizer",
     "backprop",

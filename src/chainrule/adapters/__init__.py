@@ -1,8 +1,8 @@
 """The user's code, in whatever style, converted to one form that gradcheck and the audit use.
 
 - `checked_functions`, `gradient_forms`, `torch_functions`: a function and its gradient, for gradcheck;
-- `backward_pass`: a forward and a backward pass, for the audit; `network_functions`, `layer_functions` and `objects`
-  are its styles, `attribute_names` says where objects keep their gradients;
+- `backward_pass`: a forward and a backward pass, for the audit; `network_functions`, `layer_functions`,
+  `loss_functions` and `objects` are its styles, `attribute_names` says where objects keep their gradients;
 - `object_methods`, `object_slots`, `object_parameters`: which methods of an object are the passes, what it holds, and
   which of that are parameters;
 - `signatures`, `containers`: what functions take, and dicts, lists and tuples of arrays;

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison
     from .report import Report
 
-__all__ = ["Comparison", "audit", "audit_layer", "audit_module", "audit_optimizer"]
+__all__ = ["Comparison", "audit", "audit_layer", "audit_loss", "audit_module", "audit_optimizer"]
 
 
 def __getattr__(name: str) -> Any:
@@ -165,6 +165,62 @@ def audit_layer(forward: Any, backward: Any, *inputs: Any, only: Sequence[str] |
         raise AuditError("inputs: expected arrays of floating-point numbers, got none")
     subject.require(only)
     return report_on(subject, tuple(subject.names), False)
+
+
+def audit_loss(f: Any, *args: Any, only: Sequence[str] | None = None, **options: Any) -> Report:
+    """Audit one function that computes a loss and its gradients.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(*args) -> (loss, gradients)``: a number, and a dict, a list, an array or several arrays, such as ``cost, dW,
+        db``. Gradients are those of arguments, of attributes of a method's object, or of globals. They are known by
+        their keys, by the names of the function's variables, or by their shapes in the order of the arguments.
+    *args
+        What it is called with.
+    only : sequence of str, optional
+        The parameters that must have a gradient.
+    **options
+        Further keyword arguments of the function.
+
+    Returns
+    -------
+    Report
+        Variables of the function called "d" and the name of another one are steps, too.
+
+    Raises
+    ------
+    AuditError
+        If the audit cannot judge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.audit import audit_loss
+    >>> def cost_and_gradient(w, X, y):
+    ...     p = 1 / (1 + np.exp(-X @ w))
+    ...     cost = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    ...     return cost, X.T @ (p - y)
+    >>> X = np.random.default_rng(0).normal(size=(8, 3))
+    >>> report = audit_loss(cost_and_gradient, np.array([0.5, 1.0, -2.0]), X, (X[:, 0] > 0) * 1.0)
+    >>> print(report.findings[0].name, report.findings[0].cause)
+    dw missing-mean
+    """
+    from ..adapters.backward_pass import AuditError
+    from ..adapters.loss_functions import LossFunction
+    from .run import report_on
+
+    subject = LossFunction(f, args, options)
+    if not subject.exact:
+        raise AuditError("none of the gradients that f returns belongs to an argument; return a dict such as {'W': dW}")
+    subject.require(only)
+    data = tuple(n for n in subject.names if n not in subject.exact)
+    report = report_on(subject, data, False)
+    if not report.ok and all(finding.name in subject.signals for finding in report.findings):
+        subject.signals = set()
+        returned = report_on(subject, data, False)
+        report = returned if returned.ok else report  # right, so names of variables meant something else
+    return report
 
 
 def audit_module(
