@@ -155,9 +155,9 @@ class BackwardPass(abc.ABC):
         code = self.handed_over.get("backward", self.handed_over.get("modules"))
         return definition_of(code[-1] if isinstance(code, list) else code)
 
-    def repeated(self) -> dict[str, Any]:
+    def repeated(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Run both passes on the user's own data, without recording; return the gradients by name."""
-        return self._run(self.values, "your data", record=False).gradients
+        return self._run(values or self.values, "your data", record=False).gradients
 
     def again(self) -> Point:
         """Run both passes twice on the same copies of the code, and return the second run."""

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
+from ..adapters.containers import mapped
 from ..adapters.objects import Objects
 from .evidence import with_one_cause
-from .mistakes.conduct import Accumulates
+from .mistakes.conduct import Accumulates, MemoryLayout
 from .mistakes.everywhere import MutatesInput
 from .mistakes.general import UpdatedWeights
 from .report import Finding
@@ -59,6 +60,30 @@ def behaviour_findings(
         )
         findings.append(with_one_cause("backward", Accumulates, message, "", {"keys": list(adding)}))
     return findings
+
+
+def layout_findings(subject: BackwardPass, own: Point) -> list[Finding]:
+    """Return the first gradient that is another one where the same numbers lie in memory in another order."""
+    try:
+        twin = subject.copied()
+        plain = twin.repeated()
+        if own.changed or any(not _equal(g, plain.get(n)) for n, g in own.gradients.items()):
+            return []
+        other = subject.copied()
+        other.upstream = mapped(twin.handed, _in_fortran_order)
+        found = other.repeated({n: _in_fortran_order(n, v) for n, v in subject.values.items()})
+    except Exception:  # whatever the user's code raises
+        return []
+    for name, gradient in plain.items():
+        if name in found and gradient is not None and not _near(found[name], gradient):
+            key = own.keys.get(name, name)
+            message = f"{key} is another one where the arrays lie in memory in another order, as a transposed one does."
+            return [with_one_cause(key, MemoryLayout, message)]
+    return []
+
+
+def _in_fortran_order(name: str, value: Any) -> Any:
+    return np.asfortranarray(value) if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
 def _harmless(subject: BackwardPass, own: Point) -> list[str]:

@@ -8,7 +8,7 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
-from .behaviour import accumulates, after_updates, behaviour_findings
+from .behaviour import accumulates, after_updates, behaviour_findings, layout_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
 from .judge import judge
@@ -72,6 +72,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, bat
     findings = after_updates(subject, trial, with_zeros_named(trial, findings_of(trial)))
     findings += absent_findings(subject, own, points)
     findings += nonfinite_findings(own, {f.name for f in findings})
+    findings += [] if findings else layout_findings(subject, own)
     findings += behaviour_findings(subject, own, adding, trial.exact, notes)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")

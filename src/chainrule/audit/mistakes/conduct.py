@@ -114,6 +114,48 @@ class Nonfinite(Cause):
     shown_in = "dx"
 
 
+class MemoryLayout(Cause):
+    """It depends on how an array lies in memory.
+
+    Wrong
+    -----
+        x = rng.normal(size=(9, 5))
+
+
+        def forward(x):
+            return x**2, x
+
+
+        def backward(dout, x):
+            flat = dout.ravel(order="K")  # wrong
+            return {"dx": 2 * x * flat.reshape(x.shape)}
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+        flat = dout.ravel()
+
+    How it shows
+    ------------
+    The gradient is right for arrays that are contiguous, and wrong for a transposed one: below a transpose, or after
+    a loss that works on columns.
+
+    Why it is wrong
+    ---------------
+    `order="K"`, `np.frombuffer`, `.data` and strides read the memory as it lies. The same numbers may lie in
+    another order, and the gradient depends on the numbers alone.
+
+    Notes
+    -----
+    Passes that are right otherwise are run once more with all arrays in Fortran order.
+    """
+
+    code = "memory-layout"
+    shown_in = "dx"
+
+
 class Unknown(Cause):
     """It is wrong in a way that none of the known mistakes explains.
 
