@@ -54,8 +54,10 @@ def command(*arguments):
     return [sys.executable, "-c", "from chainrule.cli import main; main()", *arguments]
 
 
-def called(folder, *arguments):
-    return subprocess.run(command(*arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+def called(folder, *arguments, timeout=60):
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout
+    )
 
 
 @pytest.mark.parametrize(
