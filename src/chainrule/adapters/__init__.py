@@ -8,5 +8,6 @@
 - `signatures`, `containers`: what functions take, and dicts, lists and tuples of arrays;
 - `code_copies`: copies of the user's code, on which everything runs;
 - `recording`, `recorded_run`: stand-ins for arrays, and what one recorded run gives;
-- `new_values`: other values for the same passes; `program`: a Python file as a module.
+- `new_values`: other values for the same passes; `program`: a Python file as a module;
+- `training_scripts`: one iteration of the training loop of a script or a notebook.
 """

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,20 @@ import numpy as np
 from ..core.arguments import unexpected
 
 
+class _Loader(importlib.machinery.SourceFileLoader):
+    """The loader of a file that may run a part of it."""
+
+    code: CodeType | None = None
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        return self.code if self.code is not None else super().get_code(fullname)
+
+
 @contextlib.contextmanager
-def imported(path: Path) -> Iterator[ModuleType]:
+def imported(path: Path, code: CodeType | None = None) -> Iterator[ModuleType]:
     """Run a Python file as a module, with its folder to import from, and give the module.
 
-    What the program prints goes to standard error; no bytecode is written beside it.
+    What the program prints goes to standard error; no bytecode is written beside it. With `code`, that is what runs.
 
     Raises
     ------
@@ -39,7 +48,8 @@ def imported(path: Path) -> Iterator[ModuleType]:
     sys.dont_write_bytecode = True
     try:
         with contextlib.redirect_stdout(sys.stderr), blaming(path):
-            loader = importlib.machinery.SourceFileLoader(name, str(path))
+            loader = _Loader(name, str(path))
+            loader.code = code
             module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
             module.__file__ = str(path)
             sys.modules[name] = module

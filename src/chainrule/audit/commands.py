@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ..adapters.program import imported
+from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import required
+from ..adapters.training_scripts import CHOICES, TrainingScript, has_only_a_loop
 from . import audit, audit_layer
-from .report import Report
+from .report import RIGHT, Report
+from .run import report_on
 
 _SHOWN = 20
 
 
 def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
-    """Audit the program at `path`; `names` says what forward, backward, loss, parameters, X, Y are called there."""
+    """Audit the program at `path`; `names` says what forward, backward, loss, parameters, X, Y are called there.
+
+    Where it has no function of the name of the backward pass, but a loop that trains, that loop is audited.
+    """
+    if path.is_file() and names["backward"] == "backward" and has_only_a_loop(path, names["backward"]):
+        return audit_script(path)
     with imported(path) as program:
         loss = names["loss"]
         if not hasattr(program, loss) and loss != "loss":
@@ -27,6 +36,28 @@ def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
         given = {role: value_of(parts[role]) for role in ("parameters", "X", "Y")}
         report = audit(parts["backward"], forward=parts["forward"], loss=parts["loss"], ascent=ascent, **given)
     return _titled(report, path, names)
+
+
+def audit_script(path: Path) -> Report:
+    """Audit the training loop of a script or a notebook that has nothing to call."""
+    subject = TrainingScript(path)
+    reports = [_of_script(subject)]
+    for assumed in range(1, CHOICES if subject.assumed else 1):
+        if reports[-1].ok:
+            break
+        with contextlib.suppress(AuditError):
+            reports.append(_of_script(TrainingScript(path, assumed)))
+    return max(reports, key=lambda r: (r.ok, sum(s.verdict == RIGHT for s in r.steps)))
+
+
+def _of_script(subject: TrainingScript) -> Report:
+    data = tuple(n for n in subject.names if n not in subject.exact)
+    report = report_on(subject, data, False)
+    if not report.ok and all(f.name in subject.signals for f in report.findings):
+        subject.signals = set()
+        returned = report_on(subject, data, False)
+        report = returned if returned.ok else report
+    return report
 
 
 def audit_layer_of(path: Path, names: dict[str, str]) -> Report:
