@@ -4,7 +4,7 @@ The families are imported in the order in which their mistakes are tried; of sev
 """
 
 from . import scaling, general, penalties, paths, activations, products, everywhere, results, conduct  # noqa: F401, I001
-from . import absent, moments, rules  # noqa: F401
+from . import indexing, windows, absent, moments, rules  # noqa: F401
 from .table import CAUSES, Cause, Mistake, mistake, mistakes, pages
 
 __all__ = ["CAUSES", "Cause", "Mistake", "mistake", "mistakes", "pages"]

@@ -199,7 +199,7 @@ def _penalty_without_reason(context: Context) -> Iterator[Variant]:
     for what, of, right, added in _penalties(context):
         if _is_none(right):
             shape = np.shape(context.point.values[name])
-            bias = len(shape) < 2 or 1 in shape or name.startswith("b")
+            bias = name.lower().startswith("b") or (len(shape) < 2 and not name.lower().startswith(("w", "k", "theta")))
             cause = RegularizedBias.code if bias else ""
             yield replaced(_with(of), "", cause, added=number(added), what=what, name=name)
 

@@ -163,7 +163,9 @@ def _sums(context: Context) -> Iterator[int]:
 
 
 def _of_a_bias(context: Context, i: int) -> bool:
-    """Whether a sum is what is left of a gradient whose value was broadcast; else it is part of a formula."""
+    """Whether a sum is left of the gradient of a vector that was broadcast; else it is part of a formula."""
+    if sum(length > 1 for length in context.shape) > 1:
+        return False
     return not context.graph.order[i].attrs["keepdims"] or context.shape == context.graph.order[i].shape
 
 
@@ -228,22 +230,30 @@ def _means_over(k: int, axis: int) -> Changes:
     return changes
 
 
-@mistake(BiasAllSummed, "the gradient is summed over the units too")
+@mistake(BiasAllSummed, "{what}")
 def _summed_over_all(context: Context) -> Iterator[Variant]:
     for i in _sums(context):
         node = context.graph.order[i]
         ndim = node.inputs[0].ndim
         if ndim > 1 and node.attrs["axis"] != tuple(range(ndim)):
-            yield from at(context, i, _summed(None))
-            yield from at(context, i, _summed_and_spread)
+            cause = "" if sum(length > 1 for length in context.shape) < 2 else WrongOperand.code
+            yield from at(context, i, _summed(None), None, cause, what=_over_all(cause))
+            yield from at(context, i, _summed_and_spread, None, cause, what=_over_all(cause))
 
 
-@mistake(BiasNotSummed, "the gradient of {which} example is taken, not the sum over all")
+@mistake(BiasNotSummed, "the gradient of {which} is taken, not the sum over all")
 def _one_example(context: Context) -> Iterator[Variant]:
     for i in _sums(context):
+        what, cause = "example", ""
+        if not _of_a_bias(context, i):
+            what, cause = "position", "partial-loop"
         for j in range(context.graph.order[i].inputs[0].ndim):
-            yield from at(context, i, _one_of(j, 0), which="one")
-            yield from at(context, i, _one_of(j, -1), which="the last")
+            yield from at(context, i, _one_of(j, 0), None, cause, which=f"one {what}")
+            yield from at(context, i, _one_of(j, -1), None, cause, which=f"the last {what}")
+
+
+def _over_all(cause: str) -> str:
+    return "the sum in the derivative runs over all axes" if cause else "the gradient is summed over the units too"
 
 
 def _summed(axis: tuple[int, ...] | None) -> Change:

@@ -84,7 +84,7 @@ def _all(context: Context) -> Iterator[Variant]:
 def _work(variant: Variant, context: Context) -> float:
     """Return about how much work it is to try a variant at a point."""
     others = len(context.graph.forward) if variant.changes is None else 0
-    return NODE_WORK * 5 + context.graph.work_from[variant.start] + others
+    return NODE_WORK * 5 + variant.evaluations * context.graph.work_from[variant.start] + others
 
 
 def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:

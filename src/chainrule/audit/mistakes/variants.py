@@ -89,6 +89,8 @@ class Variant:
         The first of them at the first point: nothing before it is computed again.
     text
         How nodes of the graph are written in its formula, by position; `formula` is the whole, where that is simpler.
+    evaluations
+        How often the graph is evaluated for it.
     cause, message
         Filled in by the row of the table; `cause` is set where a match has another than its row.
     scales
@@ -101,6 +103,7 @@ class Variant:
     start: int = 0
     text: dict[int, Text] = field(default_factory=dict)
     formula: str = ""
+    evaluations: int = 1
     cause: str = ""
     message: str = ""
     scales: list[float] = field(default_factory=list)

@@ -1,0 +1,384 @@
+"""Loops over positions: writes that replace each other, positions left out, reversed or exchanged axes.
+
+What each element of an upstream gradient contributes is computed from the recorded graph, so that no operation needs
+to be known: a loop that goes wrong puts the same contributions together in another way.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ...core.op import Array
+from ..graph import Change
+from .general import Transposed
+from .table import Cause, mistake
+from .variants import Context, Variant, changed, replaced
+
+Axes = tuple[int, ...]
+
+#: Loops over more positions are not taken apart, nor are arrays of more axes.
+MOST_POSITIONS, MOST_AXES = 256, 4
+
+
+class OverwrittenOverlap(Cause):
+    """Contributions to the same place replace each other instead of adding up.
+
+    Wrong
+    -----
+        x = rng.normal(size=(9, 8))
+
+
+        def forward(x):
+            return np.stack([x[:, t : t + 3].sum(axis=1) for t in range(6)], axis=1), x
+
+
+        def backward(dout, x):
+            dx = np.zeros_like(x)
+            for t in range(6):
+                dx[:, t : t + 3] = dout[:, t, None]  # wrong
+            return {"dx": dx}
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+                dx[:, t : t + 3] += dout[:, t, None]
+
+    How it shows
+    ------------
+    Right where a value is used once, at the borders; elsewhere only the contribution of the last position is left.
+    With windows that do not overlap nothing shows.
+
+    Why it is wrong
+    ---------------
+    A value that is used in several places gets the sum of their gradients. `=` keeps the last of them; so does
+    `dW[ids] += dout`, which adds once for each different index: use `np.add.at(dW, ids, dout)`.
+    """
+
+    code = "overwritten-overlap"
+    shown_in = "dx"
+    rank = 2
+
+
+class PartialLoop(Cause):
+    """Only some positions of a loop contribute.
+
+    Wrong
+    -----
+        x = rng.normal(size=(9, 8))
+
+
+        def forward(x):
+            return np.stack([x[:, t : t + 3].sum(axis=1) for t in range(6)], axis=1), x
+
+
+        def backward(dout, x):
+            dx = np.zeros_like(x)
+            for t in range(5):  # wrong
+                dx[:, t : t + 3] += dout[:, t, None]
+            return {"dx": dx}
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+            for t in range(6):
+
+    How it shows
+    ------------
+    Yours is the sum of the contributions of some positions; those of the others, often the last or all but the first,
+    are missing.
+
+    Why it is wrong
+    ---------------
+    Backward has to visit every position that forward does. A wrong limit of the loop is one way to miss some, a
+    `return` inside of the loop another.
+    """
+
+    code = "partial-loop"
+    shown_in = "dx"
+    rank = 2
+
+
+class Flipped(Cause):
+    """It is reversed along an axis.
+
+    Wrong
+    -----
+        x = rng.normal(size=(9, 8))
+
+
+        def forward(x):
+            return np.cumsum(x, axis=1), x
+
+
+        def backward(dout, x):
+            return {"dx": np.cumsum(dout[:, ::-1], axis=1)}  # wrong
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+            return {"dx": np.cumsum(dout[:, ::-1], axis=1)[:, ::-1]}
+
+    How it shows
+    ------------
+    Every number of the right gradient is there, in the opposite order along one axis or two.
+
+    Why it is wrong
+    ---------------
+    The gradient has the order of its value. Where a sum runs backwards, or a kernel is turned around as in a
+    convolution, the result has to be turned back, and a kernel that forward only slides along is turned in backward.
+    """
+
+    code = "flipped"
+    shown_in = "dx"
+    rank = 2
+
+
+class MissingUpstream(Cause):
+    """The upstream gradient is not multiplied in.
+
+    Wrong
+    -----
+        x = rng.normal(size=(9, 8))
+
+
+        def forward(x):
+            return x**3, x
+
+
+        def backward(dout, x):
+            return {"dx": 3 * x**2}  # wrong
+
+
+        report = cr.audit_layer(forward, backward, x)
+
+    Right
+    -----
+            return {"dx": dout * 3 * x**2}
+
+    How it shows
+    ------------
+    The gradient does not depend on the upstream gradient. Where that is one, as below a plain sum, nothing shows.
+
+    Why it is wrong
+    ---------------
+    The chain rule: the gradient of a value is the local derivative *times* what comes from above.
+    """
+
+    code = "missing-upstream"
+    shown_in = "dx"
+    rank = 2
+
+
+# -- where a loop may start from ---------------------------------------------------------------------------------------
+
+
+def _upstreams(context: Context) -> dict[str, int]:
+    """Return the positions of the gradients that a step may be computed from, by the names of their values."""
+    graph, last = context.graph, len(context.graph.order) - 1
+    found = dict(graph.seeds)
+    for name, node in context.point.nodes.items():
+        position = graph.reached.get(id(node), last)
+        if position < last and position not in found.values() and graph.order[position].size > 1:
+            found[name] = position
+    return found
+
+
+def _signal(context: Context, name: str) -> Array:
+    return np.asarray(context.graph.order[_upstreams(context)[name]].value)
+
+
+def _given(value: Array) -> Change:
+    return lambda graph, i, inputs, at: value
+
+
+def _with_upstream(name: str, make: Callable[[Array], Array]) -> Callable[[Context], dict[int, Change] | None]:
+    """Return the change that puts an array made from an upstream gradient in its place."""
+
+    def changes(context: Context) -> dict[int, Change] | None:
+        i = _upstreams(context).get(name)
+        return None if i is None else {i: _given(make(np.asarray(context.graph.order[i].value)))}
+
+    return changes
+
+
+def _called(context: Context, name: str) -> str:
+    return context.point.keys.get(name, "d" + name)
+
+
+@mistake(MissingUpstream, "it is not multiplied by {upstream}")
+def _upstream_left_out(context: Context) -> Iterator[Variant]:
+    for name, i in _upstreams(context).items():
+        yield changed(i, _with_upstream(name, np.ones_like), upstream=_called(context, name))
+
+
+# -- another order -----------------------------------------------------------------------------------------------------
+
+
+def _subsets(array: Array) -> Iterator[Axes]:
+    """Yield each choice of axes that are longer than one."""
+    axes = [a for a in range(array.ndim) if array.shape[a] > 1]
+    for count in range(1, len(axes) + 1) if len(axes) <= MOST_AXES else ():
+        yield from itertools.combinations(axes, count)
+
+
+@mistake(Flipped, "{what} is reversed along {axes}")
+def _reversed(context: Context) -> Iterator[Variant]:
+    for axes in _subsets(context.result):
+        yield replaced(_flipped_result(axes), what="it", axes=_axes(axes))
+    for name, i in _upstreams(context).items():
+        for axes in _subsets(_signal(context, name)):
+            changes = _with_upstream(name, _flip(axes))
+            yield changed(i, changes, what=_called(context, name), axes=_axes(axes))
+
+
+def _flip(axes: Axes) -> Callable[[Array], Array]:
+    return lambda g: np.flip(g, axes)
+
+
+def _flipped_result(axes: Axes) -> Callable[[Context], Array]:
+    return lambda context: np.flip(context.result, axes)
+
+
+def _axes(axes: Axes) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+
+
+@mistake(Transposed, "{what} has its axes in the order {order}")
+def _axes_exchanged(context: Context) -> Iterator[Variant]:
+    for order in _orders(context.result):
+        yield replaced(_result_in_order(order), what="it", order=order)
+    for name, i in _upstreams(context).items():
+        for order in _orders(_signal(context, name)):
+            yield changed(i, _with_upstream(name, _in_order(order)), what=_called(context, name), order=order)
+
+
+def _orders(array: Array) -> list[Axes]:
+    """Return the orders of the axes of an array, other than its own."""
+    return list(itertools.permutations(range(array.ndim)))[1:] if 2 <= array.ndim <= MOST_AXES else []
+
+
+def _in_order(order: Axes) -> Callable[[Array], Array]:
+    """Return what reads an array with its axes in another order, where its shape changes as if it were in its own."""
+    return lambda g: np.transpose(g, order).reshape(g.shape)
+
+
+def _result_in_order(order: Axes) -> Callable[[Context], Array]:
+    return lambda context: _in_order(order)(context.result)
+
+
+# -- contributions put together in another way -------------------------------------------------------------------------
+
+
+def _loops(context: Context) -> Iterator[tuple[str, int, Axes, int]]:
+    """Yield the axes of each upstream gradient that a loop may run over, and their number of positions."""
+    for name, i in _upstreams(context).items():
+        g = _signal(context, name)
+        for axes in _subsets(g):
+            count = math.prod(g.shape[a] for a in axes)
+            if count <= MOST_POSITIONS:
+                yield name, i, axes, count
+
+
+def _contributions(context: Context, name: str, axes: Axes) -> Array:
+    """Return what the elements of an upstream gradient contribute at each position along some axes."""
+    return np.asarray(context.once(("contributions", name, axes), lambda: _computed(context, name, axes)))
+
+
+def _computed(context: Context, name: str, axes: Axes) -> Array:
+    i, g = _upstreams(context)[name], _signal(context, name)
+    lengths = [g.shape[a] for a in axes]
+    if math.prod(lengths) > MOST_POSITIONS:
+        raise ValueError("too many positions")
+    parts = []
+    for position in np.ndindex(*lengths):
+        index: list[slice | int] = [slice(None)] * g.ndim
+        for a, p in zip(axes, position, strict=True):
+            index[a] = p
+        alone = np.zeros_like(g)
+        alone[tuple(index)] = g[tuple(index)]
+        parts.append(context.graph.evaluated({i: _given(alone)}))
+    return np.stack(parts)
+
+
+@mistake(PartialLoop, "only some positions along {axes} of {upstream} contribute")
+def _positions_left_out(context: Context) -> Iterator[Variant]:
+    for name, i, axes, count in _loops(context):
+        if 2 * count <= context.found.size:
+            variant = replaced(_some_positions(name, axes), axes=_axes(axes), upstream=_called(context, name))
+            variant.start, variant.evaluations = i, count
+            yield variant
+
+
+def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
+    def compute(context: Context) -> Array | None:
+        parts = _contributions(context, name, axes)
+        if context.result.shape != context.found.shape or 2 * len(parts) > context.found.size:
+            return None
+        design = parts.reshape(len(parts), -1).T
+        # the right gradient is affine in what is left out: the part that does not come from here stays
+        rest = context.result - parts.sum(axis=0)
+        solution, *_ = np.linalg.lstsq(design, (context.found - rest).ravel(), rcond=None)
+        chosen = np.round(solution)
+        if np.max(np.abs(solution - chosen)) > 1e-6 or not np.isin(chosen, (0.0, 1.0)).all() or not chosen.any():
+            return None
+        return np.asarray(rest + np.tensordot(chosen, parts, axes=1))
+
+    return compute
+
+
+@mistake(OverwrittenOverlap, "contributions along {axes} of {upstream} replace each other instead of adding up")
+def _contributions_overwritten(context: Context) -> Iterator[Variant]:
+    for name, i, axes, count in _loops(context):
+        for step, boxes in itertools.product((1, -1), (False, True)):
+            words = {"axes": _axes(axes), "upstream": _called(context, name)}
+            variant = replaced(_last_written(name, axes, step, boxes), **words)
+            variant.start, variant.evaluations = i, count if (step, boxes) == (1, False) else 1
+            yield variant
+
+
+def _last_written(name: str, axes: Axes, step: int, boxes: bool) -> Callable[[Context], Array | None]:
+    """Return the last contribution to each element, in the order of the loop or the opposite one.
+
+    Written is where it is not zero, or the whole window (`boxes`), as a maximum writes zeros next to its winner.
+    """
+
+    def compute(context: Context) -> Array | None:
+        parts = _contributions(context, name, axes)
+        written = parts != 0
+        if boxes:
+            written = _windows(written, [_signal(context, name).shape[a] for a in axes])
+        if np.sum(written, axis=0).max(initial=0) < 2:
+            return None
+        rest = context.result - parts.sum(axis=0)
+        out = np.zeros(context.result.shape)
+        for part, where in list(zip(parts, written, strict=True))[::step]:
+            out[where] = part[where]
+        return np.asarray(rest + out)
+
+    return compute
+
+
+def _windows(written: Array, lengths: list[int]) -> Array:
+    """Return for each position the smallest box, a product of intervals that depend on one loop each."""
+    shape = written.shape[1:]
+    by_loop = written.reshape(*lengths, *shape)
+    out = np.ones(by_loop.shape, bool)
+    for k in range(len(lengths)):
+        for a in range(len(shape)):
+            others = tuple(x for x in range(by_loop.ndim) if x not in (k, len(lengths) + a))
+            used = by_loop.any(axis=others)  # position, place along the axis
+            inside = np.logical_or.accumulate(used, axis=1) & np.logical_or.accumulate(used[:, ::-1], axis=1)[:, ::-1]
+            view = [1] * by_loop.ndim
+            view[k], view[len(lengths) + a] = inside.shape
+            out &= inside.reshape(view)
+    return out.reshape(written.shape)
