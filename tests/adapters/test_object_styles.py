@@ -560,6 +560,22 @@ class Tanh(Base):
         return self.k * d * (1 - self.y**2)
 
 
+class CalledWithArguments(ReturnsCacheless):
+    """Keeps what it was called with in __call__, for backward."""
+
+    def __init__(self):
+        super().__init__(4, 3)
+
+    def __call__(self, *arguments):
+        self.arguments = arguments
+        self.out = self.forward(*arguments)
+        return self.out
+
+    def backward(self, d):
+        self.x = self.arguments[0]
+        return super().backward(d + 0 * self.out)
+
+
 #: class -> inputs, options, number of gradients, the step that k makes wrong
 STYLES = {
     UnderscoredNames: ((X,), {}, 3, "dW"),
@@ -600,6 +616,7 @@ STYLES = {
     Columns: ((COLUMNS,), {}, 3, "dW"),
     WritesInPlace: ((X,), {}, 1, "dx"),
     Dense: ((X,), {}, 3, "dW"),
+    CalledWithArguments: ((X,), {}, 3, "dW"),
     Network: ((X,), {}, 5, "layers[0].dW"),
 }
 

@@ -171,8 +171,10 @@ class Methods:
 
     def caller_of(self, module: Any) -> Any:
         """Return what is called for it: the object itself, where it can be called and keeps what forward needs."""
-        usual = self.forward == "forward" and len(positional(module)) == len(positional(module.forward))
-        return module if callable(module) and usual else self.forward_of(module)
+        if self.forward != "forward" or not callable(module):
+            return self.forward_of(module)
+        taken = len(positional(module))  # none: __call__(*arguments)
+        return module if taken in (0, len(positional(module.forward))) else module.forward
 
     def backward_of(self, module: Any) -> Any:
         """Return the backward method of an object."""

@@ -206,8 +206,7 @@ class Objects(BackwardPass):
         return out
 
     def _forward_call(self, module: Any, method: Methods, given: list[Any], values: Mapping[str, Any]) -> Any:
-        function = method.caller_of(module)
-        taken = positional(function)
+        function, taken = method.caller_of(module), positional(method.forward_of(module))
         more: dict[str, Any] = {}
         for k, p in enumerate(taken):
             kind = role(p.name)
