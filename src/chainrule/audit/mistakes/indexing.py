@@ -320,6 +320,8 @@ def _positions_left_out(context: Context) -> Iterator[Variant]:
 
 
 def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
+    first: list[Array] = []  # a loop misses the same positions at every point; a mask would depend on the data
+
     def compute(context: Context) -> Array | None:
         parts = _contributions(context, name, axes)
         if context.result.shape != context.found.shape or 2 * len(parts) > context.found.size:
@@ -331,7 +333,9 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
         chosen = np.round(solution)
         if np.max(np.abs(solution - chosen)) > 1e-6 or not np.isin(chosen, (0.0, 1.0)).all() or not chosen.any():
             return None
-        return np.asarray(rest + np.tensordot(chosen, parts, axes=1))
+        first.append(chosen)
+        same = np.array_equal(chosen, first[0]) if chosen.size == first[0].size else len(axes) == 1
+        return np.asarray(rest + np.tensordot(chosen, parts, axes=1)) if same else None
 
     return compute
 
