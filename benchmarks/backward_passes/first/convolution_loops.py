@@ -160,7 +160,7 @@ def backward_pads_with_the_edge(dout, cache):
     return dxp[:, :, pad:-pad, pad:-pad], dw, dout.sum(axis=(0, 2, 3))
 
 
-@wrong_strided(step="dx", cause="wrong-operand", also=("missing-factor",), subtle=True)
+@wrong_strided(step="dx", cause="wrong-window", also=("wrong-operand", "missing-factor"), subtle=True)
 def stride_forgotten(dout, cache):
     x, w = cache
     k = w.shape[2]
