@@ -9,7 +9,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .audit import audit, audit_layer, audit_loss, audit_module, audit_optimizer
+from .audit import assert_backward_right, audit, audit_layer, audit_loss, audit_module, audit_optimizer
 from .core.custom import checkpoint, custom_vjp
 from .core.habits import missing
 from .core.tensor import Parameter, Tensor, tensor
@@ -119,6 +119,7 @@ __all__ = [
     "Plan",
     "Tensor",
     "TensorBoardLogger",
+    "assert_backward_right",
     "audit",
     "audit_layer",
     "audit_loss",
@@ -169,6 +170,13 @@ __all__ = [
     "vjp",
     "vmap",
 ]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magic ``%%audit``: ``%load_ext chainrule`` calls this."""
+    from .notebook import add_magic
+
+    add_magic(shell)
 
 
 def __getattr__(name: str) -> Any:

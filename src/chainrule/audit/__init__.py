@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from .comparison import Comparison
     from .report import Report
 
-__all__ = ["Comparison", "audit", "audit_layer", "audit_loss", "audit_module", "audit_optimizer"]
+__all__ = [
+    "Comparison",
+    "assert_backward_right",
+    "audit",
+    "audit_layer",
+    "audit_loss",
+    "audit_module",
+    "audit_optimizer",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -339,3 +347,50 @@ def audit_optimizer(
     from .update_audit import audit_update
 
     return audit_update(update, rule, steps, parameters, config, settings)
+
+
+def assert_backward_right(backward: Any, *inputs: Any, forward: Any = None, **options: Any) -> Report:
+    """Raise an AssertionError with the report if a backward pass is wrong: an audit for tests.
+
+    Parameters
+    ----------
+    backward : callable or object
+        A backward pass, or an object with ``forward`` and ``backward``.
+    *inputs
+        Those of a layer or of an object.
+    forward : callable, optional
+        The forward pass, if `backward` is a function.
+    **options
+        Of `audit`, where ``loss`` is among them, or of `audit_module`.
+
+    Returns
+    -------
+    Report
+        Of a backward pass that is right.
+
+    Raises
+    ------
+    AssertionError
+        If something is wrong, or was not judged; its message is the report.
+    AuditError
+        If the audit cannot judge.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> def forward(x):
+    ...     return np.tanh(x), np.tanh(x)
+    >>> def test_tanh():
+    ...     cr.assert_backward_right(lambda dout, a: dout * (1 - a**2), np.ones((3, 2)), forward=forward)
+    >>> test_tanh()
+    """
+    if forward is None:
+        report = audit_module(backward, *inputs, **options)
+    elif "loss" in options:
+        report = audit(backward, forward=forward, **options)
+    else:
+        report = audit_layer(forward, backward, *inputs)
+    if not report.ok:
+        raise AssertionError(f"the backward pass is not right\n{report}")
+    return report
