@@ -734,3 +734,98 @@ def test_corrections_of_how_an_object_was_read():
         cr.audit_module(Named(), X, parameters=["V"])
     with pytest.raises(cr.AuditError, match="backward takes the targets, and the loss is not known"):
         cr.audit_module(ByTarget(), X, Y=Y)
+
+
+class WeightedLoss:
+    """A loss with a weight for each class, which is no parameter."""
+
+    def __init__(self):
+        self.scale = np.array([1.0, 2.0, 0.5])
+
+    def loss(self, predicted, actual):
+        return np.sum(self.scale * (predicted - actual) ** 2)
+
+    def grad(self, predicted, actual):
+        return 2 * self.scale * (predicted - actual)
+
+
+def test_weights_of_the_classes_are_no_parameters():
+    rng = np.random.default_rng(0)
+    report = cr.audit_module(WeightedLoss(), rng.normal(size=(5, 3)), rng.normal(size=(5, 3)))
+    assert report.ok and [s.name for s in report.steps] == ["dpredicted"], str(report)
+
+
+class Inner:
+    """A layer of a network that keeps the gradient without the penalty."""
+
+    def __init__(self, W):
+        self.W = W
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T
+
+
+class Penalised:
+    """A network that returns gradients by name, with the derivative of its penalty."""
+
+    def __init__(self, decay):
+        self.params = {"W1": np.random.default_rng(1).normal(size=(4, 3))}
+        self.layer, self.decay = Inner(self.params["W1"]), decay
+
+    def loss(self, x, t):
+        self.error = self.layer.forward(x) - t
+        return np.sum(self.error**2) / 2 + 0.05 * np.sum(self.params["W1"] ** 2)
+
+    def gradient(self, x, t):
+        self.loss(x, t)
+        self.layer.backward(self.error)
+        return {"W1": self.layer.dW + self.decay * self.layer.W}
+
+
+@pytest.mark.parametrize(("decay", "ok"), [(0.1, True), (0.3, False)])
+def test_gradients_returned_by_name_come_before_those_that_layers_keep(decay, ok):
+    rng = np.random.default_rng(0)
+    report = cr.audit_module(Penalised(decay), rng.normal(size=(6, 4)), rng.normal(size=(6, 3)))
+    assert report.ok is ok and [s.name for s in report.steps] == ["params.dW1"], str(report)
+
+
+def traced(function):
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+class Decorated(Inner):
+    """A layer whose methods are decorated without functools.wraps."""
+
+    forward = traced(Inner.forward)
+    backward = traced(Inner.backward)
+
+
+class Scaled:
+    """An object without state: backward takes forward's arguments again, and returns gradients in its own order."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def forward(self, x, b):
+        return np.tanh(x) + b
+
+    def backward(self, x, b, top):
+        return self.factor * top.sum(0, keepdims=True), top * (1 - np.tanh(x) ** 2)
+
+
+def test_methods_decorated_without_their_signature_and_objects_without_state():
+    rng = np.random.default_rng(0)
+    x, b = rng.normal(size=(5, 4)), rng.normal(size=(1, 4))
+    report = cr.audit_module(Decorated(rng.normal(size=(4, 3))), x)
+    assert report.ok and {s.name for s in report.steps} == {"dx", "dW"}, str(report)
+    report = cr.audit_module(Scaled(), x, b)
+    assert report.ok and {s.name for s in report.steps} == {"dx", "db"}, str(report)
+    assert [f.name for f in cr.audit_module(Scaled(2.0), x, b).findings] == ["db"]

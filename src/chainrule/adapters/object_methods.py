@@ -98,7 +98,10 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
     taken = positional(method)
     roles = {p.name: role(p.name) for p in taken}
     whole = target_known and bool({TARGET, PAIRS} & set(roles.values()))
-    shared = {p.name for p in positional(forward)} if whole or plain(name) in _LOCAL else set()
+    ahead = {p.name for p in positional(forward)}
+    others = [roles[p.name] for p in taken if p.name not in ahead and p.default is p.empty]
+    stateless = others == [UPSTREAM] and {p.name for p in required(forward)} <= set(roles)  # backward(x, dout)
+    shared = ahead if whole or stateless or plain(name) in _LOCAL else set()
     first = True
     for p in taken:
         kind = roles[p.name]
@@ -112,7 +115,7 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
             roles[p.name] = DEFAULT
         elif kind == RATE and p.default not in (p.empty, None) and not rate_given:
             roles[p.name] = DEFAULT
-        first = first and roles[p.name] not in (UPSTREAM, INPUT)
+        first = first and roles[p.name] not in ((UPSTREAM,) if stateless else (UPSTREAM, INPUT))
     for p in required(method):
         if roles[p.name] == DEFAULT:
             raise AuditError(

@@ -12,6 +12,7 @@ from ..core.op import Array
 from .attribute_names import attribute_of_gradient, value_of_gradient
 from .containers import is_float_array
 from .object_methods import OUTPUT, RATE, UPSTREAM, role
+from .object_slots import returned_gradients
 from .recorded_run import AuditError
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def find_parameters(
     found = Parameters()
     if given != "update":
         found.attributes = _in_attributes(synonyms, after, given if isinstance(given, Mapping) else {}, old)
+        if given is None:
+            _leave_to_returned(found, results, after, old)
     _updated(subject, found, synonyms, before, after, old)
     rest = {n: old[n].shape for n in synonyms if _is_left(found, synonyms[n]) and is_float_array(kept[n])}
     found.candidates = rest
@@ -106,7 +109,10 @@ def find_parameters(
     found.values = {n: np.array(old[n], np.float64) for n in names}
     found.others = {n for name in names for n in synonyms[name] if n != name}
     found.missing = tuple(
-        n for n in rest if n not in found.values and _is_trained(n, kept[n]) and _used(subject, n, found)
+        n
+        for n in rest
+        if n not in found.values and _is_trained(n, kept[n]) and _used(subject, n, found)
+        if not (_is_loss(subject, found) and np.ndim(kept[n]) < 2)  # weights of the classes
     )
     found.values.update({n: old[n] for n in found.missing})
     return found
@@ -139,6 +145,24 @@ def _in_attributes(
         if held:
             found[name] = held[0]
     return {n: key for n, key in found.items() if n not in found.values()}
+
+
+def _leave_to_returned(
+    found: Parameters, results: Sequence[Any], after: Mapping[str, Any], old: Mapping[str, Array]
+) -> None:
+    """Prefer gradients that are returned by name where attributes hold others, such as those without a penalty."""
+    if len(results) != 1 or not isinstance(results[0], Mapping):
+        return
+    returned = returned_gradients(results[0], (), {n: old[n].shape for n in found.attributes})
+    for name, value in returned.items():
+        held = value_of_gradient(after, found.attributes[name])
+        if np.shape(value) == old[name].shape and not np.array_equal(np.asarray(value), np.asarray(held)):
+            del found.attributes[name]
+
+
+def _is_loss(subject: Objects, found: Parameters) -> bool:
+    """Whether the object takes predictions and targets, and has no gradients of its own."""
+    return len(subject.methods) == 1 and subject.methods[0].judges and not found.values
 
 
 def _updated(

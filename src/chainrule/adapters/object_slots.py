@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .containers import named_leaves
+from .containers import is_float_array, named_leaves
 from .recorded_run import target_of
 from .recording import Traced
 
@@ -63,6 +63,14 @@ def returned_gradients(result: Any, inputs: Sequence[str], parameters: Mapping[s
         found.update(_by_key(part, list(parameters)))
     rest = [r for r in rest if not isinstance(r, Mapping)]
     return {**found, **_in_order(rest, {n: s for n, s in parameters.items() if n not in found})}
+
+
+def by_shape(names: list[str], parts: list[Any], inputs: list[Any]) -> list[str]:
+    """Return the inputs that gradients belong to: in their order, or in that of the shapes where no other fits."""
+    shapes, given = [np.shape(v) for v in inputs], [np.shape(v) if is_float_array(v) else None for v in parts]
+    if len(names) != len(parts) or len(set(shapes)) < len(names) or set(given) != set(shapes):
+        return names
+    return [names[shapes.index(shape)] for shape in given if shape is not None]
 
 
 def _nests(parts: Sequence[Any]) -> bool:

@@ -33,7 +33,7 @@ from .object_methods import (
     role,
 )
 from .object_parameters import Parameters, find_parameters, fitted_rate
-from .object_slots import Slot, returned_gradients, slots
+from .object_slots import Slot, by_shape, returned_gradients, slots
 from .recorded_run import AuditError
 from .recording import Untraceable
 from .signatures import argument_names, positional, required
@@ -113,7 +113,7 @@ class Objects(BackwardPass):
         self.found = find_parameters(self, parameters, gradients)
         self.values.update(self.found.values)
         self.exact = tuple([*(before if self._returns_inputs() else ()), *self.found.values])
-        self.own_penalty = loss is None and not self.methods[-1].gives_loss
+        self.own_penalty = loss is None and not (self.methods[-1].gives_loss or self.methods[-1].judges)
         self.optional = tuple(n for n in self.exact if n not in self.found.values)
         self._fit()
 
@@ -344,7 +344,8 @@ class Objects(BackwardPass):
         if isinstance(result, Mapping):
             parts = returned_gradients(result, names, {})
         else:
-            parts = dict(zip(names, result if isinstance(result, tuple | list) else [result], strict=False))
+            several = list(result) if isinstance(result, tuple | list) else [result]
+            parts = dict(zip(by_shape(names, several, self._inputs), several, strict=False))
         grads = {}
         for name in names:
             part = parts.get(name)

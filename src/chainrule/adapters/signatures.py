@@ -21,10 +21,22 @@ LEARNING_RATES = ("lr", "learning_rate", "eta", "alpha", "rate", "step_size")
 def positional(f: Any) -> list[inspect.Parameter]:
     """Return the parameters that `f` takes by position; none where it has no signature."""
     try:
-        parameters = inspect.signature(f).parameters.values()
+        parameters = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):
         return []
+    variable = parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    wrapped = _wrapped(f) if variable else None
+    if wrapped is not None:
+        return positional(wrapped)[inspect.ismethod(f) :]
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _wrapped(f: Any) -> Any:
+    """Return the function that a decorator without `functools.wraps` put another in the place of."""
+    outer = getattr(f, "__func__", f)
+    held = [cell.cell_contents for cell in getattr(outer, "__closure__", None) or ()]
+    inner = [v for v in held if inspect.isfunction(v) and v is not outer]
+    return inner[0] if len(inner) == 1 else None
 
 
 def required(f: Any) -> list[inspect.Parameter]:
