@@ -829,3 +829,21 @@ def test_methods_decorated_without_their_signature_and_objects_without_state():
     report = cr.audit_module(Scaled(), x, b)
     assert report.ok and {s.name for s in report.steps} == {"dx", "db"}, str(report)
     assert [f.name for f in cr.audit_module(Scaled(2.0), x, b).findings] == ["db"]
+
+
+class Curve:
+    """A function whose local derivative takes the same argument under another name; gradients are flushed."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, z):
+        return np.tanh(z)
+
+    def grad(self, x):
+        return self.factor * (1 - np.tanh(x) ** 2)
+
+
+@pytest.mark.parametrize(("factor", "ok"), [(1.0, True), (3.0, False)])
+def test_local_derivatives_take_the_input_under_any_name(factor, ok):
+    assert cr.audit_module(Curve(factor), np.random.default_rng(0).normal(size=(5, 4))).ok is ok

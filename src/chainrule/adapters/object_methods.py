@@ -102,9 +102,12 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
     others = [roles[p.name] for p in taken if p.name not in ahead and p.default is p.empty]
     stateless = others == [UPSTREAM] and {p.name for p in required(forward)} <= set(roles)  # backward(x, dout)
     shared = ahead if whole or stateless or plain(name) in _LOCAL else set()
+    local = plain(name) in _LOCAL and len(required(method)) == len(required(forward)) == 1  # f(z) and grad(x)
     first = True
     for p in taken:
         kind = roles[p.name]
+        if local and kind == INPUT and first:
+            continue
         if p.name in shared and (kind != TARGET or not target_known):
             roles[p.name] = INPUT
         elif kind in (OUTPUT, INPUT) and not whole:

@@ -39,7 +39,9 @@ from .recording import Untraceable
 from .signatures import argument_names, positional, required
 
 #: Methods that set accumulated gradients to zero; called before each forward pass, as a training loop does.
-ZEROING = ("zero_grad", "zero_grads", "zero_gradients", "reset_grad", "reset_grads", "clear_grad", "clear_grads")
+ZEROING = tuple(
+    f"{verb}_{what}" for verb in "zero reset clear flush".split() for what in "grad grads gradients".split()
+)
 #: The learning rate that is passed where ``backward`` asks for one.
 USUAL_RATE = 0.1
 #: One with which updates change next to nothing.
