@@ -75,7 +75,7 @@ def _held(x: Any) -> Tensor:
     """Return `x` as a leaf of a recorded graph, which later writes into the array do not reach."""
     leaf = constant(x)
     if type(x) is np.ndarray and leaf.value is x and x.flags.writeable:
-        leaf.value = np.array(x)
+        leaf.value = x.copy("K")
     return leaf
 
 
