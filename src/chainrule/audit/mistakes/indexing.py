@@ -22,6 +22,8 @@ Axes = tuple[int, ...]
 
 #: Loops over more positions are not taken apart, nor are arrays of more axes.
 MOST_POSITIONS, MOST_AXES = 256, 4
+#: Nor are those whose contributions have more numbers in all.
+MOST_NUMBERS = 50_000
 
 
 class OverwrittenOverlap(Cause):
@@ -285,7 +287,7 @@ def _loops(context: Context) -> Iterator[tuple[str, int, Axes, int]]:
         g = _signal(context, name)
         for axes in _subsets(g):
             count = math.prod(g.shape[a] for a in axes)
-            if count <= MOST_POSITIONS:
+            if count <= MOST_POSITIONS and count * context.result.size <= MOST_NUMBERS:
                 yield name, i, axes, count
 
 
