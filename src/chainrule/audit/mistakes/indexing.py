@@ -332,7 +332,7 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
         # the right gradient is affine in what is left out: the part that does not come from here stays
         rest = context.result - parts.sum(axis=0)
         solution, *_ = np.linalg.lstsq(design, (context.found - rest).ravel(), rcond=None)
-        chosen = np.round(solution)
+        chosen = np.asarray(np.round(solution), np.float64)
         if np.max(np.abs(solution - chosen)) > 1e-6 or not np.isin(chosen, (0.0, 1.0)).all() or not chosen.any():
             return None
         first.append(chosen)
@@ -382,7 +382,7 @@ def _windows(written: Array, lengths: list[int]) -> Array:
     for k in range(len(lengths)):
         for a in range(len(shape)):
             others = tuple(x for x in range(by_loop.ndim) if x not in (k, len(lengths) + a))
-            used = by_loop.any(axis=others)  # position, place along the axis
+            used = np.asarray(by_loop.any(axis=others))  # position, place along the axis
             inside = np.logical_or.accumulate(used, axis=1) & np.logical_or.accumulate(used[:, ::-1], axis=1)[:, ::-1]
             view = [1] * by_loop.ndim
             view[k], view[len(lengths) + a] = inside.shape
