@@ -47,12 +47,14 @@ class GradientGraph:
         ``id(forward node)`` -> position of its cotangent.
     forward : dict
         The nodes of the forward pass, by their ids.
+    given : dict
+        The cotangents that it was made with, by name.
     values : dict
         Every value that might be used in place of another, by name.
     """
 
     def __init__(self, point: Point, name: str, given: Mapping[str, Array]) -> None:
-        self.point, self.name = point, name
+        self.point, self.name, self.given = point, name, dict(given)
         self.values: dict[str, Array] = {}
         recording = Recording("the audit of a step")
         tensors = {n: Tensor(np.asarray(g, np.float64), recordings=frozenset({recording})) for n, g in given.items()}
@@ -107,6 +109,15 @@ class GradientGraph:
                 for x, p in zip(node.inputs, self.dependent[i], strict=True)
             )
             found.append((node.op, len(node.shape), *made_by))
+        return found
+
+    @cached_property
+    def classes(self) -> dict[tuple[Any, ...], tuple[int, int]]:
+        """For each signature, the first node that has it and how many do."""
+        found: dict[tuple[Any, ...], tuple[int, int]] = {}
+        for i, signature in enumerate(self.signatures):
+            first, count = found.get(signature, (i, 0))
+            found[signature] = (first, count + 1)
         return found
 
     @cached_property

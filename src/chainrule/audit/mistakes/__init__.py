@@ -3,8 +3,8 @@
 The families are imported in the order in which their mistakes are tried; of several that fit, the first is named first.
 """
 
-from . import scaling, general, penalties, paths, activations, products, everywhere, results, conduct  # noqa: F401, I001
-from . import indexing, windows, absent, moments, rules  # noqa: F401
+from . import scaling, general, recurrence, penalties, paths, activations, products, everywhere, results, conduct  # noqa: F401, I001
+from . import indexing, windows, sums, absent, moments, rules  # noqa: F401
 from .table import CAUSES, Cause, Mistake, mistake, mistakes, pages
 
 __all__ = ["CAUSES", "Cause", "Mistake", "mistake", "mistakes", "pages"]

@@ -41,31 +41,49 @@ def chains(graph: GradientGraph) -> list[list[int]]:
 
 @mistake(MissingTerm, "some terms of the sum are left out")
 def _terms_left_out(context: Context) -> Iterator[Variant]:
+    yield from weighted_terms(context, (0.0, 1.0))
+
+
+def weighted_terms(context: Context, weights: tuple[float, ...]) -> Iterator[Variant]:
+    """Yield what a sum gives with each of its terms multiplied by one of the weights."""
     for k, chain in enumerate(chains(context.graph)):
         if context.found.size >= len(chain):
-            yield replaced(_some_terms(k, len(chain)))
+            yield replaced(_with_weights(k, len(chain), weights))
 
 
-def _some_terms(k: int, length: int) -> Callable[[Context], Array | None]:
-    solved: list[Array] = []  # which terms there are, from the first point
+def _with_weights(k: int, length: int, weights: tuple[float, ...]) -> Callable[[Context], Array | None]:
+    solved: list[Array] = []  # the weight of each term, from the first point
 
     def compute(context: Context) -> Array | None:
-        graph = context.graph
-        root, *terms = chains(graph)[k]
-        if context.result.shape != context.found.shape or len(terms) + 1 != length:
+        split = context.once(("terms of a sum", k), lambda: _terms_of(context, k))
+        if split is None or len(split[1]) + 1 != length:
             return None
-        through = [graph.evaluated({root: _given(np.asarray(graph.order[t].value))}) for t in terms]
-        rest = context.result - np.sum(through, axis=0)  # what does not come through this sum
+        rest, through = split
         if not solved:
-            design = np.stack([t.ravel() for t in through], axis=1)
-            solution, *_ = np.linalg.lstsq(design, (context.found - rest).ravel(), rcond=None)
-            chosen = np.asarray(np.round(solution), np.float64)
-            if np.max(np.abs(solution - chosen)) > 1e-6 or not np.isin(chosen, (0.0, 1.0)).all() or not chosen.any():
+            solution = context.once(("weights of the terms", k), lambda: _solved(context, rest, through))
+            chosen = np.asarray(weights)[np.argmin(np.abs(solution[:, None] - np.asarray(weights)), axis=1)]
+            if np.max(np.abs(solution - chosen)) > 1e-6 or not chosen.any():
                 return None
             solved.append(chosen)
         return np.asarray(rest + np.tensordot(solved[0], np.stack(through), axes=1))
 
     return compute
+
+
+def _terms_of(context: Context, k: int) -> tuple[Array, list[Array]] | None:
+    """Return what comes through each term of a sum, and what does not come through it."""
+    graph = context.graph
+    root, *terms = chains(graph)[k]
+    if context.result.shape != context.found.shape:
+        return None
+    through = [graph.evaluated({root: _given(np.asarray(graph.order[t].value))}) for t in terms]
+    return context.result - np.sum(through, axis=0), through
+
+
+def _solved(context: Context, rest: Array, through: list[Array]) -> Array:
+    design = np.stack([t.ravel() for t in through], axis=1)
+    solution, *_ = np.linalg.lstsq(design, (context.found - rest).ravel(), rcond=None)
+    return np.asarray(solution)
 
 
 def _given(value: Array) -> Change:

@@ -132,6 +132,15 @@ def _term_with_other_sign(context: Context) -> Iterator[Variant]:
         yield from at(context, i, _weighted(-1.0, sign))
 
 
+@mistake(ConstantFactor, "a term of the sum is taken {amount}")
+def _term_with_factor(context: Context) -> Iterator[Variant]:
+    for i, _ in nodes(context, ADD, SUBTRACT, inputs=2):
+        sign = 1.0 if context.graph.order[i].op is ADD else -1.0
+        for amount, factor in (("twice", 2.0), ("half", 0.5)):
+            yield from at(context, i, _weighted(factor, sign), amount=amount)
+            yield from at(context, i, _weighted(1.0, factor * sign), amount=amount)
+
+
 def _weighted(a: float, b: float) -> Change:
     return lambda graph, i, inputs, at: a * inputs[0] + b * inputs[1]
 

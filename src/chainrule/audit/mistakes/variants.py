@@ -129,12 +129,11 @@ def at(
 ) -> Iterator[Variant]:
     """Yield the gradient with node `i` computed differently, and with all nodes of its kind, as in a loop over time."""
     graph = context.graph
-    if len(graph.order) > LARGEST_GRAPH:
-        return
     signature = graph.signatures[i]
-    if context.uniform:
+    if context.uniform and len(graph.order) <= LARGEST_GRAPH:
         yield changed(i, lambda other: {i: change}, {i: text} if text else None, cause, **words)
-    if graph.signatures.index(signature) == i and (not context.uniform or graph.signatures.count(signature) > 1):
+    first, count = graph.classes[signature]
+    if first == i and (not context.uniform or count > 1):
         yield changed(i, _everywhere(signature, change), None, cause, **words)
 
 
