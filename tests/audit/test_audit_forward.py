@@ -298,6 +298,8 @@ def test_a_recurrent_network_with_its_states_in_a_list(wrong, step, cause, signa
     found = [(f.name, f.cause) for f in report.findings]
     if step is None:
         assert not found
+    elif wrong == "last step alone" and not signals:  # as if nothing were carried back
+        assert found[0] in [(step, cause), (step, "truncated")], str(report)
     elif signals or not step.startswith("dh"):
         assert found[0] == (step, cause), str(report)
     else:  # no signals were returned: the first parameter behind it

@@ -14,6 +14,7 @@ import pytest
 from benchmarks.backward_passes import __main__ as command
 from benchmarks.backward_passes import numeric
 from benchmarks.backward_passes.cases import cases
+from chainrule.audit.mistakes import pages
 from tests.tables import for_each
 
 HALVES = ("first", "second")  # of the benchmark's own; those reported in public bring their truth
@@ -241,7 +242,7 @@ def test_halves_are_large_and_wide_enough(half):
     assert len(wrong) >= 65
     assert len([case for case in CASES if case.half == half and case.is_right]) >= 22
     assert 5 * sum(case.subtle for case in wrong) >= len(wrong)
-    assert {case.causes[0] for case in wrong} == set(CODES)
+    assert {case.causes[0] for case in wrong} >= set(CODES)
     assert {case.setting.style for case in wrong} == {"network", "layer", "module"}
 
 
@@ -252,7 +253,7 @@ def test_halves_share_no_backward_pass():
 
 @for_each("case", [pytest.param(c, id=c.title) for c in CASES if not c.is_right])
 def test_causes_are_codes(case):
-    assert set(case.causes) <= set(CODES)
+    assert set(case.causes) <= {*CODES, *pages()}
     assert len(set(case.steps)) == len(case.steps) > 0
 
 

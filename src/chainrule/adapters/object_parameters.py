@@ -112,7 +112,7 @@ def find_parameters(
         n
         for n in rest
         if n not in found.values and _is_trained(n, kept[n]) and _used(subject, n, found)
-        if not (_is_loss(subject, found) and np.ndim(kept[n]) < 2)  # weights of the classes
+        if not (_is_loss(subject, found) and np.ndim(old[n]) < 2)  # weights of the classes
     )
     found.values.update({n: old[n] for n in found.missing})
     return found

@@ -169,8 +169,8 @@ class WrongLayer(Cause):
             dA2 = dA3 @ P["W3"].T
             dA1 = (dA2 * (1 - A2**2)) @ P["W2"].T
             dZ1 = dA1 * (1 - A2**2)  # wrong
-            dW1 = A0.T @ dZ1
-            return {"dA3": dA3, "dA2": dA2, "dA1": dA1, "dZ1": dZ1, "dW1": dW1}
+            dW1, dW2, dW3 = A0.T @ dZ1, A1.T @ (dA2 * (1 - A2**2)), A2.T @ dA3
+            return {"dA3": dA3, "dA2": dA2, "dA1": dA1, "dZ1": dZ1, "dW1": dW1, "dW2": dW2, "dW3": dW3}
 
     Right
     -----

@@ -187,7 +187,10 @@ def _reordered(axis: int, count: int, order: list[int]) -> Callable[[Context], A
 
 @mistake(Truncated, "what comes back to {state} from the next step is left out")
 def _not_carried_back(context: Context) -> Iterator[Variant]:
-    edges = _carried_of(context)
+    given = {id(context.point.nodes[n]) for n in context.graph.given if n in context.point.nodes}
+    edges = {  # a state whose own gradient was returned is judged there
+        state: pairs for state, pairs in _carried_of(context).items() if not any(node in given for node, _ in pairs)
+    }
     for state in [*edges, ", ".join(edges)] if len(edges) > 1 else edges:
         yield replaced(_cut(state), state=state)
 
