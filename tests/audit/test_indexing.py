@@ -75,7 +75,7 @@ LAYERS = {
     ),
     "maximum": (pooled, pooled_backward, "missing-upstream"),
     "tile": (lambda x: (np.tile(x, (1, 3)), x), lambda d, x: d[:, : x.shape[1]], "partial-loop"),
-    "scatter": (lambda x: (x[:, IDS], x), assigned, "missing-term"),
+    "scatter": (lambda x: (x[:, IDS], x), assigned, "overwritten-overlap"),
     "padding": (lambda x: (np.pad(x, ((0, 0), (2, 2))), x), lambda d, x: d[:, 4:], "wrong-window"),
 }
 

@@ -40,7 +40,7 @@ def agree(model, X, Y, loss):
         assert {f"d{p}" for p in d.steps.parameters} <= set(gradients)
         for label, value in (*cache.items(), *gradients.items()):
             close(value, here.values[label])
-    given = {"parameters": d.parameters, "X": X, "Y": Y}
+    given = {"parameters": d.parameters, "X": X, "Y": Y, "only": trained(d.parameters)}
     report = cr.audit(generated.backward, forward=generated.forward, loss=generated.loss, **given)
     assert report.ok, f"{report}\n{source}"
     return source
@@ -55,9 +55,14 @@ def agree_in_columns(model, X, Y, loss, notation="gradients"):
     assert {f"d{p}" for p in d.steps.parameters} <= set(gradients)
     for label, value in (*cache.items(), *gradients.items()):
         close(value, d.values[label])
-    given = {"parameters": d.parameters, "X": d.values["X"], "Y": targets}
+    given = {"parameters": d.parameters, "X": d.values["X"], "Y": targets, "only": trained(d.parameters)}
     report = cr.audit(generated.backward, forward=generated.forward, loss=generated.loss, **given)
     assert report.ok, f"{report}\n{d.to_numpy()}"
+
+
+def trained(parameters):
+    """Return the names of the parameters that get a gradient: all but running statistics and counters."""
+    return [name for name in parameters if not name.startswith(("running", "counter"))] or None
 
 
 def close(got, truth):

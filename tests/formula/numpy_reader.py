@@ -108,7 +108,8 @@ class _Evaluator(ast.NodeVisitor):
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if not isinstance(node.op, ast.USub):
             raise ValueError("a formula has no other sign than -")
-        return -self.visit(node.operand)
+        operand = np.asarray(self.visit(node.operand))
+        return -(operand.astype(float) if operand.dtype == bool else operand)  # a condition is 1 or 0 in formulas
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
         return _BINARY[type(node.op)](self.visit(node.left), self.visit(node.right))

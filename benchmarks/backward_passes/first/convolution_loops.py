@@ -121,7 +121,7 @@ def bias_over_the_filters_too(dout, cache):
     return dxp[:, :, pad:-pad, pad:-pad], dw, db
 
 
-@wrong(step="dx", cause="missing-term", also=("wrong-operand", "accumulates"), subtle=True)
+@wrong(step="dx", cause="missing-term", also=("overwritten-overlap", "wrong-operand", "accumulates"), subtle=True)
 def windows_assigned_not_added(dout, cache):
     x, w, b, stride, pad = cache
     k = w.shape[2]
@@ -172,7 +172,7 @@ def stride_forgotten(dout, cache):
     return dx, dw, dout.sum(axis=(0, 2, 3))
 
 
-@wrong_strided(step="dw", cause="missing-term")
+@wrong_strided(step="dw", cause="missing-term", also=("partial-loop",))
 def last_row_and_column_left_out(dout, cache):
     x, w = cache
     k = w.shape[2]

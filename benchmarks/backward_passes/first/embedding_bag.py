@@ -41,7 +41,7 @@ def scattered(cache, Y, parameters):
     return {"dlogits": dlogits, "dW": cache["H"].T @ dlogits, "db": dlogits.sum(0), "dH": dH, "dV": dV, "dE": dE}
 
 
-@wrong(step="dE", cause="missing-term", also=("accumulates", "wrong-operand"), subtle=True)
+@wrong(step="dE", cause="missing-term", also=("overwritten-overlap", "accumulates", "wrong-operand"), subtle=True)
 def assigned_where_words_repeat(cache, Y, parameters):
     dlogits = softmax(cache["logits"])
     dlogits[np.arange(len(Y)), Y] -= 1
@@ -56,7 +56,15 @@ def assigned_where_words_repeat(cache, Y, parameters):
     return {"dlogits": dlogits, "dW": dW, "db": db, "dH": dH, "dE": dE}
 
 
-@wrong(step="dE", cause="missing-term", also=("wrong-operand",), subtle=True)
+@wrong(
+    step="dE",
+    cause="missing-term",
+    also=(
+        "overwritten-overlap",
+        "wrong-operand",
+    ),
+    subtle=True,
+)
 def fancy_index_increment(cache, Y, parameters):
     m = len(Y)
     dlogits = softmax(cache["logits"])

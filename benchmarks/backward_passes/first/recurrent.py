@@ -89,7 +89,7 @@ def recurrent_weights_not_transposed(cache, Y, parameters):
     return {**grads, "dWx": dWx, "dWh": dWh, "db": db}
 
 
-@wrong(step="dWx", cause="missing-term", or_step=("dWh", "db"))
+@wrong(step="dWx", cause="missing-term", also=("truncated",), or_step=("dWh", "db"))
 def truncated_after_two_steps(cache, Y, parameters):
     X, m, T = cache["X"], Y.shape[0], cache["X"].shape[1]
     dy = (cache["y"] - Y) / m
@@ -139,7 +139,7 @@ def state_after_the_step_for_the_recurrent_weights(cache, Y, parameters):
     return {**grads, "dWx": dWx, "dWh": dWh, "db": db}
 
 
-@wrong(step="db", cause="missing-term", subtle=True)
+@wrong(step="db", cause="missing-term", also=("truncated",), subtle=True)
 def bias_of_the_first_step_only(cache, Y, parameters):
     X, m, T = cache["X"], Y.shape[0], cache["X"].shape[1]
     dy = (cache["y"] - Y) / m

@@ -152,7 +152,7 @@ def carried_signal(cache, Y, parameters):
     return {"dYhat": dYhat, **grads}
 
 
-@wrong(step="da2", cause="missing-term", subtle=True)
+@wrong(step="da2", cause="missing-term", also=("truncated",), subtle=True)
 def signal_of_the_later_steps_not_carried(cache, Y, parameters):
     X, T, m = cache["X"], len(Y), Y.shape[1]
     dYhat = (cache["Yhat"] - Y) / m
@@ -169,7 +169,15 @@ def signal_of_the_later_steps_not_carried(cache, Y, parameters):
     return {"dYhat": dYhat, **signals, **sums}
 
 
-@wrong(step="da2", cause="missing-term", also=("wrong-operand",), subtle=True)
+@wrong(
+    step="da2",
+    cause="missing-term",
+    also=(
+        "truncated",
+        "wrong-operand",
+    ),
+    subtle=True,
+)
 def carried_signal_replaces_that_of_the_output(cache, Y, parameters):
     X, T, m = cache["X"], len(Y), Y.shape[1]
     dYhat = (cache["Yhat"] - Y) / m
@@ -206,7 +214,7 @@ def input_of_the_step_before(cache, Y, parameters):
     return {"dYhat": dYhat, **signals, **sums}
 
 
-@wrong(step="dWaa", cause="missing-term", also=("accumulates", "wrong-operand"), subtle=True)
+@wrong(step="dWaa", cause="missing-term", also=("truncated", "accumulates", "wrong-operand"), subtle=True)
 def recurrent_gradient_overwritten_at_each_step(cache, Y, parameters):
     X, T, m = cache["X"], len(Y), Y.shape[1]
     dYhat = (cache["Yhat"] - Y) / m

@@ -68,7 +68,7 @@ def gate_as_a_difference(cache, Y, parameters):
     }  # fmt: skip
 
 
-@wrong(step="dT", cause="missing-term")
+@wrong(step="dT", cause="missing-term", also=("truncated",))
 def carry_forgotten_in_the_gate(cache, Y, parameters):
     X, T, H = cache["X"], cache["T"], cache["H"]
     dout = 2 * (cache["out"] - Y) / len(Y)

@@ -155,7 +155,7 @@ def mean_pool_without_its_quarter(dout, shape):
     return (dout.repeat(2, axis=2).repeat(2, axis=3),)
 
 
-@wrong_mean(step="dx", cause="missing-term", also=("wrong-operand", "missing-factor"))
+@wrong_mean(step="dx", cause="missing-term", also=("partial-loop", "wrong-operand", "missing-factor"))
 def mean_pool_into_the_first_corner(dout, shape):
     dx = np.zeros(shape)
     dx[:, :, ::2, ::2] = dout / 4

@@ -82,7 +82,15 @@ def mean_of_the_mean(cache, Y, parameters):
     return {"dz": dz, "dw": dw, "db": db}
 
 
-@wrong(step="dw", cause="missing-term", also=("wrong-operand",), subtle=True)
+@wrong(
+    step="dw",
+    cause="missing-term",
+    also=(
+        "partial-loop",
+        "wrong-operand",
+    ),
+    subtle=True,
+)
 def last_example_left_out(cache, Y, parameters):
     X, A = cache["X"], cache["A"]
     m = Y.shape[1]

@@ -48,7 +48,7 @@ def word_by_word(cache, Y, parameters):
     return {"dE": dE, "dU": dU}
 
 
-@wrong(step="dE", cause="missing-term", also=("wrong-operand", "accumulates"), subtle=True)
+@wrong(step="dE", cause="missing-term", also=("overwritten-overlap", "wrong-operand", "accumulates"), subtle=True)
 def last_occurrence_wins(cache, Y, parameters):
     dS = (cache["P"] - Y) / len(Y)
     dU = dS.T @ cache["V"]

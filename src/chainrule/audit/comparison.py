@@ -37,6 +37,11 @@ class Compared:
         The verdict in a sentence.
     difference : float
         The greatest absolute difference from PyTorch's gradient.
+
+    Examples
+    --------
+    >>> print(Compared("dW", "right", "", "right (exact)", 0.0))
+    dW              | right (exact)
     """
 
     name: str

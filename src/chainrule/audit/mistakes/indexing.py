@@ -63,8 +63,8 @@ class OverwrittenOverlap(Cause):
     """
 
     code = "overwritten-overlap"
+    rank = -2
     shown_in = "dx"
-    rank = 2
 
 
 class PartialLoop(Cause):
@@ -104,8 +104,8 @@ class PartialLoop(Cause):
     """
 
     code = "partial-loop"
+    rank = -1
     shown_in = "dx"
-    rank = 2
 
 
 class Flipped(Cause):
