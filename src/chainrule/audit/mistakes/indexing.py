@@ -345,15 +345,15 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
 @mistake(OverwrittenOverlap, "contributions along {axes} of {upstream} replace each other instead of adding up")
 def _contributions_overwritten(context: Context) -> Iterator[Variant]:
     for name, i, axes, count in _loops(context):
-        for step, boxes in itertools.product((1, -1), (False, True)):
+        for boxes in (False, True):
             words = {"axes": _axes(axes), "upstream": _called(context, name)}
-            variant = replaced(_last_written(name, axes, step, boxes), **words)
-            variant.start, variant.evaluations = i, count if (step, boxes) == (1, False) else 1
+            variant = replaced(_last_written(name, axes, boxes), **words)
+            variant.start, variant.evaluations = i, 1 if boxes else count
             yield variant
 
 
-def _last_written(name: str, axes: Axes, step: int, boxes: bool) -> Callable[[Context], Array | None]:
-    """Return the last contribution to each element, in the order of the loop or the opposite one.
+def _last_written(name: str, axes: Axes, boxes: bool) -> Callable[[Context], Array | None]:
+    """Return the last contribution to each element, in the order of the loop.
 
     Written is where it is not zero, or the whole window (`boxes`), as a maximum writes zeros next to its winner.
     """
@@ -367,7 +367,7 @@ def _last_written(name: str, axes: Axes, step: int, boxes: bool) -> Callable[[Co
             return None
         rest = context.result - parts.sum(axis=0)
         out = np.zeros(context.result.shape)
-        for part, where in list(zip(parts, written, strict=True))[::step]:
+        for part, where in zip(parts, written, strict=True):
             out[where] = part[where]
         return np.asarray(rest + out)
 
