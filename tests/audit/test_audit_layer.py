@@ -121,7 +121,7 @@ def test_integers_have_no_gradient_and_repeated_rows_add_up():
 
     assert cr.audit_layer(embedding, adding, E, words).ok
     (finding,) = cr.audit_layer(embedding, replacing, E, words).findings
-    assert (finding.name, finding.cause) == ("dE", "missing-term")
+    assert (finding.name, finding.cause) == ("dE", "overwritten-overlap")
 
 
 def convolution(x, w):
