@@ -81,12 +81,13 @@ def find_parameters(
     failing = "forward"
     try:
         with np.errstate(all="ignore"):
-            output = twin.called(subject.values)
+            values = copied_arrays(subject.values)
+            output = twin.called(values)
             between = twin.attributes()
             kept = {n: v for n, v in before.items() if between.get(n) is v and _may_be_parameter(n, v)}
             old = {n: np.array(v, np.float64) for n, v in kept.items()}
             failing = "backward"
-            results = twin.run_backward(output, twin.dout(output, subject.values), subject.values)
+            results = twin.run_backward(output, twin.dout(output, values), values)
     except AuditError:
         raise
     except Exception as error:
@@ -116,6 +117,11 @@ def find_parameters(
     )
     found.values.update({n: old[n] for n in found.missing})
     return found
+
+
+def copied_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with copies of arrays, for code that writes into its inputs."""
+    return {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in values.items()}
 
 
 def _may_be_parameter(name: str, value: Any) -> bool:
@@ -202,7 +208,7 @@ def _used(subject: Objects, name: str, found: Parameters) -> bool:
         twin.found = Parameters(values={name: value})
         twin.put({name: factor * value + (factor - 1)})
         with np.errstate(all="ignore"):
-            outputs.append(np.asarray(twin.called(subject.values)))
+            outputs.append(np.asarray(twin.called(copied_arrays(subject.values))))
     return not np.array_equal(outputs[0], outputs[1], equal_nan=True)
 
 

@@ -32,7 +32,7 @@ from .object_methods import (
     own_loss_of,
     role,
 )
-from .object_parameters import Parameters, find_parameters, fitted_rate
+from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
 from .object_slots import Slot, by_shape, returned_gradients, slots
 from .recorded_run import AuditError
 from .recording import Untraceable
@@ -100,7 +100,7 @@ class Objects(BackwardPass):
         forwards = self.methods[0].forward_of(modules[0])
         self.names = argument_names(forwards, len(inputs))
         self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
-        self.values = self._arguments.leaves()
+        self.values = copied_arrays(self._arguments.leaves())
         if Y is not None:
             self.values["Y"] = np.asarray(Y)
         self._targets = {"Y", *(n for n in self.names if self.methods[0].judges and role(n) == TARGET)}
