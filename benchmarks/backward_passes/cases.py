@@ -48,7 +48,7 @@ class Case:
     `intended` is the forward pass whose cache the author meant to keep, where it is the cache that is wrong. `forget`
     empties what the pass remembers of earlier calls.
 
-    A reported case brings its own `run` of the audit, that of its `twin`, the same code put right, and its `truth`,
+    A reported case brings its own `run` of the audit, that of its `twin`, the corrected code, and its `truth`,
     which says what differs from the labels ("" if nothing does). `as_written` is false where the code as it was
     reported could not be handed over.
     """

@@ -1,4 +1,4 @@
-"""Reported mistakes: their labels are held to central differences, and the audit to the labels."""
+"""Reported mistakes: their labels are checked against central differences, and the audit against the labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs of one's own: values that know what they came from."""
+"""Custom graphs: values that know what they were computed from."""
 
 import numpy as np
 

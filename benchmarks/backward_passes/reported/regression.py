@@ -128,7 +128,7 @@ def miniflow(how):
 
 
 WHY4 = "a graph of nodes: forward() and backward() without arguments, gradients in dicts with nodes as keys"
-case("reference_solution", ok=True, note="the reference solution put right", glue=14, why=WHY4)(
+case("reference_solution", ok=True, note="the corrected reference solution", glue=14, why=WHY4)(
     lambda bug: miniflow("")
 )
 case(

@@ -1,4 +1,4 @@
-"""Cases that are a function of `bug`: with bug=False the same code put right, the twin of the wrong one."""
+"""Cases that are functions of `bug`: bug=False gives the corrected code, the twin of the wrong one."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def _rate(subject: Objects, name: str, attributes: Mapping[str, Any]) -> float |
 
 
 def fitted_rate(subject: Objects, names: Sequence[str]) -> float:
-    """Return by what the gradients of most of the parameters differ from finite differences; 1 where that is no number.
+    """Return the ratio of most parameters' gradients to finite differences; 1 where it is not a number.
 
     A learning rate that is written in the code shows as such a factor.
     """
