@@ -38,6 +38,9 @@ EXAMPLES = examples()
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for example in EXAMPLES[name].examples:
+        if example.source in ("import torch\n", "import jax\n") and doctest.SKIP not in example.options:
+            pytest.importorskip(example.source.split()[1])  # optional: the example is for those who have it
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
     with warnings.catch_warnings():

@@ -77,8 +77,7 @@ class Comparison:
 
     Examples
     --------
-    >>> import pytest
-    >>> torch = pytest.importorskip("torch")
+    >>> import torch
     >>> from chainrule.audit import Comparison
     >>> counts = torch.tensor([[1.0, 3.0], [2.0, 2.0]], requires_grad=True)
     >>> total = counts.sum(1, keepdim=True)
