@@ -11,7 +11,7 @@ import pytest
 import scipy.linalg
 import scipy.special
 
-from chainrule import ops
+from chainrule import jvp, ops
 from chainrule.core.apply import apply
 from chainrule.core.node import Recording
 from chainrule.core.op import ELEMENTWISE, VIEW, Example, Operation
@@ -233,6 +233,23 @@ def test_recorded_pass_gives_the_same(op: Operation, example: Example) -> None:
     for a, b in zip(on_arrays, on_tensors, strict=True):
         close(b, a, 1e-14, op.name)
         assert a.dtype == b.dtype
+
+
+@for_each(("op", "example"), cases(SMOOTH))
+def test_forward_derivative_agrees_with_the_reverse_pass(op: Operation, example: Example) -> None:
+    """⟨g, J v⟩ = ⟨Jᵀ g, v⟩, where J v is taken from a reverse pass with a recorded cotangent of zeros."""
+    rng = np.random.default_rng(3)
+    places = [k for k, x in enumerate(example.inputs) if real(x)]
+    directions = [rng.normal(size=np.shape(example.inputs[k])) for k in places]
+
+    def f(*values: Any) -> Any:
+        given = dict(zip(places, values, strict=True))
+        return apply(op, tuple(given.get(k, x) for k, x in enumerate(example.inputs)), dict(example.attrs))
+
+    out, moved = jvp(f, tuple(np.array(example.inputs[k], float) for k in places), tuple(directions))
+    g = rng.normal(size=np.shape(out))
+    back = cotangents(op, example.inputs, example.attrs, g, graph=False)
+    close(np.sum(g * moved), sum(np.sum(v * b) for v, b in zip(directions, back, strict=True)), 1e-10, op.name)
 
 
 @for_each(("op", "example"), cases(op for op in SMOOTH if not op.flat))

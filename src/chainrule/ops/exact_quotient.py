@@ -35,7 +35,8 @@ def exact_quotient(g: Any, out: Any, depth: int = _DEPTH) -> Any:
     if _same(g, out, _DEPTH):
         return np.ones((), out.dtype)
     if g.op is None:
-        return np.zeros((), out.dtype) if g.value is not None and not g.value.any() else None
+        is_zero = g.value is not None and not g.recordings and not g.value.any()  # a recorded zero may be varied
+        return np.zeros((), out.dtype) if is_zero else None
     function, inputs = g.op.numpy, g.inputs
     if function not in _PASSING:
         return None
