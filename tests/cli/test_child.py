@@ -138,7 +138,8 @@ def test_output_is_captured_and_started_processes_end(program, monkeypatch):
     before = f"import subprocess, sys; print('more', flush=True); subprocess.Popen([sys.executable, '-c', {beat!r}])"
     folder = program(before, "import time; time.sleep(30)")
     monkeypatch.chdir(folder)
-    arguments = {"program": str(folder / "mine.py"), "html": None, "layer": False, "ascent": False}
+    arguments = {"program": str(folder / "mine.py"), "html": None, "output": None, "form": "text"}
+    arguments |= {"layer": False, "ascent": False}
     arguments |= {name: name for name in ("forward", "backward", "loss", "parameters", "X", "Y")}
     outcome = child.run("cli.gradients:audit_here", arguments, Limits(seconds=8), capture=True)
     beaten = (folder / "beat").read_text()

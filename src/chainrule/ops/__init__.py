@@ -25,6 +25,7 @@ from . import (
     reduce,
     selection,
     shape,
+    ufunc_methods,  # goes through the ufuncs of the others, so it is the last
 )
 from .activations import binary_cross_entropy_with_logits, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .logic import identity, stop_gradient
@@ -68,6 +69,7 @@ __all__ = [
     "softmax",
     "softplus",
     "stop_gradient",
+    "ufunc_methods",
     "unbroadcast",
 ]
 

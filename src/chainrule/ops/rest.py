@@ -13,5 +13,4 @@ from . import (  # noqa: F401
     spacing,
     special,
     statistics,
-    ufunc_methods,  # goes through all ufuncs of the table, so it is the last
 )
