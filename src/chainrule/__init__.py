@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from .explain.derivation import Derivation
     from .gradcheck.result import GradcheckError, GradcheckResult
     from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
-    from .plan import Plan, verify
+    from .plan import Plan
+    from .plan.verify import verify
     from .reporting import GradientFlow, report
     from .train import (
         Callback,

@@ -272,7 +272,7 @@ def recording(twins: _Twins) -> Iterator[None]:
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Mode(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             writes = func._schema.is_mutable and isinstance(args[0], torch.Tensor)
@@ -287,7 +287,7 @@ def recording(twins: _Twins) -> Iterator[None]:
                 _replayed(twins, func, args, kwargs, result, before)
             return result
 
-    with Mode():  # type: ignore[no-untyped-call]
+    with Mode():
         yield
 
 
