@@ -9,8 +9,9 @@ import numpy as np
 from ...core.op import Array
 from ..formulas import output_form, region_text
 from ..regions import USUAL
-from .activations import DerivativeAppliedTwice, label_of
+from .activations import DerivativeAppliedTwice
 from .alterations import DIVIDE
+from .derivatives import label_of
 from .general import MissingFactor, MissingTerm, Transposed, WrongOperand
 from .products import BiasAllSummed
 from .table import mistake
