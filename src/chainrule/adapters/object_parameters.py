@@ -11,8 +11,8 @@ import numpy as np
 from ..core.op import Array
 from .attribute_names import attribute_of_gradient, value_of_gradient
 from .containers import is_float_array
+from .object_gradients import returned_gradients
 from .object_methods import OUTPUT, RATE, UPSTREAM, role
-from .object_slots import returned_gradients
 from .recorded_run import AuditError
 
 if TYPE_CHECKING:

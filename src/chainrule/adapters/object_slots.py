@@ -1,15 +1,14 @@
-"""What objects hold, by name, and which of it the gradients that a method returns belong to."""
+"""What objects hold, by name."""
 
 from __future__ import annotations
 
+import operator
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from .containers import is_float_array, named_leaves
-from .recorded_run import target_of
 from .recording import Traced
 
 Slot = tuple[str, Any, Any, Any]  # name, owner, key or attribute, value
@@ -39,84 +38,6 @@ def _has_attributes(value: Any) -> bool:
     return hasattr(value, "__dict__") and not isinstance(value, types.FunctionType | types.MethodType)
 
 
-def returned_gradients(result: Any, inputs: Sequence[str], parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return the gradients in what a backward method returned, by the name of the value.
-
-    Parameters
-    ----------
-    result
-        An array, a dict by name, or a tuple: the gradients of the inputs, then those of parameters in their order.
-    inputs
-        The inputs that may have gradients in it.
-    parameters
-        Shapes by name.
-    """
-    if isinstance(result, Mapping):
-        return _by_key(result, [*inputs, *parameters])
-    if not isinstance(result, tuple | list):
-        return {inputs[0]: result} if inputs else _in_order([result], parameters)
-    if isinstance(result, list) and len(inputs) == 1 and not _nests(result):
-        return {inputs[0]: result}
-    found = dict(zip(inputs, result, strict=False))
-    rest = list(result[len(inputs) :])
-    for part in [r for r in rest if isinstance(r, Mapping)]:
-        found.update(_by_key(part, list(parameters)))
-    rest = [r for r in rest if not isinstance(r, Mapping)]
-    return {**found, **_in_order(rest, {n: s for n, s in parameters.items() if n not in found})}
-
-
-def by_shape(names: list[str], parts: list[Any], inputs: list[Any]) -> list[str]:
-    """Return the inputs that gradients belong to: in their order, or in that of the shapes where no other fits."""
-    shapes, given = [np.shape(v) for v in inputs], [np.shape(v) if is_float_array(v) else None for v in parts]
-    if len(names) != len(parts) or len(set(shapes)) < len(names) or set(given) != set(shapes):
-        return names
-    return [names[shapes.index(shape)] for shape in given if shape is not None]
-
-
-def _nests(parts: Sequence[Any]) -> bool:
-    return any(isinstance(p, np.ndarray | list | tuple | Mapping) for p in parts)
-
-
-def _by_key(grads: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
-    short: dict[str, str] = {}
-    for name in names:
-        short.setdefault(name.rpartition(".")[2], name)
-    found = {}
-    for key, value in named_leaves(grads).items():
-        target = target_of(key, dict.fromkeys(names)) or target_of(key.rpartition(".")[2], short)
-        if target is not None:
-            found[short.get(target, target)] = value
-    return found
-
-
-def _in_order(parts: Sequence[Any], parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Match gradients with parameters: lists with lists, arrays with arrays of their shape, the others in order."""
-    left = dict(parameters)
-    found: dict[str, Any] = {}
-    single: list[Any] = []
-    for part in parts:
-        leaves = list(part) if isinstance(part, list | tuple) else None
-        shapes = [np.shape(v) for v in leaves or ()]
-        group = next((g for g in _groups(left) if leaves and [left[n] for n in g] == shapes), None)
-        if group is None or leaves is None:
-            single += leaves or [part]
-            continue
-        found.update(zip(group, leaves, strict=True))
-        left = {n: s for n, s in left.items() if n not in group}
-    odd = []
-    for leaf in single:
-        name = next((n for n, s in left.items() if s == np.shape(leaf)), None)
-        if name is None:
-            odd.append(leaf)
-        else:
-            found[name] = leaf
-            left.pop(name)
-    found.update(zip(left, odd, strict=False))
-    return found
-
-
-def _groups(names: Mapping[str, Any]) -> list[list[str]]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name.rpartition("[")[0], []).append(name)
-    return list(groups.values())
+def assign(owner: Any, key: Any, value: Any) -> None:
+    """Put a value in a slot."""
+    (operator.setitem if isinstance(owner, Mapping | list) else setattr)(owner, key, value)

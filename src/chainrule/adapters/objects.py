@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from ..core.transforms import grad
-from .attribute_names import RETURNED_INPUTS, value_of_gradient
+from .attribute_names import value_of_gradient
 from .backward_pass import BackwardPass
 from .containers import Arguments, as_kind_of, is_float_array, named_leaves
 from .layer_functions import SEED
 from .network_functions import loss_on_rows, named_loss
+from .object_gradients import gradient_key, gradients_of_inputs, kept_gradient, returned_gradients
 from .object_methods import (
     CACHE,
     INPUT,
@@ -33,7 +33,7 @@ from .object_methods import (
     role,
 )
 from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
-from .object_slots import Slot, by_shape, returned_gradients, slots
+from .object_slots import Slot, assign, slots
 from .recorded_run import AuditError
 from .recording import Untraceable
 from .signatures import argument_names, positional, required
@@ -159,11 +159,11 @@ class Objects(BackwardPass):
         keys = set(self.found.attributes.values())
         for name, owner, key, value in twin.slots():
             if self._slow and role(name.rpartition(".")[2]) == RATE and isinstance(value, int | float):
-                _assign(owner, key, SMALL_RATE)
+                assign(owner, key, SMALL_RATE)
             elif name in keys and is_float_array(value):
                 value[...] = 0.0
             elif name in keys and isinstance(value, float):
-                _assign(owner, key, 0.0)
+                assign(owner, key, 0.0)
         return twin
 
     def slots(self) -> list[Slot]:
@@ -188,7 +188,7 @@ class Objects(BackwardPass):
             if isinstance(owner, tuple) or not (name in self.found.values or is_float_array(old)):
                 continue
             if id(old) in new and (not isinstance(old, float) or name in values):
-                _assign(owner, key, as_kind_of(old, new[id(old)]))
+                assign(owner, key, as_kind_of(old, new[id(old)]))
 
     # -- the passes ----------------------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class Objects(BackwardPass):
             results.insert(0, result)
             dout = result[0] if isinstance(result, tuple) and result else result
             if dout is None:
-                dout = _kept_gradient(vars(module) if hasattr(module, "__dict__") else {}, inputs[0])
+                dout = kept_gradient(vars(module) if hasattr(module, "__dict__") else {}, inputs[0])
         return results
 
     def _available(self, i: int, inputs: list[Any], dout: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -343,22 +343,8 @@ class Objects(BackwardPass):
 
     def _gradients_of_inputs(self, result: Any, after: Mapping[str, Any]) -> dict[str, Any]:
         names = [n for n in self.names if n not in self._targets]
-        if isinstance(result, Mapping):
-            parts = returned_gradients(result, names, {})
-        else:
-            several = list(result) if isinstance(result, tuple | list) else [result]
-            parts = dict(zip(by_shape(names, several, self._inputs), several, strict=False))
-        grads = {}
-        for name in names:
-            part = parts.get(name)
-            if part is None:
-                keys = ["d" + name, *(RETURNED_INPUTS if name == names[0] else ())]
-                part = next((after[k] for k in keys if after.get(k) is not None), None)
-            if part is None:
-                part = _carried(self._inputs[self.names.index(name)], after)
-            if part is not None:
-                grads.update({k: np.array(v) for k, v in named_leaves(part, "d" + name).items()})
-        return grads
+        inputs = [self._inputs[self.names.index(n)] for n in names]
+        return gradients_of_inputs(result, names, inputs, after)
 
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
         """Return the gradients by key."""
@@ -393,27 +379,3 @@ class Objects(BackwardPass):
             if (rate := method.learning_rate(module, USUAL_RATE)) is not None
         ]
         return rates[0] if rates else None
-
-
-def gradient_key(name: str) -> str:
-    """Return what the gradient of a parameter is called."""
-    head, dot, last = name.rpartition(".")
-    return f"{head}.d{last}" if dot else f"d{name}"
-
-
-def _assign(owner: Any, key: Any, value: Any) -> None:
-    (operator.setitem if isinstance(owner, Mapping | list) else setattr)(owner, key, value)
-
-
-def _kept_gradient(attributes: Mapping[str, Any], whole: Any) -> Any:
-    found = next((attributes[k] for k in RETURNED_INPUTS if attributes.get(k) is not None), None)
-    return found if found is not None else _carried(whole, attributes)
-
-
-def _carried(whole: Any, attributes: Mapping[str, Any]) -> Any:
-    """Return the gradient that an input carries in .g, or a view of it among the attributes does."""
-    for array in (whole, *attributes.values()):
-        shared = array is whole or (isinstance(array, np.ndarray) and np.shares_memory(array, whole))
-        if shared and getattr(array, "g", None) is not None:
-            return array.g
-    return None
