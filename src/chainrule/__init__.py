@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .explain.derivation import Derivation
     from .gradcheck.result import GradcheckError, GradcheckResult
     from .io import from_onnx, from_torch, load, save, to_onnx, to_torch
+    from .ops.scan import scan
     from .plan import Plan
     from .plan.verify import verify
     from .reporting import GradientFlow, report
@@ -89,6 +90,7 @@ _LATER = {
     "save": "io",
     "to_onnx": "io",
     "to_torch": "io",
+    "scan": "ops.scan",
     "AuditError": "adapters.backward_pass",
     "GradcheckError": "gradcheck.result",
     "GradcheckResult": "gradcheck.result",
@@ -158,6 +160,7 @@ __all__ = [
     "report",
     "reporting",
     "save",
+    "scan",
     "sigmoid",
     "silu",
     "softmax",

@@ -22,8 +22,8 @@ Attrs: TypeAlias = Mapping[str, Any]
 Rule: TypeAlias = Callable[..., Any]
 _Fields = ParamSpec("_Fields")
 
-ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER = "elementwise", "reduce", "view", "contract", "other"
-KINDS = (ELEMENTWISE, REDUCE, VIEW, CONTRACT, OTHER)
+ELEMENTWISE, REDUCE, VIEW, CONTRACT, LOOP, OTHER = "elementwise", "reduce", "view", "contract", "loop", "other"
+KINDS = (ELEMENTWISE, REDUCE, VIEW, CONTRACT, LOOP, OTHER)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Operation:
         operation by its expansion, so that parts are shared. Exactly one of kernel and expand is given.
     kind
         What plans need to know: ``elementwise`` (broadcasts, may be fused, may overwrite an input), ``view`` (shares
-        its input's memory), ``reduce``, ``contract`` (matrix multiplication) or ``other``.
+        its input's memory), ``reduce``, ``contract`` (matrix multiplication), ``loop`` (of a body) or ``other``.
     differentiable
         False for operations whose result is not a real number (comparisons, arg-reductions): no gradient flows through
         them.

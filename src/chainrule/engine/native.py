@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value
+from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Loop, Plan, Step, Value
 from . import _native
 from .base import Binding
-from .numpy import COPIED_BYTES
+from .numpy import COPIED_BYTES, loop_call
 
 _STORAGES = {storage: k for k, storage in enumerate((INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED))}
 _NAMES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
@@ -142,6 +142,9 @@ class NativeBinding(Binding):
         calls = []
         for s in step.steps if isinstance(step, Fused) else (step,):
             arrays = [scratch[registers[i]] if i in registers else self._array(i) for i in (*s.inputs, s.output)]
+            if isinstance(s, Loop):
+                calls.append(loop_call(s, arrays[:-1], arrays[-1]))
+                continue
             assert s.op.kernel is not None
             calls.append(partial(s.op.kernel, *arrays[:-1], out=arrays[-1], **s.attrs))
 

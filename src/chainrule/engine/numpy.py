@@ -13,7 +13,8 @@ from functools import partial
 import numpy as np
 
 from ..core.op import Array
-from ..plan.model import BUFFER, CONSTANT, VIEW, Fused, Plan, Step, Value
+from ..ops.loop_body import pieces
+from ..plan.model import BUFFER, CONSTANT, VIEW, Fused, Loop, Plan, Step, Value
 from .base import Binding
 from .calls import Call, Calls
 
@@ -83,6 +84,8 @@ class NumPyBinding(Binding):
         self._readers = [readers[n] for n in self.plan.inputs]
 
     def _single(self, step: Step) -> list[Call]:
+        if isinstance(step, Loop):
+            return [loop_call(step, [self._arrays[i] for i in step.inputs], self._arrays[step.output])]
         return [self._maker.call(step, [self._arrays[i] for i in step.inputs], self._arrays[step.output])]
 
     def _update(self, state: int, n: int) -> list[Call]:
@@ -164,6 +167,31 @@ class NumPyBinding(Binding):
     def value(self, n: int) -> Array:
         """Return the memory of value n of the last run; the next run overwrites it."""
         return self._arrays[n]
+
+
+def loop_call(step: Loop, inputs: Sequence[Array], out: Array) -> Call:
+    """Return a call that runs a loop: its body's plan, bound to the carries, once per step."""
+    body, plan = step.attrs["body"], step.body
+    first, last = len(step.carries), len(step.carries) + len(step.stacked)
+    carries = [np.empty(x.shape, x.dtype) for x in inputs[:first]]
+    binding = NumPyBinding(plan, carries)
+    parts = dict(zip(step.attrs["parts"], pieces(out, body, step.attrs["parts"]), strict=True))
+    stacked = list(zip((x for p, x in parts.items() if p.stacked), plan.outputs, strict=True))
+    finals = [(x, carries[p.position]) for p, x in parts.items() if not p.stacked]
+
+    def run() -> None:
+        for carry, start in zip(carries, inputs[:first], strict=True):
+            np.copyto(carry, start)
+        rest: Sequence[Array | None] = inputs[last:]
+        for t in body.steps():
+            binding.run([*(x[t, ...] for x in inputs[first:last]), *rest])
+            rest = [None] * len(rest)
+            for target, n in stacked:
+                target[t] = binding.value(n)
+        for target, carry in finals:
+            np.copyto(target, carry)
+
+    return run
 
 
 def _check(what: str, array: Array, value: Value) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, Shape
+from ..core.op import ELEMENTWISE, LOOP, Shape
 from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor, latest, original
 from ..ops.logic import IDENTITY
 from .factors import move_factors
-from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Plan, Step, Value, contiguous_strides
+from .loops import merge_loops
+from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Loop, Plan, Step, Value, contiguous_strides
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
 from .verify import verify
@@ -29,6 +30,7 @@ def build(
     updates: Mapping[int, Tensor] | None = None,
     keep: Mapping[str, Tensor] | None = None,
     name: str = "function",
+    own_outputs: bool = False,
 ) -> tuple[Plan, list[Parameter]]:
     """Plan the computation of traced `outputs` from traced `inputs` and `states`.
 
@@ -43,6 +45,8 @@ def build(
         Further values to keep until the end of a run, by name.
     name
         The name of the function, for printing.
+    own_outputs
+        Whether each output is in a buffer of its own.
 
     Returns
     -------
@@ -76,9 +80,10 @@ def build(
     _check_updates(states, updates)
     rewriter = Rewriter()
     with np.errstate(all="ignore"):  # constants are computed
-        new = move_factors(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
+        new = merge_loops(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
+        new = move_factors(rewriter, new)
     rewriter.rewrite([*inputs, *states])  # registers their names
-    builder = _Builder(name)
+    builder = _Builder(name, own_outputs)
     captured = list(rewriter.captured.values())
     for leaf in (*inputs, *(leaf for _, leaf in captured)):
         builder.add_leaf(leaf, INPUT)
@@ -112,8 +117,8 @@ GAP = 1 << 512
 class _Builder:
     """Builds one plan from simplified nodes."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, own_outputs: bool = False) -> None:
+        self.name, self.own_outputs = name, own_outputs
         self.values: list[Value] = []
         self.number: dict[int, int] = {}  # id(node) -> value
         self.inputs: list[int] = []
@@ -167,6 +172,8 @@ class _Builder:
         changing = {self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]}
         copies: dict[int, int] = {}
         out = [self._settled(self.of(node), changing, copies) for node in outputs]
+        if self.own_outputs:
+            out = self._owned(out)
         kept = {k: self._settled(self.of(node), changing, copies) for k, node in keep.items()}
         after = {id(node) for node in late}
         updates = {
@@ -203,6 +210,16 @@ class _Builder:
             copies[number] = self._copied(value)
         return copies[number]
 
+    def _owned(self, numbers: Sequence[int]) -> list[int]:
+        """Return values of which each is a buffer, and no two are the same."""
+        seen: set[int] = set()
+        out = []
+        for n in numbers:
+            n = n if self.values[n].storage == BUFFER and n not in seen else self._copied(self.values[n])
+            seen.add(n)
+            out.append(n)
+        return out
+
     def _copied(self, value: Value) -> int:
         """Add a step that copies `value`; return the number of the copy."""
         copy = self.add(value.shape, value.dtype, BUFFER)
@@ -223,9 +240,20 @@ class _Builder:
             place = {"root": source.root, "offset": source.start + offset, "strides": strides}
             self._enter(node, self.add(node.shape, node.dtype, VIEW, **place))
             return
+        if node.op.kind == LOOP:
+            inputs = [self._dense(i) for i in inputs]
         n = self.add(node.shape, node.dtype, BUFFER)
         self._enter(node, n)
-        self.steps.append(Step(node.op, tuple(inputs), n, dict(node.attrs)))
+        if node.op.kind == LOOP:
+            self.steps.append(Loop(node.op, tuple(inputs), n, dict(node.attrs), body=_body_plan(node)))
+        else:
+            self.steps.append(Step(node.op, tuple(inputs), n, dict(node.attrs)))
+
+    def _dense(self, number: int) -> int:
+        """Return a value in C order without gaps, a copy if need be: a step of a loop reads a slice where it is."""
+        value = self.values[number]
+        dense = value.strides == contiguous_strides(value.shape, value.dtype.itemsize)
+        return number if dense or value.nbytes == 0 else self._copied(value)
 
     def _name(self, kept: Mapping[str, int], nodes: Mapping[str, Tensor]) -> None:
         names: dict[int, list[str]] = {}
@@ -237,6 +265,20 @@ class _Builder:
                 names[number].append(name)
         for number, given in names.items():
             self.values[number] = self.values[number]._replace(names=tuple(sorted(given)))
+
+
+def _body_plan(node: Tensor) -> Plan:
+    """Return the plan of one step of a loop."""
+    body, parts = node.attrs["body"], node.attrs["parts"]
+    plan, _ = build(
+        [body.node(p) for p in parts if p.stacked],
+        [*body.xs, *body.constants],
+        states=body.carries,
+        updates=dict(enumerate(body.new)),
+        name="a step",
+        own_outputs=True,
+    )
+    return plan
 
 
 def _own_copy(array: Any) -> Any:

@@ -110,6 +110,45 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Loop(Step):
+    """A loop: its operation runs a plan once per step.
+
+    The inputs are those of the operation: the first carries, the stacked inputs, and what is the same in all steps.
+
+    Attributes
+    ----------
+    body : Plan
+        Of one step. Its states are the carries, its inputs the slices of the stacked inputs and the rest; its outputs
+        are the values that are stacked.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chainrule as cr
+    >>> running = cr.compile(lambda x: cr.scan(lambda total, x: (total + x, total), 0.0, x)[1])
+    >>> [step.op.name for step in running.plan(np.ones(5)).steps[0].body.operations]
+    ['identity', 'add']
+    """
+
+    body: Plan = field(kw_only=True)
+
+    @property
+    def carries(self) -> tuple[int, ...]:
+        """The values that the carries start with."""
+        return self.inputs[: len(self.body.states)]
+
+    @property
+    def stacked(self) -> tuple[int, ...]:
+        """The stacked inputs."""
+        return self.inputs[len(self.carries) : len(self.carries) + len(self.attrs["body"].xs)]
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """The inputs that are the same in all steps."""
+        return self.inputs[len(self.carries) + len(self.stacked) :]
+
+
+@dataclass(frozen=True)
 class Fused:
     """A chain of elementwise operations of one shape, meant to run tile by tile.
 
@@ -210,7 +249,9 @@ class Plan:
         """Floating-point operations of one run."""
         total = 0
         for s in self.operations:
-            if s.op.flops is not None:
+            if isinstance(s, Loop):
+                total += s.attrs["body"].length * s.body.flops
+            elif s.op.flops is not None:
                 shapes = [self.values[i].shape for i in s.inputs]
                 total += s.op.flops(self.values[s.output].shape, *shapes, **s.attrs)
         return total
@@ -243,6 +284,8 @@ class Plan:
                 lines += [self._line(s, "    ", step) for s in step.steps]
             else:
                 lines.append(self._line(step, "  ", None, notes))
+                if isinstance(step, Loop):
+                    lines += textwrap.indent(str(step.body), "    ").splitlines()
         for state, value in self.updates:
             if v[value].state != state:
                 lines.append(f"  %{self.states[state]} <- copy of {self._operand(value, {})}")

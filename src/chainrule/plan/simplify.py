@@ -12,6 +12,8 @@ from ..core.apply import apply
 from ..core.node import STANDING
 from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
+from ..ops.index import PLACE, SLICE
+from ..ops.loop import SCAN
 from ..ops.table import broadcast_shape, row_of
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
@@ -46,6 +48,7 @@ class Rewriter:
         self._old: list[Tensor] = []  # keeps ids of rewritten nodes from being used again
         self.names: dict[str, Tensor] = {}
         self.captured: dict[int, tuple[Parameter, Tensor]] = {}
+        self.loops = False  # whether the graph has any
 
     def rewrite(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the simplified nodes of `outputs`."""
@@ -291,6 +294,42 @@ def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: R
     return x if not axis and op.shape(x, **attrs) == (x.shape, x.dtype) else None
 
 
+def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    rw.loops = True
+    return None
+
+
+def _slice(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    """What is cut out of vectors of zeros with an array put into each: the arrays that are there."""
+    (x,), index = inputs, attrs["index"]
+    if len(x.shape) != 1 or not _is_range(index):
+        return None
+    found = _put(x, index[0].indices(x.shape[0]))
+    if found is None:
+        return None
+    total = rw.constant(np.zeros(op.shape(x, **attrs)[0], x.dtype)) if not found else found[0]
+    for part in found[1:]:
+        total = rw.made(ADD, (total, part), {})
+    return total
+
+
+def _put(x: Tensor, place: tuple[int, int, int]) -> list[Tensor] | None:
+    """Return the arrays put at a place of a sum of such vectors; None where it is another sum or another place."""
+    if _made_by(x, ADD) and all(y.shape == x.shape for y in x.inputs):
+        one, other = (_put(y, place) for y in x.inputs)
+        return None if one is None or other is None else one + other
+    if not _made_by(x, PLACE) or not _is_range(x.attrs["index"]):
+        return None
+    start, stop, _ = there = x.attrs["index"][0].indices(x.shape[0])
+    if there == place:
+        return [x.inputs[0]]
+    return [] if stop <= place[0] or place[1] <= start else None
+
+
+def _is_range(index: tuple[Any, ...]) -> bool:
+    return len(index) == 1 and type(index[0]) is slice and index[0].step in (None, 1)
+
+
 #: Identities of single operations; all that hold for others as well follow from their rows.
 RULES: dict[Operation, Callable[..., Tensor | None]] = {
     MULTIPLY: _times,
@@ -303,4 +342,6 @@ RULES: dict[Operation, Callable[..., Tensor | None]] = {
     TRANSPOSE: _transpose,
     RESHAPE: _of_the_first,
     BROADCAST_TO: _of_the_first,
+    SLICE: _slice,
+    SCAN: _loop,
 }

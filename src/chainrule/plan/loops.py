@@ -1,0 +1,69 @@
+"""Loops in a graph: nodes that run the same loop become one, which computes what is read and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.op import LOOP
+from ..core.reverse import topological
+from ..core.tensor import Tensor
+from ..ops.loop_body import Body, Part, pieces
+from .simplify import Rewriter
+
+
+def merge_loops(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
+    """Return `roots` with every loop run once, for all that is read of it."""
+    if not rewriter.loops:
+        return list(roots)
+    order = topological(roots)
+    loops: dict[Any, list[Tensor]] = {}
+    for node in order:
+        if node.op is not None and node.op.kind == LOOP:
+            loops.setdefault(_key(node), []).append(node)
+    merged: dict[Any, tuple[Tensor, Body, list[Part], list[Part]]] = {}
+    new: dict[int, Tensor] = {}
+    for node in order:
+        if node.op is None:
+            new[id(node)] = node
+            continue
+        inputs = tuple([new[id(x)] for x in node.inputs])
+        if node.op.kind != LOOP:
+            new[id(node)] = rewriter.made(node.op, inputs, node.attrs)
+            continue
+        key = _key(node)
+        if key not in merged:
+            merged[key] = _merged(rewriter, loops[key], inputs)
+        new[id(node)] = _cut(node, *merged[key])
+    rewriter.names = {name: new.get(id(node), node) for name, node in rewriter.names.items()}
+    return rewriter.rewrite([new[id(r)] for r in roots])
+
+
+def _key(node: Tensor) -> Any:
+    return tuple(map(id, node.inputs)), id(node.attrs["body"]), node.dtype
+
+
+def _merged(
+    rewriter: Rewriter, nodes: Sequence[Tensor], inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, Body, list[Part], list[Part]]:
+    """Return one node for several; its body, trimmed, and its parts, as the old body has them and as its own has."""
+    nodes = sorted(nodes, key=lambda node: -len(node.attrs["parts"]))  # so those of several parts stay in one piece
+    wanted = list(dict.fromkeys(p for node in nodes for p in node.attrs["parts"]))
+    body, parts, used = nodes[0].attrs["body"].trimmed(wanted)
+    kept = tuple([inputs[k] for k in used])
+    made = rewriter.made(nodes[0].op, kept, {"body": body, "parts": tuple(parts)})  # type: ignore[arg-type]
+    return made, body, wanted, parts
+
+
+def _cut(node: Tensor, made: Tensor, body: Body, old: list[Part], parts: list[Part]) -> Any:
+    """Return what an old node gave, from the merged one."""
+    wanted = [old.index(p) for p in node.attrs["parts"]]
+    if wanted == list(range(wanted[0], wanted[0] + len(wanted))):
+        sizes = [math.prod(body.shape(p)) for p in parts]
+        start = sum(sizes[: wanted[0]])
+        return made[start : start + node.size]
+    found = pieces(made, body, parts)
+    return np.concatenate([np.reshape(found[k], -1) for k in wanted])
