@@ -137,6 +137,14 @@ def steps_and_new_axes(x, y):
 
 
 @program
+def replaced_in_place(x, y):
+    view = x[:, 1]
+    x[0, :2] = np.array([np.nan, np.inf])
+    np.nan_to_num(x, copy=False, nan=-2.0, posinf=0.5)
+    return x * y + view[:, None]
+
+
+@program
 def overlap(x, y):
     x[:, 1:] = x[:, :-1]
     y[1:] += y[:-1]
@@ -483,6 +491,42 @@ def test_read_only_views_and_numbers_are_not_written() -> None:
     with pytest.raises(TypeError, match="number"):
         t[0, 0][...] = 1
     np.testing.assert_array_equal(t.value, X)
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "diagonal": np.diagonal,
+    "diagonal of a part": lambda x: np.diag(x[:, 1:]),
+    "diagonals": lambda x: np.diagonal(x.reshape(2, 3, 2), axis1=0, axis2=2),
+    "windows": lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=0),
+    "transposed": lambda x: x.T[:, :1],
+    "column": lambda x: x[:, 1],
+    "row": lambda x: x[1, ::-1],
+    "broadcast": lambda x: np.broadcast_to(x, (2, 3, 4)),
+    "one element": lambda x: x[1:2, 1:2].T,
+}
+FLAT: dict[str, Callable[[Any], Any]] = {
+    "ravel": np.ravel,
+    "reshape": lambda t: t.reshape(-1),
+    "transposed": lambda t: t.T.reshape(-1),
+    "rows": lambda t: np.reshape(t, (t.size // 2, -1) if t.size % 2 == 0 else (1, -1)),
+    "flatten": lambda t: t.flatten(),
+    "squeeze": np.squeeze,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_that_is_reshaped_is_a_view_or_a_copy_as_numpys(view: str) -> None:
+    for name, flat in FLAT.items():
+
+        def f(x: Any) -> Any:
+            x = x.copy()
+            seen = flat(VIEWS[view](x))  # noqa: B023
+            x[1] = x[0] * 2
+            x[:, 2] -= 1.0
+            return np.sum(np.cos(np.arange(seen.size)).reshape(seen.shape) * seen)
+
+        for found in (cr.value_and_grad(f)(X)[0], cr.compile(f)(X)):
+            np.testing.assert_allclose(found, f(X), rtol=1e-12, err_msg=f"{view}, {name}")
 
 
 def test_shapes_and_dtypes_that_do_not_fit() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class Memory:
     ----------
     base : Tensor or None
         The tensor of which it is a view, by ``op`` and ``attrs``. `op` is a row of kind ``view``, or a function of the
-        base; what has no ``put`` is only read.
+        base, which gives NumPy's view of an array; what has no ``put`` is only read.
     sure : bool or None
         Whether NumPy gives a view; None while that is to be found out, for tensors without values.
     contiguous : bool
@@ -86,6 +86,13 @@ def share(view: Tensor, base: Tensor, op: Any, attrs: Any, *, sure: bool | None 
         below.add(view)
 
 
+def share_read_only(made: Tensor, base: Tensor, read: Callable[[Any], Any]) -> None:
+    """Make `made`, which is ``read(base)``, a view that is only read; its layout in memory is that of NumPy's."""
+    share(made, base, read, None, sure=True)
+    if made.value is not None and base.value is not None:
+        made.value = read(base.value)
+
+
 def view_if_contiguous(view: Tensor) -> None:
     """Let a tensor stay a view of its base only if that is C-contiguous."""
     memory = view.memory
@@ -120,8 +127,18 @@ def current(x: Tensor) -> Tensor:
 def _read(memory: Memory) -> Tensor:
     assert memory.base is not None
     base = latest(memory.base)
-    made = apply(memory.op, (base,), memory.attrs) if isinstance(memory.op, Operation) else memory.op(base)
-    return made  # type: ignore[no-any-return]
+    if isinstance(memory.op, Operation):
+        return apply(memory.op, (base,), memory.attrs)  # type: ignore[no-any-return]
+    made: Tensor = memory.op(base)
+    if made.value is not None and base.value is not None:
+        made.value = memory.op(base.value)
+    return made
+
+
+def _seen(op: Any, attrs: Any, array: Array) -> Array:
+    """Return the view of an array."""
+    found: Array = op.evaluate(array, **attrs) if isinstance(op, Operation) else op(array)
+    return found
 
 
 def write(x: Tensor, new: Tensor) -> None:
@@ -241,8 +258,9 @@ def _is_view(x: Tensor) -> bool:
         return False
     if memory.sure is None:
         packed = _strides(memory.base.shape, memory.base.dtype.itemsize)
+        long = [i for i, n in enumerate(memory.base.shape) if n > 1]
         found = {
-            (s == packed or not memory.contiguous)
+            (not memory.contiguous or all(s[i] == packed[i] for i in long))
             and _strides_of_view(memory.op, memory.attrs, memory.base, s) is not None
             for s in _layouts(memory.base)
         }
@@ -259,13 +277,13 @@ def _is_view(x: Tensor) -> bool:
     return True
 
 
-def _strides_of_view(op: Operation, attrs: Any, base: Tensor, strides: Shape) -> Shape | None:
+def _strides_of_view(op: Any, attrs: Any, base: Tensor, strides: Shape) -> Shape | None:
     """Return the strides of a view of an array with the given strides; None if NumPy makes a copy."""
     if 0 in base.shape:
-        return op.evaluate(np.empty(base.shape, base.dtype), **attrs).strides  # type: ignore[no-any-return]
+        return _seen(op, attrs, np.empty(base.shape, base.dtype)).strides
     low, high = _span(base.shape, strides, base.dtype.itemsize)
     memory = np.empty(high - low, np.uint8)  # never accessed, so no page is allocated
-    made = op.evaluate(np.ndarray(base.shape, base.dtype, memory, -low, strides), **attrs)
+    made = _seen(op, attrs, np.ndarray(base.shape, base.dtype, memory, -low, strides))
     return made.strides if np.may_share_memory(made, memory) or not made.size else None
 
 
@@ -280,7 +298,7 @@ def _layouts(x: Tensor) -> Iterator[Shape]:
     node, memory = original(x), x.memory
     if node.value is not None:
         yield node.value.strides
-    elif _is_view(x) and isinstance(memory.op, Operation):
+    elif _is_view(x):
         for strides in _layouts(memory.base):
             found = _strides_of_view(memory.op, memory.attrs, memory.base, strides)
             if found is not None:

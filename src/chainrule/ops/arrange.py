@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import choice
-from ..core.memory import share
+from ..core.memory import share_read_only
 from ..core.node import FUNCTIONS
 from ..core.tensor import Tensor
 from .join import concatenate
@@ -144,7 +144,12 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """As ``numpy.diagonal``: a view that is only read."""
     made = _diagonal(a, offset, axis1, axis2)
     if isinstance(made, Tensor):
-        share(made, a, lambda base: _diagonal(base, offset, axis1, axis2), None, sure=True)
+
+        def read(base: Any) -> Any:
+            function = _diagonal if isinstance(base, Tensor) else np.diagonal
+            return function(base, offset, axis1, axis2)
+
+        share_read_only(made, a, read)
     return made
 
 

@@ -297,6 +297,8 @@ class _Chosen:
         self.key, self.positions = key, positions
 
     def __call__(self, base: Any) -> Any:
+        if not isinstance(base, Tensor):
+            return base[filled(self.key, [0] * len(self.positions))]  # for its layout in memory
         return apply(GATHER, (base, *self.positions), {"index": self.key})
 
     def put(self, x: Any, values: Any) -> Any:

@@ -223,6 +223,9 @@ right_shift = _bitwise(np.right_shift)
 @implements(np.nan_to_num)
 def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     """As ``numpy.nan_to_num``; no derivative flows through replaced elements."""
+    if not copy and len(shape_of(x)):
+        x[...] = nan_to_num(x, True, nan, posinf, neginf)
+        return x
     if x.dtype.kind != "f":
         return np.copy(x)
     limit = float(np.finfo(x.dtype).max)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.apply import apply
-from ..core.memory import share
+from ..core.memory import share_read_only
 from ..core.op import Example, register
 from ..core.tensor import Tensor
 from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of, stored
@@ -78,7 +78,13 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **unused: A
         raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {len(axes)} axes")
     made = _sliding(x, window, axes)
     if isinstance(made, Tensor) and isinstance(x, Tensor):
-        share(made, x, lambda base: _sliding(base, window, axes), None, sure=True)
+
+        def read(base: Any) -> Any:
+            if isinstance(base, Tensor):
+                return _sliding(base, window, axes)
+            return np.lib.stride_tricks.sliding_window_view(base, window, axes)
+
+        share_read_only(made, x, read)
     return made
 
 
