@@ -115,6 +115,90 @@ def test_primitives_of_nests() -> None:
     assert type(scaled(p)[1]) is float
 
 
+class Mixture:
+    """A function x -> sum of weights * exp(-(x - centre)²), as a value that derivatives are taken of."""
+
+    def __init__(self, weights: dict[float, float]) -> None:
+        self.weights = weights
+
+    @extend.primitive
+    def __call__(self, x: Any) -> Any:
+        return sum((a * anp.exp(-((x - c) ** 2)) for c, a in self.weights.items()), 0.0)
+
+    @extend.primitive
+    def scaled(self, a: Any) -> Any:
+        return Mixture({c: a * w for c, w in self.weights.items()})
+
+
+class BoxedMixture(extend.Box, Mixture):  # type: ignore[misc, name-defined]
+    @property
+    def weights(self) -> Any:
+        return self._value.weights
+
+
+class Mixtures(extend.VSpace):
+    def __init__(self, value: Any) -> None:
+        pass
+
+    def zeros(self) -> Mixture:
+        return Mixture({})
+
+    def _add(self, f: Any, g: Any) -> Mixture:
+        return Mixture({c: f.weights.get(c, 0.0) + g.weights.get(c, 0.0) for c in {**f.weights, **g.weights}})
+
+
+BoxedMixture.register(Mixture)
+Mixtures.register(Mixture)
+extend.defvjp(
+    Mixture.__call__,
+    lambda ans, f, x: lambda g: Mixture({x: g}),
+    lambda ans, f, x: lambda g: g * sum(-2 * (x - c) * a * anp.exp(-((x - c) ** 2)) for c, a in f.weights.items()),
+)
+extend.defvjp(
+    Mixture.scaled,
+    lambda ans, f, a: lambda g: Mixture({c: a * w for c, w in g.weights.items()}),
+    lambda ans, f, a: lambda g: sum(w * f(c) for c, w in g.weights.items()),
+)
+
+
+def test_derivatives_of_values_of_other_classes() -> None:
+    f = Mixture({0.0: 2.0, 1.0: -0.5})
+
+    def loss(f: Any, points: Any = (0.2, 1.3), a: Any = 3.0) -> Any:
+        assert autograd.isinstance(f, Mixture) and isinstance(f, Mixture) and tracer.getval(f).weights is f.weights
+        h = f.scaled(a)
+        return sum((h(x) - 1.0) ** 2 for x in points)
+
+    gradient = autograd.grad(loss)(f)
+    for x in (0.2, 1.3):
+        assert np.isclose(gradient.weights[x], 2 * (3 * f(x) - 1) * 3)
+    slope = autograd.grad(lambda a: loss(f, a=a))(3.0)
+    assert np.isclose(slope, sum(2 * (3 * f(x) - 1) * f(x) for x in (0.2, 1.3)))
+    assert np.isclose(autograd.grad(lambda x: f(x) ** 2)(0.3), (f(0.3 + 1e-6) ** 2 - f(0.3 - 1e-6) ** 2) / 2e-6)
+    pair = autograd.grad(lambda p: p[0](0.5) * p[1])((f, 2.0))
+    assert pair[0].weights == {0.5: 2.0} and np.isclose(pair[1], f(0.5))
+    with pytest.warns(UserWarning, match="independent of input"):
+        assert autograd.grad(lambda f: 1.0)(f).weights == {}
+
+
+def test_primitives_with_results_that_are_no_real_numbers() -> None:
+    @extend.primitive
+    def solved(x: Any) -> Any:
+        return {"root": np.sqrt(x), "steps": 7, "how": np.arange(2)}
+
+    extend.defvjp(solved, lambda ans, x: lambda g: 0.5 * g["root"] / ans["root"] + 0.0 * g["steps"])
+
+    def f(x: Any) -> Any:
+        found = solved(x)
+        assert found["steps"] == 7 and type(found["steps"]) is int and found["how"].tolist() == [0, 1]
+        return found["root"] * 2
+
+    assert np.isclose(autograd.grad(f)(4.0), 0.5)
+    mixed = extend.primitive(lambda x: (Mixture({0.0: x}), x))
+    with pytest.raises(TypeError, match="registered class among others"):
+        autograd.grad(lambda x: mixed(x)[1])(1.0)
+
+
 def test_wrong_uses_of_primitives_are_named() -> None:
     bare = extend.primitive(lambda x: x * 2.0)
     with pytest.raises(NotImplementedError, match="defvjp"):

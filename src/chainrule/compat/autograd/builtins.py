@@ -6,6 +6,7 @@ import builtins
 from typing import Any
 
 from ...core.tensor import Tensor
+from .tracer import getval
 
 __all__ = ["dict", "isinstance", "list", "tuple", "type"]
 
@@ -15,9 +16,13 @@ dict, list, tuple = builtins.dict, builtins.list, builtins.tuple
 
 def isinstance(x: Any, kind: Any) -> bool:
     """As Python's, on the value behind a tensor."""
-    return builtins.isinstance(x.value if builtins.type(x) is Tensor else x, kind)
+    return builtins.isinstance(_behind(x), kind)
 
 
 def type(x: Any) -> Any:
     """Return the type of the value behind a tensor."""
-    return builtins.type(x.value if builtins.type(x) is Tensor else x)
+    return builtins.type(_behind(x))
+
+
+def _behind(x: Any) -> Any:
+    return x.value if builtins.isinstance(x, Tensor) else getval(x)

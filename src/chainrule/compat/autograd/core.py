@@ -11,7 +11,8 @@ from ...core.tensor import Tensor
 from ...core.transforms import jvp as _jvp
 from ...core.transforms import vjp as _vjp
 from ...core.tree import flatten, unflatten
-from .tracer import NoDerivativeError, all_plain
+from .boxes import Cotangent, boxed, has_box
+from .tracer import NoDerivativeError, all_plain, plain
 from .tracer import primitive as _primitive
 from .vspaces import VSpace, differentiable, vspace
 
@@ -34,23 +35,30 @@ Function = Callable[..., Any]
 
 def make_vjp(fun: Function, x: Any) -> tuple[Function, Any]:
     """Return the pullback of `fun` at `x`, and the value. What the value doesn't depend on has the gradient zero."""
-    x = differentiable(x)
+    given, nest = flatten(differentiable(x))
 
-    def checked(x: Any) -> Any:
-        value = fun(x)
+    def checked(starts: list[Any]) -> Any:
+        value = fun(unflatten(nest, [boxed(v, s) if has_box(v) else s for v, s in zip(given, starts, strict=True)]))
         reached = frozenset[Any]().union(*[v.recordings for v in flatten(value)[0] if isinstance(v, Tensor)])
-        if not any(v.recordings & reached for v in flatten(x)[0]):
+        if not any(v.recordings & reached for v in starts):
             warnings.warn("Output seems independent of input.", stacklevel=2)
         return value
 
     checked.__name__ = getattr(fun, "__name__", "function")
-    value, pullback = _vjp(checked, x)
+    value, pullback = _vjp(checked, [0.0 if has_box(v) else v for v in given])
     structure = flatten(value)[1]
 
     def vjp(g: Any) -> Any:
-        return all_plain(pullback(unflatten(structure, flatten(g)[0]))[0])
+        pulled = pullback(unflatten(structure, flatten(g)[0]))[0]
+        return unflatten(nest, [_gradient(v, p) for v, p in zip(given, pulled, strict=True)])
 
     return vjp, all_plain(value)
+
+
+def _gradient(x: Any, pulled: Any) -> Any:
+    if not has_box(x):
+        return plain(pulled)
+    return pulled.value if isinstance(pulled, Cotangent) else vspace(x).zeros()
 
 
 def make_jvp(fun: Function, x: Any) -> Function:

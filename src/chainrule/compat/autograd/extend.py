@@ -1,6 +1,6 @@
 """autograd's ``extend``: functions with derivatives of their own."""
 
-from ...core.tensor import Tensor as Box
+from .boxes import Box
 from .core import defjvp, defjvp_argnum, defjvp_argnums, defvjp, defvjp_argnum, defvjp_argnums
 from .tracer import notrace_primitive, primitive
 from .vspaces import VSpace, vspace

@@ -14,6 +14,7 @@ from ...core.op import Operation
 from ...core.reverse import leading_to
 from ...core.tensor import Tensor
 from ...core.tree import Structure, flatten, unflatten
+from .boxes import Box, Cotangent, boxed, has_box, node_of
 
 Function = Callable[..., Any]
 
@@ -23,13 +24,15 @@ class NoDerivativeError(TypeError, NotImplementedError):
 
 
 def isbox(x: Any) -> bool:
-    """Whether `x` is a tensor: a value that a derivative is being taken through, or a result of one."""
-    return isinstance(x, Tensor)
+    """Whether `x` is a tensor or a box: a value that a derivative is being taken through, or a result of one."""
+    return isinstance(x, Box)
 
 
 def getval(x: Any) -> Any:
-    """Return the value behind a tensor, through which no derivative is taken; anything else as it is."""
-    return plain(x.concrete("getval")) if isinstance(x, Tensor) else x
+    """Return the value behind a tensor or a box, through which no derivative is taken; anything else as it is."""
+    if isinstance(x, Tensor):
+        return plain(x.concrete("getval"))
+    return x._value if isinstance(x, Box) else x
 
 
 def plain(x: Any) -> Any:
@@ -64,7 +67,7 @@ def primitive(f_raw: Function) -> Any:
     @functools.wraps(f_raw, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = flatten(args)
-        if not any(isinstance(x, Tensor) for x in (*leaves, *flatten(list(kwargs.values()))[0])):
+        if not any(isbox(x) for x in (*leaves, *flatten(list(kwargs.values()))[0])):
             return f_raw(*args, **kwargs)
         return _Call(wrapped, leaves, structure, kwargs).result()
 
@@ -91,34 +94,37 @@ class _Call:
         self.function, self.leaves, self.structure, self.kwargs = function, leaves, structure, kwargs
         self.name = getattr(function, "__name__", "function")
         for name, value in kwargs.items():
-            if any(isinstance(x, Tensor) and x.requires_grad for x in flatten(value)[0]):
+            if any(isbox(x) and node_of(x).requires_grad for x in flatten(value)[0]):
                 raise TypeError(
                     f"{name}, a keyword argument of the primitive {self.name}, would lose its gradient: pass it by "
                     "position"
                 )
-        self.positions = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+        self.positions = [i for i, x in enumerate(leaves) if isbox(x)]
         counts = [child.leaves for child in structure.children]
         self.owners = [a for a, count in enumerate(counts) for _ in range(count)]
-        self.argnums = tuple(sorted({self.owners[i] for i in self.positions if leaves[i].requires_grad}))
+        self.argnums = tuple(sorted({self.owners[i] for i in self.positions if node_of(leaves[i]).requires_grad}))
         self.pulled: tuple[Any, dict[int, list[Any]]] | None = None
 
     def result(self) -> Any:
         """Run the function on values; its result depends on the tensors through the rules of the primitive."""
-        inputs = tuple(self.leaves[i] for i in self.positions)
+        inputs = tuple(node_of(self.leaves[i]) for i in self.positions)
         values = [x.concrete(f"{self.name}, a primitive,") for x in inputs]
         found = self.function.fun(*self.arguments(values), **self.kwargs)
-        outputs, self.shape = flatten(found)
-        self.shapes = [np.shape(x) for x in outputs]
-        if not self.argnums or not outputs or not all(np.asarray(x).dtype.kind == "f" for x in outputs):
+        self.outputs, self.shape = flatten(found)
+        self.real = [i for i, x in enumerate(self.outputs) if has_box(x) or np.asarray(x).dtype.kind == "f"]
+        self.own = self.outputs[0] if len(self.outputs) == 1 and has_box(self.outputs[0]) else None
+        if self.own is None and any(map(has_box, self.outputs)):
+            raise TypeError(f"{self.name}, a primitive, returned a value of a registered class among others")
+        if not self.argnums or not self.real:
             return found
-        ready = [_packed(outputs)]
+        packed = self.packed(self.outputs)
+        ready = [packed]
 
         def kernel(*xs: Any) -> Any:
             if ready:
                 return ready.pop()
-            return _packed(flatten(self.function.fun(*self.arguments(xs), **self.kwargs))[0])
+            return self.packed(flatten(self.function.fun(*self.arguments(xs), **self.kwargs))[0])
 
-        packed = ready[0]
         op = Operation(
             self.name,
             shape=lambda *xs: (packed.shape, packed.dtype),
@@ -126,23 +132,41 @@ class _Call:
             kernel=kernel,
             examples=lambda rng: (),
         )
-        return self.unpacked(apply(op, inputs, {}))
+        return self.unpacked(apply(op, inputs, {}), self.outputs)
 
     def arguments(self, values: Any) -> tuple[Any, ...]:
-        """Return the positional arguments, with values in place of the tensors."""
+        """Return the positional arguments, with values in place of the tensors and boxes.
+
+        Among tensors, when the derivative is followed by another, a box remains.
+        """
         leaves = list(self.leaves)
         for i, value in zip(self.positions, values, strict=True):
-            leaves[i] = plain(value)
+            if isinstance(leaves[i], Tensor):
+                leaves[i] = plain(value)
+            elif not isinstance(value, Tensor):
+                leaves[i] = getval(leaves[i])
         arguments: tuple[Any, ...] = unflatten(self.structure, leaves)
         return arguments
 
-    def unpacked(self, packed: Any) -> Any:
-        """Return the function's result (or its cotangent) from the array of all its numbers."""
-        if len(self.shapes) == 1:
-            return unflatten(self.shape, [plain(packed)])
-        ends = np.cumsum([int(np.prod(s)) for s in self.shapes])
-        parts = [np.reshape(packed[e - int(np.prod(s)) : e], s) for s, e in zip(self.shapes, ends, strict=True)]
-        return unflatten(self.shape, [plain(x) for x in parts])
+    def packed(self, outputs: list[Any]) -> Any:
+        """Return the real numbers of a result as one array; 0 stands for a value of a registered class."""
+        real = [np.zeros(()) if has_box(outputs[i]) else np.asarray(outputs[i]) for i in self.real]
+        return real[0] if len(real) == 1 else np.concatenate([np.ravel(x) for x in real])
+
+    def unpacked(self, packed: Any, others: list[Any]) -> Any:
+        """Return the function's result (or its cotangent) from the array of all its real numbers, and the others."""
+        if isinstance(packed, Cotangent):
+            return packed.value
+        if self.own is not None:
+            return boxed(self.own, packed) if isinstance(packed, Tensor) else self.own
+        leaves = list(others)
+        begin = 0
+        for i in self.real:
+            shape = np.shape(self.outputs[i])
+            size = int(np.prod(shape))
+            leaves[i] = plain(packed if len(self.real) == 1 else np.reshape(packed[begin : begin + size], shape))
+            begin += size
+        return unflatten(self.shape, leaves)
 
     def rule(self, index: int, g: Any, out: Any, *inputs: Any) -> Any:
         """Return the cotangent of one tensor; those of one argument, or of all of them, are computed at once."""
@@ -156,8 +180,9 @@ class _Call:
                     "missing"
                 )
             args = self.arguments(inputs)
-            cotangents = self.function.vjp(self.argnums, argnum, self.unpacked(out), args, self.kwargs)
-            for a, cotangent in cotangents(self.unpacked(g)).items():
+            cotangents = self.function.vjp(self.argnums, argnum, self.unpacked(out, self.outputs), args, self.kwargs)
+            zeros = [np.zeros(np.shape(x)) for x in self.outputs]
+            for a, cotangent in cotangents(self.unpacked(g, zeros)).items():
                 parts[a] = self.gradients(a, cotangent)
         return parts[argnum][self.positions[index] - self.owners.index(argnum)]
 
@@ -169,12 +194,13 @@ class _Call:
             raise ValueError(
                 f"the rule of {self.name} for argument {argnum} returned {len(leaves)} arrays, expected {count}"
             )
-        return [x if x is None or isinstance(x, Tensor) else np.asarray(x) for x in leaves]
+        return [_cotangent(x) for x in leaves]
 
 
-def _packed(outputs: list[Any]) -> Any:
-    """Return the numbers of a result as one array."""
-    return np.asarray(outputs[0]) if len(outputs) == 1 else np.concatenate([np.ravel(x) for x in outputs])
+def _cotangent(x: Any) -> Any:
+    if has_box(x):
+        return Cotangent(x)
+    return x if x is None or isinstance(x, Tensor) else np.asarray(x)
 
 
 # -- traces ------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,9 +23,18 @@ def _is_integer(x: Any) -> bool:
 
 
 class VSpace:
-    """The space of values of the structure, shapes and dtypes of one value."""
+    """The space of values of the structure, shapes and dtypes of one value.
+
+    A subclass, with ``zeros``, ``_add``, ``_scalar_mul`` and ``_inner_prod``, may be registered for a class of values.
+    """
 
     iscomplex = False
+    mappings: ClassVar[dict[type, Callable[[Any], Any]]] = {}
+
+    @classmethod
+    def register(cls, value_type: type, vspace_maker: Callable[[Any], Any] | None = None) -> None:
+        """Make this the space of the values of a class."""
+        VSpace.mappings[value_type] = vspace_maker or cls
 
     def __init__(self, value: Any) -> None:
         leaves, self.structure = flatten(value)
@@ -86,16 +95,25 @@ class VSpace:
 
     def add(self, x: Any, y: Any) -> Any:
         """Return x + y."""
-        return tree_map(lambda a, b: a + b, x, y)
+        return self._add(x, y)
 
     mut_add = add  # tensors are values: nothing is gained by writing into x
 
     def scalar_mul(self, x: Any, a: Any) -> Any:
         """Return a x."""
-        return tree_map(lambda v: v * a, x)
+        return self._scalar_mul(x, a)
 
     def inner_prod(self, x: Any, y: Any) -> Any:
         """Return ⟨x, y⟩."""
+        return self._inner_prod(x, y)
+
+    def _add(self, x: Any, y: Any) -> Any:
+        return tree_map(lambda a, b: a + b, x, y)
+
+    def _scalar_mul(self, x: Any, a: Any) -> Any:
+        return tree_map(lambda v: v * a, x)
+
+    def _inner_prod(self, x: Any, y: Any) -> Any:
         pairs = zip(flatten(x)[0], flatten(y)[0], strict=True)
         return sum((np.dot(np.ravel(a), np.ravel(b)) for a, b in pairs), 0.0)
 
@@ -114,6 +132,6 @@ class VSpace:
         return f"VSpace(shape {self.shape}, {self.dtype})"
 
 
-def vspace(value: Any) -> VSpace:
-    """Return the space of `value`, a number, an array or a nest of them."""
-    return VSpace(value)
+def vspace(value: Any) -> Any:
+    """Return the space of `value`: a number, an array, a nest of them, or a value of a registered class."""
+    return VSpace.mappings.get(type(value), VSpace)(value)
