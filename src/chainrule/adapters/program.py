@@ -65,9 +65,9 @@ def blaming(path: Path) -> Iterator[None]:
     """Turn an exception that comes from the program at `path` into a ValueError that names its line."""
     try:
         yield
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
-    except BaseException as error:  # SystemExit, and the program's own
+    except BaseException as error:  # SystemExit, GeneratorExit, and the program's own
         if os.environ.get("CHAINRULE_TRACEBACK"):
             raise
         for reason in (error, error.__cause__):

@@ -1,27 +1,31 @@
 """Work on a user's program in a process of its own: it may exit, crash, hang or fill the memory without harm.
 
-`run` starts the process and says how it ended; `main` is what runs there. The process inherits the terminal, so what it
-prints looks as if it were printed here. When the work is done, its result goes into a file as JSON: a process that
-ends without one did not finish, whatever its exit status is.
+`run` starts the process and says how it ended; `main` is what runs there. When the work is done, its result and what it
+prints on standard output go into a file as JSON: a process that ends without one did not finish, whatever its exit
+status is, and nothing of its report is shown. Errors, and what the user's program prints, go to standard error at once.
+The process leads a session of its own, whose processes are ended with it: those that the program started or forked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .output import ended_by_sigterm, fail
+from .output import ended_by_signals, explained, fail
 
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from chainrule.cli.child import main; main()"
 
@@ -53,19 +57,18 @@ class Outcome:
         The exit status that it asked for instead, after it printed an error.
     problem : str
         Why it did not finish; empty if it did.
-    output, errors : str
-        What it printed, if that was to be captured.
+    output : str
+        What it printed on standard output, if it finished.
     """
 
     result: Any = None
     status: int | None = None
     problem: str = ""
     output: str = ""
-    errors: str = ""
 
 
 def run(
-    function: str, arguments: dict[str, Any], limits: Limits, *, capture: bool = False, folder: Path | None = None
+    function: str, arguments: dict[str, Any], limits: Limits, *, quiet: bool = False, folder: Path | None = None
 ) -> Outcome:
     """Call a function in another process, on arguments that JSON can hold.
 
@@ -76,9 +79,8 @@ def run(
     arguments : dict
         Its keyword arguments.
     limits : Limits
-    capture : bool
-        Return what it prints, instead of printing it. The process is then the leader of a group, and at the end of its
-        time the processes that it started are ended, too.
+    quiet : bool
+        Show nothing of what goes to standard error, and give it no input.
     folder : Path, optional
         The working directory of the process.
     """
@@ -87,33 +89,34 @@ def run(
         root = str(Path(__file__).resolve().parents[2])
         path = sys.path if root in sys.path else [root, *sys.path]
         bounds = {"memory": limits.memory, "written": limits.written}
-        request = {"function": function, "arguments": arguments, **bounds, "record": str(record)}
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        request = {"function": function, "arguments": arguments, **bounds, "record": str(record), "terminal": terminal}
+        streams: dict[str, Any] = {"stdout": sys.__stderr__}
+        if quiet:
+            streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(path), json.dumps(request)],
-            **(streams if capture else {}),
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"} if capture else None,
-            start_new_session=capture,
+            **streams,
+            start_new_session=True,
             cwd=folder,
         )
         late = False
         try:
-            output, errors = process.communicate(timeout=limits.seconds)
+            process.wait(limits.seconds)
         except subprocess.TimeoutExpired:
             late = True
-            _kill(process, group=capture)
-            output, errors = process.communicate()
         except KeyboardInterrupt:
             _interrupt(process)
             raise
-        texts = [(text or b"").decode(errors="replace") for text in (output, errors)]
+        finally:
+            _kill(process)
         try:
             found = json.loads(record.read_text("utf-8"))
-            if found["process"] != process.pid:  # one that it has forked, or the program itself, wrote it
+            if found["process"] != process.pid:  # the program itself wrote it
                 raise ValueError
         except (OSError, ValueError, TypeError, KeyError):
-            return Outcome(None, None, _problem(process.returncode, limits.seconds if late else None), *texts)
-        return Outcome(found.get("result"), found.get("status"), "", *texts)
+            return Outcome(problem=_problem(process.returncode, limits.seconds if late else None))
+        return Outcome(found.get("result"), found.get("status"), found.get("problem", ""), found["output"])
 
 
 def in_child(function: str, arguments: dict[str, Any], limits: Limits, status: int) -> Any:
@@ -123,13 +126,27 @@ def in_child(function: str, arguments: dict[str, Any], limits: Limits, status: i
     """
     if not (_is_real(sys.stdout, 1) and _is_real(sys.stderr, 2)):
         return _called(function, arguments)
-    with ended_by_sigterm():
+    with ended_by_signals():
         outcome = run(function, arguments, limits)
     if outcome.problem:
         fail(f"{arguments.get('program') or arguments.get('target')}: {outcome.problem}", status)
+    with explained(status):
+        sys.stdout.write(outcome.output)
+        sys.stdout.flush()
     if outcome.status is not None:
         raise click.exceptions.Exit(outcome.status)
     return outcome.result
+
+
+class _Printed(io.StringIO):
+    """What is to be printed on standard output, which may be a terminal."""
+
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
 
 
 def main() -> None:
@@ -142,18 +159,36 @@ def main() -> None:
         for name, kind in (("memory", resource.RLIMIT_AS), ("written", resource.RLIMIT_FSIZE)):
             if request[name] is not None:
                 resource.setrlimit(kind, (request[name], request[name]))
+    # what the program may replace
+    opened, dumps, getpid, end, process = open, json.dumps, os.getpid, os._exit, os.getpid()
+    printed = sys.stdout = _Printed(request["terminal"] is not None)
+    if request["terminal"] is not None:
+        os.environ["COLUMNS"] = str(request["terminal"])
     status = 0
     try:
-        record = {"result": _called(request["function"], request["arguments"])}
-    except click.exceptions.Exit as end:
-        status, record = end.exit_code, {"status": end.exit_code}
+        record = _record(request)
+        if getpid() == process:  # not a copy that the program has forked
+            with opened(request["record"], "w", encoding="utf-8") as file:
+                file.write(dumps({**record, "process": process, "output": printed.getvalue()}))
+            sys.stderr.flush()
     except KeyboardInterrupt:
-        os._exit(128 + signal.SIGINT)
-    with contextlib.suppress(BrokenPipeError, ValueError):  # closed by the program
-        sys.stdout.flush()
-        sys.stderr.flush()
-    Path(request["record"]).write_text(json.dumps({**record, "process": os.getpid()}), "utf-8")
-    os._exit(status)  # threads and exit handlers of the user's program cannot hold it up
+        status = 128 + signal.SIGINT
+    except BaseException:  # nothing may be left to say why
+        status = 1
+    end(status)  # threads and exit handlers of the user's program cannot hold it up
+
+
+def _record(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"result": _called(request["function"], request["arguments"])}
+    except click.exceptions.Exit as ended:
+        return {"status": ended.exit_code}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if os.environ.get("CHAINRULE_TRACEBACK"):
+            traceback.print_exc()
+        return {"problem": f"{type(error).__name__}: {error}"}
 
 
 def _called(function: str, arguments: dict[str, Any]) -> Any:
@@ -168,22 +203,21 @@ def _is_real(stream: Any, number: int) -> bool:
         return False
 
 
-def _kill(process: subprocess.Popen[bytes], group: bool) -> None:
-    if group and hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End what is left of a process and of those in its session."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
+    process.wait()
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that got the same Ctrl-C from the terminal; see that it ends in any case."""
+    """Pass Ctrl-C on to a process, and give it time to end."""
     with contextlib.suppress(OSError, ValueError):
         process.send_signal(signal.SIGINT)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _problem(status: int, late: float | None) -> str:

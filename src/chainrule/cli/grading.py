@@ -68,7 +68,7 @@ def grade(
         files = submissions(folder, reference)
         names["forward"] = "forward"
         asked = {"reference": str(reference.resolve()), "names": names, "layer": layer}
-        outcome = child.run("audit.grading:reference_steps", asked, limits, capture=True)
+        outcome = child.run("audit.grading:reference_steps", asked, limits, quiet=True)
         answer = outcome.result or {"problem": outcome.problem}
         if "problem" in answer:
             raise ValueError(f"nothing can be graded with {reference}: {answer['problem']}")
@@ -118,7 +118,7 @@ def _run(file: Path, folder: Path, asked: dict[str, Any], limits: Limits) -> dic
             shutil.copytree(file.parent, here)
         copy = here / file.name
         arguments = {**asked, "submission": str(copy)}
-        outcome = child.run("audit.grading:grade", arguments, limits, capture=True, folder=here)
+        outcome = child.run("audit.grading:grade", arguments, limits, quiet=True, folder=here)
     if outcome.problem or outcome.result is None:
         return {"problem": outcome.problem or f"exit status {outcome.status}"}
     found: dict[str, Any] = outcome.result

@@ -54,28 +54,29 @@ def explained(status: int = 1) -> Iterator[None]:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, and exit with its status, 143, afterwards."""
-    asked = []
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does; exit with their status afterwards."""
+    asked: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
         asked.append(number)
         signal.raise_signal(signal.SIGINT)
 
     in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:  # someone else looks after it
-        yield
-        return
-    signal.signal(signal.SIGTERM, handle)
+    ending = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [s for s in ending if in_main and signal.getsignal(s) is signal.SIG_DFL]  # else someone looks after it
+    for number in ours:
+        signal.signal(number, handle)
     try:
         yield
     except (KeyboardInterrupt, click.Abort):
         if not asked:
             raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
     if asked:
-        raise click.exceptions.Exit(128 + signal.SIGTERM)
+        raise click.exceptions.Exit(128 + asked[0])
 
 
 def _reason(error: BaseException) -> str:

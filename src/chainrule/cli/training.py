@@ -10,7 +10,7 @@ import click
 
 from ..core.arguments import integer
 from . import options
-from .output import echo, ended_by_sigterm, explained, figure, say, sizes
+from .output import echo, ended_by_signals, explained, figure, say, sizes
 
 #: Lines of the history that are printed, at most.
 MOST_LINES = 12
@@ -70,7 +70,7 @@ def train(
     from .. import reporting, runs
     from .epoch_lines import progress
 
-    with explained(), ended_by_sigterm():
+    with explained(), ended_by_signals():
         if resume and overwrite:
             raise ValueError("give --resume or --overwrite, not both: the one keeps what is in the folder")
         if checkpoint_every is not None:
