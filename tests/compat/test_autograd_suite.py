@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.autograd_examples import difference, examples, of_side, unpacked
+from benchmarks.autograd_examples import difference, examples, of_both, unpacked
 
 HERE = Path(__file__).resolve().parent
 
@@ -65,6 +65,5 @@ def test_autograds_tests_pass(source: Path, tmp_path: Path) -> None:
 def test_examples_give_the_same_numbers(source: Path, name: str) -> None:
     pytest.importorskip("autograd")
     pytest.importorskip("matplotlib")
-    program = examples(source)[name]
-    theirs, ours = (of_side(side, program)["numbers"] for side in ("autograd", "chainrule"))
+    theirs, ours = (side["numbers"] for side in of_both(examples(source)[name]))
     assert len(theirs) > 1 and difference(theirs, ours) < 1e-7
