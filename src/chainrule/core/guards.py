@@ -7,6 +7,7 @@ variables of enclosing functions, globals, attributes of objects, and the conten
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import operator
@@ -196,14 +197,29 @@ def _equal(new: Any, old: Any) -> bool:
 
 
 def _state(generator: Any) -> Any:
-    """Return the state of a generator of random numbers as something that can be compared."""
+    """Return the state of a generator of random numbers as something that can be compared.
+
+    The two global generators are asked before and after every trace, and give their state number by number; so their
+    memory is compared instead.
+    """
     if generator is np.random:
-        return _comparable(np.random.get_state(legacy=False))
+        generator = np.random.get_state.__self__
+        if type(bits := generator._bit_generator) is np.random.MT19937:
+            return _memory(generator), _memory(bits)
+    if isinstance(generator, types.ModuleType):  # random
+        instance = generator.getstate.__self__
+        return _memory(instance), instance.gauss_next
     if isinstance(generator, np.random.Generator):
         return _comparable(generator.bit_generator.state)
     if isinstance(generator, np.random.RandomState):
         return _comparable(generator.get_state(legacy=False))
     return generator.getstate()
+
+
+def _memory(x: Any) -> bytes:
+    """Return the bytes of an object that is implemented in C, without what each Python object begins with."""
+    header = object.__basicsize__
+    return ctypes.string_at(id(x) + header, type(x).__basicsize__ - header)
 
 
 def _comparable(x: Any) -> Any:
