@@ -8,7 +8,7 @@ import numpy as np
 
 from .node import FUNCTIONS, NOTHING, TRACE, refuse_stale
 from .op import VIEW, Operation
-from .tensor import Tensor, Written, constant, latest
+from .tensor import Tensor, Written, constant, latest, traced_leaf
 
 
 def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any], *, shared: bool = True) -> Any:
@@ -69,6 +69,13 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any], *, shar
     if shared and op.kind is VIEW:
         FUNCTIONS["share"](node, given[0], op, attrs)
     return node
+
+
+def with_inputs(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return a traced node like `node`, of other inputs with the same shapes and dtypes."""
+    made = traced_leaf(node.shape, node.dtype, node.recordings)
+    made.op, made.inputs, made.attrs = node.op, inputs, node.attrs
+    return made
 
 
 def _held(x: Any) -> Tensor:

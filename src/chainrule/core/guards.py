@@ -203,7 +203,7 @@ def _state(generator: Any) -> Any:
     memory is compared instead.
     """
     if generator is np.random:
-        generator = np.random.get_state.__self__
+        generator = np.random.get_state.__self__  # type: ignore[attr-defined]
         if type(bits := generator._bit_generator) is np.random.MT19937:
             return _memory(generator), _memory(bits)
     if isinstance(generator, types.ModuleType):  # random

@@ -21,7 +21,10 @@ from .rules import simplify
 class Readable(Rewriter):
     """The plan's simplifications, but for those that a reader would not make: composites stay what they are."""
 
-    def _made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    def _made(
+        self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], like: Tensor | None = None
+    ) -> Tensor | None:
+        # nodes of its own, not `like`: they get names and values
         return self.node(op, inputs, attrs) if op.expand is not None else super()._made(op, inputs, attrs)
 
     def existing(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:

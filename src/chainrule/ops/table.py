@@ -169,11 +169,12 @@ def broadcast_shape(name: str, *xs: Any) -> Shape:
     """Return the shape the inputs broadcast to; raise naming the operation and the shapes otherwise."""
     shape = xs[0].shape
     for x in xs:
-        if x.shape and x.shape != shape:
-            if shape:
+        if x.shape != shape:
+            longer, shorter = (shape, x.shape) if len(shape) > len(x.shape) else (x.shape, shape)
+            if longer[len(longer) - len(shorter) :] != shorter:
                 break
-            shape = x.shape
-    else:  # one shape, and scalars
+            shape = longer
+    else:  # each shape ends with the others
         return tuple(shape)
     try:
         return np.broadcast_shapes(*[x.shape for x in xs])

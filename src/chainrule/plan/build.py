@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,11 +129,21 @@ class _Builder:
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def add(self, shape: Shape, dtype: np.dtype[Any], storage: str, **more: Any) -> int:
+    def add(
+        self,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        storage: str,
+        *,
+        root: int | None = None,
+        offset: int = 0,
+        strides: tuple[int, ...] | None = None,
+        array: Any = None,
+    ) -> int:
         n = len(self.values)
-        if "strides" not in more:
-            more["strides"] = contiguous_strides(shape, dtype.itemsize)
-        self.values.append(Value(n, tuple(shape), dtype, storage, **{"root": n, "offset": 0, **more}))
+        if strides is None:
+            strides = contiguous_strides(shape, dtype.itemsize)
+        self.values.append(Value(n, shape, dtype, storage, n if root is None else root, offset, strides, array))
         return n
 
     def add_leaf(self, leaf: Tensor, storage: str) -> None:
@@ -145,15 +156,17 @@ class _Builder:
 
     def of(self, node: Tensor) -> int:
         """Return the value of a leaf or an already numbered node."""
-        if id(node) not in self.number:
+        number = self.number.get(id(node))
+        if number is None:
             if node.value is None:
                 raise ValueError(
                     f"the result depends on a traced tensor that is not an argument of the function: {node!r}. "
                     "A tensor from one trace was stored and used in another."
                 )
             array = _own_copy(node.value)
-            self._enter(node, self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides))
-        return self.number[id(node)]
+            number = self.add(node.shape, node.dtype, CONSTANT, array=array, strides=array.strides)
+            self._enter(node, number)
+        return number
 
     # -- order and steps ---------------------------------------------------------------------------------------------
 
@@ -228,7 +241,7 @@ class _Builder:
 
     def _emit(self, node: Tensor) -> None:
         assert node.op is not None
-        inputs = [self.of(x) for x in node.inputs]
+        inputs = tuple([self.of(x) for x in node.inputs])
         if node.op.kind == VIEW_KIND:
             source = self.values[inputs[0]]
             layout = _view_layout(node, source)
@@ -237,17 +250,17 @@ class _Builder:
                 layout = _view_layout(node, source)
                 assert layout is not None
             offset, strides = layout
-            place = {"root": source.root, "offset": source.start + offset, "strides": strides}
-            self._enter(node, self.add(node.shape, node.dtype, VIEW, **place))
+            offset += source.start
+            self._enter(node, self.add(node.shape, node.dtype, VIEW, root=source.root, offset=offset, strides=strides))
             return
         if node.op.kind == LOOP:
-            inputs = [self._dense(i) for i in inputs]
+            inputs = tuple([self._dense(i) for i in inputs])
         n = self.add(node.shape, node.dtype, BUFFER)
         self._enter(node, n)
         if node.op.kind == LOOP:
-            self.steps.append(Loop(node.op, tuple(inputs), n, dict(node.attrs), body=_body_plan(node)))
+            self.steps.append(Loop(node.op, inputs, n, node.attrs, body=_body_plan(node)))
         else:
-            self.steps.append(Step(node.op, tuple(inputs), n, dict(node.attrs)))
+            self.steps.append(Step(node.op, inputs, n, node.attrs))
 
     def _dense(self, number: int) -> int:
         """Return a value in C order without gaps, a copy if need be: a step of a loop reads a slice where it is."""
@@ -314,20 +327,20 @@ def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
     """
     order: list[Tensor] = []
     seen: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(t, False) for t in reversed(outputs)]
+    stack: list[Tensor | None] = list(reversed(outputs))
     while stack:
-        node, finished = stack.pop()
-        if finished:
-            order.append(node)
+        node = stack.pop()
+        if node is None:  # marks that all inputs of the next node are in the order
+            order.append(stack.pop())  # type: ignore[arg-type]
         elif id(node) not in seen:
             seen.add(id(node))
             if node.op is None:
                 continue
-            stack.append((node, True))
+            stack += (node, None)
             for late in (True, False):
                 for x in reversed(node.inputs):
                     if x.op is not None and (x.op.kind == ELEMENTWISE) == late and id(x) not in seen:
-                        stack.append((x, False))
+                        stack.append(x)
     return order
 
 
@@ -369,22 +382,23 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
     maker: dict[int, _Group] = {}  # root -> the group that computes it
     for step in steps:
         out = values[step.output]
-        single = math.prod(out.shape) == 1 and step.output not in last
+        size = math.prod(out.shape)
+        single = size == 1 and step.output not in last
         elementwise = step.op.kind == ELEMENTWISE
-        before = [maker[r] for r in {values[i].root for i in step.inputs} if r in maker]
-        ready = groups.index(max(before, key=lambda g: g.label)) if before else -1
+        before = [maker[root] for i in step.inputs if (root := values[i].root) in maker]
+        ready = groups.index(max(before, key=_label)) if before else -1
         first, end = max(ready, 0), len(groups.ordered)
         chosen = None
         if elementwise:
             near = range(first, min(end, first + NEAR)) if single else range(end - 1, max(first, end - NEAR) - 1, -1)
             for at in near:
-                if groups.ordered[at].takes(step, values):
+                if groups.ordered[at].takes(step, out.shape, values):
                     chosen = groups.ordered[at]
                     break
-                if not single and 4 * groups.ordered[at].size > math.prod(out.shape):
+                if not single and 4 * groups.ordered[at].size > size:
                     break
         if chosen is None:
-            chosen = _Group(out.shape if elementwise else None, math.prod(out.shape))
+            chosen = _Group(out.shape if elementwise else None, size)
             groups.insert(ready + 1 if elementwise and single else end, chosen)
         chosen.steps.append(step)
         chosen.made.add(step.output)
@@ -399,7 +413,8 @@ class _Groups:
         self.ordered: list[_Group] = []
 
     def index(self, group: _Group) -> int:
-        return bisect_left(self.ordered, group.label, key=lambda g: g.label)
+        last = len(self.ordered) - 1
+        return last if group is self.ordered[last] else bisect_left(self.ordered, group.label, key=_label)
 
     def insert(self, at: int, group: _Group) -> None:
         low = self.ordered[at - 1].label if at else 0
@@ -411,7 +426,7 @@ class _Groups:
                 g.label = (k + 1) * GAP
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Group:
     """Steps that run together; `shape` is None for a group that other steps cannot join."""
 
@@ -421,6 +436,11 @@ class _Group:
     steps: list[Step] = field(default_factory=list)
     made: set[int] = field(default_factory=set)
 
-    def takes(self, step: Step, values: Sequence[Value]) -> bool:
-        through_view = any(i not in self.made and values[i].root in self.made for i in step.inputs)
-        return self.shape is not None and self.shape == values[step.output].shape and not through_view
+    def takes(self, step: Step, shape: Shape, values: Sequence[Value]) -> bool:
+        if self.shape is None or self.shape != shape:
+            return False
+        # through a view it would read what other tiles make
+        return not any([(root := values[i].root) != i and root in self.made for i in step.inputs])
+
+
+_label = operator.attrgetter("label")

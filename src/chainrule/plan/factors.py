@@ -21,17 +21,19 @@ def move_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
     """Return `roots` with constant factors moved towards the leaves, where that leaves less to compute."""
     order = topological(roots)
     ways = _ways(order)
-    if not any(_factor(node) is not None and id(_rest(node)) in ways for node in order):
+    if not any(id(node) in ways and not ways[id(node)] and id(_rest(node)) in ways for node in order):
         return list(roots)
-    moved = _rebuilt(rewriter, roots, _demands(order, ways, roots), ways)
-    return moved if _work(moved) < _work(roots) else list(roots)
+    moved = _rebuilt(rewriter, order, roots, _demands(order, ways, roots), ways)
+    return moved if _work(topological(moved)) < _work(order) else list(roots)
 
 
 def _factor(node: Tensor) -> Tensor | None:
     """Return the constant number that a node multiplies by, if it does just that."""
-    if node.op is not MULTIPLY or node.value is not None:
-        return None
-    return next((x for x in node.inputs if x.value is not None and x.shape == () and x.dtype.kind == "f"), None)
+    if node.op is MULTIPLY and node.value is None:
+        for x in node.inputs:
+            if x.value is not None and x.shape == () and x.dtype.kind == "f":
+                return x
+    return None
 
 
 def _rest(node: Tensor) -> Tensor:
@@ -45,7 +47,7 @@ def _ways(order: Sequence[Tensor]) -> dict[int, tuple[int, ...]]:
     for node in order:
         if _factor(node) is not None:
             ways[id(node)] = ()
-        elif node.op is not None and node.dtype.kind == "f" and any(id(x) in ways for x in node.inputs):
+        elif ways and node.op is not None and node.dtype.kind == "f" and any([id(x) in ways for x in node.inputs]):
             for way in node.op.takes_factor(len(node.inputs)):
                 # in one dtype: a cast to integers, for instance, is linear in no factor
                 if all(id(node.inputs[k]) in ways and node.inputs[k].dtype == node.dtype for k in way):
@@ -80,6 +82,7 @@ def _demands(
 
 def _rebuilt(
     rewriter: Rewriter,
+    order: Sequence[Tensor],
     roots: Sequence[Tensor],
     wanted: dict[int, float | None],
     ways: dict[int, tuple[int, ...]],
@@ -99,7 +102,7 @@ def _rebuilt(
         """Return `x` times `factor`, from whatever of it was computed."""
         return new[id(x)] if wanted[id(x)] == factor else scaled(new[id(x)], factor)
 
-    for node in topological(roots):
+    for node in order:
         if node.op is None or node.value is not None:
             new[id(node)] = node
             continue
@@ -126,6 +129,6 @@ def _rebuilt(
     return [new[id(r)] for r in roots]
 
 
-def _work(roots: Sequence[Tensor]) -> int:
+def _work(order: Sequence[Tensor]) -> int:
     """Return the number of elements computed."""
-    return sum(math.prod(n.shape) + 1 for n in topological(roots) if n.op is not None and n.value is None)
+    return sum([math.prod(n.shape) + 1 for n in order if n.op is not None and n.value is None])

@@ -64,6 +64,11 @@ class Value(NamedTuple):
     names: tuple[str, ...] = ()
 
     @property
+    def value(self) -> Array | None:
+        """A constant's content: shape rules read it under the name that it has in nodes."""
+        return self.array
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the elements, without gaps."""
         return math.prod(self.shape) * self.dtype.itemsize

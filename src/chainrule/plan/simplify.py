@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..core.apply import apply
+from ..core.apply import apply, with_inputs
 from ..core.node import STANDING
 from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
@@ -53,31 +54,38 @@ class Rewriter:
     def rewrite(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the simplified nodes of `outputs`."""
         outputs = [latest(t) for t in outputs]
-        stack = [(t, False) for t in reversed(outputs)]
+        new = self._new
+        stack: list[Tensor | None] = list(reversed(outputs))
         while stack:
-            node, ready = stack.pop()
-            if id(node) in self._new:
+            node = stack.pop()
+            ready = node is None  # marks that all inputs of the next node have been rewritten
+            if node is None:
+                node = stack.pop()
+                assert node is not None
+            if id(node) in new:
                 continue
             if node.op is None:
                 self._finish(node, self._leaf(node))
             elif not ready:
-                stack.append((node, True))
-                stack += [(x, False) for x in inputs_of(node) if id(x) not in self._new]
+                stack += (node, None)
+                stack += [x for x in inputs_of(node) if id(x) not in new]
             else:
-                inputs = tuple(self._new[id(x)] for x in node.inputs)
-                made = self._made(node.op, inputs, node.attrs)
+                inputs = tuple([new[id(x)] for x in node.inputs])
+                made = self._made(node.op, inputs, node.attrs, node)
                 if made is None:  # a composite: its parts are rewritten in its place
                     expanded = node.op.expand(*inputs, **node.attrs)  # type: ignore[misc]
                     for x in inputs:
-                        self._new[id(x)] = x
+                        new[id(x)] = x
                     (made,) = self.rewrite([expanded])
                 self._finish(node, made)
-        return [self._new[id(t)] for t in outputs]
+        return [new[id(t)] for t in outputs]
 
     def _finish(self, old: Tensor, new: Tensor) -> None:
-        self._old += (old, new)
         self._new[id(old)] = new
-        self._new.setdefault(id(new), new)
+        self._old.append(old)
+        if new is not old:
+            self._old.append(new)
+            self._new.setdefault(id(new), new)
         if old.name is not None:
             self.names[old.name] = new
 
@@ -92,7 +100,7 @@ class Rewriter:
             return self.captured[id(node)][1]
         if node.value is None:
             return node
-        if any(r.active and r is not STANDING for r in node.recordings):
+        if node.recordings and any(r.active and r is not STANDING for r in node.recordings):
             raise Followed
         value = node.value
         if value.size == 1:
@@ -106,7 +114,10 @@ class Rewriter:
         self._old.append(leaf)
         return leaf
 
-    def _made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
+    def _made(
+        self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], like: Tensor | None = None
+    ) -> Tensor | None:
+        """Return the simplified node, None for a composite; `like` is the node that it takes the place of, if any."""
         if op.expand is not None:
             return None
         if op.kind == ELEMENTWISE:
@@ -117,7 +128,7 @@ class Rewriter:
             assert reduced is not None
             return self._made(RESHAPE, (reduced,), {"shape": op.shape(*inputs, **attrs)[0]})
         simpler = RULES[op](op, inputs, attrs, self) if op in RULES else _unchanged(op, inputs, attrs)
-        return self.node(op, inputs, attrs) if simpler is None else simpler
+        return self.node(op, inputs, attrs, like) if simpler is None else simpler
 
     def made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """Return the simplified node of a row that is not a composite."""
@@ -125,40 +136,49 @@ class Rewriter:
         assert made is not None
         return made
 
-    def node(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
-        """Return the one node of this operation on these inputs."""
+    def node(
+        self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], like: Tensor | None = None
+    ) -> Tensor:
+        """Return the one node of this operation on these inputs, of the shape and dtype of `like` if that is given."""
         ids = [id(x) for x in inputs]
         if op.commutative:
             ids.sort()
-        key = (op.name, tuple(ids), _key(attrs) if attrs else ())
-        if key not in self._shared:
-            made = apply(op, inputs, attrs)
-            if not isinstance(made, Tensor) or made.value is not None:
-                # what is computed from constants alone is a constant; it is computed here, once
-                made = self._leaf(Tensor(np.asarray(_value(made))))
+        key = (op.name, *ids, _key(attrs)) if attrs else (op.name, *ids)
+        made = self._shared.get(key)
+        if made is None:
+            if like is not None and any([x.value is None for x in inputs]):
+                same = like.value is None and all(map(operator.is_, inputs, like.inputs))
+                made = like if same else with_inputs(like, inputs)
+            else:
+                made = apply(op, inputs, attrs, shared=False)
+                if not isinstance(made, Tensor) or made.value is not None:
+                    # what is computed from constants alone is a constant; it is computed here, once
+                    made = self._leaf(Tensor(np.asarray(_value(made))))
+            self._old += inputs
             self._shared[key] = made
-            self._old += (made, *inputs)
-        return self._shared[key]
+            self._old.append(made)
+        return made
 
     def existing(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor | None:
         """Return that node if it is part of the graph already."""
-        return self._shared.get((op.name, tuple(id(x) for x in inputs), _key(attrs) if attrs else ()))
+        ids = [id(x) for x in inputs]
+        return self._shared.get((op.name, *ids, _key(attrs)) if attrs else (op.name, *ids))
 
     def _without_broadcasts(self, op: Operation, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Let an elementwise operation broadcast by itself where another input already has the full shape."""
-        out = list(inputs)
         for i, x in enumerate(inputs):
+            if x.shape == () or (x.op is not BROADCAST_TO and x.value is None):
+                continue
             smaller = x
             if _made_by(x, BROADCAST_TO):
                 smaller = x.inputs[0]
-            elif x.value is not None and x.shape != () and _uniform(x.value):
+            elif x.value is not None and _uniform(x.value):
                 smaller = self.constant(x.value[(0,) * x.ndim].copy())
             if smaller is not x:
-                others = [y.shape for j, y in enumerate(out) if j != i]
-                full = broadcast_shape(op.name, *inputs)
-                if others and np.broadcast_shapes(smaller.shape, *others) == full:
-                    out[i] = smaller
-        return tuple(out)
+                fewer = (*inputs[:i], smaller, *inputs[i + 1 :])
+                if len(inputs) > 1 and broadcast_shape(op.name, *fewer) == broadcast_shape(op.name, *inputs):
+                    inputs = fewer
+        return inputs
 
 
 def _value(x: Any) -> Any:

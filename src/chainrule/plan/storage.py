@@ -29,6 +29,8 @@ def states_in_place(
     values: Sequence[Value], groups: Sequence[Group], states: Sequence[int], updates: Mapping[int, int]
 ) -> dict[int, int]:
     """Return the updates (value -> state) that can be done in place, because no later step reads the old value."""
+    if not updates:
+        return {}
     last_read: dict[int, tuple[int, int]] = {}
     written: dict[int, tuple[int, int]] = {}
     for g, group in enumerate(groups):
@@ -82,46 +84,53 @@ class Storage:
         self, values: list[Value], groups: Sequence[Group], lasting: set[int], in_place: Mapping[int, int]
     ) -> None:
         self.values, self.groups, self.in_place = values, groups, in_place
-        self.last: dict[int, tuple[int, int]] = {}
-        for g, group in enumerate(groups):
-            for k, step in enumerate(group):
+        self.last: dict[int, int] = {}  # root -> the operation that reads it last
+        t = 0
+        for group in groups:
+            for step in group:
                 for i in step.inputs:
-                    self.last[values[i].root] = (g, k)
-        for root in lasting:
-            self.last[root] = (len(groups), 0)
+                    self.last[values[i].root] = t
+                t += 1
+        self.last.update(dict.fromkeys(lasting, t))
         self.arena = _Arena()
         self.held: dict[int, tuple[int, int]] = {}  # buffer -> (offset, size)
-        self.ending: list[list[int]] = [[] for _ in range(len(groups) + 1)]  # group -> buffers last read by it
+        self.ending: dict[int, list[int]] = {}  # operation -> buffers last read by it
+        self.reads: dict[int, set[int]] | None = None  # of the current group, once they are needed
 
     def assign(self) -> tuple[list[Step | Fused], int]:
         """Return the finished steps and the size of the arena."""
         out: list[Step | Fused] = []
-        for g, group in enumerate(self.groups):
-            reads = _reads(group, self.values)
+        first = 0
+        for group in self.groups:
+            self.reads = None
             if len(group) == 1:
-                self._store(group[0], g, 0, reads)
+                self._store(group[0], first, group)
                 out.append(group[0])
             else:
-                out.append(self._fuse(group, g, reads))
-            for number in self.ending[g]:
-                if number in self.held:
-                    self.arena.give(*self.held.pop(number))
+                out.append(self._fuse(group, first))
+            for t in range(first, first + len(group)):
+                for number in self.ending.pop(t, ()):
+                    if number in self.held:
+                        self.arena.give(*self.held.pop(number))
+            first += len(group)
         return out, self.arena.top
 
-    def _fuse(self, group: Group, g: int, reads: Mapping[int, set[int]]) -> Fused:
+    def _fuse(self, group: Group, first: int) -> Fused:
         registers: dict[int, int] = {}
         dtypes: list[np.dtype[Any]] = []
         idle: dict[np.dtype[Any], dict[int, None]] = {}  # free registers
-        for k, step in enumerate(group):
+        end = first + len(group)
+        for t, step in enumerate(group, first):
             number = step.output
             value = self.values[number]
-            last = self.last.get(number, (g, k))
-            dying = [i for i in dict.fromkeys(step.inputs) if i in registers and self.last[i] == (g, k)]
-            local = last[0] == g and number not in self.in_place
-            if local:
-                self.values[number] = value._replace(storage=PASSED)
-                reusable = [registers[i] for i in dying if may_overwrite(step, i, self.values)]
-                chosen = next((r for r in reusable if dtypes[r] == value.dtype), None)
+            dying = [i for i in step.inputs if i in registers and self.last[i] == t]
+            if self.last.get(number, t) < end and number not in self.in_place:
+                self.values[number] = _placed(value, PASSED)
+                chosen = None
+                for i in dying:
+                    if dtypes[registers[i]] == value.dtype and may_overwrite(step, i, self.values):
+                        chosen = registers[i]
+                        break
                 if chosen is None and idle.get(value.dtype):
                     chosen, _ = idle[value.dtype].popitem()
                 if chosen is None:
@@ -129,13 +138,13 @@ class Storage:
                     dtypes.append(value.dtype)
                 registers[number] = chosen
             else:
-                self._store(step, g, k, reads)
+                self._store(step, t, group)
             for i in dying:
                 if registers[i] != registers.get(number):
                     idle.setdefault(dtypes[registers[i]], {})[registers[i]] = None
         return Fused(self.values[group[0].output].shape, tuple(group), registers, tuple(dtypes))
 
-    def _store(self, step: Step, g: int, k: int, reads: Mapping[int, set[int]]) -> None:
+    def _store(self, step: Step, t: int, group: Group) -> None:
         """Assign memory to the result of a step: its state, the buffer of an input used for the last time, or new."""
         number = step.output
         value = self.values[number]
@@ -143,17 +152,24 @@ class Storage:
             self.values[number] = value._replace(state=self.in_place[number])
             return
         place = None
-        for i in dict.fromkeys(step.inputs):
-            if i in self.held and self.last[i] == (g, k) and may_overwrite(step, i, self.values):
-                if _read_by_element(reads, i, value, self.values):
+        for i in step.inputs:
+            if i in self.held and self.last[i] == t and may_overwrite(step, i, self.values):
+                if self.reads is None:
+                    self.reads = _reads(group, self.values)
+                if _read_by_element(self.reads, i, value, self.values):
                     place = self.held.pop(i)
                     break
         if place is None:
             size = -(-max(value.nbytes, 1) // ALIGNMENT) * ALIGNMENT
             place = self.arena.take(size), size
         self.held[number] = place
-        self.values[number] = value._replace(offset=place[0])
-        self.ending[self.last.get(number, (g, k))[0]].append(number)
+        self.values[number] = _placed(value, BUFFER, place[0])
+        self.ending.setdefault(self.last.get(number, t), []).append(number)
+
+
+def _placed(value: Value, storage: str, offset: int = 0) -> Value:
+    """Return a value of a step with its place."""
+    return Value(value.number, value.shape, value.dtype, storage, value.root, offset, value.strides, names=value.names)
 
 
 class _Arena:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
-from ..core.op import ELEMENTWISE
+from ..core.op import ELEMENTWISE, Array
 from ..core.op import VIEW as VIEW_KIND
 from .model import ALIGNMENT, BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value, contiguous_strides
+
+_STORAGES = frozenset({INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED})
 
 
 class PlanError(ValueError):
@@ -25,15 +27,6 @@ class PlanError(ValueError):
     Traceback (most recent call last):
     chainrule.plan.verify.PlanError: buffer %2 has bytes 0 to 16, the arena 0
     """
-
-
-class _Shaped:
-    """A shape and a dtype, to ask an operation's shape rule."""
-
-    __slots__ = ("dtype", "shape", "value")
-
-    def __init__(self, value: Value) -> None:
-        self.shape, self.dtype, self.value = value.shape, value.dtype, value.array
 
 
 class Planned(Protocol):
@@ -61,71 +54,63 @@ def verify(plan: Plan | Planned) -> None:
     """
     for one in (plan,) if isinstance(plan, Plan) else plan.plans:
         _values(one)
-        _dataflow(one)
-        _memory(one)
+        numbered = _numbered(one)
+        _dataflow(one, numbered)
+        _memory(one, numbered)
         _tiles(one)
-        _useful(one)
 
 
 def _require(condition: bool, message: str, *parts: Any) -> None:
-    """Raise unless a rule holds. The message is put together only then: a plan is asked as much as 30 times a step."""
+    """Raise unless a rule holds. Rules of every value and operation are checked in place, which takes less time."""
     if not condition:
         raise PlanError(message.format(*parts))
 
 
 def _values(plan: Plan) -> None:
-    storages = {INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED}
+    count = len(plan.values)
     for place, v in enumerate(plan.values):
-        _require(v.number == place, "value {} is numbered {}", place, v.number)
-        _require(v.storage in storages, "{} has unknown storage {!r}", v, v.storage)
-        if v.dtype.kind not in "fbiu" or not v.dtype.isnative:  # a dtype's name takes long to make
+        if v.number != place:
+            raise PlanError(f"value {place} is numbered {v.number}")
+        if v.storage not in _STORAGES:
+            raise PlanError(f"{v} has unknown storage {v.storage!r}")
+        if v.dtype.kind not in "fbiu" or not v.dtype.isnative:
             raise PlanError(f"{v} has dtype {v.dtype}, which no engine computes with")
-        _require(min(v.shape, default=0) >= 0, "{} has a negative length: {}", v, v.shape)
-        _require(len(v.strides) == len(v.shape), "{} has {} axes and {} strides", v, len(v.shape), len(v.strides))
-        _require(0 <= v.root < len(plan.values), "{} has root {}, there are {} values", v, v.root, len(plan.values))
-        _require(
-            (v.storage == CONSTANT) == (v.array is not None),
-            "{} ({}): constants, and only they, have content",
-            v,
-            v.storage,
-        )
-        _require(v.state is None or v.storage == BUFFER, "{} ({}) is written into a state", v, v.storage)
+        if v.shape and min(v.shape) < 0:
+            raise PlanError(f"{v} has a negative length: {v.shape}")
+        if len(v.strides) != len(v.shape):
+            raise PlanError(f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
+        if not 0 <= v.root < count:
+            raise PlanError(f"{v} has root {v.root}, there are {count} values")
+        if (v.storage == CONSTANT) != (v.array is not None):
+            raise PlanError(f"{v} ({v.storage}): constants, and only they, have content")
         if v.storage == VIEW:
             _view(plan, v)
-            continue
-        _require(v.root == v.number, "{} is not a view, but its root is %{}", v, v.root)
-        if v.array is not None:
-            _require(
-                v.array.shape == v.shape and v.array.dtype == v.dtype,
-                "constant {} is of another shape or dtype",
-                v,
-            )
-            _require(v.array.strides == v.strides, "constant {} has other strides", v)
-            _require(not v.array.flags.writeable, "constant {} can be written", v)
-        else:
-            _require(
-                v.strides == contiguous_strides(v.shape, v.dtype.itemsize),
-                "{} has memory of its own, but gaps in it",
-                v,
-            )
+        elif v.root != place:
+            raise PlanError(f"{v} is not a view, but its root is %{v.root}")
+        elif v.array is not None:
+            _constant(v, v.array)
+        elif v.strides != contiguous_strides(v.shape, v.dtype.itemsize):
+            raise PlanError(f"{v} has memory of its own, but gaps in it")
         if v.state is not None:
+            _require(v.storage == BUFFER, "{} ({}) is written into a state", v, v.storage)
             _require(0 <= v.state < len(plan.states), "{} is written into state {}, which is none", v, v.state)
         elif v.storage == BUFFER:
-            fits = 0 <= v.offset and v.offset + v.nbytes <= plan.arena
-            _require(fits, "buffer {} has bytes {} to {}, the arena {}", v, v.offset, v.offset + v.nbytes, plan.arena)
-            _require(
-                v.offset % ALIGNMENT == 0, "buffer {} begins at byte {}, no multiple of {}", v, v.offset, ALIGNMENT
-            )
-    for title, numbers, storage in (("input", plan.inputs, INPUT), ("state", plan.states, STATE)):
-        there = [v.number for v in plan.values if v.storage == storage]
-        _require(
-            sorted(numbers) == there,
-            "the plan's {}s are {}, the values that are {}s {}",
-            title,
-            list(numbers),
-            title,
-            there,
-        )
+            if not 0 <= v.offset <= plan.arena - v.nbytes:
+                end = v.offset + v.nbytes
+                raise PlanError(f"buffer {v} has bytes {v.offset} to {end}, the arena {plan.arena}")
+            if v.offset % ALIGNMENT:
+                raise PlanError(f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}")
+    for title, numbers in ((INPUT, plan.inputs), (STATE, plan.states)):
+        there = [v.number for v in plan.values if v.storage == title]
+        message = "the plan's {0}s are {1}, the values that are {0}s {2}"
+        _require(sorted(numbers) == there, message, title, list(numbers), there)
+
+
+def _constant(v: Value, array: Array) -> None:
+    alike = array.shape == v.shape and array.dtype == v.dtype
+    _require(alike, "constant {} is of another shape or dtype", v)
+    _require(array.strides == v.strides, "constant {} has other strides", v)
+    _require(not array.flags.writeable, "constant {} can be written", v)
 
 
 def _view(plan: Plan, v: Value) -> None:
@@ -137,15 +122,8 @@ def _view(plan: Plan, v: Value) -> None:
     _require(not any(s % size for s in (*v.strides, v.offset)), "{} lies across the elements of {}", v, root)
     low, high = v.span
     inside = 0 <= v.offset + low and v.offset + high <= root.span[1]
-    _require(
-        inside or 0 in v.shape,
-        "{} reaches bytes {} to {} of {}: {} bytes",
-        v,
-        v.offset + low,
-        v.offset + high,
-        root,
-        root.span[1],
-    )
+    message = "{} reaches bytes {} to {} of {}: {} bytes"
+    _require(inside or 0 in v.shape, message, v, v.offset + low, v.offset + high, root, root.span[1])
 
 
 def _numbered(plan: Plan) -> list[tuple[int, Step, Fused | None]]:
@@ -160,59 +138,69 @@ def _numbered(plan: Plan) -> list[tuple[int, Step, Fused | None]]:
     return out
 
 
-def _dataflow(plan: Plan) -> None:
+def _dataflow(plan: Plan, numbered: Sequence[tuple[int, Step, Fused | None]]) -> None:
     """Every value is made once, before it is read, by an operation that gives its shape and dtype."""
     v = plan.values
+    for g, part in enumerate(plan.steps):
+        if isinstance(part, Fused):
+            made = [s.output for s in part.steps]
+            here = {i for i in made if 0 <= i < len(v) and v[i].storage == PASSED}
+            message = "step {} has registers for {}, not for {}"
+            _require(part.registers.keys() == here, message, g, set(part.registers), here)
     ready = {x.number for x in v if x.storage in (INPUT, CONSTANT, STATE)}
-    for g, step in enumerate(plan.steps):
-        if isinstance(step, Fused):
-            here = {s.output for s in step.steps if 0 <= s.output < len(v) and v[s.output].storage == PASSED}
-            _require(
-                set(step.registers) == here,
-                "step {} has registers for {}, not for {}",
-                g,
-                set(step.registers),
-                here,
-            )
-    for g, step, fused in _numbered(plan):
-        where = f"step {g} ({step.op.name})"
+    for g, step, fused in numbered:
         for i in (*step.inputs, step.output):
-            _require(0 <= i < len(v), "{} names %{}; there are {} values", where, i, len(v))
+            if not 0 <= i < len(v):
+                raise PlanError(f"{_at(g, step)} names %{i}; there are {len(v)} values")
         for i in step.inputs:
-            _require(v[i].root in ready, "{} reads %{} before it is written", where, i)
-            inside = v[i].storage != PASSED or (fused is not None and i in fused.registers)
-            _require(inside, "{} reads %{}, a register of another step", where, i)
+            if v[i].root not in ready:
+                raise PlanError(f"{_at(g, step)} reads %{i} before it is written")
+            if v[i].storage == PASSED and (fused is None or i not in fused.registers):
+                raise PlanError(f"{_at(g, step)} reads %{i}, a register of another step")
         out = v[step.output]
-        _require(step.output not in ready, "{} writes {} a second time", where, out)
-        _require(out.storage in (BUFFER, PASSED), "{} writes {}, which is {}", where, out, out.storage)
-        _require(step.op.kernel is not None, "{}: a composite operation was left in", where)
-        _require(step.op.kind != VIEW_KIND, "{}: a view is a value, not a step", where)
-        _fits(step, plan, where)
-        if fused is None:
-            _require(out.storage == BUFFER, "{} writes a register outside a fused step", where)
-        else:
-            _require(step.op.kind == ELEMENTWISE, "{} is not elementwise, but fused", where)
-            _require(out.shape == fused.shape, "{} is of shape {} in a step over {}", where, out.shape, fused.shape)
+        if step.output in ready:
+            raise PlanError(f"{_at(g, step)} writes {out} a second time")
+        if out.storage != BUFFER and out.storage != PASSED:
+            raise PlanError(f"{_at(g, step)} writes {out}, which is {out.storage}")
+        if step.op.kernel is None:
+            raise PlanError(f"{_at(g, step)}: a composite operation was left in")
+        if step.op.kind == VIEW_KIND:
+            raise PlanError(f"{_at(g, step)}: a view is a value, not a step")
+        _fits(step, v, g)
+        if fused is not None:
+            _fits_into(fused, step, out, g)
+        elif out.storage == PASSED:
+            raise PlanError(f"{_at(g, step)} writes a register outside a fused step")
         ready.add(step.output)
     for i in plan.results:
-        _require(
-            0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED,
-            "%{} is a result, but never computed",
-            i,
-        )
+        computed = 0 <= i < len(v) and v[i].root in ready and v[i].storage != PASSED
+        _require(computed, "%{} is a result, but never computed", i)
     _updates(plan)
 
 
-def _fits(step: Step, plan: Plan, where: str) -> None:
-    out = plan.values[step.output]
-    rules = step.op.vjp
-    _require(callable(rules) or len(rules) == len(step.inputs), "{} has {} inputs", where, len(step.inputs))
+def _at(g: int, step: Step) -> str:
+    """Return where a rule is broken, for messages."""
+    return f"step {g} ({step.op.name})"
+
+
+def _fits(step: Step, values: Sequence[Value], g: int) -> None:
+    out, rules = values[step.output], step.op.vjp
+    if not callable(rules) and len(rules) != len(step.inputs):
+        raise PlanError(f"{_at(g, step)} has {len(step.inputs)} inputs")
     try:
-        shape, dtype = step.op.shape(*[_Shaped(plan.values[i]) for i in step.inputs], **step.attrs)
+        shape, dtype = step.op.shape(*[values[i] for i in step.inputs], **step.attrs)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise PlanError(f"{where}: {error}") from error
-    if (tuple(shape), dtype) != (out.shape, out.dtype):
-        raise PlanError(f"{where} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}")
+        raise PlanError(f"{_at(g, step)}: {error}") from error
+    if dtype != out.dtype or tuple(shape) != out.shape:
+        raise PlanError(f"{_at(g, step)} gives {shape} {dtype}, {out} is {out.shape} {out.dtype}")
+
+
+def _fits_into(fused: Fused, step: Step, out: Value, g: int) -> None:
+    """Check that an operation can be part of a fused step."""
+    if step.op.kind != ELEMENTWISE:
+        raise PlanError(f"{_at(g, step)} is not elementwise, but fused")
+    if out.shape != fused.shape:
+        raise PlanError(f"{_at(g, step)} is of shape {out.shape} in a step over {fused.shape}")
 
 
 def _updates(plan: Plan) -> None:
@@ -220,20 +208,12 @@ def _updates(plan: Plan) -> None:
     v = plan.values
     updated = [s for s, _ in plan.updates]
     _require(len(set(updated)) == len(updated), "a state is updated twice")
-    _require(
-        all(0 <= s < len(plan.states) for s in updated),
-        "updates of states {}; there are {}",
-        updated,
-        len(plan.states),
-    )
+    known = all(0 <= s < len(plan.states) for s in updated)
+    _require(known, "updates of states {}; there are {}", updated, len(plan.states))
     for s, n in plan.updates:
         old = v[plan.states[s]]
-        _require(
-            (v[n].shape, v[n].dtype) == (old.shape, old.dtype),
-            "%{} becomes state {}, whose shape or dtype differs",
-            n,
-            s,
-        )
+        alike = (v[n].shape, v[n].dtype) == (old.shape, old.dtype)
+        _require(alike, "%{} becomes state {}, whose shape or dtype differs", n, s)
     in_place = [(x.state, x.number) for x in v if x.state is not None]
     for s, n in in_place:
         _require((s, n) in plan.updates, "%{} is written into state {}, but is not its update", n, s)
@@ -242,10 +222,12 @@ def _updates(plan: Plan) -> None:
         _require(v[i].root not in changing, "%{} is a result, but lies in a state that changes", i)
 
 
-def _memory(plan: Plan) -> None:
-    """Simulate the run: what is written over a byte, a state or a register must not be read any more."""
+def _memory(plan: Plan, numbered: Sequence[tuple[int, Step, Fused | None]]) -> None:
+    """Simulate the run: what is written over a byte, a state or a register must not be read any more.
+
+    What is computed must be read; as every step is checked, that makes all of them useful.
+    """
     v = plan.values
-    numbered = _numbered(plan)
     last: dict[int, int] = {}
     for t, (_, step, _) in enumerate(numbered):
         for i in step.inputs:
@@ -259,34 +241,32 @@ def _memory(plan: Plan) -> None:
         if g != current:
             current, registers = g, {}
         out = v[step.output]
-        where = f"step {g} ({step.op.name})"
-        if fused is not None:
+        if step.output not in last:
+            raise PlanError(f"{_at(g, step)} computes {out}, which nobody reads")
+        if fused is not None and fused.registers:
             for i in step.inputs:
-                if i in fused.registers:
+                if i in fused.registers and registers.get(fused.registers[i]) != i:
                     owner = registers.get(fused.registers[i])
-                    _require(owner == i, "{} reads %{} from a register that holds %{}", where, i, owner)
+                    raise PlanError(f"{_at(g, step)} reads %{i} from a register that holds %{owner}")
             if step.output in fused.registers:
                 r = fused.registers[step.output]
-                _require(
-                    0 <= r < len(fused.register_dtypes),
-                    "{} writes register {} of {}",
-                    where,
-                    r,
-                    len(fused.register_dtypes),
-                )
-                _require(fused.register_dtypes[r] == out.dtype, "{}: register {} is of another dtype", where, r)
-                _overwrites(step, registers.get(r), last, t, v, where)
+                count = len(fused.register_dtypes)
+                if not 0 <= r < count:
+                    raise PlanError(f"{_at(g, step)} writes register {r} of {count}")
+                if fused.register_dtypes[r] != out.dtype:
+                    raise PlanError(f"{_at(g, step)}: register {r} is of another dtype")
+                _overwrites(step, registers.get(r), last, t, v, g)
                 registers[r] = step.output
                 continue
         if out.state is not None:
-            _overwrites(step, plan.states[out.state], last, t, v, where)
+            _overwrites(step, plan.states[out.state], last, t, v, g)
             continue
         if out.nbytes:
             for start, owner in arena.claim(out.offset, out.offset + out.nbytes, step.output):
                 if start == out.offset:
-                    _overwrites(step, owner, last, t, v, where)
-                else:
-                    _require(last.get(owner, -1) < t, "{} overwrites %{}, which is still to be read", where, owner)
+                    _overwrites(step, owner, last, t, v, g)
+                elif last[owner] >= t:
+                    raise PlanError(f"{_at(g, step)} overwrites %{owner}, which is still to be read")
 
 
 class _Stretches:
@@ -308,16 +288,16 @@ class _Stretches:
         return lost
 
 
-def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], where: str) -> None:
+def _overwrites(step: Step, owner: int | None, last: dict[int, int], t: int, v: Sequence[Value], g: int) -> None:
     """Check that `owner` may be overwritten: it is not read later, and if it is an input, the kernel allows it."""
     if owner is None or last.get(owner, -1) < t:
         return
     message = "{} overwrites %{}, which is still to be read"
-    _require(last[owner] == t and step.op.may_overwrite, message, where, owner)
+    _require(last[owner] == t and step.op.may_overwrite, message, _at(g, step), owner)
     for k, i in enumerate(step.inputs):
         if v[i].root == owner:
             allowed = step.op.aliases is None or k in step.op.aliases
-            _require(v[i].same_layout(v[step.output]) and allowed, message, where, owner)
+            _require(v[i].same_layout(v[step.output]) and allowed, message, _at(g, step), owner)
 
 
 def _extent(plan: Plan, value: Value) -> tuple[str, int, int]:
@@ -349,11 +329,3 @@ def _tiles(plan: Plan) -> None:
                 out = written[places[at]]
                 same = (read.shape, read.strides, low) == (out.shape, out.strides, places[at][1])
                 _require(same, "step {} reads {} across tiles while it writes {} over it", g, read, out)
-
-
-def _useful(plan: Plan) -> None:
-    v = plan.values
-    wanted = {v[i].root for i in plan.results}
-    for g, step, _ in reversed(_numbered(plan)):
-        _require(step.output in wanted, "step {} ({}) computes %{}, which nobody reads", g, step.op.name, step.output)
-        wanted |= {v[i].root for i in step.inputs}
