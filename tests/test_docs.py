@@ -34,7 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from chainrule.cli import app
 from chainrule.core import op as table
 from chainrule.core.node import FUNCTIONS
 
@@ -47,7 +49,6 @@ SHOWN = {"", "text", "json", "toml", "yaml", "csv", "latex", "html", "cpp", "mer
 
 FENCE = re.compile(r"^(?P<indent>\s*)(?P<ticks>`{3,}|~{3,})\s*(?P<language>[^\s`]*)\s*$")
 MARK = re.compile(r"^\s*<!--\s*(?P<word>skip|needs|output)\s*(?::\s*(?P<reason>.*?))?\s*-->\s*$")
-CHAINRULE = "import sys; sys.argv[0] = 'chainrule'; from chainrule.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -188,17 +189,11 @@ def run_commands(block: Block, directory: Path) -> str:
         if words[:1] == ["chainrule"]:
             if set(words) & {"&&", "||", "|", ";", ">", "<"}:
                 raise DocumentError(f"{block.place}: a shell's operators in {shlex.join(words)}")
-            finished = subprocess.run(
-                [sys.executable, "-c", CHAINRULE, *words[1:]],
-                cwd=directory,
-                env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
-            if finished.returncode:
-                ended = f"{shlex.join(words)} ended with {finished.returncode}"
-                raise DocumentError(f"{block.place}: {ended}: {finished.stderr}")
+            with contextlib.chdir(directory):
+                finished = CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"}).invoke(app, words[1:])
+            if finished.exit_code:
+                ended = f"{shlex.join(words)} ended with {finished.exit_code}"
+                raise DocumentError(f"{block.place}: {ended}: {finished.stderr}") from finished.exception
             if block.compare:
                 compare("\n".join(shown), finished.stdout, block.place)
             printed += finished.stdout

@@ -33,7 +33,13 @@ network_gradients = cache(lambda forward, loss, data, output: numeric.network_gr
 
 
 def of_style(style):
-    return pytest.mark.parametrize("case", [pytest.param(c, id=c.title) for c in CASES if c.setting.style == style])
+    cases = [c for c in CASES if c.setting.style == style]
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.title, marks=marks(c)) for c in cases])
+
+
+def marks(case):
+    """Mark as slow what differentiates a network with many parameters by differences."""
+    return pytest.mark.slow if case.family.startswith("mnist") else ()
 
 
 def agrees(found, reference, scale=1.0):

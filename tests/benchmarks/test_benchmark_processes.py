@@ -22,6 +22,7 @@ def test_a_process_without_an_answer_is_failed_with_its_last_words():
     assert found["status"] == "failed" and "No module named 'benchmarks.no_such_module'" in found["reason"]
 
 
+@pytest.mark.slow
 @LINUX
 def test_memory_from_the_command_to_its_file(tmp_path, capsys):
     file = tmp_path / "memory.json"

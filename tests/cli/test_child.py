@@ -79,7 +79,10 @@ def called(folder, *arguments, timeout=60):
             "", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "50",
             "mine.py: its process was ended by SIGSEGV before there was a result", marks=[unix, pytest.mark.slow],
         ),
-        ("", "raise KeyboardInterrupt", "50", "mine.py: interrupted, or the program raised KeyboardInterrupt"),
+        pytest.param(
+            "", "raise KeyboardInterrupt", "50",
+            "mine.py: interrupted, or the program raised KeyboardInterrupt", marks=pytest.mark.slow,
+        ),
         pytest.param(
             "import glob, os, tempfile\n"
             "for f in glob.glob(tempfile.gettempdir() + '/chainrule-*'):\n"

@@ -188,7 +188,11 @@ def test_more_of_what_is_refused(refused, csv, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
-@pytest.mark.parametrize("command", [["backprop", "digits"], ["predict", "runs/data", "data.csv"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command",
+    [["predict", "runs/data", "data.csv"], pytest.param(["backprop", "digits"], marks=pytest.mark.slow)],
+    ids=lambda c: c[0],
+)
 def test_a_reader_that_has_seen_enough(trained, tmp_path, command):
     code = "from chainrule.cli import main; main()"
     reader, writer = os.pipe()

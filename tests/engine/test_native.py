@@ -124,7 +124,7 @@ def test_what_is_not_finite_passes() -> None:
 # -- graphs ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), programs, shapes, dtypes)
 def test_random_graphs(data: Any, program: Any, shapes: Any, dtype: Any) -> None:
     inputs = arrays(shapes, dtype)
@@ -134,7 +134,7 @@ def test_random_graphs(data: Any, program: Any, shapes: Any, dtype: Any) -> None
     check(lambda x, s: ([interpret(program, x)[i] for i in out], {}), inputs, threads=(1, 2), tolerance=None)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs, shapes, dtypes)
 def test_gradients_of_random_graphs(program: Any, shapes: Any, dtype: Any) -> None:
     inputs = arrays(shapes, dtype)
@@ -148,7 +148,7 @@ def test_gradients_of_random_graphs(program: Any, shapes: Any, dtype: Any) -> No
     check(gradients, inputs, tolerance=1e-11 if dtype == np.float64 else 1e-4)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), programs, shapes, dtypes)
 def test_states_of_random_graphs(data: Any, program: Any, shapes: Any, dtype: Any) -> None:
     states = arrays(shapes, dtype)

@@ -74,7 +74,7 @@ def test_every_row_differentiates_as_eagerly(op: Operation, example: Example) ->
         close(f, e.detach().numpy() if isinstance(e, cr.Tensor) else e, 1e-10)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), programs, shapes, dtypes, st.sampled_from([1, 6, 10_000]))
 def test_random_graphs(data: Any, program: Any, shapes: Any, dtype: Any, block: int) -> None:
     inputs = arrays(shapes, dtype)
@@ -86,7 +86,7 @@ def test_random_graphs(data: Any, program: Any, shapes: Any, dtype: Any, block: 
         close(f, pool[i])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(programs, shapes, st.sampled_from([1, 6, 10_000]))
 def test_gradients_of_random_graphs(program: Any, shapes: Any, block: int) -> None:
     inputs = arrays(shapes, np.float64)

@@ -154,7 +154,7 @@ def _redrawn(name: str, array: Any, rng: Any) -> Any:
     return rng.uniform(0.5, 2, array.shape) if name.endswith("_var") else rng.normal(0, 1, array.shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(networks(), st.integers(1, 9))
 def test_random_networks_in_onnx(drawn, m):
     package("onnx")
@@ -166,7 +166,7 @@ def test_random_networks_in_onnx(drawn, m):
         same(run(session(exported), (X,)), wanted, 1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(networks(), st.integers(1, 9))
 def test_random_networks_in_pytorch(drawn, m):
     torch = package("torch")
@@ -178,7 +178,7 @@ def test_random_networks_in_pytorch(drawn, m):
     assert outputs(cr.from_torch(theirs), (X,))[0].tobytes() == wanted[0].tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(networks())
 def test_random_networks_in_files(tmp_path_factory, drawn):
     model, features = drawn

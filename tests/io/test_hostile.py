@@ -118,7 +118,7 @@ def _file(folder, content):
 INTACT = hostile.intact()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_whatever_is_changed_it_is_refused_or_the_same(tmp_path_factory, data):
     """Bytes exchanged, left out, put in, repeated: what loads is what was saved."""
@@ -140,7 +140,7 @@ def test_whatever_is_changed_it_is_refused_or_the_same(tmp_path_factory, data):
         assert {k: v.tobytes() for k, v in model.state_dict().items()} == {k: v.tobytes() for k, v in wanted.items()}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_whatever_is_changed_in_onnx_is_refused_or_runs(tmp_path_factory, data):
     """Without a digest (other programs write none) changed numbers load, but nothing else may come of it."""
@@ -169,7 +169,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.text(max_size=8) | st.just("__metadata__"), json_values, min_size=1, max_size=4))
 @example({"__metadata__": {"a": "[" * 10_000}})
 def test_any_header(tmp_path_factory, header):
@@ -183,7 +183,7 @@ def test_any_header(tmp_path_factory, header):
             assert read is load_arrays and all(a.size == 0 for a in result[0].values())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(json_values)
 def test_any_architecture(tmp_path_factory, description):
     content = hostile._architecture(json.dumps(description))

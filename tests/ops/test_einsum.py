@@ -84,7 +84,7 @@ def test_value_and_gradient(subscripts: str, shapes: list[tuple[int, ...]]) -> N
         close(g.reshape(1, -1), derivative(loss, arrays[k]), what=f"{subscripts}, operand {k}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_any_subscripts(data: st.DataObject) -> None:
     lengths = {"i": 2, "j": 3, "k": 1, "l": 4}

@@ -178,7 +178,8 @@ def test_elementwise_operations_stand_by_their_users() -> None:
     assert [type(s).__name__ for s in plan.steps] == ["Step", "Fused"]
 
 
-@pytest.mark.parametrize("shape", [pytest.param((), marks=pytest.mark.slow), (3,)])
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(), (3,)])
 def test_twenty_thousand_operations(shape: Any) -> None:
     def function(x: Any) -> Any:
         y = x

@@ -101,7 +101,7 @@ def test_users_that_want_different_factors() -> None:
     both(lambda a, b: [0.1 * (np.tanh(a) @ (2.0 * b)), 0.2 * np.sum(2.0 * b)], (3, 3), (3, 3))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), programs, shapes, st.sampled_from([1, 20, 1000]))
 def test_gradient_descent_on_random_graphs(data: Any, program: Any, shapes: Any, block: int) -> None:
     states, inputs = arrays(shapes, np.float64), arrays(shapes[:1], np.float64, seed=1)

@@ -127,7 +127,7 @@ def test_states_must_be_arrays_that_can_be_written_into() -> None:
         engine.bind(plan)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), programs, shapes, dtypes, st.sampled_from([1, 6, 1000]))
 def test_random_updates(data: Any, program: Any, shapes: Any, dtype: Any, block: int) -> None:
     states, inputs = arrays([*shapes, shapes[0]], dtype), arrays(shapes[:1], dtype, seed=1)
