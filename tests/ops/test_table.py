@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.signal
 import scipy.special
 
 from chainrule import jvp, ops
@@ -131,6 +132,58 @@ def mirrored(x: Any, n: int) -> Any:
     return np.stack([z.real, z.imag], -1)
 
 
+def correlated(x: Any, w: Any, stride: Any, dilation: Any, padding: Any, groups: int) -> Any:
+    """One image, channel and filter after the other, by SciPy."""
+    x = np.pad(x, ((0, 0), (0, 0), *padding))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, w.shape[1:-1], strict=True)]
+    full = np.zeros((w.shape[0], *reach, w.shape[-1]))
+    full[(slice(None), *[slice(None, None, d) for d in dilation])] = w
+    each = w.shape[-1] // groups
+    places = [n - k + 1 for n, k in zip(x.shape[2:], full.shape[1:-1], strict=True)]
+    out = np.zeros((x.shape[0], w.shape[-1], *places))
+    for m, f, c in np.ndindex(x.shape[0], w.shape[-1], w.shape[0]):
+        out[m, f] += scipy.signal.correlate(x[m, f // each * w.shape[0] + c], full[c, ..., f], "valid", "direct")
+    return out[(slice(None), slice(None), *[slice(None, None, s) for s in stride])]
+
+
+def adjoint(of: Any, shape: Any, g: Any) -> Any:
+    """Return the adjoint of a linear function of arrays of a shape, from its values at all unit vectors."""
+    return np.array([np.sum(of(e.reshape(shape)) * g) for e in np.eye(math.prod(shape))]).reshape(shape)
+
+
+def first_largest(x: Any, size: Any, stride: Any, dilation: Any, padding: Any) -> Any:
+    """Return the positions in x of each window's first largest element, one array for each axis in space."""
+    n = len(size)
+    space = x.shape[x.ndim - n :]
+    axes = zip(space, padding, dilation, size, stride, strict=True)
+    ends = [(d + sum(p) - e * (k - 1) - 1) // s + 1 for d, p, e, k, s in axes]
+    found = np.zeros((n, *x.shape[: x.ndim - n], *ends), int)
+    for where in np.ndindex(found.shape[1:]):
+        lead, place = where[: x.ndim - n], where[x.ndim - n :]
+        starts = [p * s - b for p, s, (b, _) in zip(place, stride, padding, strict=True)]
+        every = [tuple(a + e * i for a, e, i in zip(starts, dilation, k, strict=True)) for k in np.ndindex(size)]
+        inside = [at for at in every if all(0 <= a < d for a, d in zip(at, space, strict=True))]
+        found[(slice(None), *where)] = max(inside, key=lambda at: x[(*lead, *at)])
+    return found
+
+
+def pooled(v: Any, x: Any, **attrs: Any) -> Any:
+    at = first_largest(x, **attrs)
+    return v[(*np.indices(at.shape[1:])[: x.ndim - len(at)], *at)]
+
+
+def windowed(x: Any, axes: Any, size: Any, stride: Any, dilation: Any) -> Any:
+    ends = [(x.shape[a] - d * (k - 1) - 1) // s + 1 for a, k, s, d in zip(axes, size, stride, dilation, strict=True)]
+    shape = [ends[axes.index(a)] if a in axes else n for a, n in enumerate(x.shape)]
+    out = np.empty((*shape, *size))
+    for at in np.ndindex(out.shape):
+        moved = list(at[: x.ndim])
+        for a, s, d, k in zip(axes, stride, dilation, at[x.ndim :], strict=True):
+            moved[a] = s * moved[a] + d * k
+        out[at] = x[tuple(moved)]
+    return out
+
+
 #: Rows that are computed by a function of SciPy; their derivatives are checked against finite differences of it.
 SPECIAL = {op.name: re.findall(r"scipy\.(\w+)\.(\w+)", op.numpy) for op in ROWS if isinstance(op.numpy, str)}
 
@@ -193,6 +246,20 @@ ORACLES: dict[str, Callable[..., Any]] = {
     **{name: getattr(getattr(scipy, found[0][0]), found[0][1]) for name, found in SPECIAL.items() if found},
     "xlogy": scipy.special.xlogy,
     "xlog1py": scipy.special.xlog1py,
+    "windows": windowed,
+    "overlap_add": lambda g, axes, shape, **attrs: adjoint(
+        lambda x: windowed(x, axes, g.shape[g.ndim - len(axes) :], **attrs), shape, g
+    ),
+    "conv": correlated,
+    "conv_input": lambda y, w, space, **attrs: adjoint(
+        lambda x: correlated(x, w, **attrs), (y.shape[0], w.shape[0] * attrs["groups"], *space), y
+    ),
+    "conv_weight": lambda x, y, size, **attrs: adjoint(
+        lambda w: correlated(x, w, **attrs), (x.shape[1] // attrs["groups"], *size, y.shape[1]), y
+    ),
+    "max_pool": lambda x, **attrs: pooled(x, x, **attrs),
+    "pool_like": pooled,
+    "unpool": lambda g, x, **attrs: adjoint(lambda v: pooled(v, x, **attrs), x.shape, g),
     "uniform": lambda counter, **attrs: ops.random.uniform(counter, **attrs),  # its own test: test_random.py
 } | {
     name: getattr(np, name)
@@ -379,7 +446,7 @@ def test_numpy_source(op: Operation, example: Example) -> None:
     made: dict[str, Any] = {
         "np": np,
         "scipy": scipy,
-        "__builtins__": {"int": int, "float": float, "range": range, "slice": slice},
+        "__builtins__": {f.__name__: f for f in (int, float, range, slice, len, enumerate)},
     }
     with np.errstate(all="ignore"):
         for text in helpers.texts:
@@ -552,7 +619,7 @@ def test_linearity(op: Operation) -> None:
         at = [[np.asarray(y) + s * moved if j == k else y for j, y in enumerate(example.inputs)] for s in (0, 1, 2)]
         a, b, c = (evaluate(op, inputs, example.attrs).astype(float) for inputs in at)
         straight = bool(np.all(np.abs(c - 2 * b + a) <= 1e-12 * (1 + np.abs(a))))
-        assert (k in op.linear) == straight or (op.kinks and straight) or op.name in ("max", "min")
+        assert (k in op.linear) == straight or (op.kinks and straight) or op.name in ("max", "min", "max_pool")
 
 
 @for_each(("op", "example"), cases(ROWS))

@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _CPU = "the CPU is the only device; leave it out"
 _DTYPE = "use .astype(np.float32) of a tensor, or .to(np.float32) of a module"
-_CONVOLUTION = "there is no such layer: write an nn.Module whose forward uses indexing, np.einsum or np.matmul"
+_CONVOLUTION = "there is no such layer: write an nn.Module whose forward uses ops.conv, np.einsum or np.matmul"
 _LOSS = "losses are functions, chosen by name in fit(loss=…): "
 _SEED = "there is no global random state: fit(seed=…), and model.initialize(seed) for the initial weights"
 _STOP = "nothing is recorded unless a gradient is asked for: leave it out, or use cr.stop_gradient(x)"
@@ -151,10 +151,9 @@ _OPTIMIZER = {
 
 _NN = {
     **dict.fromkeys(
-        "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d MaxPool1d MaxPool2d AvgPool1d AvgPool2d AdaptiveAvgPool2d"
+        "Conv3d ConvTranspose1d ConvTranspose3d MaxPool3d AvgPool3d"
         " LSTM GRU RNN LSTMCell GRUCell RNNCell Transformer TransformerEncoder TransformerEncoderLayer"
-        " MultiheadAttention BatchNorm2d BatchNorm3d GroupNorm InstanceNorm2d RMSNorm Bilinear Upsample"
-        " PixelShuffle".split(),
+        " MultiheadAttention BatchNorm3d InstanceNorm2d Bilinear PixelShuffle".split(),
         _CONVOLUTION,
     ),
     "MSELoss": f'{_LOSS}"mse", nn.losses.mse',
@@ -170,7 +169,6 @@ _NN = {
     "ModuleDict": "assign a plain dict of modules: they are found there",
     "ParameterList": "assign a plain list of parameters: they are found there",
     "ParameterDict": "assign a plain dict of parameters: they are found there",
-    "LogSoftmax": "leave it out: the cross entropy takes logits; or use cr.log_softmax(x)",
     "Swish": "use nn.SiLU()",
     "ReLU6": "write an nn.Module whose forward returns np.clip(x, 0, 6)",
     **{
@@ -178,14 +176,12 @@ _NN = {
         for name, formula in (
             ("Hardtanh", "np.clip(x, -1, 1)"),
             ("Hardsigmoid", "np.clip(x / 6 + 0.5, 0, 1)"),
-            ("Mish", "x * np.tanh(cr.softplus(x))"),
             ("Softsign", "x / (1 + np.abs(x))"),
             ("LogSigmoid", "-cr.softplus(-x)"),
-            ("PReLU", "np.where(x > 0, x, slope * x), with a parameter slope"),
         )
     },
     "KLDivLoss": "write a function: np.mean(np.sum(y * (np.log(y) - cr.log_softmax(output)), axis=1))",
-    **dict.fromkeys(("ConstantPad1d", "ConstantPad2d", "ZeroPad2d", "ReflectionPad2d"), "use np.pad(x, widths)"),
+    **dict.fromkeys(("ConstantPad1d", "ConstantPad2d", "ReflectionPad2d"), "use np.pad(x, widths)"),
     "DataParallel": _CPU,
     "utils": "clipping is an argument of optimisers: optim.Adam(1e-3, clip_norm=1.0)",
 }
@@ -212,7 +208,12 @@ _FUNCTIONAL = {
     "logsigmoid": "use -cr.softplus(-x)",
     "kl_div": "use np.sum(y * (np.log(y) - log_probabilities))",
     "scaled_dot_product_attention": "use cr.softmax(q @ np.swapaxes(k, -1, -2) / math.sqrt(q.shape[-1])) @ v",
-    **dict.fromkeys("conv1d conv2d conv3d max_pool2d avg_pool2d embedding layer_norm batch_norm".split(), _CONVOLUTION),
+    **dict.fromkeys("conv1d conv2d conv3d".split(), "use ops.conv(x, w), with w of shape (channels, *size, filters)"),
+    **dict.fromkeys(("max_pool1d", "max_pool2d"), "use ops.max_pool(x, size, n=axes)"),
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d"), "use ops.avg_pool(x, size, n=axes)"),
+    "interpolate": "use ops.upsample(x, size)",
+    "embedding": "use weight[ids], or an nn.Embedding layer",
+    **dict.fromkeys(("layer_norm", "batch_norm"), "use an nn.LayerNorm or nn.BatchNorm2d layer"),
 }
 
 _INIT = {

@@ -262,6 +262,8 @@ _SIGNS = {
     "·": r"\cdot",
     "⊙": r"\odot",
     "⊗": r"\otimes",
+    "⋆": r"\star",
+    "∗": r"\ast",
     "→": r"\to",
     "←": r"\gets",
     "≤": r"\leq",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import ops
-from ..core.arguments import boolean, number
-from ..core.tensor import Tensor
+from ..core.arguments import boolean, integer, number
+from ..core.tensor import Parameter, Tensor
+from ..ops.table import as_dtype
 from .describe import described
 from .naming import Layer, Namer
 
@@ -216,6 +218,99 @@ class Softmax(Activation, names=("softmax",)):
     def function(self, x: Tensor) -> Any:
         """Apply the activation."""
         return ops.softmax(x, -1)
+
+
+class LogSoftmax(Activation, names=("log_softmax",)):
+    """The logarithm of the softmax along the last axis, computed without overflow.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.LogSoftmax()([[0.0, 0.0]]).value.round(3)
+    array([[-0.693, -0.693]])
+    """
+
+    def function(self, x: Tensor) -> Any:
+        """Apply the activation."""
+        return ops.log_softmax(x, -1)
+
+
+class Mish(Activation, names=("mish",)):
+    """x · tanh(softplus(x)). Source: Misra, "Mish: a self regularized non-monotonic activation function", 2019.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.Mish()([-1.0, 2.0]).value.round(3)
+    array([-0.303,  1.944])
+    """
+
+    def function(self, x: Tensor) -> Any:
+        """Apply the activation."""
+        return x * np.tanh(ops.softplus(x))
+
+
+class Hardswish(Activation, names=("hardswish",)):
+    """x · min(max(x + 3, 0), 6) / 6, pieces close to `SiLU`. Source: Howard et al., "Searching for MobileNetV3", 2019.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.Hardswish()([-1.0, 4.0]).value.round(3)
+    array([-0.333,  4.   ])
+    """
+
+    def function(self, x: Tensor) -> Any:
+        """Apply the activation."""
+        return x * np.clip(x + 3.0, 0.0, 6.0) / 6.0
+
+
+@described
+class PReLU(Activation):
+    """x where positive, else a · x; the slope a is trained, one for all or one for each channel (axis 1).
+
+    Parameters
+    ----------
+    features : int
+        1, or the length of axis 1.
+    init : float
+        The initial slope. Source: He et al., "Delving deep into rectifiers", 2015.
+    dtype
+        float32 (default) or float64.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.PReLU()([-1.0, 2.0]).value
+    array([-0.25,  2.  ], dtype=float32)
+    """
+
+    roles: ClassVar[dict[str, str]] = {"weight": "a"}
+    _lengths = ("features",)
+    weight: Parameter
+
+    def __init__(self, features: int = 1, init: float = 0.25, *, dtype: Any = np.float32) -> None:
+        self.features: int = integer("features", features, at_least=1)
+        self.init: float = number("init", init)
+        constant = {"name": "constant", "value": self.init}
+        self.make_parameter("weight", (self.features,), constant, dtype=dtype)
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:
+        return int(settings["features"])
+
+    def compute(self, x: Tensor, name: Namer) -> Tensor:
+        """Compute the output, named A."""
+        if self.features > 1 and (x.ndim < 2 or x.shape[1] != self.features):
+            raise ValueError(f"the input has shape {x.shape}, PReLU expects (m, {self.features}, …)")
+        x = as_dtype(x, self.weight.dtype)
+        slope: Any = name("a", self.weight)
+        if self.features > 1:
+            slope = np.reshape(slope, (self.features, *(1,) * (x.ndim - 2)))
+        return name("A", ops.relu(x) - slope * ops.relu(-x))
+
+    def _signature(self) -> str:
+        return f"{self.features}, init={self.init:g}"
 
 
 def get(name: str | Activation) -> Activation:

@@ -1,4 +1,4 @@
-"""Layers with parameters or state: Linear, Dropout, normalisations, Embedding; and the shape-only ones."""
+"""Layers with parameters or state: Linear, Dropout, Embedding; and the shape-only ones."""
 
 from __future__ import annotations
 
@@ -172,12 +172,16 @@ class Dropout(Layer):
         if not self.training or self.p == 0:
             return x
         if x.dtype.kind != "f":
-            raise TypeError(f"{called(x)} has dtype {x.dtype}, Dropout expects float32 or float64")
-        draw = uniform(self.counter, seed=self.seed, stream=self._stream, shape=x.shape, dtype=x.dtype)
+            raise TypeError(f"{called(x)} has dtype {x.dtype}, {type(self).__name__} expects float32 or float64")
+        draw = uniform(self.counter, seed=self.seed, stream=self._stream, shape=self._drawn(x), dtype=x.dtype)
         self.counter = self.counter + 1
         kept = x.dtype.type(1.0 / (1.0 - self.p))
         mask: Any = np.where(np.greater_equal(draw, x.dtype.type(self.p)), kept, x.dtype.type(0))
         return name("D", x * name("M", mask if isinstance(mask, Tensor) else Tensor(mask)))
+
+    def _drawn(self, x: Tensor) -> tuple[int, ...]:
+        """Return the shape of the mask."""
+        return x.shape
 
     def _placed(self, path: str) -> None:
         depth = path.count(".") + 1 if path else 0
@@ -191,121 +195,31 @@ class Dropout(Layer):
         return f"p={self.p:g}"
 
 
-class _Normalization(Layer):
-    """Scale and shift of standardised values: γ (x - mean) / sqrt(variance + eps) + β."""
-
-    roles: ClassVar[dict[str, str]] = {"weight": "gamma", "bias": "beta"}
-    gives: tuple[str, ...] = ("N",)
-    _lengths = ("features",)
-    weight: Parameter
-    bias: Parameter
-
-    def __init__(self, features: int, *, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        self.features: int = integer("features", features, at_least=1)
-        self.eps: float = number("eps", eps, above=0)
-        self.make_parameter("weight", (self.features,), init.ones, dtype=dtype)
-        self.make_parameter("bias", (self.features,), init.zeros, dtype=dtype)
-
-    @staticmethod
-    def _count_of(settings: Mapping[str, Any]) -> int:
-        return 2 * int(settings["features"])
-
-    def _scaled(self, centred: Any, variance: Any, name: Namer) -> Tensor:
-        standardised = centred / np.sqrt(variance + self.eps)
-        return name("N", standardised * name("gamma", self.weight) + name("beta", self.bias))
-
-    def _signature(self) -> str:
-        return f"{self.features}"
-
-
 @described
-class LayerNorm(_Normalization):
-    """Standardises each example over its last axis, then scales and shifts: γ (x - mean) / sqrt(var + eps) + β.
+class Dropout2d(Dropout):
+    """Sets whole channels to zero, each with probability p in training, and scales the rest by 1 / (1 - p).
 
     Parameters
     ----------
-    features : int
-        Length of the last axis.
-    eps : float
-        Added to the variance. Source: Ba et al., "Layer normalization", 2016.
-    dtype
-        float32 (default) or float64.
+    p : float
+        0 <= p < 1. Source: Tompson et al., "Efficient object localization using convolutional networks", 2015.
+    seed : int
+        At least 0, below 2**64.
 
     Examples
     --------
     >>> import numpy as np
     >>> from chainrule import nn
-    >>> nn.LayerNorm(3, dtype=np.float64)(np.array([[1.0, 2.0, 3.0]])).value.round(3)
-    array([[-1.225,  0.   ,  1.225]])
+    >>> nn.Dropout2d(0.5, seed=1)(np.ones((1, 3, 1, 2))).value[0, :, 0]
+    array([[0., 0.],
+           [2., 2.],
+           [0., 0.]])
     """
 
-    def compute(self, x: Tensor, name: Namer) -> Tensor:
-        """Return the normalised input."""
-        if not x.shape or x.shape[-1] != self.features:
-            raise ValueError(f"{called(x)} has shape {x.shape}, LayerNorm expects (…, {self.features})")
-        x = as_dtype(x, self.weight.dtype)
-        centred = x - np.mean(x, axis=-1, keepdims=True)
-        return self._scaled(centred, np.mean(np.square(centred), axis=-1, keepdims=True), name)
-
-
-@described
-class BatchNorm1d(_Normalization):
-    """Standardises each feature over the batch, then scales and shifts.
-
-    Training uses the batch's mean and (biased) variance and moves the running statistics towards them (buffers; the
-    running variance is the unbiased one, as in PyTorch); evaluation uses the running statistics.
-
-    Parameters
-    ----------
-    features : int
-        X has shape (m, features), m at least 2 in training.
-    eps : float
-        Added to the variance.
-    momentum : float
-        Weight of the new batch in the running statistics, 0 < momentum <= 1. Source: Ioffe & Szegedy, 2015.
-    dtype
-        float32 (default) or float64.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from chainrule import nn
-    >>> layer = nn.BatchNorm1d(1, dtype=np.float64)
-    >>> layer(np.array([[1.0], [3.0]])).value.round(3)
-    array([[-1.],
-           [ 1.]])
-    >>> layer.running_mean
-    array([0.2])
-    """
-
-    running_mean: Any
-    running_var: Any
-
-    def __init__(self, features: int, *, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
-        super().__init__(features, eps=eps, dtype=dtype)
-        self.momentum: float = number("momentum", momentum, above=0, at_most=1)
-        self.register_buffer("running_mean", np.zeros(self.features, dtype))
-        self.register_buffer("running_var", np.ones(self.features, dtype))
-
-    def compute(self, x: Tensor, name: Namer) -> Tensor:
-        """Return the normalised input."""
-        if x.ndim != 2 or x.shape[-1] != self.features:
-            raise ValueError(f"{called(x)} has shape {x.shape}, BatchNorm1d expects (m, {self.features})")
-        x = as_dtype(x, self.weight.dtype)
-        if not self.training:
-            return self._scaled(x - self.running_mean, self.running_var, name)
-        m = x.shape[0]
-        if m < 2:
-            raise ValueError(
-                f"{called(x)} has {m} example(s); batch norm needs at least 2 in training, or model.eval()"
-            )
-        mean: Any = np.mean(x, axis=0)
-        centred = x - mean
-        variance: Any = np.mean(np.square(centred), axis=0)
-        old, new = 1 - self.momentum, self.momentum
-        self.running_mean = old * self.running_mean + new * mean.detach()
-        self.running_var = old * self.running_var + (new * m / (m - 1)) * variance.detach()
-        return self._scaled(centred, variance, name)
+    def _drawn(self, x: Tensor) -> tuple[int, ...]:
+        if x.ndim < 3:
+            raise ValueError(f"{called(x)} has shape {x.shape}, Dropout2d expects (m, channels, *space)")
+        return (*x.shape[:2], *(1,) * (x.ndim - 2))
 
 
 @described

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from ..core.tensor import Parameter, Tensor
+from ..core.tensor import Tensor
 from . import init
 from .describe import KNOWN, settings_of
 from .module import Module
@@ -75,7 +75,11 @@ def _plain(name: str, value: Any) -> Any:
         return str(value)
     if name.endswith("_init"):
         return init.config(value)
-    return value is not None if value is None or isinstance(value, Parameter) else value
+    if isinstance(value, tuple):
+        return [_plain("", part) for part in value]
+    if name == "bias":
+        return value is not None
+    return value
 
 
 class Numbering:

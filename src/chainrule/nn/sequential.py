@@ -1,4 +1,4 @@
-"""`Sequential`: modules one after another, with the literature's names on every value."""
+"""`Sequential`, modules one after another with the literature's names on every value, and `Residual`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from ..core.tensor import Parameter, Tensor
 from ..frames import as_inputs
+from ..ops.table import as_dtype
 from . import losses
 from .activations import NAMED
 from .describe import described
@@ -57,11 +58,7 @@ class Sequential(Module):
         self._label()
 
     def _label(self) -> None:
-        for layer, attribute, label in labels(self):
-            if attribute:
-                parameter = getattr(layer, attribute)
-                if isinstance(parameter, Parameter):
-                    parameter.name = label
+        _label(self)
 
     def append(self, layer: Module) -> Sequential:
         """Add a module at the end; return this Sequential."""
@@ -105,15 +102,7 @@ class Sequential(Module):
         return self._run(X.named("A0") if X.op is not None or X.name else _as_input(X), Numbering())
 
     def _run(self, x: Tensor, numbering: Numbering) -> Tensor:
-        for layer in self._layers:
-            if isinstance(layer, Layer):
-                numbering.enter(layer)
-                x = layer.compute(x, numbering.name)
-            elif isinstance(layer, Sequential):
-                x = layer._run(x, numbering)
-            else:
-                x = layer(x)
-        return x
+        return _through(self._layers, x, numbering)
 
     def value_names(self) -> list[str]:
         """Return the names of the values in the order of computation: A0, W1, b1, Z1, A1 and so on."""
@@ -122,6 +111,72 @@ class Sequential(Module):
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able data."""
         return {"type": "Sequential", "layers": [layer.config() for layer in self._layers]}
+
+
+@described
+class Residual(Module):
+    """Adds a module's output to its input: X + module(X).
+
+    Parameters
+    ----------
+    module : Module
+        Its output has the shape of its input. Source: He et al., "Deep residual learning for image recognition", 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> block = nn.Residual(nn.Sequential(nn.Linear(2, 2, weight_init="ones"), nn.ReLU()))
+    >>> block(np.array([[1.0, 2.0]])).value
+    array([[4., 5.]], dtype=float32)
+    """
+
+    _takes_one = True
+    _nests = True
+
+    def __init__(self, module: Module) -> None:
+        _check(module, 0)
+        self._layers: list[Module] = [module]
+        _label(self)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers)
+
+    def forward(self, X: Any) -> Any:
+        """Return X plus the module's output for X."""
+        return self._run(X, Numbering())
+
+    def _run(self, x: Tensor, numbering: Numbering) -> Tensor:
+        out = _through(self._layers, x, numbering)
+        if out.shape != x.shape:
+            raise ValueError(f"Residual: the module returned shape {out.shape}, expected that of its input, {x.shape}")
+        return as_dtype(x, out.dtype) + out  # type: ignore[no-any-return]
+
+    def config(self) -> dict[str, Any]:
+        """Return the architecture as JSON-able data."""
+        return {"type": "Residual", "layers": [layer.config() for layer in self._layers]}
+
+
+def _label(network: Iterable[Module]) -> None:
+    """Give the parameters their names."""
+    for layer, attribute, label in labels(network):
+        if attribute:
+            parameter = getattr(layer, attribute)
+            if isinstance(parameter, Parameter):
+                parameter.name = label
+
+
+def _through(layers: Iterable[Module], x: Tensor, numbering: Numbering) -> Tensor:
+    """Apply layers one after another, each naming its values."""
+    for layer in layers:
+        if isinstance(layer, Layer):
+            numbering.enter(layer)
+            x = layer.compute(x, numbering.name)
+        elif isinstance(layer, Sequential | Residual):
+            x = layer._run(x, numbering)
+        else:
+            x = layer(x)
+    return x
 
 
 def _as_input(x: Tensor) -> Tensor:

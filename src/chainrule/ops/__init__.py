@@ -12,6 +12,7 @@ from . import (
     arrange,
     assign,
     contract,
+    convolution,
     cumulative,
     einsum,
     elementwise,
@@ -21,23 +22,32 @@ from . import (
     logic,
     logits,
     norms,
+    pooling,
     random,
     reduce,
     selection,
     shape,
     ufunc_methods,  # goes through the ufuncs of the others, so it is the last
+    windows,
 )
 from .activations import binary_cross_entropy_with_logits, elu, erf, gelu, leaky_relu, relu, sigmoid, silu, softplus
+from .convolution import conv, conv_transpose
 from .logic import identity, stop_gradient
 from .logits import cross_entropy_with_logits, log_softmax, logsumexp, one_hot, softmax
+from .pooling import adaptive_avg_pool, avg_pool, max_pool, upsample, zero_pad
 from .table import names
 
 __all__ = [
     "activations",
+    "adaptive_avg_pool",
     "arrange",
     "assign",
+    "avg_pool",
     "binary_cross_entropy_with_logits",
     "contract",
+    "conv",
+    "conv_transpose",
+    "convolution",
     "cross_entropy_with_logits",
     "cumulative",
     "einsum",
@@ -54,9 +64,11 @@ __all__ = [
     "logic",
     "logits",
     "logsumexp",
+    "max_pool",
     "names",
     "norms",
     "one_hot",
+    "pooling",
     "random",
     "reduce",
     "relu",
@@ -71,6 +83,9 @@ __all__ = [
     "stop_gradient",
     "ufunc_methods",
     "unbroadcast",
+    "upsample",
+    "windows",
+    "zero_pad",
 ]
 
 _FUNCTIONS.rest = _op._ROWS.rest = f"{__name__}.rest"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..core.apply import apply
-from ..core.memory import share_read_only
 from ..core.op import Example, register
 from ..core.tensor import Tensor
 from .table import array_of, as_dtype, implements, is_tensor, promote, shape_of, stored
+from .windows import sliding_window_view
 
 # -- convolution -----------------------------------------------------------------------------------
 
@@ -39,14 +38,9 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     n, m = shape_of(a)[0], shape_of(v)[0]
     first, last, _ = _part(n + m - 1, n, m, mode, "convolve").indices(n + m - 1)
     # where the window lies within a, a product; at both ends only the terms that there are, not zeros times infinity
-    within = [_windows(a, max(first, m - 1), min(last, n), m), v[::-1]]
+    within = [sliding_window_view(a, m)[max(first + 1 - m, 0) : min(last, n) + 1 - m], v[::-1]]
     parts = [_end(a, v, first, m - 1), np.matmul(*within), _end(a, v, n, last)]
     return np.concatenate(parts)
-
-
-def _windows(a: Any, first: int, last: int, m: int) -> Any:
-    """Return the `m` elements of `a` that end at each position from `first` up to `last`."""
-    return a[np.arange(first, last)[:, None] + np.arange(1 - m, 1)]
 
 
 def _end(a: Any, v: Any, first: int, last: int) -> Any:
@@ -66,42 +60,6 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     if mode == "same" and m > n:  # NumPy exchanges the two and reverses, which centres even lengths differently
         return convolve(v, a[::-1], mode)[::-1]
     return convolve(a, v[::-1], mode)
-
-
-@implements(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, **unused: Any) -> Any:
-    """As ``numpy.lib.stride_tricks.sliding_window_view``: a view that is only read."""
-    x, n = array_of(x), len(shape_of(x))
-    window = tuple(window_shape) if np.ndim(window_shape) else (int(window_shape),)
-    axes = tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
-    if len(window) != len(axes):
-        raise ValueError(f"sliding_window_view: window_shape has {len(window)} lengths for {len(axes)} axes")
-    made = _sliding(x, window, axes)
-    if isinstance(made, Tensor) and isinstance(x, Tensor):
-
-        def read(base: Any) -> Any:
-            if isinstance(base, Tensor):
-                return _sliding(base, window, axes)
-            return np.lib.stride_tricks.sliding_window_view(base, window, axes)
-
-        share_read_only(made, x, read)
-    return made
-
-
-def _sliding(x: Any, window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
-    """Return the windows of the given lengths along axes, their elements along new axes at the end."""
-    k = len(axes)
-    moved = np.moveaxis(x, axes, range(k))
-    index = []
-    for j, width in enumerate(window):
-        places = shape_of(moved)[j] - width + 1
-        if width < 0 or places < 1:
-            raise ValueError(f"sliding_window_view: a window of {width} does not fit axis {axes[j]} of {shape_of(x)}")
-        spread = [1] * (2 * k)
-        spread[j], spread[k + j] = places, width
-        index.append(np.reshape(np.arange(places)[:, None] + np.arange(width), spread))
-    windows = np.moveaxis(moved[tuple(index)], range(k, 2 * k), range(-k, 0))
-    return np.moveaxis(windows, range(k), axes)
 
 
 # -- interpolation ---------------------------------------------------------------------------------

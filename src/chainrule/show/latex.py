@@ -40,7 +40,7 @@ _SPECIAL = {
 }
 #: Signs in text, with the command that LaTeX has for them in math mode.
 _COMMANDS = (
-    "× times, ⊙ odot, → to, ⊗ otimes, · cdot, ∂ partial, Σ Sigma, "
+    "× times, ⊙ odot, → to, ⊗ otimes, ⋆ star, ∗ ast, · cdot, ∂ partial, Σ Sigma, "
     "α alpha, β beta, γ gamma, δ delta, θ theta, λ lambda, μ mu, σ sigma"
 )
 _SIGNS = {
