@@ -154,13 +154,16 @@ def test_the_file_may_import_its_neighbours_and_print(run, file, engine, tmp_pat
 
 def test_what_is_not_there_is_said(bad, file, engine):
     assert bad("none.py").startswith("none.py is not a file")
-    message = bad(file(PROGRAM.replace("def backward", "def backpropagation")))
-    assert message.startswith("my_backprop.py has no backward; looked for forward, backward, loss, parameters, X, Y.")
-    assert "It has rng, X, Y, parameters, forward, loss, backpropagation." in message  # neither np nor sqrt
+    message = bad(file(PROGRAM), "--loss", "cost", "--y", "T")
+    assert message.startswith("my_backprop.py has no T; looked for T, forward, backward, parameters, X.")
+    assert "It has rng, X, Y, parameters, forward, loss, backward." in message  # neither np nor sqrt
     assert "--backward NAME" in message
+    message = bad(file(PROGRAM.replace("def backward", "def something")))
+    assert "has nothing to audit; looked for pairs of functions" in message
+    assert "It has functions forward, loss, something and no classes." in message and "--backward NAME" in message
     assert bad(file(PROGRAM), "--x", "inputs").startswith("my_backprop.py has no inputs;")
     assert "has no w;" in bad(file("x = 1\ndef forward(x, w): ...\ndef backward(dout, cache): ...\n"), "--layer")
-    assert "no names of its own" in bad(file("import numpy as np\n"))
+    assert "It has no functions and no classes." in bad(file("import numpy as np\n"))
 
 
 @pytest.mark.parametrize(

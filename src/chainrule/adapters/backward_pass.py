@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import copy
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -147,12 +147,16 @@ class BackwardPass(abc.ABC):
         wanted = {n: point.gradients[n] for n in names if point.gradients.get(n) is not None}
         twin, values = self.copied(), copied(point.values)
         with np.errstate(all="ignore"):
-            output, cache = twin.forward(values)
-            return making_lines(lambda: twin.backward(cache, output, values), wanted, point.keys)
+            return making_lines(twin.making_call(values), wanted, point.keys)
+
+    def making_call(self, values: Mapping[str, Any]) -> Callable[[], Any]:
+        """Return a call that makes the gradients."""
+        output, cache = self.forward(values)
+        return lambda: self.backward(cache, output, values)
 
     def backward_line(self) -> SourceLine | None:
         """Return where the backward pass is defined."""
-        code = self.handed_over.get("backward", self.handed_over.get("modules"))
+        code = next((self.handed_over[k] for k in ("backward", "modules", "function") if k in self.handed_over), None)
         return definition_of(code[-1] if isinstance(code, list) else code)
 
     def repeated(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:

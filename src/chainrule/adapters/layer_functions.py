@@ -13,6 +13,7 @@ from ..core.reverse import topological
 from ..ops.shape import reshaped
 from .backward_pass import BackwardPass, same
 from .containers import Arguments, is_float_array, mapped, named_leaves
+from .object_methods import CACHE, OUTPUT, UPSTREAM, role
 from .recorded_run import AuditError
 from .recording import Traced, wrapped
 from .signatures import ALIASES, argument_names, required, signature_text
@@ -35,6 +36,27 @@ class LayerFunctions(BackwardPass):
         self.title = f"Audit of {getattr(backward, '__name__', type(backward).__name__)}"
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
+        self._by_name = self._meant([p.name for p in required(backward)])
+
+    def _meant(self, taken: Sequence[str]) -> dict[str, str]:
+        """Return what the arguments of backward are where they are not (dout, cache): UPSTREAM, CACHE, OUTPUT, inputs.
+
+        Those that forward takes, too, are known by their names; one of another name in the place of the cache is the
+        input that is left: ``relu_backward(dA, Z)``, ``pool_backward(dpool, image, size)``.
+        """
+        same = {n.lower(): n for n in self.names}
+        named = {t: same[t.lower()] for t in taken[1:] if t.lower() in same}
+        caches = [t for t in taken if role(t) == CACHE]
+        if caches[:1] == list(taken[:1]) and len(taken) == 2:  # backward(cache, dout)
+            return {taken[0]: CACHE, taken[1]: UPSTREAM}
+        if len(taken) < 2 or (not named and (caches or len(taken) > 2 or len(self.names) > 1)) or self._takes_inputs:
+            return {}
+        left = [n for n in self.names if n not in named.values()]
+        meant = {taken[0]: UPSTREAM, **dict.fromkeys(caches, CACHE), **named}
+        for t in taken:
+            if t not in meant:
+                meant[t] = OUTPUT if role(t) == OUTPUT or not left else left.pop(0)
+        return {t: meant[t] for t in taken}
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
@@ -69,9 +91,14 @@ class LayerFunctions(BackwardPass):
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
         self.handed = douts = self._douts(output) if self.upstream is None else copy.deepcopy(self.upstream)
-        several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
-        upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))
-        result = self.code["backward"](*upstream, *rest)
+        if self._by_name:
+            inputs = dict(zip(self.names, self._arguments.parts(values), strict=True))
+            known = {**inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
+            result = self.code["backward"](*(known[kind] for kind in self._by_name.values()))
+        else:
+            several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
+            upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))
+            result = self.code["backward"](*upstream, *rest)
         untouched = named_leaves(self._douts(output) if self.upstream is None else self.upstream, "out")
         self.dout_changed = any(not same(v, untouched[n]) for n, v in named_leaves(douts, "out").items())
         return result

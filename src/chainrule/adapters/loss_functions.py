@@ -9,7 +9,7 @@ import copy
 import dis
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,10 @@ class LossFunction(BackwardPass):
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
         return cache
+
+    def making_call(self, values: Mapping[str, Any]) -> Callable[[], Any]:
+        """Return a call that makes the gradients: the function computes them with the loss."""
+        return lambda: self.forward(values)
 
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
         """Return the gradients by key: that of a dict, the variable's name, or by position among equal shapes."""

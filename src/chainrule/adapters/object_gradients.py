@@ -118,6 +118,8 @@ def gradients_of_inputs(
             part = next((attributes[k] for k in keys if attributes.get(k) is not None), None)
         if part is None:
             part = _carried(whole, attributes)
+        if isinstance(part, int | float) and isinstance(whole, np.ndarray):
+            part = np.full(whole.shape, float(part))  # the derivative of what is linear
         if part is not None:
             grads.update({k: np.array(v) for k, v in named_leaves(part, "d" + name).items()})
     return grads

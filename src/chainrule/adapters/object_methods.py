@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,12 +55,21 @@ def named_method(module: Any, names: list[str], parts: tuple[str, ...] = ()) -> 
 
 def _methods(module: Any) -> Iterator[str]:
     if not inspect.isclass(module):
-        yield from (n for n, v in getattr(module, "__dict__", {}).items() if callable(v) and inspect.isroutine(v))
-    for kind in type(module).__mro__[:-1]:
+        held = getattr(module, "__dict__", {}).items()
+        yield from (n for n, v in held if inspect.isroutine(v) or isinstance(v, functools.partial))
+    for kind in (module if inspect.isclass(module) else type(module)).__mro__[:-1]:
         for name, value in vars(kind).items():
             special = name.startswith("__") and name != "__call__"
             if not special and (callable(value) or isinstance(value, staticmethod | classmethod)):
                 yield name
+
+
+def methods_named(kind: type) -> tuple[str, str] | None:
+    """Return the names of the passes of a class, None if it has not both."""
+    losses = named_method(kind, LOSSES)
+    back = named_method(kind, BACKWARD, ("backward", "backprop")) or named_method(kind, TRAINING)
+    ahead = named_method(kind, FORWARD, ("forward",)) or losses
+    return None if back is None or ahead is None or back == ahead else (ahead, back)
 
 
 def role(name: str) -> str:

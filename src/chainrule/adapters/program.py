@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import copy
 import importlib.machinery
 import importlib.util
 import inspect
+import linecache
 import os
 import sys
 import traceback
@@ -29,10 +32,11 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 @contextlib.contextmanager
-def imported(path: Path, code: CodeType | None = None) -> Iterator[ModuleType]:
+def imported(path: Path, code: CodeType | None = None, source: str | None = None) -> Iterator[ModuleType]:
     """Run a Python file as a module, with its folder to import from, and give the module.
 
-    What the program prints goes to standard error; no bytecode is written beside it. With `code`, that is what runs.
+    What the program prints goes to standard error; no bytecode is written beside it. With `code`, that is what runs;
+    `source` is the text that its lines are those of, where it is not the file's.
 
     Raises
     ------
@@ -41,9 +45,10 @@ def imported(path: Path, code: CodeType | None = None) -> Iterator[ModuleType]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; expected a Python file")
-    name = "__audited__"
     before = sys.path[:], sys.argv[:], sys.dont_write_bytecode
-    sys.path.insert(0, str(path.resolve().parent))
+    package, folders = _places(path)
+    name = f"{package}.__audited__" if package else "__audited__"
+    sys.path[:0] = folders
     sys.argv[:] = [str(path)]
     sys.dont_write_bytecode = True
     try:
@@ -53,11 +58,68 @@ def imported(path: Path, code: CodeType | None = None) -> Iterator[ModuleType]:
             module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
             module.__file__ = str(path)
             sys.modules[name] = module
+            if source is not None:  # a notebook: the lines of its code
+                linecache.cache[str(path)] = len(source), None, source.splitlines(keepends=True), str(path)
             loader.exec_module(module)
             yield module
     finally:
         sys.modules.pop(name, None)
         sys.path[:], sys.argv[:], sys.dont_write_bytecode = before
+
+
+def _places(path: Path) -> tuple[str, list[str]]:
+    """Return the package that a file belongs to, "" for none, and the folders to import from.
+
+    A file with relative imports belongs to a package. The folders are its own, and those above it in which the modules
+    are that it imports.
+    """
+    folder = path.resolve().parent
+    try:
+        imports = [n for n in ast.walk(ast.parse(path.read_bytes())) if isinstance(n, ast.Import | ast.ImportFrom)]
+    except (SyntaxError, ValueError):
+        return "", [str(folder)]
+    levels = max((n.level for n in imports if isinstance(n, ast.ImportFrom)), default=0)
+    absolute = [n for n in imports if not getattr(n, "level", 0)]
+    names = {n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in absolute}
+    above = [folder, *folder.parents][: 1 + _HIGHEST]
+    if levels >= len(above):
+        levels = 0
+    tops = {(name or "").partition(".")[0] for name in names}
+    places = [p for p in above[1:] if any((p / t).is_dir() or (p / f"{t}.py").is_file() for t in tops if t)]
+    package = ".".join(p.name for p in reversed(above[:levels]))
+    return package, list(dict.fromkeys(str(p) for p in (folder, *places, *above[levels : levels + 1])))
+
+
+#: How many folders above a file are looked at for the modules that it imports.
+_HIGHEST = 4
+
+#: What a module calls the statements that `tolerant` left out: pairs of a line and a reason.
+FAILED = "__failed__"
+
+
+def tolerant(tree: ast.Module, file: str) -> CodeType:
+    """Return the code of a program whose statements that fail are left out, and end in its list `FAILED`.
+
+    Definitions that follow data which are not there, or packages that are not installed, can be used all the same.
+    """
+    said = "f'{type(error).__name__}: {error}'"
+    guard = ast.parse(
+        f"try:\n    pass\nexcept (Exception, SystemExit) as error:\n    {FAILED}.append((0, {said}))"
+    ).body[0]
+    body: list[ast.stmt] = []
+    for i, statement in enumerate(tree.body):
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            body.append(statement)
+        elif i == 0 and isinstance(statement, ast.Expr):  # the docstring
+            body.append(statement)
+        else:
+            guarded: Any = copy.deepcopy(guard)
+            guarded.body = [statement]
+            guarded.handlers[0].body[0].value.args[0].elts[0] = ast.Constant(statement.lineno)
+            body.append(guarded)
+    first = next((i for i, s in enumerate(body) if isinstance(s, ast.Try)), len(body))
+    body.insert(first, ast.parse(f"{FAILED} = []").body[0])
+    return compile(ast.fix_missing_locations(ast.Module(body, [])), file, "exec")
 
 
 @contextlib.contextmanager

@@ -42,15 +42,14 @@ def source_of(path: Path) -> str:
     return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", "\n".join(cells)) + "\n"
 
 
-def has_only_a_loop(path: Path, name: str) -> bool:
-    """Whether a file has a loop that updates parameters, and nothing that is called `name`."""
-    try:
-        tree = ast.parse(source_of(path))
-    except (SyntaxError, ValueError, KeyError):
-        return False  # running it says why
-    loop = _training_loop(tree.body)
-    defined = {getattr(n, "name", getattr(n, "id", "")) for s in tree.body for n in ast.walk(s)}
-    return loop is not None and name not in defined
+def own_source(path: Path) -> str | None:
+    """Return the program in a notebook, None for a file that is a program."""
+    return source_of(path) if path.suffix == ".ipynb" else None
+
+
+def tree_of(path: Path) -> ast.Module:
+    """Return the program in a file as a tree."""
+    return ast.parse(source_of(path), str(path))
 
 
 class TrainingScript(LossFunction):
@@ -65,13 +64,13 @@ class TrainingScript(LossFunction):
     """
 
     def __init__(self, path: Path, assumed: int = 0) -> None:
-        tree = ast.parse(source_of(path))
-        loop = _training_loop(tree.body)
+        tree = tree_of(path)
+        loop = training_loop(tree.body)
         if loop is None:
             raise AuditError(f"{path.name} has no loop that updates parameters, such as W -= learning_rate * dW")
         self.line, self.file = loop.lineno, path.name
         before = ast.fix_missing_locations(ast.Module(_up_to(tree.body, loop), []))
-        with imported(path, compile(before, str(path), "exec")) as program:
+        with imported(path, compile(before, str(path), "exec"), own_source(path)) as program:
             space = dict(vars(program))
         self.updates = {_target(s): s.lineno for s in loop.body if _target(s)}
         read = {n.id for s in loop.body for n in ast.walk(s) if isinstance(n, ast.Name)}
@@ -105,12 +104,12 @@ def _as_data(x: Any) -> Any:
 # -- the loop ----------------------------------------------------------------------------------------------------------
 
 
-def _training_loop(body: Sequence[ast.stmt]) -> ast.For | ast.While | None:
+def training_loop(body: Sequence[ast.stmt]) -> ast.For | ast.While | None:
     """Return the first loop, outside functions, that updates variables."""
     for statement in body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             continue
-        inner = _training_loop([s for s in ast.iter_child_nodes(statement) if isinstance(s, ast.stmt)])
+        inner = training_loop([s for s in ast.iter_child_nodes(statement) if isinstance(s, ast.stmt)])
         if inner is not None:
             return inner
         if isinstance(statement, ast.For | ast.While) and any(map(_target, statement.body)):

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..adapters.program import imported
+from ..adapters.program import FAILED, drawn, imported, tolerant
+from ..adapters.program_parts import Part, contents, parts_in
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import required
-from ..adapters.training_scripts import CHOICES, TrainingScript, has_only_a_loop
+from ..adapters.training_scripts import CHOICES, TrainingScript, own_source, training_loop, tree_of
 from . import audit, audit_layer
+from .discovery import Audited, audited_parts, report_on_parts
 from .report import RIGHT, Report
 from .run import report_on
 
 _SHOWN = 20
 
 
-def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
+def audit_program(path: Path, names: dict[str, str], ascent: bool = False, shapes: Sequence[str] = ()) -> Report:
     """Audit the program at `path`; `names` says what forward, backward, loss, parameters, X, Y are called there.
 
-    Where it has no function of the name of the backward pass, but a loop that trains, that loop is audited.
+    Where it has not all of these, its pairs of functions, its classes and its training loop are found by their names,
+    and audited on small data, whose `shapes` may be given: ``["x=6,4"]``.
     """
-    if path.is_file() and names["backward"] == "backward" and has_only_a_loop(path, names["backward"]):
-        return audit_script(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; expected a Python file or a notebook")
+    chosen = {role: name for role, name in names.items() if name != role}
+    if not (set(chosen) - {"forward", "backward"}) and not _defines(path, names):
+        return audit_parts(path, tuple(chosen.values()), shapes)
     with imported(path) as program:
         loss = names["loss"]
         if not hasattr(program, loss) and loss != "loss":
@@ -36,6 +44,79 @@ def audit_program(path: Path, names: dict[str, str], ascent: bool) -> Report:
         given = {role: value_of(parts[role]) for role in ("parameters", "X", "Y")}
         report = audit(parts["backward"], forward=parts["forward"], loss=parts["loss"], ascent=ascent, **given)
     return _titled(report, path, names)
+
+
+def audit_parts(path: Path, chosen: Sequence[str] = (), shapes: Sequence[str] = ()) -> Report:
+    """Audit all that is found in a program; with `chosen`, only what has one of these names.
+
+    Raises
+    ------
+    LookupError
+        Where nothing is found, or nothing that was found could be read; it says why.
+    """
+    tree = tree_of(path)
+    reports: list[Audited] = []
+    if not chosen and training_loop(tree.body) is not None:
+        reports.append(_script_as_part(path))
+    with imported(path, tolerant(tree, str(path)), own_source(path)) as program:
+        parts = [p for p in parts_in(program) if not chosen or _is_chosen(p, chosen)]
+        reports += audited_parts(program, parts, drawn(shapes, 0))
+        failed = list(getattr(program, FAILED, ()))
+        if not reports:
+            found = f"{_LOOKED_FOR}. It has {contents(program)}."
+            if failed:
+                raise ValueError(f"{path}, line {failed[0][0]}: {failed[0][1]}; without it, nothing to audit; {found}")
+            raise LookupError(f"{path} has nothing to audit; {found}")
+    if all(a.report is None for a in reports):
+        reasons = "; ".join(f"{a.part.name}: {a.reason}" for a in reports)
+        raise LookupError(f"{path}: nothing could be read. {reasons}. {_skipped(failed)}".rstrip())
+    read = [a.report for a in reports if a.report is not None]
+    if len(reports) == 1 and reports[0].part.kind == SCRIPT:
+        return read[0]
+    report = report_on_parts(f"Audit of {path.name}", reports)
+    return dataclasses.replace(report, notes=(*report.notes, *([_skipped(failed)] if failed else [])))
+
+
+_LOOKED_FOR = (
+    "looked for pairs of functions such as f_forward and f_backward, or f and f_prime, functions that return "
+    "(loss, gradients), classes with forward and backward methods, and a loop that updates parameters. Options such as "
+    "--backward NAME say what a part is called"
+)
+SCRIPT = "script"
+
+
+def _script_as_part(path: Path) -> Audited:
+    part = Part(SCRIPT, "training loop", None)
+    try:
+        return Audited(part, audit_script(path))
+    except Exception as error:  # of the program's, too
+        return Audited(part, None, f"{type(error).__name__}: {error}")
+
+
+def _defines(path: Path, names: Mapping[str, str]) -> bool:
+    """Whether a file has something called as each of `names`, or can't be parsed, which running it says."""
+    try:
+        tree = tree_of(path)
+    except (SyntaxError, ValueError, KeyError):
+        return True
+    defined = {getattr(n, "name", getattr(n, "id", "")) for s in tree.body for n in _outside_functions(s)}
+    return set(names.values()) <= defined
+
+
+def _outside_functions(statement: ast.AST) -> Iterator[ast.AST]:
+    yield statement
+    if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        for inner in ast.iter_child_nodes(statement):
+            yield from _outside_functions(inner)
+
+
+def _is_chosen(part: Part, chosen: Sequence[str]) -> bool:
+    return part.name in chosen or getattr(part.forward, "__name__", "") in chosen
+
+
+def _skipped(failed: Sequence[tuple[int, str]]) -> str:
+    """Return which statements of the program failed, and were left out."""
+    return f"left out, since they fail: {', '.join(f'line {n} ({why})' for n, why in failed[:6])}" if failed else ""
 
 
 def audit_script(path: Path) -> Report:
@@ -57,6 +138,8 @@ def _of_script(subject: TrainingScript) -> Report:
         subject.signals = set()
         returned = report_on(subject, data, False)
         report = returned if returned.ok else report
+    if subject.assumed:
+        report = dataclasses.replace(report, provisos=(f"{subject.loss_text[:1].upper()}{subject.loss_text[1:]}.",))
     return report
 
 

@@ -35,9 +35,9 @@ def document(report: Report) -> doc.Document:
     """Return the headline, how the code was read, the findings, the table of steps, conventions and notes."""
     blocks: list[doc.Block] = [
         doc.Heading(report.title.strip() or "Audit", 1),
-        doc.Paragraph(headline(report), "good" if report.ok else "bad"),
+        doc.Paragraph(" ".join((headline(report), *report.provisos)), "good" if report.ok else "bad"),
         *([] if math.isnan(report.loss) else [doc.Paragraph(f"loss {report.loss:.6g}", "dim")]),
-        *([doc.Paragraph(f"Read as: {report.read_as}", "dim")] if report.read_as else []),
+        *_read_as(report.read_as.splitlines()),
         *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
     ]
     if report.steps:
@@ -49,6 +49,12 @@ def document(report: Report) -> doc.Document:
         if lines:
             blocks += [doc.Heading(heading), doc.Items(tuple(lines))]
     return doc.Document(report.title, tuple(blocks))
+
+
+def _read_as(lines: list[str]) -> list[doc.Block]:
+    if len(lines) < 2:
+        return [doc.Paragraph(f"Read as: {line}", "dim") for line in lines]
+    return [doc.Paragraph("Read as:", "dim"), doc.Items(tuple(lines))]
 
 
 def headline(report: Report) -> str:
@@ -141,7 +147,7 @@ def _row(step: Step) -> tuple[doc.Content, ...]:
 
 def _legend(report: Report) -> str:
     """Return what the words of the table mean, as far as they occur."""
-    if math.isnan(report.loss):
+    if all(step.total_error is None for step in report.steps):
         return "error: relative, given the parameters that your own steps have come to."
     words = "error: relative, given your own upstream gradients; total: against the gradient of the loss."
     if any(candidate.formula for finding in report.findings for candidate in finding.candidates):

@@ -153,6 +153,8 @@ class Report:
     title : str
     read_as : str
         How the code was understood: its functions or classes, the parameters, where their gradients are.
+    provisos : tuple of str
+        Sentences that belong to the headline: what was assumed, what was not read.
 
     Examples
     --------
@@ -197,6 +199,7 @@ class Report:
     loss: float
     title: str
     read_as: str = ""
+    provisos: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

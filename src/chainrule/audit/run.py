@@ -33,7 +33,9 @@ _SEED = 20180831
 _LOOSENED = 1e3
 
 
-def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, batch: bool = True) -> Report:
+def report_on(
+    subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, batch: bool = True, causes: bool = True
+) -> Report:
     """Run the passes on several values, judge every step, and return the report.
 
     Parameters
@@ -46,6 +48,8 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, bat
         Whether the gradients of the parameters have the opposite sign.
     batch
         Whether the inputs may have an axis of examples.
+    causes
+        Whether causes and lines of errors are searched for.
     """
     rng = np.random.default_rng(_SEED)
     check_data(subject, data)
@@ -65,6 +69,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, bat
     set_size(own, kept, subject.values)
     points = with_own_data(subject, own, points, rng, notes)
     trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points), subject.own_penalty)
+    trial.budgets = trial.budgets if causes else None
     for point in points[:2]:
         check_reference(subject, point, rng)
     judge(trial)
@@ -76,7 +81,7 @@ def report_on(subject: BackwardPass, data: tuple[str, ...], ascent: bool, *, bat
     findings += behaviour_findings(subject, own, adding, trial.exact, notes)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")
-    findings = with_lines(subject, own, findings)
+    findings = with_lines(subject, own, findings) if causes else findings
     if axes and not findings:
         notes += (_on_several_examples if single else _on_one_example)(subject, axes, trial, rng)
     notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def backprop(
 @click.option("--x", "X", default="X", help="the name of the inputs: an array, or a function that returns it")
 @click.option("--y", "Y", default="Y", help="the name of the targets: an array, or a function that returns it")
 @click.option("--layer", is_flag=True, help="forward(*inputs) and backward(dout, cache) are those of one layer")
+@click.option("--shape", multiple=True, help="draw an argument of what is found in the file: x=6,4; may be repeated")
 @click.option("--ascent", is_flag=True, help="the gradients are added to the parameters, not subtracted")
 @click.option("--html", type=options.PATH, help="a file for the report as a page")
 @click.option("--format", "form", default="text", help="text, json, github (annotations), sarif, html or markdown")
@@ -82,9 +84,12 @@ def audit(
 
     Each step is judged on the gradients that the file itself passes to it, and the cause of an error is named.
 
-    The file is imported, so all of it runs, in a process of its own: audit only programs that you would run. With
-    --layer, the inputs have the names of forward's arguments in the file, or are its tuple "inputs". Exit status: 0
-    when nothing is wrong, 1 when something is, 2 when the file cannot be audited, or does not finish in time.
+    The file is imported, so all of it runs, in a process of its own: audit only programs that you would run. It is
+    taken for a network if it defines forward, backward, loss, parameters, X and Y. Otherwise pairs of functions,
+    classes and a training loop are found by their names, and audited on the file's data or on small drawn ones; the
+    report says how each was read. --backward NAME audits one of them alone, --shape x=6,4 says how large an argument
+    is. With --layer, the inputs have the names of forward's arguments in the file, or are its tuple "inputs". Exit
+    status: 0 when nothing is wrong, 1 when something is, 2 when the file cannot be audited, or does not finish in time.
     """
     files = {"html": None if html is None else str(html), "output": None if output is None else str(output)}
     asked = {"program": str(program), **files, **more}
@@ -93,7 +98,14 @@ def audit(
 
 
 def audit_here(
-    program: str, html: str | None, output: str | None, form: str, layer: bool, ascent: bool, **names: str
+    program: str,
+    html: str | None,
+    output: str | None,
+    form: str,
+    layer: bool,
+    ascent: bool,
+    shape: Sequence[str] = (),
+    **names: str,
 ) -> bool:
     """Audit a program in this process and print the report; return whether nothing is wrong."""
     with explained(2):
@@ -102,7 +114,7 @@ def audit_here(
 
         choice("format", form, FORMS)
         file = Path(program)
-        report = commands.audit_layer_of(file, names) if layer else commands.audit_program(file, names, ascent)
+        report = commands.audit_layer_of(file, names) if layer else commands.audit_program(file, names, ascent, shape)
         if output is not None:
             write(Path(output), FORMS[form](report))
         elif form == "text":

@@ -1,0 +1,219 @@
+"""All backward passes of a program, found by their names, audited one by one on small data, in one report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..adapters.backward_pass import BackwardPass
+from ..adapters.drawn_arguments import IN_FILE, LAYOUTS, Draw, draws, length_named
+from ..adapters.layer_functions import LayerFunctions
+from ..adapters.loss_functions import LossFunction
+from ..adapters.network_functions import NetworkFunctions
+from ..adapters.object_methods import methods_named
+from ..adapters.objects import Objects
+from ..adapters.program_parts import CLASS, DERIVATIVE, LAYER, LOSS, NETWORK, Part, initializer_in, loss_in
+from ..adapters.recorded_run import AuditError
+from ..adapters.signatures import positional, required
+from .report import RIGHT, Convention, Report
+from .run import report_on
+
+#: How many kinds of data are tried, and on how many of them causes are searched for.
+_TRIED, _EXPLAINED = 120, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited:
+    """A part of a program, and the report on it or why there is none."""
+
+    part: Part
+    report: Report | None
+    reason: str = ""
+    data: str = ""
+
+
+def audited_parts(program: ModuleType, parts: Sequence[Part], given: Mapping[str, Any]) -> list[Audited]:
+    """Audit each part of a program; `given` are values by the names of arguments."""
+    held = {n: v for n, v in vars(program).items() if isinstance(v, np.ndarray | dict | int | float) and n[:1] != "_"}
+    return [_audited(part, program, held, given) for part in parts]
+
+
+def _audited(part: Part, program: ModuleType, held: Mapping[str, Any], given: Mapping[str, Any]) -> Audited:
+    """Audit one part on the first data on which it is right, else on those that it is called wrong on."""
+    wrong: list[tuple[int, Attempt]] = []
+    reasons: list[str] = []
+    with np.errstate(all="ignore"):
+        for attempt in itertools.islice(_attempts(part, program, held, given), _TRIED):
+            try:
+                report = attempt.report(causes=False)
+            except Exception as error:  # whatever the user's code raises on data that do not suit it
+                reasons.append(str(error) if isinstance(error, AuditError) else f"{type(error).__name__}: {error}")
+                continue
+            if report.ok and _says_something(report):
+                return Audited(part, attempt.report(), "", str(attempt.draw))
+            if not report.ok:
+                wrong.append((_misfits(report), attempt))
+                if attempt.draw.layout == IN_FILE:
+                    break
+        for _, attempt in sorted(wrong, key=lambda pair: pair[0])[:_EXPLAINED]:
+            report = attempt.report()
+            if report.ok or _misfits(report) < len(report.steps):
+                return Audited(part, report, "", str(attempt.draw))
+    if wrong:
+        data = wrong[0][1].draw
+        return Audited(part, None, f"its gradients have other shapes than the data that were tried: {data}")
+    late = [r for r in reasons if "in backward" in r or r.startswith("backward")]
+    return Audited(part, None, (late or reasons or ["no data for its arguments were found"])[0])
+
+
+def _misfits(report: Report) -> int:
+    """Return how many gradients have other shapes than what they belong to, as on data that do not suit a pass."""
+    shapes = [(f.evidence.get("expected_shape"), f.evidence.get("found_shape")) for f in report.findings]
+    drawn_numbers = any(expected is not None and tuple(expected) == () for expected, _ in shapes)
+    misfits = sum(expected is not None and tuple(expected) != tuple(found or ()) for expected, found in shapes)
+    return len(report.steps) if drawn_numbers else misfits
+
+
+def _says_something(report: Report) -> bool:
+    return math.isfinite(report.loss) and any(s.verdict == RIGHT for s in report.steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A way of calling a part: the data, and what makes the passes on them."""
+
+    draw: Draw
+    make: Callable[[], BackwardPass]
+
+    def report(self, *, causes: bool = True) -> Report:
+        """Audit the passes; `causes` says whether those of errors are searched for."""
+        subject = self.make()
+        if not subject.exact:
+            raise AuditError("there is no array of floating-point numbers, or no gradient of one")
+        report = self._on(subject, causes)
+        signals: set[str] = getattr(subject, "signals", set())
+        if not report.ok and signals and all(f.name in signals for f in report.findings):
+            subject.signals = set()  # type: ignore[attr-defined]
+            returned = self._on(subject, causes)
+            report = returned if returned.ok else report
+        return report
+
+    def _on(self, subject: BackwardPass, causes: bool) -> Report:
+        data = tuple(n for n in subject.values if n not in subject.exact or n in subject.optional)
+        whole = isinstance(subject, NetworkFunctions | LossFunction)
+        return report_on(subject, data if whole else tuple(subject.values), False, causes=causes)
+
+
+Attempts = Iterator[Attempt]
+
+
+def _attempts(part: Part, program: ModuleType, held: Mapping[str, Any], given: Mapping[str, Any]) -> Attempts:
+    if part.kind == CLASS:
+        yield from _of_class(part, given)
+        return
+    if part.kind == NETWORK:
+        yield from _of_network(part, program, held, given)
+        part = dataclasses.replace(part, kind=LAYER)
+    for own in ({**held, **given}, dict(given)) if held else (dict(given),):
+        for draw in draws(part.forward, own, also=[p.name for p in required(part.backward)] if part.backward else ()):
+            yield Attempt(draw, functools.partial(_of_functions, part, list(draw.values.values())))
+
+
+def _of_functions(part: Part, values: list[Any]) -> BackwardPass:
+    if part.kind == LAYER:
+        return LayerFunctions(part.forward, part.backward, values)
+    if part.kind == LOSS:
+        return LossFunction(part.forward, values, {})
+    pair = types.SimpleNamespace(**{"loss" if len(values) > 1 else "forward": part.forward, "gradient": part.backward})
+    return Objects(pair, values)
+
+
+def _of_network(part: Part, program: ModuleType, held: Mapping[str, Any], given: Mapping[str, Any]) -> Attempts:
+    """Yield calls for forward(X, parameters), with parameters of the file or those that it makes."""
+    loss, made = loss_in(program), initializer_in(program)
+    parameters = [v for n, v in {**held, **given}.items() if isinstance(v, dict) and n in ("parameters", "params")]
+    if made is not None:
+        sizes = {p.name: _length_of_network(p.name) for p in required(made)}
+        parameters.append(made(**sizes))
+    if loss is None or not parameters:
+        return
+    for shape, out in (((4, 6), (3, 6)), ((6, 4), (6, 3))):
+        rng = np.random.default_rng(0)
+        for Y in (np.eye(3)[:, rng.integers(0, 3, 6)], rng.integers(0, 2, (1, 6)) * 1.0, rng.normal(size=out)):
+            X = rng.normal(size=shape)
+            Y = Y if shape == (4, 6) or Y.shape == out else Y.T
+            X, Y = given.get("X", held.get("X", X)), given.get("Y", held.get("Y", Y))
+            values = {"X": X, "Y": Y}
+            layout = "examples in columns" if shape == (4, 6) else "examples in rows"
+            make = functools.partial(NetworkFunctions, part.backward, part.forward, loss, parameters[-1], X, Y)
+            yield Attempt(Draw(values, layout), make)
+
+
+def _length_of_network(name: str) -> Any:
+    low = name.lower()
+    if "dims" in low or "sizes" in low or "layers" in low:
+        return [4, 5, 3]
+    return 4 if low in ("n_x", "input_size") or "in" in low.split("_") else 5 if low.startswith(("n_h", "hid")) else 3
+
+
+def _of_class(part: Part, given: Mapping[str, Any]) -> Attempts:
+    """Yield calls for an instance of the file, else for instances made with drawn arguments."""
+    names = methods_named(part.forward)
+    if names is None:
+        return
+    constructor = [p for p in positional(part.forward) if p.default is p.empty]
+    for layout in LAYOUTS:
+        made: Any = part.backward
+        sizes = {p.name: given.get(p.name, length_named(p.name, layout)) for p in constructor}
+        said = "an instance of the file"
+        if made is None:
+            said = f"{part.name}({', '.join(f'{k}={v!r}' for k, v in sizes.items())})"
+            try:
+                made = part.forward(**sizes)
+            except Exception as error:
+                yield Attempt(Draw({}, layout), functools.partial(_raise, error))
+                continue
+        for draw in draws(getattr(made, names[0]), given, layout):
+            values = list(draw.values.values())
+            yield Attempt(Draw(draw.values, f"{said}, {draw.layout}"), functools.partial(Objects, made, values))
+
+
+def _raise(error: Exception) -> BackwardPass:
+    raise error
+
+
+# -- one report --------------------------------------------------------------------------------------------------------
+
+
+def report_on_parts(title: str, audited: Sequence[Audited]) -> Report:
+    """Return one report on several parts of a program; their steps are called "name: step"."""
+    done = [(a, a.report) for a in audited if a.report is not None]
+    unread = ", ".join(a.part.name for a in audited if a.report is None)
+    notes = [f"{a.part.name} was not read: {a.reason}" for a in audited if a.report is None]
+    notes += [f"{a.part.name}: {n}" for a, r in done for n in r.notes]
+    return Report(
+        tuple(dataclasses.replace(f, name=f"{a.part.name}: {f.name}") for a, r in done for f in r.findings),
+        tuple(Convention(f"{a.part.name} {c.name}".strip(), c.message) for a, r in done for c in r.conventions),
+        tuple(dataclasses.replace(s, name=f"{a.part.name}: {s.name}") for a, r in done for s in r.steps),
+        tuple(notes),
+        math.nan,
+        title,
+        "\n".join(_read_as(a, r) for a, r in done),
+        (f"Not read: {unread} (see the notes).",) if unread else (),
+    )
+
+
+def _read_as(a: Audited, report: Report) -> str:
+    if a.part.kind == DERIVATIVE:
+        head = f"{a.part.name}, the derivative of {a.part.forward.__name__}"
+    else:
+        head = f"{a.part.name}: {report.read_as}"
+    return f"{head}; data {a.data}"
