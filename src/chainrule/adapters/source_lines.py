@@ -6,6 +6,7 @@ A copied function runs the code of the original, so its lines are those of the u
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import linecache
@@ -98,14 +99,19 @@ def statement_at(filename: str, line: int) -> SourceLine:
     lines = linecache.getlines(filename)
     file = filename if Path(filename).exists() else "<cell>" if "ipy" in filename or lines else filename
     start, end = line, line
-    try:
-        tree = ast.parse("".join(lines))
-    except SyntaxError:
-        tree = ast.Module([], [])
-    for node in ast.walk(tree):
-        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or node.lineno):
+    for node in _statements("".join(lines)):
+        if node.lineno <= line <= (node.end_lineno or node.lineno):
             start, end = node.lineno, min(node.end_lineno or line, _before_body(node))
     return SourceLine(file, start, " ".join(part.partition("  #")[0].strip() for part in lines[start - 1 : end]))
+
+
+@functools.lru_cache(maxsize=2)
+def _statements(source: str) -> tuple[ast.stmt, ...]:
+    """Return all statements of a program, outer ones first; none if it is not Python."""
+    try:
+        return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt))
+    except SyntaxError:
+        return ()
 
 
 def _before_body(node: ast.stmt) -> int:

@@ -26,6 +26,8 @@ from .scales import ONE, Scale
 from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, JudgedStep, Trial
 
 MOST_CANDIDATES = 8
+#: Of unrolled loops with more nodes than this, no formula would fit on a line.
+LARGEST_FORWARD = 1000
 ADVICE = (
     "although the right gradient is finite: look for a division by zero, a logarithm of zero or an overflow in its "
     "formula."
@@ -71,12 +73,20 @@ def steps_of(trial: Trial, own: Point, findings: list[Finding]) -> list[Step]:
 
 def formula(trial: Trial, step: JudgedStep) -> str:
     """Return the right formula of a step, in the pass's own scale of its signals."""
+    if step.formula is None:
+        step.formula = _written(trial, step)
+    return step.formula
+
+
+def _written(trial: Trial, step: JudgedStep) -> str:
     point = trial.points[0]
     if step.unseen or not step.expected or step.expected[0] is None:
         return ""
     from_loss = step.upstream == ("loss",)
     if from_loss and (text := from_the_loss(point, step.name, step.expected[0])):
         return f"{step.key} = {text}"
+    if len(point.order) > LARGEST_FORWARD:
+        return f"{step.key} = ∂loss/∂{step.name}" if from_loss else ""
     graph = formula_graph(trial, step)
     if not graph.order:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -84,6 +85,7 @@ class GradientGraph:
                 if (j := self.position.get(id(x))) is not None:
                     self.users[j].append(i)
         self._keep = (tensors, start, reached)  # ids stay valid
+        self._reach: dict[tuple[int, ...], list[int]] = {}
 
     @cached_property
     def dependent(self) -> list[list[int | None]]:
@@ -128,6 +130,21 @@ class GradientGraph:
             work.append(work[-1] + work_of([node]))
         return work[:0:-1]
 
+    @cached_property
+    def operands(self) -> list[list[Array]]:
+        """The present values of each node's inputs."""
+        return [[np.asarray(x.value) for x in node.inputs] for node in self.order]
+
+    def _reached_from(self, starts: tuple[int, ...]) -> list[int]:
+        """Return the nodes that depend on some of `starts`, and those themselves, in order."""
+        if starts not in self._reach:
+            marked = set(starts)
+            for i in range(starts[0], len(self.order)):
+                if i in marked:
+                    marked.update(self.users[i])
+            self._reach[starts] = sorted(marked)
+        return self._reach[starts]
+
     def evaluated(self, changes: Mapping[int, Change]) -> Array:
         """Return the result with the nodes in `changes` computed differently; only what they reach is computed."""
         values: dict[int, Array] = {}
@@ -135,17 +152,68 @@ class GradientGraph:
         def at(j: int) -> Array:
             return values[j] if j in values else np.asarray(self.order[j].value)
 
-        for i in range(min(changes), len(self.order)):
-            node = self.order[i]
-            positions = self.dependent[i]
-            if i not in changes and not any(p in values for p in positions if p is not None):
-                continue
-            inputs = [
-                values[p] if p is not None and p in values else np.asarray(x.value)
-                for p, x in zip(positions, node.inputs, strict=True)
-            ]
+        for i in self._reached_from(tuple(sorted(changes))):
+            inputs = list(self.operands[i])
+            for k, p in enumerate(self.dependent[i]):
+                if p in values:
+                    inputs[k] = values[p]
             values[i] = changes[i](self, i, inputs, at) if i in changes else self.plain(i, inputs)
         return at(len(self.order) - 1)
+
+    def shown(self, i: int, change: Change) -> tuple[list[float], list[float]] | None:
+        """Return how far a change of one node moves the result along two directions, and where the result is on them.
+
+        The result is linear in each node, so one reverse pass along a direction does for every change. None if the
+        change gives another shape, or the node has no cotangent.
+        """
+        if i not in self._pulled:
+            return None
+        old = np.asarray(self.order[i].value)
+        new = change(self, i, list(self.operands[i]), lambda j: np.asarray(self.order[j].value))
+        if np.shape(new) != old.shape:
+            return None
+        difference = np.asarray(new, np.float64) - old
+        return [float(np.vdot(g, difference)) for g in self._pulled[i]], self.along(np.asarray(self.order[-1].value))
+
+    def along(self, result: Array) -> list[float]:
+        """Return the products of a result with the two directions."""
+        return [float(np.vdot(u, result)) for u in self._directions]
+
+    @cached_property
+    def _directions(self) -> list[Array]:
+        rng = np.random.default_rng(0)
+        return [rng.uniform(0.5, 1.5, self.order[-1].shape) * rng.choice((-1, 1), self.order[-1].shape) for _ in "12"]
+
+    @cached_property
+    def _pulled(self) -> dict[int, list[Array]]:
+        """For each node, the cotangents of the two directions."""
+        last, found = self.order[-1], []
+        starts = [self.order[i] for i in {*self.seeds.values(), *([] if self.start is None else [self.start])}]
+        for u in self._directions:
+            gradients, reached = reverse([last], [u], starts, keep=True)
+            whole = sum(float(np.vdot(g, np.asarray(s.value))) for g, s in zip(gradients, starts, strict=True))
+            if not abs(whole - float(np.vdot(u, np.asarray(last.value)))) <= 1e-6 * abs(whole):
+                return {}  # not linear
+            found.append({i: np.asarray(reached[id(t)]) for i, t in enumerate(self.order) if id(t) in reached})
+        return {i: [f[i] for f in found] for i in found[0] if i in found[1]}
+
+    def response(self, i: int, value: Array) -> Array:
+        """Return what `value` at node `i` contributes to the result: all other paths are zero."""
+        values, waiting, last = {i: value}, list(self.users[i]), -1
+        heapq.heapify(waiting)
+        while waiting:
+            if (j := heapq.heappop(waiting)) == last:
+                continue
+            last = j
+            inputs = [
+                x if p is None else values[p] if p in values else np.zeros_like(x)
+                for x, p in zip(self.operands[j], self.dependent[j], strict=True)
+            ]
+            if np.any(found := self.plain(j, inputs)):
+                values[j] = found
+                for user in self.users[j]:
+                    heapq.heappush(waiting, user)
+        return values.get(len(self.order) - 1, np.zeros(self.order[-1].shape))
 
     def plain(self, i: int, inputs: list[Array]) -> Array:
         """Return node `i` computed as it is, from `inputs`."""

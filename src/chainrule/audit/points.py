@@ -13,6 +13,9 @@ from ..adapters.new_values import SIZES, Axes, batch_axes, nudged, redrawn
 from ..core.reverse import topological
 from .reference import has_kink
 
+#: Graphs with more nodes than this are those of unrolled loops, perhaps over the examples.
+LARGE, SMALL_SIZES = 400, (3, 4, 5, 6, 7)
+
 
 def check_data(subject: BackwardPass, data: tuple[str, ...]) -> None:
     """Raise if there are no examples, or some values are not finite."""
@@ -87,12 +90,17 @@ def set_size(point: Point, axes: Axes | None, values: Mapping[str, Any]) -> None
 
 
 def other_points(
-    subject: BackwardPass, axes: Axes | None, data: tuple[str, ...], rng: np.random.Generator, notes: list[str]
+    subject: BackwardPass,
+    axes: Axes | None,
+    data: tuple[str, ...],
+    rng: np.random.Generator,
+    notes: list[str],
+    large: bool = False,
 ) -> list[Point]:
-    """Run the passes on two random batches, of other sizes if they can."""
+    """Run the passes on two random batches, of other sizes if they can; of small ones if the graph is `large`."""
     if axes:
         points = []
-        for size in _sizes(subject):
+        for size in _sizes(subject, large):
             point = _try_run(subject, _redrawn(subject, axes, size, rng), f"a random batch of {size}")
             if point is not None:
                 point.size = size
@@ -115,10 +123,12 @@ def other_points(
     return points
 
 
-def _sizes(subject: BackwardPass) -> list[int]:
+def _sizes(subject: BackwardPass, large: bool) -> list[int]:
+    """Return two sizes of the batch that no array has; small ones where a loop may run over the examples."""
     taken = {d for v in subject.values.values() if is_number_array(v) for d in v.shape}
-    free = [s for s in SIZES if s not in taken]
-    return (free if len(free) >= 2 else list(SIZES))[:2]
+    sizes = SMALL_SIZES if large else SIZES
+    free = [s for s in sizes if s not in taken]
+    return (free if len(free) >= 2 else list(sizes))[:2]
 
 
 def _near(subject: BackwardPass, rng: np.random.Generator, label: str) -> Point | None:

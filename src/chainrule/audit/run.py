@@ -15,6 +15,7 @@ from .judge import judge
 from .lines import with_lines
 from .numeric import numeric_report
 from .points import (
+    LARGE,
     batch_of,
     batch_of_one,
     check_data,
@@ -63,7 +64,8 @@ def report_on(
     axes = batch_of(subject, data, rng) if batch else None
     single = axes is not None and all(np.shape(subject.values[n])[axis] == 1 for n, axis in axes.items())
     kept = None if single else axes  # a batch of one is judged as it is
-    points = [p for p in other_points(subject, kept, data, rng, notes) if comparable(p, own)]
+    large = own.loss is not None and len(own.order) > LARGE
+    points = [p for p in other_points(subject, kept, data, rng, notes, large) if comparable(p, own)]
     if own.loss is None and not points:
         return numeric_report(subject, own, axes, rng, adding, ascent)
     set_size(own, kept, subject.values)

@@ -54,6 +54,8 @@ class JudgedStep:
         What was done on purpose to a gradient that is right but for that.
     unseen
         Why it was not judged.
+    formula
+        The right formula; None until it is written.
     """
 
     name: str
@@ -77,6 +79,7 @@ class JudgedStep:
     only_scaled: bool = False
     deliberate: str = ""
     unseen: str = ""
+    formula: str | None = None
 
 
 @dataclass

@@ -19,6 +19,8 @@ from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
 WORK, PAIRS_WORK = 1.5e6, 0.5e6
 #: A step gets at least this share, whatever the others have used.
 LEAST = 0.03
+#: Along two directions, what a mistake gives is proportional to the numbers found within this.
+PROBED = 1e-4
 #: Number of variants of each cause that are tried together with others.
 MOST_PAIRED = 10
 
@@ -93,6 +95,8 @@ def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
     for context in contexts:
         with np.errstate(all="ignore"):
             try:
+                if context is contexts[0] and _is_ruled_out(variant, context):
+                    return False
                 value = variant.compute(context)
             except (ValueError, IndexError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError):
                 return False  # shapes that do not go together: not what was computed
@@ -103,6 +107,22 @@ def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
     found = law(scales, [c.point.size for c in contexts])
     variant.scales = scales
     return found is not None and (is_simple(found.k) or all(abs(s - 1) <= 1e-6 for s in scales))
+
+
+def _is_ruled_out(variant: Variant, context: Context) -> bool:
+    """Whether a change of a single node cannot give the numbers found, seen along two directions alone."""
+    graph = context.graph
+    made = variant.changes(context) if variant.changes is not None else None
+    if not made or len(made) > 1 or context.found.shape != context.result.shape:
+        return False
+    ((i, change),) = made.items()
+    shown = graph.shown(i, change)
+    if shown is None:
+        return False
+    (a, b), (c, d) = ([m + r for m, r in zip(*shown, strict=True)], graph.along(context.found))
+    if not np.isfinite([a, b]).all():
+        return False
+    return abs(a * d - b * c) > max(PROBED, 1e3 * context.tolerance) * (abs(a * d) + abs(b * c))
 
 
 def _needs_a_constant(scale: Scale | None, convention: Scale) -> bool:
