@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
-from chainrule.cli import child
-from chainrule.cli.child import Limits
+from chainrule.cli.child import Limits, Workers
 
 from .conftest import ENVIRONMENT
 from .test_terminal import in_terminal
@@ -194,22 +192,30 @@ def test_ctrl_c(program):
 
 
 @pytest.mark.slow
-def test_started_processes_end(program, monkeypatch):
+@unix
+def test_workers_are_independent_and_end_what_they_started(program, tmp_path):
     """What a grader does with the programs of others."""
     beat = "import time, pathlib\nwhile True: pathlib.Path('beat').write_text(str(time.time())); time.sleep(0.05)"
-    before = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {beat!r}])"
-    folder = program(before, "import time; time.sleep(30)")
-    monkeypatch.chdir(folder)
-    arguments = {"program": str(folder / "mine.py"), "html": None, "output": None, "form": "text"}
-    arguments |= {"layer": False, "ascent": False}
-    arguments |= {name: name for name in ("forward", "backward", "loss", "parameters", "X", "Y")}
-    outcome = child.run("cli.gradients:audit_here", arguments, Limits(seconds=8), quiet=True)
+    before = f"import subprocess, sys; print('more'); subprocess.Popen([sys.executable, '-c', {beat!r}])"
+    folder = program(before, "import time; time.sleep(60)")
+    workers = Workers(["chainrule.audit.commands"])
+
+    def audited(**limits):
+        names = {name: name for name in ("forward", "backward", "loss", "parameters", "X", "Y")}
+        arguments = {"program": str(folder / "mine.py"), "html": None, "output": None, "form": "text"}
+        arguments |= {"layer": False, "ascent": False, **names}
+        return workers.run("cli.gradients:audit_here", arguments, Limits(**limits), folder)
+
+    outcome = audited(seconds=8, computing=8)
     beaten = (folder / "beat").read_text()
     assert outcome.problem.startswith("not finished after 8 s") and outcome.result is None
-    time.sleep(0.5)
+    program("while True: pass")
+    assert audited(seconds=60, computing=1).problem.startswith("not finished after 1 s")
     assert (folder / "beat").read_text() == beaten
-    program()
-    outcome = child.run("cli.gradients:audit_here", arguments, Limits(), quiet=True)
+    program("import numpy; numpy.broken = True; raise ValueError")
+    assert not audited().result
+    program("import numpy; assert not hasattr(numpy, 'broken')")
+    outcome = audited(computing=60)
     assert outcome.result is True and "Right" in outcome.output and outcome.problem == ""
 
 

@@ -17,7 +17,7 @@ from ..adapters.program import blaming, imported
 from ..show import document as doc
 from . import audit, audit_layer
 from .commands import layer_inputs, parts_of, value_of
-from .report import INHERITED, RIGHT, Report
+from .report import INHERITED, RIGHT, WRONG, Report
 
 #: Characters of the longest bar.
 _WIDEST = 24
@@ -33,7 +33,7 @@ class Grade:
     name, file : str
         Whose it is: the name of its file or folder.
     points, most : int
-        One for each step that is right, given the gradients before it; and how many there are.
+        One for each step that is right, given the gradients before it; and how many there are. Every mistake costs one.
     steps : dict
         The verdict on each step; "missing" where no gradient was returned.
     first, cause, line, statement, message : str, str, int, str, str
@@ -118,10 +118,14 @@ def _audited(program: ModuleType, path: Path, backward: Any, names: Mapping[str,
 
 
 def graded(name: str, file: str, found: Mapping[str, Any], expected: Sequence[str]) -> Grade:
-    """Return the grade: points for the expected steps, or for those that were returned if none are expected."""
+    """Return the grade: points for the expected steps, or for those that were returned if none are expected.
+
+    A wrong step that is not among the expected ones costs a point as well.
+    """
     verdicts = dict(found.get("steps", {}))
     steps = {step: verdicts.get(step, MISSING) for step in (expected or verdicts)}
     points = sum(verdict in (RIGHT, INHERITED) for verdict in steps.values())
+    points = max(0, points - sum(verdict == WRONG for step, verdict in verdicts.items() if step not in steps))
     more = {key: found[key] for key in ("first", "cause", "line", "statement", "message", "problem") if key in found}
     if not more and points < len(steps):
         more = {"first": next(s for s, v in steps.items() if v not in (RIGHT, INHERITED)), "cause": MISSING}

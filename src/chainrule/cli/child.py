@@ -4,6 +4,7 @@
 prints on standard output go into a file as JSON: a process that ends without one did not finish, whatever its exit
 status is, and nothing of its report is shown. Errors, and what the user's program prints, go to standard error at once.
 The process leads a session of its own, whose processes are ended with it: those that the program started or forked.
+`Workers` does the same for many programs, each in a copy of a process that has imported what they need.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextlib
 import importlib
 import io
 import json
+import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +41,13 @@ _PATIENCE = 2.0
 class Limits:
     """What a process may take: seconds, and bytes of memory and of a file it writes, where the system can limit them.
 
-    None is no limit.
+    None is no limit. `computing` is the time that the process computes itself, however busy the machine is.
     """
 
     seconds: float | None = None
     memory: int | None = None
     written: int | None = None
+    computing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,7 @@ class Outcome:
     output: str = ""
 
 
-def run(
-    function: str, arguments: dict[str, Any], limits: Limits, *, quiet: bool = False, folder: Path | None = None
-) -> Outcome:
+def run(function: str, arguments: dict[str, Any], limits: Limits) -> Outcome:
     """Call a function in another process, on arguments that JSON can hold.
 
     Parameters
@@ -79,26 +82,15 @@ def run(
     arguments : dict
         Its keyword arguments.
     limits : Limits
-    quiet : bool
-        Show nothing of what goes to standard error, and give it no input.
-    folder : Path, optional
-        The working directory of the process.
     """
     with tempfile.TemporaryDirectory(prefix="chainrule-") as place:
-        record = Path(place) / "result.json"
+        request = _request(function, arguments, limits, Path(place))
         root = str(Path(__file__).resolve().parents[2])
         path = sys.path if root in sys.path else [root, *sys.path]
-        bounds = {"memory": limits.memory, "written": limits.written}
-        terminal = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        request = {"function": function, "arguments": arguments, **bounds, "record": str(record), "terminal": terminal}
-        streams: dict[str, Any] = {"stdout": sys.__stderr__}
-        if quiet:
-            streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(path), json.dumps(request)],
-            **streams,
+            stdout=sys.__stderr__,
             start_new_session=True,
-            cwd=folder,
         )
         late = False
         try:
@@ -110,13 +102,99 @@ def run(
             raise
         finally:
             _kill(process)
-        try:
-            found = json.loads(record.read_text("utf-8"))
-            if found["process"] != process.pid:  # the program itself wrote it
-                raise ValueError
-        except (OSError, ValueError, TypeError, KeyError):
-            return Outcome(problem=_problem(process.returncode, limits.seconds if late else None))
-        return Outcome(found.get("result"), found.get("status"), found.get("problem", ""), found["output"])
+            process.wait()
+        return _outcome(request, process.pid, process.returncode, limits.seconds if late else None)
+
+
+class Workers:
+    """Runs functions each in a process of its own, copied from one that has imported modules of chainrule already.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        What to import: ``chainrule.audit.grading``.
+    """
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        kinds = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
+        if "forkserver" in kinds:
+            from multiprocessing import forkserver
+
+            self._context.set_forkserver_preload([__name__, *modules])
+            with _environment(PYTHONSAFEPATH="1", PYTHONPATH=_found_first()):  # it imports no file of a submission
+                forkserver.ensure_running()
+
+    def run(self, function: str, arguments: dict[str, Any], limits: Limits, folder: Path | None = None) -> Outcome:
+        """Call a function as `chainrule.cli.child.run` does; what it prints is thrown away.
+
+        With a limit of the time that it computes, ``limits.seconds`` is for processes that wait.
+        """
+        with tempfile.TemporaryDirectory(prefix="chainrule-") as place:
+            request = _request(function, arguments, limits, Path(place))
+            process = self._context.Process(target=_alone, args=(request, None if folder is None else str(folder)))
+            process.start()
+            process.join(limits.seconds)
+            late = process.exitcode is None
+            _kill(process)
+            process.join()
+            return _outcome(request, process.pid, process.exitcode, limits.seconds if late else None)
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _found_first() -> str:
+    """Return a PYTHONPATH that begins with where this package is."""
+    return os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _alone(request: dict[str, Any], folder: str | None) -> None:
+    """Do what is asked for, in a process that leads a session and has no terminal."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    with open(os.devnull, "r+b") as nothing:
+        for number in (0, 1, 2):
+            os.dup2(nothing.fileno(), number)
+    if folder is not None:
+        os.chdir(folder)
+    _done(request)
+
+
+def _request(function: str, arguments: dict[str, Any], limits: Limits, place: Path) -> dict[str, Any]:
+    return {
+        "function": function,
+        "arguments": arguments,
+        "memory": limits.memory,
+        "written": limits.written,
+        "computing": None if limits.computing is None else math.ceil(limits.computing),
+        "record": str(place / "result.json"),
+        "terminal": shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
+    }
+
+
+def _outcome(request: dict[str, Any], number: int, status: int, late: float | None) -> Outcome:
+    """Return how a process ended, from the record that it has left."""
+    try:
+        found = json.loads(Path(request["record"]).read_text("utf-8"))
+        if found["process"] != number:  # the program itself wrote it
+            raise ValueError
+    except (OSError, ValueError, TypeError, KeyError):
+        if status == -getattr(signal, "SIGXCPU", 0):
+            late = request["computing"]
+        return Outcome(problem=_problem(status, late))
+    return Outcome(found.get("result"), found.get("status"), found.get("problem", ""), found["output"])
 
 
 def in_child(function: str, arguments: dict[str, Any], limits: Limits, status: int) -> Any:
@@ -151,14 +229,26 @@ class _Printed(io.StringIO):
 
 def main() -> None:
     """Do what `run` asks for, in the process that it started."""
-    request = json.loads(sys.argv[1])
-    sys.argv[:] = ["chainrule"]
+    _done(json.loads(sys.argv[1]))
+
+
+def _limit(request: dict[str, Any]) -> None:
+    """Set the limits of this process, where the system has any."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         for name, kind in (("memory", resource.RLIMIT_AS), ("written", resource.RLIMIT_FSIZE)):
             if request[name] is not None:
                 resource.setrlimit(kind, (request[name], request[name]))
+        if (seconds := request["computing"]) is not None:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no file of its memory when the time is over
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+
+
+def _done(request: dict[str, Any]) -> None:
+    """Do what is asked for within the limits, leave a record of it, and end this process."""
+    sys.argv[:] = ["chainrule"]
+    _limit(request)
     # what the program may replace
     opened, dumps, getpid, end, process = open, json.dumps, os.getpid, os._exit, os.getpid()
     printed = sys.stdout = _Printed(request["terminal"] is not None)
@@ -203,13 +293,12 @@ def _is_real(stream: Any, number: int) -> bool:
         return False
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Any) -> None:
     """End what is left of a process and of those in its session."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
-    process.wait()
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.arguments import integer, number
-from . import child, options
-from .child import Limits
+from . import options
+from .child import Limits, Workers
 from .output import explained, show_document, write
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 #: Bytes that a submission may write into a file.
 MOST_WRITTEN = 10_000_000
+#: How many times its limit a submission may last, on a busy machine or waiting for something.
+WAITING = 3
+#: What the processes of submissions need.
+IMPORTED = ("chainrule.audit.grading", "chainrule.audit.run")
 
 
 @click.command()
@@ -36,7 +40,8 @@ MOST_WRITTEN = 10_000_000
 @click.option("--json", "json_file", type=options.PATH, help="a file for everything")
 @click.option("--html", type=options.PATH, help="a file for a page with the table and the causes as a bar chart")
 @click.option("--jobs", default=2, help="how many submissions run at once")
-@options.limits
+@click.option("--timeout", default=15.0, help="seconds that a submission may compute; 0: no limit")
+@options.memory
 def grade(
     folder: Path,
     reference: Path,
@@ -56,6 +61,7 @@ def grade(
     that count; else the gradients of the parameters.
 
     Each submission runs on a copy, in a process and a folder of its own, with the limits of --timeout and --memory.
+    The time is that which the submission computes, so grades do not depend on how busy the machine is.
     This protects from mistakes, not from malice. Exit status: 0 when all are right, 1 when some are wrong or could not
     be judged, 2 when nothing could be graded.
     """
@@ -64,11 +70,13 @@ def grade(
     with explained(2):
         integer("jobs", jobs, at_least=1)
         number("timeout", timeout, at_least=0)
-        limits = Limits(timeout or None, None if memory is None else round(memory * 1e6), MOST_WRITTEN)
+        waiting = WAITING * timeout if timeout else None
+        limits = Limits(waiting, None if memory is None else round(memory * 1e6), MOST_WRITTEN, timeout or None)
         files = submissions(folder, reference)
         names["forward"] = "forward"
         asked = {"reference": str(reference.resolve()), "names": names, "layer": layer}
-        outcome = child.run("audit.grading:reference_steps", asked, limits, quiet=True)
+        workers = Workers(IMPORTED)
+        outcome = workers.run("audit.grading:reference_steps", asked, limits)
         answer = outcome.result or {"problem": outcome.problem}
         if "problem" in answer:
             raise ValueError(f"nothing can be graded with {reference}: {answer['problem']}")
@@ -76,7 +84,7 @@ def grade(
 
         def one(item: tuple[str, Path]) -> Grade:
             name, file = item
-            found = _run(file, folder, asked, limits)
+            found = _run(workers, file, folder, asked, limits)
             return grading.graded(name, str(file.relative_to(folder)), found, expected)
 
         with ThreadPoolExecutor(jobs) as pool:
@@ -107,7 +115,7 @@ def submissions(folder: Path, reference: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _run(file: Path, folder: Path, asked: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def _run(workers: Workers, file: Path, folder: Path, asked: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """Return what a submission got; it runs on a copy in a folder that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="chainrule-grade-", ignore_cleanup_errors=True) as place:
         here = Path(place) / "submission"
@@ -118,7 +126,7 @@ def _run(file: Path, folder: Path, asked: dict[str, Any], limits: Limits) -> dic
             shutil.copytree(file.parent, here)
         copy = here / file.name
         arguments = {**asked, "submission": str(copy)}
-        outcome = child.run("audit.grading:grade", arguments, limits, quiet=True, folder=here)
+        outcome = workers.run("audit.grading:grade", arguments, limits, here)
     if outcome.problem or outcome.result is None:
         return {"problem": outcome.problem or f"exit status {outcome.status}"}
     found: dict[str, Any] = outcome.result

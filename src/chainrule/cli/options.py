@@ -30,12 +30,14 @@ max_bytes: Decorator = click.option(
 )
 
 
+memory: Decorator = click.option(
+    "--memory", type=float, help="megabytes of memory the program may take (not on Windows)"
+)
+
+
 def limits(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that limit a command that runs a user's program."""
-    command = click.option("--memory", type=float, help="megabytes of memory the program may take (not on Windows)")(
-        command
-    )
-    return click.option("--timeout", default=60.0, help="seconds the program may take; 0: no limit")(command)
+    return click.option("--timeout", default=60.0, help="seconds the program may take; 0: no limit")(memory(command))
 
 
 def widths(text: str) -> tuple[int, ...]:
