@@ -11,6 +11,11 @@ from _pytest.mark.structures import ParameterSet
 SHOWN = 5  # tracebacks; the message names all cases that failed
 
 
+def slow(*values: Any) -> ParameterSet:
+    """Return a case of ``pytest.mark.parametrize`` that is a slow test."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None) -> Callable[[Any], Any]:
     """Run a test for each case, as ``pytest.mark.parametrize``, but as one test, whose failure names the cases."""
     keys = (names,) if isinstance(names, str) else tuple(names)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainrule.data import Target, infer_task
@@ -174,6 +174,7 @@ LABELS = st.one_of(
 )
 
 
+@settings(max_examples=30)
 @given(labels=LABELS)
 def test_classes_round_trip(labels):
     # NumPy's fixed-width texts do not keep trailing zero characters.

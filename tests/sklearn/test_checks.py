@@ -21,18 +21,27 @@ class Network(nn.Sequential):
         super().__init__(nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, n_outputs))
 
 
-#: Small networks that learn fast; `test_all_checks_as_they_begin` takes the settings that estimators begin with.
+#: Small networks that learn fast, one of each family; `test_all_checks_as_they_begin` takes all, as they begin.
 ESTIMATORS = [
     MLPClassifier((16,), max_iter=60, learning_rate_init=0.02),
+    NetRegressor(Network, max_epochs=60, learning_rate=0.02),
+]
+OTHERS = [
     MLPRegressor(hidden_layer_sizes=(16,), max_iter=60, learning_rate_init=0.02),
     NetClassifier(Network, max_epochs=60, learning_rate=0.02),
-    NetRegressor(Network, max_epochs=60, learning_rate=0.02),
 ]
 
 
 @parametrize_with_checks(ESTIMATORS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(OTHERS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_checks_of_the_others(estimator, check):
     check(estimator)
 
 

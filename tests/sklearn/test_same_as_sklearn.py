@@ -11,6 +11,7 @@ from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule import sklearn as ours
+from tests.tables import slow
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -30,6 +31,8 @@ DATA = {
     "poisson": ("MLPRegressor", COUNTS),
 }
 SMALL = {"hidden_layer_sizes": (9, 7), "max_iter": 25, "random_state": 3, "alpha": 0.3, "learning_rate_init": 0.01}
+
+TWO = ("multiclass", "number")
 
 #: Settings that stand beside the usual ones.
 SETTINGS = {
@@ -86,8 +89,13 @@ def test_targets_of_every_kind(data, settings):
     assert_same(*pair(*DATA[data], **SETTINGS[settings]))
 
 
-@pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("data", ["multiclass", "number"])
+def in_turn():
+    """Return all settings on two data sets; on one of the two, in turn, the test is slow."""
+    cases = [(data, name, (data == "number") == k % 2) for k, name in enumerate(SETTINGS) for data in TWO]
+    return [slow(data, name) if later else (data, name) for data, name, later in cases]
+
+
+@pytest.mark.parametrize(("data", "settings"), in_turn())
 def test_settings(data, settings):
     assert_same(*pair(*DATA[data], **SETTINGS[settings]))
 
