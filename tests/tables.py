@@ -16,6 +16,15 @@ def slow(*values: Any) -> ParameterSet:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+def in_turn(cases: Iterable[Any], every: int = 3) -> list[Any]:
+    """Return cases of ``pytest.mark.parametrize`` of which one in `every` runs in all runs; the others are slow tests.
+
+    A case of several values is a tuple.
+    """
+    of_some = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case) if k % every == 0 else slow(*case) for k, case in enumerate(of_some)]
+
+
 def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None) -> Callable[[Any], Any]:
     """Run a test for each case, as ``pytest.mark.parametrize``, but as one test, whose failure names the cases."""
     keys = (names,) if isinstance(names, str) else tuple(names)

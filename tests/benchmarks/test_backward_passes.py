@@ -15,7 +15,7 @@ from benchmarks.backward_passes import __main__ as command
 from benchmarks.backward_passes import numeric
 from benchmarks.backward_passes.cases import cases
 from chainrule.audit.mistakes import pages
-from tests.tables import for_each
+from tests.tables import for_each, slow
 
 HALVES = ("first", "second")  # of the benchmark's own; those reported in public bring their truth
 CASES = [case for half in HALVES for case in cases(half)]
@@ -33,13 +33,10 @@ network_gradients = cache(lambda forward, loss, data, output: numeric.network_gr
 
 
 def of_style(style):
+    """Take one case in four, and of large networks none, which are slow to differentiate by differences."""
     cases = [c for c in CASES if c.setting.style == style]
-    return pytest.mark.parametrize("case", [pytest.param(c, id=c.title, marks=marks(c)) for c in cases])
-
-
-def marks(case):
-    """Mark as slow what differentiates a network with many parameters by differences."""
-    return pytest.mark.slow if case.family.startswith("mnist") else ()
+    fast = [c for c in cases if not c.family.startswith("mnist")][::4]
+    return pytest.mark.parametrize("case", [c if c in fast else slow(c) for c in cases], ids=lambda c: c.title)
 
 
 def agrees(found, reference, scale=1.0):

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.backward_passes.__main__ import audited
 from benchmarks.backward_passes.cases import cases
+from tests.tables import in_turn
 
 CASES = cases("reported")
 #: Cases whose audit is quick, of every family but one.
@@ -30,7 +31,7 @@ def each(chosen):
     return pytest.mark.parametrize("case", [pytest.param(c, id=c.title) for c in chosen])
 
 
-@each(CASES)
+@pytest.mark.parametrize("case", in_turn(CASES, every=4), ids=lambda c: c.title)
 def test_labels(case):
     assert case.truth() == ""
 

@@ -1,5 +1,7 @@
 """chainrule explain: a model file, a function in a file, and the forms of what it shows."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from click.testing import CliRunner
 import chainrule as cr
 from chainrule import nn
 from chainrule.cli import app
+from tests.tables import in_turn
 
 FILE = """
 import numpy as np
@@ -52,16 +55,15 @@ def test_a_model(model):
     assert "δ₁ = (W₂ᵀ δ₂)" in run(model, "--layout", "columns", "--notation", "delta").output
 
 
-@pytest.mark.parametrize(
-    "layers",
-    [
-        (nn.Embedding(5, 4), nn.Linear(4, 3)),
-        (nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3)),
-        (nn.BatchNorm1d(3), nn.ReLU()),
-        (nn.LayerNorm(6), nn.Linear(6, 3)),
-    ],
-)
-@pytest.mark.parametrize("loss", cr.nn.losses.names())
+BEGINNINGS = [
+    (nn.Embedding(5, 4), nn.Linear(4, 3)),
+    (nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3)),
+    (nn.BatchNorm1d(3), nn.ReLU()),
+    (nn.LayerNorm(6), nn.Linear(6, 3)),
+]
+
+
+@pytest.mark.parametrize(("layers", "loss"), in_turn(product(BEGINNINGS, cr.nn.losses.names())))
 def test_models_whatever_they_begin_with(layers, loss, tmp_path):
     cr.save(tmp_path / "model.safetensors", nn.Sequential(*layers))
     for more in ((), ("--layout", "columns")):

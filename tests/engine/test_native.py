@@ -26,7 +26,7 @@ from tests.engine.native_cases import Training, check, near, run, same_bits
 from tests.engine.native_mutants import attempt, described, mutate, plans
 from tests.ops.checking import points
 from tests.plan.graphs import arrays, dtypes, interpret, planned, programs, shapes
-from tests.tables import for_each
+from tests.tables import for_each, slow
 
 CASES = [pytest.param(op, e, id=f"{op.name}-{i}") for op in ops.rows() for i, e in enumerate(points(op))]
 KINDS = [np.float32, np.float64]
@@ -212,7 +212,7 @@ def test_large_chains(shape: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize(
-    ("m", "k", "n"), [(128, 784, 128), (200, 100, 300), (1000, 1000, 1), (1, 900, 900), (60, 20_000, 50)]
+    ("m", "k", "n"), [(128, 784, 128), (200, 100, 300), (1000, 1000, 1), (1, 900, 900), slow(60, 20_000, 50)]
 )
 def test_large_products(m: int, k: int, n: int, dtype: Any) -> None:
     def function(x: Any, s: Any) -> Any:

@@ -5,6 +5,8 @@ import pytest
 from .test_golden import thinned
 from .test_pages import evil, hostile
 
+pytestmark = pytest.mark.slow
+
 PARTS = "[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)"
 OVER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 COLOURS = "(e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor])(document.querySelector('section'))"

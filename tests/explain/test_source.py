@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import explain, nn
 from chainrule.nn.describe import KNOWN
+from tests.tables import in_turn, slow
 
 from .networks import ACTIVATIONS, LAYERS, LOSSES, data, network, shaken
 
@@ -70,7 +71,7 @@ def close(got, truth):
     np.testing.assert_allclose(got, truth, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", in_turn(ACTIVATIONS, every=2))
 def test_every_activation(activation):
     agree(network(ACTIVATIONS[activation]), *data("cross_entropy"), "cross_entropy")
 
@@ -86,11 +87,12 @@ def test_embedding():
     agree(model, rng.integers(0, 5, (7, 2)), rng.integers(0, 3, 7), "cross_entropy")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("outputs", [1, 3])
+#: Cross entropy takes two classes or more.
+OUTPUTS = [(loss, n) for n in (3, 1) for loss in LOSSES if (loss, n) != ("cross_entropy", 1)]
+
+
+@pytest.mark.parametrize(("loss", "outputs"), in_turn(OUTPUTS, every=2))
 def test_every_loss(loss, outputs):
-    if loss == "cross_entropy" and outputs == 1:
-        pytest.skip("cross entropy takes two classes or more")
     agree(network(nn.Sigmoid(), outputs=outputs), *data(loss, outputs), loss)
 
 
@@ -101,13 +103,13 @@ def test_targets_in_every_form():
     agree(network(nn.ReLU(), outputs=1), X, (ids > 1) * 1.0, "mse")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", in_turn(LOSSES, every=2))
 def test_columns_with_every_loss(loss):
     agree_in_columns(network(nn.Tanh()), *data(loss), loss)
     agree_in_columns(network(nn.Tanh()), *data(loss), loss, "delta")
 
 
-@pytest.mark.parametrize("layer", [*ACTIVATIONS.values(), *LAYERS.values()], ids=repr)
+@pytest.mark.parametrize("layer", in_turn([*ACTIVATIONS.values(), *LAYERS.values()]), ids=repr)
 def test_columns_with_every_layer(layer):
     agree_in_columns(network(layer, nn.Tanh()), *data("half_mse"), "half_mse", "dict")
 
@@ -221,7 +223,7 @@ hidden = st.lists(
 )
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, slow(50)])
 def test_random_architectures(examples):
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(hidden, st.sampled_from(LOSSES), st.integers(1, 3), st.integers(4, 6), st.booleans())

@@ -239,7 +239,7 @@ def trials() -> list[Trial]:
 def test_a_sample_agrees_with_numpy(trials: list[Trial]) -> None:
     """One trial of each function, and some of all."""
     names = {trial.name.partition("-")[0]: trial for trial in trials}
-    sample = np.random.default_rng(7).permutation(len(trials))[:200]
+    sample = np.random.default_rng(7).permutation(len(trials))[:50]
     assert differences([*names.values(), *(trials[i] for i in sample)]) == []
 
 

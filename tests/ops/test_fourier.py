@@ -12,6 +12,7 @@ import chainrule as cr
 from chainrule.ops.complex_pair import COMPLEX, Complex
 from chainrule.ops.fourier import TRANSFORMS
 from tests.ops.checking import close, derivative
+from tests.tables import in_turn
 
 rng = np.random.default_rng(11)
 X, Y, M = rng.normal(size=6), rng.normal(size=6), rng.normal(size=(3, 4))
@@ -59,7 +60,7 @@ ARITHMETIC: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize(("f", "inputs"), [pytest.param(*c, id=str(i)) for i, c in enumerate(TRANSFORMED + ARITHMETIC)])
+@pytest.mark.parametrize(("f", "inputs"), in_turn(TRANSFORMED + ARITHMETIC, every=2))
 def test_value_and_gradient(f: Any, inputs: Any) -> None:
     expected = f(*inputs)
     found = f(*[cr.tensor(x) for x in inputs])

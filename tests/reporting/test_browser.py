@@ -8,6 +8,8 @@ import pytest
 import chainrule as cr
 from chainrule import nn, optim
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("plotly", reason="needs plotly: pip install 'chainrule[report]'")
 
 

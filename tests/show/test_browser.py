@@ -6,6 +6,8 @@ from chainrule import show
 
 from .test_show import KINDS, blocks, d
 
+pytestmark = pytest.mark.slow
+
 #: What pages that show notebooks say of elements in an output, and worse; none of it may reach ours.
 HOST = """
 html { font-size: 10px; line-height: 3; }

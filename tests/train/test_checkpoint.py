@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import chainrule as cr
 from chainrule import nn, optim
 from chainrule.io import load_arrays, save_arrays
 from chainrule.train.step import TrainingStep
+from tests.tables import in_turn
 
 SCHEDULE = optim.WarmUp(3, optim.Cosine(1e-2, 20))
 RUNS = {
@@ -46,9 +48,10 @@ class Quiet:
 Quiet.__name__ = "CutOff"
 
 
-@pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("where", [{"epochs": 1}, {"epochs": None, "steps": 3}, {"epochs": 2, "steps": 1}], ids=str)
-@pytest.mark.parametrize("at", [7, 10])
+WRITTEN = ({"epochs": 1}, {"epochs": None, "steps": 3}, {"epochs": 2, "steps": 1})
+
+
+@pytest.mark.parametrize(("at", "where", "name"), in_turn(product((7, 10), WRITTEN, RUNS), every=5), ids=str)
 def test_resumed_runs_are_bit_identical(data, make, train, identical, tmp_path, name, where, at):
     network, settings = RUNS[name]
     settings = {**settings, "epochs": 5, "seed": 4}
@@ -209,7 +212,7 @@ def test_arguments(data, make, train, settings, kind, message):
 
 def test_truncated_checkpoints_are_refused(data, make, train, saved):
     whole = saved.read_bytes()
-    for length in [*range(0, 20), *range(20, len(whole), 97), len(whole) - 1]:
+    for length in [*range(0, 20), *range(20, len(whole), 397), len(whole) - 1]:
         saved.write_bytes(whole[:length])
         model = make(dropout=0.1)
         with pytest.raises(ValueError, match=r"truncated|damaged|no safetensors"):
