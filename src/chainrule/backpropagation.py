@@ -79,7 +79,7 @@ class Backprop:
             return self.values[name]
         if name in self.gradients:
             return self.gradients[name]
-        raise KeyError(f"no value {name!r} in this pass; known are {', '.join(self)}")
+        raise KeyError(f"no value {name!r} in this pass; expected one of {', '.join(self)}")
 
     def __contains__(self, name: object) -> bool:
         return name in self.values or name in self.gradients

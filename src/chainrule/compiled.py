@@ -437,7 +437,7 @@ def _named(outputs: Sequence[Tensor], wanted: Sequence[str], function: str) -> d
     absent = [name for name in wanted if name not in found]
     if absent:
         there = ", ".join(sorted(found)) or "none"
-        raise ValueError(f"keep: {function} has no value named {', '.join(absent)}; known are {there}")
+        raise ValueError(f"keep: {function} has no value named {', '.join(absent)}; expected one of {there}")
     return {name: found[name] for name in wanted}
 
 

@@ -102,7 +102,7 @@ def test_weights_that_cannot_be(weights, message):
 def test_a_loss_must_tell_its_examples_apart():
     with pytest.raises(ValueError, match="reduction='none'"):
         fitted(2, X, NUMBERS, loss=lambda o, t: np.mean((o - t) ** 2), sample_weight=WEIGHTS)
-    with pytest.raises(ValueError, match="one row an example"):
+    with pytest.raises(ValueError, match="one row per example"):
         fitted(2, X, NUMBERS, loss=lambda o, t, *, reduction: np.mean((o - t) ** 2), sample_weight=WEIGHTS)
 
 

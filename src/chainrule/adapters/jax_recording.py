@@ -207,7 +207,7 @@ def _applied(equation: Any, arguments: Sequence[Any]) -> Sequence[Any]:
         return [MOVES[name](*arguments, bind)]
     form = PRIMITIVES.get(name)
     if form is None:
-        raise Untraceable(f"JAX's {name} has no form in NumPy here")
+        raise Untraceable(f"JAX's {name} has no equivalent in NumPy here")
     return [form(*arguments, **parameters)]
 
 
@@ -268,7 +268,7 @@ def _called(f: Callable[..., Any], values: Sequence[Any]) -> Any:
         value = unwrapped(twin).value if isinstance(twin, Traced) else np.asarray(twin)
         tolerance = 1e-9 if x.dtype == np.float64 else 1e-4
         if value.shape != x.shape or not np.allclose(value, x, tolerance, tolerance, equal_nan=True):
-            raise Untraceable("JAX's function gives other numbers than its form in NumPy")
+            raise Untraceable("JAX's function differs from its equivalent in NumPy")
         return twin
 
     return mapped(result, recorded)

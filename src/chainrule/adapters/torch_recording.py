@@ -232,7 +232,7 @@ class _Twins:
         value, expected = np.asarray(unwrapped(twin).value), left(tensor)
         rtol = TOLERANCE.get(str(expected.dtype), 1e-9)
         if value.shape != expected.shape or not np.allclose(value, expected, rtol, rtol, equal_nan=True):
-            raise Untraceable(f"torch's {operation} gives other numbers than its form in NumPy")
+            raise Untraceable(f"torch's {operation} differs from its equivalent in NumPy")
         self._pairs[id(tensor)] = tensor, twin
 
 
@@ -254,7 +254,7 @@ def _replayed(
         return
     form = WRITES.get(name) or ATEN.get(name.rstrip("_") if written else name)
     if form is None:
-        raise Untraceable(f"torch's {name} has no form in NumPy here")
+        raise Untraceable(f"torch's {name} has no equivalent in NumPy here")
     if name == "_to_copy" and not result.is_floating_point():
         return
     new = form(*inputs, **options)

@@ -135,8 +135,8 @@ def run_update(
         return unmoved
     tried = "; ".join(dict.fromkeys(reasons[:4])) or "it has no method that makes a step"
     raise AuditError(
-        f"update: no way of calling it was found ({tried}). Expected update(w, dw), update(params, grads), these with "
-        "a state, settings or a step count behind them, or an object with such a method; wrap yours in such a function"
+        f"update: no way of calling it was found ({tried}). Expected update(w, dw) or update(params, grads), "
+        "followed by a state, settings or a step count, or an object with such a method; wrap yours in such a function"
     )
 
 

@@ -36,8 +36,8 @@ def check_dependence(subject: BackwardPass, own: Point) -> None:
     reached = {id(n) for n in topological([own.loss])}
     if not any(id(own.nodes[n]) in reached for n in subject.exact if n in own.nodes):
         raise AuditError(
-            f"the loss does not depend on {', '.join(subject.exact[:6])}: does forward use other arrays than those "
-            "that are passed to it, global ones perhaps?"
+            f"the loss does not depend on {', '.join(subject.exact[:6])}: does forward use arrays other than "
+            "its arguments, such as globals?"
         )
 
 

@@ -1,4 +1,4 @@
-"""Work on a user's program in a process of its own: it may exit, crash, hang or fill the memory without harm.
+"""Work on a user's program in a separate process: it may exit, crash, hang or fill the memory without harm.
 
 `run` starts the process and says how it ended; `main` is what runs there. When the work is done, its result and what it
 prints on standard output go into a file as JSON: a process that ends without one did not finish, whatever its exit
@@ -107,7 +107,7 @@ def run(function: str, arguments: dict[str, Any], limits: Limits) -> Outcome:
 
 
 class Workers:
-    """Runs functions each in a process of its own, copied from one that has imported modules of chainrule already.
+    """Runs each function in a separate process, copied from one that has imported modules of chainrule already.
 
     Parameters
     ----------

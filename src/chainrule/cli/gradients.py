@@ -71,7 +71,7 @@ def backprop(
 @click.option("--x", "X", default="X", help="the name of the inputs: an array, or a function that returns it")
 @click.option("--y", "Y", default="Y", help="the name of the targets: an array, or a function that returns it")
 @click.option("--layer", is_flag=True, help="forward(*inputs) and backward(dout, cache) are those of one layer")
-@click.option("--shape", multiple=True, help="draw an argument of what is found in the file: x=6,4; may be repeated")
+@click.option("--shape", multiple=True, help="draw an argument at random: x=6,4; may be repeated")
 @click.option("--ascent", is_flag=True, help="the gradients are added to the parameters, not subtracted")
 @click.option("--html", type=options.PATH, help="a file for the report as a page")
 @click.option("--format", "form", default="text", help="text, json, github (annotations), sarif, html or markdown")
@@ -80,11 +80,11 @@ def backprop(
 def audit(
     program: Path, html: Path | None, output: Path | None, timeout: float, memory: float | None, **more: Any
 ) -> None:
-    """Say which line of a hand-written backward pass is wrong.
+    """Find the wrong line in a hand-written backward pass.
 
     Each step is judged on the gradients that the file itself passes to it, and the cause of an error is named.
 
-    The file is imported, so all of it runs, in a process of its own: audit only programs that you would run. It is
+    The file is imported, so all of it runs, in a separate process: audit only programs that you would run. It is
     taken for a network if it defines forward, backward, loss, parameters, X and Y. Otherwise pairs of functions,
     classes and a training loop are found by their names, and audited on the file's data or on small drawn ones; the
     report says how each was read. --backward NAME audits one of them alone, --shape x=6,4 says how large an argument
@@ -142,14 +142,14 @@ def _limits(timeout: float, memory: float | None) -> Limits:
 @click.option("--jacobian", help="the name of jacobian(*args)")
 @click.option("--shape", multiple=True, help="draw an argument at random: W=3,4; may be repeated")
 @click.option("--order", default=1, help="2: check the derivative of the gradient, too")
-@click.option("--seed", default=0, help="of random arguments, directions and samples")
+@click.option("--seed", default=0, help="seed of random arguments, directions and samples")
 @options.limits
 def gradcheck(timeout: float, memory: float | None, **asked: Any) -> None:
     """Compare a function's gradient with central differences.
 
     The arguments are the values that the file has under their names, or drawn with --shape. The gradient is the one
     named, or the one that the file calls f_grad, grad_f, f_vjp, f_backward or f_jacobian (backward, for forward); else
-    chainrule's own. The file is imported, so all of it runs, in a process of its own. Exit status: 0 when the gradient
+    chainrule's own. The file is imported, so all of it runs, in a separate process. Exit status: 0 when the gradient
     is right, 1 when it is wrong, 2 when it cannot be checked, or not in time.
     """
     ok = in_child("cli.gradients:gradcheck_here", asked, _limits(timeout, memory), 2)
@@ -168,8 +168,8 @@ def gradcheck_here(target: str, shape: list[str], order: int, seed: int, **given
 
 @click.command()
 @click.argument("target", help="a model.safetensors, a run's folder, or file.py:function (the file is imported)")
-@click.option("--loss", help="of a model: which loss; default: an upstream gradient dA is given")
-@click.option("--batch-size", default=32, help="of a model: how many (random) examples")
+@click.option("--loss", help="loss of a model; default: none, an upstream gradient dA is assumed")
+@click.option("--batch-size", default=32, help="number of random examples for a model")
 @click.option("--shape", multiple=True, help="draw an argument at random: x=3,4; may be repeated")
 @click.option("--layout", default="rows", help="examples in rows or in columns")
 @click.option(
@@ -177,13 +177,13 @@ def gradcheck_here(target: str, shape: list[str], order: int, seed: int, **given
 )
 @click.option("--format", "form", default="text", help="text, markdown, latex, html or numpy")
 @click.option("--output", type=options.PATH, help="a file to write to")
-@click.option("--seed", default=0, help="of random examples and arguments")
+@click.option("--seed", default=0, help="seed of random examples and arguments")
 @options.limits
 def explain(output: Path | None, timeout: float, memory: float | None, **asked: Any) -> None:
     """Derive the gradients of a network or a function.
 
     A function's arguments are the values that its file has under their names, or drawn with --shape. The format numpy
-    is the forward and backward pass as a program. A file is imported, so all of it runs, in a process of its own.
+    is the forward and backward pass as a program. A file is imported, so all of it runs, in a separate process.
     """
     asked["output"] = None if output is None else str(output)
     if asked["target"].rpartition(":")[0].endswith(".py"):

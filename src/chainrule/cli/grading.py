@@ -1,4 +1,4 @@
-"""grade: the submissions of a class, each in a process of its own."""
+"""grade: the submissions of a class, each in a separate process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def grade(
     from the gradients before it is a point. If the reference has a backward pass of its own, its steps are those
     that count; else the gradients of the parameters.
 
-    Each submission runs on a copy, in a process and a folder of its own, with the limits of --timeout and --memory.
+    Each submission runs on a copy, in a separate process and folder, with the limits of --timeout and --memory.
     The time is that which the submission computes, so grades do not depend on how busy the machine is.
     This protects from mistakes, not from malice. Exit status: 0 when all are right, 1 when some are wrong or could not
     be judged, 2 when nothing could be graded.

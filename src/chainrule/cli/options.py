@@ -23,7 +23,7 @@ activation: Decorator = click.option(
     "--activation", default="relu", help="relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softplus"
 )
 seed: Decorator = click.option(
-    "--seed", default=0, help="of the split, the initial weights, the order of examples and dropout"
+    "--seed", default=0, help="seed of the split, the initial weights, the order of examples and dropout"
 )
 max_bytes: Decorator = click.option(
     "--max-bytes", type=int, help="bytes that a compressed data file may expand to; default: 100 times its size"

@@ -19,7 +19,7 @@ MOST_LINES = 12
 @click.command()
 @options.source
 @options.target
-@click.option("--loss", help="of the task; default: cross-entropy or mean squared error")
+@click.option("--loss", help="loss function; default: cross-entropy or mean squared error, by the task")
 @click.option("--task", help="binary, multiclass or regression, instead of the inferred one")
 @options.hidden
 @options.activation
@@ -27,7 +27,7 @@ MOST_LINES = 12
 @click.option("--epochs", default=30, help="passes over the training split")
 @click.option("--batch-size", default=32, help="examples per step")
 @click.option("--lr", default=1e-3, help="learning rate")
-@click.option("--schedule", default="cosine", help="of the learning rate: cosine (down to 0 over the run) or constant")
+@click.option("--schedule", default="cosine", help="learning rate over the run: cosine (down to 0) or constant")
 @click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad")
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
 @click.option("--test", default=0.2, help="fraction held out for the final test, where the data has no test split")
@@ -39,7 +39,7 @@ MOST_LINES = 12
 @click.option("--overwrite", is_flag=True, help="replace the run in --out")
 @click.option("--checkpoint-every", type=int, metavar="EPOCHS", help="write a checkpoint after this many epochs")
 @click.option("--resume", is_flag=True, help="resume from the checkpoint in the folder, if there is one")
-@click.option("--engine", help="which engine computes")
+@click.option("--engine", help="native or numpy; default: native if it was built")
 @click.option("--threads", type=int, help="threads the engine may use")
 @click.option(
     "--report", "with_report", is_flag=True, help="record the gradients during training, and write report.html"

@@ -125,7 +125,7 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         known = type(module) is getattr(torch.nn, kind, None)
         full = f"torch.nn.{kind}" if known else f"{type(module).__module__}.{kind}"
         raise TypeError(
-            f"{_place(path)} is a {full}, which chainrule does not have; known are Sequential, {', '.join(_FROM)}. "
+            f"{_place(path)} is a {full}, which chainrule does not have; expected Sequential, {', '.join(_FROM)}. "
             "Other modules may be converted through ONNX: torch.onnx.export, then from_onnx"
         )
     for name, value in _ONLY.get(kind, {}).items():
@@ -223,7 +223,7 @@ def _layer_to(layer: nn.Module, path: str) -> Any:
     if type(layer) not in _TO:
         taken = ", ".join(kind.__name__ for kind in _TO)
         raise TypeError(
-            f"{_place(path)} is a {type(layer).__name__}, which PyTorch does not have; known are Sequential, {taken}. "
+            f"{_place(path)} is a {type(layer).__name__}, which PyTorch does not have; expected Sequential, {taken}. "
             "to_onnx(model) exports any module"
         )
     kind, args, settings = _TO[type(layer)](layer)

@@ -326,5 +326,5 @@ def get(name: str | Activation) -> Activation:
         return name
     kind = NAMED.get(str(name).lower())
     if kind is None:
-        raise ValueError(f"unknown activation {name!r}; known are {', '.join(NAMED)}")
+        raise ValueError(f"unknown activation {name!r}; expected one of {', '.join(NAMED)}")
     return kind()

@@ -96,7 +96,7 @@ def _parts(config: Any, depth: int) -> tuple[type[Any], dict[str, Any]]:
     settings = dict(config)
     name = settings.pop("type", None)
     if not isinstance(name, str) or name not in KNOWN:
-        raise ValueError(f"unknown layer type {name!r}; known are {', '.join(KNOWN)}")
+        raise ValueError(f"unknown layer type {name!r}; expected one of {', '.join(KNOWN)}")
     if not all(isinstance(key, str) for key in settings):
         raise TypeError(f"{name}: expected settings by name, got {list(settings)}")
     return KNOWN[name], settings

@@ -80,7 +80,9 @@ def functional_call(
             states[id(owner), name] = _fitting(path, value, owner._buffers[name].shape)
         else:
             there = _some([*parameters, *buffers])
-            raise KeyError(f"{path!r} is not a parameter or buffer of this {type(module).__name__}; known are {there}")
+            raise KeyError(
+                f"{path!r} is not a parameter or buffer of this {type(module).__name__}; expected one of {there}"
+            )
     twins = Twins(swap, states, TRACE.get())
     twin = twins.of(module)
     before = {path: twins.of(m).__dict__[name] for path, (m, name) in buffers.items()}

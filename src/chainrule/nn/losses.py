@@ -328,7 +328,7 @@ def get(loss: Any) -> Loss:
     if isinstance(loss, str):
         if loss not in NAMED:
             known = ", ".join(NAMED)
-            raise ValueError(f"unknown loss {loss!r}; known are {known}, and any function (output, target) -> scalar")
+            raise ValueError(f"unknown loss {loss!r}; expected {known}, or a function (output, target) -> scalar")
         return NAMED[loss].function
     if not callable(loss):
         raise TypeError(f"loss: expected a name ({', '.join(NAMED)}) or a function, got a {type(loss).__name__}")

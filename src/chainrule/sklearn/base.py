@@ -142,8 +142,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             del self.module_  # it belongs to other classes; if anything fails now, nothing is fitted
         if not first and self._made_from != self._recipe():
             raise ValueError(
-                f"{self._recipe_names} changed since the module was made, and training would go on with the old one; "
-                "warm_start=False and fit would make another"
+                f"{self._recipe_names} changed since the module was made, and training would continue with the old; "
+                "call fit with warm_start=False to make a new one"
             )
         weights = self._weights(sample_weight, given, len(y))
         random = check_random_state(self.random_state)

@@ -95,7 +95,7 @@ def weighted_mean(values: Any, weights: Any) -> Any:
     """Return Σ w l / Σ w, l being the mean of an example's values; `values` has shape (m, …), weights (m,)."""
     if not values.shape or values.shape[0] != weights.shape[0]:
         raise ValueError(
-            f"the loss with reduction='none' has shape {tuple(values.shape)}; with weights it must have one row an "
+            f"the loss with reduction='none' has shape {tuple(values.shape)}; with weights it must have one row per "
             f"example, ({weights.shape[0]}, …)"
         )
     by_example = np.mean(np.reshape(values, (values.shape[0], -1)), axis=1)
