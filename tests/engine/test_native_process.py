@@ -166,7 +166,7 @@ ENDING = """
 """
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_the_interpreter_ends_while_daemon_threads_are_in_the_engine(times: int) -> None:
     for k in range(times):
         done = finished(ENDING.format(pause=k * 3 % 10 / 100))
