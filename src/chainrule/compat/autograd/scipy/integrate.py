@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.integrate
+import scipy  # which loads scipy.integrate when it is used
 
 from ..core import defvjp_argnums, make_vjp, primitive
 from ..misc.flatten import flatten
