@@ -52,7 +52,60 @@ LAYERS = {
     "Tanh": lambda: tn.Tanh(),
     "Softplus": lambda: tn.Softplus(),
     "Softmax": lambda: tn.Softmax(dim=-1),
+    "LogSoftmax": lambda: tn.LogSoftmax(dim=-1),
+    "PReLU": lambda: tn.PReLU(),
+    "Mish": lambda: tn.Mish(),
+    "Hardswish": lambda: tn.Hardswish(),
+    "RMSNorm": lambda: tn.RMSNorm(4, eps=0.1),
 }
+
+IMAGES = np.random.default_rng(1).normal(size=(3, 4, 7, 6))
+SERIES = IMAGES[..., 0]
+#: Layers of images, or of series, and whether all settings go back.
+OF_SPACE = {
+    "Conv1d": (SERIES, lambda: tn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2)),
+    "Conv1d that keeps the length": (SERIES, lambda: tn.Conv1d(4, 2, 3, padding="same", bias=False)),
+    "Conv2d": (IMAGES, lambda: tn.Conv2d(4, 3, (3, 2), padding=(1, 0), dilation=(2, 1))),
+    "ConvTranspose2d": (IMAGES, lambda: tn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2, bias=False)),
+    "MaxPool1d": (SERIES, lambda: tn.MaxPool1d(3, 2, 1)),
+    "MaxPool2d": (IMAGES, lambda: tn.MaxPool2d((3, 2), 1, dilation=(2, 1))),
+    "AvgPool1d": (SERIES, lambda: tn.AvgPool1d(2)),
+    "AvgPool2d": (IMAGES, lambda: tn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+    "AdaptiveAvgPool2d": (IMAGES, lambda: tn.AdaptiveAvgPool2d((3, 4))),
+    "BatchNorm1d": (SERIES, lambda: tn.BatchNorm1d(4)),
+    "BatchNorm2d": (IMAGES, lambda: tn.BatchNorm2d(4, eps=0.1, momentum=0.3)),
+    "GroupNorm": (IMAGES, lambda: tn.GroupNorm(2, 4, eps=0.1)),
+    "Dropout2d": (IMAGES, lambda: tn.Dropout2d(0.3)),
+    "ZeroPad2d": (IMAGES, lambda: tn.ZeroPad2d((1, 0, 2, 1))),
+    "Upsample": (IMAGES, lambda: tn.Upsample(scale_factor=(2, 3))),
+    "Upsample by interpolation": (IMAGES, lambda: tn.Upsample((9, 5), mode="bilinear", align_corners=True)),
+    "PReLU": (IMAGES, lambda: tn.PReLU(4, init=0.1)),
+}
+
+
+@for_each("dtype", [torch.float32, torch.float64], ids=str)
+@for_each("name", OF_SPACE)
+def test_layers_of_images_and_series(name, dtype, tmp_path):
+    data, make = OF_SPACE[name]
+    theirs = make().to(dtype)
+    data = data.astype(str(dtype).removeprefix("torch."))
+    with torch.no_grad():
+        for tensor in [*theirs.parameters(), *(b for b in theirs.buffers() if b.is_floating_point())]:
+            tensor.uniform_(0.5, 2)
+    theirs.eval()
+    ours = cr.from_torch(theirs)
+    wanted, found = outputs(theirs, data), np.asarray(ours(data).detach())
+    np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=2e-5)
+    again = cr.to_torch(ours)
+    np.testing.assert_allclose(outputs(again, data), wanted, rtol=2e-5, atol=2e-5)
+    if name.startswith(("Conv", "Max", "Avg", "Batch", "Group", "Zero")):
+        assert str(again) == str(theirs)
+    if list(theirs.parameters()):
+        path = tmp_path / f"{name}-{dtype}"
+        save_torch_weights(path, nn.Sequential(ours))
+        copy = nn.from_config(nn.Sequential(ours).config())
+        load_torch_weights(path, copy)
+        np.testing.assert_array_equal(np.asarray(copy.eval()(data).detach()), found)
 
 
 @for_each("dtype", [torch.float32, torch.float64], ids=str)
@@ -161,10 +214,10 @@ def replaced(name, value):
 
 
 REFUSED = [
-    (lambda: tn.Sequential(tn.Linear(2, 2), tn.Conv2d(1, 1, 1)), TypeError, r"layer 1 is a torch.nn.Conv2d"),
+    (lambda: tn.Sequential(tn.Linear(2, 2), tn.Conv3d(1, 1, 1)), TypeError, r"layer 1 is a torch.nn.Conv3d"),
     (lambda: tn.Sequential(tn.ReLU(), tn.Sequential(tn.ReLU(), tn.LSTM(2, 2))), TypeError, r"layer 1.1 is a .*LSTM"),
     (lambda: tn.Sequential(Mine(3, 3)), TypeError, r"layer 0 is a .*\.Mine, which chainrule does not have"),
-    (lambda: tn.Conv2d(1, 1, 1), TypeError, r"the module is a torch.nn.Conv2d"),
+    (lambda: tn.Conv3d(1, 1, 1), TypeError, r"the module is a torch.nn.Conv3d"),
     (lambda: tn.Sequential(tn.Softmax(dim=1)), ValueError, r"Softmax\(dim=1\); only dim=-1 .* on two axes, dim=1 is"),
     (lambda: tn.Sequential(tn.Softmax(dim=0)), ValueError, r"Softmax\(dim=0\); only dim=-1 is supported$"),
     (lambda: tn.Sequential(tn.Softplus(beta=2)), ValueError, r"layer 0 is Softplus\(beta=2.*\); only beta=1"),

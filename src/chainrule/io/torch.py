@@ -10,10 +10,12 @@ import numpy as np
 from .. import nn
 from ..core.arrays import FLOATS
 from ..nn.module import require_module
-from .torch_weights import in_torch_layout, torch_state
+from .torch_weights import from_torch_layout, torch_state
 
 #: Layers without settings, which have the same name there.
-_ALIKE = nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus
+_ALIKE = (
+    nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Mish, nn.Hardswish
+)  # fmt: skip
 
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
 _FROM: dict[str, Callable[..., nn.Module]] = {
@@ -27,13 +29,59 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
     "ELU": lambda m, dtype: nn.ELU(m.alpha),
     "GELU": lambda m, dtype: nn.GELU(m.approximate == "tanh"),
     "Softmax": lambda m, dtype: nn.Softmax(),
-}
+    "LogSoftmax": lambda m, dtype: nn.LogSoftmax(),
+    "PReLU": lambda m, dtype: nn.PReLU(m.num_parameters, m.init, dtype=dtype),
+    "Conv1d": lambda m, dtype: nn.Conv1d(*_convolution(m), bias=m.bias is not None, dtype=dtype),
+    "Conv2d": lambda m, dtype: nn.Conv2d(*_convolution(m), bias=m.bias is not None, dtype=dtype),
+    "ConvTranspose2d": lambda m, dtype: nn.ConvTranspose2d(
+        m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.output_padding, m.groups,
+        m.bias is not None, m.dilation, dtype=dtype,
+    ),
+    "MaxPool1d": lambda m, dtype: nn.MaxPool1d(m.kernel_size, m.stride, m.padding, m.dilation),
+    "MaxPool2d": lambda m, dtype: nn.MaxPool2d(m.kernel_size, m.stride, m.padding, m.dilation),
+    "AvgPool1d": lambda m, dtype: nn.AvgPool1d(
+        m.kernel_size, m.stride, m.padding, count_include_pad=m.count_include_pad
+    ),
+    "AvgPool2d": lambda m, dtype: nn.AvgPool2d(
+        m.kernel_size, m.stride, m.padding, count_include_pad=m.count_include_pad
+    ),
+    "AdaptiveAvgPool2d": lambda m, dtype: nn.AdaptiveAvgPool2d(m.output_size),
+    "BatchNorm2d": lambda m, dtype: nn.BatchNorm2d(m.num_features, eps=m.eps, momentum=m.momentum, dtype=dtype),
+    "GroupNorm": lambda m, dtype: nn.GroupNorm(m.num_groups, m.num_channels, eps=m.eps, dtype=dtype),
+    "RMSNorm": lambda m, dtype: nn.RMSNorm(
+        _last_axis(m), eps=float(np.finfo(dtype).eps) if m.eps is None else m.eps, dtype=dtype
+    ),
+    "Dropout2d": lambda m, dtype: nn.Dropout2d(m.p),
+    "ZeroPad2d": lambda m, dtype: nn.ZeroPad2d(m.padding),
+    "Upsample": lambda m, dtype: nn.Upsample(m.size, _factor(m.scale_factor), m.mode, bool(m.align_corners)),
+}  # fmt: skip
+
+
+def _convolution(m: Any) -> tuple[Any, ...]:
+    return m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, m.groups
+
+
+def _factor(factor: Any) -> Any:
+    """Return a scale factor as integers, where it is a float that is one."""
+    if isinstance(factor, tuple):
+        return tuple([_factor(f) for f in factor])
+    return int(factor) if isinstance(factor, float) and factor.is_integer() else factor
+
 
 #: The only values of further settings of PyTorch's layers at which both compute (and train) the same.
 _ONLY: dict[str, dict[str, Any]] = {
     "Flatten": {"start_dim": 1, "end_dim": -1},
     "Softplus": {"beta": 1, "threshold": 20},
     "Softmax": {"dim": -1},
+    "LogSoftmax": {"dim": -1},
+    "Conv1d": {"padding_mode": "zeros"},
+    "Conv2d": {"padding_mode": "zeros"},
+    "ConvTranspose2d": {"padding_mode": "zeros"},
+    "MaxPool1d": {"ceil_mode": False, "return_indices": False},
+    "MaxPool2d": {"ceil_mode": False, "return_indices": False},
+    "AvgPool1d": {"ceil_mode": False},
+    "AvgPool2d": {"ceil_mode": False, "divisor_override": None},
+    "BatchNorm2d": {"track_running_stats": True},
     "BatchNorm1d": {"track_running_stats": True},
     "Embedding": {"padding_idx": None, "max_norm": None, "scale_grad_by_freq": False},
 }
@@ -51,7 +99,40 @@ _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str,
     nn.ELU: lambda m: ("ELU", (m.alpha,), {}),
     nn.GELU: lambda m: ("GELU", (), {"approximate": "tanh" if m.approximate else "none"}),
     nn.Softmax: lambda m: ("Softmax", (), {"dim": -1}),
+    nn.LogSoftmax: lambda m: ("LogSoftmax", (), {"dim": -1}),
+    nn.PReLU: lambda m: ("PReLU", (m.features,), {"init": m.init}),
+    nn.Conv1d: lambda m: ("Conv1d", _convolution(m), {"bias": m.bias is not None}),
+    nn.Conv2d: lambda m: ("Conv2d", _convolution(m), {"bias": m.bias is not None}),
+    nn.ConvTranspose2d: lambda m: (
+        "ConvTranspose2d",
+        (m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.output_padding, m.groups),
+        {"bias": m.bias is not None, "dilation": m.dilation},
+    ),
+    nn.MaxPool1d: lambda m: ("MaxPool1d", _pooling(m), {"dilation": _one(m.dilation)}),
+    nn.MaxPool2d: lambda m: ("MaxPool2d", _pooling(m), {"dilation": _one(m.dilation)}),
+    nn.AvgPool1d: lambda m: ("AvgPool1d", _pooling(m), {"count_include_pad": m.count_include_pad}),
+    nn.AvgPool2d: lambda m: ("AvgPool2d", _pooling(m), {"count_include_pad": m.count_include_pad}),
+    nn.AdaptiveAvgPool2d: lambda m: ("AdaptiveAvgPool2d", (_one(m.output_size),), {}),
+    nn.BatchNorm2d: lambda m: ("BatchNorm2d", (m.features,), {"eps": m.eps, "momentum": m.momentum}),
+    nn.GroupNorm: lambda m: ("GroupNorm", (m.num_groups, m.features), {"eps": m.eps}),
+    nn.RMSNorm: lambda m: ("RMSNorm", (m.features,), {"eps": m.eps}),
+    nn.Dropout2d: lambda m: ("Dropout2d", (m.p,), {}),
+    nn.ZeroPad2d: lambda m: ("ZeroPad2d", (m.padding,), {}),
+    nn.Upsample: lambda m: (
+        "Upsample",
+        (m.size, None if m.scale_factor is None else tuple(map(float, m.scale_factor)), m.mode),
+        {} if m.mode == "nearest" else {"align_corners": m.align_corners},
+    ),
 }
+
+
+def _one(setting: tuple[int, ...]) -> Any:
+    """Return a setting of all axes as one number where it is the same for them."""
+    return setting[0] if len(set(setting)) == 1 else setting
+
+
+def _pooling(m: Any) -> tuple[Any, ...]:
+    return _one(m.kernel_size), _one(m.stride), _one(m.padding)
 
 
 def from_torch(module: Any) -> nn.Module:
@@ -151,7 +232,7 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         if array.dtype != dtype:
             raise ValueError(f"{_place(path)}: {name} is {array.dtype}, the module's first parameter is {dtype}")
         try:
-            layer.load_state_dict({name: in_torch_layout(layer, name, array)}, strict=False)
+            layer.load_state_dict({name: from_torch_layout(layer, name, array)}, strict=False)
         except ValueError:
             raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which does not fit {module}") from None
     return layer

@@ -19,9 +19,20 @@ from .weights import load_arrays, with_texts
 _TRACKED = "num_batches_tracked"
 
 
+#: Layers whose weights PyTorch holds with the last axis, that of the outputs, in another place.
+_OUTPUTS_AT: dict[type[nn.Module], int] = {nn.Linear: 0, nn.Conv1d: 0, nn.Conv2d: 0, nn.ConvTranspose2d: 1}
+
+
 def in_torch_layout(layer: nn.Module, name: str, array: Array) -> Array:
-    """Return a layer's array as PyTorch holds it, or the other way round: the weights of Linear are transposed."""
-    return np.ascontiguousarray(array.T) if isinstance(layer, nn.Linear) and name == "weight" else array
+    """Return a layer's array as PyTorch holds it: weights with the axis of outputs first, not last."""
+    place = _OUTPUTS_AT.get(type(layer)) if name == "weight" else None
+    return array if place is None else np.ascontiguousarray(np.moveaxis(array, -1, place))
+
+
+def from_torch_layout(layer: nn.Module, name: str, array: Array) -> Array:
+    """Return an array of PyTorch's as the layer holds it."""
+    place = _OUTPUTS_AT.get(type(layer)) if name == "weight" and array.ndim > 1 else None
+    return array if place is None else np.ascontiguousarray(np.moveaxis(array, place, -1))
 
 
 def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
@@ -62,7 +73,7 @@ def torch_state(model: nn.Module) -> dict[str, Array]:
                 state[_join(prefix, name)] = in_torch_layout(layer, name, np.asarray(held.value))
         for name in () if isinstance(layer, nn.Dropout) else layer._buffers:
             state[_join(prefix, name)] = np.asarray(getattr(layer, name))
-        if isinstance(layer, nn.BatchNorm1d):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             state[_join(prefix, _TRACKED)] = np.zeros((), np.int64)
     return state
 
@@ -97,11 +108,11 @@ def load_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
     for full, array in arrays.items():
         prefix, _, name = full.rpartition(".")
         layer = layers.get(prefix)
-        if name == _TRACKED and isinstance(layer, nn.BatchNorm1d):
+        if name == _TRACKED and isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             continue
         if array.dtype.kind != "f":
             problems.append(f"{full} has dtype {array.dtype}, not float32 or float64")
-        array = in_torch_layout(layer, name, array) if layer is not None else array
+        array = from_torch_layout(layer, name, array) if layer is not None else array
         known = first.get(full, full)
         if known in state and not np.array_equal(state[known], array, equal_nan=True):
             problems.append(f"{full} is {known} again in the network, but holds other numbers")
