@@ -19,11 +19,19 @@ constexpr int kRows = 4;
 #endif
 static_assert(kRows <= kTileRowsMax);
 
+// Sums of `dots`: all of them, a vector of each filter and one of a tap have to fit in the registers.
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr int kDotFilters = 4, kDotTaps = 6;
+#else
+constexpr int kDotFilters = 3, kDotTaps = 3;
+#endif
+static_assert(kDotFilters <= kDotFiltersMax && kDotTaps <= kDotTapsMax);
+
 constexpr std::ptrdiff_t kWorthPrefetch = 128;
 
 // Each element of C is the chain of fused multiply-adds over k in order, whatever the tile's size, so results don't
 // depend on how C was cut.
-template <class T, int R, int N, bool ByRows>
+template <class T, int R, int N, bool ByRows, bool Taps = false>
 void tile(const Tile<T>& t) {
     constexpr int W = kWidth<T>;
     Vec<T> sum[R][N];
@@ -39,13 +47,14 @@ void tile(const Tile<T>& t) {
     }
     for (std::ptrdiff_t p = 0; p < t.k; ++p) {
         Vec<T> right[N];
+        if constexpr (Taps) b = t.b + t.b_rows[p];
         for (int j = 0; j < N; ++j) right[j] = load(b + j * W);
 #pragma GCC unroll 16
         for (int i = 0; i < R; ++i) {
             const Vec<T> left = splat(ByRows ? a[i * a_stride] : a[i]);
             for (int j = 0; j < N; ++j) sum[i][j] = fma(left, right[j], sum[i][j]);
         }
-        b += b_stride;
+        if constexpr (!Taps) b += b_stride;
         a += ByRows ? 1 : a_stride;
     }
     T* c = t.c;
@@ -247,10 +256,55 @@ void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* 
     }
 }
 
-template <class T, int N, bool ByRows, int R>
+template <class T, int R, int N>
+void dots(const Dots<T>& d) {
+    constexpr int W = kWidth<T>;
+    Vec<T> sum[R][N];
+    for (int i = 0; i < R; ++i)
+        for (int j = 0; j < N; ++j) sum[i][j] = Vec<T>{};
+    const T* b[N];
+    for (int j = 0; j < N; ++j) b[j] = d.b + d.taps[j];
+    const T* a = d.a;
+    for (std::ptrdiff_t row = 0; row < d.rows; ++row, a += d.a_row) {
+        Vec<T> left[R];
+        std::ptrdiff_t q = 0;
+        for (; q + W <= d.run; q += W) {
+#pragma GCC unroll 4
+            for (int i = 0; i < R; ++i) left[i] = load(a + i * d.a_next + q);
+#pragma GCC unroll 6
+            for (int j = 0; j < N; ++j) {
+                const Vec<T> right = load(b[j] + q);
+#pragma GCC unroll 4
+                for (int i = 0; i < R; ++i) sum[i][j] = fma(left[i], right, sum[i][j]);
+            }
+        }
+        if (q < d.run) {
+            const int rest = static_cast<int>(d.run - q);
+            for (int i = 0; i < R; ++i) left[i] = load_partial(a + i * d.a_next + q, rest);
+            for (int j = 0; j < N; ++j) {
+                const Vec<T> right = load_partial(b[j] + q, rest);
+                for (int i = 0; i < R; ++i) sum[i][j] = fma(left[i], right, sum[i][j]);
+            }
+        }
+        for (int j = 0; j < N; ++j) b[j] += d.b_row;
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < N; ++j)
+#pragma GCC unroll 4
+        for (int i = 0; i < R; ++i) d.c[j * d.c_tap + i] += sum_lanes(sum[i][j]);
+}
+
+template <class T, int R, int N>
+void fill_dots(GemmKernels<T>& g) {
+    g.dots[R][N] = dots<T, R, N>;
+    if constexpr (N > 1) fill_dots<T, R, N - 1>(g);
+    else if constexpr (R > 1) fill_dots<T, R - 1, kDotTaps>(g);
+}
+
+template <class T, int N, bool ByRows, int R, bool Taps = false>
 void fill(typename GemmKernels<T>::Run* table) {
-    table[R] = tile<T, R, N, ByRows>;
-    if constexpr (R > 1) fill<T, N, ByRows, R - 1>(table);
+    table[R] = tile<T, R, N, ByRows, Taps>;
+    if constexpr (R > 1) fill<T, N, ByRows, R - 1, Taps>(table);
 }
 
 template <class T>
@@ -262,6 +316,11 @@ GemmKernels<T> table() {
     fill<T, 2, true, kRows>(g.by_rows[1]);
     fill<T, 1, false, kRows>(g.by_columns[0]);
     fill<T, 2, false, kRows>(g.by_columns[1]);
+    fill<T, 1, false, kRows, true>(g.taps[0]);
+    fill<T, 2, false, kRows, true>(g.taps[1]);
+    g.dot_filters = kDotFilters;
+    g.dot_taps = kDotTaps;
+    fill_dots<T, kDotFilters, kDotTaps>(g);
     g.wide_row[0] = tile<T, 1, 8, true>;
     g.wide_row[1] = tile<T, 1, 8, false>;
     g.store_transposed = store_transposed<T>;

@@ -20,7 +20,25 @@ struct Tile {
     std::ptrdiff_t c_stride;
     int last; // valid columns of the tile's last vector, 1 … width
     bool add; // C += A B, else C = A B
+    const std::ptrdiff_t* b_rows = nullptr; // of kernels `taps`: where each row of B begins, in place of b_stride
 };
+
+// Sums over positions, for some filters (rows of A) and taps: c[tap c_tap + filter] += Σ a · b. The positions are `rows`
+// rows of `run` adjacent elements.
+template <class T>
+struct Dots {
+    std::ptrdiff_t rows, run;
+    const T* a;
+    std::ptrdiff_t a_row, a_next; // from row to row of positions, from filter to filter
+    const T* b;
+    std::ptrdiff_t b_row;
+    const std::ptrdiff_t* taps; // where each tap's elements begin
+    T* c;
+    std::ptrdiff_t c_tap;
+};
+
+constexpr int kDotFiltersMax = 4;
+constexpr int kDotTapsMax = 6;
 
 constexpr int kTileRowsMax = 16;
 
@@ -33,6 +51,9 @@ struct GemmKernels {
     Run by_rows[2][kTileRowsMax + 1];    // A's elements of one row are adjacent
     Run by_columns[2][kTileRowsMax + 1]; // A's elements of one column are adjacent
     Run wide_row[2]; // one row, eight vectors across: A's elements adjacent, or not
+    Run taps[2][kTileRowsMax + 1]; // as by_columns, with rows of B anywhere
+    int dot_filters, dot_taps;     // most of each that `dots` takes
+    void (*dots[kDotFiltersMax + 1][kDotTapsMax + 1])(const Dots<T>&);
     // c[j c_stride + i] (+)= tile[i tile_stride + j]; the tile has whole vectors.
     void (*store_transposed)(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride,
                              bool add);

@@ -97,8 +97,43 @@ void sum_columns(std::ptrdiff_t rows, std::ptrdiff_t columns, const T* x, std::p
     if (j < columns) add_up_columns<T, 1>(rows, x + j, stride, add, out + j, static_cast<int>(columns - j));
 }
 
+// The windows' elements at one tap, side by side. Step is the stride where it is known.
+template <class T, int Step>
+[[gnu::always_inline]] inline void take(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride, std::int32_t tap, T* best, std::int32_t* at) {
+    for (std::ptrdiff_t q = 0; q < n; ++q) {
+        const T v = x[q * (Step > 0 ? Step : stride)], b = best[q];
+        const bool better = (v > b) | ((v != v) & (b == b)) | (at[q] < 0);
+        best[q] = better ? v : b;
+        at[q] = better ? tap : at[q];
+    }
+}
+
+CHAINRULE_INLINE std::ptrdiff_t element(const PoolAxis& axis, std::ptrdiff_t window, std::ptrdiff_t tap) {
+    return window * axis.stride + tap * axis.dilation - axis.before;
+}
+
+template <class T>
+void pool_row(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row, const T* x, T* best, std::int32_t* at) {
+    for (std::ptrdiff_t q = 0; q < columns.out; ++q) best[q] = -static_cast<T>(__builtin_inf()), at[q] = -1;
+    for (std::ptrdiff_t k = 0; k < rows.size; ++k) {
+        const std::ptrdiff_t h = element(rows, row, k);
+        if (h < 0 || h >= rows.in) continue;
+        for (std::ptrdiff_t l = 0; l < columns.size; ++l) {
+            std::ptrdiff_t first = 0, last = columns.out;
+            while (first < last && element(columns, first, l) < 0) ++first;
+            while (last > first && element(columns, last - 1, l) >= columns.in) --last;
+            const T* const from = x + h * columns.in + element(columns, first, l);
+            const auto tap = static_cast<std::int32_t>(k * columns.size + l);
+            if (columns.stride == 2) take<T, 2>(last - first, from, 2, tap, best + first, at + first);
+            else if (columns.stride == 1) take<T, 1>(last - first, from, 1, tap, best + first, at + first);
+            else take<T, 0>(last - first, from, columns.stride, tap, best + first, at + first);
+        }
+    }
+}
+
 template <class T>
 void fill(VecKernels<T>& k) {
+    k.pool_row = pool_row<T>;
     k.sum = sum<T>;
     k.maximum = extreme<true, T>;
     k.minimum = extreme<false, T>;

@@ -157,6 +157,9 @@ std::unique_ptr<Task> place_task(const ProgramSpec& program, const StepSpec& ste
 std::unique_ptr<Task> index_task(const ProgramSpec& program, const StepSpec& step); // gather, scatter_add, one_hot
 std::unique_ptr<Task> order_task(const ProgramSpec& program, const StepSpec& step); // argsort, searchsorted, cumsum
 std::unique_ptr<Task> power_task(const ProgramSpec& program, const StepSpec& step); // of integers with a sign
+std::unique_ptr<Task> conv_task(const ProgramSpec& program, const StepSpec& step);    // and its two adjoints
+std::unique_ptr<Task> pool_task(const ProgramSpec& program, const StepSpec& step);    // max_pool, unpool, pool_like
+std::unique_ptr<Task> overlap_task(const ProgramSpec& program, const StepSpec& step); // overlap_add
 std::unique_ptr<Task> uniform_task(const ProgramSpec& program, const StepSpec& step);
 
 } // namespace chainrule

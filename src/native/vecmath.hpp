@@ -61,6 +61,11 @@ struct PassStep {
     int operand; // its number, where there is one
 };
 
+// One axis of windows: `out` of them, each of `size` elements, `dilation` apart.
+struct PoolAxis {
+    std::ptrdiff_t in, out, size, stride, dilation, before; // element tap of a window is at window stride + tap dilation - before
+};
+
 template <class T>
 struct VecKernels {
     using UnaryRun = void (*)(std::ptrdiff_t n, const T* x, T* out);
@@ -77,6 +82,9 @@ struct VecKernels {
     void (*pass)(std::ptrdiff_t n, const PassStep* steps, int count, char* const* at);
     // Sums in one fixed order that depends on the sizes alone: halves down to blocks, lanes within a block.
     T (*sum)(std::ptrdiff_t n, const T* x);
+    // Of one row of windows over a plane: the largest elements, NaN if there is one, and the taps where the first of
+    // them are; -inf and -1 where a window lies outside.
+    void (*pool_row)(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row, const T* x, T* best, std::int32_t* at);
     T (*maximum)(std::ptrdiff_t n, const T* x); // n > 0; NaN if any is
     T (*minimum)(std::ptrdiff_t n, const T* x);
     // Rows are `stride` elements apart. out[row] = the sum along each row; out[column] (+)= along each column.
