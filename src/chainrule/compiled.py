@@ -20,6 +20,7 @@ import numpy as np
 from .core.arrays import checked_array
 from .core.derived import place_of
 from .core.guards import Guards
+from .core.keywords import translates
 from .core.memory import as_array
 from .core.node import TRACE
 from .core.op import Array
@@ -441,6 +442,7 @@ def _named(outputs: Sequence[Tensor], wanted: Sequence[str], function: str) -> d
     return {name: found[name] for name in wanted}
 
 
+@translates
 def compile(
     f: Callable[..., Any],
     *,

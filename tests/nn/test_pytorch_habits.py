@@ -87,6 +87,68 @@ def test_keywords_of_pytorch_are_translated(call, said):
     assert str(caught.value).count(said.split(" in NumPy")[0].replace("\\", "")) <= 1
 
 
+def regression():
+    return nn.Linear(2, 1), np.ones((4, 2)), np.ones((4, 1))
+
+
+KEYWORDS = [
+    (lambda x: x.flatten(1), r"x.reshape\(len\(x\), -1\)"),
+    (lambda x: x.flatten(start_dim=1), r"x.reshape\(len\(x\), -1\)"),
+    (lambda x: cr.one_hot([0, 1], num_classes=3), "num_classes is classes here"),
+    (lambda x: cr.leaky_relu(x, negative_slope=0.1), "negative_slope is slope here"),
+    (lambda x: nn.LeakyReLU(negative_slope=0.1), "negative_slope is slope here"),
+    (lambda x: nn.ReLU(inplace=True), "leave inplace out"),
+    (lambda x: nn.Softmax(dim=1), "does not take dim; dim is axis in NumPy"),
+    (lambda x: nn.Softplus(beta=2.0), r"cr.softplus\(beta \* x\) / beta"),
+    (lambda x: nn.Flatten(start_dim=0), "to join all axes"),
+    (lambda x: nn.Linear(2, 1, device="cpu"), "leave device out"),
+    (lambda x: nn.BatchNorm1d(2, momentum=0.1, affine=False), "does not take affine; leave it out"),
+    (lambda x: nn.LayerNorm(normalized_shape=2), "normalized_shape is features here"),
+    (lambda x: nn.Embedding(num_embeddings=3, embedding_dim=2), "rows here; embedding_dim is dimensions here"),
+    (lambda x: nn.Embedding(3, 2, padding_idx=0), "leave padding_idx out"),
+    (lambda x: nn.Sequential({"first": nn.Linear(2, 1)}), r"nn.Sequential\(\*layers.values\(\)\)"),
+    (lambda x: nn.Parameter(np.ones(2), requires_grad=False), "register_buffer"),
+    (lambda x: np.sum(x).backward(retain_graph=True), "leave retain_graph out"),
+    (lambda x: np.sum(x).backward(create_graph=True), "cr.hessian"),
+    (lambda x: nn.Linear(2, 1).zero_grad(set_to_none=True), "leave set_to_none out"),
+    (lambda x: nn.Linear(2, 1).to(device="cpu"), "leave device out"),
+    (lambda x: cr.tensor([1.0], device="cpu"), "leave device out"),
+    (lambda x: cr.Tensor([1.0, 2.0]), r"use cr.tensor\(value\)"),
+    (lambda x: cr.vmap(np.sum, in_dims=0), "in_dims is in_axes here"),
+    (lambda x: cr.compile(np.sum, mode="max-autotune"), "engine= is"),
+    (lambda x: nn.losses.mse(x, x, size_average=True), 'size_average is reduction="mean"'),
+    (lambda x: nn.losses.cross_entropy(x, [0], label_smoothing=0.1), "smooth the targets"),
+    (lambda x: nn.losses.cross_entropy(x, [0], ignore_index=-100), "by a mask"),
+    (lambda x: nn.losses.cross_entropy(x, [0], weight=np.ones(2)), "sample_weight"),
+    (lambda x: optim.Adam(lr=1e-3, amsgrad=True), "does not take amsgrad; there is no AMSGrad"),
+    (lambda x: optim.Adam(1e-3).step(), "optimisers are pure functions: cr.fit"),
+    (lambda x: cr.fit(*regression(), criterion="mse"), "criterion is loss here"),
+    (lambda x: cr.fit(*regression(), lr=0.1), "belongs to the optimiser"),
+    (lambda x: cr.fit(*regression(), validation_data=(1, 2)), r"validation=\(X, y\)"),
+    (lambda x: cr.fit(*regression(), verbose=0), "verbose is progress"),
+    (lambda x: x.add(x), r"use np.add\(x, y\)"),
+]
+
+
+@pytest.mark.parametrize("call, said", KEYWORDS)
+def test_other_calls_of_pytorch_and_keras_are_answered(call, said):
+    with pytest.raises((TypeError, AttributeError), match=said):
+        call(OWNERS["Tensor"])
+
+
+def test_layers_take_no_arguments_that_they_ignore():
+    kinds = [k for k in vars(nn).values() if isinstance(k, type) and issubclass(k, nn.Module)]
+    for kind in [
+        k for k in kinds if k.__init__ is nn.Module.__init__ and k not in (nn.Module, nn.Layer, nn.Activation)
+    ]:
+        for arguments in ({"anything": 1}, {"axis": 0}):
+            with pytest.raises(TypeError):
+                kind(**arguments)
+        with pytest.raises(TypeError):
+            kind(1)
+    assert nn.ReLU in kinds and len(nn.Sequential(nn.Linear(2, 2) for _ in range(3))) == 3
+
+
 def test_the_answers_give_what_pytorch_gives():
     torch = pytest.importorskip("torch")
     a = np.random.default_rng(0).normal(size=(4, 6))

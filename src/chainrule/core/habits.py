@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _CPU = "the CPU is the only device; leave it out"
 _DTYPE = "use .astype(np.float32) of a tensor, or .to(np.float32) of a module"
@@ -42,7 +38,9 @@ _TENSOR = {
     "requires_grad_": "use cr.tensor(x, requires_grad=True)",
     "detach_": "use x.detach()",
     "zero_grad": "set x.grad = None, or model.zero_grad()",
-    "data": "use x.value",
+    "data": "use x.value; a parameter gets new values by parameter.assign(values)",
+    "is_contiguous": "tensors have no memory layout",
+    "element_size": "use x.dtype.itemsize",
     "grad_fn": "use x.op and x.inputs",
     "retain_grad": "use cr.backprop, which gives every gradient by name",
     "register_hook": "use cr.backprop, which gives every gradient by name",
@@ -294,6 +292,7 @@ PARAMETERS = (
     "an optimiser does not hold the parameters: optim.Adam(1e-3), then cr.fit(model, X, y, optimizer=…), or "
     "state = optimizer.init(values) and values, state = optimizer.update(gradients, state, values)"
 )
+STEP = f"step() of an optimiser without arguments: {_STEPS}"
 FROZEN = (
     f"requires_grad of a tensor does not change: {_FROZEN}; a tensor with a gradient is "
     "cr.tensor(x, requires_grad=True)"
@@ -302,38 +301,6 @@ LOADER = (
     "fit takes whole arrays and makes the batches: fit(model, X, y, batch_size=32). From an iterator of batches: "
     "X, y = map(np.concatenate, zip(*batches))"
 )
-
-#: Keyword arguments of PyTorch's functions, and NumPy's.
-KEYWORDS = {
-    "dim": "axis",
-    "keepdim": "keepdims",
-    "unbiased": "ddof=1 (True) or ddof=0 (False)",
-    "descending": "[::-1] of the sorted values",
-}
-
-
-def renamed(keywords: Iterable[str]) -> str:
-    """Return the end of a message on unknown keyword arguments: what those of PyTorch are called here."""
-    return "".join(f"; {name} is {KEYWORDS[name]} in NumPy" for name in keywords if name in KEYWORDS)
-
-
-def translated(error: TypeError, keywords: Iterable[str]) -> TypeError:
-    """Return an error on keyword arguments with what those of PyTorch are called here."""
-    said = renamed(keywords)
-    return TypeError(f"{error}{said}") if said and said not in str(error) else error
-
-
-def numpy_names(function: F) -> F:
-    """Decorate a function: its error on unknown keyword arguments says what those of PyTorch are called here."""
-
-    @functools.wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except TypeError as error:
-            raise translated(error, kwargs) from None
-
-    return called  # type: ignore[return-value]
 
 
 def not_on_tensors() -> set[str]:
@@ -358,5 +325,5 @@ def missing(place: str, name: str, owner: Any = None) -> AttributeError:
     elif place.startswith("chainrule") and callable(getattr(np, name, None)) and not name.startswith("_"):
         text += f": use np.{name}, NumPy's functions take tensors"
     elif place == "Tensor":
-        text += f": use np.{name}(x)"
+        text += f": use np.{name}(x{', y' if getattr(getattr(np, name), 'nin', 1) == 2 else ''})"
     return AttributeError(text, name=name, obj=owner)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import habits
+from .keywords import KEYWORDS, translated, translates
 from .node import FUNCTIONS, Node
 from .operators import Operators
 
@@ -45,8 +45,11 @@ class ArrayMethods(Operators):
             raise TypeError(f"astype: {self.dtype} cannot be cast to {np.dtype(dtype)} by the rule {casting!r}")
         return FUNCTIONS["astype"](self, dtype, copy=copy)
 
-    def flatten(self) -> Any:
-        """Return a copy of the values as one axis."""
+    @translates
+    def flatten(self, order: str = "C") -> Any:
+        """Return a copy of the values as one axis, in C order."""
+        if order != "C":
+            raise TypeError(f"flatten: order={order!r}; expected 'C'; {KEYWORDS['start_dim']}")
         return self.reshape(-1).copy()
 
     @property
@@ -82,7 +85,7 @@ def _method(function: Any, name: str) -> Callable[..., Any]:
         try:
             return FUNCTIONS[function](self, *args, **kwargs)
         except TypeError as error:
-            raise habits.translated(error, kwargs) from None
+            raise translated(error, kwargs) from None
 
     method.__name__ = name
     method.__doc__ = f"As ``numpy.{name}`` on this tensor."

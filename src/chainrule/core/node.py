@@ -95,7 +95,10 @@ class Node:
         self.inputs = ()
         self.attrs = {}
         self.value = value
-        self.shape = value.shape
+        try:
+            self.shape = value.shape
+        except AttributeError:
+            raise TypeError(f"Tensor takes an array, got type {type(value).__name__}: use cr.tensor(value)") from None
         self.dtype = value.dtype
         self.name = name
         self.weak = False

@@ -15,6 +15,7 @@ import numpy as np
 from . import habits
 from .arrays import FLOATS, as_array, checked_array
 from .dispatch import Dispatched
+from .keywords import translates
 from .methods import ArrayMethods
 from .node import FUNCTIONS, NOTHING, STANDING, TRACE, Recording
 from .op import Array, Shape
@@ -89,6 +90,7 @@ class Tensor(ArrayMethods, Dispatched):
         same.name = name
         return same
 
+    @translates
     def backward(self, gradient: Any = None) -> None:
         """Add the gradient of this scalar to ``.grad`` of every leaf made with ``requires_grad=True``.
 
@@ -197,6 +199,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
+    @translates
     def __init__(self, value: Any, *, name: str | None = None) -> None:
         array = np.array(value)
         if array.dtype not in FLOATS:
@@ -217,6 +220,7 @@ class Parameter(Tensor):
         self.value: Array | None = array.astype(self.dtype)
 
 
+@translates
 def tensor(value: Any, dtype: Any = None, *, requires_grad: bool = False, name: str | None = None) -> Tensor:
     """Make a tensor from numbers.
 

@@ -16,6 +16,7 @@ import numpy as np
 from .apply import apply
 from .arrays import checked_array
 from .derived import derives
+from .keywords import translates
 from .node import Recording
 from .op import ELEMENTWISE, Operation, Shape
 from .reverse import topological
@@ -113,6 +114,7 @@ def _one_by_one(op: Operation, flags: tuple[bool, ...], inputs: list[Any], attrs
 
 
 @derives
+@translates
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
     """Return a function that applies `f`, a function of one example, to a batch of them.
 

@@ -33,6 +33,7 @@ import numpy as np
 from .. import ops
 from ..core.arguments import choice, number
 from ..core.arrays import checked_array
+from ..core.keywords import translates
 from ..core.tensor import Tensor
 from ..ops.table import as_dtype
 from .loss_checks import check_pairs
@@ -97,6 +98,7 @@ def register(
         choice("task", task, TASKS)
 
     def entered(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = translates(function)
         NAMED[name] = Named(function, activation, tasks)
         return function
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.habits import missing
+from ..core.keywords import refuse, translates
 from ..core.node import STANDING, TRACE
 from ..core.op import Array
 from ..core.tensor import Parameter, Tensor
@@ -81,9 +82,13 @@ class Module(Nested):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # so that subclasses need no super().__init__()
         """Set up the bookkeeping of parameters and buffers."""
+        refuse(cls, kwargs)
         module = super().__new__(cls)
         module.__dict__.update(training=True, _buffers={}, _draws={})
         return module
+
+    def __init__(self) -> None:
+        """Take no arguments, unless a subclass does."""
 
     @staticmethod
     def _count_of(settings: Mapping[str, Any]) -> int:  # and how many parameters there are with these arguments
@@ -339,11 +344,13 @@ class Module(Nested):
         """Set evaluation mode here and below (no dropout, batch norm by running statistics); return the module."""
         return self.train(False)
 
+    @translates
     def zero_grad(self) -> None:
         """Forget the gradients that ``backward`` left in ``.grad``."""
         for parameter in self.parameters():
             parameter.grad = None
 
+    @translates
     def to(self, dtype: Any) -> Self:
         """Convert parameters and floating-point buffers to float32 or float64; return the module."""
         dtype = checked_dtype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from ..core.tensor import Parameter, Tensor
@@ -50,7 +50,7 @@ class Sequential(Module):
 
     def __init__(self, *layers: Module | Iterable[Module]) -> None:
         given: list[Any] = list(layers)
-        if len(given) == 1 and isinstance(given[0], list | tuple):
+        if len(given) == 1 and isinstance(given[0], Iterable) and not isinstance(given[0], Module | Mapping):
             given = list(given[0])
         for i, layer in enumerate(given):
             _check(layer, i)
@@ -188,6 +188,8 @@ def _as_input(x: Tensor) -> Tensor:
 
 def _check(layer: Any, position: int) -> None:
     if not isinstance(layer, Module):
+        if isinstance(layer, Mapping):
+            raise TypeError("layers of a Sequential have no names of their own: nn.Sequential(*layers.values())")
         hint = f"{layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Module) else "a module"
         raise TypeError(f"layer {position} of Sequential: expected {hint}, got {layer!r}")
 

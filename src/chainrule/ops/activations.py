@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.keywords import translates
 from ..core.node import FUNCTIONS
 from ..core.notation import call, infix, raised
 from .elementwise import REAL, elementwise_row
@@ -185,6 +186,7 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0.0, x)))
 
 
+@translates
 def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """Return x where it is positive, else slope · x; the subgradient at 0 is `slope`.
 

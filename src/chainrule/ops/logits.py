@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import habits
 from ..core.apply import apply
+from ..core.keywords import translates
 from ..core.node import FUNCTIONS
 from ..core.op import Example, Shape, register
 from ..core.tensor import Tensor
@@ -39,7 +39,7 @@ LOGSUMEXP = register(
 )
 
 
-@habits.numpy_names
+@translates
 def logsumexp(a: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return log(sum(exp(a))), without overflow.
 
@@ -79,7 +79,7 @@ SOFTMAX = register(
 )
 
 
-@habits.numpy_names
+@translates
 def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along `axis`, without overflow.
 
@@ -93,7 +93,7 @@ def softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     return apply(SOFTMAX, (x,), {"axis": normalize_axis(axis, len(shape_of(x)))})
 
 
-@habits.numpy_names
+@translates
 def log_softmax(x: Any, axis: int | tuple[int, ...] = -1) -> Any:
     """Return log(softmax(x)) along `axis`, without overflow or cancellation.
 
@@ -182,6 +182,7 @@ def _one_hot_batch(ids: Any, attrs: dict[str, Any]) -> Any:
     return apply(ONE_HOT, (ids,), attrs)
 
 
+@translates
 def one_hot(ids: Any, classes: int, dtype: Any = np.float32) -> Any:
     """Return, for each class id, a row of zeros with a one at that position; shape (…, classes).
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core import habits
 from ..core.apply import apply
 from ..core.arrays import FLOATS
+from ..core.keywords import renamed
 from ..core.node import FUNCTIONS
 from ..core.notation import Layout
 from ..core.op import REDUCE, Example, Operation, Shape, register
@@ -140,7 +140,7 @@ def no_more(name: str, out: Any, more: dict[str, Any]) -> None:
         return
     given = [k for k, v in more.items() if v is not np._NoValue and v is not None and not (k == "where" and v is True)]
     if given or out is not None:
-        raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}{habits.renamed(given)}")
+        raise TypeError(f"np.{name} on tensors does not take {', '.join(given) or 'out'}{renamed(given)}")
 
 
 def in_floats(name: str, a: Any, dtype: Any) -> Any:

@@ -7,6 +7,7 @@ PyTorch's. A parameter keeps its dtype: rates and corrections are computed in fl
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -16,13 +17,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ..core.arguments import number, unexpected
-from ..core.habits import PARAMETERS, missing
+from ..core.habits import PARAMETERS, STEP, missing
+from ..core.keywords import refuse
 from ..core.tree import flatten, leaves_as, tree_map, unflatten
 from ..ops.table import as_dtype
 from . import schedules
 from .clipping import clip_by_norm, clip_by_value
 
 Slots = tuple[Any, ...]
+
+
+def _answering(step: Any) -> Any:
+    """Return the method `step`, which says what to do when it is called as in PyTorch, without arguments."""
+
+    @functools.wraps(step)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not args and not kwargs:
+            raise TypeError(STEP)
+        return step(self, *args, **kwargs)
+
+    return called
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,15 @@ class Optimizer(ABC):
         first = args[0] if args else settings.get("params")
         if not isinstance(first, str) and (isinstance(first, Iterable) or "params" in settings):
             raise TypeError(PARAMETERS)
+        refuse(cls, settings)
         if "betas" in settings:
             raise TypeError("betas=(a, b) is beta1=a, beta2=b")
         return super().__new__(cls)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "step" in cls.__dict__:
+            cls.step = _answering(cls.step)  # type: ignore[method-assign]
 
     def __getattr__(self, name: str) -> Any:
         raise missing("Optimizer", name, self)

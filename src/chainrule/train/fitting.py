@@ -15,6 +15,7 @@ import numpy as np
 from .. import nn, optim
 from ..core.arguments import integer
 from ..core.habits import LOADER
+from ..core.keywords import translates
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..data import epoch_order, split
@@ -40,6 +41,7 @@ from .weights import WeightedTargets, checked_weights
 JUDGED = 1000
 
 
+@translates
 def fit(
     model: nn.Module,
     X: Any,
