@@ -140,7 +140,7 @@ class Minimizer:
         answering = {kind: self.answering(kind, f) for kind, f in given.items() if callable(f)}
         if self.asked is not None:
             return self.repeat(answering)
-        options["options"] = dict(options.get("options", {}), maxiter=ITERATIONS)
+        options["options"] = dict(options.get("options", {}), maxiter=ITERATIONS, disp=False)
         found = self.minimize(x0=x0, **{**options, **answering})
         self.record("found", found.x)
         return found

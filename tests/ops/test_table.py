@@ -217,6 +217,7 @@ ORACLES: dict[str, Callable[..., Any]] = {
     "slice": lambda x, index: x[index],
     "place": lambda g, index, shape: placed(g, index, shape),
     "gather": lambda x, *arrays, index: x[fill(index, arrays)],
+    "roll": lambda x, shift, axis: np.roll(x, shift, axis),
     "scatter_add": lambda g, *arrays, index, shape: placed(g, fill(index, arrays), shape),
     "assign": assigned,
     "barrier": lambda x, *others: x,

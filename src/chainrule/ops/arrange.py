@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.apply import apply
 from ..core.arguments import choice
 from ..core.memory import share_read_only
 from ..core.node import FUNCTIONS
+from ..core.op import Example, register
 from ..core.tensor import Tensor
 from .join import concatenate
 from .reduce import normalize_axis
@@ -62,6 +64,31 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     return m
 
 
+def _rolled(x: Any, *, shift: int, axis: int) -> Any:
+    """The last `shift` positions along an axis, then the others."""
+    axis, rest = axis % len(shape_of(x)), shape_of(x)[axis] - shift
+    return concatenate([along(x, axis, rest), along(x, axis, 0, rest)], axis)
+
+
+ROLL = register(
+    "roll",
+    numpy=np.roll,
+    shape=lambda x, shift, axis: (tuple(x.shape), x.dtype),
+    expand=_rolled,
+    vjp=(lambda g, out, x, shift, axis: _roll_along(g, x.shape[axis] - shift, axis),),
+    batch=lambda batched, x, shift, axis: _roll_along(x, shift, axis),
+    examples=lambda rng: [
+        Example((rng.normal(size=(3, 4)),), {"shift": 1, "axis": -2}),
+        Example((rng.normal(size=(5,)),), {"shift": 3, "axis": -1}),
+    ],
+    flops=lambda out, x, **attrs: 0,
+)
+
+
+def _roll_along(x: Any, shift: int, axis: int) -> Any:
+    return apply(ROLL, (x,), {"shift": shift, "axis": axis})
+
+
 @implements(np.roll)
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """As ``numpy.roll``."""
@@ -74,7 +101,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         n = shape_of(a)[ax]
         s = s % n if n else 0
         if s:
-            a = concatenate([along(a, ax, n - s), along(a, ax, 0, n - s)], ax)
+            a = _roll_along(a, s, ax - len(shape_of(a)))
     return np.copy(a) if a is given else a  # never the array itself
 
 
