@@ -279,6 +279,23 @@ def replaced() -> Iterator[tuple[str, Callable[[Any], Any], Callable[[], None]]]
     yield "method of an instance", lambda x: x * one.own(), lambda: setattr(one, "own", lambda: 9.0)
     yield "forward of an instance", lambda x: doubling(x), lambda: setattr(doubling, "forward", lambda x: 9.0 * x)
     yield "forward of a layer", lambda x: linear(x), lambda: setattr(linear, "forward", lambda x: 9.0 * x)
+
+    def rewritten(x: Any) -> Any:
+        return x * 1.5
+
+    def with_default(x: Any, by: float = 1.5, *, of: float = 1.0) -> Any:
+        return x * by * of
+
+    def helper(x: Any) -> Any:
+        return x * 1.5
+
+    def another(x: Any) -> Any:
+        return x * 9.0
+
+    yield "code of the function", rewritten, lambda: setattr(rewritten, "__code__", another.__code__)
+    yield "code of a helper", lambda x: helper(x), lambda: setattr(helper, "__code__", another.__code__)
+    yield "defaults", with_default, lambda: setattr(with_default, "__defaults__", (9.0,))
+    yield "defaults by name", with_default, lambda: setattr(with_default, "__kwdefaults__", {"of": 9.0})
     yield "forward of a class", lambda x: other(x), lambda: setattr(Doubling, "forward", lambda self, x: 9.0 * x)
 
 

@@ -193,7 +193,10 @@ def _equal(new: Any, old: Any) -> bool:
         return len(new) == len(old) and all(map(_equal, new, old))
     if isinstance(new, float | np.floating):
         return np.asarray(new).tobytes() == np.asarray(old).tobytes()
-    return isinstance(new, int | str | bytes | np.generic | np.dtype | slice | types.MethodType) and bool(new == old)
+    if isinstance(new, dict):
+        return new.keys() == old.keys() and all(_equal(new[k], old[k]) for k in new)
+    plain = int | str | bytes | np.generic | np.dtype | slice | types.MethodType | types.CodeType
+    return isinstance(new, plain) and bool(new == old)
 
 
 def _state(generator: Any) -> Any:

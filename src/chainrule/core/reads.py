@@ -114,10 +114,12 @@ class Reads:
         self._seen: dict[int, Any] = {}
         self._objects: list[tuple[str, Any]] = []
         self._attributes: dict[int, set[str]] = {}  # of objects: those that are guarded already
+        self._functions: list[types.FunctionType] = []
         for f in functions:
             self._value(f, "")
         while self._look_at_attributes():
             pass
+        self._definitions()
         known = {name.rpartition(".")[2] for names, _, _ in self.bindings for name in names} - {""}
         others = bool(self._valued - known)  # of an expression, or a local variable: it may be any
         self.parameters = [p for name, p in self._parameters if others or name in self._valued]
@@ -157,6 +159,7 @@ class Reads:
         self._fixed((*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()), f"a default of {f.__name__}")
         if code is None:
             return
+        self._functions.append(f)
         self._names |= code.attributes | code.probed
         self._probed |= code.probed
         self._counted |= code.counted
@@ -171,6 +174,13 @@ class Reads:
         for name in code.globals:
             self._note(f.__globals__.get(name), code.attributes, name)
         self.notes += [f"{name}() without a seed" for name in sorted(code.unseeded)]
+
+    def _definitions(self) -> None:
+        """Guard the code and the defaults of functions, which IPython's autoreload replaces."""
+        for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
+            if having := [f for f in self._functions if getattr(f, attribute) is not None]:
+                names = tuple([f"{f.__name__}.{attribute}" for f in having])
+                self.bindings.append((names, functools.partial(map, operator.attrgetter(attribute), having), False))
 
     def _note(self, x: Any, attributes: set[str], name: str) -> None:
         """Note a call of a function that gives another result each time."""
