@@ -28,6 +28,8 @@ from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, JudgedStep, Trial
 MOST_CANDIDATES = 8
 #: Of unrolled loops with more nodes than this, no formula would fit on a line.
 LARGEST_FORWARD = 1000
+#: Steps whose distances from a mistake differ by less are told in the order of the pass.
+NEAR = 4
 ADVICE = (
     "although the right gradient is finite: look for a division by zero, a logarithm of zero or an overflow in its "
     "formula."
@@ -141,7 +143,6 @@ def findings_of(trial: Trial) -> list[Finding]:
     """Return the findings, those of the forward pass first."""
     cache: dict[str, Finding] = {}
     found: list[Finding] = []
-    explained: dict[tuple[str, str], set[str]] = {}
     for step in trial.steps.values():
         if step.unseen:
             continue
@@ -150,11 +151,8 @@ def findings_of(trial: Trial) -> list[Finding]:
         elif step.problem == TRANSPOSED:
             found.append(_simple(trial, step, Transposed, f"{step.key} is the transpose of what it should be."))
         elif step.problem:
-            told = {(v.cause, v.message) for v in step.variants if pages()[v.cause].spreads}
-            if any(explained.get(t, set()) & set(step.upstream) for t in told):
-                continue  # the same mistake in a signal that was not returned
-            for t in told:
-                explained.setdefault(t, set()).update(step.upstream)
+            if _is_told_elsewhere(trial, step):
+                continue
             stale = _stale_name(step)
             if stale:
                 cache.setdefault(stale, _inconsistent(trial, stale, step))
@@ -163,6 +161,31 @@ def findings_of(trial: Trial) -> list[Finding]:
         elif step.fault is not None:
             found.append(_scale(trial, step, step.fault))
     return [*cache.values(), *found]
+
+
+def _is_told_elsewhere(trial: Trial, step: JudgedStep) -> bool:
+    """Whether a mistake in a signal that was not returned is told of another step, one that is nearer to it."""
+    told = {(v.cause, v.message) for v in step.variants if pages()[v.cause].spreads}
+    same = [
+        (s, v)
+        for s in trial.steps.values()
+        for v in s.variants
+        if s.problem and (v.cause, v.message) in told and set(s.upstream) & set(step.upstream)
+    ]
+    distances = {s.name: _distance(s, v) for s, v in reversed(same)}
+    near = [s for s, _ in same if distances[s.name] <= min(distances.values()) + NEAR]
+    return bool(near) and near[0] is not step
+
+
+def _distance(step: JudgedStep, variant: Variant) -> int:
+    """Return how many operations lie between a change of the graph and the gradient that it shows in."""
+    context = step.contexts[0]
+    distances = dict.fromkeys((variant.changes(context) if variant.changes is not None else None) or (), 0)
+    for i, positions in enumerate(context.graph.dependent):
+        before = [distances[p] + 1 for p in positions if p in distances]
+        if before and i not in distances:
+            distances[i] = min(before)
+    return distances.get(len(context.graph.order) - 1, 0)
 
 
 def _simple(trial: Trial, step: JudgedStep, cause: type[Cause], message: str) -> Finding:

@@ -147,6 +147,11 @@ class GradientGraph:
 
     def evaluated(self, changes: Mapping[int, Change]) -> Array:
         """Return the result with the nodes in `changes` computed differently; only what they reach is computed."""
+        last = len(self.order) - 1
+        return self.values_with(changes).get(last, np.asarray(self.order[last].value))
+
+    def values_with(self, changes: Mapping[int, Change]) -> dict[int, Array]:
+        """Return the values of the nodes that the `changes` reach, by position."""
         values: dict[int, Array] = {}
 
         def at(j: int) -> Array:
@@ -158,7 +163,7 @@ class GradientGraph:
                 if p in values:
                     inputs[k] = values[p]
             values[i] = changes[i](self, i, inputs, at) if i in changes else self.plain(i, inputs)
-        return at(len(self.order) - 1)
+        return values
 
     def shown(self, i: int, change: Change) -> tuple[list[float], list[float]] | None:
         """Return how far a change of one node moves the result along two directions, and where the result is on them.

@@ -209,7 +209,8 @@ def _variants(trial: Trial, step: JudgedStep, raw: Sequence[Any], budget: Budget
     if not all(c.graph.order for c in step.contexts):
         step.contexts = []
         return []
-    found = search(step.contexts, step.exact, conventional(trial.steps, step), budget, pairs)
+    earlier = [s.variants[0] for s in trial.steps.values() if s.variants]
+    found = search(step.contexts, step.exact, conventional(trial.steps, step), budget, pairs, earlier)
     if len(random) < len(trial.points):
         for variant in found:  # the points that were not tried get the scale by its law
             scale = law(variant.scales, [c.point.size for c in step.contexts]) or ONE

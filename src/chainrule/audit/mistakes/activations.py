@@ -263,6 +263,13 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
         at_output,
         "{a}",
     ),
+    (
+        WrongActivationDerivative,
+        "{kind}({a}), the value of {label} at its output, is multiplied in, not the derivative",
+        reads_output,
+        own_value_again,
+        "{kind}({a})",
+    ),
 )
 
 
@@ -350,14 +357,6 @@ def _derivative_at_other_value(context: Context) -> Iterator[Variant]:
         yield place.with_derivative(taken_at(value_named(name)), "{kind}'({name})", cause, name=name)
         if reads_output(place.region):
             yield place.with_derivative(by_output(value_named(name)), OUTPUT_FORM + "{name}", cause, name=name)
-
-
-@mistake(WrongOperand, "the derivative of {label} is taken at the gradient {name}, not at {z}")
-def _derivative_at_gradient(context: Context) -> Iterator[Variant]:
-    for place in places(context, is_activation):
-        for name, array in context.signals.items():
-            if array.shape == place.region.derivative.shape and len(place.regions) == 1:
-                yield place.with_derivative(taken_at(value_named(name)), "{kind}'({name})", name=name)
 
 
 @mistake(WrongOperand, "the derivative at {name} is multiplied in, not that of {label} at {z}")

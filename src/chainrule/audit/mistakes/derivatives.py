@@ -5,12 +5,13 @@ A `Derivative` returns the array that is multiplied in; a `Place` puts it into t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core.op import Array
+from ...core.op import VIEW, Array
 from ..formulas import output_form, region_text
 from ..graph import At, Change, GradientGraph
 from ..regions import LEAKY, NETWORK, Activation, Region
@@ -18,6 +19,7 @@ from .general import misplaced
 from .variants import Changes, Context, Text, Variant, changed, number
 
 Derivative = Callable[[Context, Region], Array]
+_NUMBER = re.compile(r"\d+")
 #: Before the name of an array: the derivative is written as the activation's rule for its output, with that array.
 OUTPUT_FORM = "output form of "
 
@@ -66,18 +68,56 @@ def _written(p: int, region: Region, text: str, words: dict[str, Any]) -> Text:
 
 
 def places(context: Context, wanted: Callable[[Region], bool]) -> Iterator[Place]:
-    """Yield the regions one after the other; then all of a kind, as in a loop over layers or time; then all."""
+    """Yield the regions one after the other; then those with one role, as a gate at all times; of a kind; all."""
     names = context.graph.names_by_id
-    singles = [k for k, r in enumerate(context.regions) if _spot(context, k) is not None]
-    by_kind: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    for k in singles:
-        by_kind.setdefault((context.regions[k].kind, context.regions[k].source.shape), []).append(k)
-    groups = [[k] for k in singles] + [g for g in by_kind.values() if len(g) > 1]
-    for group in [*groups, singles] if len(by_kind) > 1 else groups:
+    for group in context.once("groups of regions", lambda: _groups(context)):
         region = context.regions[group[0]]
         if wanted(region):
             z, a = names.get(id(region.source), "Z"), names.get(id(region.target), "A")
-            yield Place(context, group, region, z, a)
+            if len(group) > 1:  # at which time a loop starts differs from parameter to parameter
+                z, a = _NUMBER.sub("t", z), _NUMBER.sub("t", a)
+            yield Place(context, list(group), region, z, a)
+
+
+def _groups(context: Context) -> list[tuple[int, ...]]:
+    singles = [k for k, r in enumerate(context.regions) if _spot(context, k) is not None]
+    by: dict[Any, list[int]] = {}
+    for k in singles:
+        kind = context.regions[k].kind, context.regions[k].source.shape
+        parameters, slices = roles(context)[k]
+        for key in (kind, (kind, parameters), (kind, parameters, slices)):
+            by.setdefault(key, []).append(k)
+    groups = [(k,) for k in singles] + [tuple(g) for g in by.values() if len(g) > 1]
+    return list(dict.fromkeys([*groups, tuple(singles)] if singles else groups))
+
+
+Role = tuple[frozenset[str], tuple[str, ...]]
+
+
+def roles(context: Context) -> list[Role]:
+    """Return what tells the regions of an unrolled loop apart: the parameters in their sources, and which slices."""
+    found: list[Role] = context.once("roles", lambda: [_role(context, r) for r in context.regions])
+    return found
+
+
+def _role(context: Context, region: Region) -> Role:
+    """Return the parameters that the source of a region is computed from, other regions' targets apart."""
+    graph, slices = context.graph, []
+    node = region.source
+    while node.op is not None and node.op.kind == VIEW and len(node.inputs) == 1:
+        slices.append(str(node.attrs.get("index", "")))
+        node = node.inputs[0]
+    ends = {id(r.target) for r in context.regions}
+    stack, seen, parameters = [node], {id(node)}, set()
+    while stack:
+        node = stack.pop()
+        if graph.name_of(node) in context.point.values:
+            parameters.add(graph.name_of(node))
+        for x in node.inputs if id(node) not in ends or node is region.source else ():
+            if x.recordings and id(x) not in seen:
+                seen.add(id(x))
+                stack.append(x)
+    return frozenset(parameters), tuple(slices)
 
 
 def is_mask(region: Region) -> bool:

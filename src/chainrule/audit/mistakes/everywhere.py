@@ -18,6 +18,9 @@ from .general import Transposed, UpdatedWeights, WrongOperand, misplaced
 from .table import Cause, mistake
 from .variants import AS_CACHED, AS_CHANGED, Context, Variant, replaced
 
+#: Arrays of more axes are not reversed.
+MOST_AXES = 4
+
 
 class InconsistentCache(Cause):
     """The cache does not hold what the forward pass computes.
@@ -257,11 +260,18 @@ def _turned(name: str, turn: Callable[[Array], Array]) -> Callable[[Context], Ar
 def _turns(value: Array) -> Iterator[tuple[str, Callable[[Array], Array]]]:
     if value.ndim == 2 and value.shape[0] == value.shape[1]:
         yield "transposed where it should not be, or not transposed where it should be", _axes_exchanged(0, 1)
+    for count in range(1, value.ndim + 1) if value.ndim <= MOST_AXES else ():
+        for axes in itertools.combinations(range(value.ndim), count):
+            if all(value.shape[a] > 1 for a in axes):
+                yield f"reversed along axis {', '.join(map(str, axes))}, or should be", _reversed(axes)
     if value.ndim > 2:
-        yield "flipped along its last axes, or should be", lambda v: v[..., ::-1, ::-1]
         for i, j in itertools.combinations(range(value.ndim), 2):
             if value.shape[i] == value.shape[j]:
                 yield f"used with axes {i} and {j} exchanged", _axes_exchanged(i, j)
+
+
+def _reversed(axes: tuple[int, ...]) -> Callable[[Array], Array]:
+    return lambda v: np.flip(v, axes)
 
 
 def _axes_exchanged(i: int, j: int) -> Callable[[Array], Array]:

@@ -13,15 +13,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...core.op import Array
+from ...ops.shape import TRANSPOSE
 from ..graph import Change
+from .conduct import MemoryLayout
 from .general import Transposed
 from .table import Cause, mistake
-from .variants import Context, Variant, changed, replaced
+from .variants import LARGEST_GRAPH, Context, Variant, changed, of_result, replaced
 
 Axes = tuple[int, ...]
 
 #: Loops over more positions are not taken apart, nor are arrays of more axes.
 MOST_POSITIONS, MOST_AXES = 256, 4
+#: How many gradients of values without a name are tried, of those next to the loss and of those next to the result.
+MOST_UNNAMED = 6
+#: How they are called, with their place.
+UNNAMED = "a value without a name, no."
 #: Nor are those whose contributions have more numbers in all.
 MOST_NUMBERS = 50_000
 
@@ -184,19 +190,30 @@ class MissingUpstream(Cause):
 # -- where a loop may start from ---------------------------------------------------------------------------------------
 
 
-def _upstreams(context: Context) -> dict[str, int]:
+def upstreams(context: Context) -> dict[str, int]:
     """Return the positions of the gradients that a step may be computed from, by the names of their values."""
+    found: dict[str, int] = context.once("upstreams", lambda: _upstreams(context))
+    return found
+
+
+def _upstreams(context: Context) -> dict[str, int]:
     graph, last = context.graph, len(context.graph.order) - 1
     found = dict(graph.seeds)
     for name, node in context.point.nodes.items():
         position = graph.reached.get(id(node), last)
         if position < last and position not in found.values() and graph.order[position].size > 1:
             found[name] = position
+    if context.uniform and last < LARGEST_GRAPH:
+        taken = {*found.values(), last}
+        others = sorted(i for i in set(graph.reached.values()) - taken if graph.order[i].size > 1)
+        near = dict.fromkeys([*others[:MOST_UNNAMED], *others[-MOST_UNNAMED:]])
+        found |= {f"{UNNAMED} {i}": i for i in near}
     return found
 
 
-def _signal(context: Context, name: str) -> Array:
-    return np.asarray(context.graph.order[_upstreams(context)[name]].value)
+def signal_of(context: Context, name: str) -> Array:
+    """Return the upstream gradient of a value."""
+    return np.asarray(context.graph.order[upstreams(context)[name]].value)
 
 
 def _given(value: Array) -> Change:
@@ -207,20 +224,21 @@ def _with_upstream(name: str, make: Callable[[Array], Array]) -> Callable[[Conte
     """Return the change that puts an array made from an upstream gradient in its place."""
 
     def changes(context: Context) -> dict[int, Change] | None:
-        i = _upstreams(context).get(name)
+        i = upstreams(context).get(name)
         return None if i is None else {i: _given(make(np.asarray(context.graph.order[i].value)))}
 
     return changes
 
 
-def _called(context: Context, name: str) -> str:
-    return context.point.keys.get(name, "d" + name)
+def called(context: Context, name: str) -> str:
+    """Return how messages call the upstream gradient of a value."""
+    return "a gradient" if name.startswith(UNNAMED) else context.point.keys.get(name, "d" + name)
 
 
 @mistake(MissingUpstream, "it is not multiplied by {upstream}")
 def _upstream_left_out(context: Context) -> Iterator[Variant]:
-    for name, i in _upstreams(context).items():
-        yield changed(i, _with_upstream(name, np.ones_like), upstream=_called(context, name))
+    for name, i in upstreams(context).items():
+        yield changed(i, _with_upstream(name, np.ones_like), upstream=called(context, name))
 
 
 # -- another order -----------------------------------------------------------------------------------------------------
@@ -236,11 +254,11 @@ def _subsets(array: Array) -> Iterator[Axes]:
 @mistake(Flipped, "{what} is reversed along {axes}")
 def _reversed(context: Context) -> Iterator[Variant]:
     for axes in _subsets(context.result):
-        yield replaced(_flipped_result(axes), what="it", axes=_axes(axes))
-    for name, i in _upstreams(context).items():
-        for axes in _subsets(_signal(context, name)):
+        yield of_result(_flipped_result(axes), what="it", axes=axes_named(axes))
+    for name, i in upstreams(context).items():
+        for axes in _subsets(signal_of(context, name)):
             changes = _with_upstream(name, _flip(axes))
-            yield changed(i, changes, what=_called(context, name), axes=_axes(axes))
+            yield changed(i, changes, what=called(context, name), axes=axes_named(axes))
 
 
 def _flip(axes: Axes) -> Callable[[Array], Array]:
@@ -251,17 +269,23 @@ def _flipped_result(axes: Axes) -> Callable[[Context], Array]:
     return lambda context: np.flip(context.result, axes)
 
 
-def _axes(axes: Axes) -> str:
+def axes_named(axes: Axes) -> str:
+    """Return axes as they are called in a message."""
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 
 @mistake(Transposed, "{what} has its axes in the order {order}")
 def _axes_exchanged(context: Context) -> Iterator[Variant]:
     for order in _orders(context.result):
-        yield replaced(_result_in_order(order), what="it", order=order)
-    for name, i in _upstreams(context).items():
-        for order in _orders(_signal(context, name)):
-            yield changed(i, _with_upstream(name, _in_order(order)), what=_called(context, name), order=order)
+        yield of_result(_result_in_order(order), what="it", order=order)
+    for name, i in upstreams(context).items():
+        g = signal_of(context, name)
+        for order in _orders(g):
+            # a turned array whose numbers are read in the order in which they lie in memory
+            lies = context.graph.order[i].op is TRANSPOSE and np.transpose(g, order).shape != g.shape
+            cause = MemoryLayout.code if lies else ""
+            changes, what = _with_upstream(name, _in_order(order)), called(context, name)
+            yield changed(i, changes, None, cause, what=what, order=order)
 
 
 def _orders(array: Array) -> list[Axes]:
@@ -283,21 +307,21 @@ def _result_in_order(order: Axes) -> Callable[[Context], Array]:
 
 def _loops(context: Context) -> Iterator[tuple[str, int, Axes, int]]:
     """Yield the axes of each upstream gradient that a loop may run over, and their number of positions."""
-    for name, i in _upstreams(context).items():
-        g = _signal(context, name)
+    for name, i in upstreams(context).items():
+        g = signal_of(context, name)
         for axes in _subsets(g):
             count = math.prod(g.shape[a] for a in axes)
             if count <= MOST_POSITIONS and count * context.result.size <= MOST_NUMBERS:
                 yield name, i, axes, count
 
 
-def _contributions(context: Context, name: str, axes: Axes) -> Array:
+def contributions(context: Context, name: str, axes: Axes) -> Array:
     """Return what the elements of an upstream gradient contribute at each position along some axes."""
     return np.asarray(context.once(("contributions", name, axes), lambda: _computed(context, name, axes)))
 
 
 def _computed(context: Context, name: str, axes: Axes) -> Array:
-    i, g = _upstreams(context)[name], _signal(context, name)
+    i, g = upstreams(context)[name], signal_of(context, name)
     lengths = [g.shape[a] for a in axes]
     if math.prod(lengths) > MOST_POSITIONS:
         raise ValueError("too many positions")
@@ -312,11 +336,29 @@ def _computed(context: Context, name: str, axes: Axes) -> Array:
     return np.stack(parts)
 
 
+@mistake(PartialLoop, "{which} along {axes} of {upstream} is left out")
+def _one_position_left_out(context: Context) -> Iterator[Variant]:
+    for name, i in upstreams(context).items():
+        for axis, length in enumerate(signal_of(context, name).shape):
+            for position, which in ((-1, "the last position"), (0, "the first position")) if length > 1 else ():
+                words = {"which": which, "axes": axes_named((axis,)), "upstream": called(context, name)}
+                yield changed(i, _with_upstream(name, _zero_at(axis, position)), **words)
+
+
+def _zero_at(axis: int, position: int) -> Callable[[Array], Array]:
+    def zeroed(g: Array) -> Array:
+        out = g.copy()
+        out[(*[slice(None)] * axis, position)] = 0
+        return out
+
+    return zeroed
+
+
 @mistake(PartialLoop, "only some positions along {axes} of {upstream} contribute")
 def _positions_left_out(context: Context) -> Iterator[Variant]:
     for name, i, axes, count in _loops(context):
         if 2 * count <= context.found.size:
-            variant = replaced(_some_positions(name, axes), axes=_axes(axes), upstream=_called(context, name))
+            variant = replaced(_some_positions(name, axes), axes=axes_named(axes), upstream=called(context, name))
             variant.start, variant.evaluations = i, count
             yield variant
 
@@ -325,7 +367,7 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
     first: list[Array] = []  # a loop misses the same positions at every point; a mask would depend on the data
 
     def compute(context: Context) -> Array | None:
-        parts = _contributions(context, name, axes)
+        parts = contributions(context, name, axes)
         if context.result.shape != context.found.shape or 2 * len(parts) > context.found.size:
             return None
         design = parts.reshape(len(parts), -1).T
@@ -346,7 +388,7 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
 def _contributions_overwritten(context: Context) -> Iterator[Variant]:
     for name, i, axes, count in _loops(context):
         for boxes in (False, True):
-            words = {"axes": _axes(axes), "upstream": _called(context, name)}
+            words = {"axes": axes_named(axes), "upstream": called(context, name)}
             variant = replaced(_last_written(name, axes, boxes), **words)
             variant.start, variant.evaluations = i, 1 if boxes else count
             yield variant
@@ -359,10 +401,10 @@ def _last_written(name: str, axes: Axes, boxes: bool) -> Callable[[Context], Arr
     """
 
     def compute(context: Context) -> Array | None:
-        parts = _contributions(context, name, axes)
+        parts = contributions(context, name, axes)
         written = parts != 0
         if boxes:
-            written = _windows(written, [_signal(context, name).shape[a] for a in axes])
+            written = _windows(written, [signal_of(context, name).shape[a] for a in axes])
         if np.sum(written, axis=0).max(initial=0) < 2:
             return None
         rest = context.result - parts.sum(axis=0)

@@ -39,35 +39,61 @@ def chains(graph: GradientGraph) -> list[list[int]]:
     return sorted(found, key=len, reverse=True)[:MOST_SUMS]
 
 
-@mistake(MissingTerm, "some terms of the sum are left out")
-def _terms_left_out(context: Context) -> Iterator[Variant]:
-    yield from weighted_terms(context, (0.0, 1.0))
-
-
 def weighted_terms(context: Context, weights: tuple[float, ...]) -> Iterator[Variant]:
     """Yield what a sum gives with each of its terms multiplied by one of the weights."""
     for k, chain in enumerate(chains(context.graph)):
-        if context.found.size >= len(chain):
+        if context.found.size * len(context.at_points) > len(chain):
             yield replaced(_with_weights(k, len(chain), weights))
 
 
 def _with_weights(k: int, length: int, weights: tuple[float, ...]) -> Callable[[Context], Array | None]:
-    solved: list[Array] = []  # the weight of each term, from the first point
+    solved: list[Array] = []  # the weight of each term, from all points
 
     def compute(context: Context) -> Array | None:
-        split = context.once(("terms of a sum", k), lambda: _terms_of(context, k))
+        split = terms_of(context, k)
         if split is None or len(split[1]) + 1 != length:
             return None
         rest, through = split
         if not solved:
-            solution = context.once(("weights of the terms", k), lambda: _solved(context, rest, through))
+            solution = weights_of(context, k)
             chosen = np.asarray(weights)[np.argmin(np.abs(solution[:, None] - np.asarray(weights)), axis=1)]
-            if np.max(np.abs(solution - chosen)) > 1e-6 or not chosen.any():
+            if not np.max(np.abs(solution - chosen)) <= 1e-6 or not chosen.any():
                 return None
             solved.append(chosen)
         return np.asarray(rest + np.tensordot(solved[0], np.stack(through), axes=1))
 
     return compute
+
+
+def terms_of(context: Context, k: int) -> tuple[Array, list[Array]] | None:
+    """Return what does not come through the `k`-th sum of a gradient, and what comes through each of its terms."""
+    found: tuple[Array, list[Array]] | None = context.once(("terms of a sum", k), lambda: _terms_of(context, k))
+    return found
+
+
+def weights_of(context: Context, k: int) -> Array:
+    """Return the weights of the terms that fit best, at all points together where they have the same terms."""
+    return np.asarray(context.once(("weights of the terms", k), lambda: solved_together(context, _split(k))))
+
+
+def _split(k: int) -> Callable[[Context], tuple[Array, list[Array]] | None]:
+    return lambda context: terms_of(context, k)
+
+
+def solved_together(context: Context, split: Callable[[Context], tuple[Array, list[Array]] | None]) -> Array:
+    """Return the weights in found = rest + Σ weight · part that fit best; NaN where there are too few numbers."""
+    count = len((split(context) or (None, []))[1])
+    designs, wanted = [], []
+    for other in context.at_points if context.uniform else (context,):
+        rest, parts = split(other) or (np.zeros(0), [])
+        if len(parts) == count > 0:
+            designs.append(np.stack([part.ravel() for part in parts], axis=1))
+            wanted.append((other.found - rest).ravel())
+    if not count or sum(map(len, wanted)) < count + 2:
+        return np.full(count, np.nan)
+    design, target = np.concatenate(designs), np.concatenate(wanted)
+    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    return np.asarray(solution)
 
 
 def _terms_of(context: Context, k: int) -> tuple[Array, list[Array]] | None:
@@ -78,12 +104,6 @@ def _terms_of(context: Context, k: int) -> tuple[Array, list[Array]] | None:
         return None
     through = [graph.evaluated({root: _given(np.asarray(graph.order[t].value))}) for t in terms]
     return context.result - np.sum(through, axis=0), through
-
-
-def _solved(context: Context, rest: Array, through: list[Array]) -> Array:
-    design = np.stack([t.ravel() for t in through], axis=1)
-    solution, *_ = np.linalg.lstsq(design, (context.found - rest).ravel(), rcond=None)
-    return np.asarray(solution)
 
 
 def _given(value: Array) -> Change:

@@ -11,7 +11,7 @@ from ..graph import GradientGraph
 from ..scales import ratio
 from .alterations import ADD
 from .table import Cause, mistake
-from .variants import Context, Variant, at, inner, keep, number, replaced
+from .variants import Context, Variant, at, inner, keep, number, of_result
 
 
 class MissingRegularization(Cause):
@@ -178,7 +178,7 @@ def _is_none(right: float) -> bool:
 def _both_penalties(context: Context) -> Iterator[Variant]:
     name = context.graph.name
     if name in context.point.values and context.shape:
-        yield replaced(_two_penalties, name=name)
+        yield of_result(_two_penalties, name=name)
 
 
 def _two_penalties(context: Context) -> Array | None:
@@ -201,14 +201,14 @@ def _penalty_without_reason(context: Context) -> Iterator[Variant]:
             shape = np.shape(context.point.values[name])
             bias = name.lower().startswith("b") or (len(shape) < 2 and not name.lower().startswith(("w", "k", "theta")))
             cause = RegularizedBias.code if bias else ""
-            yield replaced(_with(of), "", cause, added=number(added), what=what, name=name)
+            yield of_result(_with(of), "", cause, added=number(added), what=what, name=name)
 
 
 @mistake(MissingRegularization, "the gradient of the regularisation, {right} · {what}, is left out")
 def _penalty_left_out(context: Context) -> Iterator[Variant]:
     for what, of, right, added in _penalties(context):
         if not _is_none(right) and abs(added + right) <= 1e-7 * abs(right):
-            yield replaced(_with(of), right=number(right), what=what)
+            yield of_result(_with(of), right=number(right), what=what)
 
 
 @mistake(MissingRegularization, "the gradient of the regularisation,{penalty}, is left out")
@@ -225,7 +225,7 @@ def _penalty_term_left_out(context: Context) -> Iterator[Variant]:
 def _penalty_with_other_factor(context: Context) -> Iterator[Variant]:
     for what, of, right, added in _penalties(context):
         if not _is_none(right) and abs(added + right) > 1e-7 * abs(right):
-            yield replaced(_with(of), total=number(added + right), right=number(right), what=what)
+            yield of_result(_with(of), total=number(added + right), right=number(right), what=what)
 
 
 def penalty_in(graph: GradientGraph) -> tuple[int, str] | None:
@@ -243,3 +243,36 @@ def penalty_in(graph: GradientGraph) -> tuple[int, str] | None:
         if (c := ratio(np.asarray(graph.order[part].value), weights, 1e-10)) is not None:
             return other, f" {'−' if c < 0 else '+'} {abs(c):.4g} · {graph.name}"
     return None
+
+
+#: What is written in place of the gradient of a penalty.
+_INSTEAD: tuple[tuple[str, Callable[[Array], Array]], ...] = (
+    ("|{}|", np.abs),
+    ("{}²", np.square),
+    ("the sum of {}", lambda w: np.full(w.shape, np.sum(w))),
+    ("the sum of {}²", lambda w: np.full(w.shape, np.sum(w * w))),
+    ("the norm of {}", lambda w: np.full(w.shape, np.sqrt(np.sum(w * w)))),
+    ("a constant", np.ones_like),
+)
+
+
+@mistake(WrongRegularization, "a multiple of {other} is added, the loss asks for {right} · {what}")
+def _other_function_of_weights(context: Context) -> Iterator[Variant]:
+    name = context.graph.name
+    for what, of in _GRADIENTS if name in context.point.values and context.shape else ():
+        right = _right(context, of)
+        for n, (other, _) in enumerate(_INSTEAD) if not _is_none(right) else ():
+            words = {"other": other.format(name), "right": number(right), "what": what.format(name)}
+            yield of_result(_with_instead(of, n), **words)
+
+
+def _with_instead(of: Callable[[Array], Array], n: int) -> Callable[[Context], Array | None]:
+    def compute(context: Context) -> Array | None:
+        weights = _weights(context)
+        if context.result.shape != context.found.shape or weights.shape != context.result.shape:
+            return None
+        base, added = context.result - _right(context, of) * of(weights), _INSTEAD[n][1](weights)
+        t = float(np.sum((context.found - base) * added)) / float(np.sum(added * added))
+        return np.asarray(base + t * added)
+
+    return compute

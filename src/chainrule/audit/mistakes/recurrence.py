@@ -18,7 +18,7 @@ from ..reference import gradient, rebuilt
 from ..scales import ratio
 from .general import WrongLayer, WrongOperand
 from .table import Cause, mistake
-from .variants import Context, Variant, replaced, siblings
+from .variants import Context, Variant, of_result, replaced, siblings
 
 #: Numbers of gates that a matrix may hold side by side.
 GATES = (4, 3, 2)
@@ -164,7 +164,7 @@ def _gates_in_other_order(context: Context) -> Iterator[Variant]:
             if result.shape[axis] % count == 0 and result.shape[axis] > count:
                 order = _order(context, axis, count)
                 if order is not None:
-                    yield replaced(_reordered(axis, count, order), count=count)
+                    yield of_result(_reordered(axis, count, order), count=count)
 
 
 def _order(context: Context, axis: int, count: int) -> list[int] | None:

@@ -15,7 +15,7 @@ from .derivatives import label_of
 from .general import MissingFactor, MissingTerm, Transposed, WrongOperand
 from .products import BiasAllSummed
 from .table import mistake
-from .variants import Changes, Context, Variant, changed, replaced
+from .variants import Changes, Context, Variant, changed, of_result
 
 
 def _times(factor: Callable[[Context], Array]) -> Callable[[Context], Array]:
@@ -26,14 +26,14 @@ def _times(factor: Callable[[Context], Array]) -> Callable[[Context], Array]:
 def _result_summed(context: Context) -> Iterator[Variant]:
     base = context.result
     if base.ndim == 1 or (base.ndim == 2 and 1 in base.shape):
-        yield replaced(lambda c: np.full(c.found.shape, np.sum(c.result)))
-        yield replaced(lambda c: np.asarray(np.sum(c.result)))
+        yield of_result(lambda c: np.full(c.found.shape, np.sum(c.result)))
+        yield of_result(lambda c: np.asarray(np.sum(c.result)))
 
 
 @mistake(Transposed, "the result is transposed")
 def _result_transposed(context: Context) -> Iterator[Variant]:
     if context.result.ndim == 2:
-        yield replaced(lambda c: c.result.T)
+        yield of_result(lambda c: c.result.T)
 
 
 @mistake(DerivativeAppliedTwice, "{factor} is multiplied in once too often")
@@ -48,7 +48,7 @@ def _region_once_more(context: Context) -> Iterator[Variant]:
         factor = f"the mask of {a}" if mask else f"the derivative of {label_of(region)} at {z}"
         text = "" if mask else "× " + region_text(region, z, a)
         cause = WrongOperand.code if mask and not own else ""
-        yield replaced(_times(_derivative(k)), text, cause, factor=factor)
+        yield of_result(_times(_derivative(k)), text, cause, factor=factor)
 
 
 def _derivative(k: int) -> Callable[[Context], Array]:
@@ -61,7 +61,7 @@ def _slope_as_well(context: Context) -> Iterator[Variant]:
     if context.result.ndim and z in context.values:
         for activation in USUAL:
             factor = _function_of(z, activation.slope)
-            yield replaced(_times(factor), f"× {activation.name}'({z})", activation=activation.name, z=z)
+            yield of_result(_times(factor), f"× {activation.name}'({z})", activation=activation.name, z=z)
 
 
 @mistake(DerivativeAppliedTwice, "the derivative of {activation}, for the output {name}, is multiplied in as well")
@@ -71,13 +71,13 @@ def _slope_by_output_as_well(context: Context) -> Iterator[Variant]:
             if activation.reads_output:
                 factor = _function_of(name, activation.slope_by_output)
                 text = output_form(activation.row, name, context.result.shape) if activation.row is not None else name
-                yield replaced(_times(factor), f"× {text}", activation=activation.name, name=name)
+                yield of_result(_times(factor), f"× {text}", activation=activation.name, name=name)
 
 
 @mistake(WrongOperand, "{name} is multiplied in as well")
 def _value_as_well(context: Context) -> Iterator[Variant]:
     for name in context.names(context.result.shape) if context.result.ndim else ():
-        yield replaced(_times(_function_of(name, lambda a: a)), f"× {name}", name=name)
+        yield of_result(_times(_function_of(name, lambda a: a)), f"× {name}", name=name)
 
 
 def _function_of(name: str, function: Callable[[Array], Array | None]) -> Callable[[Context], Array]:
@@ -90,7 +90,7 @@ def _division_left_out(context: Context) -> Iterator[Variant]:
     for position, node in enumerate(graph.forward.values()):
         if node.op is DIVIDE and 1 < node.inputs[1].size < context.result.size:
             name = graph.name_of(node.inputs[1]) or "a value of the forward pass"
-            yield replaced(_times(_denominator(position)), name=name)
+            yield of_result(_times(_denominator(position)), name=name)
 
 
 def _denominator(position: int) -> Callable[[Context], Array]:
@@ -104,9 +104,9 @@ def _true_classes(context: Context) -> Iterator[Variant]:
         if labels.dtype.kind in "iu" and labels.size in shape:
             axis = 1 if labels.size == shape[0] else 0
             what = f"the elements of the true classes ({name}) are zero: their term is left out"
-            yield replaced(_classes(name, axis, kept=False), what=what)
+            yield of_result(_classes(name, axis, kept=False), what=what)
             what = f"only the elements of the true classes ({name}) are not zero"
-            yield replaced(_classes(name, axis, kept=True), what=what)
+            yield of_result(_classes(name, axis, kept=True), what=what)
 
 
 def _classes(name: str, axis: int, *, kept: bool) -> Callable[[Context], Array | None]:
@@ -136,7 +136,7 @@ def _seeded(seed: str, other: str) -> Changes:
 def _other_signal(context: Context) -> Iterator[Variant]:
     for other, array in context.signals.items():
         if array.shape == context.result.shape:
-            yield replaced(_signal(other), other, other=other)
+            yield of_result(_signal(other), other, other=other)
 
 
 def _signal(name: str) -> Callable[[Context], Array]:

@@ -21,6 +21,10 @@ WORK, PAIRS_WORK = 1.5e6, 0.5e6
 LEAST = 0.03
 #: Along two directions, what a mistake gives is proportional to the numbers found within this.
 PROBED = 1e-4
+#: What one row of the table may spend of what is left, before every other row has had its turn.
+SHARE = 0.15
+#: What one step may spend of what is left.
+MOST_FOR_A_STEP = 0.6
 #: Number of variants of each cause that are tried together with others.
 MOST_PAIRED = 10
 
@@ -30,6 +34,22 @@ class Budget:
     """The work that the search for causes may do in an audit; each step gets a small share in any case."""
 
     left: float
+
+    def fairly(self, rows: Sequence[Iterator[Variant]], context: Context) -> Iterator[Variant]:
+        """Yield the variants of all rows: of each row a share, so that none starves the others; then what is left."""
+        whole = allowed = max(MOST_FOR_A_STEP * self.left, LEAST * WORK)
+        waiting = dict(enumerate(rows))
+        for part_of_all in (1 / len(rows), 0.0, 1.0):
+            for k, row in list(waiting.items()):
+                del waiting[k]
+                part = part_of_all * whole or SHARE * allowed
+                for variant in row:
+                    variant.row, work = k, _work(variant, context)
+                    if work > min(part, allowed):
+                        waiting[k] = itertools.chain([variant], row)
+                        break
+                    allowed, part, self.left = allowed - work, part - work, self.left - work
+                    yield variant
 
     def affordable(self, variants: Iterable[Variant], context: Context) -> Iterator[Variant]:
         """Yield variants of a step until the work for it is spent."""
@@ -43,7 +63,14 @@ class Budget:
             yield variant
 
 
-def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: Budget, pairs: Budget) -> list[Variant]:
+def search(
+    contexts: Sequence[Context],
+    exact: bool,
+    convention: Scale,
+    budget: Budget,
+    pairs: Budget,
+    earlier: Sequence[Variant] = (),
+) -> list[Variant]:
     """Return the variants that give the found numbers at every point, the simplest first.
 
     Parameters
@@ -57,13 +84,21 @@ def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: 
         The scale of the signals that the step is computed from.
     budget, pairs
         What may be spent on single mistakes, and on pairs of them.
+    earlier
+        What explains earlier steps: a mistake in a signal that was not returned shows in all that follows from it, and
+        is the explanation where it fits.
     """
     for context in contexts:
         context.uniform = all(context.graph.structure == c.graph.structure for c in contexts)
+        context.at_points = contexts
+    again = _again(contexts, exact, earlier, budget)
+    if again is not None:
+        return [again]
     fitting: list[Variant] = []
     pairable: list[Variant] = []
     kinds: Counter[str] = Counter()
-    for variant in budget.affordable(_all(contexts[0]), contexts[0]):
+    rows = [row.variants(contexts[0]) for row in mistakes()]
+    for variant in budget.fairly(rows, contexts[0]):
         if variant.changes is not None and pages()[variant.cause].paired and kinds[variant.cause] < MOST_PAIRED:
             kinds[variant.cause] += 1
             pairable.append(variant)
@@ -74,18 +109,26 @@ def search(contexts: Sequence[Context], exact: bool, convention: Scale, budget: 
         plain = [v for v in fitting if all(abs(s - 1) <= 1e-6 for s in v.scales)]
         fitting = plain or [v for v in fitting if is_simple((law(v.scales, sizes) or ONE).k)]
     if fitting:
-        return sorted(fitting, key=lambda v: (_needs_a_constant(law(v.scales, sizes), convention), _rank(v)))
+        return sorted(fitting, key=lambda v: (_needs_a_constant(law(v.scales, sizes), convention), _rank(v), v.row))
     return _pair(pairable, contexts, exact, pairs)
 
 
-def _all(context: Context) -> Iterator[Variant]:
-    for row in mistakes():
-        yield from row.variants(context)
+def _again(contexts: Sequence[Context], exact: bool, earlier: Sequence[Variant], budget: Budget) -> Variant | None:
+    """Return the variant with the words of one that explains an earlier step, if it gives the numbers."""
+    told = {(v.row, v.message) for v in earlier if pages()[v.cause].spreads}
+    rows = mistakes()
+    for k in sorted({row for row, _ in told}):
+        same = (v for v in rows[k].variants(contexts[0]) if (k, v.message) in told)
+        for variant in budget.affordable(same, contexts[0]):
+            variant.row = k
+            if _fits(variant, contexts) and (not exact or all(abs(s - 1) <= 1e-6 for s in variant.scales)):
+                return variant
+    return None
 
 
 def _work(variant: Variant, context: Context) -> float:
     """Return about how much work it is to try a variant at a point."""
-    others = len(context.graph.forward) if variant.changes is None else 0
+    others = len(context.graph.forward) if variant.changes is None and variant.evaluations else 0
     return NODE_WORK * 5 + variant.evaluations * context.graph.work_from[variant.start] + others
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,8 @@ class Context:
         Whether the graphs of the step have one structure at all points.
     kept
         What several mistakes compute: derivatives at an array, the changes of a variant.
+    at_points
+        The step at all points, this one among them.
     """
 
     point: Point
@@ -52,6 +54,7 @@ class Context:
     tolerance: float
     uniform: bool = True
     kept: dict[Any, Any] = field(default_factory=dict)
+    at_points: Sequence[Context] = ()
 
     @property
     def result(self) -> Array:
@@ -95,6 +98,8 @@ class Variant:
         Filled in by the row of the table; `cause` is set where a match has another than its row.
     scales
         The factor that is left between what it gives and what was found, at each point.
+    row
+        The place of its row in the table: of several that fit equally well the earlier one is named first.
     """
 
     compute: Compute
@@ -107,6 +112,7 @@ class Variant:
     cause: str = ""
     message: str = ""
     scales: list[float] = field(default_factory=list)
+    row: int = 0
 
 
 # -- changes at places of the graph ------------------------------------------------------------------------------------
@@ -159,6 +165,11 @@ def value(name: str, turned: bool = False) -> Callable[[GradientGraph, Array], A
 def replaced(make: Compute, formula: str = "", cause: str = "", **words: Any) -> Variant:
     """Return the variant that gives an array as a whole."""
     return Variant(make, words, formula=formula, cause=cause)
+
+
+def of_result(make: Compute, formula: str = "", cause: str = "", **words: Any) -> Variant:
+    """Return the variant that is made from the right gradient: the graph is not evaluated for it."""
+    return Variant(make, words, formula=formula, cause=cause, evaluations=0)
 
 
 # -- words and text ----------------------------------------------------------------------------------------------------

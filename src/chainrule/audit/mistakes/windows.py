@@ -92,7 +92,7 @@ def _families(context: Context) -> dict[tuple[Any, ...], list[list[int]]]:
     for kind, indices in found.items():
         columns = zip(*indices, strict=True)
         starts = [sorted({s for part in column if (s := _bounds(part)) is not None}) for column in columns]
-        if any(len(s) > 1 for s in starts):
+        if any(len(s) > 1 and part is slice for s, part in zip(starts, kind[1:], strict=False)):
             moving[kind] = starts
     return moving
 

@@ -1,0 +1,49 @@
+"""A sum that is divided by another number than it should be, one that depends on the batch or on the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ...core.op import Array
+from .scaling import ConstantFactor
+from .table import mistake
+from .variants import Context, Variant, of_result
+
+
+@mistake(ConstantFactor, "it is divided by m {sign} 1, not by m")
+def _one_more_or_less(context: Context) -> Iterator[Variant]:
+    if context.point.size and context.point.size > 2:
+        yield of_result(_times(lambda c: (c.point.size or 0) / ((c.point.size or 0) - 1)), sign="−")
+        yield of_result(_times(lambda c: (c.point.size or 0) / ((c.point.size or 0) + 1)), sign="+")
+
+
+@mistake(ConstantFactor, "it is divided by the {number} of {name}, not by m")
+def _count_of_the_data(context: Context) -> Iterator[Variant]:
+    for name in (*context.signals, *context.values):
+        yield of_result(_times(_size_over(name, _filled)), number="number of elements that are not 0", name=name)
+        yield of_result(_times(_size_over(name, np.sum)), number="sum", name=name)
+
+
+def _filled(array: Array) -> float:
+    return float(np.count_nonzero(array))
+
+
+def _size_over(name: str, count: Callable[[Array], float]) -> Callable[[Context], float]:
+    """Return m divided by a count; 0 where the count is that of a full array, a constant."""
+
+    def factor(context: Context) -> float:
+        array = context.signals[name] if name in context.signals else context.values[name]
+        counted = float(count(array))
+        return (context.point.size or 1) / counted if counted and counted != array.size else 0.0
+
+    return factor
+
+
+def _times(factor: Callable[[Context], float]) -> Callable[[Context], Array | None]:
+    def compute(context: Context) -> Array | None:
+        by = factor(context)
+        return context.result * by if by else None
+
+    return compute
