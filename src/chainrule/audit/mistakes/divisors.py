@@ -22,28 +22,26 @@ def _one_more_or_less(context: Context) -> Iterator[Variant]:
 @mistake(ConstantFactor, "it is divided by the {number} of {name}, not by m")
 def _count_of_the_data(context: Context) -> Iterator[Variant]:
     for name in (*context.signals, *context.values):
-        yield of_result(_times(_size_over(name, _filled)), number="number of elements that are not 0", name=name)
-        yield of_result(_times(_size_over(name, np.sum)), number="sum", name=name)
+        yield of_result(_times(_by_count(name)), number="number of elements that are not 0", name=name)
+        yield of_result(_times(_by_sum(name)), number="sum", name=name)
 
 
-def _filled(array: Array) -> float:
-    return float(np.count_nonzero(array))
+def _array(context: Context, name: str) -> Array:
+    return context.signals[name] if name in context.signals else context.values[name]
 
 
-def _size_over(name: str, count: Callable[[Array], float]) -> Callable[[Context], float]:
-    """Return m divided by a count; 0 where the count is that of a full array, a constant."""
+def _by_count(name: str) -> Callable[[Context], float]:
+    """Return m divided by the number of examples that count, where each has as many elements."""
+    return lambda context: _array(context, name).size / (np.count_nonzero(_array(context, name)) or np.nan)
 
-    def factor(context: Context) -> float:
-        array = context.signals[name] if name in context.signals else context.values[name]
-        counted = float(count(array))
-        return (context.point.size or 1) / counted if counted and counted != array.size else 0.0
 
-    return factor
+def _by_sum(name: str) -> Callable[[Context], float]:
+    return lambda context: (context.point.size or 1) / (float(np.sum(_array(context, name))) or np.nan)
 
 
 def _times(factor: Callable[[Context], float]) -> Callable[[Context], Array | None]:
     def compute(context: Context) -> Array | None:
         by = factor(context)
-        return context.result * by if by else None
+        return context.result * by if np.isfinite(by) else None
 
     return compute

@@ -18,7 +18,7 @@ from ..graph import Change
 from .conduct import MemoryLayout
 from .general import Transposed
 from .table import Cause, mistake
-from .variants import LARGEST_GRAPH, Context, Variant, changed, of_result, replaced
+from .variants import LARGEST_GRAPH, LAST, Context, Variant, changed, of_result, ranked, replaced
 
 Axes = tuple[int, ...]
 
@@ -230,6 +230,11 @@ def _with_upstream(name: str, make: Callable[[Array], Array]) -> Callable[[Conte
     return changes
 
 
+def rank_of(name: str) -> int:
+    """Return the rank of an explanation by the upstream gradient of a value."""
+    return LAST if name.startswith(UNNAMED) else 0
+
+
 def called(context: Context, name: str) -> str:
     """Return how messages call the upstream gradient of a value."""
     return "a gradient" if name.startswith(UNNAMED) else context.point.keys.get(name, "d" + name)
@@ -238,7 +243,8 @@ def called(context: Context, name: str) -> str:
 @mistake(MissingUpstream, "it is not multiplied by {upstream}")
 def _upstream_left_out(context: Context) -> Iterator[Variant]:
     for name, i in upstreams(context).items():
-        yield changed(i, _with_upstream(name, np.ones_like), upstream=called(context, name))
+        ones = _with_upstream(name, np.ones_like)
+        yield ranked(changed(i, ones, upstream=called(context, name)), rank_of(name))
 
 
 # -- another order -----------------------------------------------------------------------------------------------------
@@ -258,7 +264,7 @@ def _reversed(context: Context) -> Iterator[Variant]:
     for name, i in upstreams(context).items():
         for axes in _subsets(signal_of(context, name)):
             changes = _with_upstream(name, _flip(axes))
-            yield changed(i, changes, what=called(context, name), axes=axes_named(axes))
+            yield ranked(changed(i, changes, what=called(context, name), axes=axes_named(axes)), rank_of(name))
 
 
 def _flip(axes: Axes) -> Callable[[Array], Array]:
@@ -285,7 +291,7 @@ def _axes_exchanged(context: Context) -> Iterator[Variant]:
             lies = context.graph.order[i].op is TRANSPOSE and np.transpose(g, order).shape != g.shape
             cause = MemoryLayout.code if lies else ""
             changes, what = _with_upstream(name, _in_order(order)), called(context, name)
-            yield changed(i, changes, None, cause, what=what, order=order)
+            yield ranked(changed(i, changes, None, cause, what=what, order=order), rank_of(name))
 
 
 def _orders(array: Array) -> list[Axes]:
@@ -342,7 +348,7 @@ def _one_position_left_out(context: Context) -> Iterator[Variant]:
         for axis, length in enumerate(signal_of(context, name).shape):
             for position, which in ((-1, "the last position"), (0, "the first position")) if length > 1 else ():
                 words = {"which": which, "axes": axes_named((axis,)), "upstream": called(context, name)}
-                yield changed(i, _with_upstream(name, _zero_at(axis, position)), **words)
+                yield ranked(changed(i, _with_upstream(name, _zero_at(axis, position)), **words), rank_of(name))
 
 
 def _zero_at(axis: int, position: int) -> Callable[[Array], Array]:
@@ -360,7 +366,7 @@ def _positions_left_out(context: Context) -> Iterator[Variant]:
         if 2 * count <= context.found.size:
             variant = replaced(_some_positions(name, axes), axes=axes_named(axes), upstream=called(context, name))
             variant.start, variant.evaluations = i, count
-            yield variant
+            yield ranked(variant, rank_of(name))
 
 
 def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
@@ -391,7 +397,7 @@ def _contributions_overwritten(context: Context) -> Iterator[Variant]:
             words = {"axes": axes_named(axes), "upstream": called(context, name)}
             variant = replaced(_last_written(name, axes, boxes), **words)
             variant.start, variant.evaluations = i, 1 if boxes else count
-            yield variant
+            yield ranked(variant, rank_of(name))
 
 
 def _last_written(name: str, axes: Axes, boxes: bool) -> Callable[[Context], Array | None]:

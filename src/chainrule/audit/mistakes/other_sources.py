@@ -11,7 +11,7 @@ from ...core.op import Array
 from .general import MissingTerm, WrongOperand
 from .indexing import MOST_NUMBERS, MOST_POSITIONS, called, contributions, signal_of, upstreams
 from .table import mistake
-from .variants import Context, Variant, of_result, replaced
+from .variants import Context, Variant, of_result, ranked, replaced
 
 #: Most contributions to one element, all of whose sums are tried.
 MOST_SUMMED = 6
@@ -99,7 +99,7 @@ def _one_less(name: str, labels: str, axis: int) -> Callable[[Context], Array]:
 def _zero_elsewhere(context: Context) -> Iterator[Variant]:
     filled = np.count_nonzero(context.found)
     if context.found.shape == context.result.shape and filled >= LEAST_NUMBERS:
-        yield of_result(_where_filled, some=filled, all=np.count_nonzero(context.result))
+        yield ranked(of_result(_where_filled, some=filled, all=np.count_nonzero(context.result)))
 
 
 def _where_filled(context: Context) -> Array | None:
@@ -121,7 +121,7 @@ def _some_contributions(context: Context) -> Iterator[Variant]:
             if 2 <= max(several) <= MOST_SUMMED:  # of one contribution each, any mask would fit
                 variant = replaced(_nearest_sums(name), upstream=called(context, name))
                 variant.start, variant.evaluations = i, signal_of(context, name).size
-                yield variant
+                yield ranked(variant)
 
 
 def _is_small(context: Context, name: str) -> bool:

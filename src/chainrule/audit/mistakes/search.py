@@ -176,7 +176,7 @@ def _needs_a_constant(scale: Scale | None, convention: Scale) -> bool:
 def _rank(variant: Variant) -> int:
     """The simpler explanation has the lower rank."""
     stale = AS_CACHED in variant.message or AS_CHANGED in variant.message
-    return -2 if stale else pages()[variant.cause].rank
+    return -2 if stale else pages()[variant.cause].rank + variant.rank
 
 
 # -- two mistakes in one step ------------------------------------------------------------------------------------------

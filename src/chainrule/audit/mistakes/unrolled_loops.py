@@ -96,7 +96,7 @@ def _steps_left_out(context: Context) -> Iterator[Variant]:
             split = _by_output_and_use(name, axis)
             _, parts = split(context) or (None, [])
             reached = np.array([np.any(part) for part in parts]).reshape(lengths[0], -1)
-            later = parts and len(set(reached.sum(axis=1).tolist())) > 1  # outputs of later steps go back to more uses
+            later = parts and len(set(reached.sum(axis=1).tolist())) == lengths[0]  # later outputs go back to more uses
             for weights in _tables(context, split, reached) if later else ():
                 what, cause = _told(weights, reached, axes_named((axis,)), called(context, name))
                 variant = replaced(_weighted(split, weights.ravel()), "", cause, what=what)

@@ -100,6 +100,8 @@ class Variant:
         The factor that is left between what it gives and what was found, at each point.
     row
         The place of its row in the table: of several that fit equally well the earlier one is named first.
+    rank
+        What is added to the rank of its cause: of several that fit, one with a lower rank is the simpler explanation.
     """
 
     compute: Compute
@@ -113,6 +115,7 @@ class Variant:
     message: str = ""
     scales: list[float] = field(default_factory=list)
     row: int = 0
+    rank: int = 0
 
 
 # -- changes at places of the graph ------------------------------------------------------------------------------------
@@ -165,6 +168,16 @@ def value(name: str, turned: bool = False) -> Callable[[GradientGraph, Array], A
 def replaced(make: Compute, formula: str = "", cause: str = "", **words: Any) -> Variant:
     """Return the variant that gives an array as a whole."""
     return Variant(make, words, formula=formula, cause=cause)
+
+
+#: The rank of an explanation by values that have no name, or by a pattern: only where nothing else fits.
+LAST = 4
+
+
+def ranked(variant: Variant, rank: int = LAST) -> Variant:
+    """Return a variant as an explanation that comes after others."""
+    variant.rank = rank
+    return variant
 
 
 def of_result(make: Compute, formula: str = "", cause: str = "", **words: Any) -> Variant:
