@@ -191,10 +191,11 @@ def regions(point: Point) -> list[Region]:
         for x in node.inputs:
             users.setdefault(id(x), []).append(node)
     sources = _sources(order, borders)
+    numbers = any(np.ndim(v) == 0 for v in point.values.values())  # a pass written for single numbers
     result = []
     for node in order:
         found = sources.get(id(node), {})
-        if len(found) != 1 or not node.shape:
+        if len(found) != 1 or not (node.shape or numbers):
             continue
         (start,) = found.values()
         ends = id(node) in borders or any(

@@ -7,6 +7,7 @@ import numpy as np
 from ..core.op import Array
 from .comparison import Comparison, halved
 from .diagnosis import Block, Diagnosis, diagnose
+from .engines import engine_mistake
 from .result import GradcheckError, Mismatch, figure
 from .second_order import Mirrored
 
@@ -20,6 +21,7 @@ def failure(comparison: Comparison, blocks: list[Block]) -> GradcheckError:
     block, r, c = where
     diagnoses = {b.place: diagnose(b, blocks, comparison.function.whose) for b in wrong}
     special = _mirrored(comparison) or _kink(comparison, where) or _rounding(comparison, wrong)
+    special = special or engine_mistake(comparison)
     if special is None and diagnoses[block.place][0] == "unknown":
         special = _noise(comparison, where)
     cause, explanation = special or diagnoses[block.place]

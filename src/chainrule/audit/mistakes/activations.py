@@ -364,7 +364,7 @@ def _derivative_of_other_region(context: Context) -> Iterator[Variant]:
     for place in places(context, is_activation):
         for k, other in enumerate(context.regions):
             same = other.derivative.shape == place.region.derivative.shape and other is not place.region
-            if same and np.ptp(other.derivative) > 0:
+            if same and other.derivative.size and np.ptp(other.derivative) > 0:
                 name = context.graph.name_of(other.source)
                 text = f"{other.kind or 'f'}'({name or 'Z'})"
                 yield place.with_derivative(_of_region(k), text, place.misplaced(name), name=name or "another value")

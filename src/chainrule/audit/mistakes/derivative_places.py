@@ -78,8 +78,8 @@ def _gradients(context: Context, shape: tuple[int, ...]) -> Iterator[tuple[str, 
     names = {graph.reached.get(id(node)): name for name, node in context.point.nodes.items()}
     inner = [i for i, node in enumerate(graph.order[:-1]) if node.shape == shape and node.op is not None]
     for i in inner[-MOST_ARRAYS:]:
-        name = names.get(i)
-        yield context.point.keys.get(name, f"d{name}") if name else "a gradient", _node(i)
+        of = names.get(i, "")
+        yield context.point.keys.get(of, f"d{of}") if of else "a gradient", _node(i)
 
 
 def _signal(name: str) -> At:

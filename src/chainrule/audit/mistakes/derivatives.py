@@ -83,7 +83,8 @@ def _groups(context: Context) -> list[tuple[int, ...]]:
     singles = [k for k, r in enumerate(context.regions) if _spot(context, k) is not None]
     by: dict[Any, list[int]] = {}
     for k in singles:
-        kind = context.regions[k].kind, context.regions[k].source.shape
+        region = context.regions[k]
+        kind = region.kind, region.source.shape, region.parameter if region.kind == "factor" else 0.0
         parameters, slices = roles(context)[k]
         for key in (kind, (kind, parameters), (kind, parameters, slices)):
             by.setdefault(key, []).append(k)

@@ -23,7 +23,7 @@ def _one_more_or_less(context: Context) -> Iterator[Variant]:
 def _count_of_the_data(context: Context) -> Iterator[Variant]:
     for name in (*context.signals, *context.values):
         yield of_result(_times(_by_count(name)), number="number of elements that are not 0", name=name)
-        yield of_result(_times(_by_sum(name)), number="sum", name=name)
+        yield of_result(_times(_by_sum(name)), number="total", name=name)
 
 
 def _array(context: Context, name: str) -> Array:

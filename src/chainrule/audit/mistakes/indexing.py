@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ...core.op import Array
 from ...ops.shape import TRANSPOSE
 from ..graph import Change
 from .conduct import MemoryLayout
-from .general import Transposed
+from .general import MissingTerm, Transposed
 from .table import Cause, mistake
 from .variants import LARGEST_GRAPH, LAST, Context, Variant, changed, of_result, ranked, replaced
 
@@ -28,6 +29,8 @@ MOST_POSITIONS, MOST_AXES = 256, 4
 MOST_UNNAMED = 6
 #: How they are called, with their place.
 UNNAMED = "a value without a name, no."
+#: Loops over more positions are not expected to write to all elements each time.
+MOST_DENSE = 16
 #: Nor are those whose contributions have more numbers in all.
 MOST_NUMBERS = 50_000
 
@@ -347,14 +350,15 @@ def _one_position_left_out(context: Context) -> Iterator[Variant]:
     for name, i in upstreams(context).items():
         for axis, length in enumerate(signal_of(context, name).shape):
             for position, which in ((-1, "the last position"), (0, "the first position")) if length > 1 else ():
-                words = {"which": which, "axes": axes_named((axis,)), "upstream": called(context, name)}
-                yield ranked(changed(i, _with_upstream(name, _zero_at(axis, position)), **words), rank_of(name))
+                words: dict[str, Any] = {"which": which, "axes": axes_named((axis,)), "upstream": called(context, name)}
+                zeroed = changed(i, _with_upstream(name, _zero_at(axis, position)), **words)
+                yield ranked(zeroed, rank_of(name))
 
 
 def _zero_at(axis: int, position: int) -> Callable[[Array], Array]:
     def zeroed(g: Array) -> Array:
         out = g.copy()
-        out[(*[slice(None)] * axis, position)] = 0
+        np.moveaxis(out, axis, 0)[position] = 0
         return out
 
     return zeroed
@@ -393,11 +397,14 @@ def _some_positions(name: str, axes: Axes) -> Callable[[Context], Array | None]:
 @mistake(OverwrittenOverlap, "contributions along {axes} of {upstream} replace each other instead of adding up")
 def _contributions_overwritten(context: Context) -> Iterator[Variant]:
     for name, i, axes, count in _loops(context):
-        for boxes in (False, True):
-            words = {"axes": axes_named(axes), "upstream": called(context, name)}
-            variant = replaced(_last_written(name, axes, boxes), **words)
+        # where each contributes to all elements, only one of them is left: a loop over them, or over something else
+        everywhere = count <= MOST_DENSE and bool((contributions(context, name, axes) != 0).all())
+        for boxes in (False,) if everywhere else (False, True):
+            words: dict[str, Any] = {"axes": axes_named(axes), "upstream": called(context, name)}
+            cause = MissingTerm.code if everywhere else ""
+            variant = replaced(_last_written(name, axes, boxes), "", cause, **words)
             variant.start, variant.evaluations = i, 1 if boxes else count
-            yield ranked(variant, rank_of(name))
+            yield ranked(variant, rank_of(name) + (OverwrittenOverlap.rank if everywhere else 0))
 
 
 def _last_written(name: str, axes: Axes, boxes: bool) -> Callable[[Context], Array | None]:

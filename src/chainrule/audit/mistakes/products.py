@@ -20,12 +20,10 @@ from .penalties import penalty_in
 from .scaling import ConstantFactor, Sign
 from .table import Cause, mistake
 from .variants import (
-    Changes,
     Context,
     Variant,
     at,
     beside,
-    changed,
     exchange,
     inner,
     keep,
@@ -198,45 +196,6 @@ def _wrong_axis(context: Context) -> Iterator[Variant]:
         for j in range(node.inputs[0].ndim):
             if (j,) != node.attrs["axis"]:
                 yield from at(context, i, _summed((j,)), None, cause, what=what)
-
-
-@mistake(WrongOperand, "the means in the derivative of the normalisation run over the wrong axis")
-def _normalised_over_other_axis(context: Context) -> Iterator[Variant]:
-    for k, (start, out) in enumerate(_normalisations(context)):
-        spread = out.inputs[1].shape
-        for axis, length in enumerate((1,) * (out.ndim - len(spread)) + spread):
-            if length > 1:
-                yield changed(start, _means_over(k, axis))
-
-
-def _normalisations(context: Context) -> list[tuple[int, Tensor]]:
-    """Return each (x - mean) / spread that the gradient goes through, with the position of the gradient of x."""
-    graph, found = context.graph, []
-    last = {id(context.point.nodes[graph.name]): len(graph.order) - 1}
-    for out in graph.forward.values():
-        if out.op is DIVIDE and out.inputs[0].op is SUBTRACT and id(out) in graph.reached:
-            source, spread = out.inputs[0].inputs[0], out.inputs[1]
-            start = graph.reached.get(id(source), last.get(id(source)))
-            if start is not None and source.shape == out.shape and 1 < spread.size < out.size:
-                found.append((start, out))
-    return found
-
-
-def _means_over(k: int, axis: int) -> Changes:
-    """Return the change to (g - mean(g) - out · mean(g · out)) / spread, with means over another axis."""
-
-    def changes(context: Context) -> dict[int, Change]:
-        start, node = _normalisations(context)[k]
-        p, out, spread = context.graph.reached[id(node)], np.asarray(node.value), np.asarray(node.inputs[1].value)
-
-        def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-            g = at(p)
-            centre, along = (np.mean(v, axis=axis, keepdims=True) for v in (g, g * out))
-            return np.asarray((g - centre - out * along) / spread)
-
-        return {start: change}
-
-    return changes
 
 
 @mistake(BiasAllSummed, "{what}")

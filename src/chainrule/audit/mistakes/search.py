@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import NODE_WORK, Change
+from ..graph import NODE_WORK, NUMBERS, Change
 from ..scales import ONE, Scale, is_simple, law, ratio
 from .table import mistakes, pages
 from .variants import AS_CACHED, AS_CHANGED, Context, Variant, changed
@@ -25,6 +25,8 @@ PROBED = 1e-4
 SHARE = 0.15
 #: What one step may spend of what is left.
 MOST_FOR_A_STEP = 0.6
+#: What a mistake raises that makes no sense for a step: shapes that do not go together, arrays without elements.
+DOES_NOT_APPLY = (ValueError, IndexError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError)
 #: Number of variants of each cause that are tried together with others.
 MOST_PAIRED = 10
 
@@ -97,7 +99,7 @@ def search(
     fitting: list[Variant] = []
     pairable: list[Variant] = []
     kinds: Counter[str] = Counter()
-    rows = [row.variants(contexts[0]) for row in mistakes()]
+    rows = [_until_it_fails(row.variants(contexts[0])) for row in mistakes()]
     for variant in budget.fairly(rows, contexts[0]):
         if variant.changes is not None and pages()[variant.cause].paired and kinds[variant.cause] < MOST_PAIRED:
             kinds[variant.cause] += 1
@@ -113,12 +115,19 @@ def search(
     return _pair(pairable, contexts, exact, pairs)
 
 
+def _until_it_fails(variants: Iterator[Variant]) -> Iterator[Variant]:
+    try:
+        yield from variants
+    except DOES_NOT_APPLY:
+        return
+
+
 def _again(contexts: Sequence[Context], exact: bool, earlier: Sequence[Variant], budget: Budget) -> Variant | None:
     """Return the variant with the words of one that explains an earlier step, if it gives the numbers."""
     told = {(v.row, v.message) for v in earlier if pages()[v.cause].spreads}
     rows = mistakes()
     for k in sorted({row for row, _ in told}):
-        same = (v for v in rows[k].variants(contexts[0]) if (k, v.message) in told)
+        same = (v for v in _until_it_fails(rows[k].variants(contexts[0])) if (k, v.message) in told)
         for variant in budget.affordable(same, contexts[0]):
             variant.row = k
             if _fits(variant, contexts) and (not exact or all(abs(s - 1) <= 1e-6 for s in variant.scales)):
@@ -129,7 +138,8 @@ def _again(contexts: Sequence[Context], exact: bool, earlier: Sequence[Variant],
 def _work(variant: Variant, context: Context) -> float:
     """Return about how much work it is to try a variant at a point."""
     others = len(context.graph.forward) if variant.changes is None and variant.evaluations else 0
-    return NODE_WORK * 5 + variant.evaluations * context.graph.work_from[variant.start] + others
+    compared = 3 * context.result.size / NUMBERS
+    return NODE_WORK * 5 + compared + variant.evaluations * context.graph.work_from[variant.start] + others
 
 
 def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
@@ -141,7 +151,7 @@ def _fits(variant: Variant, contexts: Sequence[Context]) -> bool:
                 if context is contexts[0] and _is_ruled_out(variant, context):
                     return False
                 value = variant.compute(context)
-            except (ValueError, IndexError, KeyError, TypeError, AttributeError, np.linalg.LinAlgError):
+            except DOES_NOT_APPLY:
                 return False  # shapes that do not go together: not what was computed
         scale = None if value is None else ratio(context.found, np.asarray(value), context.tolerance)
         if scale is None:

@@ -147,8 +147,7 @@ def _taken_apart(context: Context, name: str, axis: int) -> Parts | None:
     parts: list[Array] = []
     for position in range(g.shape[axis]):
         alone = np.zeros_like(g)
-        at = (*[slice(None)] * axis, position)
-        alone[at] = g[at]
+        np.moveaxis(alone, axis, 0)[position] = np.moveaxis(g, axis, 0)[position]
         values = graph.values_with({i: _given(alone)})
         nothing = np.zeros(context.result.shape)
         parts += [values[u] if u in values else nothing for u in uses]
@@ -166,9 +165,9 @@ def _told(weights: Array, reached: Array, axis: str, upstream: str) -> tuple[str
     """
     outputs = weights.any(axis=1)
     full = bool((weights[outputs] == reached[outputs]).all())
-    some = f"of {upstream} only {int(outputs.sum())} of {len(outputs)} positions along {axis} contribute"
+    some = f"of {upstream} only {int(np.sum(outputs))} of {len(weights)} positions along {axis} contribute"
     if full:
         return some, MissingTerm.code
-    depth = [int(w.sum()) for w in weights[outputs]]
+    depth = weights[outputs].sum(axis=1).astype(int).tolist()
     far = f"what comes to it is not carried back further than {max(depth)} {'step' if max(depth) == 1 else 'steps'}"
     return far if outputs.all() or (outputs == reached.any(axis=1)).all() else f"{some}, and {far}", ""
