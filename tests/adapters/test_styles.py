@@ -241,3 +241,9 @@ def test_networks_in_functions_say_how_they_were_read():
 
     subject = NetworkFunctions(lambda cache, Y, p: {}, forward, "mse", {"W": np.ones((4, 1))}, X, X[:, :1])
     assert "forward(X, parameters)" in subject.describe() and "parameters W;" in subject.describe()
+
+
+def test_an_argument_of_any_name_is_the_cache_that_forward_returned():
+    forward = lambda x: (np.tanh(x), (x, np.tanh(x)))  # noqa: E731
+    assert cr.audit_layer(forward, lambda dout, c: {"dx": dout * (1 - c[1] ** 2)}, X).ok
+    assert cr.audit_layer(lambda x: np.tanh(x), lambda dA, Z: dA * (1 - np.tanh(Z) ** 2), X).ok

@@ -37,6 +37,7 @@ class LayerFunctions(BackwardPass):
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
         self._by_name = self._meant([p.name for p in required(backward)])
+        self._returns_cache = False
 
     def _meant(self, taken: Sequence[str]) -> dict[str, str]:
         """Return what the arguments of backward are where they are not (dout, cache): UPSTREAM, CACHE, OUTPUT, inputs.
@@ -70,6 +71,7 @@ class LayerFunctions(BackwardPass):
         if isinstance(result, tuple):
             if len(result) == self._backward_takes > 2:  # (h, c, cache), backward(dh, dc, cache)
                 return _apart(result[:-1]), result[-1]
+            self._returns_cache = len(result) == 2
             if len(result) == 2 and not self._takes_inputs:
                 return _apart(result[0]), result[1]
         return _apart(result), tuple(parts)
@@ -91,10 +93,11 @@ class LayerFunctions(BackwardPass):
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the caller's function gives them."""
         self.handed = douts = self._douts(output) if self.upstream is None else copy.deepcopy(self.upstream)
-        if self._by_name:
+        known = {*self.names} & {*self._by_name} or CACHE in self._by_name.values()
+        if self._by_name and (known or not self._returns_cache):  # else backward(dout, c): c is what forward returned
             inputs = dict(zip(self.names, self._arguments.parts(values), strict=True))
-            known = {**inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
-            result = self.code["backward"](*(known[kind] for kind in self._by_name.values()))
+            meant = {**inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
+            result = self.code["backward"](*(meant[kind] for kind in self._by_name.values()))
         else:
             several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
             upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))

@@ -42,7 +42,7 @@ def engine_mistake(comparison: Comparison) -> Diagnosis | None:
             return None
     if any(not 2 < len(order) <= LARGEST or not any(map(np.any, found)) for order, _, _, found in runs):
         return None
-    for (cause, explanation), engines in _engines([len(order) for order, _, _, _ in runs]):
+    for (cause, explanation), engines in _engines([len(order) for order, _, _, _ in runs], function.form == "vjp"):
         if all(_gives(engine, *run) for engine, run in zip(engines, runs, strict=True)):
             return cause, explanation
     return None
@@ -76,19 +76,22 @@ def _equal(a: Array, b: Array) -> bool:
     return bool(np.all(np.abs(a - b) <= 1e-9 * np.max(np.abs(b), initial=0.0)))
 
 
-def _engines(sizes: Sequence[int]) -> Iterator[tuple[Diagnosis, list[Engine]]]:
+def _engines(sizes: Sequence[int], second_order: bool) -> Iterator[tuple[Diagnosis, list[Engine]]]:
     """Yield each mistake with the engine that makes it, for each of the points."""
+    constant = "A value that was computed from the arguments is taken for a constant: a path is left out."
+    constants: list[tuple[Diagnosis, list[Engine]]] = [
+        (("missing-term", constant), [_constant(k)] * len(sizes)) for k in range(min(sizes))
+    ]
+    if second_order:  # formulas, rather than an engine
+        yield from constants
     overwritten = "It is what the last use of a value contributes: `=` in place of `+=` where a value is used twice."
-    for reverse in (False, True):
-        yield ("overwritten-overlap", overwritten), [_overwriting(reverse)] * len(sizes)
     again = "Each path runs all that is below it again, with what has been added up by then: visit each value once."
     for reverse in (False, True):
+        yield ("overwritten-overlap", overwritten), [_overwriting(reverse)] * len(sizes)
         yield ("accumulates", again), [_recursive(reverse)] * len(sizes)
     once = "A value is passed on before all that uses it has added to it: visit them in topological order."
     yield ("missing-term", once), [_breadth_first] * len(sizes)
-    constant = "A value that was computed from the arguments is taken for a constant: a path is left out."
-    for k in range(min(sizes)):
-        yield ("missing-term", constant), [_constant(k)] * len(sizes)
+    yield from constants
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------
