@@ -64,7 +64,8 @@ def call(function: Callable[..., Any], order: Sequence[str], available: Mapping[
         return function(*[available[k] for k in order])
     if any(p.kind == p.VAR_POSITIONAL for p in parameters):
         return function(*[available[k] for k in order])
-    taken, needed = positional(function), required(function)
+    taken = positional(function)
+    needed = [p for p in taken if p.default is p.empty]
     meant = [next((k for k, names in ALIASES.items() if p.name in names and k in available), None) for p in taken]
     known = [k for p, k in zip(taken, meant, strict=True) if p.default is p.empty or k is not None]
     if known and None not in known and len(set(known)) == len(known):

@@ -111,9 +111,12 @@ def statement_at(filename: str, line: int, read: dict[str, list[ast.stmt]] | Non
 def _statements(source: str) -> list[ast.stmt]:
     """Return all statements of a program, outer ones first; none if it is not Python."""
     try:
-        return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+        nodes: list[ast.AST] = [ast.parse(source)]
     except SyntaxError:
         return []
+    for node in nodes:  # expressions, most of a program, contain no statements
+        nodes += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+    return [node for node in nodes if isinstance(node, ast.stmt)]
 
 
 def _before_body(node: ast.stmt) -> int:

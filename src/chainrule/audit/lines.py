@@ -18,8 +18,9 @@ def with_lines(subject: BackwardPass, own: Point, findings: list[Finding]) -> li
         found = subject.lines_of(own, [names[f.name] for f in findings if f.name in names])
     except Exception:  # whatever the user's code raises when it is called once more
         found = {}
-    begin = subject.backward_line()
-    return [at(f, found.get(names.get(f.name, ""), begin)) for f in findings]
+    lines = [found.get(names.get(f.name, "")) for f in findings]
+    begin = subject.backward_line() if None in lines else None
+    return [at(f, begin if line is None else line) for f, line in zip(findings, lines, strict=True)]
 
 
 def at(finding: Finding, line: SourceLine | None) -> Finding:
