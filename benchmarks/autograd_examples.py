@@ -34,7 +34,8 @@ from typing import Any
 import numpy as np
 
 VERSION = "1.9.1"
-ITERATIONS = 10
+#: Steps of the optimisers of both libraries, and of ``scipy.optimize.minimize``.
+STEPS, ITERATIONS = 100, 10
 LINES = 130
 #: These read MNIST from the network, or are no programs.
 LEFT_OUT = {
@@ -100,12 +101,12 @@ def numbers_in(x: Any) -> list[float]:
 
 
 def bound_optimisers(numbers: list[float]) -> None:
-    """Stop the optimisers of both libraries after `ITERATIONS`; keep what they find."""
+    """Stop the optimisers of both libraries after `STEPS`; keep what they find."""
     ours = importlib.import_module("autograd.misc.optimizers")
 
     def bounded(optimize: Any) -> Any:
         def run(*args: Any, **kwargs: Any) -> Any:
-            kwargs["num_iters"] = min(kwargs.get("num_iters", ITERATIONS), ITERATIONS)
+            kwargs["num_iters"] = min(kwargs.get("num_iters", STEPS), STEPS)
             found = optimize(*args, **kwargs)
             numbers.extend(numbers_in(found))
             return found
