@@ -53,6 +53,7 @@ IDS = rng.integers(0, 4, (4, 6))
 TRUTHS = rng.random((4, 6)) < 0.5
 
 #: Our operation -> a function that uses it, and the inputs to try it on.
+WINDOW = np.array([[[1.0], [-2.0]]], np.float32)
 OPERATIONS = {
     **{
         name: (getattr(np, name), SMALL)
@@ -98,6 +99,11 @@ OPERATIONS = {
     "binary_cross_entropy_with_logits": (
         lambda z, t: nn.losses.binary_cross_entropy(z, t, reduction="sum"), SMALL, np.abs(SMALL)
     ),
+    "conv": (lambda x: cr.ops.conv(x[:, None], WINDOW, padding=((1, 0),)), SMALL),
+    "conv_input": (lambda x: cr.ops.conv_transpose(x[:, None], WINDOW, stride=2, output_padding=1), SMALL),
+    "max_pool": (lambda x: cr.ops.max_pool(x, 2, stride=1, n=1), SMALL),
+    "place": (lambda x: cr.ops.zero_pad(x, ((1, 2),)), SMALL),
+    "windows": (lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=1), SMALL),
     "norm2": (lambda a: np.linalg.norm(a, axis=1), SMALL),
     "cross_entropy_with_logits": (lambda z: cr.ops.cross_entropy_with_logits(z, cr.softmax(z)), SMALL),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from .. import ops
 from ..core.op import Array
 from ..core.tensor import Tensor
 from ..ops.table import as_dtype, dtype_of, shape_of
+from . import onnx_windows
 from .weights import DTYPES
 
 #: The largest number of elements of a value that is computed from constants alone.
@@ -195,6 +196,24 @@ def reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
     return np.reshape(x, new if allowzero else [old[i] if d == 0 else d for i, d in enumerate(new)])
 
 
+def pad(
+    x: Any, pads_: Any = None, value_: Any = None, axes_: Any = None, *, mode: bytes = b"constant", pads: Any = None,
+    value: float = 0.0,
+) -> Any:  # fmt: skip
+    """Add elements before and after axes, or remove them where there are fewer than none."""
+    ndim, flat = len(shape_of(x)), list(_axes(pads_, pads, "Pad's lengths") or ())
+    axes = range(ndim) if axes_ is None else [a % ndim for a in integers(axes_, "Pad's axes")]
+    widths, kept = [(0, 0)] * ndim, [slice(None)] * ndim
+    for a, before, after in zip(axes, flat[: len(flat) // 2], flat[len(flat) // 2 :], strict=True):
+        widths[a] = max(before, 0), max(after, 0)
+        kept[a] = slice(max(-before, 0), shape_of(x)[a] - max(-after, 0))
+    x = x[tuple(kept)]
+    if mode != b"constant":
+        return np.pad(x, widths, mode=mode.decode())  # type: ignore[call-overload]
+    number = value if value_ is None else np.reshape(value_, ()).item()
+    return ops.zero_pad(x, tuple(widths)) if number == 0 else np.pad(x, widths, constant_values=number)
+
+
 def flatten(x: Any, *, axis: int = 1) -> Any:
     """Return a matrix: the axes before `axis` form the rows, the others the columns."""
     shape = shape_of(x)
@@ -332,10 +351,13 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     **{name: _reduce(function) for name, function in REDUCTIONS.items()},
     "ArgMax": _position(np.argmax),
     "ArgMin": _position(np.argmin),
+    "AveragePool": onnx_windows.average_pool,
     "BatchNormalization": batch_normalization,
     "Cast": cast,
     "Clip": clip,
     "Concat": lambda *xs, axis: np.concatenate(list(xs), axis),
+    "Conv": onnx_windows.conv,
+    "ConvTranspose": onnx_windows.conv_transpose,
     "ConstantOfShape": constant_of_shape,
     "CumSum": cumsum,
     "Div": div,
@@ -348,7 +370,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Mod": lambda a, b, *, fmod=0: np.fmod(a, b) if fmod else np.remainder(a, b),
     "Gelu": lambda x, *, approximate=b"none": ops.gelu(x, approximate == b"tanh"),
     "Gemm": gemm,
-    "GlobalAveragePool": lambda x: np.mean(x, axis=tuple(range(2, len(shape_of(x)))), keepdims=True),
+    "GlobalAveragePool": onnx_windows.global_pool(np.mean),
+    "GlobalMaxPool": onnx_windows.global_pool(np.max),
     "HardSigmoid": hard_sigmoid,
     "HardSwish": lambda x: x * hard_sigmoid(x, alpha=1 / 6),
     "Identity": lambda x: x,
@@ -356,10 +379,12 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "LeakyRelu": lambda x, *, alpha=0.01: ops.leaky_relu(x, alpha),
     "LogSoftmax": log_softmax,
     "Max": _of_all(np.maximum),
+    "MaxPool": onnx_windows.max_pool,
     "Mean": lambda *xs: _of_all(np.add)(*xs) / len(xs),
     "Min": _of_all(np.minimum),
     "Mish": lambda x: x * np.tanh(ops.softplus(x)),
     "PRelu": lambda x, slope: np.where(np.greater(x, 0), x, slope * x),
+    "Pad": pad,
     "Pow": power,
     "Range": arange,
     "Reciprocal": lambda x: 1.0 / x,

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.tensor import Parameter, Tensor
 from ..ops.table import row_of
+from . import onnx_windows
 from .onnx_idioms import Idiom, idioms, match
 from .onnx_operations import LOGICAL, PLAIN, REDUCTIONS
 
@@ -410,6 +411,39 @@ def _gather(w: Writer, s: Step) -> str:
     return w.node("GatherND", x, w.node("Concat", *columns, axis=-1))
 
 
+def _conv(w: Writer, s: Step) -> str:
+    n = s.first.ndim - 2
+    kernel = w.node("Transpose", s.inputs[1], perm=[n + 1, *range(n + 1)])
+    return w.node("Conv", s.inputs[0], kernel, **onnx_windows.settings(s.attrs))
+
+
+def _conv_input(w: Writer, s: Step) -> str:
+    n, (y, filters) = s.first.ndim - 2, s.first.inputs
+    more = onnx_windows.output_padding(s.attrs["space"], y.shape[2:], filters.shape[1:-1], s.attrs)
+    kernel = w.node("Transpose", s.inputs[1], perm=[n + 1, *range(n + 1)])
+    return w.node("ConvTranspose", s.inputs[0], kernel, output_padding=more, **onnx_windows.settings(s.attrs))
+
+
+def _over_space(w: Writer, s: Step, kind: str, x: str, **attributes: Any) -> str:
+    """Write an operation of the last axes: in ONNX they have examples and channels before them."""
+    n, shape = len(s.attrs["size"]), s.first.inputs[0].shape
+    if len(shape) == n + 2:
+        return w.node(kind, x, **attributes)
+    x = w.node("Reshape", x, w.integers(1, -1, *shape[len(shape) - n :]))
+    return w.node("Reshape", w.node(kind, x, **attributes), w.integers_of(s.shapes, s))
+
+
+def _place(w: Writer, s: Step) -> str:
+    """Write zeros around a value; slices with gaps have no counterpart."""
+    before, after = [], []
+    for part, d, whole in zip(s.attrs["index"], s.first.inputs[0].shape, s.attrs["shape"], strict=False):
+        if not isinstance(part, slice) or part.step not in (None, 1) or part.start is None:
+            raise ValueError(f"{s} has an index that ONNX does not support: expected zeros around a value")
+        before.append(part.start)
+        after.append(whole - part.start - d)
+    return w.node("Pad", s.inputs[0], w.integers(*before, *after))
+
+
 def _one_hot(w: Writer, s: Step) -> str:
     ids = w.node("Unsqueeze", w.cast(s.inputs[0], np.int64), w.integers(-1))
     return w.cast(w.node("Equal", ids, w.integers(*range(s.attrs["classes"]))), s.first.dtype)
@@ -463,7 +497,12 @@ ROWS: dict[str, Row] = {
     "gather": _gather,
     "one_hot": _one_hot,
     "argsort": _argsort,
+    "conv": _conv,
+    "conv_input": _conv_input,
+    "max_pool": lambda w, s: _over_space(w, s, "MaxPool", s.inputs[0], **onnx_windows.settings(s.attrs)),
+    "place": _place,
+    "windows": _defined,
 }  # fmt: skip
 
 #: Rows that handle attributes that depend on the number of examples.
-_SHAPED = {"reshape", "broadcast_to"}
+_SHAPED = {"reshape", "broadcast_to", "place"}

@@ -57,7 +57,7 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
 }  # fmt: skip
 
 
-def _convolution(m: Any) -> tuple[Any, ...]:
+def _convolution(m: Any) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
     return m.in_channels, m.out_channels, m.kernel_size, m.stride, m.padding, m.dilation, m.groups
 
 

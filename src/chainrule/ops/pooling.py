@@ -151,7 +151,7 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = 0, dilatio
     size, stride, dilation : int or tuple of int
         Of the windows; the stride is by default the size.
     padding : int, tuple of int or of pairs
-        Positions before and after each axis, at most half of the size.
+        Positions before and after each axis.
     n : int
         The number of axes.
 
@@ -163,10 +163,7 @@ def max_pool(x: Any, size: Any, *, stride: Any = None, padding: Any = 0, dilatio
     array([[4., 3.]])
     """
     x, size = floating(array_of(x)), each("size", size, n)
-    attrs = _windowed(x, size, stride, padding, dilation)
-    if any(2 * p > k for k, pair in zip(size, attrs["padding"], strict=True) for p in pair):
-        raise ValueError(f"padding is {padding}, expected at most half of the size of the windows, {size}")
-    return apply(MAX_POOL, (x,), attrs)
+    return apply(MAX_POOL, (x,), _windowed(x, size, stride, padding, dilation))
 
 
 def _windowed(x: Any, size: tuple[int, ...], stride: Any, padding: Any, dilation: Any) -> dict[str, Any]:
@@ -179,14 +176,21 @@ def _windowed(x: Any, size: tuple[int, ...], stride: Any, padding: Any, dilation
 
 
 def avg_pool(
-    x: Any, size: Any, *, stride: Any = None, padding: Any = 0, count_include_pad: bool = True, n: int = 2
+    x: Any,
+    size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    count_include_pad: bool = True,
+    n: int = 2,
 ) -> Any:
     """Return the mean of each window of the last `n` axes.
 
     Parameters
     ----------
     x : (…, *space)
-    size, stride : int or tuple of int
+    size, stride, dilation : int or tuple of int
         Of the windows; the stride is by default the size.
     padding : int, tuple of int or of pairs
         Zeros before and after each axis.
@@ -203,7 +207,7 @@ def avg_pool(
     array([[2.5, 2.5]])
     """
     x, size = floating(array_of(x)), each("size", size, n)
-    attrs = _windowed(x, size, stride, padding, 1)
+    attrs = _windowed(x, size, stride, padding, dilation)
     shape, pads = shape_of(x), attrs["padding"]
     within = tuple(range(-n, 0))
 
