@@ -24,7 +24,10 @@ template <class T>
 class PoolTask final : public Task {
 public:
     PoolTask(Pool kind, const std::array<PoolAxis, 2>& axes, Index planes, const std::vector<Place>& inputs, Place out)
-        : kind_(kind), axes_(axes), planes_(planes), inputs_(inputs), out_(out) {}
+        : kind_(kind), axes_(axes), planes_(planes), inputs_(inputs), out_(out) {
+        for (Index k = 0; k < axes_[0].size; ++k)
+            for (Index l = 0; l < axes_[1].size; ++l) offsets_.push_back(k * axes_[0].dilation * axes_[1].in + l * axes_[1].dilation);
+    }
     // Of each window in a row the largest element, and the number of its tap.
     std::size_t workspace() const override { return static_cast<std::size_t>(axes_[1].out) * (sizeof(T) + sizeof(std::int32_t)) + 64; }
     void run(const Context& c) override {
@@ -37,7 +40,7 @@ public:
             auto* const at = reinterpret_cast<std::int32_t*>(best + axes_[1].out);
             for (Index p = first; p < last; ++p) {
                 const T* const plane = x + p * whole;
-                if (kind_ == Pool::largest) largest(plane, out + p * pooled, at);
+                if (kind_ == Pool::largest) largest(plane, out + p * pooled);
                 else if (kind_ == Pool::back) back(plane, other + p * pooled, out + p * whole, best, at);
                 else like(plane, other + p * whole, out + p * pooled, best, at);
             }
@@ -45,34 +48,35 @@ public:
     }
 
 private:
-    void largest(const T* x, T* out, std::int32_t* at) const {
-        for (Index h = 0; h < axes_[0].out; ++h) pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, out + h * axes_[1].out, at);
+    void largest(const T* x, T* out) const {
+        for (Index h = 0; h < axes_[0].out; ++h) pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, out + h * axes_[1].out, nullptr);
     }
     void back(const T* x, const T* g, T* out, T* best, std::int32_t* at) const {
         std::fill_n(out, axes_[0].in * axes_[1].in, T(0));
         for (Index h = 0; h < axes_[0].out; ++h, g += axes_[1].out) {
             pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, best, at);
-            for (Index q = 0; q < axes_[1].out; ++q)
-                if (at[q] >= 0) out[position(h, q, at[q])] += g[q];
+            Index start = first(h);
+            for (Index q = 0; q < axes_[1].out; ++q, start += axes_[1].stride)
+                if (at[q] >= 0) out[start + offsets_[static_cast<std::size_t>(at[q])]] += g[q];
         }
     }
     void like(const T* x, const T* v, T* out, T* best, std::int32_t* at) const {
         for (Index h = 0; h < axes_[0].out; ++h, out += axes_[1].out) {
             pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, best, at);
-            for (Index q = 0; q < axes_[1].out; ++q) out[q] = at[q] >= 0 ? v[position(h, q, at[q])] : T(0);
+            Index start = first(h);
+            for (Index q = 0; q < axes_[1].out; ++q, start += axes_[1].stride)
+                out[q] = at[q] >= 0 ? v[start + offsets_[static_cast<std::size_t>(at[q])]] : T(0);
         }
     }
-    static Index element(const PoolAxis& axis, Index window, Index tap) { return window * axis.stride + tap * axis.dilation - axis.before; }
-    Index position(Index h, Index q, Index tap) const {
-        const Index row = element(axes_[0], h, tap / axes_[1].size), column = element(axes_[1], q, tap % axes_[1].size);
-        return row * axes_[1].in + column;
-    }
+    // Where the first tap of the first window in a row is, in a plane; it may lie outside.
+    Index first(Index h) const { return (h * axes_[0].stride - axes_[0].before) * axes_[1].in - axes_[1].before; }
 
     Pool kind_;
     std::array<PoolAxis, 2> axes_;
     Index planes_;
     std::vector<Place> inputs_;
     Place out_;
+    std::vector<Index> offsets_; // of the taps from a window's first
 };
 
 // Zeros, to which the elements of windows are added: for each tap, all windows' elements, in the order of the taps.

@@ -99,7 +99,15 @@ void sum_columns(std::ptrdiff_t rows, std::ptrdiff_t columns, const T* x, std::p
 
 // The windows' elements at one tap, side by side. Step is the stride where it is known.
 template <class T, int Step>
-[[gnu::always_inline]] inline void take(std::ptrdiff_t n, const T* x, std::ptrdiff_t stride, std::int32_t tap, T* best, std::int32_t* at) {
+[[gnu::always_inline]] inline void take(std::ptrdiff_t n, const T* __restrict x, std::ptrdiff_t stride, std::int32_t tap, T* __restrict best,
+                                        std::int32_t* __restrict at) {
+    if (at == nullptr) {
+        for (std::ptrdiff_t q = 0; q < n; ++q) {
+            const T v = x[q * (Step > 0 ? Step : stride)], b = best[q];
+            best[q] = (v > b) | (v != v) ? v : b;
+        }
+        return;
+    }
     for (std::ptrdiff_t q = 0; q < n; ++q) {
         const T v = x[q * (Step > 0 ? Step : stride)], b = best[q];
         const bool better = (v > b) | ((v != v) & (b == b)) | (at[q] < 0);
@@ -114,7 +122,8 @@ CHAINRULE_INLINE std::ptrdiff_t element(const PoolAxis& axis, std::ptrdiff_t win
 
 template <class T>
 void pool_row(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row, const T* x, T* best, std::int32_t* at) {
-    for (std::ptrdiff_t q = 0; q < columns.out; ++q) best[q] = -static_cast<T>(__builtin_inf()), at[q] = -1;
+    for (std::ptrdiff_t q = 0; q < columns.out; ++q) best[q] = -static_cast<T>(__builtin_inf());
+    for (std::ptrdiff_t q = 0; at != nullptr && q < columns.out; ++q) at[q] = -1;
     for (std::ptrdiff_t k = 0; k < rows.size; ++k) {
         const std::ptrdiff_t h = element(rows, row, k);
         if (h < 0 || h >= rows.in) continue;
@@ -124,9 +133,10 @@ void pool_row(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row,
             while (last > first && element(columns, last - 1, l) >= columns.in) --last;
             const T* const from = x + h * columns.in + element(columns, first, l);
             const auto tap = static_cast<std::int32_t>(k * columns.size + l);
-            if (columns.stride == 2) take<T, 2>(last - first, from, 2, tap, best + first, at + first);
-            else if (columns.stride == 1) take<T, 1>(last - first, from, 1, tap, best + first, at + first);
-            else take<T, 0>(last - first, from, columns.stride, tap, best + first, at + first);
+            std::int32_t* const taps = at == nullptr ? nullptr : at + first;
+            if (columns.stride == 2) take<T, 2>(last - first, from, 2, tap, best + first, taps);
+            else if (columns.stride == 1) take<T, 1>(last - first, from, 1, tap, best + first, taps);
+            else take<T, 0>(last - first, from, columns.stride, tap, best + first, taps);
         }
     }
 }

@@ -83,7 +83,7 @@ struct VecKernels {
     // Sums in one fixed order that depends on the sizes alone: halves down to blocks, lanes within a block.
     T (*sum)(std::ptrdiff_t n, const T* x);
     // Of one row of windows over a plane: the largest elements, NaN if there is one, and the taps where the first of
-    // them are; -inf and -1 where a window lies outside.
+    // them are (unless that is null); -inf and -1 where a window lies outside.
     void (*pool_row)(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row, const T* x, T* best, std::int32_t* at);
     T (*maximum)(std::ptrdiff_t n, const T* x); // n > 0; NaN if any is
     T (*minimum)(std::ptrdiff_t n, const T* x);
