@@ -224,3 +224,32 @@ def test_pooling_against_pytorch() -> None:
             theirs = functional.interpolate(torch.tensor(x), size, mode=mode, align_corners=corners).numpy()
             layer = nn.Upsample(size, mode=mode, align_corners=bool(corners))
             np.testing.assert_allclose(layer(x).value, theirs, 1e-12, 1e-12)
+
+
+@for_each("seed", range(4))
+def test_engines_agree_on_training_and_threads_on_every_bit(seed: int) -> None:
+    """Batches that fill the lanes of vectors, that leave a rest, and few examples; no step is left to NumPy."""
+    rng = np.random.default_rng(seed)
+    dtype = (np.float32, np.float64)[seed % 2]
+    m, groups, stride = ((1, 1, 1), (19, 2, 2), (40, 1, 1), (64, 3, 1))[seed]
+    x = rng.normal(size=(m, 3 * groups, 9, 10)).astype(dtype)
+    w = rng.normal(size=(3, 3, 2, 17 * groups)).astype(dtype)
+    weights = np.sin(np.arange(1000.0)).astype(dtype)
+
+    def f(x: Any, w: Any) -> Any:
+        z = ops.conv(x, w, stride=stride, padding=((1, 0), (2, 1)), groups=groups)
+        y = ops.max_pool(z, 2)
+        y = y + ops.avg_pool(z, 3, stride=2, padding=1)[..., : y.shape[2], : y.shape[3]]
+        return np.sum(y * np.resize(weights, y.shape)), y
+
+    step = cr.value_and_grad(f, argnums=(0, 1), has_aux=True)
+    found = {}
+    for engine, threads in (("numpy", 1), ("native", 1), ("native", 2), ("native", 5)):
+        run = cr.compile(step, engine=engine, threads=threads)
+        (_, y), (dx, dw) = run(x, w)
+        assert "through NumPy" not in str(run.plan(x, w))
+        found[engine, threads] = [np.array(a) for a in (y, dx, dw)]
+    near = 1e-4 if dtype == np.float32 else 1e-11
+    for expected, *native in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(native[0], expected, near, near * np.abs(expected).max())
+        assert len({a.tobytes() for a in native}) == 1
