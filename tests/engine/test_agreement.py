@@ -18,6 +18,7 @@ from chainrule import nn, optim
 from chainrule.nn import losses
 from chainrule.train import TrainingStep
 from chainrule.train.blas import limited
+from tests.tables import slow
 
 ENGINES = ("native", "numpy")
 STEPS = 200
@@ -139,7 +140,7 @@ def test_the_first_step(workload: Workload, dtype: str) -> None:
         near(*pair, FIRST[dtype], f"the optimiser's array {k}")
 
 
-@DTYPES
+@pytest.mark.parametrize("dtype", ["float64", slow("float32")])
 @TRAINING
 def test_the_losses_of_many_steps(workload: Workload, dtype: str) -> None:
     """Each loss in float64; in float32 the curve as a whole.

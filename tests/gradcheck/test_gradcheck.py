@@ -84,9 +84,9 @@ def test_every_row_of_the_operation_table(op, example):
     assert result.full and result.max_error < 1e-6
 
 
-@pytest.mark.parametrize("part", in_turn(range(4), every=4))
+@pytest.mark.parametrize("part", in_turn(range(6), every=6))
 def test_every_row_twice(part):
-    @for_each(("op", "example"), list(table(twice=True))[part::4])
+    @for_each(("op", "example"), list(table(twice=True))[part::6])
     def check(op, example):
         passing(row_function(op, example.attrs), *real_inputs(example), order=2, rtol=1e-5)
 

@@ -46,7 +46,7 @@ def test_it_passes_the_checks_of_the_table(added: Operation) -> None:
         checks.test_value(added, example)
         checks.test_jacobian(added, example)
         checks.test_recorded_pass_gives_the_same(added, example)
-        checks.test_gradient_of_the_gradient(added, example)
+        checks.check_second_order(added, example)
         checks.test_float32_is_close_to_float64(added, example)
         checks.test_inputs_in_any_memory_layout(added, example)
         for dtype in (np.float32, np.float64):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule import sklearn as ours
-from tests.tables import slow
+from tests import tables
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -32,7 +33,7 @@ DATA = {
 }
 SMALL = {"hidden_layer_sizes": (9, 7), "max_iter": 25, "random_state": 3, "alpha": 0.3, "learning_rate_init": 0.01}
 
-TWO = ("multiclass", "number")
+TWO, THREE = ("multiclass", "number"), ("multiclass", "binary", "number")
 
 #: Settings that stand beside the usual ones.
 SETTINGS = {
@@ -83,8 +84,9 @@ def assert_same(a, b, rtol=1e-9):
                 np.testing.assert_allclose(mine, known, rtol=rtol)
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("settings", ["adam", "sgd in batches", "early stopping"])
+@pytest.mark.parametrize(
+    ("settings", "data"), tables.in_turn(product(["adam", "sgd in batches", "early stopping"], DATA), every=2)
+)
 def test_targets_of_every_kind(data, settings):
     assert_same(*pair(*DATA[data], **SETTINGS[settings]))
 
@@ -92,7 +94,7 @@ def test_targets_of_every_kind(data, settings):
 def in_turn():
     """Return all settings on two data sets; on one of the two, in turn, the test is slow."""
     cases = [(data, name, (data == "number") == k % 2) for k, name in enumerate(SETTINGS) for data in TWO]
-    return [slow(data, name) if later else (data, name) for data, name, later in cases]
+    return [tables.slow(data, name) if later else (data, name) for data, name, later in cases]
 
 
 @pytest.mark.parametrize(("data", "settings"), in_turn())
@@ -109,8 +111,13 @@ def test_lbfgs(data):
         np.testing.assert_allclose(mine, known, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("data", ["multiclass", "binary", "number"])
-@pytest.mark.parametrize("settings", ["adam", "sgd in batches", "adam in batches", "early stopping"])
+@pytest.mark.parametrize(
+    ("settings", "data"),
+    tables.in_turn(
+        product(["adam", "sgd in batches", "adam in batches", "early stopping"], ["multiclass", "binary", "number"]),
+        every=2,
+    ),
+)
 def test_weights_of_examples(data, settings):
     name, (X, y) = DATA[data]
     weights = np.random.default_rng(0).uniform(0.2, 3.0, len(X))
