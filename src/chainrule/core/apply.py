@@ -10,6 +10,8 @@ from .node import FUNCTIONS, NOTHING, TRACE, refuse_stale
 from .op import VIEW, Operation
 from .tensor import Tensor, Written, constant, latest, traced_leaf
 
+_new = object.__new__
+
 
 def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any], *, shared: bool = True) -> Any:
     """Apply `op`: the one place where nodes are made.
@@ -37,9 +39,9 @@ def apply(op: Operation, inputs: tuple[Any, ...], attrs: dict[str, Any], *, shar
         return op.evaluate(*inputs, **attrs)
     if mixed:
         held = _held if recordings or traced else constant
-        inputs = tuple([held(x) if not isinstance(x, Tensor) else latest(x) for x in inputs])
+        inputs = tuple([x if type(x) is Tensor else latest(x) if isinstance(x, Tensor) else held(x) for x in inputs])
         values = [x.value for x in inputs]
-    node = Tensor.__new__(Tensor)
+    node: Any = _new(Tensor)
     node.name = node.grad = node.memory = None
     node.weak = False
     if not traced:
@@ -80,10 +82,7 @@ def with_inputs(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
 
 def _held(x: Any) -> Tensor:
     """Return `x` as a leaf of a recorded graph, which later writes into the array do not reach."""
-    leaf = constant(x)
-    if type(x) is np.ndarray and leaf.value is x and x.flags.writeable:
-        leaf.value = x.copy("K")
-    return leaf
+    return constant(x.copy("K") if type(x) is np.ndarray and x.flags.writeable else x)
 
 
 def _has_graph(inputs: tuple[Any, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,18 @@ def missing(name: str) -> str:
 
 def _named_out(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments with ``out`` given by name; those after it must have been given by name, too."""
-    code = getattr(getattr(function, "__wrapped__", None), "__code__", None)  # of the Python function that NumPy wraps
-    names = () if code is None else code.co_varnames[: code.co_argcount]
-    at = names.index("out") if "out" in names else len(args)
-    if at >= len(args):
+    at = _place_of_out(function)
+    if at is None or at >= len(args):
         return args, kwargs
     return args[:at] + (None,) * (len(args) > at + 1) + args[at + 1 :], {**kwargs, "out": args[at]}
+
+
+@cache
+def _place_of_out(function: Any) -> int | None:
+    """Return the position of the argument ``out`` of the Python function that NumPy wraps, None if it has none."""
+    code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
+    names = () if code is None else code.co_varnames[: code.co_argcount]
+    return names.index("out") if "out" in names else None
 
 
 def _out(kwargs: dict[str, Any], name: str) -> Node | None:

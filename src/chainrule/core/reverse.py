@@ -10,10 +10,9 @@ import numpy as np
 
 from .broadcasting import unbroadcast
 from .node import FUNCTIONS, STANDING
+from .op import Array
 from .selection import Selections
 from .tensor import Tensor, Written, inputs_of, latest, original
-
-_add: Any = np.add
 
 
 def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -31,11 +30,11 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
     """
     order: list[Tensor] = []
     seen: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(latest(t), False) for t in reversed(outputs)]
+    stack: list[Tensor | None] = [latest(t) for t in reversed(outputs)]
     while stack:
-        node, finished = stack.pop()
-        if finished:
-            order.append(node)
+        node = stack.pop()
+        if node is None:  # marks that all inputs of the next node are in the order
+            order.append(stack.pop())  # type: ignore[arg-type]
             continue
         if id(node) in seen:
             continue
@@ -43,10 +42,10 @@ def topological(outputs: Sequence[Tensor]) -> list[Tensor]:
         if not node.inputs:
             order.append(node)
             continue
-        stack.append((node, True))
+        stack += (node, None)
         for x in inputs_of(node):
             if id(x) not in seen:
-                stack.append((x, False))
+                stack.append(x)
     return order
 
 
@@ -137,17 +136,19 @@ def reverse(
     >>> dx, dy
     (array([2., 4.]), array([1., 1.]))
     """
-    wanted, outputs = [original(t) for t in wanted], [latest(t) for t in outputs]
+    wanted = [original(t) if type(t) is Written else t for t in wanted]
+    outputs = [latest(t) if type(t) is Written else t for t in outputs]
     targets = {id(t) for t in wanted}
     order, needed = leading_to(targets, outputs)
     kept, starts = None if keep else targets, list(zip(outputs, cotangents, strict=True))
-    recorded = any([isinstance(g, Tensor) for g in cotangents])
-    recorded = recorded or (given is not None and any([isinstance(g, Tensor) for g in given.values()]))
+    recorded = False
+    for g in cotangents if given is None else (*cotangents, *given.values()):
+        recorded = recorded or isinstance(g, Tensor)
     with np.errstate(all="ignore"):
         # on arrays, an infinite derivative is seen in the result; the conditions of selections are computed only then
         selections = Selections() if recorded else None
         reached, selecting = _cotangents(order, needed, starts, kept, given, selections)
-        if selecting and not recorded and not all([math.isfinite(_add.reduce(g, axis=None)) for g in reached.values()]):
+        if selecting and not recorded and not all([_is_finite(g) for g in reached.values()]):
             reached, _ = _cotangents(order, needed, starts, kept, given, Selections())
     gradients = []
     for t in wanted:
@@ -158,6 +159,12 @@ def reverse(
         else:
             gradients.append(None)
     return gradients, reached if keep else {}
+
+
+def _is_finite(g: Array) -> bool:
+    """Whether all elements are finite, and their squares."""
+    flat = g.ravel("K")
+    return math.isfinite(flat.dot(flat))
 
 
 def _cotangents(
@@ -176,22 +183,24 @@ def _cotangents(
     reached: dict[int, Any] = {}
     selecting = False
     for node in reversed(order):
-        g = pending.pop(id(node), None)
+        at = id(node)
+        g = pending.pop(at, None)
         if g is None:
             continue
         if given is not None:
-            g = given.get(id(node), g)
+            g = given.get(at, g)
         recorded = isinstance(g, Tensor)
         if recorded and node.name is not None:
             g = g.named("d" + node.name)
-        if kept is None or id(node) in kept:
-            reached[id(node)] = g
+        if kept is None or at in kept:
+            reached[at] = g
         op = node.op
         if op is None or not op.differentiable:
             continue
         nodes, rules = node.inputs, op.vjp
         # without recording, the same rules compute on arrays
         out, inputs = (node, nodes) if recorded else (node.value, [x.value for x in nodes])
+        selecting = selecting or op.selects is not None
         if op.alone is not None and sum([id(x) in needed for x in nodes]) == 1:
             rules = op.alone
         for index, x in enumerate(nodes):
@@ -202,8 +211,6 @@ def _cotangents(
             part = None if rule is None else rule(g, out, *inputs, **node.attrs)
             if part is None:
                 continue
-            if op.selects is not None:
-                selecting = True
             if selections is not None and (selecting or selections):
                 part = selections.guarded(node, index, part, (out, *inputs), key not in pending)
             if part.shape != x.shape or part.dtype is not x.dtype:

@@ -264,10 +264,13 @@ def constant(x: Any) -> Tensor:
         leaf = Tensor(np.asarray(x))
         leaf.weak = type(x) is not bool
         return leaf
+    if type(x) is np.ndarray and (x.dtype is _FLOAT32 or x.dtype is _FLOAT64):
+        return Tensor(x)
     return Tensor(checked_array(x, "a NumPy function's argument"))
 
 
 _SCALARS = (float, int, bool)
+_FLOAT32, _FLOAT64 = FLOATS
 
 
 def traced_leaf(

@@ -17,7 +17,7 @@ from .derived import derives
 from .node import FUNCTIONS, Recording
 from .reverse import reverse, topological
 from .tensor import Tensor, constant, latest, traced_leaf
-from .tree import Structure, flatten, leaves_as, paths, unflatten
+from .tree import A_LEAF, Structure, flatten, leaves_as, paths, unflatten
 from .vmap import Basis, evaluate
 
 Function = Callable[..., Any]
@@ -53,9 +53,13 @@ def _leaf(x: Any, argument: str, recording: Recording) -> Tensor:
     return node
 
 
-def _leaves(nest: Any, argument: str, recording: Recording) -> tuple[list[Tensor], Structure]:
-    values, structure = flatten(nest)
+def _followed_by(recording: Recording, nest: Any, argument: str) -> tuple[Any, list[Tensor], Structure]:
+    """Return an argument with tensors for its leaves, these tensors, and its structure."""
     alone = frozenset({recording})
+    if type(nest) is np.ndarray and nest.shape and (nest.dtype is _FLOAT32 or nest.dtype is _FLOAT64):
+        node = Tensor(nest, recordings=alone)
+        return node, [node], A_LEAF
+    values, structure = flatten(nest)
     nodes = []
     for i, v in enumerate(values):
         if type(v) is np.ndarray and (v.dtype is _FLOAT32 or v.dtype is _FLOAT64):
@@ -63,7 +67,7 @@ def _leaves(nest: Any, argument: str, recording: Recording) -> tuple[list[Tensor
             nodes.append(node if v.shape else FUNCTIONS["as array"](node))
         else:
             nodes.append(_leaf(v, paths(nest, argument)[i], recording))
-    return nodes, structure
+    return unflatten(structure, nodes), nodes, structure
 
 
 def _finished(x: Any) -> Any:
@@ -223,8 +227,7 @@ def value_and_grad(
             tensors: list[Tensor] = []
             structures = []
             for a in wanted:
-                nodes, structure = _leaves(args[a], f"argument {a}", recording)
-                call[a] = unflatten(structure, nodes)
+                call[a], nodes, structure = _followed_by(recording, args[a], f"argument {a}")
                 tensors += nodes
                 structures.append(structure)
             result = f(*call, **kwargs)
@@ -271,7 +274,7 @@ def grad(
     >>> cr.grad(f, argnums=(0, 1))(x, y)[1]
     array([1., 4.])
     """
-    both = value_and_grad(f, argnums, has_aux, allow_unused=allow_unused)
+    both = value_and_grad.__wrapped__(f, argnums, has_aux, allow_unused=allow_unused)  # type: ignore[attr-defined]
 
     @functools.wraps(f, updated=())
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -305,8 +308,8 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
         structures = []
         call = []
         for i, p in enumerate(primals):
-            nodes, structure = _leaves(p, f"primal {i}", recording)
-            call.append(unflatten(structure, nodes))
+            followed, nodes, structure = _followed_by(recording, p, f"primal {i}")
+            call.append(followed)
             tensors += nodes
             structures.append(structure)
         result = f(*call)
@@ -381,8 +384,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         tensors: list[Tensor] = []
         call = []
         for i, p in enumerate(primals):
-            nodes, structure = _leaves(p, f"primal {i}", recording)
-            call.append(unflatten(structure, nodes))
+            followed, nodes, _ = _followed_by(recording, p, f"primal {i}")
+            call.append(followed)
             tensors += nodes
         result = f(*call)
         outputs, out_structure = flatten(result)
@@ -429,8 +432,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
             tensors: list[Tensor] = []
             structures = []
             for a in wanted:
-                nodes, structure = _leaves(args[a], f"argument {a}", recording)
-                call[a] = unflatten(structure, nodes)
+                call[a], nodes, structure = _followed_by(recording, args[a], f"argument {a}")
                 tensors += nodes
                 structures.append(structure)
             outputs, out_structure = flatten(f(*call, **kwargs))

@@ -39,7 +39,7 @@ class _Leaf:
 
 
 LEAF = _Leaf()
-_A_LEAF = Structure(LEAF)
+A_LEAF = Structure(LEAF)
 _NOTHING = Structure(None)
 _SEQUENCES = (tuple, list)
 _STATIC = (str, bytes, bool, np.dtype, type, enum.Enum)
@@ -60,7 +60,7 @@ def flatten(nest: Any) -> tuple[list[Any], Structure]:
     {'w': 10.0, 'b': (20.0, None)}
     """
     if type(nest) is np.ndarray:
-        return [nest], _A_LEAF
+        return [nest], A_LEAF
     if nest is None:
         return [], _NOTHING
     if isinstance(nest, _SEQUENCES):
@@ -73,7 +73,7 @@ def flatten(nest: Any) -> tuple[list[Any], Structure]:
     if is_dataclass(nest):
         names, static = _fields(nest)
         return _collect(type(nest), names, [getattr(nest, name) for name in names], static)
-    return [nest], _A_LEAF
+    return [nest], A_LEAF
 
 
 def _collect(
@@ -84,7 +84,7 @@ def _collect(
     for item in items:
         if type(item) is np.ndarray:
             leaves.append(item)
-            children.append(_A_LEAF)
+            children.append(A_LEAF)
             continue
         below, structure = flatten(item)
         leaves += below
@@ -119,7 +119,7 @@ def values_of(nest: Any) -> dict[str, Any]:
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     """Build the nest of `structure` from its leaves; a dataclass without running its ``__init__``."""
-    return _build(structure, iter(leaves))
+    return next(iter(leaves)) if structure is A_LEAF else _build(structure, iter(leaves))
 
 
 def _build(structure: Structure, leaves: Iterator[Any]) -> Any:

@@ -64,7 +64,7 @@ def concatenate(
         parts, axis = [np.reshape(p, -1) for p in parts], 0
     if not is_tensor(*parts):
         return np.concatenate(parts, axis)
-    if builtins.any(len(shape_of(p)) == 0 for p in parts):
+    if builtins.any([len(shape_of(p)) == 0 for p in parts]):
         raise ValueError("concatenate: arrays without axes cannot be joined; np.stack joins scalars")
     (axis,) = normalize_axis(axis, len(shape_of(parts[0])))
     promoted, _ = promote(*parts)

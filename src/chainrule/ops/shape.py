@@ -53,7 +53,9 @@ def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
 def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
     """As ``numpy.transpose``."""
     ndim = len(shape_of(a))
-    order = tuple(range(ndim))[::-1] if axes is None else tuple(operator.index(i) for i in axes)
+    if axes is None:
+        return apply(TRANSPOSE, (a,), {"axes": tuple(range(ndim - 1, -1, -1))})
+    order = tuple([operator.index(i) for i in axes])
     if sorted(i % ndim if -ndim <= i < ndim else i for i in order) != list(range(ndim)):
         raise ValueError(f"transpose: axes {order} are not a permutation of the {ndim} axes of shape {shape_of(a)}")
     return apply(TRANSPOSE, (a,), {"axes": tuple(i % ndim for i in order)})
@@ -129,14 +131,15 @@ def reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = N
         raise TypeError(f"reshape: order={order!r}; tensors are reshaped in C order, transpose first for another")
     old = shape_of(a)
     wanted = shape if shape is not None else newshape
-    target = [operator.index(d) for d in (wanted if np.iterable(wanted) else (wanted,))]
+    several = isinstance(wanted, tuple | list) or np.iterable(wanted)
+    target = [operator.index(d) for d in (wanted if several else (wanted,))]
     size = math.prod(old)
     if target.count(-1) == 1:
         rest = -math.prod(target)
         if rest == 0 or size % rest:
             raise ValueError(f"reshape: {size} elements of shape {tuple(old)} do not fit {tuple(target)}")
         target[target.index(-1)] = size // rest
-    if math.prod(target) != size or builtins.any(d < 0 for d in target):
+    if math.prod(target) != size or min(target, default=0) < 0:
         raise ValueError(f"reshape: {size} elements of shape {tuple(old)} do not fit {tuple(target)}")
     if tuple(target) == tuple(old):
         return a
