@@ -241,7 +241,8 @@ class _Builder:
 
     def _emit(self, node: Tensor) -> None:
         assert node.op is not None
-        inputs = tuple([self.of(x) for x in node.inputs])
+        number = self.number
+        inputs = tuple([number[id(x)] if id(x) in number else self.of(x) for x in node.inputs])
         if node.op.kind == VIEW_KIND:
             source = self.values[inputs[0]]
             layout = _view_layout(node, source)

@@ -83,13 +83,19 @@ class Value(NamedTuple):
         """First and one past the last byte of the elements, relative to the first element."""
         if 0 in self.shape:
             return 0, 0
-        reach = [(d - 1) * s for d, s in zip(self.shape, self.strides, strict=True)]
-        return sum(min(0, r) for r in reach), sum(max(0, r) for r in reach) + self.dtype.itemsize
+        first, last = 0, self.dtype.itemsize
+        for d, stride in zip(self.shape, self.strides, strict=True):
+            if stride < 0:
+                first += (d - 1) * stride
+            else:
+                last += (d - 1) * stride
+        return first, last
 
     def same_layout(self, other: Value) -> bool:
         """Whether both have each element at the same place of their root."""
-        alike = self.shape == other.shape and self.strides == other.strides and self.start == other.start
-        return alike and self.dtype == other.dtype
+        if self.shape != other.shape or self.strides != other.strides:
+            return False
+        return self.start == other.start and self.dtype == other.dtype
 
     def __str__(self) -> str:
         return f"%{self.number}"

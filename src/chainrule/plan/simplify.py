@@ -127,7 +127,8 @@ class Rewriter:
             reduced = self._made(op, inputs, {**attrs, "keepdims": False})
             assert reduced is not None
             return self._made(RESHAPE, (reduced,), {"shape": op.shape(*inputs, **attrs)[0]})
-        simpler = RULES[op](op, inputs, attrs, self) if op in RULES else _unchanged(op, inputs, attrs)
+        rule = RULES.get(op)
+        simpler = _unchanged(op, inputs, attrs) if rule is None else rule(op, inputs, attrs, self)
         return self.node(op, inputs, attrs, like) if simpler is None else simpler
 
     def made(self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
@@ -239,6 +240,8 @@ def _unchanged(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any])
 
 def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
+    if a.value is None and b.value is None:
+        return None
     for i, (x, c) in enumerate(((a, b), (b, a))):
         if _is(c, 1.0):
             return _same(op, inputs, i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -54,9 +54,8 @@ def verify(plan: Plan | Planned) -> None:
     """
     for one in (plan,) if isinstance(plan, Plan) else plan.plans:
         _values(one)
-        numbered = _numbered(one)
-        _dataflow(one, numbered)
-        _memory(one, numbered)
+        _dataflow(one)
+        _memory(one)
         _tiles(one)
 
 
@@ -126,29 +125,28 @@ def _view(plan: Plan, v: Value) -> None:
     _require(inside or 0 in v.shape, message, v, v.offset + low, v.offset + high, root, root.span[1])
 
 
-def _numbered(plan: Plan) -> list[tuple[int, Step, Fused | None]]:
-    """Return every operation with the number of its step and, if it is inside one, the fused step."""
-    out: list[tuple[int, Step, Fused | None]] = []
+def _numbered(plan: Plan) -> Iterator[tuple[int, Step, Fused | None]]:
+    """Yield every operation with the number of its step and, if it is inside one, the fused step."""
     for g, step in enumerate(plan.steps):
         if isinstance(step, Fused):
-            _require(len(step.steps) > 0, "step {} fuses nothing", g)
-            out += [(g, s, step) for s in step.steps]
+            for s in step.steps:
+                yield g, s, step
         else:
-            out.append((g, step, None))
-    return out
+            yield g, step, None
 
 
-def _dataflow(plan: Plan, numbered: Sequence[tuple[int, Step, Fused | None]]) -> None:
+def _dataflow(plan: Plan) -> None:
     """Every value is made once, before it is read, by an operation that gives its shape and dtype."""
     v = plan.values
     for g, part in enumerate(plan.steps):
         if isinstance(part, Fused):
+            _require(len(part.steps) > 0, "step {} fuses nothing", g)
             made = [s.output for s in part.steps]
             here = {i for i in made if 0 <= i < len(v) and v[i].storage == PASSED}
             message = "step {} has registers for {}, not for {}"
             _require(part.registers.keys() == here, message, g, set(part.registers), here)
     ready = {x.number for x in v if x.storage in (INPUT, CONSTANT, STATE)}
-    for g, step, fused in numbered:
+    for g, step, fused in _numbered(plan):
         for i in (*step.inputs, step.output):
             if not 0 <= i < len(v):
                 raise PlanError(f"{_at(g, step)} names %{i}; there are {len(v)} values")
@@ -222,22 +220,24 @@ def _updates(plan: Plan) -> None:
         _require(v[i].root not in changing, "%{} is a result, but lies in a state that changes", i)
 
 
-def _memory(plan: Plan, numbered: Sequence[tuple[int, Step, Fused | None]]) -> None:
+def _memory(plan: Plan) -> None:
     """Simulate the run: what is written over a byte, a state or a register must not be read any more.
 
     What is computed must be read; as every step is checked, that makes all of them useful.
     """
     v = plan.values
     last: dict[int, int] = {}
-    for t, (_, step, _) in enumerate(numbered):
+    end = 0
+    for _, step, _ in _numbered(plan):
         for i in step.inputs:
-            last[v[i].root] = t
+            last[v[i].root] = end
+        end += 1
     for i in plan.results:
-        last[v[i].root] = len(numbered)
+        last[v[i].root] = end
     arena = _Stretches()
     registers: dict[int, int] = {}
     current = -1
-    for t, (g, step, fused) in enumerate(numbered):
+    for t, (g, step, fused) in enumerate(_numbered(plan)):
         if g != current:
             current, registers = g, {}
         out = v[step.output]
