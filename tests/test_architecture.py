@@ -38,6 +38,7 @@ STATE = {
     ("core.op", "_ROWS"): "the operation table: filled while chainrule.ops is imported",
     ("core.node", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
     ("ops.complex_pair", "COMPLEX"): "NumPy function -> implementation on complex pairs: filled like FUNCTIONS",
+    ("core.dispatch", "_place_of_out"): "a fact about each function of NumPy, asked once: where its argument out is",
     ("core.reads", "_code"): "a fact about each code object, which never changes: the names that it loads",
     ("ops.table", "_loop"): "a fact about each NumPy ufunc, asked once: the dtypes that it computes in",
     ("nn.describe", "KNOWN"): "layers by name: each enters itself where it is defined",

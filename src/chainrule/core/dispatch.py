@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+import functools
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ def _named_out(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return args[:at] + (None,) * (len(args) > at + 1) + args[at + 1 :], {**kwargs, "out": args[at]}
 
 
-@cache
+@functools.lru_cache(1024)
 def _place_of_out(function: Any) -> int | None:
     """Return the position of the argument ``out`` of the Python function that NumPy wraps, None if it has none."""
     code = getattr(getattr(function, "__wrapped__", None), "__code__", None)
