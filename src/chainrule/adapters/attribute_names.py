@@ -12,6 +12,8 @@ PATTERNS = (
 ).split()
 #: Containers of gradients, with the keys of the parameters or in their order.
 STORES = ("grads", "grad", "gradients", "gradient", "dparams", "param_grads", "nabla", "d")
+#: Names of all parameters of a layer in one array.
+_WHOLE = ("parameters", "params", "parameter", "weights", "weight", "w", "theta")
 #: Attributes that hold the gradient of the input, where backward returns nothing.
 RETURNED_INPUTS = ("dinputs", "dinput", "dx", "dX", "grad_input")
 
@@ -34,6 +36,9 @@ def _candidates(name: str) -> Iterator[str]:
         yield head + dot + key
         yield key
     outer = head.rpartition(".")[0]
+    if base.strip("_").lower() in _WHOLE:  # _parameters and _gradient
+        lead = "_" * (len(base) - len(base.lstrip("_")))
+        yield from (head + dot + lead + store for store in STORES[:4])
     for store in STORES:
         for place in (store, f"{outer}.{store}" if outer else store, f"{head}.{store}" if head else store):
             yield f"{place}.{last}"

@@ -185,6 +185,10 @@ class BackwardPass(abc.ABC):
             self._call_backward(point, cache, output, arguments, kept)
         return point
 
+    def _rebound(self, held: Mapping[str, Any], kept: Mapping[str, Array], after: Mapping[str, Any]) -> set[str]:
+        """Return the names that mean another array after the backward pass, which left the first as it was."""
+        return {n for n, old in kept.items() if after.get(n) is not held.get(n) and same(old, np.asarray(held[n]))}
+
     def _recorded(self, point: Point) -> tuple[Any, Any] | None:
         """Record the forward pass; return its output and cache as plain arrays, or None where it can't be recorded."""
         try:
@@ -210,6 +214,7 @@ class BackwardPass(abc.ABC):
 
     def _call_backward(self, point: Point, cache: Any, output: Any, arguments: dict[str, Any], kept: Any) -> None:
         before = _arrays_of(arguments)
+        held = self.extra_names(output, cache)
         earlier: dict[str, Any] = {}
         if self.adds_up:
             first = self.backward(copy.deepcopy(cache), copy.deepcopy(output), copied(arguments))
@@ -220,7 +225,8 @@ class BackwardPass(abc.ABC):
             for name, old in group.items():
                 if is_number_array(now.get(name)) and not same(old, now[name]):
                     point.after[name] = np.array(now[name])
-        point.changed = [name for name in point.after if name not in self.updated]
+        rebound = self._rebound(held, kept, after)
+        point.changed = [name for name in point.after if name not in self.updated and name not in rebound]
         if self.dout_changed:
             point.changed.append("dout")
             point.handed = self.handed

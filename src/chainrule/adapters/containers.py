@@ -85,6 +85,16 @@ def as_kind_of(old: Any, new: Any) -> Any:
     return new.view(type(old)) if both and type(old) is not np.ndarray else new
 
 
+def output_and_cache(result: Any, takes_cache: bool) -> tuple[Any, Any]:
+    """Return the output and the cache among what a forward pass returned, which may have a state behind them."""
+    if not isinstance(result, tuple) or not result:
+        return result, None
+    if takes_cache and len(result) == 2:
+        return result[0], result[1]
+    held = [r for r in result[1:] if isinstance(r, tuple | list | Mapping)]
+    return result[0], held[0] if takes_cache and len(held) == 1 else None
+
+
 class Arguments:
     """Arguments by name, and the arrays in them by their own names: ``x``, ``layers[0].W``.
 

@@ -12,11 +12,11 @@ import numpy as np
 from ..core.reverse import topological
 from ..ops.shape import reshaped
 from .backward_pass import BackwardPass, same
-from .containers import Arguments, is_float_array, mapped, named_leaves
+from .containers import Arguments, is_float_array, mapped, named_leaves, output_and_cache
 from .object_methods import CACHE, OUTPUT, UPSTREAM, role
 from .recorded_run import AuditError
 from .recording import Traced, wrapped
-from .signatures import ALIASES, argument_names, required, signature_text
+from .signatures import ALIASES, argument_names, positional, required, signature_text
 
 #: The upstream gradients are drawn from this seed: the same for the same shapes.
 SEED = 20180831
@@ -36,6 +36,7 @@ class LayerFunctions(BackwardPass):
         self.title = f"Audit of {getattr(backward, '__name__', type(backward).__name__)}"
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
+        self._defaults = {p.name: p.default for p in positional(forward)[len(inputs) :] if p.default is not p.empty}
         self._by_name = self._meant([p.name for p in required(backward)])
         self._returns_cache = False
 
@@ -45,7 +46,7 @@ class LayerFunctions(BackwardPass):
         Those that forward takes, too, are known by their names; one of another name in the place of the cache is the
         input that is left: ``relu_backward(dA, Z)``, ``pool_backward(dpool, image, size)``.
         """
-        same = {n.lower(): n for n in self.names}
+        same = {n.lower(): n for n in (*self.names, *self._defaults)}
         named = {t: same[t.lower()] for t in taken[1:] if t.lower() in same}
         caches = [t for t in taken if role(t) == CACHE]
         if caches[:1] == list(taken[:1]) and len(taken) == 2:  # backward(cache, dout)
@@ -74,6 +75,9 @@ class LayerFunctions(BackwardPass):
             self._returns_cache = len(result) == 2
             if len(result) == 2 and not self._takes_inputs:
                 return _apart(result[0]), result[1]
+            output, found = output_and_cache(result, self._backward_takes == 2)
+            if found is not None:  # (out, cache, running_mean, running_var)
+                return _apart(output), found
         return _apart(result), tuple(parts)
 
     def _douts(self, output: Any) -> Any:
@@ -96,7 +100,7 @@ class LayerFunctions(BackwardPass):
         known = {*self.names} & {*self._by_name} or CACHE in self._by_name.values()
         if self._by_name and (known or not self._returns_cache):  # else backward(dout, c): c is what forward returned
             inputs = dict(zip(self.names, self._arguments.parts(values), strict=True))
-            meant = {**inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
+            meant = {**self._defaults, **inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
             result = self.code["backward"](*(meant[kind] for kind in self._by_name.values()))
         else:
             several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1

@@ -70,6 +70,11 @@ def _by_key(grads: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _in_order(parts: Sequence[Any], parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Match gradients with parameters: lists with lists, arrays with arrays of their shape, the others in order."""
+    sizes = [int(np.prod(s)) for s in parameters.values()]
+    whole = parts[0] if len(parts) == 1 < len(sizes) else None
+    if isinstance(whole, np.ndarray) and whole.shape == (sum(sizes),):  # all in one vector
+        pieces = np.split(whole, np.cumsum(sizes)[:-1])
+        return {n: p.reshape(s) for (n, s), p in zip(parameters.items(), pieces, strict=True)}
     left = dict(parameters)
     found: dict[str, Any] = {}
     single: list[Any] = []
@@ -109,6 +114,8 @@ def gradients_of_inputs(
         parts = returned_gradients(result, names, {})
     else:
         several = list(result) if isinstance(result, tuple | list) else [result]
+        if len(names) == 1 and isinstance(inputs[0], list | tuple) and len(several) == len(inputs[0]):
+            several = [several]  # the gradients of a list of arrays
         parts = dict(zip(_by_shape(names, several, inputs), several, strict=False))
     grads = {}
     for name, whole in zip(names, inputs, strict=True):

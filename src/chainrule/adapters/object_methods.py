@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .containers import is_float_array, named_leaves
 from .recorded_run import AuditError
-from .signatures import ALIASES, LEARNING_RATES, positional, required
+from .signatures import ALIASES, LEARNING_RATES, parameters_of, positional, required
 
 #: Names of forward methods without underscores, the likeliest first.
 FORWARD = (
@@ -20,29 +22,46 @@ FORWARD = (
 BACKWARD = (
     "backward backwardpass backwardprop backwardpropagation backwardpropagate propagatebackward backprop "
     "backpropagate backpropagation backpropogate backpropogation bprop back gradient gradients grad grads "
-    "computegradient computegradients getgradients calculategradients lossgradient lossgrad derivative prime"
+    "computegradient computegradients getgradients calculategradients lossgradient lossgrad derivative prime "
+    "lossderivative lossprime costderivative costprime inputgrad deriv diff dloss dcost"
 ).split()
 TRAINING = "learn train trainstep trainbatch trainonbatch step update fit partialfit".split()
 #: Names of methods that give the loss.
 LOSSES = "loss cost computeloss computecost calculateloss calculatecost lossfunction costfunction criterion".split()
 #: Methods that give local derivatives: an argument that forward takes, too, means the same in them.
-_LOCAL = ("gradient", "grad", "derivative", "prime", "lossgradient", "lossgrad")
+_LOCAL = tuple("gradient grad derivative prime lossgradient lossgrad lossderivative lossprime deriv diff".split())
+#: What the method that differentiates another adds to its name.
+_DERIVED = "prime gradient gradients grad grads derivative deriv".split()
 
 _TARGETS = {*ALIASES["Y"], "label", "true", "truth", "expected", "desired", "actual", "trues", "outputs_expected"}
 _TARGETS |= {"y_train", "training_outputs", "training_set_outputs", "train_y", "ytrue", "tgt", "y_batch", "batch_y"}
 _OUTPUTS = {*ALIASES["output"], "o", "yp", "p", "a2", "activations", "output_activations"}
-_DATA = {*ALIASES["X"], "x_train", "training_inputs", "training_set_inputs", "train_x", "inp", "x_batch", "batch_x"}
+_OUTPUTS |= {"y_probas", "y_proba", "probas", "y_prob", "probs", "probabilities", "y_scores", "outs"}
+_DATA = {"image", "images", "img", "imgs", "orig", "original", "volume", "input_data", "input_image", "x_in", "in_data"}
+_DATA |= {"input_tensor", "layer_input", "features", "prev_a", "a_prev"}
+_DATA |= {*ALIASES["X"], "x_train", "training_inputs", "training_set_inputs", "train_x", "inp", "x_batch", "batch_x"}
 _PAIRS = {"mini_batch", "batch", "minibatch", "training_data"}
 _CACHES = {*ALIASES["cache"], "ctx"} - {"c"}
 _MODES = {"training", "train", "is_training", "train_flg", "is_train", "train_mode"}
-TARGET, OUTPUT, INPUT, RATE, TIMES, PAIRS, CACHE, MODE, UPSTREAM, DEFAULT = (
-    "target output input rate times pairs cache mode upstream default".split()
+_OF_INPUT, _OF_PARAMETERS = re.compile("delta|input|error|signal"), re.compile("param|weight|grad|update")
+_STORES = {"grads", "gradients", "grad_dict", "gradient_dict", "param_grads"}
+_COUNTS = {"n_samples", "num_samples", "n_examples", "num_examples", "batch_size", "n_batch"}
+TARGET, OUTPUT, INPUT, RATE, TIMES, PAIRS, CACHE, MODE, STORE, COUNT, UPSTREAM, DEFAULT = (
+    "target output input rate times pairs cache mode store count upstream default".split()
 )
+ARGUMENTS = "arguments"  # all that a method takes that declares no names: backward(*args)
 
 
 def plain(name: str) -> str:
     """Return a method's name without underscores and capitals."""
     return name.replace("_", "").lower()
+
+
+def derivative_of(module: Any, name: str) -> str | None:
+    """Return the method that differentiates another one by its name: costFunctionPrime, loss_gradient, d_loss."""
+    base = plain(name)
+    stems = dict.fromkeys((base, base.removeprefix("compute").removeprefix("calculate"), base.removesuffix("function")))
+    return named_method(module, [n for s in stems for n in (*(s + end for end in _DERIVED), "d" + s)])
 
 
 def named_method(module: Any, names: list[str], parts: tuple[str, ...] = ()) -> str | None:
@@ -80,8 +99,8 @@ def role(name: str) -> str:
             return kind
     if low in LEARNING_RATES or low.replace("_", "") in ("learningrate", "learnrate", "lrate"):
         return RATE
-    if low in _MODES:
-        return MODE
+    if low in _MODES or low in _COUNTS:
+        return MODE if low in _MODES else COUNT
     return TIMES if "iter" in low or "epoch" in low or low in ("steps", "times") else UPSTREAM
 
 
@@ -109,8 +128,12 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
     roles = {p.name: role(p.name) for p in taken}
     whole = target_known and bool({TARGET, PAIRS} & set(roles.values()))
     ahead = {p.name for p in positional(forward)}
-    others = [roles[p.name] for p in taken if p.name not in ahead and p.default is p.empty]
-    stateless = others == [UPSTREAM] and {p.name for p in required(forward)} <= set(roles)  # backward(x, dout)
+    new = [p for p in taken if p.name not in ahead and p.default is p.empty]
+    stores = [p.name for p in new[1:] if p.name.lower() in _STORES and roles[p.name] == UPSTREAM]
+    roles.update(dict.fromkeys(stores, STORE))  # backward(x, cache, grad, grads): it puts gradients into grads
+    others = [roles[p.name] for p in new if roles[p.name] not in (CACHE, STORE, INPUT, OUTPUT)]
+    given = [p for p in taken if p.name in ahead or roles[p.name] in (INPUT, OUTPUT)]
+    stateless = others == [UPSTREAM] and bool(given)  # backward(x, dout)
     shared = ahead if whole or stateless or plain(name) in _LOCAL else set()
     local = plain(name) in _LOCAL and len(required(method)) == len(required(forward)) == 1  # f(z) and grad(x)
     first = True
@@ -120,7 +143,7 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
             continue
         if p.name in shared and (kind != TARGET or not target_known):
             roles[p.name] = INPUT
-        elif kind in (OUTPUT, INPUT) and not whole:
+        elif kind in (OUTPUT, INPUT) and not whole and not stateless:
             roles[p.name] = UPSTREAM if first else DEFAULT
         elif kind == TARGET and not target_known:
             roles[p.name] = UPSTREAM if first and p.default is p.empty else DEFAULT
@@ -146,6 +169,8 @@ def _may_be_upstream(p: inspect.Parameter) -> bool:
 def called(method: Any, roles: Mapping[str, str], available: Mapping[str, Any]) -> Any:
     """Call a method with what its arguments mean."""
     kinds = {p.name: p for p in positional(method)}
+    if not kinds and any(p.kind == p.VAR_POSITIONAL for p in parameters_of(method)):
+        return method(*available[ARGUMENTS])
     given: list[Any] = []
     by_name: dict[str, Any] = {}
     for name, kind in roles.items():
@@ -173,6 +198,8 @@ class Methods:
         Forward is a network's method that returns its loss.
     gives_gradients : bool
         The same method returns (loss, gradients).
+    also : tuple of str
+        Methods called before backward, which give the gradients of parameters where it gives that of the input.
     """
 
     forward: str
@@ -180,6 +207,7 @@ class Methods:
     judges: bool = False
     gives_loss: bool = False
     gives_gradients: bool = False
+    also: tuple[str, ...] = ()
 
     def forward_of(self, module: Any) -> Any:
         """Return the forward method of an object."""
@@ -187,7 +215,7 @@ class Methods:
 
     def caller_of(self, module: Any) -> Any:
         """Return what is called for it: the object itself, where it can be called and keeps what forward needs."""
-        if self.forward != "forward" or not callable(module):
+        if self.forward != "forward" or not callable(module) or self.takes_cache(module):
             return self.forward_of(module)
         taken = len(positional(module))  # none: __call__(*arguments)
         return module if taken in (0, len(positional(module.forward))) else module.forward
@@ -237,6 +265,10 @@ def methods_of(module: Any, forward: str | None, backward: str | None, own_loss:
     losses = named_method(module, LOSSES)
     whole = losses is not None and takes_target(getattr(module, losses))
     back = backward or named_method(module, BACKWARD, ("backward", "backprop"))
+    derived = derivative_of(module, losses) if whole and losses is not None else None
+    if backward is None and derived is not None and losses is not None and "back" not in plain(back or ""):
+        network = _holds_arrays(module)
+        return Methods(losses, derived, judges=not network, gives_loss=network)
     if back is None and whole and own_loss and losses is not None and forward in (None, losses):
         return Methods(losses, losses, gives_loss=True, gives_gradients=True)
     back = back or named_method(module, TRAINING)
@@ -250,20 +282,51 @@ def methods_of(module: Any, forward: str | None, backward: str | None, own_loss:
         )
     if own_loss and forward is None and losses is not None and other is not None and _has_target(module, back):
         if whole and role(positional(getattr(module, losses))[0].name) not in (OUTPUT, TARGET):
-            return Methods(losses, back, gives_loss=True)
-    return Methods(ahead, back, judges=takes_target(getattr(module, ahead)))
+            network = _holds_arrays(module)
+            return Methods(losses, back, judges=not network, gives_loss=network)
+    return Methods(ahead, back, judges=takes_target(getattr(module, ahead)), also=_of_parameters(module, back))
+
+
+def _holds_arrays(module: Any) -> bool:
+    """Whether an object has arrays of its own, as a network has and a loss has not."""
+    return any(is_float_array(x) for x in named_leaves(dict(getattr(module, "__dict__", {}))).values())
+
+
+def _of_parameters(module: Any, backward: str) -> tuple[str, ...]:
+    """Return the methods that give the gradients of parameters, beside one that gives that of the input."""
+    taken = [p.name for p in positional(getattr(module, backward))]
+    if not _OF_INPUT.search(backward):
+        return ()
+    others = [n for n in dict.fromkeys(_methods(module)) if n != backward and "backward" in plain(n)]
+    alike = [n for n in others if [p.name for p in positional(getattr(module, n))] == taken]
+    return tuple(n for n in alike if _OF_PARAMETERS.search(n))
 
 
 def own_loss_of(module: Any, methods: Methods) -> Callable[[Any, Any], Any] | None:
     """Return the method of a network that gives the loss of its output, as a function (output, targets)."""
     name = named_method(module, LOSSES)
-    if name is None or methods.judges or methods.gives_loss or not _has_target(module, methods.backward):
+    if name is None or methods.judges or methods.gives_loss:
+        return None
+    if not _has_target(module, methods.backward) and upstream_of(module, methods) is None:
         return None
     method = getattr(module, name)
     kinds = [role(p.name) for p in positional(method)]
     if kinds[:2] == [TARGET, OUTPUT]:
         return lambda output, targets: method(targets, output)
     return method if len(required(method)) == 2 and TARGET in kinds else None
+
+
+def upstream_of(module: Any, methods: Methods) -> Callable[[Any, Any], Any] | None:
+    """Return a network's method that gives the gradient of its loss, from which backward starts: (output, targets)."""
+    loss = named_method(module, LOSSES)
+    name = None if loss is None or methods.judges or methods.gives_loss else derivative_of(module, loss)
+    if name is None or name == methods.backward or _has_target(module, methods.backward):
+        return None
+    method = getattr(module, name)
+    kinds = [role(p.name) for p in positional(method)][:2]
+    if set(kinds) - {UPSTREAM} and TARGET in kinds and len(kinds) == 2:
+        return method if kinds[1] == TARGET else lambda output, targets: method(targets, output)
+    return None
 
 
 def _has_target(module: Any, backward: str) -> bool:

@@ -12,17 +12,20 @@ import numpy as np
 from ..core.transforms import grad
 from .attribute_names import value_of_gradient
 from .backward_pass import BackwardPass
-from .containers import Arguments, as_kind_of, is_float_array, named_leaves
+from .containers import Arguments, as_kind_of, is_float_array, named_leaves, output_and_cache
 from .layer_functions import SEED
 from .network_functions import loss_on_rows, named_loss
 from .object_gradients import gradient_key, gradients_of_inputs, kept_gradient, returned_gradients
 from .object_methods import (
+    ARGUMENTS,
     CACHE,
+    COUNT,
     INPUT,
     MODE,
     OUTPUT,
     PAIRS,
     RATE,
+    STORE,
     TARGET,
     TIMES,
     UPSTREAM,
@@ -31,6 +34,7 @@ from .object_methods import (
     methods_of,
     own_loss_of,
     role,
+    upstream_of,
 )
 from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
 from .object_slots import Slot, assign, slots
@@ -90,12 +94,15 @@ class Objects(BackwardPass):
         if not modules:
             raise AuditError("module is an empty list; expected at least one object")
         self.methods = [methods_of(m, forward, backward, loss is None) for m in modules]
-        loss = own_loss_of(modules[0], self.methods[0]) if loss is None and len(modules) == 1 else loss
+        own = loss is None and len(modules) == 1
+        loss = own_loss_of(modules[0], self.methods[0]) if own else loss
         self._named_loss = named_loss(loss)
-        super().__init__(modules=modules, loss=loss)
+        upstream = upstream_of(modules[0], self.methods[0]) if own else None
+        super().__init__(modules=modules, loss=loss, upstream=upstream)
         self.lr = lr
-        if Y is None and len(inputs) > 1 and self._leaves_out_target(len(inputs)):
-            *inputs, Y = inputs
+        if len(inputs) > 1 and self._leaves_out_target(len(inputs)):
+            *inputs, last = inputs
+            Y = last if Y is None else Y
         self.targets_known = Y is not None or any(m.judges for m in self.methods)
         forwards = self.methods[0].forward_of(modules[0])
         self.names = argument_names(forwards, len(inputs))
@@ -216,14 +223,12 @@ class Objects(BackwardPass):
                 if k < len(given):  # loss(y, p) in a list
                     return function(values["Y"], *given), None
                 more[p.name] = values["Y"]
-            elif kind == MODE and k >= len(given) and p.default is p.empty:
+            elif kind == MODE and k >= len(given) and p.default in (p.empty, False):
                 more[p.name] = True
         result = function(*given, **more)
         if result is None:
             result = next((v for n in KEPT_OUTPUTS if (v := getattr(module, n, None)) is not None), None)
-        if method.gives_gradients or (isinstance(result, tuple) and len(result) == 2 and method.takes_cache(module)):
-            return result
-        return result, None
+        return result if method.gives_gradients else output_and_cache(result, method.takes_cache(module))
 
     def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
         """Return (output, cache); the cache is in the objects, or what their forward methods return beside it."""
@@ -234,6 +239,8 @@ class Objects(BackwardPass):
 
     def dout(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the upstream gradient: of the loss, random, or 1 for what is a loss itself."""
+        if self.code["upstream"] is not None and values.get("Y") is not None:
+            return np.asarray(self.code["upstream"](output, values["Y"]), np.float64)
         if self.code["loss"] is not None:
             return np.asarray(grad(lambda o: self._loss(o, values))(np.asarray(output, np.float64)))
         upstream = [n for n, kind in self._roles[-1].items() if kind == UPSTREAM]
@@ -276,7 +283,12 @@ class Objects(BackwardPass):
         for i in reversed(range(len(self.methods))):
             module, method, roles = self.code["modules"][i], self.methods[i], self._roles[i]
             inputs = self._inputs if i == 0 else [self._calls[i - 1][0]]
-            result = called(method.backward_of(module), roles, self._available(i, inputs, dout, values))
+            available = self._available(i, inputs, dout, values)
+            for name in method.also:
+                called(getattr(module, name), roles, available)
+            result = called(method.backward_of(module), roles, available)
+            if STORE in roles.values():
+                result = (result, available[STORE])
             results.insert(0, result)
             dout = result[0] if isinstance(result, tuple) and result else result
             if dout is None:
@@ -295,7 +307,8 @@ class Objects(BackwardPass):
             dout = own if own is not output and np.shape(own) == np.shape(predicted) else predicted
             output = predicted
         known = {UPSTREAM: dout, TARGET: target, INPUT: predicted, OUTPUT: output, TIMES: 1, MODE: True}
-        known |= {RATE: self.lr if self.lr is not None else USUAL_RATE, PAIRS: [(predicted, target)]}
+        known |= {RATE: self.lr if self.lr is not None else USUAL_RATE, PAIRS: [(predicted, target)], STORE: {}}
+        known |= {ARGUMENTS: inputs if method.judges else [dout], COUNT: len(predicted) if np.ndim(predicted) else 1}
         return {**known, **({CACHE: cache} if cache is not None else {}), **by_name}
 
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
@@ -313,6 +326,8 @@ class Objects(BackwardPass):
         for name, found in self.returned(results).items():
             if name in self.found.returned:
                 grads[gradient_key(name)] = None if found is None else np.array(found)
+        if self.code["upstream"] is not None:
+            grads["dout"] = np.array(dout)
         for name, rate in self.found.rates.items():
             grads[gradient_key(name)] = (old[name] - after[name]) / rate
         known = {*self.found.attributes, *self.found.returned}
@@ -329,7 +344,7 @@ class Objects(BackwardPass):
             several = isinstance(result, tuple | list | Mapping)
             network = self._is_network(i)
             inputs = [] if network else [n for n in self.names if n not in self._targets][: None if i == 0 else 1]
-            grads = returned_gradients(result, inputs, named) if several else {}
+            grads = returned_gradients(result, inputs, named) if several or network else {}
             found.update({n: g for n, g in grads.items() if n in named and n not in inputs})
         return found
 

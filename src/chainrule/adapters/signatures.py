@@ -20,15 +20,20 @@ LEARNING_RATES = ("lr", "learning_rate", "eta", "alpha", "rate", "step_size")
 
 def positional(f: Any) -> list[inspect.Parameter]:
     """Return the parameters that `f` takes by position; none where it has no signature."""
-    try:
-        parameters = list(inspect.signature(f).parameters.values())
-    except (TypeError, ValueError):
-        return []
+    parameters = parameters_of(f)
     variable = parameters and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
     wrapped = _wrapped(f) if variable else None
     if wrapped is not None:
         return positional(wrapped)[inspect.ismethod(f) :]
     return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def parameters_of(f: Any) -> list[inspect.Parameter]:
+    """Return all parameters of `f`; none where it has no signature."""
+    try:
+        return list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        return []
 
 
 def _wrapped(f: Any) -> Any:

@@ -22,6 +22,8 @@ from .step import conformed
 #: Greatest number of elements of a parameter that are compared.
 LARGEST = 400
 TOLERANCE = 1e-4
+#: What rounding leaves in central differences of a loss of size 1.
+_NOISE = 1e-10
 
 
 def numeric_report(
@@ -32,6 +34,8 @@ def numeric_report(
     steps: list[Step] = []
     set_size(own, axes, subject.values)
     depends = False
+    loss = subject.plain_loss(subject.values)
+    smallest = _NOISE * max(1.0, abs(loss)) / TOLERANCE * 1e7  # central differences of a zero gradient are noise
     for name, found in own.gradients.items():
         key, shape = own.keys[name], np.shape(found) if found is not None else ()
         if name not in subject.exact or found is None:
@@ -46,7 +50,7 @@ def numeric_report(
             continue
         chosen, slopes = _differences(subject, name, rng)
         depends = depends or bool(np.any(slopes))
-        c, left, plain = best_scale(array.ravel()[chosen] * (-1.0 if ascent else 1.0), slopes, 0.0)
+        c, left, plain = best_scale(array.ravel()[chosen] * (-1.0 if ascent else 1.0), slopes, smallest)
         steps.append(Step(key, RIGHT if plain <= TOLERANCE else WRONG, shape, plain, plain))
         if plain > TOLERANCE:
             findings.append(_finding(key, c if left <= TOLERANCE else None, own.size, plain))
@@ -60,7 +64,6 @@ def numeric_report(
     ]
     findings += behaviour_findings(subject, own, adding, frozenset(subject.exact), notes)
     findings = with_lines(subject, own, findings)
-    loss = subject.plain_loss(subject.values)
     return Report(tuple(findings), (), tuple(steps), tuple(notes), loss, subject.title, subject.describe())
 
 

@@ -73,7 +73,12 @@ def report_on(
     trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points), subject.own_penalty)
     trial.budgets = trial.budgets if causes else None
     for point in points[:2]:
-        check_reference(subject, point, rng)
+        try:
+            check_reference(subject, point, rng)
+        except AuditError:
+            raise
+        except Exception as error:  # of a forward pass that refuses what does not sum to one
+            raise AuditError(f"forward refuses values near yours, so there is nothing to compare: {error}") from error
     judge(trial)
     excess = blame(trial)
     findings = after_updates(subject, trial, with_zeros_named(trial, findings_of(trial)))
