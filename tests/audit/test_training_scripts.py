@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chainrule.audit.commands import audit_script
+from chainrule.audit.commands import audit_parts, audit_script
 from chainrule.cli.gradients import audit_here
 
 NETWORK = """\
@@ -77,6 +77,59 @@ for epoch in range(10):
 """
 
 
+LISTS = """\
+import numpy as np
+
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
+weights = [rng.normal(size=(3, 4)), rng.normal(size=(4, 2))]
+params = {"b1": np.zeros(4), "b2": np.zeros(2)}
+lr = 0.05
+for step in range(1000):
+    h = np.tanh(X @ weights[0] + params["b1"])
+    out = h @ weights[1] + params["b2"]
+    loss = np.sum((out - y) ** 2) / 2
+    d2 = out - y
+    d1 = d2 @ weights[1].T * (1 - h**2)
+    grads = [X.T @ d1, h.T @ d2]
+    for i in range(len(weights)):
+        weights[i] -= lr * grads[i]
+    params["b1"] -= lr * d1.sum(axis=0)
+    params["b2"] = params["b2"] - lr * d2.sum(axis=0)
+"""
+
+IN_A_FUNCTION = """\
+import numpy as np
+
+class Net:
+    def __init__(self, lr=0.1):
+        self.W, self.b, self.lr = np.random.randn(3, 2), np.zeros(2), lr
+
+def load():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
+
+def train(X, y, epochs=50):
+    net = Net()
+    for epoch in range(epochs):
+        out = X @ net.W + net.b
+        loss = np.mean((out - y) ** 2)
+        dout = 2 * (out - y) / out.size
+        net.W -= net.lr * X.T @ dout
+        net.b -= net.lr * dout.sum(axis=0)
+        if loss < 1e-3:
+            return net
+    return net
+
+def main():
+    X, y = load()
+    print(train(X, y).W)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
 def audited(tmp_path, text, name="train.py"):
     path = tmp_path / name
     path.write_text(text)
@@ -90,6 +143,9 @@ def audited(tmp_path, text, name="train.py"):
         (NETWORK, "dW2 = a1.T @ dz2", "dW2 = a1.T @ dz2 / len(X)", "dW2"),
         (NO_LOSS, "guess_delta.dot(second.T)", "miss.dot(second.T)", "dfirst"),
         (BATCHES, "x.T @ (p - y) / len(x)", "x.T @ (p - y)", "dw"),
+        (LISTS, "grads = [X.T @ d1,", "grads = [X.T @ d1 / len(X),", "dweights_0"),
+        (LISTS, "d2.sum(axis=0)", "d2.mean(axis=0)", "dparams_b2"),
+        (IN_A_FUNCTION, "X.T @ dout", "X.T @ dout / len(X)", "dnet_W"),
     ],
 )
 def test_scripts_right_and_wrong(tmp_path, text, right, wrong, step):
@@ -100,10 +156,25 @@ def test_scripts_right_and_wrong(tmp_path, text, right, wrong, step):
     assert [f.name for f in report.findings] == [step], str(report)
 
 
+def test_a_parameter_of_a_list_that_is_not_updated_is_missed(tmp_path):
+    report = audited(tmp_path, LISTS.replace("range(len(weights))", "range(1)"))
+    assert [(f.name, f.cause) for f in report.findings] == [("dweights_1", "missing-gradient")]
+
+
+def test_a_loop_in_a_function_is_found_where_the_file_calls_it(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text(IN_A_FUNCTION)
+    assert audit_parts(path).ok
+    path.write_text(IN_A_FUNCTION.replace("    main()", "    pass"))
+    with pytest.raises(LookupError, match=r"loop at line 13 is not reached: train\.py does not call its function"):
+        audit_parts(path)
+
+
 def test_what_is_assumed_is_said(tmp_path):
     report = audited(tmp_path, NO_LOSS)
     assert "parameters second, first from the updates at lines 19, 20" in report.read_as
     assert "loss assumed: half the squared error of guess" in report.read_as
+    assert "Right: all 2 steps. Loss assumed: half the squared error of guess." in " ".join(str(report).split())
     assert "loop at line 10; parameters W2, b2, W1, b1" in audited(tmp_path, NETWORK).read_as
 
 

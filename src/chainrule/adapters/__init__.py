@@ -10,5 +10,5 @@
 - `recording`, `recorded_run`: stand-ins for arrays, and what one recorded run gives;
 - `new_values`: other values for the same passes; `program`: a Python file as a module;
 - `program_parts`, `drawn_arguments`: what in a file can be audited, and small data for it;
-- `training_scripts`: one iteration of the training loop of a script or a notebook.
+- `training_scripts`: one iteration of the training loop of a script or a notebook; `updated_places`: what it updates.
 """

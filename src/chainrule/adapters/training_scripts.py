@@ -22,15 +22,17 @@ import numpy as np
 
 from .containers import is_number_array
 from .loss_functions import LossFunction, with_variables
-from .program import imported
+from .program import imported, tolerant
 from .recorded_run import AuditError
 from .signatures import LEARNING_RATES
+from .updated_places import Place, gradient_variable, places_in, updated_by
 
 _LOSS = re.compile(r"loss|cost|mse|nll|objective|^(J|L|E)$|error", re.IGNORECASE)
 _RATES = {*LEARNING_RATES, "l_rate", "learn_rate", "step", "LR", "LEARNING_RATE"}
-_GRADIENT = "gradient_of_{0}"
+_REACHED = "__reached__"
 _LEFT_OUT = {"print", "append", "write", "plot", "pause", "show", "flush"}
 Loss = Callable[[Mapping[str, Any]], Any]
+Loop = ast.For | ast.While
 
 
 def source_of(path: Path) -> str:
@@ -66,20 +68,23 @@ class TrainingScript(LossFunction):
     def __init__(self, path: Path, assumed: int = 0) -> None:
         tree = tree_of(path)
         loop = training_loop(tree.body)
-        if loop is None:
+        inside = loop_in_function(tree) if loop is None else None
+        found = loop or inside
+        if found is None:
             raise AuditError(f"{path.name} has no loop that updates parameters, such as W -= learning_rate * dW")
-        self.line, self.file = loop.lineno, path.name
-        before = ast.fix_missing_locations(ast.Module(_up_to(tree.body, loop), []))
-        with imported(path, compile(before, str(path), "exec"), own_source(path)) as program:
-            space = dict(vars(program))
-        self.updates = {_target(s): s.lineno for s in loop.body if _target(s)}
+        self.line, self.file = found.lineno, path.name
+        loop = copy.deepcopy(found)
+        space = _space_at(path, tree, found) if inside is not None else _space_before(path, tree, found)
+        places = places_in(loop, space)
+        self.updates = {n: place.line for place in places for n in place.names(space)}
         read = {n.id for s in loop.body for n in ast.walk(s) if isinstance(n, ast.Name)}
         args = {n: _as_data(space[n]) for n in space if n in read and is_number_array(space[n])}
-        args |= {n: np.asarray(space[n]) for n in self.updates if isinstance(space.get(n), float)}
+        args |= {n: np.asarray(x) for place in places for n, x in place.values(space).items()}
         self.updates = {n: line for n, line in self.updates.items() if n in args and args[n].dtype.kind == "f"}
-        function = _iteration(loop.body, self.updates, list(args), str(path), space)
+        function = _iteration(loop.body, places, list(args), str(path), space)
         self._loss, self.loss_text, self.assumed = _loss_of(function, args, loop.body, self.updates, assumed)
         super().__init__(function, list(args.values()), {})
+        self.exact = tuple(dict.fromkeys((*self.exact, *self.updates)))  # also what is never updated of a list
         self.title = f"Audit of {path.name}"
 
     def describe(self) -> str:
@@ -92,7 +97,8 @@ class TrainingScript(LossFunction):
         """Return (loss, the variables of the iteration)."""
         _, variables = with_variables(self.code["function"], *self._arguments.parts(values))
         self._last = variables
-        gradients = {f"d{n}": variables.pop(_GRADIENT.format(n)) for n in self.updates}
+        found = {n: variables.pop(gradient_variable(n), None) for n in self.updates}
+        gradients = {f"d{n}": g for n, g in found.items() if g is not None}
         return self._loss(variables), {"gradients": [gradients], "variables": variables}
 
 
@@ -104,29 +110,67 @@ def _as_data(x: Any) -> Any:
 # -- the loop ----------------------------------------------------------------------------------------------------------
 
 
-def training_loop(body: Sequence[ast.stmt]) -> ast.For | ast.While | None:
+def training_loop(body: Sequence[ast.stmt]) -> Loop | None:
     """Return the first loop, outside functions, that updates variables."""
+    return next(_loops_of_updates(body, ()), None)
+
+
+def loop_in_function(tree: ast.Module) -> Loop | None:
+    """Return the first such loop in a function or a method."""
+    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef))
+    return next((loop for f in functions for loop in _loops_of_updates(f.body, ())), None)
+
+
+def _loops_of_updates(body: Sequence[ast.stmt], loops: tuple[Loop, ...]) -> Iterator[Loop]:
+    """Yield the loop that repeats each update: not one over layers, whose variable says which parameter is updated."""
     for statement in body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             continue
-        inner = training_loop([s for s in ast.iter_child_nodes(statement) if isinstance(s, ast.stmt)])
-        if inner is not None:
-            return inner
-        if isinstance(statement, ast.For | ast.While) and any(map(_target, statement.body)):
-            return statement
-    return None
+        target = updated_by(statement)
+        if target is not None:
+            names = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+            yield from [loop for loop in reversed(loops) if not names & _variables_of(loop)][:1]
+        inner = (*loops, statement) if isinstance(statement, ast.For | ast.While) else loops
+        yield from _loops_of_updates([s for s in ast.iter_child_nodes(statement) if isinstance(s, ast.stmt)], inner)
 
 
-def _target(statement: ast.stmt) -> str:
-    """Return which variable an update changes: ``W -= …``, ``W += …``, ``W = W - …``; "" for other statements."""
-    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Sub | ast.Add):
-        name = statement.target.id if isinstance(statement.target, ast.Name) else ""
-        return "" if _LOSS.search(name) else name
-    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-        value, name = statement.value, statement.targets[0].id
-        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Sub | ast.Add):
-            return name if ast.unparse(value.left) == name and not _LOSS.search(name) else ""
-    return ""
+def _variables_of(loop: Loop) -> set[str]:
+    return {n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)} if isinstance(loop, ast.For) else set()
+
+
+def _space_before(path: Path, tree: ast.Module, loop: Loop) -> dict[str, Any]:
+    """Run a program up to a loop of its own; return its variables."""
+    before = ast.fix_missing_locations(ast.Module(_up_to(tree.body, loop), []))
+    with imported(path, compile(before, str(path), "exec"), own_source(path)) as program:
+        return dict(vars(program))
+
+
+def _space_at(path: Path, tree: ast.Module, loop: Loop) -> dict[str, Any]:
+    """Run a program up to a loop in one of its functions; return the variables that the loop can read."""
+    kept = f"globals()['{_REACHED}'] = dict(locals())\nraise SystemExit"
+    stopped = _Replacing(loop, ast.parse(kept).body).visit(copy.deepcopy(tree))
+    with imported(path, tolerant(ast.fix_missing_locations(stopped), str(path)), own_source(path)) as program:
+        if not hasattr(program, _REACHED):
+            raise AuditError(f"the loop at line {loop.lineno} is not reached: {path.name} does not call its function")
+        return {**vars(program), **getattr(program, _REACHED)}
+
+
+class _Replacing(ast.NodeTransformer):
+    """Put statements in the place of a loop's body, and take the program for the one that is started."""
+
+    def __init__(self, loop: Loop, statements: list[ast.stmt]) -> None:
+        self._line, self._statements = (loop.lineno, loop.col_offset), statements
+
+    def _loop(self, node: Loop) -> Any:
+        if (node.lineno, node.col_offset) != self._line:
+            return self.generic_visit(node)
+        node.body, node.orelse = self._statements, []  # within the loop, whose variable has its first value
+        return node
+
+    visit_For = visit_While = _loop
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.copy_location(ast.Constant("__main__"), node) if node.id == "__name__" else node
 
 
 def _up_to(body: Sequence[ast.stmt], loop: ast.stmt) -> list[ast.stmt]:
@@ -150,7 +194,7 @@ class _Straight(ast.NodeTransformer):
     def _nothing(self, node: ast.AST) -> ast.AST:
         return ast.copy_location(ast.Pass(), node)
 
-    visit_Break = visit_Continue = _nothing
+    visit_Break = visit_Continue = visit_Return = _nothing
 
     def visit_For(self, node: ast.For) -> ast.AST:
         return node
@@ -169,14 +213,14 @@ class _Straight(ast.NodeTransformer):
 
 
 def _iteration(
-    body: Sequence[ast.stmt], updated: Mapping[str, int], names: Sequence[str], file: str, space: dict[str, Any]
+    body: Sequence[ast.stmt], places: Sequence[Place], names: Sequence[str], file: str, space: dict[str, Any]
 ) -> Any:
     """Return the body of the loop as a function; what updates multiply by the learning rate is in variables."""
-    statements: list[ast.stmt] = []
-    for s in body:
-        if (name := _target(s)) in updated:
-            statements.append(ast.copy_location(_gradient(name, s), s))
-        statements.append(_Straight().visit(s))
+    known = {place.text: place for place in places}
+    kept = [_Straight().visit(s) for s in body]
+    kept = [part for s in kept for part in _as_list(_Capturing(known).visit(s))]
+    statements = [s for place in places for s in place.before(space)] + kept
+    statements += [s for place in places for s in place.after(space)]
     arguments = ast.arguments([], [ast.arg(n) for n in names], None, [], [], None, [])
     function: Any = ast.FunctionDef("iteration", arguments, statements, [], None, None)
     function.type_params = []
@@ -185,20 +229,43 @@ def _iteration(
     return types.FunctionType(inner, space, "iteration")
 
 
-def _gradient(name: str, update: Any) -> ast.stmt:
-    """Return the assignment of what an update subtracts, without the learning rate: a name, or else a number."""
+def _as_list(found: Any) -> list[ast.stmt]:
+    return found if isinstance(found, list) else [found]
+
+
+class _Capturing(ast.NodeTransformer):
+    """Keep what each update subtracts, before it is made."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = places
+
+    def _update(self, node: Any) -> Any:
+        target = updated_by(node)
+        place = self._places.get(ast.unparse(target)) if target is not None else None
+        if place is None or target is None:
+            return node
+        return [ast.copy_location(place.captured(target, _gradient(node)), node), node]
+
+    visit_AugAssign = visit_Assign = _update
+
+
+def _gradient(update: Any) -> ast.expr:
+    """Return what an update subtracts, without the learning rate: a name, or else a number."""
     sums: Any = update if isinstance(update, ast.AugAssign) else update.value
     term = sums.value if sums is update else sums.right
-    named = any(isinstance(n, ast.Name) and n.id in _RATES for n in ast.walk(term))
+    named = any(_is_rate(n) for n in ast.walk(term))
     gradient = _without_rate(term, named) or ast.Constant(1.0)
-    if isinstance(sums.op, ast.Add):
-        gradient = ast.UnaryOp(ast.USub(), gradient)
-    return ast.Assign([ast.Name(_GRADIENT.format(name), ast.Store())], gradient)
+    return ast.UnaryOp(ast.USub(), gradient) if isinstance(sums.op, ast.Add) else gradient
+
+
+def _is_rate(node: ast.AST) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return name in _RATES
 
 
 def _without_rate(term: ast.expr, named: bool) -> ast.expr | None:
     """Return a product without the factors that are learning rates; None if nothing is left."""
-    if (isinstance(term, ast.Name) and term.id in _RATES) if named else isinstance(term, ast.Constant):
+    if _is_rate(term) if named else isinstance(term, ast.Constant):
         return None
     if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.USub):
         return ast.UnaryOp(ast.USub(), _without_rate(term.operand, named) or ast.Constant(1.0))

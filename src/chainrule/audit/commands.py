@@ -14,7 +14,7 @@ from ..adapters.program import FAILED, drawn, imported, tolerant
 from ..adapters.program_parts import Part, contents, parts_in
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import required
-from ..adapters.training_scripts import CHOICES, TrainingScript, own_source, training_loop, tree_of
+from ..adapters.training_scripts import CHOICES, TrainingScript, loop_in_function, own_source, training_loop, tree_of
 from . import audit, audit_layer
 from .discovery import Audited, audited_parts, report_on_parts
 from .report import RIGHT, Report
@@ -62,6 +62,9 @@ def audit_parts(path: Path, chosen: Sequence[str] = (), shapes: Sequence[str] = 
         parts = [p for p in parts_in(program) if not chosen or _is_chosen(p, chosen)]
         reports += audited_parts(program, parts, drawn(shapes, 0))
         failed = list(getattr(program, FAILED, ()))
+        if not chosen and training_loop(tree.body) is None and loop_in_function(tree) is not None:
+            inside = _script_as_part(path)
+            reports += [inside] if inside.report is not None or not reports else []
         if not reports:
             found = f"{_LOOKED_FOR}. It has {contents(program)}."
             if failed:
