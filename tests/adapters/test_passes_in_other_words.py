@@ -302,3 +302,24 @@ def test_a_gradient_of_zero_is_not_judged_by_the_noise_of_finite_differences():
             self.dW, self.db = self.x.T @ dz, dz.sum(axis=0)
 
     assert cr.audit_module(Centred(), X).ok
+
+
+class Dense:
+    def __init__(self, a, b, factor=1.0):
+        self.W, self.factor = rng.normal(size=(a, b)), factor
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return self.factor * dout @ self.W.T
+
+
+@pytest.mark.parametrize(("place", "name"), [(None, ""), (0, "dx"), (1, "dense0.dout"), (2, "dense1.dout")])
+def test_a_wrong_signal_between_layers_is_found_where_it_is_made(place, name):
+    sizes = [(4, 3), (3, 5), (5, 2)]
+    layers = [Dense(*size, factor=2.5 if i == place else 1.0) for i, size in enumerate(sizes)]
+    report = cr.audit_module(layers, X)
+    assert [f.name for f in report.findings] == ([name] if name else []), str(report)

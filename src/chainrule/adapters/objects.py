@@ -12,7 +12,7 @@ import numpy as np
 from ..core.transforms import grad
 from .attribute_names import value_of_gradient
 from .backward_pass import BackwardPass
-from .containers import Arguments, as_kind_of, is_float_array, named_leaves, output_and_cache
+from .containers import Arguments, as_kind_of, is_float_array, is_number_array, named_leaves, output_and_cache
 from .layer_functions import SEED
 from .network_functions import loss_on_rows, named_loss
 from .object_gradients import gradient_key, gradients_of_inputs, kept_gradient, returned_gradients
@@ -270,7 +270,8 @@ class Objects(BackwardPass):
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
         left_out = {*self.found.attributes.values(), *self.found.others}
-        held = {n: v for n, v in self.attributes().items() if n not in left_out}
+        held = {f"{self.prefix(i)}.out": out for i, (out, _) in enumerate(self._calls[:-1])}
+        held |= {n: v for n, v in self.attributes().items() if n not in left_out}
         return {**named_leaves(cache, "cache"), **held, "out": output}
 
     def run_backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> list[Any]:
@@ -280,6 +281,7 @@ class Objects(BackwardPass):
         if self.methods[0].gives_gradients:
             return [self._calls[0][1]]
         results: list[Any] = []
+        self._signals: dict[int, Any] = {}  # what each backward method is passed
         for i in reversed(range(len(self.methods))):
             module, method, roles = self.code["modules"][i], self.methods[i], self._roles[i]
             inputs = self._inputs if i == 0 else [self._calls[i - 1][0]]
@@ -287,6 +289,7 @@ class Objects(BackwardPass):
             for name in method.also:
                 called(getattr(module, name), roles, available)
             result = called(method.backward_of(module), roles, available)
+            self._signals[i] = np.array(dout) if is_number_array(dout) else None
             if STORE in roles.values():
                 result = (result, available[STORE])
             results.insert(0, result)
@@ -326,6 +329,7 @@ class Objects(BackwardPass):
         for name, found in self.returned(results).items():
             if name in self.found.returned:
                 grads[gradient_key(name)] = None if found is None else np.array(found)
+        grads.update({f"{self.prefix(i)}.dout": d for i, d in self._signals.items() if i < len(self.methods) - 1})
         if self.code["upstream"] is not None:
             grads["dout"] = np.array(dout)
         for name, rate in self.found.rates.items():
