@@ -29,7 +29,10 @@ EXCEPTIONS = {
 }
 
 #: Examples that are quick, for the comparison with autograd; ``python -m benchmarks.autograd_examples`` runs all.
-QUICK = ["define_gradient", "fixed_points", "logistic_regression", "negative_binomial_maxlike", "rosenbrock", "tanh"]
+QUICK = [
+    "define_gradient", "fixed_points", "gmm", "logistic_regression", "negative_binomial_maxlike", "rkhs", "rosenbrock",
+    "tanh",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
