@@ -258,3 +258,33 @@ def test_right_passes_are_right():
     own = recurrence(lambda X, h, t: (X[t], h[t]))
     assert own.ok and gates("").ok and network(lambda c, Y, P, g: {}).ok
     assert normalised(lambda a: a.mean(axis=1, keepdims=True)).ok
+
+
+def log_softmax(change):
+    def forward(z):
+        o = z - z.max(axis=1, keepdims=True)
+        out = o - np.log(np.exp(o).sum(axis=1, keepdims=True))
+        return out, out
+
+    return cr.audit_layer(forward, lambda dout, out: {"dz": change(dout, np.exp(out))}, N(6, 6, 4))
+
+
+def row_sums(array):
+    return array.sum(axis=1, keepdims=True)
+
+
+TWO_TERMS = [
+    ("missing-factor", lambda g, p: g - p),
+    ("sign", lambda g, p: g + p * row_sums(g)),
+    ("wrong-axis", lambda g, p: g - p * g.sum(axis=0, keepdims=True)),
+    ("missing-term", lambda g, p: g - p * g),
+    ("constant-factor", lambda g, p: g - p * g.mean(axis=1, keepdims=True)),
+    ("unknown", lambda g, p: g - p * row_sums(g) ** 2),
+]
+
+
+@for_each(("cause", "change"), TWO_TERMS)
+def test_the_differing_term_is_named(cause, change):
+    report = log_softmax(change)
+    assert report.findings and report.findings[0].cause == cause, str(report)
+    assert log_softmax(lambda g, p: g - p * row_sums(g)).ok

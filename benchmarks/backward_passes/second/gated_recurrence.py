@@ -195,7 +195,7 @@ def carried_signal_replaces_that_of_the_output(cache, Y, parameters):
     return {"dYhat": dYhat, **signals, **sums}
 
 
-@wrong(step="dWax", cause="wrong-layer", also=("wrong-operand",), subtle=True)
+@wrong(step="dWax", cause="wrong-layer", also=("wrong-operand", "wrong-time-step"), subtle=True)
 def input_of_the_step_before(cache, Y, parameters):
     X, T, m = cache["X"], len(Y), Y.shape[1]
     dYhat = (cache["Yhat"] - Y) / m

@@ -135,7 +135,7 @@ def correlated_again(dout, cache):
     return np.correlate(dout, w, mode="full"), np.correlate(x, dout, mode="valid")
 
 
-@wrong_signal(step="dw", cause="transposed", also=("wrong-operand",), subtle=True)
+@wrong_signal(step="dw", cause="transposed", also=("wrong-operand", "flipped"), subtle=True)
 def kernel_gradient_flipped(dout, cache):
     x, w = cache
     dx = np.zeros_like(x)

@@ -19,6 +19,7 @@ from .derivatives import (
     at_output,
     by_output,
     constant,
+    fitted_above,
     fitted_mask,
     fitted_slope,
     has_kink_at_zero,
@@ -247,6 +248,13 @@ _DERIVATIVES: tuple[tuple[type[Cause], str, Callable[[Region], bool], Derivative
         "the derivative of {label} has another slope below zero",
         has_kink_at_zero,
         fitted_slope,
+        "slope'({z})",
+    ),
+    (
+        WrongActivationDerivative,
+        "the derivative of {label} has another slope above zero",
+        is_activation,
+        fitted_above,
         "slope'({z})",
     ),
     (

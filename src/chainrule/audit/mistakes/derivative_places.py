@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.op import Array
 from ..regions import Region
-from .activations import DerivativeAtActivation
+from .activations import DerivativeAtActivation, WrongActivationDerivative
 from .derivatives import Derivative, by_output, is_activation, places, reads_output, taken_at
 from .general import WrongOperand
 from .table import mistake
@@ -64,6 +64,25 @@ def _output_form_at_input(context: Context) -> Iterator[Variant]:
     for place in places(context, lambda r: is_activation(r) and not reads_output(r)):
         if _form(place.region) is not None:
             yield place.with_derivative(_form_at(lambda c, r: r.z), "f'({z})")
+
+
+@mistake(WrongActivationDerivative, "a constant is left out of the derivative of {label}, written for its output {a}")
+def _output_form_without_constant(context: Context) -> Iterator[Variant]:
+    for place in places(context, is_activation):
+        if _form(place.region) is not None:
+            yield place.with_derivative(_without_constant, "f'({a})")
+
+
+def _without_constant(context: Context, region: Region) -> Array:
+    """Return the derivative as a polynomial of the output, without the constant where it depends on the output."""
+    form = context.once(("form", id(region)), lambda: _form(region))
+    if form is None:
+        return np.zeros(0)
+    out = np.zeros(region.z.shape)
+    for side, coefficients in form:
+        bent = np.max(np.abs(coefficients[:-1])) > 1e-7
+        out[side] = np.polyval([*coefficients[:-1], 0.0] if bent else coefficients, region.a[side])
+    return out
 
 
 # -- at gradients, and at values without a name ------------------------------------------------------------------------

@@ -295,6 +295,21 @@ def fitted_slope(context: Context, region: Region) -> Array:
     return np.where(region.z > 0, 1.0, float(np.median(found[below] / incoming[below])) / top)
 
 
+def fitted_above(context: Context, region: Region) -> Array:
+    """Fit one slope above zero, where the derivative below it is right."""
+    incoming = _incoming(context, region)
+    if incoming is None or region.z.shape != context.found.shape:
+        return np.zeros(0)
+    right = incoming * region.derivative
+    clear = np.abs(right) > 1e-3 * np.max(np.abs(right))
+    below, above = clear & (region.z < 0), clear & (region.z > 0)
+    if not below.any() or not above.any():
+        return np.zeros(0)
+    scale = float(np.median(context.found[below] / right[below])) or 1.0
+    slope = float(np.median(context.found[above] / incoming[above])) / scale
+    return np.where(region.z > 0, slope, region.derivative)
+
+
 def own_value_again(context: Context, region: Region) -> Array:
     """Return the activation of the output: f(A), where A = f(Z)."""
     return region.activation.value(region.a) if region.activation is not None else np.zeros(0)

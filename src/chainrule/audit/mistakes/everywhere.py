@@ -287,3 +287,20 @@ def _operand_exchanged(context: Context) -> Iterator[Variant]:
                 for products in (True, False):
                     instead = _with(name, _value(other), products)
                     yield replaced(instead, "", misplaced(other, name), other=other, name=name)
+
+
+@mistake(WrongOperand, "{first} and {second} are exchanged")
+def _operands_exchanged(context: Context) -> Iterator[Variant]:
+    names = [n for n in operands(context.graph) if n in context.values and n in context.point.nodes]
+    for first, second in itertools.combinations(names, 2):
+        if context.values[first].shape == context.values[second].shape:
+            yield replaced(_both_exchanged(first, second), first=first, second=second)
+
+
+def _both_exchanged(first: str, second: str) -> Callable[[Context], Array | None]:
+    def compute(context: Context) -> Array | None:
+        nodes = context.point.nodes
+        new = {id(nodes[first]): context.values[second], id(nodes[second]): context.values[first]}
+        return substituted(context.graph, new, products=False)
+
+    return compute

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ...core.op import Array
+from ..scales import is_simple, law
 from .general import MissingTerm, WrongOperand
 from .indexing import MOST_NUMBERS, MOST_POSITIONS, called, contributions, signal_of, upstreams
-from .table import mistake
+from .table import Cause, mistake
 from .variants import Context, Variant, of_result, ranked, replaced
 
 #: Most contributions to one element, all of whose sums are tried.
@@ -69,6 +70,90 @@ def _sum_of_another(context: Context) -> Iterator[Variant]:
 
 def _summed(other: str, axes: tuple[int, ...]) -> Callable[[Context], Array]:
     return lambda context: np.asarray(context.signals[other].sum(axis=axes))
+
+
+# -- more than there should be -----------------------------------------------------------------------------------------
+
+
+class ExtraTerm(Cause):
+    """A term too many is added.
+
+    Wrong
+    -----
+        x, W = rng.normal(size=(9, 5)), rng.normal(size=(5, 5))
+
+
+        def forward(x, W):
+            return np.tanh(x @ W), (x, W, np.tanh(x @ W))
+
+
+        def backward(dout, cache):
+            x, W, a = cache
+            dz = dout * (1 - a**2)
+            dx = dz @ W.T + dout  # wrong
+            return dx, x.T @ dz
+
+
+        report = cr.audit_layer(forward, backward, x, W)
+
+    Right
+    -----
+        dx = dz @ W.T
+
+    How it shows
+    ------------
+    Yours minus the right gradient is another array of the pass, or a multiple of one; here the upstream gradient.
+
+    Why it is wrong
+    ---------------
+    A gradient has one term for each path from its value to the loss. `dout` belongs to it only where the input is added
+    to the output, as in a residual block.
+    """
+
+    code = "extra-term"
+    shown_in = "dx"
+    rank = 2
+
+
+@mistake(ExtraTerm, "{other} is added")
+def _another_array_added(context: Context) -> Iterator[Variant]:
+    shape = context.result.shape
+    if context.graph.name in context.point.values and context.graph.name in context.names(shape):
+        names = [n for n in context.names(shape) if n != context.graph.name]  # its own multiple is a penalty
+    else:
+        names = context.names(shape)
+    for other in [n for n, v in context.signals.items() if v.shape == shape] + names:
+        yield of_result(_added(_array_named(other)), other=other)
+    for name, i in context.graph.seeds.items():
+        if context.graph.order[i].shape == shape:
+            yield of_result(_added(_upstream_named(name)), other=called(context, name))
+
+
+def _array_named(name: str) -> Callable[[Context], Array]:
+    return lambda context: context.signals[name] if name in context.signals else context.values[name]
+
+
+def _upstream_named(name: str) -> Callable[[Context], Array]:
+    return lambda context: signal_of(context, name)
+
+
+def _added(array: Callable[[Context], Array]) -> Callable[[Context], Array | None]:
+    """Return the right gradient plus the multiple of an array that fits, if that is a usual one at every point."""
+
+    def compute(context: Context) -> Array | None:
+        factors = [_multiple(c, array(c)) for c in context.at_points]
+        found = law(factors, [c.point.size for c in context.at_points])
+        if found is None or not is_simple(found.k) or not all(factors):
+            return None
+        return np.asarray(context.result + _multiple(context, array(context)) * array(context))
+
+    return compute
+
+
+def _multiple(context: Context, array: Array) -> float:
+    if not array.shape == context.found.shape == context.result.shape or array.size < 2:
+        return 0.0
+    return float(np.sum((context.found - context.result) * array)) / float(np.sum(array * array) or np.inf)
 
 
 # -- one element for each label ----------------------------------------------------------------------------------------

@@ -142,12 +142,14 @@ def _added(context: Context, of: Callable[[Array], Array]) -> float | None:
 def _right(context: Context, of: Callable[[Array], Array]) -> float:
     """Return r where r · of(W) is the part of the gradient that comes from the regularisation; 0 if there is none."""
     weights, graph = of(_weights(context)), context.graph
+    found: dict[int, float] = {}
     for i, node in enumerate(graph.order):
         term = np.asarray(node.value)
         fits = term.shape == weights.shape and term.size > 1 and _only_added(graph, i)
         if fits and (c := ratio(term, weights, 1e-10)) is not None:
-            return c
-    return 0.0
+            found[i] = c
+    # W * W has a term for each of its factors; a sum of such terms stands for them
+    return sum(c for i, c in found.items() if not any(user in found for user in graph.users[i]))
 
 
 def _only_added(graph: GradientGraph, i: int) -> bool:
@@ -249,10 +251,7 @@ def penalty_in(graph: GradientGraph) -> tuple[int, str] | None:
 _INSTEAD: tuple[tuple[str, Callable[[Array], Array]], ...] = (
     ("|{}|", np.abs),
     ("{}²", np.square),
-    ("the sum of {}", lambda w: np.full(w.shape, np.sum(w))),
-    ("the sum of {}²", lambda w: np.full(w.shape, np.sum(w * w))),
-    ("the norm of {}", lambda w: np.full(w.shape, np.sqrt(np.sum(w * w)))),
-    ("a constant", np.ones_like),
+    ("one number for all elements, as the sum of {} is,", np.ones_like),
 )
 
 
@@ -274,5 +273,29 @@ def _with_instead(of: Callable[[Array], Array], n: int) -> Callable[[Context], A
         base, added = context.result - _right(context, of) * of(weights), _INSTEAD[n][1](weights)
         t = float(np.sum((context.found - base) * added)) / float(np.sum(added * added))
         return np.asarray(base + t * added)
+
+    return compute
+
+
+@mistake(MissingRegularization, "the gradient of the regularisation, {right} · {what}, is left out in some {lines}")
+def _penalty_left_out_in_part(context: Context) -> Iterator[Variant]:
+    name = context.graph.name
+    for what, of in _GRADIENTS if name in context.point.values and len(context.shape) == 2 else ():
+        right = _right(context, of)
+        for axis, lines in ((0, "rows"), (1, "columns")) if not _is_none(right) else ():
+            words = {"right": number(right), "what": what.format(name), "lines": lines}
+            yield of_result(_without_lines(of, axis), **words)
+
+
+def _without_lines(of: Callable[[Array], Array], axis: int) -> Callable[[Context], Array | None]:
+    """Return the right gradient without the penalty in the rows, or columns, where it is missing."""
+
+    def compute(context: Context) -> Array | None:
+        if context.result.shape != context.found.shape:
+            return None
+        penalty = _right(context, of) * of(_weights(context))
+        left_out = np.isclose(context.found, context.result - penalty, rtol=1e-7, atol=0).all(axis=1 - axis)
+        kept = np.expand_dims(~left_out, 1 - axis)
+        return context.result - penalty + kept * penalty if left_out.any() and kept.any() else None
 
     return compute

@@ -283,6 +283,51 @@ def _factor_left_out(context: Context) -> Iterator[Variant]:
         yield from at(context, i, keep(k), inner(p), cause, factor=f"the factor {label}" if label else "a factor")
 
 
+@mistake(MissingFactor, "{factor} of the product is left out in one of the terms")
+def _factor_left_out_once(context: Context) -> Iterator[Variant]:
+    """A product that is used several times, or multiplies a sum: the factor is left out in one place."""
+    graph = context.graph
+    for i, k, p, _, label in arrays(context, MULTIPLY):
+        factor = f"the factor {label}" if label else "a factor"
+        for j in _products_with(graph, i):
+            for user in graph.users[j] if len(graph.users[j]) > 1 else ():
+                yield from at(context, user, _unmultiplied(i, k, j), factor=factor)
+        if graph.order[p].op in (ADD, SUBTRACT):
+            for term in (0, 1):
+                yield from at(context, i, _one_term_alone(k, p, term), factor=factor)
+
+
+def _products_with(graph: GradientGraph, i: int) -> list[int]:
+    """Return the products that have a product as a factor, and that itself."""
+    found = [i]
+    for j in found:
+        found += [u for u in graph.users[j] if graph.order[u].op is MULTIPLY and u not in found]
+    return found
+
+
+def _unmultiplied(i: int, k: int, j: int) -> Change:
+    """Return the change that uses the product at `j` without the factor that node `i` multiplies in."""
+
+    def change(graph: GradientGraph, user: int, inputs: list[Array], at: At) -> Array:
+        factor = np.asarray(graph.order[i].inputs[1 - k].value)
+        pairs = zip(inputs, graph.dependent[user], strict=True)
+        return graph.plain(user, [x / factor if q == j else x for x, q in pairs])
+
+    return change
+
+
+def _one_term_alone(k: int, p: int, term: int) -> Change:
+    """Return the change that multiplies a factor into only one term of the sum at `p`."""
+
+    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
+        pairs = zip(graph.order[p].inputs, graph.dependent[p], strict=True)
+        values = [np.asarray(x.value) if q is None else at(q) for x, q in pairs]
+        values[term] = values[term] * inputs[1 - k]
+        return graph.plain(p, values)
+
+    return change
+
+
 @mistake(WrongOperand, "multiplied by {factor} squared")
 def _factor_squared(context: Context) -> Iterator[Variant]:
     for i, k, _, _, label in arrays(context, MULTIPLY):

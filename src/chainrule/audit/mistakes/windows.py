@@ -11,6 +11,7 @@ from ...core.op import Array
 from ...core.tensor import Tensor
 from ...ops.index import PLACE, SLICE
 from ..graph import At, Change, GradientGraph
+from .general import WrongOperand
 from .table import Cause, mistake
 from .variants import Changes, Context, Variant, changed
 
@@ -208,9 +209,12 @@ def _with_windows(kind: tuple[Any, ...], move: Move) -> Changes:
 
 def _placed(index: Index) -> Change:
     def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
-        out = np.zeros(graph.order[i].shape)
+        shape = graph.order[i].shape
+        ends = [part.stop if isinstance(part, slice) and part.stop is not None else 0 for part in index]
+        larger = [max(n, end) for n, end in zip(shape, [*ends, *[0] * len(shape)], strict=False)]
+        out = np.zeros(larger)  # what lies beyond the end is cut off
         out[index] = inputs[0]
-        return out
+        return out[tuple(slice(n) for n in shape)]
 
     return change
 
@@ -252,11 +256,22 @@ def _is_window(node: Tensor, kind: tuple[Any, ...]) -> bool:
 # -- padding -----------------------------------------------------------------------------------------------------------
 
 
-@mistake(WrongWindow, "the padding is cut off {where}")
+@mistake(WrongWindow, "{what}")
 def _cut_off_at_one_side(context: Context) -> Iterator[Variant]:
-    if any(_is_cut(context.graph, i) for i in range(len(context.graph.order))):
-        yield changed(0, _cut_from(first=True), where="at the end alone, not on both sides")
-        yield changed(0, _cut_from(first=False), where="at the start alone, not on both sides")
+    cuts = [i for i in range(len(context.graph.order)) if _is_cut(context.graph, i)]
+    for first, where in ((True, "end"), (False, "start")) if cuts else ():
+        if any(_is_in_the_middle(context.graph, i) for i in cuts):
+            yield changed(0, _cut_from(first=first), what=f"the padding is cut off at the {where} alone")
+        else:
+            what = f"the part that is cut off is at the {where}, not at the other side"
+            yield changed(0, _cut_from(first=first), None, WrongOperand.code, what=what)
+
+
+def _is_in_the_middle(graph: GradientGraph, i: int) -> bool:
+    """Whether elements are cut off on both sides of an axis."""
+    node = graph.order[i]
+    ends = zip(node.attrs["index"], node.inputs[0].shape, strict=False)
+    return any((part.start or 0) > 0 and part.stop not in (None, n) for part, n in ends)
 
 
 def _is_cut(graph: GradientGraph, i: int) -> bool:
