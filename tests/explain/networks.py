@@ -17,6 +17,10 @@ ACTIVATIONS = {
     "tanh": nn.Tanh(),
     "softplus": nn.Softplus(),
     "softmax": nn.Softmax(),
+    "log_softmax": nn.LogSoftmax(),
+    "mish": nn.Mish(),
+    "hardswish": nn.Hardswish(),
+    "prelu": nn.PReLU(),
 }
 LAYERS = {
     "linear": nn.Linear(5, 5, bias=False),
@@ -26,6 +30,24 @@ LAYERS = {
     "dropout": nn.Dropout(0.3),
     "identity": nn.Identity(),
     "flatten": nn.Flatten(),
+    "rms_norm": nn.RMSNorm(5),
+    "group_norm": nn.GroupNorm(1, 5),
+}
+#: Layers of series and images, with the shapes of these.
+OF_SPACE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "conv1d": (nn.Conv1d(2, 3, 3, padding="same", seed=1), (2, 5)),
+    "conv2d": (nn.Conv2d(2, 4, (2, 3), stride=(2, 1), padding=1, groups=2, seed=1), (2, 4, 5)),
+    "conv_transpose2d": (nn.ConvTranspose2d(2, 2, 3, 2, 1, 1, seed=1), (2, 2, 3)),
+    "max_pool1d": (nn.MaxPool1d(3, 2, 1), (2, 5)),
+    "max_pool2d": (nn.MaxPool2d(2), (2, 4, 5)),
+    "avg_pool1d": (nn.AvgPool1d(2), (2, 5)),
+    "avg_pool2d": (nn.AvgPool2d(3, 1, 1), (2, 4, 3)),
+    "adaptive_avg_pool2d": (nn.AdaptiveAvgPool2d((3, 2)), (2, 4, 3)),
+    "batch_norm2d": (nn.BatchNorm2d(2), (2, 2, 3)),
+    "dropout2d": (nn.Dropout2d(0.3), (3, 2, 2)),
+    "zero_pad2d": (nn.ZeroPad2d((1, 0, 0, 1)), (1, 2, 2)),
+    "upsample": (nn.Upsample(scale_factor=2), (1, 2, 2)),
+    "residual": (nn.Residual(nn.Conv2d(2, 2, 1, seed=1)), (2, 2, 2)),
 }
 LOSSES = nn.losses.names()
 

@@ -1,6 +1,7 @@
 """The generated NumPy source: it needs NumPy alone, agrees with the library to 1e-12, and passes the audit."""
 
 import ast
+import re
 import types
 import warnings
 
@@ -14,7 +15,7 @@ from chainrule import explain, nn
 from chainrule.nn.describe import KNOWN
 from tests.tables import in_turn, slow
 
-from .networks import ACTIVATIONS, LAYERS, LOSSES, data, network, shaken
+from .networks import ACTIVATIONS, LAYERS, LOSSES, OF_SPACE, data, network, shaken
 
 
 def program(source):
@@ -62,8 +63,8 @@ def agree_in_columns(model, X, Y, loss, notation="gradients"):
 
 
 def trained(parameters):
-    """Return the names of the parameters that get a gradient: all but running statistics and counters."""
-    return [name for name in parameters if not name.startswith(("running", "counter"))] or None
+    """Return the names of the parameters that get a gradient: all but running statistics, counters and constants."""
+    return [n for n in parameters if not n.startswith(("running", "counter")) and not re.fullmatch(r"c\d", n)] or None
 
 
 def close(got, truth):
@@ -79,6 +80,25 @@ def test_every_activation(activation):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer(layer):
     agree(network(LAYERS[layer], nn.Tanh()), *data("half_mse"), "half_mse")
+
+
+def test_convolution_and_pooling():
+    rng = np.random.default_rng(0)
+    model = shaken(nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 3, 2, stride=2), nn.BatchNorm2d(3),
+        nn.Tanh(), nn.AvgPool2d((2, 1)), nn.Flatten(), nn.Linear(3, 3),
+    ))  # fmt: skip
+    source = agree(model, rng.normal(size=(7, 1, 8, 5)), rng.integers(0, 3, 7), "cross_entropy")
+    assert "Z1 = conv(X, W1, stride=(1, 1)" in source and "dW2 = conv_weight(P1, dZ2" in source
+
+
+@pytest.mark.parametrize("name", in_turn(OF_SPACE))
+def test_every_layer_of_images_and_series(name):
+    layer, shape = OF_SPACE[name]
+    rng = np.random.default_rng(0)
+    outputs = layer(np.ones((2, *shape), np.float32)).size // 2
+    model = shaken(nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(outputs, 3)))
+    agree(model, rng.normal(size=(7, *shape)), rng.integers(0, 3, 7), "cross_entropy")
 
 
 def test_embedding():
@@ -123,10 +143,11 @@ def test_columns_of_sequences_and_ids():
 
 
 def test_every_layer_and_loss_is_among_these():
-    tried = {type(x).__name__ for x in (*ACTIVATIONS.values(), *LAYERS.values())} | {"Embedding"}
+    of_space = [layer for layer, _ in OF_SPACE.values()]
+    tried = {type(x).__name__ for x in (*ACTIVATIONS.values(), *LAYERS.values(), *of_space)} | {"Embedding"}
     assert tried | {"Sequential"} == set(KNOWN)
     layers = {k for k, v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Layer)}
-    assert layers - {"Layer", "Activation"} == tried
+    assert layers - {"Layer", "Activation"} == tried - {"Residual"}
     assert set(LOSSES) == set(nn.losses.names())
 
 

@@ -67,6 +67,10 @@ def _legend(derivation: Derivation, write: Writer) -> doc.Content:
             parts.append("⊗ is the outer product, summed over the examples")
     if any(x.op is RESHAPE and flattens(x) for x in forward):
         parts.append("flat(…) makes one row of what belongs to an example")
+    if any(x.op.layout.sign == "⋆" for x in forward):
+        parts.append(
+            "⋆ multiplies every window by the filters (a correlation), ∗ is its adjoint: it adds the windows back"
+        )
     if any(x.op is UNIFORM for x in forward):
         parts.append("uniform(…) draws numbers from 0 to 1 from a seed and a counter")
     if steps.given:

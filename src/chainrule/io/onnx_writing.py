@@ -437,10 +437,10 @@ def _place(w: Writer, s: Step) -> str:
     """Write zeros around a value; slices with gaps have no counterpart."""
     before, after = [], []
     for part, d, whole in zip(s.attrs["index"], s.first.inputs[0].shape, s.attrs["shape"], strict=False):
-        if not isinstance(part, slice) or part.step not in (None, 1) or part.start is None:
+        if not isinstance(part, slice) or part.step not in (None, 1):
             raise ValueError(f"{s} has an index that ONNX does not support: expected zeros around a value")
-        before.append(part.start)
-        after.append(whole - part.start - d)
+        before.append(part.indices(whole)[0])
+        after.append(whole - before[-1] - d)
     return w.node("Pad", s.inputs[0], w.integers(*before, *after))
 
 

@@ -30,6 +30,19 @@ def _max_pool(x: Any, size: Any, stride: Any, dilation: Any, padding: Any) -> An
     return np.max(windows, axis=(*range(-n, 0),))
 
 
+def _first_largest(x: Any, size: Any, stride: Any, dilation: Any, padding: Any) -> Any:
+    """Return the largest element of each window, of several the first; padding is never chosen."""
+    n = len(size)
+    lead = x.ndim - n
+    x = np.pad(x, (*((0, 0),) * lead, *padding), constant_values=-np.inf)
+    reach = [dilation[i] * (size[i] - 1) + 1 for i in range(n)]
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, (*range(lead, lead + n),))
+    windows = windows[(*[slice(None)] * lead, *[slice(None, None, s) for s in (*stride, *dilation)])]
+    elements = np.reshape(windows, (*windows.shape[: x.ndim], int(np.prod(size))))
+    first = np.argmax(elements, axis=-1)
+    return np.take_along_axis(elements, first[..., None], axis=-1)[..., 0]
+
+
 def _unpool(g: Any, x: Any, size: Any, stride: Any, dilation: Any, padding: Any) -> Any:
     """Return zeros like x, with g added where the largest element of each window of x is."""
     n, places = len(size), g.shape[x.ndim - len(size) :]
@@ -106,7 +119,7 @@ MAX_POOL: Operation = register(
     "max_pool",
     shape=_pooled_shape,
     kernel=in_out(_max_pool),
-    numpy=_max_pool,
+    numpy=_first_largest,  # source that differentiates to the same
     vjp=(lambda g, out, x, **attrs: apply(UNPOOL, (g, x), attrs),),
     batch=lambda batched, x, **attrs: apply(MAX_POOL, (x,), attrs),
     native=lambda out, x, **attrs: _numbers(**attrs),
@@ -236,7 +249,9 @@ def zero_pad(x: Any, padding: Any) -> Any:
     if not any(map(any, pads)):
         return x
     full = [(0, 0)] * (len(shape) - len(pads)) + list(pads)
-    index = tuple([slice(before, before + d) for (before, _), d in zip(full, shape, strict=True)])
+    index = tuple([
+        slice(pair[0], pair[0] + d) if any(pair) else slice(None) for pair, d in zip(full, shape, strict=True)
+    ])  # fmt: skip
     return place(x, index, tuple([before + d + after for (before, after), d in zip(full, shape, strict=True)]))
 
 
