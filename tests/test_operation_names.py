@@ -48,7 +48,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "sklearn/perceptron.py": {"identity": ACTIVATION},
     "sklearn/net.py": dict.fromkeys(["identity", "softmax"], PREDICTION),
     "sklearn/classifier.py": dict.fromkeys(["identity", "softmax"], PREDICTION),
-    "io/torch.py": {"tanh": "PyTorch's name of a formula for GELU"},
+    "nn/recurrent.py": dict.fromkeys(["relu", "tanh"], ACTIVATION),
+    "nn/attention.py": {"relu": ACTIVATION, "norm2": "PyTorch's name of a layer's part"},
+    "io/torch.py": {"tanh": "PyTorch's name of a formula for GELU", "relu": ACTIVATION},
     "io/onnx_idioms.py": {"tanh": "ONNX's name of a formula for GELU"},
     "formula/printer.py": {
         **dict.fromkeys(["max", "min", "exp", "transpose", "reshape"], "a word of the notation"),

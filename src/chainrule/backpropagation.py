@@ -21,7 +21,7 @@ from .nn.naming import repeats
 from .nn.sequential import Sequential, logits_part
 from .ops.logic import IDENTITY
 
-_NUMBERED = re.compile(r"[A-Za-z]+(\d+)")
+_NUMBERED = re.compile(r"[A-Za-z]+(\d+)(\[.*)?")
 
 
 class Backprop:
@@ -264,7 +264,7 @@ def _number(name: str) -> float:
 def _rank(name: str) -> int:
     """Return the place of a letter within its layer."""
     letters: Sequence[str] = ("W", "gamma", "b", "beta", "Z", "N", "A", "M", "D")
-    letter = name.rstrip("0123456789")
+    letter = name.partition("[")[0].rstrip("0123456789")
     return letters.index(letter) if letter in letters else len(letters)
 
 

@@ -150,8 +150,8 @@ _OPTIMIZER = {
 _NN = {
     **dict.fromkeys(
         "Conv3d ConvTranspose1d ConvTranspose3d MaxPool3d AvgPool3d"
-        " LSTM GRU RNN LSTMCell GRUCell RNNCell Transformer TransformerEncoder TransformerEncoderLayer"
-        " MultiheadAttention BatchNorm3d InstanceNorm2d Bilinear PixelShuffle".split(),
+        " LSTMCell GRUCell RNNCell Transformer TransformerEncoder TransformerDecoderLayer"
+        " BatchNorm3d InstanceNorm2d Bilinear PixelShuffle".split(),
         _CONVOLUTION,
     ),
     "MSELoss": f'{_LOSS}"mse", nn.losses.mse',

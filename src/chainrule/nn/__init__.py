@@ -22,6 +22,7 @@ from .activations import (
     Softplus,
     Tanh,
 )
+from .attention import MultiheadAttention, TransformerEncoderLayer
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .describe import count_parameters
 from .functional import functional_call
@@ -30,11 +31,15 @@ from .module import Module, from_config
 from .naming import Layer
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, Upsample, ZeroPad2d
+from .recurrent import GRU, LSTM, RNN
 from .sequential import Residual, Sequential
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "Activation",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
@@ -60,6 +65,7 @@ __all__ = [
     "MaxPool2d",
     "Mish",
     "Module",
+    "MultiheadAttention",
     "PReLU",
     "Parameter",
     "RMSNorm",
@@ -71,6 +77,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
     "Upsample",
     "ZeroPad2d",
     "activations",

@@ -95,7 +95,8 @@ class Numbering:
 
     def label(self, letter: str) -> str | None:
         """Return the name for `letter` in the current layer, None if it is taken."""
-        label = f"{letter}{self.number}"
+        base, bracket, rest = letter.partition("[")  # as in h[3], which becomes h1[3]
+        label = f"{base}{self.number}{bracket}{rest}"
         if label in self.used:
             return None
         self.used.add(label)
