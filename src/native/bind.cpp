@@ -40,9 +40,30 @@ using Memory = std::pair<std::uintptr_t, std::int64_t>; // address, bytes
 
 chainrule::Extent extent(const std::vector<std::int64_t>& numbers) { return {numbers.begin(), numbers.end()}; }
 
+char* checked(const Memory& memory, const chainrule::ValueSpec& value, const char* what) {
+    if (memory.second < chainrule::span(value).second) throw chainrule::PlanError(std::string(what) + " is too small for its value");
+    return reinterpret_cast<char*>(memory.first);
+}
+
+std::vector<char*> constants_of(const ProgramSpec& p, const std::map<int, Memory>& constants) {
+    std::vector<char*> fixed(p.values.size(), nullptr);
+    for (const auto& [n, memory] : constants) {
+        if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw chainrule::PlanError("a constant is not a value of the program");
+        fixed[static_cast<std::size_t>(n)] = checked(memory, p.values[static_cast<std::size_t>(n)], "a constant");
+    }
+    return fixed;
+}
+
+// The body of a loop; the memory of its constants has to stay.
+struct LoopBody {
+    std::shared_ptr<const chainrule::Body> body;
+};
+
+using Bodies = std::map<int, LoopBody>; // by group
+
 ProgramSpec program_of(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
                        std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates,
-                       std::int64_t arena) {
+                       std::int64_t arena, const Bodies& bodies) {
     chainrule::kernels(); // a wrong CHAINRULE_ISA is an error before anything else
     ProgramSpec p;
     for (const auto& [storage, dtype, root, offset, shape, strides, state] : values)
@@ -51,7 +72,9 @@ ProgramSpec program_of(const std::vector<ValueRow>& values, const std::vector<Gr
     for (const auto& [fused, steps, registers, types] : groups) {
         chainrule::GroupSpec group{fused, {}, registers, {}};
         for (const int t : types) group.register_types.push_back(static_cast<DType>(t));
-        for (const auto& [op, in, out, numbers] : steps) group.steps.push_back({op, in, out, numbers});
+        const auto found = bodies.find(static_cast<int>(p.groups.size()));
+        for (const auto& [op, in, out, numbers] : steps)
+            group.steps.push_back({op, in, out, numbers, found != bodies.end() ? found->second.body : nullptr});
         p.groups.push_back(std::move(group));
     }
     p.inputs = std::move(inputs);
@@ -65,17 +88,12 @@ ProgramSpec program_of(const std::vector<ValueRow>& values, const std::vector<Gr
 
 std::vector<int> without_kernel(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups,
                                 std::vector<int> inputs, std::vector<int> states, std::vector<int> outputs,
-                                std::vector<std::pair<int, int>> updates, std::int64_t arena) {
-    const ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena);
+                                std::vector<std::pair<int, int>> updates, std::int64_t arena, const Bodies& bodies) {
+    const ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena, bodies);
     std::vector<int> missing;
     for (std::size_t g = 0; g < p.groups.size(); ++g)
         if (!chainrule::has_kernel(p, p.groups[g])) missing.push_back(static_cast<int>(g));
     return missing;
-}
-
-char* checked(const Memory& memory, const chainrule::ValueSpec& value, const char* what) {
-    if (memory.second < chainrule::span(value).second) throw chainrule::PlanError(std::string(what) + " is too small for its value");
-    return reinterpret_cast<char*>(memory.first);
 }
 
 // The executor's own memory, as the owner of arrays over it: they may outlive the program.
@@ -88,15 +106,11 @@ public:
     Program(const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
             std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates, std::int64_t arena,
             const std::map<int, Memory>& constants, const std::vector<Memory>& state_memory, const std::vector<int>& host_groups,
-            nb::callable host, int threads, const std::vector<int>& kept)
+            nb::callable host, int threads, const std::vector<int>& kept, const Bodies& bodies)
         : host_(std::move(host)) {
-        ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena);
+        ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena, bodies);
         if (state_memory.size() != p.states.size()) throw chainrule::PlanError("the number of states and of their memories differ");
-        std::vector<char*> fixed(p.values.size(), nullptr), held;
-        for (const auto& [n, memory] : constants) {
-            if (n < 0 || static_cast<std::size_t>(n) >= p.values.size()) throw chainrule::PlanError("a constant is not a value of the program");
-            fixed[static_cast<std::size_t>(n)] = checked(memory, p.values[static_cast<std::size_t>(n)], "a constant");
-        }
+        std::vector<char*> fixed = constants_of(p, constants), held;
         for (std::size_t i = 0; i < p.states.size(); ++i)
             held.push_back(checked(state_memory[i], p.values[static_cast<std::size_t>(p.states[i])], "a state"));
         std::vector<Executor::Call> calls(p.groups.size());
@@ -273,14 +287,26 @@ NB_MODULE(_native, m) {
     Py_AtExit([] { chainrule::interpreter_ended.store(true); }); // last of all; no harm if the list of calls is full
     m.doc() = "The native engine: runs plans without Python.";
     nb::exception<chainrule::PlanError>(m, "PlanError", PyExc_ValueError);
-    m.def("without_kernel", &without_kernel, "The groups of a plan that have no kernel here.");
+    nb::class_<LoopBody> body(m, "LoopBody");
+    m.def("without_kernel", &without_kernel, nb::arg("values"), nb::arg("groups"), nb::arg("inputs"), nb::arg("states"), nb::arg("outputs"),
+          nb::arg("updates"), nb::arg("arena"), nb::arg("bodies") = Bodies(), "The groups of a plan that have no kernel here.");
     m.def("instruction_set", [] { return std::string(chainrule::kernels().name); }, "The instruction set in use.");
     m.def("select", [](const std::string& name) { return chainrule::select(name.c_str()); }, "Choose an instruction set; for tests.");
     m.def("default_threads", &chainrule::default_threads, "Threads that this process may use.");
     nb::class_<Block>(m, "Block");
+    body.def("__init__", [](LoopBody* made, const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,
+                            std::vector<int> states, std::vector<int> outputs, std::vector<std::pair<int, int>> updates, std::int64_t arena,
+                            const std::map<int, Memory>& constants, const Bodies& bodies) {
+            ProgramSpec p = program_of(values, groups, std::move(inputs), std::move(states), std::move(outputs), std::move(updates), arena, bodies);
+            std::vector<char*> fixed = constants_of(p, constants);
+            new (made) LoopBody{std::make_shared<const chainrule::Body>(chainrule::Body{std::move(p), std::move(fixed)})};
+        });
     nb::class_<Program>(m, "Program")
         .def(nb::init<const std::vector<ValueRow>&, const std::vector<GroupRow>&, std::vector<int>, std::vector<int>, std::vector<int>,
-                      std::vector<std::pair<int, int>>, std::int64_t, const std::map<int, Memory>&, const std::vector<Memory>&, const std::vector<int>&, nb::callable, int, const std::vector<int>&>())
+                      std::vector<std::pair<int, int>>, std::int64_t, const std::map<int, Memory>&, const std::vector<Memory>&, const std::vector<int>&, nb::callable, int, const std::vector<int>&, const Bodies&>(),
+             nb::arg("values"), nb::arg("groups"), nb::arg("inputs"), nb::arg("states"), nb::arg("outputs"), nb::arg("updates"), nb::arg("arena"),
+             nb::arg("constants"), nb::arg("state_memory"), nb::arg("host_groups"), nb::arg("host"), nb::arg("threads"), nb::arg("kept"),
+             nb::arg("bodies") = Bodies())
         .def("run", &Program::run)
         .def("run_timed", &Program::run_timed)
         .def("block", &Program::block)

@@ -290,6 +290,14 @@ void Executor::run(Team& team) {
     for (const auto& task : tasks_) task->run(now);
 }
 
+void Executor::run_within(const Context& outer) {
+    const Context now = {bases_.data(), outer.team, outer.workspace, outer.workspace_each};
+    for (const auto& task : tasks_) {
+        task->bind(now);
+        task->run(now);
+    }
+}
+
 void Executor::run_timed(int times, std::vector<double>& spent, Team& team) {
     using Clock = std::chrono::steady_clock;
     spent.resize(tasks_.size());

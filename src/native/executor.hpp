@@ -89,6 +89,11 @@ public:
     // The most members that a team of this executor may have.
     int threads() const { return threads_; }
     void run(Team& team);
+    // Runs as a part of another program, on its team and workspace, which has room for `workspace()`.
+    void run_within(const Context& outer);
+    std::size_t workspace() const { return workspace_each_; }
+    // Lets value n, an input or a buffer, lie at `memory` in the runs within another program.
+    void move(int n, char* memory) { bases_[static_cast<std::size_t>(n)] = memory; }
     // Runs `times` times; adds the nanoseconds of each group, and of copies into states at the end, to `spent`.
     void run_timed(int times, std::vector<double>& spent, Team& team);
     // Where value n lies now.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -26,11 +27,14 @@ struct ValueSpec {
     int state;             // the state that a buffer is written into, or -1
 };
 
+struct Body;
+
 struct StepSpec {
     std::string op;
     std::vector<int> inputs;
     int output;
-    std::vector<std::int64_t> numbers; // the operation's attributes, in an order of its own
+    std::vector<std::int64_t> numbers;  // the operation's attributes, in an order of its own
+    std::shared_ptr<const Body> body{}; // of a loop
 };
 
 // One step, or a chain of elementwise steps of one shape that runs tile by tile.
@@ -47,6 +51,12 @@ struct ProgramSpec {
     std::vector<int> inputs, states, outputs;
     std::vector<std::pair<int, int>> updates; // (state, value): copied at the end unless written in place
     std::ptrdiff_t arena;
+};
+
+// What a loop runs in each step: a program whose states are the carry.
+struct Body {
+    ProgramSpec program;
+    std::vector<char*> constants; // by value number
 };
 
 // What is wrong with a plan; nothing of it was run.

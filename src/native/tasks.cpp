@@ -15,6 +15,7 @@ std::unique_ptr<Task> other_task(const ProgramSpec& p, const StepSpec& step) {
         {"sum", reduction_task},   {"max", reduction_task},           {"min", reduction_task},   {"prod", reduction_task},
         {"all", reduction_task},   {"any", reduction_task},           {"argmax", reduction_task}, {"argmin", reduction_task},
         {"cumsum", order_task},    {"argsort", order_task},           {"searchsorted", order_task},
+        {"scan", loop_task},
         {"gather", index_task},    {"scatter_add", index_task},       {"one_hot", index_task},
         {"conv", conv_task},       {"conv_input", conv_task},         {"conv_weight", conv_task},
         {"max_pool", pool_task},   {"unpool", pool_task},             {"pool_like", pool_task},  {"overlap_add", overlap_task},

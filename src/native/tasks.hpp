@@ -160,6 +160,7 @@ std::unique_ptr<Task> power_task(const ProgramSpec& program, const StepSpec& ste
 std::unique_ptr<Task> conv_task(const ProgramSpec& program, const StepSpec& step);    // and its two adjoints
 std::unique_ptr<Task> pool_task(const ProgramSpec& program, const StepSpec& step);    // max_pool, unpool, pool_like
 std::unique_ptr<Task> overlap_task(const ProgramSpec& program, const StepSpec& step); // overlap_add
+std::unique_ptr<Task> loop_task(const ProgramSpec& program, const StepSpec& step);  // of a body
 std::unique_ptr<Task> uniform_task(const ProgramSpec& program, const StepSpec& step);
 
 } // namespace chainrule

@@ -5,17 +5,34 @@ from collections.abc import Callable, Mapping, Sequence
 class PlanError(ValueError):
     pass
 
+class LoopBody:
+    def __init__(
+        self,
+        arg0: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
+        arg1: Sequence[
+            tuple[bool, Sequence[tuple[str, Sequence[int], int, Sequence[int]]], Mapping[int, int], Sequence[int]]
+        ],
+        arg2: Sequence[int],
+        arg3: Sequence[int],
+        arg4: Sequence[int],
+        arg5: Sequence[tuple[int, int]],
+        arg6: int,
+        arg7: Mapping[int, tuple[int, int]],
+        arg8: Mapping[int, LoopBody],
+        /,
+    ) -> None: ...
+
 def without_kernel(
-    arg0: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
-    arg1: Sequence[
+    values: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
+    groups: Sequence[
         tuple[bool, Sequence[tuple[str, Sequence[int], int, Sequence[int]]], Mapping[int, int], Sequence[int]]
     ],
-    arg2: Sequence[int],
-    arg3: Sequence[int],
-    arg4: Sequence[int],
-    arg5: Sequence[tuple[int, int]],
-    arg6: int,
-    /,
+    inputs: Sequence[int],
+    states: Sequence[int],
+    outputs: Sequence[int],
+    updates: Sequence[tuple[int, int]],
+    arena: int,
+    bodies: Mapping[int, LoopBody] = {},
 ) -> list[int]:
     """The groups of a plan that have no kernel here."""
 
@@ -34,22 +51,22 @@ class Block:
 class Program:
     def __init__(
         self,
-        arg0: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
-        arg1: Sequence[
+        values: Sequence[tuple[int, int, int, int, Sequence[int], Sequence[int], int]],
+        groups: Sequence[
             tuple[bool, Sequence[tuple[str, Sequence[int], int, Sequence[int]]], Mapping[int, int], Sequence[int]]
         ],
-        arg2: Sequence[int],
-        arg3: Sequence[int],
-        arg4: Sequence[int],
-        arg5: Sequence[tuple[int, int]],
-        arg6: int,
-        arg7: Mapping[int, tuple[int, int]],
-        arg8: Sequence[tuple[int, int]],
-        arg9: Sequence[int],
-        arg10: Callable[..., object],
-        arg11: int,
-        arg12: Sequence[int],
-        /,
+        inputs: Sequence[int],
+        states: Sequence[int],
+        outputs: Sequence[int],
+        updates: Sequence[tuple[int, int]],
+        arena: int,
+        constants: Mapping[int, tuple[int, int]],
+        state_memory: Sequence[tuple[int, int]],
+        host_groups: Sequence[int],
+        host: Callable[..., object],
+        threads: int,
+        kept: Sequence[int],
+        bodies: Mapping[int, LoopBody] = {},
     ) -> None: ...
     def run(self) -> None: ...
     def run_timed(self, arg: int, /) -> list[float]: ...

@@ -57,9 +57,23 @@ def described(
     )
 
 
+def _bodies(plan: Plan) -> dict[str, Any]:
+    """Return the bodies of a plan's loops, by step, as the argument that the executor takes; nothing for no loops."""
+    found = {
+        g: _native.LoopBody(*described(step.body), _constants(step.body), _bodies(step.body).get("bodies", {}))
+        for g, step in enumerate(plan.steps)
+        if isinstance(step, Loop)
+    }
+    return {"bodies": found} if found else {}
+
+
+def _constants(plan: Plan) -> dict[int, tuple[int, int]]:
+    return {v.number: _memory(v.array) for v in plan.values if v.array is not None}
+
+
 def without_kernel(plan: Plan) -> list[int]:
     """Return the indices of the steps without a native kernel, which run through NumPy."""
-    missing: list[int] = _native.without_kernel(*described(plan))
+    missing: list[int] = _native.without_kernel(*described(plan), **_bodies(plan))
     return missing
 
 
@@ -88,8 +102,8 @@ class NativeBinding(Binding):
                 raise ValueError(
                     f"state {k}: expected a writable C-ordered array; np.array(state, order='C') returns one"
                 )
-        rows = described(plan)
-        self._calls: dict[int, Any] = dict.fromkeys(_native.without_kernel(*rows))
+        rows, bodies = described(plan), _bodies(plan)
+        self._calls: dict[int, Any] = dict.fromkeys(_native.without_kernel(*rows, **bodies))
         own = weakref.ref(self)  # a strong reference from the callback would be a reference cycle
 
         def host(group: int) -> None:
@@ -97,15 +111,15 @@ class NativeBinding(Binding):
             assert binding is not None
             binding._calls[group]()
 
-        constants = {v.number: _memory(v.array) for v in plan.values if v.array is not None}
         self._program = _native.Program(
             *rows,
-            constants,
+            _constants(plan),
             [_memory(s) for s in states],
             list(self._calls),
             host,
             threads or _native.default_threads(),
             list(plan.kept.values()),
+            **bodies,
         )
         self._block = self._program.block()
         self._given: list[Array | None] = [None] * len(plan.inputs)

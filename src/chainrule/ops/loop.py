@@ -63,6 +63,17 @@ def _batch(flags: tuple[bool, ...], *inputs: Any, body: Body, parts: tuple[Part,
     return np.concatenate(rows, axis=1)
 
 
+def _numbers(out: Any, *inputs: Any, body: Body, parts: Sequence[Part]) -> list[int]:
+    """Return the attributes as the native engine reads them, with the place of each part in the result."""
+    numbers = [body.length, int(body.reverse), len(body.xs)]
+    outputs, offset = 0, 0
+    for p in parts:
+        numbers += [int(p.stacked), outputs if p.stacked else p.position, offset]
+        outputs += p.stacked
+        offset += math.prod(body.shape(p)) * out.dtype.itemsize
+    return numbers
+
+
 # not in the table: what it computes is the caller's
 SCAN = Operation(
     "scan",
@@ -71,6 +82,7 @@ SCAN = Operation(
     kernel=_kernel,
     kind=LOOP,
     batch=_batch,
+    native=_numbers,
     examples=lambda rng: [_example(rng)],
 )
 

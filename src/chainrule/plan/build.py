@@ -200,6 +200,8 @@ class _Builder:
         self._name(kept, names)
         groups = _grouped(self.steps, self.values, updates.values())
         in_place = states_in_place(self.values, groups, self.states, updates)
+        if self.own_outputs:
+            in_place = {n: s for n, s in in_place.items() if n not in out}
         lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
         steps, arena = Storage(self.values, groups, lasting, in_place).assign()
         return Plan(
