@@ -64,6 +64,7 @@ class MultiheadAttention(Layer):
     roles: ClassVar[dict[str, str]] = {"in_proj_weight": "W", "in_proj_bias": "b"}
     gives: tuple[str, ...] = ("Q", "K", "V", "S", "A", "Z")
     _takes_one = False
+    _matrices = True
     _lengths = ("embed_dim", "num_heads")
     in_proj_weight: Parameter
     in_proj_bias: Parameter | None
@@ -227,7 +228,6 @@ class TransformerEncoderLayer(Layer):
         activation: str = "relu",
         layer_norm_eps: float = 1e-5,
         norm_first: bool = False,
-        bias: bool = True,
         *,
         causal: bool = False,
         dtype: Any = np.float32,
@@ -240,12 +240,11 @@ class TransformerEncoderLayer(Layer):
         self.activation: str = choice("activation", activation, ("relu", "gelu"))
         self.layer_norm_eps: float = number("layer_norm_eps", layer_norm_eps, above=0)
         self.norm_first: bool = boolean("norm_first", norm_first)
-        self.bias: bool = boolean("bias", bias)
         self.causal: bool = boolean("causal", causal)
         n, wide, more = self.d_model, self.dim_feedforward, {"dtype": dtype, "seed": seed}
-        self.self_attn = MultiheadAttention(n, self.nhead, self.dropout, self.bias, causal=self.causal, **more)
-        self.linear1 = Linear(n, wide, self.bias, **more)
-        self.linear2 = Linear(wide, n, self.bias, **more)
+        self.self_attn = MultiheadAttention(n, self.nhead, self.dropout, causal=self.causal, **more)
+        self.linear1 = Linear(n, wide, **more)
+        self.linear2 = Linear(wide, n, **more)
         self.norm1 = LayerNorm(n, eps=self.layer_norm_eps, dtype=dtype)
         self.norm2 = LayerNorm(n, eps=self.layer_norm_eps, dtype=dtype)
         if self.dropout:
@@ -254,8 +253,7 @@ class TransformerEncoderLayer(Layer):
     @staticmethod
     def _count_of(settings: Mapping[str, Any]) -> int:
         n, wide = int(settings["d_model"]), int(settings.get("dim_feedforward", 2048))
-        biases = bool(settings.get("bias", True))
-        return 4 * n * (n + biases) + 2 * n * wide + biases * (wide + n) + 4 * n
+        return 4 * n * (n + 1) + 2 * n * wide + wide + n + 4 * n
 
     def compute(self, x: Tensor, name: Namer) -> Tensor:
         """Return the output."""

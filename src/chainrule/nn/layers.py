@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..core.arguments import boolean, integer, number
+from ..core.op import Array, Shape
 from ..core.tensor import Parameter, Tensor
+from ..ops.logic import stop_gradient
 from ..ops.random import uniform
 from ..ops.table import as_dtype
 from . import init
@@ -51,6 +54,7 @@ class Linear(Layer):
     starts: bool = True
     roles: ClassVar[dict[str, str]] = {"weight": "W", "bias": "b"}
     gives: tuple[str, ...] = ("Z",)
+    _matrices = True
     _lengths = ("in_features", "out_features")
     weight: Parameter
     bias: Parameter | None
@@ -232,10 +236,16 @@ class Embedding(Layer):
         Shape of W. Ids run from 0 to rows - 1.
     weight_init
         Default: normal with standard deviation 1.
+    padding_idx : int, optional
+        An id whose row gets no gradient; it starts with zeros.
     dtype
         float32 (default) or float64.
     seed : int, optional
         Fixes the initial weights; without it they depend on the layer's place in the network.
+
+    Notes
+    -----
+    The gradient of a row is the sum over all its occurrences.
 
     Examples
     --------
@@ -261,13 +271,19 @@ class Embedding(Layer):
         dimensions: int,
         *,
         weight_init: Any = init.Normal(0.0, 1.0),  # noqa: B008 (immutable)
+        padding_idx: int | None = None,
         dtype: Any = np.float32,
         seed: int | None = None,
     ) -> None:
         self.rows: int = integer("rows", rows, at_least=1)
         self.dimensions: int = integer("dimensions", dimensions, at_least=1)
         self.weight_init: init.Initializer = init.get(weight_init)
-        self.make_parameter("weight", (self.rows, self.dimensions), self.weight_init, dtype=dtype, seed=seed)
+        self.padding_idx: int | None = None
+        draw = self.weight_init
+        if padding_idx is not None:
+            self.padding_idx = integer("padding_idx", padding_idx, at_least=0, at_most=self.rows - 1)
+            draw = _WithZeros(draw, self.padding_idx)
+        self.make_parameter("weight", (self.rows, self.dimensions), draw, dtype=dtype, seed=seed)
 
     @staticmethod
     def _count_of(settings: Mapping[str, Any]) -> int:
@@ -281,10 +297,29 @@ class Embedding(Layer):
             raise ValueError(
                 f"{called(x)} holds ids {x.value.min()} … {x.value.max()}, Embedding has rows 0 … {self.rows - 1}"
             )
-        return name("Z", name("W", self.weight)[x])
+        out: Any = name("W", self.weight)[x]
+        if self.padding_idx is not None:
+            padding = np.expand_dims(np.equal(x, self.padding_idx), -1)
+            out = np.where(padding, stop_gradient(out), out)
+        return name("Z", out)
 
     def _signature(self) -> str:
-        return f"{self.rows}, {self.dimensions}"
+        return f"{self.rows}, {self.dimensions}" + (
+            "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        )
+
+
+@dataclass(frozen=True)
+class _WithZeros:
+    """An initialiser that leaves one row zero."""
+
+    rest: init.Initializer
+    row: int
+
+    def __call__(self, rng: np.random.Generator, shape: Shape, dtype: Any, fan_in: int, fan_out: int) -> Array:
+        array = self.rest(rng, shape, dtype, fan_in, fan_out)
+        array[self.row] = 0
+        return array
 
 
 def called(x: Tensor) -> str:

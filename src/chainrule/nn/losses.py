@@ -11,6 +11,7 @@ half_mse               example: ½ Σ (A - Y)²                          (A - Y)
 poisson                example: the sum over its k outputs            (e^Z - Y) / m
 binary_cross_entropy   example: the sum over its k outputs            (sigmoid(Z) - Y) / m
 cross_entropy          example                                        (softmax(Z) - Y) / m
+focal, binary_focal    example
 hinge                  example
 =====================  =============================================  ====================================
 
@@ -31,7 +32,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import ops
-from ..core.arguments import choice, number
+from ..core.arguments import choice, integer, number
 from ..core.arrays import checked_array
 from ..core.keywords import translates
 from ..core.tensor import Tensor
@@ -202,11 +203,20 @@ def poisson(output: Any, target: Any, *, reduction: str = "mean") -> Any:
 
 
 @register("binary_cross_entropy", "binary", activation=ops.sigmoid)
-def binary_cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
+def binary_cross_entropy(output: Any, target: Any, *, pos_weight: Any = None, reduction: str = "mean") -> Any:
     """Return -y log σ(z) - (1 - y) log(1 - σ(z)) of logits z, summed over an example's outputs.
 
     Targets are 0, 1, or probabilities between; shaped like the output, (m,) or (m, k) for k yes-no questions. By
     default the mean over the examples, so that dZ = (σ(Z) - Y) / m for any k. (PyTorch also divides by k.)
+
+    Parameters
+    ----------
+    output, target
+        Of one shape.
+    pos_weight : float or array, optional
+        Factor of the first term, where y is 1; an array has one for each of the k outputs. ``fit`` takes it as
+        ``functools.partial(losses.binary_cross_entropy, pos_weight=3.0)``.
+    reduction : {"mean", "sum", "none"}
 
     Examples
     --------
@@ -214,19 +224,32 @@ def binary_cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -
     >>> round(float(losses.binary_cross_entropy([0.0, 2.0], [1, 1])), 4)
     0.41
     """
-    output, target = _alike("binary_cross_entropy", output, target)
-    values = _known(target)
-    if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
+    output, target = _probabilities("binary_cross_entropy", output, target)
+    if pos_weight is None:
+        return reduced(_by_example(ops.binary_cross_entropy_with_logits(output, target)), reduction)
+    factor = _weights("binary_cross_entropy: pos_weight", pos_weight, output)
+    if factor.shape not in ((), tuple(output.shape[-1:])):
         raise ValueError(
-            "binary_cross_entropy: expected targets 0, 1 or probabilities between, got values from "
-            f"{values.min():g} to {values.max():g}"
+            f"binary_cross_entropy: pos_weight has shape {factor.shape}, expected a number or one for each of the "
+            f"{output.shape[-1]} outputs"
         )
-    return reduced(_by_example(ops.binary_cross_entropy_with_logits(output, target)), reduction)
+    losses = (1.0 - target) * ops.softplus(output) + factor * target * ops.softplus(-output)
+    return reduced(_by_example(losses), reduction)
 
 
 @register("cross_entropy", "multiclass", activation=ops.softmax)
-def cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
+def cross_entropy(
+    output: Any,
+    target: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Any:
     """Return -Σ y log softmax(z) of logits z, one value per example; by default the mean over the examples.
+
+    An example is whatever has a row of logits: each step of a sequence, for an output of shape (m, T, C).
 
     Parameters
     ----------
@@ -235,16 +258,125 @@ def cross_entropy(output: Any, target: Any, *, reduction: str = "mean") -> Any:
     target
         Class ids from 0 to C - 1, integers of shape (…) or (…, 1); or one-hot rows or probabilities of shape (…, C)
         that sum to 1.
+    weight : array, optional
+        A factor for each class, of shape (C,). With class ids the mean is the weighted one.
+    ignore_index : int, optional
+        A class id that marks examples which do not count, such as padding.
+    label_smoothing : float
+        The share of y that is spread evenly over all classes, 0 <= label_smoothing < 1.
     reduction : {"mean", "sum", "none"}
+
+    Notes
+    -----
+    ``fit`` takes the settings as ``functools.partial(losses.cross_entropy, ignore_index=-1)``.
 
     Examples
     --------
     >>> from chainrule.nn import losses
     >>> round(float(losses.cross_entropy([[0.0, 0.0], [0.0, 2.0]], [0, 1])), 4)
     0.41
+    >>> round(float(losses.cross_entropy([[0.0, 0.0], [0.0, 2.0]], [-1, 1], ignore_index=-1)), 4)
+    0.1269
     """
-    output = _output(output)
-    return reduced(ops.cross_entropy_with_logits(output, _classes("cross_entropy", output, target)), reduction)
+    output, smoothing = _output(output), number("label_smoothing", label_smoothing, at_least=0, below=1)
+    counts, target = _counted(output, target, ignore_index)
+    rows = _classes("cross_entropy", output, target)
+    if weight is None:
+        smooth = rows if not smoothing else (1 - smoothing) * rows + smoothing / output.shape[-1]
+        losses = ops.cross_entropy_with_logits(output, smooth)
+        return reduced(losses, reduction) if counts is None else _reduced(losses, counts, None, reduction)
+    factors = _weights("cross_entropy: weight", weight, output)
+    if factors.shape != output.shape[-1:]:
+        raise ValueError(f"cross_entropy: weight has shape {factors.shape}, expected {tuple(output.shape[-1:])}")
+    smooth = ((1 - smoothing) * rows + smoothing / output.shape[-1]) * factors
+    logs = np.where(np.equal(smooth, 0.0), 0.0, ops.log_softmax(output))
+    own = None if tuple(np.shape(target)) == output.shape else np.sum(rows * factors, axis=-1)
+    return _reduced(-np.sum(smooth * logs, axis=-1), counts, own, reduction)
+
+
+def _counted(output: Any, target: Any, ignore_index: int | None) -> tuple[Any, Any]:
+    """Return which examples count, None for all, and the targets, with class 0 in place of `ignore_index`."""
+    if ignore_index is None:
+        return None, target
+    ignored = integer("ignore_index", ignore_index)
+    target = _target(target)
+    if tuple(target.shape) == (*output.shape[:-1], 1):
+        target = np.reshape(target, output.shape[:-1])
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: ignore_index is for class ids, got targets of dtype {target.dtype}")
+    counts = np.not_equal(target, ignored)
+    return counts, np.where(counts, target, target.dtype.type(0))
+
+
+def _reduced(losses: Any, counts: Any, factors: Any, reduction: str) -> Any:
+    """Reduce losses of which some do not count, or whose mean is weighted."""
+    if counts is not None:
+        losses = np.where(counts, losses, losses.dtype.type(0))
+        ones = as_dtype(counts, losses.dtype)
+        factors = ones if factors is None else ones * factors
+    if reduction != "mean" or factors is None:
+        return reduced(losses, reduction)
+    return np.sum(losses) / np.sum(factors)
+
+
+@register("focal", "multiclass", activation=ops.softmax)
+def focal(output: Any, target: Any, *, gamma: float = 2.0, reduction: str = "mean") -> Any:
+    """Return (1 - p)^γ · -log p, p being the probability of the right class: examples that are easy count less.
+
+    Parameters
+    ----------
+    output, target
+        As of `cross_entropy`.
+    gamma : float
+        At least 0, which gives the cross entropy. Source: Lin et al., "Focal loss for dense object detection", 2017.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.focal([[0.0, 0.0], [0.0, 5.0]], [0, 1], reduction="none").round(4)
+    array([0.1733, 0.    ])
+    """
+    gamma, output = number("gamma", gamma, at_least=0), _output(output)
+    losses = ops.cross_entropy_with_logits(output, _classes("focal", output, target))
+    return reduced(_focused(losses, gamma), reduction)
+
+
+@register("binary_focal", "binary", activation=ops.sigmoid)
+def binary_focal(
+    output: Any, target: Any, *, gamma: float = 2.0, alpha: float | None = None, reduction: str = "mean"
+) -> Any:
+    """Return the `focal` loss of yes-no questions, summed over an example's outputs.
+
+    Parameters
+    ----------
+    output, target
+        As of `binary_cross_entropy`; targets are 0 and 1.
+    gamma : float
+        At least 0.
+    alpha : float, optional
+        Weight of the examples with target 1, between 0 and 1; that of the others is 1 - alpha.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> from chainrule.nn import losses
+    >>> losses.binary_focal([0.0, 5.0], [1, 1], reduction="none").round(4)
+    array([0.1733, 0.    ])
+    """
+    gamma = number("gamma", gamma, at_least=0)
+    output, target = _probabilities("binary_focal", output, target)
+    losses = _focused(ops.binary_cross_entropy_with_logits(output, target), gamma)
+    if alpha is not None:
+        share = number("alpha", alpha, at_least=0, at_most=1)
+        losses = losses * (share * target + (1 - share) * (1.0 - target))
+    return reduced(_by_example(losses), reduction)
+
+
+def _focused(losses: Any, gamma: float) -> Any:
+    """Return cross entropies times (1 - p)^γ, p being e to the power of minus the cross entropy."""
+    wrong = ops.relu(-np.expm1(-losses))  # not below 0 by rounding
+    return losses * wrong**gamma if gamma else losses
 
 
 @register("hinge", "binary", "multiclass")
@@ -457,6 +589,26 @@ def _alike(loss: str, output: Any, target: Any) -> tuple[Any, Any]:
         target = np.reshape(target, a)
     _not_empty(loss, a)
     return output, as_dtype(target, output.dtype)
+
+
+def _probabilities(loss: str, output: Any, target: Any) -> tuple[Any, Any]:
+    """Return output and target, whose values lie between 0 and 1."""
+    output, target = _alike(loss, output, target)
+    values = _known(target)
+    if values is not None and values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise ValueError(
+            f"{loss}: expected targets 0, 1 or probabilities between, got values from {values.min():g} to "
+            f"{values.max():g}"
+        )
+    return output, target
+
+
+def _weights(argument: str, weight: Any, output: Any) -> Any:
+    """Return weights as an array of the dtype of the output."""
+    array = checked_array(weight, argument)
+    if array.size and not array.min() >= 0:
+        raise ValueError(f"{argument}: expected weights ≥ 0, got {array.min():g}")
+    return array.astype(output.dtype)
 
 
 def _not_empty(loss: str, shape: tuple[int, ...]) -> None:

@@ -75,6 +75,7 @@ class Module(Nested):
     _unread = ("feature_names",)
     _takes_one = False  # whether its input is an array, not a nest of arrays
     _ids = False  # whether integer input means row numbers
+    _matrices = False  # whether its matrices are (inputs, outputs), for which PyTorch has (outputs, inputs)
     _nests = False  # for descriptions (`described`): whether it is made of other layers,
     _lengths: tuple[str, ...] = ()  # which arguments are lengths of axes,
     _buffers: dict[str, Array]

@@ -77,7 +77,7 @@ def _plain(name: str, value: Any) -> Any:
         return init.config(value)
     if isinstance(value, tuple):
         return [_plain("", part) for part in value]
-    if name == "bias":
+    if name == "bias" and not isinstance(value, bool):
         return value is not None
     return value
 

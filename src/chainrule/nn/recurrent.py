@@ -32,6 +32,7 @@ class Recurrent(Layer):
 
     starts: bool = True
     _takes_one = False
+    _matrices = True
     _lengths = ("input_size", "hidden_size")
     gates: ClassVar[tuple[str, ...]] = ("h",)  # what W gives, side by side
     carried: ClassVar[tuple[str, ...]] = ("h",)  # the state; the first one is the output
