@@ -139,6 +139,45 @@ def test_an_embedding():
     same(cr.to_torch(cr.from_torch(theirs)), cr.from_torch(theirs), ids)
 
 
+SEQUENCES = {
+    "RNN": lambda: tn.RNN(4, 3, 2, nonlinearity="relu", batch_first=True),
+    "LSTM": lambda: tn.LSTM(4, 3, 2, bidirectional=True, batch_first=True, dropout=0.5),
+    "GRU": lambda: tn.GRU(4, 3, bias=False, batch_first=True),
+    "transformer": lambda: tn.TransformerEncoderLayer(4, 2, 8, batch_first=True),
+    "transformer, norm first": lambda: tn.TransformerEncoderLayer(
+        4, 2, 8, 0.0, "gelu", norm_first=True, batch_first=True
+    ),
+}
+
+
+@for_each("name", SEQUENCES)
+def test_layers_of_sequences(name):
+    theirs = SEQUENCES[name]().double().eval()
+    x = np.random.default_rng(0).normal(size=(2, 5, 4))
+    ours = cr.from_torch(theirs)
+    again = cr.to_torch(ours)
+    for module in (theirs, again):
+        out = module(torch.from_numpy(x))
+        out = out[0] if isinstance(out, tuple) else out
+        np.testing.assert_allclose(ours(x).value, out.detach().numpy(), rtol=1e-9, atol=1e-12)
+    assert str(again) == str(theirs) and not again.training
+
+
+def test_attention_and_what_only_one_side_has():
+    theirs = tn.MultiheadAttention(4, 2, dropout=0.5, batch_first=True).double().eval()
+    x = np.random.default_rng(0).normal(size=(2, 5, 4))
+    ours = cr.from_torch(theirs)
+    t = torch.from_numpy(x)
+    for module in (theirs, cr.to_torch(ours)):
+        np.testing.assert_allclose(ours(x).value, module(t, t, t)[0].detach().numpy(), rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match=r"LSTM\(batch_first=False\); only batch_first=True"):
+        cr.from_torch(tn.LSTM(4, 3))
+    with pytest.raises(ValueError, match="takes a mask when it is called"):
+        cr.to_torch(nn.MultiheadAttention(4, 2, causal=True))
+    padded = tn.Embedding(5, 3, padding_idx=1)
+    assert cr.from_torch(padded).padding_idx == 1 and cr.to_torch(cr.from_torch(padded)).padding_idx == 1
+
+
 def test_training_goes_on_alike():
     """The statistics move alike, and so do the weights under plain gradient descent."""
     torch.manual_seed(0)
@@ -215,7 +254,7 @@ def replaced(name, value):
 
 REFUSED = [
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Conv3d(1, 1, 1)), TypeError, r"layer 1 is a torch.nn.Conv3d"),
-    (lambda: tn.Sequential(tn.ReLU(), tn.Sequential(tn.ReLU(), tn.LSTM(2, 2))), TypeError, r"layer 1.1 is a .*LSTM"),
+    (lambda: tn.Sequential(tn.ReLU(), tn.Sequential(tn.ReLU(), tn.LSTMCell(2, 2))), TypeError, r"1.1 is a .*LSTMCell"),
     (lambda: tn.Sequential(Mine(3, 3)), TypeError, r"layer 0 is a .*\.Mine, which chainrule does not have"),
     (lambda: tn.Conv3d(1, 1, 1), TypeError, r"the module is a torch.nn.Conv3d"),
     (lambda: tn.Sequential(tn.Softmax(dim=1)), ValueError, r"Softmax\(dim=1\); only dim=-1 .* on two axes, dim=1 is"),
@@ -227,7 +266,7 @@ REFUSED = [
     (lambda: tn.Sequential(tn.BatchNorm1d(3, momentum=None)), ValueError, r"momentum: .*None"),
     (lambda: tn.Sequential(tn.BatchNorm1d(3, track_running_stats=False)), ValueError, r"only track_running_stats=True"),
     (lambda: tn.Sequential(tn.Dropout(1.0)), ValueError, r"layer 0 is Dropout\(p=1.0.*p: .*1.0"),
-    (lambda: tn.Sequential(tn.Embedding(3, 3, padding_idx=0)), ValueError, r"padding_idx=0\); only padding_idx=None"),
+    (lambda: tn.Sequential(tn.Embedding(3, 3, max_norm=1.0)), ValueError, r"max_norm=1.0\); only max_norm=None"),
     (lambda: tn.Sequential(tn.Embedding(3, 3, max_norm=1.0)), ValueError, r"max_norm=1.0\); only max_norm=None"),
     (tied, ValueError, r"layer 2 shares its weight with layer 0"),
     (hooked, ValueError, r"layer 0 has hooks"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,9 @@ _ALIKE = (
     nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Mish, nn.Hardswish
 )  # fmt: skip
 
+#: What PyTorch's transformer layers have noted about their activation.
+_ACTIVATIONS = {1: "relu", 2: "gelu"}
+
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
 _FROM: dict[str, Callable[..., nn.Module]] = {
     **{kind.__name__: lambda m, dtype, kind=kind: kind() for kind in _ALIKE},
@@ -24,7 +28,25 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
     "Dropout": lambda m, dtype: nn.Dropout(m.p),
     "LayerNorm": lambda m, dtype: nn.LayerNorm(_last_axis(m), eps=m.eps, dtype=dtype),
     "BatchNorm1d": lambda m, dtype: nn.BatchNorm1d(m.num_features, eps=m.eps, momentum=m.momentum, dtype=dtype),
-    "Embedding": lambda m, dtype: nn.Embedding(m.num_embeddings, m.embedding_dim, dtype=dtype),
+    "Embedding": lambda m, dtype: nn.Embedding(
+        m.num_embeddings, m.embedding_dim, padding_idx=m.padding_idx, dtype=dtype
+    ),
+    "RNN": lambda m, dtype: nn.RNN(*_recurrent(m), nonlinearity=m.nonlinearity, dtype=dtype),
+    "LSTM": lambda m, dtype: nn.LSTM(*_recurrent(m), dtype=dtype),
+    "GRU": lambda m, dtype: nn.GRU(*_recurrent(m), dtype=dtype),
+    "MultiheadAttention": lambda m, dtype: nn.MultiheadAttention(
+        m.embed_dim, m.num_heads, m.dropout, m.in_proj_bias is not None, dtype=dtype
+    ),
+    "TransformerEncoderLayer": lambda m, dtype: nn.TransformerEncoderLayer(
+        m.self_attn.embed_dim,
+        m.self_attn.num_heads,
+        m.linear1.out_features,
+        m.dropout.p,
+        _ACTIVATIONS.get(m.activation_relu_or_gelu, "another"),
+        m.norm1.eps,
+        m.norm_first,
+        dtype=dtype,
+    ),
     "LeakyReLU": lambda m, dtype: nn.LeakyReLU(m.negative_slope),
     "ELU": lambda m, dtype: nn.ELU(m.alpha),
     "GELU": lambda m, dtype: nn.GELU(m.approximate == "tanh"),
@@ -83,7 +105,12 @@ _ONLY: dict[str, dict[str, Any]] = {
     "AvgPool2d": {"ceil_mode": False, "divisor_override": None},
     "BatchNorm2d": {"track_running_stats": True},
     "BatchNorm1d": {"track_running_stats": True},
-    "Embedding": {"padding_idx": None, "max_norm": None, "scale_grad_by_freq": False},
+    "Embedding": {"max_norm": None, "scale_grad_by_freq": False},
+    "RNN": {"batch_first": True},
+    "LSTM": {"batch_first": True, "proj_size": 0},
+    "GRU": {"batch_first": True},
+    "MultiheadAttention": {"batch_first": True, "bias_k": None, "add_zero_attn": False, "_qkv_same_embed_dim": True},
+    "TransformerEncoderLayer": {"self_attn.batch_first": True},
 }
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -94,7 +121,29 @@ _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str,
     nn.Dropout: lambda m: ("Dropout", (m.p,), {}),
     nn.LayerNorm: lambda m: ("LayerNorm", (m.features,), {"eps": m.eps}),
     nn.BatchNorm1d: lambda m: ("BatchNorm1d", (m.features,), {"eps": m.eps, "momentum": m.momentum}),
-    nn.Embedding: lambda m: ("Embedding", (m.rows, m.dimensions), {}),
+    nn.Embedding: lambda m: ("Embedding", (m.rows, m.dimensions), {"padding_idx": m.padding_idx}),
+    nn.RNN: lambda m: ("RNN", (), {**_settings(m), "nonlinearity": m.nonlinearity}),
+    nn.LSTM: lambda m: ("LSTM", (), _settings(m)),
+    nn.GRU: lambda m: ("GRU", (), _settings(m)),
+    nn.MultiheadAttention: lambda m: (
+        "MultiheadAttention",
+        (m.embed_dim, m.num_heads, m.dropout, m.bias),
+        {"batch_first": _not_causal(m)},
+    ),
+    nn.TransformerEncoderLayer: lambda m: (
+        "TransformerEncoderLayer",
+        (
+            m.d_model,
+            m.nhead,
+            m.dim_feedforward,
+            m.dropout,
+            m.activation,
+            m.layer_norm_eps,
+            _not_causal(m),
+            m.norm_first,
+        ),
+        {},
+    ),
     nn.LeakyReLU: lambda m: ("LeakyReLU", (m.slope,), {}),
     nn.ELU: lambda m: ("ELU", (m.alpha,), {}),
     nn.GELU: lambda m: ("GELU", (), {"approximate": "tanh" if m.approximate else "none"}),
@@ -185,7 +234,8 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
     import torch
 
     if id(module) not in made:
-        if any(module.__dict__.get(name) for name in _HOOKS):
+        parts_of = module.modules() if type(module) is not torch.nn.Sequential else [module]
+        if any(m.__dict__.get(name) for m in parts_of for name in _HOOKS):
             raise ValueError(f"{_place(path)} has hooks, which may change what it computes; remove them first")
         if "forward" in module.__dict__:
             raise ValueError(f"{_place(path)} has a custom forward, which may compute something else")
@@ -193,7 +243,7 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
             parts = [_from(m, f"{path}.{n}".strip("."), dtype, made, owner) for n, m in module._modules.items()]
             made[id(module)] = nn.Sequential(*parts)
         else:
-            made[id(module)] = _layer_from(module, path, dtype, owner)
+            made[id(module)] = _layer_from(module, path, dtype, owner).train(module.training)
         made[id(module)].training = module.training
     return made[id(module)]
 
@@ -210,14 +260,15 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
             "Other modules may be converted through ONNX: torch.onnx.export, then from_onnx"
         )
     for name, value in _ONLY.get(kind, {}).items():
-        if (found := getattr(module, name)) != value:
+        if (found := functools.reduce(getattr, name.split("."), module)) != value:
             same = "; on two axes, dim=1 is the same" if kind == "Softmax" and found == 1 else ""
             raise ValueError(f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} is supported{same}")
     try:
         layer = _FROM[kind](module, dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{_place(path)} is {module}: {error}") from None
-    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    layers = dict(layer.named_modules())
+    tensors = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in tensors:
         if name == "num_batches_tracked":
             continue
@@ -232,7 +283,8 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         if array.dtype != dtype:
             raise ValueError(f"{_place(path)}: {name} is {array.dtype}, the module's first parameter is {dtype}")
         try:
-            layer.load_state_dict({name: from_torch_layout(layer, name, array)}, strict=False)
+            own, _, last = name.rpartition(".")
+            layer.load_state_dict({name: from_torch_layout(layers[own], last, array)}, strict=False)
         except ValueError:
             raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which does not fit {module}") from None
     return layer
@@ -242,6 +294,26 @@ def _last_axis(module: Any) -> int:
     if len(module.normalized_shape) != 1:
         raise ValueError("normalized_shape: expected one number (only the last axis is normalised)")
     return int(module.normalized_shape[0])
+
+
+_RECURRENT = "input_size hidden_size num_layers bias dropout bidirectional".split()  # settings, as both call them
+
+
+def _recurrent(module: Any) -> list[Any]:
+    return [getattr(module, name) for name in _RECURRENT]
+
+
+def _settings(layer: Any) -> dict[str, Any]:
+    return {name: getattr(layer, name) for name in _RECURRENT} | {"batch_first": True}
+
+
+def _not_causal(layer: Any) -> bool:
+    if layer.causal:
+        raise ValueError(
+            f"{type(layer).__name__}(causal=True): PyTorch's layer takes a mask when it is called; make the layer "
+            "without causal=True, load its weights, and convert that"
+        )
+    return True
 
 
 def _place(path: str) -> str:
@@ -293,7 +365,7 @@ def _to(model: nn.Module, path: str, made: dict[int, Any]) -> Any:
             parts = [_to(m, f"{path}.{i}".strip("."), made) for i, m in enumerate(model)]
             made[id(model)] = torch.nn.Sequential(*parts)
         else:
-            made[id(model)] = _layer_to(model, path)
+            made[id(model)] = _layer_to(model, path).train(model.training)
         made[id(model)].training = model.training
     return made[id(model)]
 
@@ -310,5 +382,6 @@ def _layer_to(layer: nn.Module, path: str) -> Any:
     kind, args, settings = _TO[type(layer)](layer)
     if layer.dtype is None:
         return getattr(torch.nn, kind)(*args, **settings)
-    without_numbers: Any = torch.nn.utils.skip_init  # so that none are drawn
-    return without_numbers(getattr(torch.nn, kind), *args, **settings, dtype=getattr(torch, str(layer.dtype)))
+    dtype = getattr(torch, str(layer.dtype))
+    made = getattr(torch.nn, kind)(*args, **settings, device="meta", dtype=dtype)  # so that no numbers are drawn
+    return made.to_empty(device="cpu")

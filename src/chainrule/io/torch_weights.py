@@ -19,20 +19,29 @@ from .weights import load_arrays, with_texts
 _TRACKED = "num_batches_tracked"
 
 
-#: Layers whose weights PyTorch holds with the last axis, that of the outputs, in another place.
-_OUTPUTS_AT: dict[type[nn.Module], int] = {nn.Linear: 0, nn.Conv1d: 0, nn.Conv2d: 0, nn.ConvTranspose2d: 1}
+#: Layers other than affine maps whose weights PyTorch holds with the last axis, that of the outputs, in another place.
+_OUTPUTS_AT: dict[type[nn.Module], int] = {nn.Conv1d: 0, nn.Conv2d: 0, nn.ConvTranspose2d: 1}
 
 
 def in_torch_layout(layer: nn.Module, name: str, array: Array) -> Array:
     """Return a layer's array as PyTorch holds it: weights with the axis of outputs first, not last."""
-    place = _OUTPUTS_AT.get(type(layer)) if name == "weight" else None
+    place = _outputs_at(layer, name, array)
     return array if place is None else np.ascontiguousarray(np.moveaxis(array, -1, place))
 
 
 def from_torch_layout(layer: nn.Module, name: str, array: Array) -> Array:
     """Return an array of PyTorch's as the layer holds it."""
-    place = _OUTPUTS_AT.get(type(layer)) if name == "weight" and array.ndim > 1 else None
+    place = _outputs_at(layer, name, array)
     return array if place is None else np.ascontiguousarray(np.moveaxis(array, place, -1))
+
+
+def _outputs_at(layer: nn.Module, name: str, array: Array) -> int | None:
+    """Return where PyTorch has the axis of outputs, which is our last one; None where it is there, too."""
+    if array.ndim < 2:
+        return None
+    if layer._matrices:
+        return 0
+    return _OUTPUTS_AT.get(type(layer)) if name == "weight" else None
 
 
 def save_torch_weights(path: str | os.PathLike[str], model: nn.Module) -> None:
