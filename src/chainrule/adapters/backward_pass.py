@@ -67,6 +67,7 @@ class BackwardPass(abc.ABC):
     dout_changed = False  # the backward pass wrote into the upstream gradient
     updated: tuple[str, ...] = ()  # parameters that the backward pass updates
     own_penalty = False  # layers may add a penalty of their own
+    fixed: tuple[str, ...] = ()  # values that are not drawn anew
     upstream: Any = None  # given in place of the upstream gradient that the adapter makes
     handed: Any = None  # the upstream gradient that backward was given, as it left it
 
@@ -163,6 +164,14 @@ class BackwardPass(abc.ABC):
         """Run both passes on the user's own data, without recording; return the gradients by name."""
         return self._run(values or self.values, "your data", record=False).gradients
 
+    def backward_twice(self) -> list[dict[str, Any]]:
+        """Run forward once and backward twice on what it keeps; return the gradients of both calls by key."""
+        twin, values = self.copied(), copied(self.values)
+        with np.errstate(all="ignore"):
+            output, cache = twin.forward(values)
+            calls = (twin.gradients_by_key(twin.backward(cache, output, values)) for _ in range(2))
+            return [{k: None if v is None else np.array(v) for k, v in found.items()} for found in calls]
+
     def again(self) -> Point:
         """Run both passes twice on the same copies of the code, and return the second run."""
         twin = self.copied()
@@ -225,6 +234,7 @@ class BackwardPass(abc.ABC):
             for name, old in group.items():
                 if is_number_array(now.get(name)) and not same(old, now[name]):
                     point.after[name] = np.array(now[name])
+                    point.inputs_changed |= {name} if group is before else set()
         rebound = self._rebound(held, kept, after)
         point.changed = [name for name in point.after if name not in self.updated and name not in rebound]
         if self.dout_changed:

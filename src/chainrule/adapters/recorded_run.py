@@ -51,8 +51,8 @@ class Point:
         What the backward pass returned, by the name of the value: ``{"W1": …}``.
     keys
         Under which key: ``{"W1": "dW1"}``.
-    changed
-        Names of the arrays that the backward pass changed.
+    changed, inputs_changed
+        Names of the arrays that the backward pass changed; those of them that went in.
     handed
         The upstream gradient, where backward has changed it.
     inferred
@@ -69,6 +69,7 @@ class Point:
     keys: dict[str, str] = field(default_factory=dict)
     extra: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    inputs_changed: set[str] = field(default_factory=set)
     after: dict[str, Array] = field(default_factory=dict)
     rewritten: set[str] = field(default_factory=set)
     given: dict[str, Array] = field(default_factory=dict)

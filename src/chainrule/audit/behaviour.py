@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
 from ..adapters.containers import mapped
+from ..adapters.layer_functions import LayerFunctions
 from ..adapters.objects import Objects
 from .evidence import with_one_cause
 from .mistakes.conduct import Accumulates, MemoryLayout
@@ -45,12 +47,15 @@ def behaviour_findings(
     A write that changes nothing for the caller is a note.
     """
     findings = []
-    harmless = _harmless(subject, own)
-    if harmless:
-        notes.append(f"backward writes into {', '.join(harmless)} in place: harmless, a second call gives the same")
+    harmless, same = _harmless(subject, own)
+    if harmless and len(harmless) == len(own.changed):
+        what = "harmless, a second call gives the same"
+        if not same:
+            what = "harmless in training, but a second call without a new forward pass gives other gradients"
+        notes.append(f"backward writes into {', '.join(harmless)} in place: {what}")
     if changed := [n for n in own.changed if n not in harmless]:
         advice = "; copy before you write."
-        if any(n in exact for n in changed):
+        if any(n in exact and n in own.inputs_changed for n in changed):
             advice = ": the update belongs after it, when all gradients are known."
         message = f"backward changes {', '.join(changed)} in place{advice}"
         findings.append(with_one_cause("backward", MutatesInput, message, "", {"changed": changed}))
@@ -86,18 +91,39 @@ def _in_fortran_order(name: str, value: Any) -> Any:
     return np.asfortranarray(value) if isinstance(value, np.ndarray) and value.ndim > 1 else value
 
 
-def _harmless(subject: BackwardPass, own: Point) -> list[str]:
-    """Return what backward writes into without harm: what an object keeps; dout, where a repetition is the same."""
-    kept = [n for n in own.changed if isinstance(subject, Objects) and n not in subject.values and n != "dout"]
+def _harmless(subject: BackwardPass, own: Point) -> tuple[list[str], bool]:
+    """Return what backward writes into without harm, and whether a second call on the same cache gives the same.
+
+    Inputs, parameters and outputs are the caller's; what an object or a layer keeps is backward's own, as long as it
+    can be called again. The cache of a network has names, by which others read it: there a second call must not
+    differ, as with dout.
+    """
+    if not own.changed:
+        return [], True
+    kept = [n for n in own.changed if n not in own.inputs_changed and n != "dout"]
+    same, runs = _as_before(subject, own)
+    if not isinstance(subject, Objects):
+        kept = [n for n in kept if not re.match(r"out\b", n)]
+        if not same and not (isinstance(subject, LayerFunctions) and runs):
+            kept = []
     if "dout" not in own.changed:
-        return kept
+        return kept, same
     twin = subject.copied()
     twin.upstream = own.handed
     try:
         again = twin.repeated()
     except Exception:  # whatever the user's code raises
-        return kept
-    return [*kept, "dout"] if all(_equal(g, again.get(n)) for n, g in own.gradients.items()) else kept
+        return kept, same
+    return [*kept, "dout"] if all(_equal(g, again.get(n)) for n, g in own.gradients.items()) else kept, same
+
+
+def _as_before(subject: BackwardPass, own: Point) -> tuple[bool, bool]:
+    """Return whether a second call of backward on the same cache gives the same, and whether it runs at all."""
+    try:
+        first, second = subject.backward_twice()
+    except Exception:  # whatever the user's code raises
+        return False, False
+    return all(_equal(first.get(key), second.get(key)) for key in own.keys.values()), True
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -44,8 +44,12 @@ def document(report: Report) -> doc.Document:
         tones = {i: TONES.get(step.verdict, "") for i, step in enumerate(report.steps)}
         table = doc.Table(COLUMNS, tuple(map(_row, report.steps)), tones)
         blocks += [doc.Heading("Steps"), table, doc.Paragraph(_legend(report), "dim")]
-    conventions = [f"{c.name}: {c.message}" if c.name else c.message for c in report.conventions]
-    for heading, lines in (("Conventions (not errors)", conventions), ("Notes", report.notes)):
+    reasons, conventions = (
+        [f"{c.name}: {c.message}" if c.name else c.message for c in part]
+        for part in (report.reasons, report.conventions)
+    )
+    listed = (("Right, because", reasons), ("Conventions (not errors)", conventions), ("Notes", report.notes))
+    for heading, lines in listed:
         if lines:
             blocks += [doc.Heading(heading), doc.Items(tuple(lines))]
     return doc.Document(report.title, tuple(blocks))

@@ -77,9 +77,11 @@ def batch_of(subject: BackwardPass, data: tuple[str, ...], rng: np.random.Genera
     return None
 
 
-def _redrawn(subject: BackwardPass, axes: Axes, size: int, rng: np.random.Generator) -> dict[str, Any]:
+def _redrawn(subject: BackwardPass, axes: Axes | None, size: int | None, rng: np.random.Generator) -> dict[str, Any]:
     """Return random values of the same kind, for another size of the batch."""
-    return redrawn(subject.values, tuple(n for n in subject.exact if n not in axes), axes, size, rng)
+    kept = {"X", *axes} if axes and size is None else axes or {"X"}
+    values = redrawn(subject.values, tuple(n for n in subject.exact if n not in kept), axes, size, rng)
+    return {**values, **{n: subject.values[n] for n in subject.fixed}}
 
 
 def set_size(point: Point, axes: Axes | None, values: Mapping[str, Any]) -> None:
@@ -112,8 +114,7 @@ def other_points(
         notes.append("no batch axis was found; the shapes were kept")
     points = []
     for _ in range(2):
-        weights = tuple(n for n in subject.exact if n not in (axes or {}) and n != "X")
-        values = redrawn(subject.values, weights, axes, None, rng)
+        values = _redrawn(subject, axes, None, rng)
         point = _try_run(subject, values, "random values") or _near(subject, rng, "values near yours")
         if point is not None:
             set_size(point, axes, subject.values)
@@ -137,6 +138,7 @@ def _near(subject: BackwardPass, rng: np.random.Generator, label: str) -> Point 
     for name in subject.exact:
         if np.array_equal(values[name], subject.values[name]):
             values[name] = subject.values[name] + 0.05 * rng.normal(size=np.shape(values[name]))
+    values |= {n: subject.values[n] for n in subject.fixed}
     return _try_run(subject, values, label)
 
 

@@ -155,6 +155,8 @@ class Report:
         How the code was understood: its functions or classes, the parameters, where their gradients are.
     provisos : tuple of str
         Sentences that belong to the headline: what was assumed, what was not read.
+    reasons : tuple of Convention
+        Why steps are right that may be doubted.
 
     Examples
     --------
@@ -200,6 +202,7 @@ class Report:
     title: str
     read_as: str = ""
     provisos: tuple[str, ...] = ()
+    reasons: tuple[Convention, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
+from .accidents import for_one_unit_only, read_from_outside, with_accidents, wrong_steps
 from .behaviour import accumulates, after_updates, behaviour_findings, layout_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
@@ -25,6 +28,7 @@ from .points import (
     set_size,
     with_own_data,
 )
+from .reasons import reasons_of
 from .reference import check_reference, is_single_precision
 from .report import Report
 from .step import Trial
@@ -52,6 +56,21 @@ def report_on(
     causes
         Whether causes and lines of errors are searched for.
     """
+    report, trial = _judged(subject, data, ascent, batch, causes)
+    outside = read_from_outside(subject, trial, report.findings) if trial else {}
+    if outside:  # values that backward reads from elsewhere are the caller's own, whatever it is handed
+        subject.fixed = tuple(outside)
+        report, _ = _judged(subject, data, ascent, False, causes)
+        note = f"backward reads {', '.join(outside.values())} from outside: other values of it were not tried"
+        note = f"right on your data; {note}" if report.ok else note
+        report = replace(report, notes=(note, *report.notes))
+    return report
+
+
+def _judged(
+    subject: BackwardPass, data: tuple[str, ...], ascent: bool, batch: bool, causes: bool
+) -> tuple[Report, Trial | None]:
+    """Return the report, and what it was made from if the forward pass could be recorded."""
     rng = np.random.default_rng(_SEED)
     check_data(subject, data)
     own = subject.first_run()
@@ -67,7 +86,7 @@ def report_on(
     large = own.loss is not None and len(own.order) > LARGE
     points = [p for p in other_points(subject, kept, data, rng, notes, large) if comparable(p, own)]
     if own.loss is None and not points:
-        return numeric_report(subject, own, axes, rng, adding, ascent)
+        return numeric_report(subject, own, axes, rng, adding, ascent), None
     set_size(own, kept, subject.values)
     points = with_own_data(subject, own, points, rng, notes)
     trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points), subject.own_penalty)
@@ -88,19 +107,24 @@ def report_on(
     findings += behaviour_findings(subject, own, adding, trial.exact, notes)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")
-    findings = with_lines(subject, own, findings) if causes else findings
+    if causes and findings:
+        findings = with_lines(subject, own, with_accidents(subject, trial, findings, rng))
     if axes and not findings:
         notes += (_on_several_examples if single else _on_one_example)(subject, axes, trial, rng)
+        notes += for_one_unit_only(subject, axes, trial, rng)
     notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)
-    return Report(
+    steps = steps_of(trial, own, findings)
+    report = Report(
         tuple(findings),
         tuple(conventions_of(trial, excess, findings)),
-        tuple(steps_of(trial, own, findings)),
+        tuple(steps),
         tuple(dict.fromkeys(notes)),
         subject.plain_loss(subject.values),
         subject.title,
         subject.describe(),
+        reasons=tuple(reasons_of(subject, trial, own, steps)) if causes else (),
     )
+    return report, trial
 
 
 def _check_names(own: Point) -> None:
@@ -132,9 +156,7 @@ def _on_one_example(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.ran
     point = batch_of_one(subject, axes, rng)
     if isinstance(point, str):
         return [point] if point else []
-    alone = Trial([point], trial.exact, trial.ascent, trial.loose, trial.own_penalty, budgets=None)
-    judge(alone)
-    wrong = [s.key for s in alone.steps.values() if s.problem or (s.exact and s.scales is not None and s.scale.k != 1)]
+    wrong = wrong_steps(trial, [point])
     return [f"on a batch of one, {', '.join(wrong)} would be wrong"] if wrong else []
 
 
@@ -143,9 +165,7 @@ def _on_several_examples(subject: BackwardPass, axes: Axes, trial: Trial, rng: n
     points = other_points(subject, axes, (), rng, [])
     if not points or any(set(p.gradients) != set(trial.points[0].gradients) or p.loss is None for p in points):
         return ["right for one example only: backward fails for more"]
-    several = Trial(points, trial.exact, trial.ascent, trial.loose, trial.own_penalty, budgets=None)
-    judge(several)
-    wrong = [s.key for s in several.steps.values() if s.problem]
+    wrong = wrong_steps(trial, points, scales=False)
     return [f"right for one example only: with more, {', '.join(wrong)} would be wrong"] if wrong else []
 
 
