@@ -296,3 +296,27 @@ def test_writes_into_the_callers_arrays_are_errors_others_a_note(case):
     assert [f.cause for f in report.findings] == ([] if said else ["mutates-input"])
     notes = [n for n in report.notes if "in place" in n]
     assert [said in n for n in notes] == ([True] if said else [])
+
+
+# -- a loss of every example with every other one ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 1)])
+def test_a_loss_that_mixes_examples_is_named(shape):
+    targets, parameters = rng.normal(size=shape), {"W": rng.normal(size=(4, 1))}
+
+    def forward(X, P):
+        return {"A0": X, "Z": X @ P["W"]}
+
+    def loss(Z, Y):
+        return np.mean((Z - Y) ** 2)
+
+    def backward(cache, Y, P):
+        difference = cache["Z"] - Y
+        dZ = 2 * (difference.mean(axis=1, keepdims=True) if mixed else difference) / len(Y)
+        return {"dZ": dZ, "dW": cache["A0"].T @ dZ}
+
+    mixed = len(shape) == 1
+    report = cr.audit(backward, forward=forward, loss=loss, parameters=parameters, X=X, Y=targets)
+    mixing = [n for n in report.notes if "mixes examples" in n]
+    assert report.ok and [("(7, 1) and (7,)" in n and "7×7" in n) for n in mixing] == ([True] if mixed else [])

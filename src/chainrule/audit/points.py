@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.containers import is_number_array
 from ..adapters.new_values import SIZES, Axes, batch_axes, nudged, redrawn
+from ..core.op import ELEMENTWISE
 from ..core.reverse import topological
 from .reference import has_kink
 
@@ -39,6 +41,23 @@ def check_dependence(subject: BackwardPass, own: Point) -> None:
             f"the loss does not depend on {', '.join(subject.exact[:6])}: does forward use arrays other than "
             "its arguments, such as globals?"
         )
+
+
+def mixed_examples(point: Point) -> list[str]:
+    """Return a note where arrays with a number for each example, of shapes (n,) and (n, 1), are broadcast to n × n."""
+    for node in point.order if point.loss is not None else ():
+        shapes = [x.shape for x in node.inputs]
+        lengths = [max(s, default=1) for s in shapes]
+        n = lengths[0] if lengths else 1
+        flat = len(shapes) == 2 and all(math.prod(s) == n and n > 1 for s in shapes)
+        if flat and node.shape == (n, n) and node.op is not None and node.op.kind == ELEMENTWISE:
+            if point.size in (None, n):
+                one, other = shapes
+                return [
+                    f"the loss mixes examples: shapes {one} and {other} are broadcast to {n}×{n}, every example with "
+                    "every other one; give both one shape"
+                ]
+    return []
 
 
 def loss_is_finite(point: Point) -> bool:

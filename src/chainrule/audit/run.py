@@ -24,6 +24,7 @@ from .points import (
     check_data,
     check_dependence,
     comparable,
+    mixed_examples,
     other_points,
     set_size,
     with_own_data,
@@ -88,6 +89,7 @@ def _judged(
     if own.loss is None and not points:
         return numeric_report(subject, own, axes, rng, adding, ascent), None
     set_size(own, kept, subject.values)
+    notes += mixed_examples(own)
     points = with_own_data(subject, own, points, rng, notes)
     trial = Trial(points, frozenset(subject.exact), ascent, _looseness(own, points), subject.own_penalty)
     trial.budgets = trial.budgets if causes else None
