@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
 from ..adapters.objects import Objects
+from ..ops import relu, sigmoid
 from .formulas import from_the_loss
 from .regions import LEAKY, Region
 from .report import RIGHT, Convention, Step
@@ -43,6 +45,12 @@ class Doubt:
     def texts(self) -> list[str]:
         """Every expression of the statement, as text."""
         return [ast.unparse(node) for node in ast.walk(self.statement) if isinstance(node, ast.expr)]
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The activation, if it is a known one."""
+        known = self.region.activation if self.region is not None else None
+        return None if known is None else known.function
 
     def names(self, *, source: bool = False) -> list[str]:
         """Return what the activation's output is called, or its input."""
@@ -89,7 +97,7 @@ def _doubt(subject: BackwardPass, trial: Trial, name: str, statement: str) -> Do
 
 def _sigmoid_by_its_output(doubt: Doubt) -> str:
     """A ⊙ (1 − A), where A is the output."""
-    if doubt.region is None or doubt.region.kind != "sigmoid":
+    if doubt.function is not sigmoid:
         return ""
     texts = set(doubt.texts)
     by_output = any(f"1 - {t}" in texts or f"1.0 - {t}" in texts for t in texts)
@@ -98,7 +106,7 @@ def _sigmoid_by_its_output(doubt: Doubt) -> str:
 
 def _tanh_by_its_output(doubt: Doubt) -> str:
     """1 − A², where A is the output."""
-    if doubt.region is None or doubt.region.kind != "tanh":
+    if doubt.function is not np.tanh:
         return ""
     squares = ("{} ** 2", "{0} * {0}", "np.square({})", "np.power({}, 2)")
     texts = set(doubt.texts)
@@ -108,7 +116,7 @@ def _tanh_by_its_output(doubt: Doubt) -> str:
 
 def _mask_by_the_output(doubt: Doubt) -> str:
     """A > 0 in place of Z > 0."""
-    if doubt.region is None or doubt.region.kind not in ("relu", LEAKY):
+    if doubt.region is None or not (doubt.function is relu or doubt.region.kind == LEAKY):
         return ""
     compared = [n for n in ast.walk(doubt.statement) if isinstance(n, ast.Compare) and isinstance(n.ops[0], _ORDERS)]
     sides = [_last_name(side) for n in compared for side in (n.left, *n.comparators)]
