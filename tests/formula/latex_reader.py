@@ -26,6 +26,8 @@ _WORDS = {
     "mathit": "",
     "sum": "Σ",
     "max": "max",
+    "min": "min",
+    "infty": "∞",
     "tanh": "tanh",
     "log": "log",
     "sin": "sin",
@@ -68,7 +70,7 @@ class LatexReader:
         self.at += 1
         if c == "_":
             inner = self.script()
-            if before.endswith("Σ"):
+            if before.endswith(("Σ", "max")):
                 return "".join(_AXES[i] for i in inner)
             assert inner.isdecimal(), inner
             return inner.translate(_SUBSCRIPTS)

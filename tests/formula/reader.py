@@ -9,8 +9,8 @@ import numpy as np
 from chainrule import ops
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*[⁰¹⁶⁷⁸⁹⁻][⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*|\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>∂L/∂[A-Za-zα-ω_.]+[₀-₉]*|[A-Za-zα-ωΑ-ΡΤ-Ω_][A-Za-zα-ω_.]*[₀-₉0-9]*)"
-    r"|(?P<sign>Σ[ᵢⱼₖₗ]*|[-+−⊙·/()\[\]{},²³⁴⁵ᵀ=<>≤≥√∛⌊⌋⌈⌉^⊗→×|]))"
+    r"\s*(?:(?P<number>10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*[⁰¹⁶⁷⁸⁹⁻][⁻⁰¹²³⁴⁵⁶⁷⁸⁹]*|\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>(?!max[ᵢⱼₖₗ])(?:∂L/∂[A-Za-zα-ω_.]+[₀-₉]*|[A-Za-zα-ωΑ-ΡΤ-Ω_][A-Za-zα-ω_.]*[₀-₉0-9]*))"
+    r"|(?P<sign>Σ[ᵢⱼₖₗ]*|max[ᵢⱼₖₗ]+|∞|[-+−⊙·/()\[\]{},²³⁴⁵ᵀ=<>≤≥√∛⌊⌋⌈⌉^⊗→×|]))"
 )
 _DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _FUNCTIONS = {
@@ -25,6 +25,8 @@ _FUNCTIONS = {
     "sin": np.sin,
     "cos": np.cos,
     "max": np.maximum,
+    "min": np.minimum,
+    "logsumexp": lambda x: ops.logsumexp(x, -1, keepdims=True),
     "tan": np.tan,
     "arcsin": np.arcsin,
     "arccos": np.arccos,
@@ -122,9 +124,11 @@ class Reader:
                 return self.indicator()
             digits = token[2:].translate(_DIGITS)
             return 10.0 ** int(digits) if digits != token[2:] else float(token)
-        if token.startswith("Σ"):
-            axes = tuple("ᵢⱼₖₗ".index(c) for c in token[1:])
+        if token.startswith("Σ") or token[-1] in "ᵢⱼₖₗ":
+            axes = tuple("ᵢⱼₖₗ".index(c) for c in token.lstrip("Σmax"))
             inner = self.juxtaposed()
+            if token.startswith("max"):
+                return np.max(inner, axis=axes, keepdims=True)
             return np.sum(inner, axis=axes, keepdims=True) if axes else np.sum(inner)
         if token in "√∛":
             return {"√": np.sqrt, "∛": np.cbrt}[token](self.atom())
@@ -143,8 +147,8 @@ class Reader:
             return value
         if token == "{":
             return self.choice()
-        if token == "π":
-            return math.pi
+        if token in "π∞":
+            return math.pi if token == "π" else math.inf
         if token in _FUNCTIONS and self.next == "(":
             self.take("(")
             arguments = [self.sum()]

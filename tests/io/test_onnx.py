@@ -103,6 +103,7 @@ OPERATIONS = {
     "conv_input": (lambda x: cr.ops.conv_transpose(x[:, None], WINDOW, stride=2, output_padding=1), SMALL),
     "max_pool": (lambda x: cr.ops.max_pool(x, 2, stride=1, n=1), SMALL),
     "place": (lambda x: cr.ops.zero_pad(x, ((1, 2),)), SMALL),
+    "roll": (lambda x: np.roll(x, 2, axis=1), SMALL),
     "windows": (lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=1), SMALL),
     "norm2": (lambda a: np.linalg.norm(a, axis=1), SMALL),
     "cross_entropy_with_logits": (lambda z: cr.ops.cross_entropy_with_logits(z, cr.softmax(z)), SMALL),

@@ -119,7 +119,7 @@ def test_ids_out_of_range_anywhere_in_the_data():
 
 def test_a_last_batch_that_the_model_cannot_take_is_found_first(make):
     model = make(batch_norm=True)
-    with pytest.raises(ValueError, match=r"1 example\(s\); batch norm needs at least 2"):
+    with pytest.raises(ValueError, match=r"1 value\(s\) of each feature; batch norm needs at least 2"):
         cr.fit(model, ROWS, IDS, batch_size=5)
     assert np.array_equal(model[0].weight.value, make()[0].weight.value)
 

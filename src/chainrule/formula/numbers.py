@@ -65,7 +65,9 @@ def _as_written(size: float, target: int, counted: bool) -> tuple[str, list[str]
 
 
 def _power_of_ten(text: str, target: int) -> str:
-    """Return a decimal without an e: ``1e-05`` is 10⁻⁵."""
+    """Return a decimal without an e: ``1e-05`` is 10⁻⁵; and infinity by its sign."""
+    if text == "inf":
+        return r"\infty" if target == LATEX else "∞"
     match = re.fullmatch(r"([\d.]+)e([-+]\d+)", text)
     if match is None:
         return text
