@@ -49,6 +49,8 @@ def right_on_own_data(trial: Trial, step: JudgedStep) -> bool:
     found, expected = step.found[k], step.expected[k]
     if found is None or expected is None or found.shape != expected.shape or not np.any(expected):
         return False
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
+        return False
     return best_scale(found, expected, 0.0)[2] <= TOLERANCE * trial.loose
 
 
