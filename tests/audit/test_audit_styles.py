@@ -273,7 +273,10 @@ BAD = {
     "a backward that raises": ({"backward": raising}, "backward fails on the data given: RuntimeError"),
     "a list of numbers": ({"backward": lambda c, Y, p: [1, 2, 3]}, "no gradients by name"),
     "None": ({"backward": lambda c, Y, p: None}, "backward returned a NoneType"),
-    "other parameters": ({"forward": lambda X, p: line(X, W_ROWS)}, "does not depend on W1: does forward use other"),
+    "other parameters": (
+        {"forward": lambda X, p: line(X, W_ROWS)},
+        "does not depend on W1: does forward use arrays other",
+    ),
     "NaN": ({"X": np.where(X_ROWS > 2, 1, X_ROWS) * [1, 1, 1, np.nan]}, "X: .* 9 of 36"),
     "no examples": ({"X": X_ROWS[:0], "Y": Y_ROWS[:0]}, r"X has shape \(0, 4\)"),
 }
