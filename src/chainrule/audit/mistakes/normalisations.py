@@ -12,7 +12,6 @@ from ...core.op import Array
 from ...core.tensor import Tensor
 from ..graph import At, Change, GradientGraph
 from .alterations import DIVIDE, MULTIPLY, SUBTRACT
-from .general import WrongOperand
 from .table import Cause, mistake
 from .variants import Changes, Context, Variant, changed
 
@@ -69,22 +68,14 @@ class Normalisation(NamedTuple):
     spread: Array
 
 
-@mistake(WrongOperand, "the means in the derivative of the normalisation run over the wrong axis")
-def _over_other_axis(context: Context) -> Iterator[Variant]:
-    for k, found in enumerate(_normalisations(context)):
-        shape = (1,) * (found.out.ndim - found.spread.ndim) + found.spread.shape
-        for axis, length in enumerate(shape):
-            if length > 1:
-                yield changed(found.start, _means_over(k, _along((axis,))))
-
-
 @mistake(WrongAxis, "the means in the derivative of the normalisation run over {what}")
 def _over_more(context: Context) -> Iterator[Variant]:
     for k, found in enumerate(_normalisations(context)):
         axes = range(found.out.ndim)
         for count in range(1, found.out.ndim + 1):
             for chosen in itertools.combinations(axes, count):
-                what = "all elements" if count == found.out.ndim else f"axes {', '.join(map(str, chosen))}"
+                listed = f"ax{'is' if count == 1 else 'es'} {', '.join(map(str, chosen))}"
+                what = "all elements" if count == found.out.ndim else listed
                 yield changed(found.start, _means_over(k, _along(chosen)), what=what)
         own = tuple(a for a in axes if found.spread.ndim != found.out.ndim or found.spread.shape[a] == 1)
         for size in BLOCKS:
