@@ -317,9 +317,22 @@ class Dense:
         return self.factor * dout @ self.W.T
 
 
-@pytest.mark.parametrize(("place", "name"), [(None, ""), (0, "dx"), (1, "dense0.dout"), (2, "dense1.dout")])
+@pytest.mark.parametrize(("place", "name"), [(None, ""), (0, "dx"), (1, "dense1.dx"), (2, "dense2.dx")])
 def test_a_wrong_signal_between_layers_is_found_where_it_is_made(place, name):
     sizes = [(4, 3), (3, 5), (5, 2)]
     layers = [Dense(*size, factor=2.5 if i == place else 1.0) for i, size in enumerate(sizes)]
     report = cr.audit_module(layers, X)
     assert [f.name for f in report.findings] == ([name] if name else []), str(report)
+
+
+def test_one_mistake_in_a_class_is_one_finding_whatever_the_number_of_its_objects():
+    class Updating(Dense):
+        def backward(self, dout):
+            self.W -= 0.1 * self.x.T @ dout
+            return dout @ self.W.T
+
+    report = cr.audit_module([Updating(*size) for size in [(4, 3), (3, 5), (5, 2)]], X)
+    (finding,) = report.findings
+    assert (finding.name, finding.cause) == ("dx", "updated-weights"), str(report)
+    assert "updating2.dx, updating1.dx" in finding.message
+    assert {s.name for s in report.steps if s.verdict == "wrong"} == {"dx", "updating1.dx", "updating2.dx"}

@@ -13,6 +13,10 @@ from .containers import is_float_array, named_leaves
 from .recorded_run import AuditError
 from .signatures import ALIASES, LEARNING_RATES, parameters_of, positional, required
 
+#: Methods that set accumulated gradients to zero.
+ZEROING = tuple(
+    f"{verb}_{what}" for verb in "zero reset clear flush".split() for what in "grad grads gradients".split()
+)
 #: Names of forward methods without underscores, the likeliest first.
 FORWARD = (
     "forward forwardpass forwardprop forwardpropagation forwardpropagate propagateforward feedforward feed fprop "
@@ -300,6 +304,13 @@ def _of_parameters(module: Any, backward: str) -> tuple[str, ...]:
     others = [n for n in dict.fromkeys(_methods(module)) if n != backward and "backward" in plain(n)]
     alike = [n for n in others if [p.name for p in positional(getattr(module, n))] == taken]
     return tuple(n for n in alike if _OF_PARAMETERS.search(n))
+
+
+def set_gradients_to_zero(module: Any) -> None:
+    """Call the methods that set accumulated gradients to zero, as a training loop does before each forward pass."""
+    for name in ZEROING:
+        if callable(zero := getattr(module, name, None)) and not required(zero):
+            zero()
 
 
 def own_loss_of(module: Any, methods: Methods) -> Callable[[Any, Any], Any] | None:

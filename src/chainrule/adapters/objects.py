@@ -34,6 +34,7 @@ from .object_methods import (
     methods_of,
     own_loss_of,
     role,
+    set_gradients_to_zero,
     upstream_of,
 )
 from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
@@ -42,10 +43,6 @@ from .recorded_run import AuditError
 from .recording import Untraceable
 from .signatures import argument_names, positional, required
 
-#: Methods that set accumulated gradients to zero; called before each forward pass, as a training loop does.
-ZEROING = tuple(
-    f"{verb}_{what}" for verb in "zero reset clear flush".split() for what in "grad grads gradients".split()
-)
 #: The learning rate that is passed where ``backward`` asks for one.
 USUAL_RATE = 0.1
 #: One with which updates change next to nothing.
@@ -117,6 +114,7 @@ class Objects(BackwardPass):
         self.found = Parameters()
         self._inputs: list[Any] = []
         self._calls: list[tuple[Any, Any]] = []  # output and cache of each forward call
+        self._between: dict[str, Any] = {}  # gradients that one object passes to the one before it
         self._averaged = ""  # a loss of each example is averaged over "examples" or "elements" by the caller
         before = {n: v for n, v in self.values.items() if n not in self._targets and is_float_array(v)}
         self.found = find_parameters(self, parameters, gradients)
@@ -138,13 +136,11 @@ class Objects(BackwardPass):
         return more or (method.takes_target(module) and role(taken[count - 1].name) == TARGET and not method.judges)
 
     def _check_loss(self) -> None:
-        whole = any(TARGET in r.values() for r in self._roles[-1:]) and not self.methods[-1].judges
-        if whole and UPSTREAM not in self._roles[-1].values() and self.handed_over["loss"] is None:
-            if not self.methods[-1].gives_loss:
-                name = self.methods[-1].backward
-                raise AuditError(
-                    f"{name} takes the targets, and the loss is not known: pass loss=(output, Y) -> number"
-                )
+        method, roles = self.methods[-1], self._roles[-1].values()
+        known = self.handed_over["loss"] is not None or method.judges or method.gives_loss
+        if TARGET in roles and UPSTREAM not in roles and not known:
+            takes = f"{method.backward} takes the targets"
+            raise AuditError(f"{takes}, and the loss is not known: pass loss=(output, Y) -> number")
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
@@ -183,6 +179,15 @@ class Objects(BackwardPass):
         modules = self.code["modules"]
         return f"{type(modules[i]).__name__.lower()}{i}" if len(modules) > 1 else ""
 
+    def input_name(self, i: int) -> str:
+        """Return what the input of one of several objects is called."""
+        (name,) = argument_names(self.methods[i].forward_of(self.code["modules"][i]), 1)
+        return f"{self.prefix(i)}.{name}" if i else name
+
+    def passed_on(self) -> dict[str, type]:
+        """Return the keys of the gradients that the objects pass on, and the class of the object that makes each."""
+        return {gradient_key(self.input_name(i)): type(m) for i, m in enumerate(self.code["modules"])}
+
     def attributes(self) -> dict[str, Any]:
         """Return all that the objects hold, by name."""
         return {name: value for name, _, _, value in self.slots()}
@@ -203,9 +208,7 @@ class Objects(BackwardPass):
         """Call the forward methods; return the output."""
         modules = self.code["modules"]
         for m in modules:
-            for name in ZEROING:
-                if callable(zero := getattr(m, name, None)) and not required(zero):
-                    zero()
+            set_gradients_to_zero(m)
         self._inputs, self._calls = self._arguments.parts(values), []
         out: Any = None
         for i, (m, method) in enumerate(zip(modules, self.methods, strict=True)):
@@ -270,8 +273,8 @@ class Objects(BackwardPass):
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
         left_out = {*self.found.attributes.values(), *self.found.others}
-        held = {f"{self.prefix(i)}.out": out for i, (out, _) in enumerate(self._calls[:-1])}
-        held |= {n: v for n, v in self.attributes().items() if n not in left_out}
+        held = {n: v for n, v in self.attributes().items() if n not in left_out}
+        held |= {self.input_name(i + 1): out for i, (out, _) in enumerate(self._calls[:-1])}
         return {**named_leaves(cache, "cache"), **held, "out": output}
 
     def run_backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> list[Any]:
@@ -281,7 +284,7 @@ class Objects(BackwardPass):
         if self.methods[0].gives_gradients:
             return [self._calls[0][1]]
         results: list[Any] = []
-        self._signals: dict[int, Any] = {}  # what each backward method is passed
+        self._between = {}
         for i in reversed(range(len(self.methods))):
             module, method, roles = self.code["modules"][i], self.methods[i], self._roles[i]
             inputs = self._inputs if i == 0 else [self._calls[i - 1][0]]
@@ -289,13 +292,14 @@ class Objects(BackwardPass):
             for name in method.also:
                 called(getattr(module, name), roles, available)
             result = called(method.backward_of(module), roles, available)
-            self._signals[i] = np.array(dout) if is_number_array(dout) else None
             if STORE in roles.values():
                 result = (result, available[STORE])
             results.insert(0, result)
             dout = result[0] if isinstance(result, tuple) and result else result
             if dout is None:
                 dout = kept_gradient(vars(module) if hasattr(module, "__dict__") else {}, inputs[0])
+            if i:
+                self._between[gradient_key(self.input_name(i))] = np.array(dout) if is_number_array(dout) else None
         return results
 
     def _available(self, i: int, inputs: list[Any], dout: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,7 +333,7 @@ class Objects(BackwardPass):
         for name, found in self.returned(results).items():
             if name in self.found.returned:
                 grads[gradient_key(name)] = None if found is None else np.array(found)
-        grads.update({f"{self.prefix(i)}.dout": d for i, d in self._signals.items() if i < len(self.methods) - 1})
+        grads = {**self._between, **grads}
         if self.code["upstream"] is not None:
             grads["dout"] = np.array(dout)
         for name, rate in self.found.rates.items():
@@ -361,9 +365,8 @@ class Objects(BackwardPass):
         return not self._is_network(0)
 
     def _gradients_of_inputs(self, result: Any, after: Mapping[str, Any]) -> dict[str, Any]:
-        names = [n for n in self.names if n not in self._targets]
-        inputs = [self._inputs[self.names.index(n)] for n in names]
-        return gradients_of_inputs(result, names, inputs, after)
+        inputs = {n: x for n, x in zip(self.names, self._inputs, strict=True) if n not in self._targets}
+        return gradients_of_inputs(result, list(inputs), list(inputs.values()), after)
 
     def gradients_by_key(self, grads: Any) -> dict[str, Any]:
         """Return the gradients by key."""
@@ -392,9 +395,6 @@ class Objects(BackwardPass):
 
     def passed_rate(self) -> float | None:
         """Return the learning rate that backward is called with, None if it takes none."""
-        rates = [
-            rate
-            for method, module in zip(self.methods, self.handed_over["modules"], strict=True)
-            if (rate := method.learning_rate(module, USUAL_RATE)) is not None
-        ]
-        return rates[0] if rates else None
+        pairs = zip(self.methods, self.handed_over["modules"], strict=True)
+        rates = [method.learning_rate(module, USUAL_RATE) for method, module in pairs]
+        return next((rate for rate in rates if rate is not None), None)

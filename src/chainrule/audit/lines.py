@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ..adapters.backward_pass import BackwardPass, Point
+from ..adapters.objects import Objects
 from ..adapters.source_lines import SourceLine
 from .report import Finding
 
@@ -21,6 +23,27 @@ def with_lines(subject: BackwardPass, own: Point, findings: list[Finding]) -> li
     lines = [found.get(names.get(f.name, "")) for f in findings]
     begin = subject.backward_line() if None in lines else None
     return [at(f, begin if line is None else line) for f, line in zip(findings, lines, strict=True)]
+
+
+def once_for_each_class(subject: BackwardPass, findings: list[Finding]) -> list[Finding]:
+    """Return the findings, one for all signals that objects of one class pass on wrongly for the same reason.
+
+    It is in the place of the first of them, and named after the last: the gradient that the caller gets, if among them.
+    """
+    classes = subject.passed_on() if isinstance(subject, Objects) else {}
+    groups: dict[Any, list[Finding]] = {}
+    for f in findings:
+        key = (classes[f.name], f.cause, f.file, f.line) if f.name in classes else id(f)
+        groups.setdefault(key, []).append(f)
+    return [finding for group in groups.values() for finding in _as_one(group)]
+
+
+def _as_one(group: list[Finding]) -> list[Finding]:
+    *others, last = group
+    if not others:
+        return group
+    names = ", ".join(f.name for f in others)
+    return [replace(last, message=f"{last.message} So {'is' if len(others) == 1 else 'are'} {names}: the same code.")]
 
 
 def at(finding: Finding, line: SourceLine | None) -> Finding:

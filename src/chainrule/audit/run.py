@@ -15,7 +15,7 @@ from .behaviour import accumulates, after_updates, behaviour_findings, layout_fi
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
 from .judge import judge
-from .lines import with_lines
+from .lines import once_for_each_class, with_lines
 from .numeric import numeric_report
 from .points import (
     LARGE,
@@ -117,7 +117,7 @@ def _judged(
     notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)
     steps = steps_of(trial, own, findings)
     report = Report(
-        tuple(findings),
+        tuple(once_for_each_class(subject, findings)),
         tuple(conventions_of(trial, excess, findings)),
         tuple(steps),
         tuple(dict.fromkeys(notes)),
