@@ -163,7 +163,7 @@ REFUSED = [
     (["digits", "--optimizer", "nope"], "no optimiser 'nope'; there are SGD"),
     (["digits", "--schedule", "nope"], "schedule: expected 'cosine' or 'constant', got 'nope'"),
     (["digits", "--engine", "nope"], "engine: expected one of"),
-    (["digits", "--loss", "mse"], "loss: expected 'cross_entropy' or 'hinge', got 'mse'"),
+    (["digits", "--loss", "mse"], "loss: expected 'cross_entropy', 'focal' or 'hinge', got 'mse'"),
     (["digits", "--threads", "0"], "threads: expected an integer ≥ 1, got 0"),
     (["digits", "--target", "x"], "digits has its own labels"),
     (["digits", "--task", "regression"], "ten digits"),
