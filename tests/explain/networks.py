@@ -49,7 +49,18 @@ OF_SPACE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "upsample": (nn.Upsample(scale_factor=2), (1, 2, 2)),
     "residual": (nn.Residual(nn.Conv2d(2, 2, 1, seed=1)), (2, 2, 2)),
 }
+#: Layers of sequences, with the shapes of these.
+OF_SEQUENCES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "rnn": (nn.RNN(2, 3, seed=1), (3, 2)),
+    "lstm": (nn.LSTM(2, 3, bidirectional=True, seed=1), (3, 2)),
+    "gru": (nn.GRU(2, 3, 2, seed=1), (3, 2)),
+    "attention": (nn.MultiheadAttention(4, 2, causal=True, seed=1), (3, 4)),
+    "transformer": (nn.TransformerEncoderLayer(4, 2, 5, dropout=0.0, seed=1), (3, 4)),
+    "transformer_norm_first": (nn.TransformerEncoderLayer(4, 2, 5, norm_first=True, causal=True, seed=1), (3, 4)),
+}
 LOSSES = nn.losses.names()
+#: Losses of two classes or more, whose targets are class ids.
+CLASSES = ("cross_entropy", "focal")
 
 
 def shaken(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -64,9 +75,9 @@ def data(loss: str, outputs: int = 3, m: int = 7, features: int = 6, seed: int =
     """Return inputs and targets for a loss."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(m, features))
-    if loss == "cross_entropy" or (loss == "hinge" and outputs > 1):
+    if loss in CLASSES or (loss == "hinge" and outputs > 1):
         return X, rng.integers(0, outputs, m)
-    if loss in ("binary_cross_entropy", "hinge"):
+    if loss in ("binary_cross_entropy", "binary_focal", "hinge"):
         return X, rng.integers(0, 2, (m, outputs)).astype(float)
     if loss == "poisson":
         return X, rng.poisson(2.0, (m, outputs)).astype(float)

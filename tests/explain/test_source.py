@@ -15,7 +15,7 @@ from chainrule import explain, nn
 from chainrule.nn.describe import KNOWN
 from tests.tables import in_turn, slow
 
-from .networks import ACTIVATIONS, LAYERS, LOSSES, OF_SPACE, data, network, shaken
+from .networks import ACTIVATIONS, CLASSES, LAYERS, LOSSES, OF_SEQUENCES, OF_SPACE, data, network, shaken
 
 
 def program(source):
@@ -92,9 +92,12 @@ def test_convolution_and_pooling():
     assert "Z1 = conv(X, W1, stride=(1, 1)" in source and "dW2 = conv_weight(P1, dZ2" in source
 
 
-@pytest.mark.parametrize("name", in_turn(OF_SPACE))
+OF_MORE_AXES = OF_SPACE | OF_SEQUENCES
+
+
+@pytest.mark.parametrize("name", in_turn(OF_MORE_AXES))
 def test_every_layer_of_images_and_series(name):
-    layer, shape = OF_SPACE[name]
+    layer, shape = OF_MORE_AXES[name]
     rng = np.random.default_rng(0)
     outputs = layer(np.ones((2, *shape), np.float32)).size // 2
     model = shaken(nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(outputs, 3)))
@@ -107,8 +110,7 @@ def test_embedding():
     agree(model, rng.integers(0, 5, (7, 2)), rng.integers(0, 3, 7), "cross_entropy")
 
 
-#: Cross entropy takes two classes or more.
-OUTPUTS = [(loss, n) for n in (3, 1) for loss in LOSSES if (loss, n) != ("cross_entropy", 1)]
+OUTPUTS = [(loss, n) for n in (3, 1) for loss in LOSSES if n > 1 or loss not in CLASSES]
 
 
 @pytest.mark.parametrize(("loss", "outputs"), in_turn(OUTPUTS, every=2))
@@ -143,8 +145,8 @@ def test_columns_of_sequences_and_ids():
 
 
 def test_every_layer_and_loss_is_among_these():
-    of_space = [layer for layer, _ in OF_SPACE.values()]
-    tried = {type(x).__name__ for x in (*ACTIVATIONS.values(), *LAYERS.values(), *of_space)} | {"Embedding"}
+    others = [layer for layer, _ in OF_MORE_AXES.values()]
+    tried = {type(x).__name__ for x in (*ACTIVATIONS.values(), *LAYERS.values(), *others)} | {"Embedding"}
     assert tried | {"Sequential"} == set(KNOWN)
     layers = {k for k, v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Layer)}
     assert layers - {"Layer", "Activation"} == tried - {"Residual"}
@@ -249,7 +251,7 @@ def test_random_architectures(examples):
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(hidden, st.sampled_from(LOSSES), st.integers(1, 3), st.integers(4, 6), st.booleans())
     def agree_on(layers, loss, outputs, m, bias):
-        outputs = max(outputs, 2) if loss == "cross_entropy" else outputs
+        outputs = max(outputs, 2) if loss in CLASSES else outputs
         parts, width = [], 3
         for units, kind in layers:
             parts.append(nn.Linear(width, units, bias=bias))

@@ -80,7 +80,7 @@ def real_inputs(example):
 
 @for_each(("op", "example"), list(table(twice=False)))
 def test_every_row_of_the_operation_table(op, example):
-    result = passing(row_function(op, example.attrs), *real_inputs(example))
+    result = passing(row_function(op, example.attrs), *real_inputs(example), full=True)
     assert result.full and result.max_error < 1e-6
 
 
@@ -136,6 +136,7 @@ def times(factor, gradients, plus=0.0):
     return factor * np.asarray(gradients) + plus
 
 
+SERIES, IMAGES = np.random.default_rng(4).normal(size=(2, 2, 4)), np.random.default_rng(5).normal(size=(2, 2, 3, 3))
 LAYERS = {
     "Linear": (lambda: nn.Linear(4, 3), X),
     "no bias": (lambda: nn.Linear(4, 3, bias=False), X),
@@ -156,6 +157,29 @@ LAYERS = {
     "Softmax": (lambda: nn.Softmax(), X),
     "Softplus": (lambda: nn.Softplus(), X),
     "Tanh": (lambda: nn.Tanh(), X),
+    "Hardswish": (lambda: nn.Hardswish(), X),
+    "LogSoftmax": (lambda: nn.LogSoftmax(), X),
+    "Mish": (lambda: nn.Mish(), X),
+    "PReLU": (lambda: nn.PReLU(), X),
+    "RMSNorm": (lambda: nn.RMSNorm(4), X),
+    "GroupNorm": (lambda: nn.GroupNorm(2, 4), X),
+    "Conv1d": (lambda: nn.Conv1d(2, 3, 3, padding="same"), SERIES),
+    "Conv2d": (lambda: nn.Conv2d(2, 2, 2, stride=2, padding=1), IMAGES),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(2, 2, 2, 2), IMAGES),
+    "MaxPool1d": (lambda: nn.MaxPool1d(2), SERIES),
+    "MaxPool2d": (lambda: nn.MaxPool2d(2), IMAGES),
+    "AvgPool1d": (lambda: nn.AvgPool1d(2), SERIES),
+    "AvgPool2d": (lambda: nn.AvgPool2d(2, 1, 1), IMAGES),
+    "AdaptiveAvgPool2d": (lambda: nn.AdaptiveAvgPool2d(2), IMAGES),
+    "BatchNorm2d": (lambda: nn.BatchNorm2d(2), IMAGES),
+    "Dropout2d": (lambda: nn.Dropout2d(0.3), IMAGES),
+    "ZeroPad2d": (lambda: nn.ZeroPad2d(1), IMAGES),
+    "Upsample": (lambda: nn.Upsample(scale_factor=2), IMAGES),
+    "RNN": (lambda: nn.RNN(4, 3, bidirectional=True), SERIES),
+    "LSTM": (lambda: nn.LSTM(4, 3), SERIES),
+    "GRU": (lambda: nn.GRU(4, 3), SERIES),
+    "MultiheadAttention": (lambda: nn.MultiheadAttention(4, 2, causal=True), SERIES),
+    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 5, dropout=0.0), SERIES),
     "a network": (lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2)), X),
 }
 
@@ -188,7 +212,7 @@ IDS, HOT = np.array([0, 2, 1, 1, 2, 0, 0]), np.eye(3)[[0, 2, 1, 1, 2, 0, 0]]
 Z = RNG.normal(size=(7, 3))
 TARGETS = {
     "mse": T, "half_mse": T, "mae": T, "huber": T, "binary_cross_entropy": HOT, "cross_entropy": IDS, "hinge": IDS,
-    "poisson": np.abs(T),
+    "poisson": np.abs(T), "focal": IDS, "binary_focal": HOT,
 }  # fmt: skip
 
 

@@ -177,9 +177,10 @@ def test_every_loss_by_name_and_any_function(make):
         "mae": number,
         "huber": number,
         "binary_cross_entropy": sign[:, None],
+        "binary_focal": sign[:, None],
     }
     for loss in [*nn.losses.names(), cubic]:
-        wide = loss in ("cross_entropy", "hinge")
+        wide = loss in ("cross_entropy", "focal", "hinge")
         y = sign if wide else targets.get(loss, number) if isinstance(loss, str) else number
         history = cr.fit(model(2 if wide else 1), X, y, loss=loss, epochs=5, optimizer=optim.Adam(0.05), progress=False)
         assert history["loss"][-1] < history["loss"][0], loss

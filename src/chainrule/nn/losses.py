@@ -443,7 +443,7 @@ def names(task: str | None = None) -> list[str]:
     --------
     >>> from chainrule.nn import losses
     >>> losses.names("binary")
-    ['binary_cross_entropy', 'hinge']
+    ['binary_cross_entropy', 'binary_focal', 'hinge']
     """
     return [name for name, known in NAMED.items() if task is None or task in known.tasks]
 
