@@ -179,7 +179,7 @@ LAYERS = {
     "LSTM": (lambda: nn.LSTM(4, 3), SERIES),
     "GRU": (lambda: nn.GRU(4, 3), SERIES),
     "MultiheadAttention": (lambda: nn.MultiheadAttention(4, 2, causal=True), SERIES),
-    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 5, dropout=0.0), SERIES),
+    "TransformerEncoderLayer": (lambda: nn.TransformerEncoderLayer(4, 2, 5), SERIES),
     "a network": (lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2)), X),
 }
 

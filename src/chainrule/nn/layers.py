@@ -177,10 +177,11 @@ class Dropout(Layer):
             return x
         if x.dtype.kind != "f":
             raise TypeError(f"{called(x)} has dtype {x.dtype}, {type(self).__name__} expects float32 or float64")
-        draw = uniform(self.counter, seed=self.seed, stream=self._stream, shape=self._drawn(x), dtype=x.dtype)
+        # the same elements whatever the dtype: a network in float64 can be compared with one in float32
+        draw = uniform(self.counter, seed=self.seed, stream=self._stream, shape=self._drawn(x), dtype=np.float32)
         self.counter = self.counter + 1
         kept = x.dtype.type(1.0 / (1.0 - self.p))
-        mask: Any = np.where(np.greater_equal(draw, x.dtype.type(self.p)), kept, x.dtype.type(0))
+        mask: Any = np.where(np.greater_equal(draw, np.float32(self.p)), kept, x.dtype.type(0))
         return name("D", x * name("M", mask if isinstance(mask, Tensor) else Tensor(mask)))
 
     def _drawn(self, x: Tensor) -> tuple[int, ...]:
