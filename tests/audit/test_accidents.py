@@ -298,6 +298,64 @@ def test_writes_into_the_callers_arrays_are_errors_others_a_note(case):
     assert [said in n for n in notes] == ([True] if said else [])
 
 
+def network_forward(X, p):
+    s = X @ p["W"] + p["b"]
+    e = np.exp(s - s.max(1, keepdims=True))
+    return {"X": X, "S": s, "P": e / e.sum(1, keepdims=True)}
+
+
+def labels_subtracted(c, y, p):
+    d = c["P"]
+    d[range(len(y)), y] -= 1
+    d /= len(y)
+    return {"dW": c["X"].T @ d, "db": d.sum(0)}
+
+
+def too_early(c, y, p):
+    d = c["P"]
+    d[range(len(y)), y] -= 1
+    return {"dW": c["X"].T @ c["P"] / len(y), "db": (c["P"] * (c["P"] > 0)).sum(0) / len(y)}
+
+
+def weights_decayed(c, y, p):
+    grads = labels_subtracted(c, y, p)
+    p["W"] *= 0.99
+    return grads
+
+
+def inputs_scaled(c, y, p):
+    grads = labels_subtracted(c, y, p)
+    c["X"] *= 0
+    return grads
+
+
+def with_output(X, p):
+    cache = network_forward(X, p)
+    return cache["P"], cache
+
+
+NETWORK_WRITES = {
+    "cache": (network_forward, labels_subtracted, []),
+    "cache, then read": (network_forward, too_early, ["db"]),
+    "parameter": (network_forward, weights_decayed, ["backward"]),
+    "input": (network_forward, inputs_scaled, ["backward"]),
+    "output beside the cache": (with_output, labels_subtracted, ["backward"]),
+}
+
+
+@for_each("case", NETWORK_WRITES)
+def test_writes_into_the_cache_of_a_network_are_a_note(case):
+    forward, backward, wrong = NETWORK_WRITES[case]
+    p = {"W": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}
+    entropy = lambda P, y: -np.log(P[range(len(y)), y]).mean()  # noqa: E731
+    report = cr.audit(backward, forward=forward, loss=entropy, parameters=p, X=rng.normal(size=(6, 4)), Y=LABELS)
+    assert [f.name for f in report.findings] == wrong
+    assert report.ok == (not wrong)
+    if wrong != ["backward"]:
+        said = "P in place: harmless in training, but a second" if report.ok else "P in place: a second call"
+        assert any(said in n for n in report.notes)
+
+
 # -- a loss of every example with every other one ----------------------------------------------------------------------
 
 

@@ -354,9 +354,9 @@ def test_the_arrays_given_are_left_as_they_were():
 
 
 @pytest.mark.parametrize("rows", [True, False])
-def test_writing_into_the_cache_is_a_finding_of_behaviour(rows):
+def test_writing_into_the_cache_is_a_note(rows):
     report = audited(rows, "mutates")
-    assert [(f.name, f.cause) for f in report.findings] == [("backward", "mutates-input")]
+    assert report.ok and any("in place: harmless in training" in n for n in report.notes)
     assert {s.verdict for s in report.steps} == {RIGHT}
 
 

@@ -82,7 +82,8 @@ class Run:
         arguments = [copy.deepcopy(part) for part in (numeric.cache_of(setting.forward(X, parameters)), Y, parameters)]
         untouched = copy.deepcopy(arguments)
         self.grads = {name: np.array(grad) for name, grad in case.backward(*arguments).items()}
-        self.mutated = changed(untouched[0], arguments[0]) + changed(untouched[2], arguments[2])
+        inputs = [name for name in changed(untouched[0], arguments[0]) if same(untouched[0][name], X)]
+        self.mutated = inputs + changed(untouched[2], arguments[2])
         self.mutated += ["Y"] if not same(untouched[1], arguments[1]) else []
         again = case.backward(*copy.deepcopy(untouched))
         self.accumulates = any(not same(self.grads[name], again[name]) for name in self.grads)

@@ -156,7 +156,7 @@ def bias_of_the_first_step_only(cache, Y, parameters):
     return {**grads, "dWx": dWx, "dWh": dWh, "db": db}
 
 
-@wrong(step="backward", cause="mutates-input", subtle=True)
+@right(convention="written into what forward keeps for it")
 def states_overwritten_by_their_derivatives(cache, Y, parameters):
     X, m, T = cache["X"], Y.shape[0], cache["X"].shape[1]
     dy = (cache["y"] - Y) / m

@@ -181,7 +181,7 @@ def z_in_the_place_of_a(cache, Y, parameters):
     return {"dZ2": dZ2, "dW2": dW2, "db2": db2, "dA1": dA1, "dZ1": dZ1, "dW1": dW1, "db1": db1}
 
 
-@wrong(step="backward", cause="mutates-input", subtle=True)
+@right(convention="written into what forward keeps for it")
 def probabilities_turned_into_the_error_signal_in_place(cache, Y, parameters):
     m = Y.shape[0]
     dZ2 = cache["P"]

@@ -77,7 +77,7 @@ def sum_of_the_exponentials_taken_for_a_constant(cache, y, parameters):
     }  # fmt: skip
 
 
-@wrong(step="backward", cause="mutates-input", subtle=True)
+@right(convention="written into what forward keeps for it")
 def probabilities_decremented_in_place(cache, y, parameters):
     num_examples = len(y)
     delta3 = cache["probs"]

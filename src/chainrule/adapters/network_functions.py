@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..nn import losses
-from .backward_pass import BackwardPass
-from .containers import Arguments, as_arrays, is_float_array, mapped, named_leaves
+from .backward_pass import BackwardPass, copied
+from .containers import Arguments, as_arrays, is_float_array, is_number_array, mapped, named_leaves
 from .recorded_run import AuditError
 from .recording import Traced
 from .signatures import ALIASES, call, positional, signature_text
@@ -60,6 +60,16 @@ class NetworkFunctions(BackwardPass):
             f"forward returned a {type(result).__name__}; expected a dict of named arrays (the cache), or "
             "(output, cache)"
         )
+
+    def returned_apart(self) -> set[str]:
+        """Return the names in the cache of what forward returns beside it: the output, which is the caller's."""
+        twin = self.copied()
+        result = call(twin.code["forward"], ("X", "parameters"), twin._available(copied(self.values)))
+        if isinstance(result, Mapping):
+            return set()
+        output, *cached = sorted(result, key=lambda part: isinstance(part, Mapping))
+        named = named_leaves(cached[0])
+        return {n for n, v in named.items() if is_number_array(v) and np.may_share_memory(v, output)}
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
 from ..adapters.containers import mapped
-from ..adapters.layer_functions import LayerFunctions
+from ..adapters.network_functions import NetworkFunctions
 from ..adapters.objects import Objects
 from .evidence import with_one_cause
 from .mistakes.conduct import Accumulates, MemoryLayout
@@ -40,19 +40,18 @@ def accumulates(subject: BackwardPass, own: Point) -> list[str]:
 
 
 def behaviour_findings(
-    subject: BackwardPass, own: Point, adding: list[str], exact: frozenset[str], notes: list[str]
+    subject: BackwardPass, own: Point, adding: list[str], exact: frozenset[str], notes: list[str], *, right: bool
 ) -> list[Finding]:
     """Return findings on arrays that the pass changes or accumulates; `exact` are the parameters.
 
-    A write that changes nothing for the caller is a note.
+    A write that changes nothing for the caller is a note, which calls it harmless where the gradients are `right`.
     """
     findings = []
     harmless, same = _harmless(subject, own)
     if harmless and len(harmless) == len(own.changed):
-        what = "harmless, a second call gives the same"
-        if not same:
-            what = "harmless in training, but a second call without a new forward pass gives other gradients"
-        notes.append(f"backward writes into {', '.join(harmless)} in place: {what}")
+        what = "a second call gives the same" if same else "a second call without a new forward pass gives others"
+        kind = ("harmless, " if same else "harmless in training, but ") if right else ""
+        notes.append(f"backward writes into {', '.join(harmless)} in place: {kind}{what}")
     if changed := [n for n in own.changed if n not in harmless]:
         advice = "; copy before you write."
         if any(n in exact and n in own.inputs_changed for n in changed):
@@ -94,18 +93,16 @@ def _in_fortran_order(name: str, value: Any) -> Any:
 def _harmless(subject: BackwardPass, own: Point) -> tuple[list[str], bool]:
     """Return what backward writes into without harm, and whether a second call on the same cache gives the same.
 
-    Inputs, parameters and outputs are the caller's; what an object or a layer keeps is backward's own, as long as it
-    can be called again. The cache of a network has names, by which others read it: there a second call must not
-    differ, as with dout.
+    Inputs, parameters and outputs are the caller's; what forward keeps is backward's own, as long as that can be
+    called again. After a write into dout a second call must not differ.
     """
     if not own.changed:
         return [], True
     kept = [n for n in own.changed if n not in own.inputs_changed and n != "dout"]
     same, runs = _as_before(subject, own)
     if not isinstance(subject, Objects):
-        kept = [n for n in kept if not re.match(r"out\b", n)]
-        if not same and not (isinstance(subject, LayerFunctions) and runs):
-            kept = []
+        apart = subject.returned_apart() if runs and isinstance(subject, NetworkFunctions) else set()
+        kept = [n for n in kept if runs and n not in apart and not re.match(r"out\b", n)]
     if "dout" not in own.changed:
         return kept, same
     twin = subject.copied()

@@ -62,7 +62,7 @@ def numeric_report(
         f"forward could not be recorded ({own.why_not}); the gradients of the parameters were checked against finite "
         "differences, error signals and causes within a step were not seen"
     ]
-    findings += behaviour_findings(subject, own, adding, frozenset(subject.exact), notes)
+    findings += behaviour_findings(subject, own, adding, frozenset(subject.exact), notes, right=not findings)
     findings = with_lines(subject, own, findings)
     return Report(tuple(findings), (), tuple(steps), tuple(notes), loss, subject.title, subject.describe())
 

@@ -106,7 +106,7 @@ def _judged(
     findings += absent_findings(subject, own, points)
     findings += nonfinite_findings(own, {f.name for f in findings})
     findings += [] if findings else layout_findings(subject, own)
-    findings += behaviour_findings(subject, own, adding, trial.exact, notes)
+    findings += behaviour_findings(subject, own, adding, trial.exact, notes, right=not findings)
     if own.random:
         notes.append("forward is random beyond NumPy's own generators; each run was judged with the values it drew")
     if causes and findings:

@@ -64,8 +64,7 @@ class MutatesInput(Cause):
     -----
         def backward(cache, Y, P):
             m = len(Y)
-            dZ2 = cache["Z2"]
-            dZ2 -= Y  # wrong
+            dZ2 = np.subtract(cache["Z2"], Y, out=Y)  # wrong
             dW2 = cache["A1"].T @ dZ2 / m
             db2 = dZ2.sum(axis=0) / m
             dA1 = dZ2 @ P["W2"].T
@@ -80,12 +79,12 @@ class MutatesInput(Cause):
 
     How it shows
     ------------
-    The gradients are right, once. But after the call `cache["Z2"]` holds something else, and a second call on the
-    same cache gives other numbers.
+    The gradients are right, once. But after the call the targets are gone, and the next step learns others. What
+    forward keeps for backward may be written into: a note says so.
 
     Why it is wrong
     ---------------
-    `dZ2 = cache["Z2"]` makes no copy; it is a second name of the same array, and `-=` writes into it.
+    `out=Y` makes no new array: it writes into the one that the caller goes on using.
     """
 
     code = "mutates-input"
