@@ -19,6 +19,7 @@ from .reference import backward_order, gradient, upstream_of
 from .regions import Region
 from .scales import ONE, best_scale, law
 from .step import NONFINITE, SHAPE, TOLERANCE, TRANSPOSED, WRONG, JudgedStep, Trial, conformed
+from .ties import chosen
 
 #: Mistakes are searched for up to this relative difference.
 SEARCH_TOLERANCE = 1e-8
@@ -104,6 +105,8 @@ def _compare_with_expected(trial: Trial, step: JudgedStep, raw: Sequence[Any]) -
         _try_before_dropout(trial, step)
     if step.scales is None:
         _try_total(trial, step)
+    if step.scales is None and any(trial.with_all_of_equals):
+        _try_other_choice(trial, step)
     return step.scales is not None or TRANSPOSED in step.shape_note or not _overwritten(trial, step)
 
 
@@ -158,6 +161,23 @@ def _try_total(trial: Trial, step: JudgedStep) -> None:
         step.scales, step.expected = scales, step.truth
     else:
         step.scale, step.error, step.plain_error, step.only_scaled = before
+
+
+def _try_other_choice(trial: Trial, step: JudgedStep) -> None:
+    """Take a step as right that differs only where equal elements leave a choice of the maximum."""
+    found, expected = step.found, [e for e in step.expected if e is not None]
+    runs = zip(trial.with_all_of_equals, trial.scaled, expected, strict=True)
+    free = [chosen(other, step.name, known, e) for other, known, e in runs]
+    kept = [np.where(f, 0.0, e) for f, e in zip(free, expected, strict=True)]
+    if not any(map(np.any, free)) or not any(map(np.any, kept)):
+        return
+    arrays = [np.asarray(g) for g in found]
+    step.found = [np.where(f, 0.0, g) for f, g in zip(free, arrays, strict=True)]
+    scales = _scales(trial, step, kept)
+    step.found = found
+    if scales is not None:
+        step.scales = scales
+        step.expected = [np.where(f, g / c, e) for f, g, c, e in zip(free, arrays, scales, expected, strict=True)]
 
 
 def _try_before_dropout(trial: Trial, step: JudgedStep) -> None:

@@ -16,6 +16,7 @@ from .mistakes.variants import Context, Variant
 from .reference import without_epsilon
 from .regions import Region, regions
 from .scales import ONE, Scale
+from .ties import with_all_of_equals
 
 TOLERANCE = 1e-6
 NONFINITE, SHAPE, TRANSPOSED, WRONG = "nonfinite", "shape", "transposed", "wrong"
@@ -131,6 +132,11 @@ class Trial:
         """The elementwise regions of `composites`."""
         pairs = zip(self.composites, self.points, self.regions, strict=True)
         return [found if new is old else regions(new) for new, old, found in pairs]
+
+    @cached_property
+    def with_all_of_equals(self) -> list[Point | None]:
+        """The points with each of equal extrema counted fully; None where none are equal."""
+        return [with_all_of_equals(p) for p in self.points]
 
     @cached_property
     def without_epsilon(self) -> list[tuple[Point, float]] | None:
