@@ -169,3 +169,13 @@ def test_sarif_has_what_the_schema_asks_for(monkeypatch):
         assert place["region"]["startLine"] == finding.line >= 1
         assert result["message"]["text"].startswith(finding.message)
     assert json.loads(report.to_json()) == report.to_dict()
+
+
+def test_sarif_names_no_file_where_there_is_none():
+    found = {}
+    exec(compile("def twice(dout, x):\n    return 2 * dout", "<stdin>", "exec"), found)
+    report = cr.audit_layer(lambda x: (x**2, x), found["twice"], X)
+    (result,) = json.loads(report.to_sarif())["runs"][0]["results"]
+    assert "locations" not in result and result["message"]["text"]
+    right = cr.audit_layer(lambda x: (x**2, x), lambda dout, x: 2 * dout * x, X)
+    assert json.loads(right.to_sarif())["runs"][0]["results"] == []

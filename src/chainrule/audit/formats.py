@@ -59,7 +59,7 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
         "level": "error",
         "message": {"text": _sentence(finding)},
     }
-    if finding.file:
+    if finding.file and not finding.file.startswith("<"):  # code without a file, as "<stdin>"
         place: dict[str, Any] = {"artifactLocation": {"uri": _uri(finding.file)}}
         if finding.line:
             place["region"] = {"startLine": finding.line, "snippet": {"text": printable(finding.statement)}}
