@@ -334,6 +334,33 @@ def with_output(X, p):
     return cache["P"], cache
 
 
+ONE_HOT = {
+    "difference": (lambda P, Y: P - Y, False),
+    "largest": (lambda P, Y: P - (Y == Y.max(1, keepdims=True)), True),
+    "where it is one": (lambda P, Y: np.where(Y == 1, P - 1, P), True),
+}
+
+
+@for_each("case", ONE_HOT)
+def test_what_is_right_for_one_hot_targets_only_is_a_note(case):
+    error, only = ONE_HOT[case]
+
+    def backward(c, Y, p):
+        d = error(c["P"], Y) / len(Y)
+        return {"dS": d, "dW": c["X"].T @ d, "db": d.sum(0)}
+
+    def audited(Y):
+        p, X = {"W": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}, rng.normal(size=(6, 4))
+        entropy = lambda P, Y: -np.sum(Y * np.log(P)) / len(Y)  # noqa: E731
+        return cr.audit(backward, forward=network_forward, loss=entropy, parameters=p, X=X, Y=Y)
+
+    report = audited(np.eye(3)[LABELS])
+    said = "right for one-hot targets; with soft targets, dS"
+    assert report.ok and any(said in n for n in report.notes) == only
+    soft = rng.uniform(0.1, 1, size=(6, 3))
+    assert audited(soft / soft.sum(1, keepdims=True)).ok != only
+
+
 NETWORK_WRITES = {
     "cache": (network_forward, labels_subtracted, []),
     "cache, then read": (network_forward, too_early, ["db"]),

@@ -148,6 +148,24 @@ def _widened(subject: BackwardPass, axes: Axes, last: bool) -> dict[str, Any] | 
     return out if found else None
 
 
+# -- one-hot targets ---------------------------------------------------------------------------------------------------
+
+
+def for_one_hot_only(subject: BackwardPass, trial: Trial, rng: np.random.Generator) -> list[str]:
+    """Return a note on what would be wrong if targets that are one-hot were probabilities."""
+    target = subject.values.get("Y")
+    if target is None or not is_number_array(target) or target.ndim < 2:
+        return []
+    binary = bool(np.all((target == 0) | (target == 1)))
+    axes = [a for a in range(target.ndim) if target.shape[a] > 1 and np.all(target.sum(axis=a) == 1)]
+    if not binary or not axes:
+        return []
+    soft = rng.gamma(2.0, size=target.shape) + 0.05
+    values = {**subject.values, "Y": soft / soft.sum(axis=axes[-1], keepdims=True)}
+    wrong = _wrong_at(subject, trial, values)
+    return [f"right for one-hot targets; with soft targets, {', '.join(wrong)} would be wrong"] if wrong else []
+
+
 # -- data from outside -------------------------------------------------------------------------------------------------
 
 

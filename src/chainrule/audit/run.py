@@ -10,7 +10,7 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
-from .accidents import for_one_unit_only, read_from_outside, with_accidents, wrong_steps
+from .accidents import for_one_hot_only, for_one_unit_only, read_from_outside, with_accidents, wrong_steps
 from .behaviour import accumulates, after_updates, behaviour_findings, layout_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
@@ -114,6 +114,7 @@ def _judged(
     if axes and not findings:
         notes += (_on_several_examples if single else _on_one_example)(subject, axes, trial, rng)
         notes += for_one_unit_only(subject, axes, trial, rng)
+    notes += [] if findings else for_one_hot_only(subject, trial, rng)
     notes += _what_was_not_seen(own, trial) + without_gradient(subject, own)
     steps = steps_of(trial, own, findings)
     report = Report(
