@@ -361,6 +361,29 @@ def test_what_is_right_for_one_hot_targets_only_is_a_note(case):
     assert audited(soft / soft.sum(1, keepdims=True)).ok != only
 
 
+def probabilities(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+LARGEST, FIRST = (lambda d: np.abs(d).argmax(1)), (lambda d: (d != 0).argmax(1))
+
+
+def at_one_position(dout, p, factor=1.0, position=LARGEST):
+    at, rows = position(dout), np.arange(len(p))
+    return (dout[rows, at] * p[rows, at])[:, None] * (np.eye(p.shape[1])[at] - factor * p)
+
+
+@for_each("position", [LARGEST, FIRST])
+def test_a_softmax_that_reads_one_position_of_dout(position):
+    z = rng.normal(size=(6, 3))
+    forward = lambda z: (probabilities(z),) * 2  # noqa: E731
+    report = cr.audit_layer(forward, lambda d, p: at_one_position(d, p, 1.0, position), z)
+    assert report.ok and any("right for one-hot targets" in n for n in report.notes)
+    assert not cr.audit_layer(forward, lambda d, p: at_one_position(d, p, 2.0, position), z).ok
+    assert not cr.audit_layer(forward, lambda d, p: d * p, z).ok
+
+
 NETWORK_WRITES = {
     "cache": (network_forward, labels_subtracted, []),
     "cache, then read": (network_forward, too_early, ["db"]),

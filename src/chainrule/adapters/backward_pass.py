@@ -70,6 +70,7 @@ class BackwardPass(abc.ABC):
     fixed: tuple[str, ...] = ()  # values that are not drawn anew
     upstream: Any = None  # given in place of the upstream gradient that the adapter makes
     handed: Any = None  # the upstream gradient that backward was given, as it left it
+    single_along: int | None = None  # the axis along which a random upstream gradient has a single element
 
     def __init__(self, **code: Any) -> None:
         self.handed_over = code
@@ -108,6 +109,14 @@ class BackwardPass(abc.ABC):
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
         return named_leaves(cache)
+
+    def drawn_upstream(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        """Return a random upstream gradient."""
+        draws = rng.normal(size=shape)
+        if self.single_along is None or len(shape) <= self.single_along:
+            return draws
+        largest = np.max(np.abs(draws), axis=self.single_along, keepdims=True)
+        return np.where(np.abs(draws) == largest, draws, 0.0)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 

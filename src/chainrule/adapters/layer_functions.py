@@ -82,7 +82,7 @@ class LayerFunctions(BackwardPass):
 
     def _douts(self, output: Any) -> Any:
         rng = np.random.default_rng(SEED)
-        return mapped(output, lambda name, x: rng.normal(size=np.shape(x)), "out")
+        return mapped(output, lambda name, x: self.drawn_upstream(np.shape(x), rng), "out")
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss: the outputs times random upstream gradients, summed."""

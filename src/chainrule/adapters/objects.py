@@ -253,7 +253,7 @@ class Objects(BackwardPass):
             shape = np.shape(output)
             counts = {"examples": shape[:1], "elements": shape}
             return np.full(shape, 1.0 / float(np.prod(counts.get(self._averaged, ()))))
-        return np.random.default_rng(SEED).normal(size=np.shape(output))
+        return self.drawn_upstream(np.shape(output), np.random.default_rng(SEED))
 
     def _loss(self, output: Any, values: Mapping[str, Any]) -> Any:
         if self._named_loss is not None:

@@ -166,6 +166,31 @@ def for_one_hot_only(subject: BackwardPass, trial: Trial, rng: np.random.Generat
     return [f"right for one-hot targets; with soft targets, {', '.join(wrong)} would be wrong"] if wrong else []
 
 
+def reads_one_position(subject: BackwardPass, own: Point) -> int | None:
+    """Return the axis of a layer's probabilities if its backward pass is not linear in dout: it looks for a position.
+
+    A linear one that is wrong stays wrong, whatever dout has.
+    """
+    out = own.nodes.get("out")
+    if out is None or out.value is None or np.min(out.value) < 0:
+        return None
+    axes = [a for a in range(out.ndim) if out.shape[a] > 1 and np.allclose(np.sum(out.value, axis=a), 1)]
+    if not axes:
+        return None
+    try:
+        runs = [subject.copied() for _ in range(3)]
+        draws = np.random.default_rng(1).normal(size=(2, *out.shape))
+        for k, draw in enumerate(draws):  # elements at one position, which differ
+            np.moveaxis(draw, axes[-1], 0)[np.arange(out.shape[axes[-1]]) != k] = 0
+        for run, upstream in zip(runs, (*draws, draws.sum(axis=0)), strict=True):
+            run.upstream = upstream
+        one, other, both = (run.repeated() for run in runs)
+        linear = all(np.allclose(one[n] + other[n], both[n], rtol=1e-6) for n in both)
+    except Exception:  # whatever the user's code raises
+        return None
+    return None if linear else axes[-1]
+
+
 # -- data from outside -------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,14 @@ from ..adapters.backward_pass import AuditError, BackwardPass, Point
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
-from .accidents import for_one_hot_only, for_one_unit_only, read_from_outside, with_accidents, wrong_steps
+from .accidents import (
+    for_one_hot_only,
+    for_one_unit_only,
+    read_from_outside,
+    reads_one_position,
+    with_accidents,
+    wrong_steps,
+)
 from .behaviour import accumulates, after_updates, behaviour_findings, layout_findings
 from .blame import blame
 from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
@@ -58,6 +65,14 @@ def report_on(
         Whether causes and lines of errors are searched for.
     """
     report, trial = _judged(subject, data, ascent, batch, causes)
+    axis = reads_one_position(subject, trial.points[-1]) if trial and report.findings else None
+    if axis is not None:
+        subject.single_along = axis
+        single, _ = _judged(subject, data, ascent, batch, causes)
+        subject.single_along = None
+        if single.ok:
+            note = "right for one-hot targets: backward looks for the one element of dout that is not zero"
+            return replace(single, notes=(f"{note}; with soft targets it would be wrong", *single.notes))
     outside = read_from_outside(subject, trial, report.findings) if trial else {}
     if outside:  # values that backward reads from elsewhere are the caller's own, whatever it is handed
         subject.fixed = tuple(outside)
