@@ -94,7 +94,7 @@ def test_source_holds_names_as_text():
 COMMANDS = set(
     "documentclass usepackage setlength parindent lineskip lineskiplimit begin end section subsection paragraph "
     "par newsavebox newcommand sbox usebox ifdim wd linewidth resizebox else fi displaystyle formula formulabox "
-    "left right frac partial mathit text operatorname mathsf mathbf sum prod max min sqrt odot cdot times to "
+    "left right frac infty partial mathit text operatorname mathsf mathbf sum prod max min sqrt odot cdot times to "
     "otimes Sigma gamma beta sigma mu delta alpha lambda theta pi log exp tanh sin cos det lfloor rfloor neq leq "
     "geq ldots textbackslash textasciicircum textasciitilde textless textgreater ln lor land ast".split()
 )

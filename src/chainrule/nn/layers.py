@@ -156,7 +156,7 @@ class Dropout(Layer):
     >>> from chainrule import nn
     >>> layer = nn.Dropout(0.5, seed=1)
     >>> layer(np.ones(6)).value
-    array([0., 2., 0., 0., 2., 0.])
+    array([0., 0., 2., 2., 0., 0.])
     >>> layer.eval()(np.ones(6)).value
     array([1., 1., 1., 1., 1., 1.])
     """
@@ -217,8 +217,8 @@ class Dropout2d(Dropout):
     >>> from chainrule import nn
     >>> nn.Dropout2d(0.5, seed=1)(np.ones((1, 3, 1, 2))).value[0, :, 0]
     array([[0., 0.],
-           [2., 2.],
-           [0., 0.]])
+           [0., 0.],
+           [2., 2.]])
     """
 
     def _drawn(self, x: Tensor) -> tuple[int, ...]:
