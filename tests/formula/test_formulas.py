@@ -89,8 +89,8 @@ def local_derivatives_are_right(derivation):
             elif core.op is row("sum"):
                 total = np.sum(from_above * factor, axis=core["axis"]).reshape(own.shape)
             else:
-                each = np.ndim(from_above) == np.ndim(factor) - 1  # a number for each row
-                total = total + (from_above[..., None] if each else from_above) * factor
+                each = from_above.ndim == 1 and factor.ndim == 2 and user in derivation.steps.by_example
+                total = total + (from_above[:, None] if each else from_above) * factor
         put_together += 1
         np.testing.assert_allclose(total, own, rtol=1e-12, atol=1e-14)
     return put_together
