@@ -1,4 +1,4 @@
-"""Engines of one's own: which mistake of the reverse pass gives their gradients."""
+"""Hand-written engines: which mistake of the reverse pass gives their gradients."""
 
 import numpy as np
 import pytest

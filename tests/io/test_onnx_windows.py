@@ -1,4 +1,4 @@
-"""ONNX: convolutions and pools there and back, and ONNX's own cases for them."""
+"""ONNX: convolutions and pools written and read, and ONNX's own cases for them."""
 
 import re
 import warnings

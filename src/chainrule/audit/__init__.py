@@ -216,19 +216,14 @@ def audit_loss(f: Any, *args: Any, only: Sequence[str] | None = None, **options:
     """
     from ..adapters.backward_pass import AuditError
     from ..adapters.loss_functions import LossFunction
-    from .run import report_on
+    from .run import report_on_loss
 
     subject = LossFunction(f, args, options)
     if not subject.exact:
         raise AuditError("none of the gradients that f returns belongs to an argument; return a dict such as {'W': dW}")
     subject.require(only)
     data = tuple(n for n in subject.names if n not in subject.exact)
-    report = report_on(subject, data, False)
-    if not report.ok and all(finding.name in subject.signals for finding in report.findings):
-        subject.signals = set()
-        returned = report_on(subject, data, False)
-        report = returned if returned.ok else report  # right, so names of variables meant something else
-    return report
+    return report_on_loss(subject, data)
 
 
 def audit_module(

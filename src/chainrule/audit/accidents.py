@@ -124,7 +124,7 @@ def for_one_unit_only(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.r
             continue
         try:
             point = subject.run(drawn, "more output units")
-        except Exception:
+        except Exception:  # whatever the user's code raises
             return ["right for one output unit only: with more, backward fails"]
         wrong = wrong_steps(trial, [point], scales=False)
         return [f"right for one output unit only: with more, {', '.join(wrong)} would be wrong"] if wrong else []

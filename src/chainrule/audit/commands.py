@@ -18,7 +18,7 @@ from ..adapters.training_scripts import CHOICES, TrainingScript, loop_in_functio
 from . import audit, audit_layer
 from .discovery import Audited, audited_parts, report_on_parts
 from .report import RIGHT, Report
-from .run import report_on
+from .run import report_on_loss
 
 _SHOWN = 20
 
@@ -136,11 +136,7 @@ def audit_script(path: Path) -> Report:
 
 def _of_script(subject: TrainingScript) -> Report:
     data = tuple(n for n in subject.names if n not in subject.exact)
-    report = report_on(subject, data, False)
-    if not report.ok and all(f.name in subject.signals for f in report.findings):
-        subject.signals = set()
-        returned = report_on(subject, data, False)
-        report = returned if returned.ok else report
+    report = report_on_loss(subject, data)
     if subject.assumed:
         report = dataclasses.replace(report, provisos=(f"{subject.loss_text[:1].upper()}{subject.loss_text[1:]}.",))
     return report

@@ -24,7 +24,7 @@ from ..adapters.program_parts import CLASS, DERIVATIVE, LAYER, LOSS, NETWORK, Pa
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import positional, required
 from .report import RIGHT, Convention, Report
-from .run import report_on
+from .run import report_on, report_on_loss
 
 #: How many kinds of data are tried, and on how many of them causes are searched for.
 _TRIED, _EXPLAINED = 120, 3
@@ -97,18 +97,11 @@ class Attempt:
         """Audit the passes; `causes` says whether those of errors are searched for."""
         subject = self.make()
         if not subject.exact:
-            raise AuditError("there is no array of floating-point numbers, or no gradient of one")
-        report = self._on(subject, causes)
-        signals: set[str] = getattr(subject, "signals", set())
-        if not report.ok and signals and all(f.name in signals for f in report.findings):
-            subject.signals = set()  # type: ignore[attr-defined]
-            returned = self._on(subject, causes)
-            report = returned if returned.ok else report
-        return report
-
-    def _on(self, subject: BackwardPass, causes: bool) -> Report:
+            raise AuditError("found no array of floating-point numbers with a gradient")
         data = tuple(n for n in subject.values if n not in subject.exact or n in subject.optional)
-        whole = isinstance(subject, NetworkFunctions | LossFunction)
+        if isinstance(subject, LossFunction):
+            return report_on_loss(subject, data, causes=causes)
+        whole = isinstance(subject, NetworkFunctions)
         return report_on(subject, data if whole else tuple(subject.values), False, causes=causes)
 
 
@@ -178,7 +171,7 @@ def _of_class(part: Part, given: Mapping[str, Any]) -> Attempts:
             said = f"{part.name}({', '.join(f'{k}={v!r}' for k, v in sizes.items())})"
             try:
                 made = part.forward(**sizes)
-            except Exception as error:
+            except Exception as error:  # whatever the user's code raises
                 yield Attempt(Draw({}, layout), functools.partial(_raise, error))
                 continue
         for draw in draws(getattr(made, names[0]), given, layout):

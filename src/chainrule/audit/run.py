@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..adapters.backward_pass import AuditError, BackwardPass, Point
+from ..adapters.loss_functions import LossFunction
 from ..adapters.new_values import Axes
 from ..adapters.objects import Objects
 from .absent import absent_findings, with_zeros_named, without_gradient
@@ -44,6 +45,20 @@ from .step import Trial
 _SEED = 20180831
 #: By how much tolerances are loosened for passes that compute in float32 inside.
 _LOOSENED = 1e3
+
+
+def report_on_loss(subject: LossFunction, data: tuple[str, ...], *, causes: bool = True) -> Report:
+    """Audit a function or program that computes a loss and gradients.
+
+    If only variables that were taken for gradients by their names are wrong, the gradients proper are judged alone:
+    when they are right, the names meant something else.
+    """
+    report = report_on(subject, data, False, causes=causes)
+    if not report.ok and subject.signals and all(f.name in subject.signals for f in report.findings):
+        subject.signals = set()
+        returned = report_on(subject, data, False, causes=causes)
+        return returned if returned.ok else report
+    return report
 
 
 def report_on(
