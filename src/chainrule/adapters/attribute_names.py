@@ -14,6 +14,9 @@ PATTERNS = (
 STORES = ("grads", "grad", "gradients", "gradient", "dparams", "param_grads", "nabla", "d")
 #: Names of all parameters of a layer in one array.
 _WHOLE = ("parameters", "params", "parameter", "weights", "weight", "w", "theta")
+_INITIALS = {"weights": "w", "weight": "w", "bias": "b", "biases": "b", "kernel": "k", "kernels": "k"}
+#: Attributes that hold the output, where forward returns nothing.
+KEPT_OUTPUTS = ("output", "out", "outputs", "y", "a", "A", "Y", "activation")
 #: Attributes that hold the gradient of the input, where backward returns nothing.
 RETURNED_INPUTS = ("dinputs", "dinput", "dx", "dX", "grad_input")
 
@@ -21,6 +24,11 @@ RETURNED_INPUTS = ("dinputs", "dinput", "dx", "dX", "grad_input")
 def attribute_of_gradient(name: str, attributes: Mapping[str, Any]) -> str | None:
     """Return which attribute holds the gradient of `name`; "W.g" where the array carries it."""
     found = next((key for key in _candidates(name) if key in attributes), None)
+    head, dot, last = name.rpartition(".")
+    initial = _INITIALS.get(last, "")
+    if found is None and initial and head + dot + initial not in attributes:  # weights and w_gradient
+        near = (head + dot + pattern.format(letter) for letter in (initial, initial.upper()) for pattern in PATTERNS)
+        found = next((key for key in near if key in attributes), None)
     if found is None and name in attributes and value_of_gradient(attributes, name + ".g") is not None:
         return name + ".g"
     return found

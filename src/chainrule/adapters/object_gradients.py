@@ -30,6 +30,8 @@ def returned_gradients(result: Any, inputs: Sequence[str], parameters: Mapping[s
     parameters
         Shapes by name.
     """
+    if result is None:
+        return {}
     if isinstance(result, Mapping):
         return _by_key(result, [*inputs, *parameters])
     if not isinstance(result, tuple | list):

@@ -7,9 +7,11 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from inspect import Parameter
 from typing import Any
 
-from .containers import is_float_array, named_leaves
+from .containers import is_float_array
+from .object_slots import slots
 from .recorded_run import AuditError
 from .signatures import ALIASES, LEARNING_RATES, parameters_of, positional, required
 
@@ -50,6 +52,8 @@ _MODES = {"training", "train", "is_training", "train_flg", "is_train", "train_mo
 _OF_INPUT, _OF_PARAMETERS = re.compile("delta|input|error|signal"), re.compile("param|weight|grad|update")
 _STORES = {"grads", "gradients", "grad_dict", "gradient_dict", "param_grads"}
 _COUNTS = {"n_samples", "num_samples", "n_examples", "num_examples", "batch_size", "n_batch"}
+#: Learning rates, or the error that a layer's ``backward(eta)`` is handed.
+_GREEK = ("eta", "alpha")
 TARGET, OUTPUT, INPUT, RATE, TIMES, PAIRS, CACHE, MODE, STORE, COUNT, UPSTREAM, DEFAULT = (
     "target output input rate times pairs cache mode store count upstream default".split()
 )
@@ -130,6 +134,8 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
     """
     taken = positional(method)
     roles = {p.name: role(p.name) for p in taken}
+    if not target_known and taken and taken[0].name in _GREEK and taken[0].default is Parameter.empty:
+        roles[taken[0].name] = RATE if UPSTREAM in roles.values() else UPSTREAM
     whole = target_known and bool({TARGET, PAIRS} & set(roles.values()))
     ahead = {p.name for p in positional(forward)}
     new = [p for p in taken if p.name not in ahead and p.default is p.empty]
@@ -165,7 +171,7 @@ def roles_of(name: str, method: Any, forward: Any, target_known: bool, rate_give
     return roles
 
 
-def _may_be_upstream(p: inspect.Parameter) -> bool:
+def _may_be_upstream(p: Parameter) -> bool:
     number = isinstance(p.default, int | float) and not isinstance(p.default, bool)
     return p.default is p.empty or p.default is None or number
 
@@ -180,8 +186,11 @@ def called(method: Any, roles: Mapping[str, str], available: Mapping[str, Any]) 
     for name, kind in roles.items():
         if kind == DEFAULT or (kind in (MODE, CACHE) and kind not in available):
             continue
+        is_setting = role(name) != INPUT and kinds[name].default is not Parameter.empty
+        if kind == INPUT and name not in available and is_setting:
+            continue  # forward was called without it, too: function(x, alpha=0.01)
         value = available[name] if kind == INPUT and name in available else available[kind]
-        if kinds[name].kind == inspect.Parameter.POSITIONAL_ONLY:
+        if kinds[name].kind == Parameter.POSITIONAL_ONLY:
             given.append(value)
         else:
             by_name[name] = value
@@ -242,10 +251,10 @@ class Methods:
             return {p.name: TARGET for p in positional(self.forward_of(module)) if role(p.name) == TARGET}
         return roles_of(self.backward, self.backward_of(module), self.forward_of(module), target_known, rate_given)
 
-    def learning_rate(self, module: Any, lr: float) -> float | None:
+    def learning_rate(self, module: Any, roles: Mapping[str, str], lr: float) -> float | None:
         """Return the learning rate that backward is called with, None if it takes none."""
         for p in positional(self.backward_of(module)):
-            if role(p.name) == RATE:
+            if role(p.name) == RATE and roles.get(p.name) != UPSTREAM:
                 return float(p.default) if isinstance(p.default, int | float) else lr
         return None
 
@@ -271,7 +280,7 @@ def methods_of(module: Any, forward: str | None, backward: str | None, own_loss:
     back = backward or named_method(module, BACKWARD, ("backward", "backprop"))
     derived = derivative_of(module, losses) if whole and losses is not None else None
     if backward is None and derived is not None and losses is not None and "back" not in plain(back or ""):
-        network = _holds_arrays(module)
+        network = holds_arrays(module)
         return Methods(losses, derived, judges=not network, gives_loss=network)
     if back is None and whole and own_loss and losses is not None and forward in (None, losses):
         return Methods(losses, losses, gives_loss=True, gives_gradients=True)
@@ -286,14 +295,14 @@ def methods_of(module: Any, forward: str | None, backward: str | None, own_loss:
         )
     if own_loss and forward is None and losses is not None and other is not None and _has_target(module, back):
         if whole and role(positional(getattr(module, losses))[0].name) not in (OUTPUT, TARGET):
-            network = _holds_arrays(module)
+            network = holds_arrays(module)
             return Methods(losses, back, judges=not network, gives_loss=network)
     return Methods(ahead, back, judges=takes_target(getattr(module, ahead)), also=_of_parameters(module, back))
 
 
-def _holds_arrays(module: Any) -> bool:
-    """Whether an object has arrays of its own, as a network has and a loss has not."""
-    return any(is_float_array(x) for x in named_leaves(dict(getattr(module, "__dict__", {}))).values())
+def holds_arrays(module: Any) -> bool:
+    """Whether an object has arrays, its own or those of objects in it, as a network has and a loss has not."""
+    return hasattr(module, "__dict__") and any(is_float_array(v) for *_, v in slots(module, "", {id(module)}))
 
 
 def _of_parameters(module: Any, backward: str) -> tuple[str, ...]:

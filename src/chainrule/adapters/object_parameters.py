@@ -13,6 +13,7 @@ from .attribute_names import attribute_of_gradient, value_of_gradient
 from .containers import is_float_array
 from .object_gradients import returned_gradients
 from .object_methods import OUTPUT, RATE, UPSTREAM, role
+from .object_slots import identity
 from .recorded_run import AuditError
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def find_parameters(
     except Exception as error:
         raise AuditError(f"the module fails on your inputs, in {failing}: {type(error).__name__}: {error}") from error
     after = twin.attributes()
-    synonyms = _synonyms(kept)
+    old.update({n: np.full(np.shape(after[n]), v) for n, v in old.items() if _grows(v, after.get(n))})
+    synonyms = _synonyms({n: v for n, v in kept.items() if not isinstance(v, int) or _is_float(after.get(n))})
     if chosen is not None:
         synonyms = {n: names for n, names in synonyms.items() if set(names) & set(chosen)}
     found = Parameters()
@@ -125,16 +127,25 @@ def copied_arrays(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _may_be_parameter(name: str, value: Any) -> bool:
-    if isinstance(value, float):
+    if isinstance(value, float | int) and not isinstance(value, bool):
         return role(name.rpartition(".")[2]) != RATE
     return is_float_array(value)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float) or is_float_array(value)
+
+
+def _grows(before: Array, after: Any) -> bool:
+    """Whether the first update makes an array of a number: gamma = 1 until one for each channel is subtracted."""
+    return before.ndim == 0 and is_float_array(after) and after.ndim > 0
 
 
 def _synonyms(kept: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return names -> all names of the same array: W and params[0]."""
     by_array: dict[Any, list[str]] = {}
     for name, value in kept.items():
-        by_array.setdefault(name if isinstance(value, float) else id(value), []).append(name)
+        by_array.setdefault(identity(name, value), []).append(name)
     return {min(names, key=lambda n: "[" in n): names for names in by_array.values()}
 
 

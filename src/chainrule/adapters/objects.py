@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.transforms import grad
-from .attribute_names import value_of_gradient
+from .attribute_names import KEPT_OUTPUTS, value_of_gradient
 from .backward_pass import BackwardPass
 from .containers import Arguments, as_kind_of, is_float_array, is_number_array, named_leaves, output_and_cache
 from .layer_functions import SEED
@@ -31,6 +31,7 @@ from .object_methods import (
     UPSTREAM,
     Methods,
     called,
+    holds_arrays,
     methods_of,
     own_loss_of,
     role,
@@ -38,7 +39,7 @@ from .object_methods import (
     upstream_of,
 )
 from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
-from .object_slots import Slot, assign, slots
+from .object_slots import Slot, assign, identity, slots
 from .recorded_run import AuditError
 from .recording import Untraceable
 from .signatures import argument_names, positional, required
@@ -47,8 +48,6 @@ from .signatures import argument_names, positional, required
 USUAL_RATE = 0.1
 #: One with which updates change next to nothing.
 SMALL_RATE = 1e-7
-#: Attributes that hold the output, where forward returns nothing.
-KEPT_OUTPUTS = ("output", "out", "outputs", "y", "a", "A", "Y", "activation")
 
 
 class Objects(BackwardPass):
@@ -139,8 +138,8 @@ class Objects(BackwardPass):
         method, roles = self.methods[-1], self._roles[-1].values()
         known = self.handed_over["loss"] is not None or method.judges or method.gives_loss
         if TARGET in roles and UPSTREAM not in roles and not known:
-            takes = f"{method.backward} takes the targets"
-            raise AuditError(f"{takes}, and the loss is not known: pass loss=(output, Y) -> number")
+            unknown = "takes the targets, and the loss is not known: pass loss=(output, Y) -> number"
+            raise AuditError(f"{method.backward} {unknown}")
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
@@ -195,12 +194,12 @@ class Objects(BackwardPass):
     def put(self, values: Mapping[str, Any]) -> None:
         """Put other arrays in the place of the parameters, under all their names."""
         held = self.slots()
-        new = {id(v): values[n] for n, _, _, v in held if n in values and n in self.found.values}
+        new = {identity(n, v): values[n] for n, _, _, v in held if n in values and n in self.found.values}
         for name, owner, key, old in held:
             if isinstance(owner, tuple) or not (name in self.found.values or is_float_array(old)):
                 continue
-            if id(old) in new and (not isinstance(old, float) or name in values):
-                assign(owner, key, as_kind_of(old, new[id(old)]))
+            if (same := identity(name, old)) in new:
+                assign(owner, key, as_kind_of(old, new[same]))
 
     # -- the passes ----------------------------------------------------------------------------------------------------
 
@@ -359,7 +358,8 @@ class Objects(BackwardPass):
     def _is_network(self, i: int) -> bool:
         """Whether backward starts from the targets, and gives the gradients of the parameters."""
         targets = {TARGET, PAIRS} & set(self._roles[i].values())
-        return self.methods[i].gives_gradients or (bool(targets) and not self.methods[i].judges)
+        trained = not self.methods[i].judges and holds_arrays(self.handed_over["modules"][i])
+        return self.methods[i].gives_gradients or (bool(targets) and trained)
 
     def _returns_inputs(self) -> bool:
         return not self._is_network(0)
@@ -395,6 +395,6 @@ class Objects(BackwardPass):
 
     def passed_rate(self) -> float | None:
         """Return the learning rate that backward is called with, None if it takes none."""
-        pairs = zip(self.methods, self.handed_over["modules"], strict=True)
-        rates = [method.learning_rate(module, USUAL_RATE) for method, module in pairs]
+        each = zip(self.methods, self.handed_over["modules"], self._roles, strict=True)
+        rates = [method.learning_rate(module, roles, USUAL_RATE) for method, module, roles in each]
         return next((rate for rate in rates if rate is not None), None)
