@@ -183,3 +183,50 @@ def test_a_sequential_within_a_module_has_its_own_names():
     assert np.allclose(b["Z1(2)"], b["A1"] @ b["W1(2)"] + b["b1(2)"])
     assert np.allclose(b["dW1(2)"], b["A1"].T @ b["dZ1(2)"])
     assert np.allclose(b["Z2"], (b["A1"] + b["A1(2)"]) @ b["W2"] + b["b2"])
+
+
+LETTERS = {"lstm": "z g i f c o h".split(), "gru": "r n z h".split(), "rnn": "z h".split()}
+
+
+@pytest.mark.parametrize("kind", LETTERS)
+def test_recurrent_layers_name_the_values_of_each_step_in_the_order_of_the_passes(kind: str) -> None:
+    layer = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[kind](5, 2, seed=1)
+    x, y = RNG.normal(size=(4, 3, 5)), RNG.integers(0, 3, (4, 3))
+    b = backprop(nn.Sequential(layer, nn.Linear(2, 3)), x, y)
+    steps = [f"{letter}1[{t}]" for t in range(3) for letter in LETTERS[kind]]
+    assert list(b.values) == [*"A0 W1 U1 b1 d1".split(), *steps, *"W2 b2 Z2 A2".split()]
+    back = [*"dZ2 dW2 db2".split(), *(f"d{n}" for n in steps[::-1]), *"dW1 dU1 db1 dd1 dA0".split()]
+    assert list(b.gradients) == back
+    np.testing.assert_allclose(b["dh1[2]"], b["dZ2"][:, 2] @ b["W2"].T, rtol=1e-5, atol=1e-8)
+
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            self.rnn, self.head = layer, nn.Linear(2, 3)
+
+        def forward(self, X: Any) -> Any:
+            return self.head(self.rnn(X)[:, -1])
+
+    own = backprop(Last(), x, y[:, 0])
+    assert [n for n in own.values if "[" in n] == [n.replace("1[", "[") for n in steps]
+    np.testing.assert_array_equal(own["h[2]"], b["h1[2]"])
+
+
+def test_attention_names_scores_and_weights_of_each_head_part_by_part() -> None:
+    model = nn.Sequential(nn.TransformerEncoderLayer(6, 3, 4, dropout=0.0, seed=1), nn.Linear(6, 2))
+    b = backprop(model, RNG.normal(size=(4, 5, 6)), RNG.integers(0, 2, (4, 5)))
+    parts = "A0 W1[self_attn.out_proj] b1[self_attn.out_proj] W1[self_attn] b1[self_attn] Q1[self_attn] K1[self_attn] "
+    parts += "V1[self_attn] S1[self_attn] A1[self_attn] Z1[self_attn] gamma1[norm1] beta1[norm1] N1[norm1] W1[linear1] "
+    parts += "b1[linear1] Z1[linear1] A1[linear1] W1[linear2] b1[linear2] Z1[linear2] gamma1[norm2] beta1[norm2] "
+    assert list(b.values) == (parts + "N1[norm2] Z1 A1 W2 b2 Z2 A2").split()
+    assert b["S1[self_attn]"].shape == b["dA1[self_attn]"].shape == (4, 3, 5, 5)
+    A, dA = b["A1[self_attn]"], b["dA1[self_attn]"]
+    np.testing.assert_allclose(b["dS1[self_attn]"], A * (dA - np.sum(dA * A, -1, keepdims=True)), rtol=1e-3, atol=1e-7)
+    assert model.parameter_names()["0.linear1.weight"] == "W1[linear1]"
+
+
+def test_a_lenet_names_maps_and_pools() -> None:
+    layers = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+    b = backprop(nn.Sequential(*layers), RNG.normal(size=(4, 1, 6, 6)), RNG.integers(0, 3, 4))
+    assert list(b.values) == "A0 W1 b1 Z1 A1 P1 W2 b2 Z2 A2".split()
+    assert list(b.gradients) == "dZ2 dW2 db2 dP1 dA1 dZ1 dW1 db1 dA0".split()
+    assert b["dP1"].shape == (4, 2, 2, 2) and max(map(len, str(b).splitlines())) <= 80

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -222,18 +224,36 @@ def _collected(
             entries[alias] = (value, g, False)
     last = next((n for n, node in named.items() if node is output), "output")
     closing = f"A{last[1:]}"
-    registered = {id(t): i for i, t in enumerate(parameters.values())}
-    place = {name: registered.get(id(named[name]), i) if name in named else i for i, name in enumerate(entries)}
-    order = sorted(entries, key=lambda n: (_number(n), not entries[n][2], _rank(n), place[n]))
+    order = _ordered(entries, named, parameters)
     values = {name: np.asarray(entries[name][0]) for name in order}
-    values_then = [n for n in order if not entries[n][2]]
     back: list[str] = []
-    for layer in sorted({_number(n) for n in order}, reverse=True):
-        back += [n for n in values_then[::-1] if _number(n) == layer]
-        back += [n for n in order if entries[n][2] and _number(n) == layer]
+    for _, names in groupby(order[::-1], lambda n: (_number(n), _part(n))):
+        group = list(names)
+        back += [n for n in group if not entries[n][2]] + [n for n in group[::-1] if entries[n][2]]
     gradients = {"d" + n: np.asarray(entries[n][1]) for n in back if entries[n][1] is not None}
     assert total.value is not None
     return Backprop(float(total.value), values, gradients, closing if closing in values else last)
+
+
+def _ordered(entries: dict[str, Any], named: dict[str, Tensor], parameters: dict[str, Tensor]) -> list[str]:
+    """Return the names layer by layer, and in each part or step of a layer the parameters, then the values."""
+    registered = {id(t): i for i, t in enumerate(parameters.values())}
+    place = {name: float(i) for i, name in enumerate(named)}
+    for name in entries:
+        if name not in place:  # another name of Z
+            place[name] = place[next(n for n in (f"N{name[1:]}", f"Z{name[1:]}") if n in place)] + 0.5
+    begins: dict[tuple[float, str, bool], float] = {}
+    for name, (_, _, leaf) in entries.items():
+        key = (_number(name), _part(name), leaf)
+        begins[key] = min(place[name], begins.get(key, place[name]))
+
+    def position(name: str) -> tuple[float, float, bool, int, float]:
+        number, part, leaf = _number(name), _part(name), entries[name][2]
+        begin = begins.get((number, part, False), begins.get((number, part, True), 0.0))
+        begin = -1.0 if leaf and math.isinf(number) else begin  # parameters without a layer's number come first
+        return number, begin, not leaf, _rank(name), registered[id(named[name])] if leaf else place[name]
+
+    return sorted(entries, key=position)
 
 
 def _names(x: Tensor, parameters: dict[str, Tensor], output: Tensor, total: Tensor) -> dict[str, Tensor]:
@@ -261,9 +281,14 @@ def _number(name: str) -> float:
     return int(match[1]) if match else (-1 if name == "X" else float("inf"))
 
 
+def _part(name: str) -> str:
+    """Return the part of a layer, or the step of a loop, that a name belongs to: "[norm1]", "[3]"."""
+    return "".join(name.partition("[")[1:])
+
+
 def _rank(name: str) -> int:
-    """Return the place of a letter within its layer."""
-    letters: Sequence[str] = ("W", "gamma", "b", "beta", "Z", "N", "A", "M", "D")
+    """Return the place of a letter among those of its kind that have a customary order; others follow the graph."""
+    letters: Sequence[str] = ("W", "U", "gamma", "b", "d", "beta", "Q", "K", "V", "S")
     letter = name.partition("[")[0].rstrip("0123456789")
     return letters.index(letter) if letter in letters else len(letters)
 

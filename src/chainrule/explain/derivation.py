@@ -228,7 +228,7 @@ def identifiers(labels: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken = {*_TAKEN} | {op.name for op in rows() if op.numpy is None or not numpy_name(op.numpy)}
     for label in labels:
-        word = re.sub(r"\W", "_", label, flags=re.ASCII)
+        word = re.sub(r"\W+", "_", label.removesuffix("]"), flags=re.ASCII)
         word = word if re.match(r"[A-Za-z_]", word) else f"p_{word}"
         while keyword.iskeyword(word) or word in taken:
             word += "_"

@@ -15,7 +15,7 @@ from ..ops.table import as_dtype
 from . import init
 from .describe import described
 from .layers import Dropout, Linear, called
-from .naming import Layer, Namer, unnamed
+from .naming import Layer, Namer, by_letter
 from .normalization import LayerNorm
 
 
@@ -117,7 +117,7 @@ class MultiheadAttention(Layer):
     ) -> Any:
         """Return what the values give for each query; with `return_weights`, also the weights."""
         key = query if key is None else key
-        out, weights = self._attend(query, key, key if value is None else value, key_padding_mask, unnamed)
+        out, weights = self._attend(query, key, key if value is None else value, key_padding_mask, by_letter)
         return (out, weights) if return_weights else out
 
     def _attend(self, query: Any, key: Any, value: Any, hidden: Any, name: Namer) -> tuple[Tensor, Tensor]:
@@ -137,8 +137,8 @@ class MultiheadAttention(Layer):
         used = self.drop(weights) if self.dropout else weights
         joined: Any = np.swapaxes(np.matmul(used, v), 1, 2)
         joined = np.reshape(joined, query.shape)
-        out = self.out_proj.compute(joined, lambda letter, x: name(f"{letter}[out_proj]", x))
-        return name("Z", out), weights
+        out = self.out_proj.compute(joined, lambda part, x: name(part if part == "Z" else f"{part}[out_proj]", x))
+        return out, weights
 
     def _projected(self, query: Any, key: Any, value: Any, name: Namer) -> list[Any]:
         """Return queries, keys and values, of shape (m, heads, T, d)."""
@@ -261,7 +261,7 @@ class TransformerEncoderLayer(Layer):
 
     def forward(self, X: Any, *, key_padding_mask: Any = None) -> Any:
         """Return the output."""
-        return self._run(X, key_padding_mask, unnamed)
+        return self._run(X, key_padding_mask, by_letter)
 
     def _run(self, x: Any, hidden: Any, name: Namer) -> Tensor:
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[-1] != self.d_model:

@@ -20,6 +20,11 @@ def unnamed(role: str, value: Tensor) -> Tensor:
     return value
 
 
+def by_letter(role: str, value: Tensor) -> Tensor:
+    """Name a value by its letter alone, as in a layer with steps or parts that a custom module calls."""
+    return value if value.op is None else value.named(role)
+
+
 class Layer(Module):
     """A module whose values have names in a `Sequential`.
 
@@ -177,13 +182,23 @@ def labels(network: Iterable[Module]) -> Iterator[tuple[Layer, str, str]]:
         layer = stack.pop()
         if isinstance(layer, Layer):
             numbering.enter(layer)
-            for attribute, letter in layer.roles.items():
-                label = numbering.label(letter) if getattr(layer, attribute) is not None else None
+            for part, attribute, letter in _parameters(layer, ""):
+                label = numbering.label(letter)
                 if label:
-                    yield layer, attribute, label
+                    yield part, attribute, label
             for letter in layer.gives:
                 label = numbering.label(letter)
                 if label:
                     yield layer, "", label
         elif hasattr(layer, "_layers"):
             stack.extend(list(layer._layers)[::-1])
+
+
+def _parameters(layer: Layer, path: str) -> Iterator[tuple[Layer, str, str]]:
+    """Yield (layer, attribute, letter) for the parameters of a layer, and of the layers that it consists of."""
+    for attribute, letter in layer.roles.items():
+        if getattr(layer, attribute) is not None:
+            yield layer, attribute, f"{letter}[{path}]" if path else letter
+    for name, part in vars(layer).items():
+        if isinstance(part, Layer):
+            yield from _parameters(part, f"{path}.{name}" if path else name)

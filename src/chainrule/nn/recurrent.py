@@ -18,7 +18,7 @@ from ..ops.table import as_dtype
 from . import init
 from .describe import described
 from .layers import Dropout, called
-from .naming import Layer, Namer, unnamed
+from .naming import Layer, Namer, by_letter
 
 State = tuple[Any, ...]
 
@@ -95,7 +95,7 @@ class Recurrent(Layer):
 
     def forward(self, X: Any, state: Any = None, *, lengths: Any = None, return_state: bool = False) -> Any:
         """Return the states of the last layer in all steps; with `return_state`, also those after the last step."""
-        out, after = self._all(X, state, lengths, unnamed)
+        out, after = self._all(X, state, lengths, by_letter)
         return (out, after) if return_state else out
 
     def _all(self, x: Any, state: Any, lengths: Any, name: Namer) -> tuple[Tensor, Any]:
