@@ -14,7 +14,6 @@ _SEED = "there is no global random state: fit(seed=…), and model.initialize(se
 _STOP = "nothing is recorded unless a gradient is asked for: leave it out, or use cr.stop_gradient(x)"
 _STEPS = "optimisers are pure functions: cr.fit(model, X, y, optimizer=…) makes the steps, or use state = "
 _STEPS += "optimizer.init(values) and values, state = optimizer.update(gradients, state, values)"
-_FROZEN = "fit trains every nn.Parameter; keep what is not trained as a buffer: self.register_buffer(name, array)"
 
 _TENSOR = {
     "view": "use x.reshape(shape)",
@@ -122,7 +121,6 @@ _MODULE = {
     "apply": "use weight_init= of the layers, or parameter.assign(value) in a loop over model.parameters()",
     "children": "use model.modules()",
     "named_children": "use model.named_modules()",
-    "requires_grad_": _FROZEN,
     "register_parameter": "assign it: self.name = nn.Parameter(array), or self.make_parameter(…)",
     "register_module": "assign it: self.name = module",
     "add_module": "assign it: self.name = module; of a Sequential: model.append(module)",
@@ -290,11 +288,12 @@ HABITS: dict[str, dict[str, str]] = {
 
 PARAMETERS = (
     "an optimiser does not hold the parameters: optim.Adam(1e-3), then cr.fit(model, X, y, optimizer=…), or "
-    "state = optimizer.init(values) and values, state = optimizer.update(gradients, state, values)"
+    "state = optimizer.init(values) and values, state = optimizer.update(gradients, state, values). To train some of "
+    "them, freeze the others: model.requires_grad_(False); settings for some: groups=[{'params': …, 'lr': …}]"
 )
 STEP = f"step() of an optimiser without arguments: {_STEPS}"
-FROZEN = (
-    f"requires_grad of a tensor does not change: {_FROZEN}; a tensor with a gradient is "
+REQUIRES_GRAD = (
+    "requires_grad of a tensor does not change, only that of an nn.Parameter does; a tensor with a gradient is "
     "cr.tensor(x, requires_grad=True)"
 )
 LOADER = (

@@ -218,6 +218,8 @@ def minimize(
 ) -> Minimum:
     """Train `model` on all of X at once; assign the best parameters found, at the end, in the model's dtype.
 
+    Frozen parameters keep their values.
+
     Computed in float64 whatever the model's dtype. Buffers are constant meanwhile (dropout keeps one mask, since
     the objective must not change), and are updated by one more pass at the end.
 
@@ -254,7 +256,7 @@ def minimize(
         output, _ = functional_call(model, parameters, X)
         return of(output, y) + losses.penalty(parameters, l1, l2)
 
-    start = {path: np.asarray(p.value) for path, p in model.named_parameters()}
+    start = {path: np.asarray(p.value) for path, p in model.named_parameters() if p.requires_grad}
     losses.check_custom(loss, np.shape(functional_call(model, start, X)[0]), y)
     found = minimize_function(objective, start, method=method, max_iter=max_iter, tol=tol, callback=callback)
     targets = dict(model.named_parameters())

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import re
+from abc import ABC, ABCMeta, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,10 +20,11 @@ import numpy as np
 from ..core.arguments import number, unexpected
 from ..core.habits import PARAMETERS, STEP, missing
 from ..core.keywords import refuse
-from ..core.tree import flatten, leaves_as, tree_map, unflatten
+from ..core.tree import flatten, leaves_as, paths, unflatten
 from ..ops.table import as_dtype
 from . import schedules
 from .clipping import clip_by_norm, clip_by_value
+from .groups import checked
 
 Slots = tuple[Any, ...]
 
@@ -39,8 +41,25 @@ def _answering(step: Any) -> Any:
     return called
 
 
+class _Kind(ABCMeta):
+    """The class of optimisers: takes groups of parameters as PyTorch has them, as the first argument."""
+
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        first = args[0] if args else settings.get("params")
+        if isinstance(first, list | tuple) and first and all(isinstance(group, Mapping) for group in first):
+            names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+            settings = {k: v for k, v in settings.items() if k != "params"}
+            return super().__call__(*args[1:], groups=checked(first, names, whole=True), **settings)
+        return super().__call__(*args, **settings)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        shown = inspect.signature(cls.__init__)
+        return shown.replace(parameters=list(shown.parameters.values())[1:])
+
+
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(ABC, metaclass=_Kind):
     """Base of all optimisers.
 
     Attributes
@@ -51,6 +70,12 @@ class Optimizer(ABC):
         Limit every gradient element to ± this value, before `clip_norm`.
     clip_norm : float, optional
         Scale all gradients down to this global norm if theirs is larger.
+    groups : list of dict, optional
+        Parameters with settings of their own: ``{"params": "head", "lr": 1e-2, "weight_decay": 0.0}``. ``params`` are
+        patterns of dotted paths (``"head"``, ``"*.bias"``), parameters, modules, or a list of these; the other entries
+        replace the optimiser's settings. ``"lr_factor": 0.1`` multiplies its learning rate, also that of a schedule.
+        All other parameters have the optimiser's settings. PyTorch's form is taken as well,
+        ``Adam([{"params": model.head}, …], lr=1e-3)``; each parameter must then be in a group.
 
     Examples
     --------
@@ -68,6 +93,7 @@ class Optimizer(ABC):
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
+    groups: Any = field(default=None, kw_only=True, repr=False, metadata=schedules.LATER)
 
     #: Names of the arrays kept for each parameter, each of its shape.
     slots: ClassVar[tuple[str, ...]] = ()
@@ -99,10 +125,17 @@ class Optimizer(ABC):
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), above=0, alternative=" or None")
+        if self.groups is not None:
+            object.__setattr__(self, "groups", checked(self.groups, [f.name for f in fields(self)]))
+            self._rules()
 
     # -- use ---------------------------------------------------------------------------------------------------------
 
-    def init(self, params: Any) -> dict[str, Any]:
+    def for_parameters(self, own: Mapping[str, Any]) -> Self:
+        """Return the optimiser for a model's parameters, by path: its groups name them."""
+        return self if self.groups is None else replace(self, groups=self.groups.named(own))
+
+    def init(self, params: Any, groups: Sequence[int] | None = None) -> dict[str, Any]:
         """Return the initial state: ``{"step": 0, slot: nest like params, …}``, all arrays.
 
         With an `Adjustable` learning rate also ``"lr"``: a value written there is the rate of the following steps.
@@ -111,15 +144,23 @@ class Optimizer(ABC):
         ----------
         params
             A dict (or any nest) of arrays or tensors.
+        groups
+            The number of each leaf's group, 0 for none; None: by the keys of the nest, which are dotted paths.
         """
         state: dict[str, Any] = {"step": np.zeros((), np.int64)}
         if isinstance(self.lr, schedules.Adjustable):
             state["lr"] = np.array(self.lr.lr, np.float64)
+        given, structure = flatten(params)
+        rules = self._rules()
+        of = [rules[k] for k in self._group_of_each(params, groups)]
         for name in self.active():
-            state[name] = tree_map(lambda p, _name=name: np.full(p.shape, self.first(_name), p.dtype), params)
+            first = [np.full(p.shape, rule.first(name), p.dtype) for p, rule in zip(given, of, strict=True)]
+            state[name] = unflatten(structure, first)
         return state
 
-    def update(self, grads: Any, state: Mapping[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
+    def update(
+        self, grads: Any, state: Mapping[str, Any], params: Any, groups: Sequence[int] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Make one step.
 
         Parameters
@@ -128,6 +169,8 @@ class Optimizer(ABC):
             Nests of one structure, of arrays or tensors of equal shapes.
         state
             The result of `init` or of the last `update`.
+        groups
+            As for `init`.
 
         Returns
         -------
@@ -142,17 +185,17 @@ class Optimizer(ABC):
         gradients = leaves_as(structure, grads, "grads, compared with params")
         names = self.active()
         kept = [leaves_as(structure, state[name], f"state[{name!r}], compared with params") for name in names]
-        step = state["step"]
-        rate = state["lr"] if "lr" in state else self.learning_rate(step)
-        numbers = self.numbers(rate, as_dtype(step, np.float64) + 1.0)
+        step, rules, rates = state["step"], self._rules(), self._rates(state)
         cast: dict[Any, dict[str, Any]] = {}
         new_params, new_slots = [], []
-        for i, (p, g) in enumerate(zip(given, gradients, strict=True)):
+        of = self._group_of_each(params, groups)
+        for i, (p, g, k) in enumerate(zip(given, gradients, of, strict=True)):
             if tuple(g.shape) != tuple(p.shape):
                 raise ValueError(f"a gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
-            if p.dtype not in cast:
-                cast[p.dtype] = {k: as_dtype(v, p.dtype) for k, v in numbers.items()}
-            new, slots = self.step(as_dtype(g, p.dtype), p, tuple(k[i] for k in kept), cast[p.dtype])
+            if (k, p.dtype) not in cast:
+                numbers = rules[k].numbers(rates[k], as_dtype(step, np.float64) + 1.0)
+                cast[k, p.dtype] = {name: as_dtype(v, p.dtype) for name, v in numbers.items()}
+            new, slots = rules[k].step(as_dtype(g, p.dtype), p, tuple(s[i] for s in kept), cast[k, p.dtype])
             new_params.append(new)
             new_slots.append(slots)
         new_state: dict[str, Any] = {**state, "step": as_dtype(step + 1, np.int64)}
@@ -163,6 +206,42 @@ class Optimizer(ABC):
     def learning_rate(self, step: Any) -> Any:
         """Return the learning rate after `step` updates, float64."""
         return schedules.get(self.lr)(step)
+
+    def _rules(self) -> list[Self]:
+        """Return the optimiser without groups, and for each group the optimiser with its settings."""
+        if self.groups is None:
+            return [self]
+        rules = [
+            replace(self, groups=None, **dict(settings)) for settings in ((), *(g.settings for g in self.groups.groups))
+        ]
+        for i, rule in enumerate(rules):
+            if rule.active() != self.active():
+                raise ValueError(
+                    f"groups[{i - 1}] needs the arrays {rule.active()}, the other parameters {self.active()}; settings "
+                    "that decide which arrays are kept, such as momentum above 0, must be the same in all groups"
+                )
+        return rules
+
+    def _rates(self, state: Mapping[str, Any]) -> list[Any]:
+        """Return the learning rates of the optimiser and of its groups."""
+        step = state["step"]
+        rates = [state["lr"] if "lr" in state else self.learning_rate(step)]
+        for group in self.groups.groups if self.groups is not None else ():
+            rate = rates[0]
+            if "lr" in dict(group.settings):
+                rate = schedules.get(dict(group.settings)["lr"])(step)
+                if "lr" in state:  # has changed by a factor, which holds for all
+                    rate = rate * (state["lr"] / self.lr.lr)
+            rates.append(rate * group.lr_factor if group.lr_factor != 1 else rate)
+        return rates
+
+    def _group_of_each(self, params: Any, groups: Sequence[int] | None) -> Sequence[int]:
+        if groups is not None:
+            return groups
+        if self.groups is None:
+            return [0] * len(flatten(params)[0])
+        of: list[int] = self.groups.of([re.sub(r"\['?|'?\](?:\['?)?", ".", p).strip(".") for p in paths(params)])
+        return of
 
     # -- overridden by each optimiser ----------------------------------------------------------------------------------
 
@@ -202,7 +281,8 @@ class Optimizer(ABC):
             raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; it takes {', '.join(takes)}")
         if isinstance(settings.get("lr"), Mapping):
             settings["lr"] = schedules.get(dict(settings["lr"]))
-        return kind(**settings)
+        made: Optimizer = kind(**settings)
+        return made
 
 
 def _decayed(g: Any, p: Any, weight_decay: float) -> Any:

@@ -16,6 +16,9 @@ import numpy as np
 from ..core.arguments import integer, number
 from ..ops.table import as_dtype
 
+#: Marks a field that descriptions omit at its default, so that those made before there was the field stay equal.
+LATER = {"later": True}
+
 
 @dataclass(frozen=True)
 class Schedule(ABC):
@@ -47,9 +50,12 @@ class Schedule(ABC):
 def described(settings: Any) -> dict[str, Any]:
     """Return the name and the fields of a schedule or an optimiser, JSON-able."""
     values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    for f in fields(settings):
+        if f.metadata == LATER and values[f.name] == f.default:
+            del values[f.name]
     return {
         "name": type(settings).__name__,
-        **{k: v.config() if isinstance(v, Schedule) else v for k, v in values.items()},
+        **{k: v.config() if hasattr(v, "config") else v for k, v in values.items()},
     }
 
 
