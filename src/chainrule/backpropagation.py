@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .core.arrays import FLOATS
-from .core.node import Recording
+from .core.node import FROZEN, Recording
 from .core.op import Array
 from .core.reverse import reverse, topological
 from .core.tensor import Tensor
@@ -140,7 +140,8 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
     ----------
     model : Module
         A `Sequential` names its values A0, W1, b1, Z1, A1, …. Values without a name are left out, parameters
-        without one are listed by their dotted path. The model is unchanged: mode, buffers and ``.grad`` stay.
+        without one are listed by their dotted path; frozen ones have no gradient. The model is unchanged: mode,
+        buffers and ``.grad`` stay.
     X, Y
         Inputs and targets, examples in rows: arrays or data frames.
     loss
@@ -186,9 +187,11 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
         followed = frozenset({recording})
         if x.dtype in FLOATS:
             x.recordings = followed
-        parameters: dict[str, Tensor] = {}
+        parameters, trained = {}, []
         for path, parameter in model.named_parameters():
-            parameters[path] = Tensor(np.array(parameter.value), recordings=followed)
+            recordings = followed if parameter.requires_grad else frozenset({FROZEN})
+            parameters[path] = Tensor(np.array(parameter.value), recordings=recordings)
+            trained += [path] * parameter.requires_grad
         output, _ = functional_call(model, parameters, x)
         if not isinstance(output, Tensor):
             raise TypeError(f"backprop: expected one tensor from the model, got a {type(output).__name__}")
@@ -196,10 +199,10 @@ def backprop(model: Module, X: Any, Y: Any, loss: Any = "cross_entropy") -> Back
         total = losses.get(loss)(output, Y)
         if not isinstance(total, Tensor) or total.shape != ():
             raise ValueError("backprop: the loss does not depend on the model's output, or is not a scalar")
-    wanted = [*parameters.values(), *([x] if x.recordings else [])]
+    wanted = [*(parameters[path] for path in trained), *([x] if x.recordings else [])]
     seed = np.ones((), total.dtype)
     gradients, passed = reverse([total], [seed], wanted, keep=True)
-    lost = [path for path, g in zip(parameters, gradients, strict=False) if g is None]
+    lost = [path for path, g in zip(trained, gradients, strict=False) if g is None]
     if lost:
         raise ValueError(f"backprop: {', '.join(lost)} did not reach the loss and have no gradient")
     passed.update((id(t), g) for t, g in zip(wanted, gradients, strict=True) if g is not None)

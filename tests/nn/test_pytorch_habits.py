@@ -34,7 +34,7 @@ def test_every_habit_is_answered(place):
 
 def test_what_the_answers_name_exists():
     texts = [text for table in habits.HABITS.values() for text in table.values()]
-    texts += [habits.PARAMETERS, habits.FROZEN, habits.LOADER]
+    texts += [habits.PARAMETERS, habits.REQUIRES_GRAD, habits.LOADER]
     named = {
         match
         for text in texts
@@ -107,7 +107,7 @@ KEYWORDS = [
     (lambda x: nn.Embedding(num_embeddings=3, embedding_dim=2), "rows here; embedding_dim is dimensions here"),
     (lambda x: nn.Embedding(3, 2, device="cpu"), "leave device out"),
     (lambda x: nn.Sequential({"first": nn.Linear(2, 1)}), r"nn.Sequential\(\*layers.values\(\)\)"),
-    (lambda x: nn.Parameter(np.ones(2), requires_grad=False), "register_buffer"),
+    (lambda x: nn.Parameter(np.ones(2), requires_grad=0), "requires_grad: expected True or False, got 0"),
     (lambda x: np.sum(x).backward(retain_graph=True), "leave retain_graph out"),
     (lambda x: np.sum(x).backward(create_graph=True), "cr.hessian"),
     (lambda x: nn.Linear(2, 1).zero_grad(set_to_none=True), "leave set_to_none out"),
@@ -179,9 +179,10 @@ CALLS = [
     (lambda m: optim.Adam(m.parameters(), lr=1e-3), "does not hold the parameters"),
     (lambda m: optim.SGD(list(m.parameters()), 0.1), "does not hold the parameters"),
     (lambda m: optim.SGD(params=m.parameters(), lr=0.1), "does not hold the parameters"),
-    (lambda m: optim.AdamW([{"params": m.parameters()}], lr=0.1), "does not hold the parameters"),
+    (lambda m: optim.AdamW([m.weight], lr=0.1), "does not hold the parameters"),
     (lambda m: optim.Adam(1e-3, betas=(0.9, 0.99)), "beta1=a, beta2=b"),
-    (lambda m: setattr(m.weight, "requires_grad", False), "register_buffer"),
+    (lambda m: setattr(m.weight, "requires_grad", None), "requires_grad: expected True or False, got None"),
+    (lambda m: setattr(m(np.ones((1, 2))), "requires_grad", False), "only that of an nn.Parameter does"),
     (lambda m: m.to("cuda"), "got 'cuda'; the CPU is the only device"),
     (lambda m: cr.fit(m, [(np.ones((4, 2)), np.ones((4, 1)))]), "fit takes whole arrays"),
     (lambda m: cr.fit(m, ((np.ones((4, 2)), np.ones((4, 1))) for _ in range(3))), "fit takes whole arrays"),

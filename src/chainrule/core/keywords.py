@@ -35,7 +35,6 @@ KEYWORDS = {
     "retain_graph": "leave retain_graph out: backward may be called again",
     "create_graph": "leave create_graph out: derivatives of derivatives are cr.grad(cr.grad(f)), cr.hessian, cr.hvp",
     "set_to_none": "leave set_to_none out: gradients become None",
-    "requires_grad": "fit trains every nn.Parameter; what is not trained is a buffer: register_buffer(name, array)",
     "device": "leave device out: the CPU is the only one",
     "non_blocking": "leave non_blocking out",
     "criterion": "criterion is loss here",

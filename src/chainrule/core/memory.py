@@ -185,8 +185,8 @@ def _bases(x: Tensor) -> list[Tensor]:
             )
         chain.append(memory.base)
     root = chain[-1]
-    if type(root) is not Written and root.op is None and STANDING in root.recordings:
-        trained = isinstance(root, Parameter)
+    trained = isinstance(root, Parameter)
+    if type(root) is not Written and root.op is None and (trained or STANDING in root.recordings):
         what = f"parameter {root.name or ''}".strip() if trained else "tensor with requires_grad=True"
         how = "p.assign(new values)" if trained else "tensor(new values, requires_grad=True)"
         raise TypeError(

@@ -57,6 +57,10 @@ TRACE: ContextVar[Any] = ContextVar("the trace being recorded", default=None)
 #: The recording of parameters and of ``tensor(…, requires_grad=True)``: never closed.
 STANDING = Recording("a tensor that requires a gradient")
 
+#: The recording of frozen parameters, closed: no derivative is taken, but plans read the parameters at each run.
+FROZEN = Recording("a frozen parameter")
+FROZEN.active = False
+
 NOTHING: frozenset[Recording] = frozenset()
 
 
@@ -126,7 +130,7 @@ class Node:
 
     @requires_grad.setter
     def requires_grad(self, value: Any) -> None:
-        raise AttributeError(habits.FROZEN)
+        raise AttributeError(habits.REQUIRES_GRAD)
 
 
 def refuse_stale(inputs: tuple[Any, ...]) -> None:

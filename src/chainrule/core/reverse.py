@@ -254,7 +254,8 @@ def backward(output: Tensor, gradient: Any = None) -> None:
     """
     if output.dtype.kind != "f" or STANDING not in output.recordings:
         raise ValueError(
-            "backward(): this tensor does not depend on a parameter or on a tensor created with requires_grad=True"
+            "backward(): this tensor does not depend on a parameter that is not frozen, or on a tensor created with "
+            "requires_grad=True"
         )
     if gradient is None:
         if output.shape != ():

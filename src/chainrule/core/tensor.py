@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from . import habits
+from .arguments import unexpected
 from .arrays import FLOATS, as_array, checked_array
 from .dispatch import Dispatched
 from .keywords import translates
 from .methods import ArrayMethods
-from .node import FUNCTIONS, NOTHING, STANDING, TRACE, Recording
+from .node import FROZEN, FUNCTIONS, NOTHING, STANDING, TRACE, Recording
 from .op import Array, Shape
 
 
@@ -174,8 +175,8 @@ def inputs_of(node: Tensor) -> tuple[Tensor, ...]:
     return node.inputs
 
 
-def _restored_parameter(value: Array, name: str | None) -> Parameter:
-    return Parameter(value, name=name)
+def _restored_parameter(value: Array, name: str | None, requires_grad: bool = True) -> Parameter:
+    return Parameter(value, name=name, requires_grad=requires_grad)
 
 
 def _restored(value: Array, name: str | None, weak: bool, requires_grad: bool) -> Tensor:
@@ -186,6 +187,9 @@ def _restored(value: Array, name: str | None, weak: bool, requires_grad: bool) -
 
 class Parameter(Tensor):
     """A leaf that is trained: its value may be replaced (never written into) by `assign`.
+
+    With ``requires_grad = False`` it is frozen: it gets no gradient, and ``fit`` does not change it. It stays part of
+    its module, and of files.
 
     Examples
     --------
@@ -200,17 +204,34 @@ class Parameter(Tensor):
     __slots__ = ()
 
     @translates
-    def __init__(self, value: Any, *, name: str | None = None) -> None:
+    def __init__(self, value: Any, *, name: str | None = None, requires_grad: bool = True) -> None:
         array = np.array(value)
         if array.dtype not in FLOATS:
             raise TypeError(f"value: expected dtype float32 or float64 for a parameter, got {array.dtype}")
-        super().__init__(array, name=name, recordings=frozenset({STANDING}))
+        super().__init__(array, name=name)
+        self.requires_grad = requires_grad
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is trained; False for a frozen one."""
+        return STANDING in self.recordings
+
+    @requires_grad.setter
+    def requires_grad(self, value: Any) -> None:
+        if not isinstance(value, bool | np.bool):
+            raise unexpected("requires_grad", "True or False", value)
+        self.recordings = frozenset({STANDING if value else FROZEN})
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set `requires_grad`; return the parameter."""
+        self.requires_grad = requires_grad
+        return self
 
     def __deepcopy__(self, memo: Any) -> Parameter:
-        return Parameter(self.value, name=self.name)
+        return Parameter(self.value, name=self.name, requires_grad=self.requires_grad)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _restored_parameter, (self.value, self.name)
+        return _restored_parameter, (self.value, self.name, self.requires_grad)
 
     def assign(self, value: Any) -> None:
         """Replace the value by a copy of `value`, which must have the same shape; it takes the parameter's dtype."""

@@ -21,6 +21,7 @@ FORMAT = "chainrule-model"
 VERSION = 2  # since 2 with a digest
 UNDIGESTED = "written without a digest by an early version, so damage to its numbers cannot be noticed"
 COLUMNS = "input_columns"  # there if the model was trained with a data frame
+FROZEN = "frozen_parameters"  # there if it has some
 
 #: Its architecture, classes and preprocessing are short texts.
 MOST_HEADER_BYTES = 16_000_000
@@ -32,7 +33,7 @@ FEW_PARAMETERS = 1_000_000
 def save(path: str | os.PathLike[str], model: nn.Module, metadata: Mapping[str, Any] | None = None) -> None:
     """Write a model to a safetensors file: its weights, and its architecture in the metadata.
 
-    The columns that it was trained with (``model.feature_names``) go with it.
+    The columns that it was trained with (``model.feature_names``) and which parameters are frozen go with it.
 
     Parameters
     ----------
@@ -86,11 +87,13 @@ def model_bytes(model: nn.Module, metadata: Mapping[str, Any] | None = None) -> 
     described: dict[str, Any] = {"format": FORMAT, "version": VERSION, "architecture": model.config()}
     arrays = model.state_dict()
     _check_described(model, described["architecture"], arrays)
-    clash = sorted({*described, COLUMNS, DIGEST} & set(metadata or {}))
+    clash = sorted({*described, COLUMNS, FROZEN, DIGEST} & set(metadata or {}))
     if clash:
         raise ValueError(f"metadata: the names {', '.join(clash)} are reserved")
     if model.feature_names is not None:
         described[COLUMNS] = list(_checked_columns(list(model.feature_names)))
+    if frozen := [path for path, p in model.named_parameters() if not p.requires_grad]:
+        described[FROZEN] = frozen
     content = with_texts(arrays, texts_of({**(metadata or {}), **described}))
     if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER_BYTES:
         raise ValueError(f"the metadata take {length:,} bytes; a model file holds at most {MOST_HEADER_BYTES:,}")
@@ -142,6 +145,14 @@ def _checked_columns(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _freeze(model: nn.Module, paths: Any) -> None:
+    own = dict(model.named_parameters())
+    if not isinstance(paths, list) or not all(type(path) is str and path in own for path in paths):
+        raise ValueError(f"{FROZEN}: expected a list of names of parameters, got {shown(paths)}")
+    for path in paths:
+        own[path].requires_grad = False
+
+
 def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """Read a model file; return the model (in evaluation mode) and the further metadata.
 
@@ -182,10 +193,12 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
             raise ValueError("the digest is missing, so the file is damaged or was changed after saving")
         if COLUMNS in metadata:
             model.feature_names = _checked_columns(metadata[COLUMNS])
+        if FROZEN in metadata:
+            _freeze(model, metadata[FROZEN])
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: {error}") from None
     if not digested:
         warnings.warn(f"{path}: {UNDIGESTED}; save the model again to add one", stacklevel=2)
     model.eval()
-    ours = {"format", "version", "architecture", COLUMNS, DIGEST}
+    ours = {"format", "version", "architecture", COLUMNS, FROZEN, DIGEST}
     return model, {key: value for key, value in metadata.items() if key not in ours}

@@ -196,7 +196,7 @@ def from_torch(module: Any) -> nn.Module:
     Returns
     -------
     nn.Module
-        Computes the same outputs. Gradients, and which parameters are frozen, are not converted. A normalisation
+        Computes the same outputs. Frozen parameters are frozen; gradients are not converted. A normalisation
         without weight or bias gets ones or zeros.
 
     Raises
@@ -287,6 +287,8 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
             layer.load_state_dict({name: from_torch_layout(layers[own], last, array)}, strict=False)
         except ValueError:
             raise ValueError(f"{_place(path)}: {name} has shape {array.shape}, which does not fit {module}") from None
+        if isinstance(tensor, torch.nn.Parameter):
+            getattr(layers[own], last).requires_grad = tensor.requires_grad
     return layer
 
 
@@ -354,6 +356,9 @@ def to_torch(model: nn.Module) -> Any:
 
     made = _to(model, "", {})
     made.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in torch_state(model).items()})
+    theirs = dict(made.named_parameters())
+    for path, parameter in model.named_parameters():
+        theirs[path].requires_grad = parameter.requires_grad
     return made
 
 

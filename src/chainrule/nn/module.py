@@ -13,7 +13,7 @@ from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.habits import missing
 from ..core.keywords import refuse, translates
-from ..core.node import STANDING, TRACE
+from ..core.node import TRACE
 from ..core.op import Array
 from ..core.tensor import Parameter, Tensor
 from ..core.tree import flatten, tree_map
@@ -94,12 +94,6 @@ class Module(Nested):
     @staticmethod
     def _count_of(settings: Mapping[str, Any]) -> int:  # and how many parameters there are with these arguments
         return 0
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        for _, member in self._members():
-            if isinstance(member, Parameter):  # a copied mark would not be the one that `backward` looks for
-                member.recordings = frozenset({STANDING})
 
     # -- registration ------------------------------------------------------------------------------------------------
 
@@ -344,6 +338,16 @@ class Module(Nested):
     def eval(self) -> Self:
         """Set evaluation mode here and below (no dropout, batch norm by running statistics); return the module."""
         return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Train all parameters here and below, or freeze them (False); return the module.
+
+        A frozen parameter gets no gradient, and ``fit`` does not change it. Batch norm's running statistics are
+        buffers, which change in training mode.
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
 
     @translates
     def zero_grad(self) -> None:

@@ -38,7 +38,7 @@ def text(parts: Sequence[Part], dtype: str) -> str:
     rows = []
     for part in parts:
         label = f"({part.name}) " if part.depth else ""
-        shapes = ", ".join(f"{name} {p.shape}" for name, p in part.own)
+        shapes = ", ".join(f"{name} {p.shape}{'' if p.requires_grad else ' frozen'}" for name, p in part.own)
         size = f"{sum(p.size for _, p in part.own):,}" if part.own else ""
         rows.append((f"{'  ' * part.depth}{label}{part.call[0]}({part.call[1]})", shapes, size))
     total = f"{parts[0].count:,} parameters" + (f", {dtype}" if dtype else "")

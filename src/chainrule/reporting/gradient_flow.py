@@ -290,7 +290,7 @@ class _Snapshot:
 
 
 def _layers(model: Module) -> list[dict[str, Any]]:
-    """Return a dict per weight: its path and name, and the names of Z, of the activation's input, and of A."""
+    """Return a dict per trained weight: its path and name, and the names of Z, of the activation's input, and of A."""
     found: list[dict[str, Any]] = []
     named = list(labels(model)) if isinstance(model, Sequential) else []
     names = {label for _, _, label in named}
@@ -298,7 +298,7 @@ def _layers(model: Module) -> list[dict[str, Any]]:
     own = {id(p): label for layer, attribute, label in named if attribute and (p := getattr(layer, attribute))
            is not None}  # fmt: skip
     for path, parameter in model.named_parameters():
-        if len(parameter.shape) < 2:
+        if len(parameter.shape) < 2 or not parameter.requires_grad:
             continue
         weight = own.get(id(parameter), path)
         number = weight[1:] if weight[0] == "W" and weight[1:].isdigit() else ""

@@ -70,7 +70,7 @@ def minimise(
     def objective(flat: Any, X: Any, y: Any) -> Any:
         parameters = parts(flat)
         output, _ = nn.functional_call(step.model, {**parameters, **step.buffers}, X)
-        return step._objective(output, y, parameters)[1]
+        return step.objective(output, y, parameters)[1]
 
     run = compile(value_and_grad(objective), engine=step.engine, threads=step.threads)
     reached: Array = np.concatenate([array.ravel() for array in arrays.values()]).astype(np.float64)

@@ -51,8 +51,9 @@ class PenalizedStep(TrainingStep):
         with np.errstate(all="ignore"):
             return self._reported * float(self.loss(output, y))
 
-    def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
-        loss, objective = super()._objective(output, y, parameters)
+    def objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the loss of an output, and what is minimised, both with the penalty."""
+        loss, objective = super().objective(output, y, parameters)
         shown = loss if self._reported == 1.0 else self._reported * loss
         if not self._alpha:
             return shown, objective

@@ -161,12 +161,14 @@ def load_checkpoint(
             callback.restore(state)
     for name, array in targets.items():
         np.copyto(array, arrays[name])
+    training.assign_frozen()
     return progress, rows
 
 
 def _targets(training: TrainingStep) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     arrays |= {f"parameters/{k}": v for k, v in training.parameters.items()}
+    arrays |= {f"parameters/{k}": v for k, v in training.frozen.items()}
     arrays |= {f"buffers/{k}": v for k, v in training.buffers.items()}
     arrays |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
     arrays |= {f"outside/{i}": v for i, v in enumerate(training.outside)}

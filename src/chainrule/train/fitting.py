@@ -173,7 +173,7 @@ def fit(
         size = min(batch_size or len(rows), len(rows))
         settings = {
             "batch_size": size, "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss),
-            "optimizer": optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
+            "optimizer": training.optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
         }  # fmt: skip
         job = Job(
             training, data.X, y, examples=len(rows), size=size, epochs=epochs,

@@ -23,6 +23,7 @@ from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
 from .history import History
 from .interrupt import interruptible
+from .nonfinite import first_bad, first_bad_state
 from .step import TrainingStep
 
 #: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
@@ -259,11 +260,11 @@ class Loop:
             rows = order[b * size : (b + 1) * size]
             good = training.snapshot()
             loss = self._run(order, b, 1)[0][0]
-            after = training.first_bad_state()
+            after = first_bad_state(training)
             if not math.isfinite(loss) or after:
                 training.restore(good)
                 at = b
-                found = training.first_bad(self._X[rows], self._y[rows]) or after
+                found = first_bad(training, self._X[rows], self._y[rows]) or after
                 break
         cause = f": the first non-finite tensor is {found}" if found else ""
         return NonFiniteError(

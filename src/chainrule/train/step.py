@@ -9,9 +9,8 @@ import numpy as np
 
 from .. import nn
 from ..core.guards import Guards
-from ..core.node import Recording
 from ..core.op import Array, Shape
-from ..core.reverse import reverse, topological
+from ..core.reverse import reverse
 from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.trace import State, Trace
 from ..core.tree import flatten, unflatten
@@ -21,6 +20,7 @@ from ..nn import losses
 from ..nn.loss_checks import is_sensitive
 from ..plan import Plan, build
 from ..random import Generator
+from .blocks import Blocks
 
 Scalar = Callable[[Any, Any], Any]
 
@@ -76,45 +76,35 @@ class TrainingStep:
         threads: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.model, self.loss, self.optimizer = model, losses.get(loss), optimizer
+        self.model, self.loss = model, losses.get(loss)
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
         self._engine, self.threads = engine, threads
-        own = dict(model.named_parameters())
-        given = {name: p.concrete("a parameter") for name, p in own.items()}
-        if not given:
+        self._own = dict(model.named_parameters())
+        if not self._own:
             raise ValueError("the model has no parameters: expected at least one")
-        # all parameters of a dtype lie in one vector: the optimiser then updates them by one chain of operations
-        self._blocks, self._places = _in_blocks(given)
-        self._shapes = {name: array.shape for name, array in given.items()}
-        self.parameters: dict[str, Array] = self._cut(self._blocks)
+        self._frozen = {name: p for name, p in self._own.items() if not p.requires_grad}
+        if len(self._frozen) == len(self._own):
+            raise ValueError("all parameters of the model are frozen; model.requires_grad_(True) trains them")
+        given = {n: p.concrete("a parameter") for n, p in self._own.items() if n not in self._frozen}
+        self.optimizer = optimizer.for_parameters(self._own)
+        groups = self.optimizer.groups.of(list(given)) if self.optimizer.groups else [0] * len(given)
+        self._blocks = Blocks(given, dict(zip(given, groups, strict=True)))
+        self.parameters: dict[str, Array] = self._blocks.cut(self._blocks.vectors)
+        self.frozen = {name: np.array(p.concrete("a parameter"), order="C") for name, p in self._frozen.items()}
+        self._read = {name: p.value for name, p in self._frozen.items()}
         self.buffers: dict[str, Array] = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
         owners = dict(model.named_modules())
         self._homes: list[tuple[Callable[[Any], None], Array]] = [
-            *[(own[name].assign, array) for name, array in self.parameters.items()],
+            *[(self._own[name].assign, array) for name, array in self.parameters.items()],
             *[(_setter(owners, path), array) for path, array in self.buffers.items()],
         ]
         # sorted by name: checkpoints number these arrays
-        state, self._state_structure = flatten(dict(sorted(optimizer.init(self._blocks).items())))
+        first = self.optimizer.init(self._blocks.vectors, self._blocks.groups)
+        state, self._state_structure = flatten(dict(sorted(first.items())))
         self.optimizer_state: list[Array] = [np.array(s, order="C") for s in state]
         self._bindings: dict[Any, tuple[Binding, Guards]] = {}
-        self._generator = Generator(seed)
+        self.generator = Generator(seed)
         self._outside: dict[tuple[int, str], tuple[State, Array]] = {}
-
-    def _cut(self, blocks: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters as parts of the vectors that they lie in."""
-        return {
-            name: blocks[key][start:stop].reshape(self._shapes[name])
-            for name, (key, start, stop) in self._places.items()
-        }
-
-    def _joined(self, gradients: Mapping[str, Any]) -> dict[str, Any]:
-        """Return gradients of parameters in vectors like those of the parameters."""
-        return {
-            block: np.concatenate(
-                [np.reshape(gradients[name], -1) for name, (key, *_) in self._places.items() if key == block]
-            )
-            for block in self._blocks
-        }
 
     @property
     def trained(self) -> list[Array]:
@@ -123,8 +113,9 @@ class TrainingStep:
 
     @property
     def states(self) -> list[Array]:
-        """All arrays that a step changes in place: parameters, buffers, optimiser state, state outside of the model."""
-        return [*self._blocks.values(), *self.buffers.values(), *self.optimizer_state, *self.outside]
+        """All arrays that a step reads, and changes in place: parameters, buffers, optimiser state, those outside."""
+        blocks = self._blocks.vectors.values()
+        return [*blocks, *self.buffers.values(), *self.optimizer_state, *self.frozen.values(), *self.outside]
 
     @property
     def outside(self) -> list[Array]:
@@ -139,6 +130,7 @@ class TrainingStep:
 
     def binding(self, x: Array, y: Array) -> Binding:
         """Return the bound plan for batches of this shape and dtype, planned anew if what it depends on has changed."""
+        self._look_at_frozen()
         key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
         found = self._bindings.pop(key, None)
         if found is None or found[1].changed() is not None:
@@ -149,6 +141,24 @@ class TrainingStep:
         if len(self._bindings) > PLANS:
             del self._bindings[next(iter(self._bindings))]
         return found[0]
+
+    def _look_at_frozen(self) -> None:
+        """Take over new values of frozen parameters; raise if others are frozen by now."""
+        changed = [name for name, p in self._own.items() if p.requires_grad == (name in self._frozen)]
+        if changed:
+            raise ValueError(
+                f"requires_grad of {', '.join(changed)} has changed since the training began, which has made room for "
+                "what it trains; freeze before fit, and call fit again for what is to be trained then"
+            )
+        for name, p in self._frozen.items():
+            if p.value is not self._read[name]:
+                self.frozen[name][...] = self._read[name] = p.value
+
+    def assign_frozen(self) -> None:
+        """Put the values of frozen parameters into the model, as read from a checkpoint."""
+        for name, p in self._frozen.items():
+            p.assign(self.frozen[name])
+            self._read[name] = p.value
 
     def run(self, x: Array, y: Array) -> tuple[Any, ...]:
         """Make one step on a batch; return the loss and the metrics, taken before the update."""
@@ -167,30 +177,30 @@ class TrainingStep:
 
     def _planned(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> tuple[Plan, Guards]:
         guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
-        with Trace("a training step") as trace, self._generator:
+        with Trace("a training step") as trace, self.generator:
             mark = frozenset({trace})
             x = traced_leaf(x_shape, x_dtype, mark, name="X")
             y = traced_leaf(y_shape, y_dtype, mark, name="Y")
-            blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.items()}
-            parameters: dict[str, Tensor] = self._cut(blocks)
+            blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.vectors.items()}
+            parameters: dict[str, Tensor] = self._blocks.cut(blocks)
+            frozen = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.frozen.items()}
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
             state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
-            output, new_buffers = nn.functional_call(self.model, {**parameters, **buffers}, x)
-            loss, objective = self._objective(output, y, parameters)
+            output, new_buffers = nn.functional_call(self.model, {**parameters, **frozen, **buffers}, x)
+            loss, objective = self.objective(output, y, parameters)
             gradients = self._gradients(objective, parameters)
             if not is_sensitive(loss, parameters.values()):
                 raise ValueError(
                     "the loss has no derivative with respect to any parameter: it uses the model's output only through "
                     "functions whose derivative is zero, such as argmax, comparisons and rounding"
                 )
-            slopes = self._joined(gradients)
-            new_blocks, new_state = self.optimizer.update(slopes, unflatten(self._state_structure, state), blocks)
+            new_blocks, new_state = self._updated(gradients, unflatten(self._state_structure, state), blocks)
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
             guards.require_no_draws(trace.purpose)
             found, replaced = self._read_outside(trace)
             updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
-            updated += [*flatten(new_state)[0], *replaced]
-            leaves = [*blocks.values(), *buffers.values(), *state, *found]
+            updated += [*flatten(new_state)[0], *frozen.values(), *replaced]
+            leaves = [*blocks.values(), *buffers.values(), *state, *frozen.values(), *found]
             updates = {
                 i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
             }
@@ -218,7 +228,8 @@ class TrainingStep:
             new.append(state.new if state in changed else leaves[-1])
         return leaves, new
 
-    def _objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Return the loss of an output, and with the penalties what is minimised."""
         if not isinstance(output, Tensor):
             raise TypeError(f"the model returned {type(output).__name__}, a loss needs a tensor")
         loss = self.loss(output, y)
@@ -245,8 +256,11 @@ class TrainingStep:
         """Return the parameters after another update, with these gradients; the state does not change."""
         state = unflatten(self._state_structure, self.optimizer_state)
         state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have ended
-        new, _ = self.optimizer.update(self._joined(gradients), state, self._blocks)
-        return self._cut(new)
+        new, _ = self._updated(gradients, state, self._blocks.vectors)
+        return self._blocks.cut(new)
+
+    def _updated(self, gradients: Mapping[str, Any], state: Any, vectors: Any) -> tuple[Any, Any]:
+        return self.optimizer.update(self._blocks.joined(gradients), state, vectors, self._blocks.groups)
 
     def write_back(self, trained: Sequence[Array] | None = None) -> None:
         """Put copies of the current parameters and buffers into the model; first set them, if `trained` is given."""
@@ -267,46 +281,6 @@ class TrainingStep:
         for state, saved in zip(self.states, snapshot, strict=False):  # a later plan may have added some
             np.copyto(state, saved)
 
-    def first_bad_state(self) -> str | None:
-        """Return which parameter, buffer or optimiser state is currently not finite; None if all are finite."""
-        names = {path: p.name or path for path, p in self.model.named_parameters()}
-        named = [(names[k], a) for k, a in self.parameters.items()] + list(self.buffers.items())
-        named += [("the optimiser's state", a) for a in self.optimizer_state]
-        return next((f"{name}, as updated ({_count(a)})" for name, a in named if _is_bad(a)), None)
-
-    def first_bad(self, x: Array, y: Array) -> str | None:
-        """Return which value or gradient of a step on this batch is the first that is not finite; None if all are."""
-        self.write_back()
-        with Recording("a search for non-finite values") as recording, np.errstate(all="ignore"), self._generator:
-            mark = frozenset({recording})
-            parameters = {k: Tensor(v, recordings=mark) for k, v in self.parameters.items()}
-            output, _ = nn.functional_call(self.model, {**parameters, **self.buffers}, Tensor(x, name="X"))
-            _, objective = self._objective(output, y, parameters)
-            named = {id(p): p.name or name for name, p in parameters.items()}
-            order = topological([objective])
-            parts = _parts(order)
-            for node in order:
-                if _is_bad(node.value):
-                    return _described(node, named, parts)
-            leaves = list(parameters.values())
-            _, passed = reverse([objective], [np.ones((), objective.dtype)], leaves, keep=True)
-            for node in reversed(order):
-                if _is_bad(passed.get(id(node))):
-                    return "the gradient of " + _described(node, named, parts, passed[id(node)])
-        return None
-
-
-def _in_blocks(arrays: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, tuple[str, int, int]]]:
-    """Copy arrays into one vector per dtype; return the vectors, and the place of each array: (dtype, start, stop)."""
-    places: dict[str, tuple[str, int, int]] = {}
-    parts: dict[str, list[Array]] = {}
-    for name, array in arrays.items():
-        key = array.dtype.name
-        start = sum(part.size for part in parts.setdefault(key, []))
-        parts[key].append(array.reshape(-1))
-        places[name] = (key, start, start + array.size)
-    return {key: np.concatenate(vectors) for key, vectors in sorted(parts.items())}, places
-
 
 def _setter(modules: Mapping[str, nn.Module], path: str) -> Callable[[Any], None]:
     """Return a function that sets the buffer at a dotted path."""
@@ -326,16 +300,6 @@ def _like(new: Any, old: Tensor) -> Tensor:
     return new if new.dtype == old.dtype else new.astype(old.dtype)  # type: ignore[no-any-return]
 
 
-def _is_bad(value: Any) -> bool:
-    return value is not None and value.dtype.kind == "f" and not np.isfinite(value).all()
-
-
-def _count(value: Array) -> str:
-    bad = int(np.count_nonzero(~np.isfinite(value)))
-    kind = "nan" if np.isnan(value).any() else "inf"
-    return f"shape {value.shape}: {kind} in {bad:,} of {value.size:,} element{'s' * (value.size != 1)}"
-
-
 def _measured(name: str, function: Scalar, output: Any, y: Any) -> Tensor:
     """Trace a metric."""
     try:
@@ -345,35 +309,3 @@ def _measured(name: str, function: Scalar, output: Any, y: Any) -> Tensor:
     if value.shape != ():
         raise ValueError(f"metrics: {name}: expected a scalar, got shape {value.shape}")
     return value
-
-
-def _parts(order: Sequence[Tensor]) -> dict[int, str]:
-    """Return, for values without a name, the name of the value that they are computed for."""
-    users: dict[int, set[int]] = {}
-    for node in order:
-        for x in node.inputs:
-            users.setdefault(id(x), set()).add(id(node))
-    parts: dict[int, str] = {}
-    for node in reversed(order):
-        if node.name is not None:
-            parts[id(node)] = node.name
-        elif len(using := users.get(id(node), set())) == 1 and (one := next(iter(using))) in parts:
-            parts[id(node)] = parts[one]
-    return parts
-
-
-def _described(node: Tensor, named: Mapping[int, str], parts: Mapping[int, str], value: Any = None) -> str:
-    value = node.value if value is None else value
-    name = node.name or named.get(id(node))
-    if name is None:
-        within = f" in {parts[id(node)]}" if id(node) in parts else ""
-        name = (f"the result of {node.op.name}" if node.op else "a constant") + within
-    text = f"{name} ({_count(value)})"
-    sources = []
-    for x in node.inputs:
-        if x.value is not None and x.value.dtype.kind == "f" and x.value.size:
-            label = x.name or named.get(id(x)) or (x.op.name if x.op else "a constant")
-            sources.append(f"{label} up to {np.max(np.abs(x.value)):.3g} in size")
-    if node.op is not None and sources:
-        text += f", computed by {node.op.name} from {' and '.join(sources)}"
-    return text
