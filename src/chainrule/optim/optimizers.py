@@ -54,7 +54,7 @@ class _Kind(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        shown = inspect.signature(cls.__init__)
+        shown = inspect.signature(vars(cls)["__init__"])
         return shown.replace(parameters=list(shown.parameters.values())[1:])
 
 

@@ -260,7 +260,9 @@ class TrainingStep:
         return self._blocks.cut(new)
 
     def _updated(self, gradients: Mapping[str, Any], state: Any, vectors: Any) -> tuple[Any, Any]:
-        return self.optimizer.update(self._blocks.joined(gradients), state, vectors, self._blocks.groups)
+        slopes = self._blocks.joined(gradients)
+        updated: tuple[Any, Any] = self.optimizer.update(slopes, state, vectors, self._blocks.groups)
+        return updated
 
     def write_back(self, trained: Sequence[Array] | None = None) -> None:
         """Put copies of the current parameters and buffers into the model; first set them, if `trained` is given."""
