@@ -404,3 +404,11 @@ def test_copies() -> None:
     for twin in (copy.copy(t), copy.deepcopy(t), pickle.loads(pickle.dumps(t))):
         np.testing.assert_array_equal(np.asarray(twin), X)
         assert twin.name == "X"
+
+
+def test_arrays_of_the_default_dtypes_are_no_python_numbers():
+    for dtype, other in ((np.float64, np.float32), (np.int64, np.int8)):
+        total = np.add(np.arange(3, dtype=dtype), cr.tensor(np.ones(3, dtype)))
+        product = total * np.ones(3, other)
+        assert product.dtype == dtype and np.array_equal(product.value, [1, 2, 3])
+    assert np.less_equal(cr.tensor(np.array([1, 2])) - np.array([1, 1]), 0).value.tolist() == [True, False]

@@ -270,7 +270,7 @@ def loop_inputs(ufunc: Any, *xs: Any) -> tuple[tuple[Any, ...], bool]:
     """Bring the inputs of a ufunc to the dtypes in which NumPy computes it; return also whether all are weak."""
     xs = tuple([x if isinstance(x, Tensor) or type(x) in _SCALARS else checked_array(x, "an operand") for x in xs])
     kinds = [_kind(x) for x in xs]
-    weak = all(kind in (int, float) for kind in kinds)
+    weak = all(kind is int or kind is float for kind in kinds)  # a dtype equals the type it stands for
     if weak:
         kinds = [np.dtype(kind) for kind in kinds]
     *dtypes, result = _loop(ufunc, *kinds)
