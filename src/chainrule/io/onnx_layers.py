@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..core.op import Array
-from .onnx_operations import dtype_of_type
+from .onnx_arguments import dtype_of_type
 from .onnx_reading import Graph, Node
 
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..core.op import Array
 from .files import checksum, regular_file
-from .onnx_operations import OPERATIONS, dtype_of_type
+from .onnx_arguments import dtype_of_type
+from .onnx_operations import OPERATIONS
 
 #: The operator sets whose operations are those of `OPERATIONS`; older ones broadcast differently.
 OLDEST_OPSET = 7
@@ -245,7 +246,7 @@ def _check_schema(node: Node, opset: int) -> None:
     except TypeError as error:
         raise ValueError(f"{node} has inputs or attributes that are not read: {error}") from None
     several = "outputs" in taken.parameters
-    if not node.outputs or not node.outputs[0] or (len([n for n in node.outputs if n]) > 1 and not several):
+    if not any(node.outputs) or (not several and (len(node.outputs) > 1 or not node.outputs[0])):
         raise ValueError(f"{node} gives {len(node.outputs)} values; one is read")
 
 
@@ -264,6 +265,7 @@ def _attributes(proto: Any, node: Node) -> dict[str, Any]:
         AttributeProto.STRING: bytes,
         AttributeProto.FLOATS: list,
         AttributeProto.INTS: list,
+        AttributeProto.STRINGS: list,
         AttributeProto.TENSOR: lambda tensor: array_of(tensor, f"{node}, a tensor attribute"),
     }
     found: dict[str, Any] = {}

@@ -11,8 +11,8 @@ from ..core.node import Recording
 from ..core.op import Array
 from ..core.tensor import Tensor, traced_leaf
 from ..ops.table import dtype_of, shape_of
+from .onnx_arguments import MOST_COMPUTED
 from .onnx_module import run
-from .onnx_operations import MOST_COMPUTED
 from .onnx_reading import Graph, Node
 from .onnx_writing import EXAMPLES
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..ops.table import shape_of
+from ..core.tensor import Tensor
+from ..ops.table import as_dtype, dtype_of, shape_of
+from ..ops.windows import overlap_add, places, windows
+from .onnx_arguments import integers
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -91,13 +95,80 @@ def max_pool(
     x: Any, *, kernel_shape: Any, auto_pad: bytes = b"NOTSET", ceil_mode: int = 0, dilations: Any = None,
     pads: Any = None, storage_order: int = 0, strides: Any = None, outputs: int,
 ) -> Any:  # fmt: skip
-    """Return the largest element of each window."""
-    if outputs > 1 or storage_order:
-        raise ValueError("MaxPool has a second output, the positions; only the largest elements are supported")
-    stride, dilation, padding = _pads(x, kernel_shape, strides, dilations, pads, auto_pad)
-    padding = _ceiled(x, kernel_shape, stride, dilation, padding, ceil_mode)
+    """Return the largest element of each window, and its place among all elements of x."""
+    size, dtype = tuple(kernel_shape), dtype_of(x)
+    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    padding = _ceiled(x, size, stride, dilation, padding, ceil_mode)
+    largest = as_dtype(ops.max_pool(x, size, stride=stride, dilation=dilation, padding=padding, n=len(size)), dtype)
+    if outputs == 1:
+        return largest
+    shape = shape_of(x)
+    at = np.reshape(np.arange(math.prod(shape)), shape)
+    if storage_order:
+        at = np.reshape(np.arange(math.prod(shape)), (*shape[:2], *shape[:1:-1])).transpose(
+            0, 1, *range(len(shape))[:1:-1]
+        )
+    pairs = ((0, 0), (0, 0), *padding)
+    axes = tuple(range(2, len(shape)))
+    values, places = (
+        np.reshape(
+            windows(np.pad(each, pairs, constant_values=least), axes, size, stride, dilation), (*shape_of(largest), -1)
+        )
+        for each, least in ((as_dtype(x, np.dtype(np.float64)), -np.inf), (at, 0))
+    )
+    first = np.argmax(values, axis=-1, keepdims=True)
+    return largest, np.squeeze(np.take_along_axis(places, first, axis=-1), -1)
+
+
+def max_unpool(
+    x: Any, places: Any, output_shape: Any = None, *, kernel_shape: Any, pads: Any = None, strides: Any = None
+) -> Any:  # fmt: skip
+    """Return zeros with the elements of x at their places among all elements of the result."""
+    n = len(kernel_shape)
+    stride, flat = strides or [1] * n, pads or [0] * (2 * n)
+    space = [
+        (d - 1) * s + k - before - after
+        for d, s, k, before, after in zip(shape_of(x)[2:], stride, kernel_shape, flat[:n], flat[n:], strict=True)
+    ]
+    inner = (*shape_of(x)[:2], *space)
+    whole = tuple(integers(output_shape, "MaxUnpool's output_shape")) if output_shape is not None else inner
+    made = (
+        np.zeros(math.prod(inner), dtype_of(x))
+        if not isinstance(x, Tensor)
+        else np.zeros_like(x, shape=math.prod(inner))
+    )
+    made[np.reshape(places, -1)] = np.reshape(x, -1)
+    made = np.reshape(made, inner)
+    return ops.zero_pad(made, tuple([(0, w - d) for w, d in zip(whole, inner, strict=True)]))
+
+
+def lp_pool(
+    x: Any, *, kernel_shape: Any, auto_pad: bytes = b"NOTSET", ceil_mode: int = 0, dilations: Any = None, p: int = 2,
+    pads: Any = None, strides: Any = None,
+) -> Any:  # fmt: skip
+    """Return the p-norm of each window."""
     size = tuple(kernel_shape)
-    return ops.max_pool(x, size, stride=stride, dilation=dilation, padding=padding, n=len(size))
+    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    padding = _ceiled(x, size, stride, dilation, padding, ceil_mode)
+    axes = tuple(range(2, 2 + len(size)))
+    around = windows(ops.zero_pad(np.abs(x) ** p, padding), axes, size, stride, dilation)
+    return np.sum(around, axis=tuple(range(-len(size), 0))) ** (1 / p)
+
+
+def col2im(
+    x: Any, image_shape: Any, block_shape: Any, *, dilations: Any = None, pads: Any = None, strides: Any = None
+) -> Any:
+    """Add up blocks, whose elements are columns of x, at the places they were taken from."""
+    space, size = integers(image_shape, "Col2Im's image_shape"), integers(block_shape, "Col2Im's block_shape")
+    n, (m, rows, _) = len(size), shape_of(x)
+    stride, dilation, padding = _pads(x, size, strides, dilations, pads, b"NOTSET")
+    whole = [d + before + after for d, (before, after) in zip(space, padding, strict=True)]
+    counts = [places(*each) for each in zip(whole, size, stride, dilation, strict=True)]
+    channels = rows // math.prod(size)
+    apart = np.reshape(x, (m, channels, *size, *counts))
+    turned = np.transpose(apart, (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n)))
+    out = overlap_add(turned, tuple(range(2, 2 + n)), stride, dilation, (m, channels, *whole))
+    return out[(..., *[slice(before, before + d) for d, (before, _) in zip(space, padding, strict=True)])]
 
 
 def average_pool(
@@ -123,6 +194,21 @@ def average_pool(
 def global_pool(function: Any) -> Any:
     """Return the pooling over all positions in space."""
     return lambda x: function(x, axis=tuple(range(2, len(shape_of(x)))), keepdims=True)
+
+
+#: Operator -> function.
+WINDOWS: dict[str, Callable[..., Any]] = {
+    "AveragePool": average_pool,
+    "Col2Im": col2im,
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "GlobalAveragePool": global_pool(np.mean),
+    "GlobalLpPool": lambda x, *, p=2: global_pool(np.sum)(np.abs(x) ** p) ** (1 / p),
+    "GlobalMaxPool": global_pool(np.max),
+    "LpPool": lp_pool,
+    "MaxPool": max_pool,
+    "MaxUnpool": max_unpool,
+}
 
 
 def settings(attrs: Any) -> dict[str, Any]:
