@@ -51,6 +51,8 @@ class BackwardPass(abc.ABC):
         The names of the arrays whose gradients are judged: parameters, or inputs of a layer.
     optional : tuple of str
         Those of them that may do without a gradient: data.
+    targets : tuple of str
+        Those of them that have no gradient by convention: None or zeros are the same as none.
     adding : tuple of str
         The keys of gradients that a second call adds to; set by the audit.
     adds_up : bool
@@ -61,6 +63,7 @@ class BackwardPass(abc.ABC):
     values: dict[str, Any]
     exact: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     adding: tuple[str, ...] = ()
     adds_up = False
     given: Mapping[str, Array] = {}  # the upstream gradients that the reference is computed with
@@ -70,6 +73,9 @@ class BackwardPass(abc.ABC):
     fixed: tuple[str, ...] = ()  # values that are not drawn anew
     upstream: Any = None  # given in place of the upstream gradient that the adapter makes
     handed: Any = None  # the upstream gradient that backward was given, as it left it
+    over_examples: tuple[int, bool] | None = (
+        None  # parameters' gradients are of each example: the axis, averaged or not
+    )
     single_along: int | None = None  # the axis along which a random upstream gradient has a single element
 
     def __init__(self, **code: Any) -> None:
@@ -85,6 +91,7 @@ class BackwardPass(abc.ABC):
         if unknown or isinstance(only, str):
             raise AuditError(f"only={only!r}; expected names among {', '.join(self.exact)}, such as {self.exact[:1]!r}")
         self.optional = tuple(n for n in self.exact if n not in only)
+        self.targets = tuple(n for n in self.targets if n not in only)
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -254,11 +261,15 @@ class BackwardPass(abc.ABC):
         named = {**dict.fromkeys(point.nodes), **dict.fromkeys(kept), **dict.fromkeys(self.values)}
         for key, value in arrays.items():
             name = target_of(key, named)
+            if name in self.targets and (value is None or not np.any(value)):
+                continue
             if name is None or name in point.gradients:
                 point.extra.append(key)
                 continue
             point.keys[name] = key
             point.gradients[name] = np.array(value) if value is not None and _is_numeric(value) else None
+            if self.over_examples is not None and name in self.exact:
+                point.gradients[name] = _over_examples(point.gradients[name], arguments[name], *self.over_examples)
         drop_contradicted_names(point)
         point.aliases = _sharing_memory({n: arrays[k] for n, k in point.keys.items()})
 
@@ -294,6 +305,14 @@ class BackwardPass(abc.ABC):
         }
         point.given = {k: v for k, v in self.given.items() if k in point.nodes}
         return _plain(output), _plain(cache)
+
+
+def _over_examples(found: Any, value: Any, axis: int, averaged: bool) -> Any:
+    """Return a gradient that is given for each example as that of the batch."""
+    if found is None or found.ndim == 0 or found.shape == np.shape(value):
+        return found
+    whole = found.mean(axis=axis) if averaged else found.sum(axis=axis)
+    return whole.reshape(np.shape(value)) if whole.size == np.size(value) else found
 
 
 def _sharing_memory(named: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -11,12 +11,13 @@ import numpy as np
 
 from ..core.reverse import topological
 from ..ops.shape import reshaped
-from .backward_pass import BackwardPass, same
+from .backward_pass import BackwardPass, copied, same
 from .containers import Arguments, is_float_array, mapped, named_leaves, output_and_cache
 from .object_methods import CACHE, OUTPUT, UPSTREAM, role
 from .recorded_run import AuditError
 from .recording import Traced, wrapped
-from .signatures import ALIASES, argument_names, positional, required, signature_text
+from .signatures import argument_names, positional, required, signature_text
+from .targets import is_target
 
 #: The upstream gradients are drawn from this seed: the same for the same shapes.
 SEED = 20180831
@@ -31,14 +32,29 @@ class LayerFunctions(BackwardPass):
         self._arguments = Arguments(dict(zip(self.names, inputs, strict=True)))
         self.values = self._arguments.leaves()
         self.exact = tuple(n for n, v in self.values.items() if is_float_array(v))
-        data = {*self.names[:1], *ALIASES["Y"]}
-        self.optional = tuple(n for n in self.exact if re.split(r"[.\[]", n)[0] in data)
         self.title = f"Audit of {getattr(backward, '__name__', type(backward).__name__)}"
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
         self._defaults = {p.name: p.default for p in positional(forward)[len(inputs) :] if p.default is not p.empty}
         self._by_name = self._meant([p.name for p in required(backward)])
         self._returns_cache = False
+        self.targets = self._targets()
+        data = [n for n in self.exact if re.split(r"[.\[]", n)[0] == self.names[0]]
+        self.optional = tuple(n for n in self.exact if n in data or n in self.targets)
+
+    def _targets(self) -> tuple[str, ...]:
+        """Return the inputs that have no gradient by convention.
+
+        A number made of two arrays of one shape is a loss, the second of them the targets if no name says otherwise.
+        """
+        found = tuple(n for i, n in enumerate(self.exact) if is_target(n, self.values[n] if i else None))
+        if found or len(self.exact) != 2 or len({np.shape(self.values[n]) for n in self.exact}) > 1:
+            return found
+        try:
+            output, _ = self.copied().forward(copied(self.values))
+        except Exception:  # the first run of both passes says what fails
+            return ()
+        return self.exact[1:] if np.size(output) == 1 else ()
 
     def _meant(self, taken: Sequence[str]) -> dict[str, str]:
         """Return what the arguments of backward are where they are not (dout, cache): UPSTREAM, CACHE, OUTPUT, inputs.

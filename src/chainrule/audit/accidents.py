@@ -103,7 +103,7 @@ def wrong_steps(trial: Trial, points: list[Point], *, scales: bool = True) -> li
         return []
     other = Trial(points, trial.exact, trial.ascent, trial.loose, trial.own_penalty, budgets=None)
     judge(other)
-    steps = other.steps.values()
+    steps = [s for n, s in other.steps.items() if n not in trial.steps or not trial.steps[n].deliberate]
     return [s.key for s in steps if s.problem or (scales and s.exact and s.scales is not None and s.scale.k != 1)]
 
 

@@ -62,7 +62,8 @@ def _of_signal(trial: Trial, step: JudgedStep, above: Scale) -> Scale:
     behind = [e.scale.over(above) for e in ends]
     if unexplained:
         return above.times(behind[0]) if all(s.like(behind[0]) for s in behind) else above
-    fault = _shown_behind(local, behind, elements_per_example(trial, step))
+    nearest = [steps[n].scale.over(above) for n in steps if step.name in steps[n].upstream and steps[n] in ends]
+    fault = _shown_behind(local, behind, nearest, elements_per_example(trial, step))
     if fault.is_one:
         return above
     if step.scales is not None:
@@ -70,8 +71,11 @@ def _of_signal(trial: Trial, step: JudgedStep, above: Scale) -> Scale:
     return above.times(fault)
 
 
-def _shown_behind(local: Scale, behind: list[Scale], elements: float | None) -> Scale:
-    """Return what of a signal's scale shows in all parameters behind it, and is not the plain sum over the batch."""
+def _shown_behind(local: Scale, behind: list[Scale], nearest: list[Scale], elements: float | None) -> Scale:
+    """Return what of a signal's scale shows in all parameters behind it, and is not the plain sum over the batch.
+
+    A constant that none of the nearest of them compensates shows, whatever further factors they have.
+    """
     plain_mean = local.like(Scale(1.0, 1))
     whole_mean = elements is not None and local.p == 1 and abs(local.k - elements) < 1e-6
     fault = ONE
@@ -80,7 +84,10 @@ def _shown_behind(local: Scale, behind: list[Scale], elements: float | None) -> 
     elif abs(local.k - 1) > 1e-6 and all(abs(s.k / local.k - 1) < 1e-5 for s in behind):
         if not (whole_mean and all(s.p == 1 for s in behind)):
             fault = Scale(local.k)
-    if local.p < 0 and all(s.p == local.p for s in behind):
+    constant = local.p == 0 and abs(local.k - 1) > 1e-6
+    if fault.is_one and constant and nearest and not any(abs(s.k - 1) < 1e-5 for s in nearest):
+        fault = local
+    if local.p < 0 and all(s.p <= local.p for s in nearest or behind):
         fault = Scale(fault.k, local.p)
     return fault
 

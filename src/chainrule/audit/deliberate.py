@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +17,43 @@ FEWEST = 4
 Pairs = Sequence[tuple[Array, Array]]  # found, expected: at each point
 
 
-def deliberate(name: str, key: str, pairs: Pairs, points: Sequence[Point], own_penalty: bool) -> str:
+@dataclass(frozen=True)
+class Clipping:
+    """How a pass clips the gradients of its parameters, as all of them together show.
+
+    Attributes
+    ----------
+    bounds
+        Of gradients that are clipped by value.
+    norm
+        What the norm of all gradients together is limited to; 0: it is not.
+    factors
+        By what all gradients are multiplied for it, at each point.
+    """
+
+    bounds: tuple[float, ...] = ()
+    norm: float = 0.0
+    factors: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, parameters: Sequence[Pairs]) -> Clipping:
+        """Return how gradients are clipped; `parameters` has those of each, found and right, at each point."""
+        bounds = tuple(dict.fromkeys(b for pairs in parameters if (b := _bound(pairs))))
+        found, norms, factors = [], [], []
+        for point in zip(*parameters, strict=True) if len(parameters) > 1 else ():
+            theirs, right = (np.concatenate([np.ravel(pair[k]) for pair in point]) for k in (0, 1))
+            a, b = float(np.linalg.norm(theirs)), float(np.linalg.norm(right))
+            shorter = b > 0 and a <= b * (1 + TOLERANCE)
+            found.append(shorter and np.allclose(theirs * b, right * a, 0, TOLERANCE * a * b))
+            factors.append(a / b if b else 1.0)
+            norms += [a] if a < b * (1 - TOLERANCE) else []
+        norm = _common(norms, 1e-4) if all(found) else 0.0
+        return cls(bounds, norm, tuple(factors))
+
+
+def deliberate(
+    name: str, key: str, pairs: Pairs, points: Sequence[Point], own_penalty: bool, clipping: Clipping
+) -> str:
     """Return in a sentence what was done to a right gradient; empty where nothing explains the difference.
 
     Parameters
@@ -29,19 +66,32 @@ def deliberate(name: str, key: str, pairs: Pairs, points: Sequence[Point], own_p
         The points themselves.
     own_penalty : bool
         Whether a layer may add the gradient of a penalty that the loss does not have.
+    clipping : Clipping
+        How the gradients of all parameters are clipped.
     """
-    if bound := _bound(pairs):
+    known = next((b for b in clipping.bounds if all(_is_clipped(*pair, b) for pair in pairs)), 0.0)
+    if bound := _bound(pairs) or known:
         return f"{key} is clipped by value to ±{bound:.4g}; it is right before"
     if bound := _norm(pairs):
         return f"{key} is clipped by norm to {bound:.4g}; it is right before"
+    if clipping.norm and all(
+        np.allclose(found, c * right, 0, 10 * TOLERANCE * float(np.max(np.abs(right), initial=0.0)))
+        for (found, right), c in zip(pairs, clipping.factors, strict=True)
+    ):
+        return f"{key} is clipped by the norm of all gradients together, to {clipping.norm:.4g}; it is right before"
     if own_penalty and (factor := _penalty(name, pairs, points)):
         return f"{key} includes a penalty of the layer's own, {factor:.4g} · {name}; it is right but for that"
     return ""
 
 
-def _common(numbers: Sequence[float]) -> float:
+def _is_clipped(found: Array, expected: Array, bound: float) -> bool:
+    scale = float(np.max(np.abs(expected), initial=0.0))
+    return bool(np.allclose(np.clip(expected, -bound, bound), found, 0, TOLERANCE * scale))
+
+
+def _common(numbers: Sequence[float], tolerance: float = TOLERANCE) -> float:
     """Return the number that all are, 0 where they differ or there are fewer than two."""
-    if len(numbers) < 2 or max(numbers) - min(numbers) > TOLERANCE * abs(max(numbers)):
+    if len(numbers) < 2 or max(numbers) - min(numbers) > tolerance * abs(max(numbers)):
         return 0.0
     return float(np.mean(numbers))
 
@@ -52,7 +102,7 @@ def _bound(pairs: Pairs) -> float:
     for found, expected in pairs:
         largest = float(np.max(np.abs(found), initial=0.0))
         scale = float(np.max(np.abs(expected), initial=0.0))
-        if found.size < FEWEST or not np.allclose(np.clip(expected, -largest, largest), found, 0, TOLERANCE * scale):
+        if found.size < FEWEST or not _is_clipped(found, expected, largest):
             return 0.0
         inside = inside or bool(np.any(np.abs(found) < largest * (1 - TOLERANCE)))
         if scale > largest * (1 + TOLERANCE):

@@ -140,7 +140,7 @@ def _try_deliberate(trial: Trial, step: JudgedStep) -> None:
     """Where a right gradient was clipped, or a layer added its own penalty, take it as right and say so."""
     pairs = [(f, e) for f, e in zip(step.found, step.expected, strict=True) if f is not None and e is not None]
     if len(pairs) == len(trial.points):
-        step.deliberate = deliberate(step.name, step.key, pairs, trial.points, trial.own_penalty)
+        step.deliberate = deliberate(step.name, step.key, pairs, trial.points, trial.own_penalty, trial.clipping)
     if step.deliberate:
         step.scales, step.scale, step.error = [1.0] * len(pairs), ONE, 0.0
 

@@ -26,24 +26,30 @@ def with_lines(subject: BackwardPass, own: Point, findings: list[Finding]) -> li
 
 
 def once_for_each_class(subject: BackwardPass, findings: list[Finding]) -> list[Finding]:
-    """Return the findings, one for all signals that objects of one class pass on wrongly for the same reason.
+    """Return the findings, one for all that the same statement of a class does wrong in several objects.
 
-    It is in the place of the first of them, and named after the last: the gradient that the caller gets, if among them.
+    It is in the place of the first of them. Signals that objects pass on are named after the last, the gradient that
+    the caller gets, if among them; parameters after the first.
     """
-    classes = subject.passed_on() if isinstance(subject, Objects) else {}
+    if not isinstance(subject, Objects):
+        return findings
+    classes = subject.passed_on()
     groups: dict[Any, list[Finding]] = {}
     for f in findings:
-        key = (classes[f.name], f.cause, f.file, f.line) if f.name in classes else id(f)
+        if f.name in classes:
+            key: Any = (classes[f.name], f.cause, f.file, f.line)
+        else:
+            key = (f.name.rpartition(".")[2], f.cause, f.file, f.line) if "." in f.name and f.file else id(f)
         groups.setdefault(key, []).append(f)
-    return [finding for group in groups.values() for finding in _as_one(group)]
+    return [_as_one(group, group[-1] if group[0].name in classes else group[0]) for group in groups.values()]
 
 
-def _as_one(group: list[Finding]) -> list[Finding]:
-    *others, last = group
-    if not others:
-        return group
-    names = ", ".join(f.name for f in others)
-    return [replace(last, message=f"{last.message} So {'is' if len(others) == 1 else 'are'} {names}: the same code.")]
+def _as_one(group: list[Finding], named: Finding) -> Finding:
+    if len(group) == 1:
+        return named
+    others = [f.name for f in group if f is not named]
+    so = f"So {'is' if len(others) == 1 else 'are'} {', '.join(others)}: the same code."
+    return replace(named, message=f"{named.message} {so}")
 
 
 def at(finding: Finding, line: SourceLine | None) -> Finding:

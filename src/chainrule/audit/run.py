@@ -25,6 +25,7 @@ from .findings import conventions_of, findings_of, nonfinite_findings, steps_of
 from .judge import judge
 from .lines import once_for_each_class, with_lines
 from .numeric import numeric_report
+from .per_example import add_over_examples
 from .points import (
     LARGE,
     batch_of,
@@ -104,14 +105,17 @@ def _judged(
     """Return the report, and what it was made from if the forward pass could be recorded."""
     rng = np.random.default_rng(_SEED)
     check_data(subject, data)
+    subject.over_examples = None
     own = subject.first_run()
     _check_names(own)
     check_dependence(subject, own)
     notes = _unlike_sizes(subject)
+    axes = batch_of(subject, data, rng) if batch else None
+    if axes and (added := add_over_examples(subject, own, axes)):
+        notes, own = notes + added, subject.first_run()
     adding = accumulates(subject, own)
     if not isinstance(subject, Objects):
         subject.adding, subject.adds_up = tuple(adding), bool(adding)
-    axes = batch_of(subject, data, rng) if batch else None
     single = axes is not None and all(np.shape(subject.values[n])[axis] == 1 for n, axis in axes.items())
     kept = None if single else axes  # a batch of one is judged as it is
     large = own.loss is not None and len(own.order) > LARGE

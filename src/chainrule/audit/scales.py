@@ -56,7 +56,7 @@ def law(scales: Sequence[float], sizes: Sequence[int | None]) -> Scale | None:
         m = known[0] if known else None
         powers = (1, -1) if m is not None and m > 1 else ()
         return next((Scale(1.0, p) for p in powers if m and abs(k / m**p - 1) < 1e-6), Scale(float(k)))
-    for p in (0, 1, -1, 2, -2):
+    for p in (0, 1, -1, 2, -2, -3, -4, -5, -6):  # 1/m in every layer
         constants = [s / float(m) ** p for s, m in zip(scales, known, strict=True)]
         if np.allclose(constants, constants[0], rtol=CLOSE):
             return Scale(float(constants[0]), p)

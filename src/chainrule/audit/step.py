@@ -11,9 +11,10 @@ import numpy as np
 from ..adapters.backward_pass import Point
 from ..core.op import Array
 from .composites import with_rows
+from .deliberate import Clipping
 from .mistakes.search import PAIRS_WORK, WORK, Budget
 from .mistakes.variants import Context, Variant
-from .reference import without_epsilon
+from .reference import gradient, without_epsilon
 from .regions import Region, regions
 from .scales import ONE, Scale
 from .ties import with_all_of_equals
@@ -132,6 +133,22 @@ class Trial:
         """The elementwise regions of `composites`."""
         pairs = zip(self.composites, self.points, self.regions, strict=True)
         return [found if new is old else regions(new) for new, old, found in pairs]
+
+    @cached_property
+    def clipping(self) -> Clipping:
+        """How the gradients of all parameters are clipped."""
+        sign = -1.0 if self.ascent else 1.0
+        parameters = []
+        for name in self.exact:
+            found = [p.gradients.get(name) for p in self.points]
+            right = [gradient(p, name, p.given) if name in p.nodes else None for p in self.points]
+            pairs = [
+                (sign * np.asarray(g, np.float64), r)
+                for g, r in zip(found, right, strict=True)
+                if g is not None and r is not None and np.shape(g) == r.shape and np.isfinite(g).all()
+            ]
+            parameters += [pairs] if len(pairs) == len(self.points) else []
+        return Clipping.of(parameters)
 
     @cached_property
     def with_all_of_equals(self) -> list[Point | None]:
