@@ -114,6 +114,52 @@ def logistic_cost(w, X, y):
         ("/ len(y)", ""),
         "dw",
     ),
+    "logistic_gradients": (
+        """
+def logistic_loss(X, y, w, b):
+    p = 1 / (1 + np.exp(-(X @ w + b)))
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+def logistic_gradients(X, y, w, b):
+    error = 1 / (1 + np.exp(-(X @ w + b))) - y
+    return X.T @ error / len(y), error.mean()
+""",
+        ("error.mean()", "error.sum()"),
+        "db",
+    ),
+    "half_squares": (
+        """
+def half_squares(x, t):
+    loss = ((x - t) ** 2).sum() / 2 / len(x)
+    dx = x - t
+    return loss, dx / len(x)
+""",
+        ("dx / len(x)", "dx / len(x) * 2"),
+        "dx",
+    ),
+    "Classifier": (
+        """
+class Classifier:
+    def __init__(self, n_in=4, n_out=3):
+        self.W = np.random.default_rng(0).normal(size=(n_in, n_out))
+
+    def forward(self, X):
+        self.X = X
+        e = np.exp(X @ self.W)
+        self.p = e / e.sum(axis=1, keepdims=True)
+        return self.p
+
+    def loss(self, p, y):
+        return -np.mean(np.log(p[np.arange(len(y)), y]))
+
+    def backward(self, y):
+        d = self.p.copy()
+        d[np.arange(len(y)), y] -= 1
+        self.dW = self.X.T @ d / len(y)
+""",
+        ("self.X.T @ d / len(y)", "self.X.T @ d"),
+        "dW",
+    ),
     "Linear": (
         """
 class Linear:
@@ -239,6 +285,65 @@ def backward_propagation(parameters, cache, X, Y):
     assert report.ok and len(report.steps) == 3, str(report)
     report = audit_parts(written(tmp_path, HEAD + text.replace("dZ1 @ X.T / m", "dZ1 @ X.T")))
     assert [f.name for f in report.findings] == ["backward_propagation: dW1"]
+
+
+def test_data_of_the_file_go_with_its_parameters(tmp_path):
+    text = """
+def initialize_parameters(n_x, n_y):
+    return {"W1": np.random.randn(n_y, n_x), "b1": np.zeros((n_y, 1))}
+
+def forward_propagation(X, parameters):
+    A1 = np.tanh(parameters["W1"] @ X + parameters["b1"])
+    return A1, {"A1": A1}
+
+def compute_cost(A1, Y):
+    return np.sum((A1 - Y) ** 2) / 2
+
+def backward_propagation(parameters, cache, X, Y):
+    dZ1 = (cache["A1"] - Y) * (1 - cache["A1"] ** 2)
+    return {"dW1": dZ1 @ X.T, "db1": dZ1.sum(axis=1, keepdims=True)}
+
+parameters = initialize_parameters(2, 1)
+X, Y = np.random.randn(2, 9), np.ones((1, 9))
+"""
+    report = audit_parts(written(tmp_path, HEAD + text))
+    assert report.ok and "X (2, 9), Y (1, 9) (as in the file)" in report.read_as
+    late = text + 'parameters["W1"] *= np.nan  # training diverged\n'
+    (finding,) = audit_parts(written(tmp_path, HEAD + late.replace("dZ1 @ X.T", "dZ1 @ X.T / 9"))).findings
+    assert finding.name == "backward_propagation: dW1" and finding.evidence["at"] == "the data drawn"
+    assert not audit_parts(written(tmp_path, HEAD + late)).ok
+
+
+def test_data_on_which_nothing_is_computed_are_not_used(tmp_path):
+    text = """
+class Correlation:
+    def __init__(self, channels=2):
+        self.W = np.random.default_rng(0).normal(size=(3, channels, 3, 3))
+
+    def forward(self, x):
+        self.x = x
+        out = np.zeros((len(x), 3, x.shape[2] - 2, max(x.shape[3] - 2, 0)))
+        for i in range(out.shape[2]):
+            for j in range(out.shape[3]):
+                out[:, :, i, j] = np.tensordot(x[:, :, i : i + 3, j : j + 3], self.W, ((1, 2, 3), (1, 2, 3)))
+        return out
+
+    def backward(self, dout):
+        dx, self.dW = np.zeros_like(self.x), np.zeros_like(self.W)
+        for i in range(dout.shape[2]):
+            for j in range(dout.shape[3]):
+                self.dW += np.tensordot(dout[:, :, i, j], self.x[:, :, i : i + 3, j : j + 3], (0, 0))
+                dx[:, :, i : i + 3, j : j + 3] = np.tensordot(dout[:, :, i, j], self.W, (1, 0))
+        return dx
+"""
+    report = audit_parts(written(tmp_path, HEAD + text))
+    assert [f.name for f in report.findings] == ["Correlation: dx"], str(report)
+    assert "x (2, 2, 6, 4)" in report.read_as  # as many channels as W has
+
+
+def test_steps_of_several_parts_are_listed_under_their_names(right):
+    text = str(right)
+    assert "\n\nlinear_activation_backward\nstep     verdict  shape" in text and "…" not in text
 
 
 def test_nothing_to_audit(tmp_path):

@@ -204,7 +204,7 @@ def test_what_is_wrong_comes_first():
         "   right  dZ1 = dA1 ⊙ (1 − A1²)",
         "   yours  dZ1 = dA1",
         "   or     missing-factor: a factor is left out: dZ1 = dA1 ⊙ 1",
-        "   seen   relative error 0.25; worst index (3, 1), theirs 0.5, right 0.25",
+        "   seen   relative error 0.25; worst index (3, 1), yours 0.5, right 0.25",
         "   see    docs/causes/missing-activation-derivative.md",
         "",
         "Steps",

@@ -147,6 +147,8 @@ class BackwardPass(abc.ABC):
         try:
             with np.errstate(all="ignore"):
                 output, _ = twin.forward(copied(self.values))
+                if empty := [n for n, v in named_leaves(output, "output").items() if np.size(v) == 0]:
+                    raise AuditError(f"forward returned an array without elements ({empty[0]}): the data are too small")
                 failing = "loss"
                 value = np.asarray(twin.loss_of(output, copied(self.values)))
             if value.dtype.kind not in "fiubc":

@@ -85,12 +85,21 @@ class Draw:
     def shown(self) -> str:
         """Return the shapes of arrays, and other values."""
         shown = [f"{n} {np.shape(v)}" for n, v in self.values.items() if isinstance(v, np.ndarray)]
-        shown += [f"{n}={v!r}" for n, v in self.values.items() if not isinstance(v, np.ndarray | dict)]
+        settings = {n: v for n, v in self.values.items() if not isinstance(v, np.ndarray | dict)}
+        shown += [f"{n}={v:.6g}" if isinstance(v, float) else f"{n}={v!r}" for n, v in settings.items()]
         shown += [f"{n}={_short(v)}" for n, v in self.values.items() if isinstance(v, dict)]
         return ", ".join(shown)
 
 
-def draws(f: Any, given: Mapping[str, Any], only: str = "", also: Sequence[str] = ()) -> Iterator[Draw]:
+def with_features(layout: str, features: int | None) -> dict[str, Shape]:
+    """Return the shapes of a layout, with data of so many features or channels."""
+    usual, sizes = 3 if "channels" in layout else 4, LAYOUTS[layout]
+    return sizes if features is None else {**sizes, "data": tuple(features if n == usual else n for n in sizes["data"])}
+
+
+def draws(
+    f: Any, given: Mapping[str, Any], only: str = "", also: Sequence[str] = (), features: int | None = None
+) -> Iterator[Draw]:
     """Yield values for the arguments of a function, the likeliest first.
 
     Parameters
@@ -102,6 +111,8 @@ def draws(f: Any, given: Mapping[str, Any], only: str = "", also: Sequence[str] 
         The one layout that is wanted, besides documented shapes; all by default.
     also : sequence of str
         Arguments that are given although they have a default.
+    features : int, optional
+        The number of features or channels of data.
     """
     wanted = [p for p in positional(f) if p.default is p.empty or p.name in {*given, *also}]
     fixed = {p.name: p.default for p in wanted if p.default is not p.empty}
@@ -112,7 +123,7 @@ def draws(f: Any, given: Mapping[str, Any], only: str = "", also: Sequence[str] 
         return
     shapes = documented_shapes(f)
     layouts = {DOCUMENTED: LAYOUTS["examples in rows"]} if shapes else {}
-    layouts |= {n: s for n, s in LAYOUTS.items() if only in ("", n)}
+    layouts |= {n: with_features(n, features) for n in LAYOUTS if only in ("", n)}
     has_targets = any(role(p.name) == TARGET for p in missing)
     seen: set[str] = set()
     for i in range(len(_TARGETS) if has_targets else 1):

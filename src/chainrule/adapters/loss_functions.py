@@ -33,10 +33,12 @@ class LossFunction(BackwardPass):
         A function or a method; it returns a number and arrays, or dicts and lists of arrays.
     args, options
         What it is called with.
+    cost : callable, optional
+        A function of the same arguments that returns the loss, where `f` returns the gradients only.
     """
 
-    def __init__(self, f: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
-        super().__init__(function=f)
+    def __init__(self, f: Any, args: Sequence[Any], options: Mapping[str, Any], cost: Any = None) -> None:
+        super().__init__(function=f, cost=cost)
         self._options = dict(options)
         self.names = argument_names(f, len(args))
         self._take(dict(zip(self.names, args, strict=True)))
@@ -53,8 +55,12 @@ class LossFunction(BackwardPass):
 
     def describe(self) -> str:
         """Return how the code was understood, in a line."""
-        text = f"function {signature_text(self.handed_over['function'])}; returns the loss, gradients of "
-        text += ", ".join(self.exact)
+        cost, names = self.handed_over["cost"], ", ".join(self.exact)
+        text = f"function {signature_text(self.handed_over['function'])}"
+        if cost is None:
+            text += f"; returns the loss, gradients of {names}"
+        else:
+            text += f"; gradients of {names}, as returned; loss {signature_text(cost)}"
         if outside := [n for n in self.exact if n in self._within]:
             text += f"; reads {', '.join(outside)} from outside its arguments"
         return text + (f"; variables {', '.join(sorted(self.signals))}" if self.signals else "")
@@ -149,9 +155,14 @@ class LossFunction(BackwardPass):
         function = self.code["function"]
         self._put(function, values)
         args = [copy.copy(p) if isinstance(p, Traced) else p for p in self._arguments.parts(values)]
+        cost = self.code["cost"]
+        known = None if cost is None else cost(*self._arguments.parts(values))
         result, variables = with_variables(function, *args, **copy.deepcopy(self._options))
         self._last = variables
-        loss, rest = _parted(result, variables)
+        if cost is None:
+            loss, rest = _parted(result, variables)
+        else:
+            loss, rest = known, list(result) if isinstance(result, tuple) else [result]
         return loss, {"gradients": rest, "variables": variables}
 
     def _put(self, function: Any, values: Mapping[str, Any]) -> None:
@@ -200,12 +211,13 @@ class LossFunction(BackwardPass):
         if found:  # what has no name beside those that have one is something else: a state, an accuracy
             found.update({f"returned value {i + 1}": leaf for i, leaf in enumerate(unnamed)})
             unnamed = []
-        free = [n for n, v in self.values.items() if is_float_array(v)]
-        for leaf in unnamed:
-            name = next((n for n in free if np.shape(self.values[n]) == np.shape(leaf)), None)
-            if name is not None:
-                free.remove(name)
-                found["d" + name] = leaf
+        free = {n: v for n, v in self.values.items() if is_float_array(v)}
+        for i, leaf in enumerate(unnamed):
+            alike = [n for n, v in free.items() if v.shape == np.shape(leaf)]
+            alike += [n for n, v in free.items() if v.size == np.size(leaf) == 1]  # db as a number, b of shape (1,)
+            found["d" + alike[0] if alike else f"returned value {i + 1}"] = leaf
+            if alike:
+                del free[alike[0]]
         return {**{n: variables[n] for n in self.signals if n in variables}, **found}
 
     def _names_a_gradient(self, key: str) -> bool:

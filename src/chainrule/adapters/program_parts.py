@@ -21,8 +21,9 @@ from .signatures import ALIASES, positional, required
 
 _FORWARD = set("forward forwards fwd fprop fw feedforward".split())
 _BACKWARD = set("backward backwards bwd bprop back bw backprop backpropagation backpropagate".split())
-_DERIVATIVE = set("prime derivative deriv derv derivate der gradient grad dash dx dz diff d".split())
+_DERIVATIVE = set("prime derivative deriv derv derivate der gradient gradients grad grads dash dx dz diff d".split())
 #: Words that say nothing where the others agree.
+_VERBS = set("compute calculate calc get eval evaluate".split())
 _FILLING = set("pass prop propagation propagate function func fn the of".split())
 #: Names of an argument that asks for the derivative.
 _FLAGS = set("deriv derivative derv prime grad gradient derive der diff is_derivative return_grad d".split())
@@ -41,8 +42,8 @@ class Part:
     ----------
     kind : str
         LAYER: a forward and a backward function; DERIVATIVE: a function and its derivative; LOSS: one function that
-        returns (loss, gradients); CLASS: a class or an instance of it; NETWORK: forward and backward take all
-        parameters.
+        returns (loss, gradients), or one for each; CLASS: a class or an instance of it; NETWORK: forward and backward
+        take all parameters.
     name : str
         What the report calls it.
     forward, backward : any
@@ -126,6 +127,8 @@ def _pairs(functions: Mapping[str, Any]) -> Iterator[Part]:
             forward = _forward_of(name, functions)
             if forward is not None:
                 yield Part(NETWORK if _takes_all(functions[forward]) else LAYER, name, functions[forward], backward)
+        elif (cost := _cost_of(name, functions)) is not None:
+            yield Part(LOSS, name, functions[cost], backward)
         elif (other := _differentiated(name, functions)) is not None and positional(backward):
             yield Part(DERIVATIVE, name, functions[other], backward)
 
@@ -173,6 +176,21 @@ def _differentiated(name: str, functions: Mapping[str, Any]) -> str | None:
     return next((n for n in functions if shorter and n.lower() == shorter.lower()), None)
 
 
+def _cost_of(name: str, functions: Mapping[str, Any]) -> str | None:
+    """Return the function with the same three arguments or more whose gradients one such as compute_gradients gives."""
+    words = [w for w in _words(name) if w not in _VERBS]
+    taken = {p.name for p in positional(functions[name])}
+    if len(taken) < 3 or not set(words) & _DERIVATIVE:
+        return None
+    rest = [w for w in words if w not in _DERIVATIVE and w not in _FILLING and not _LOSS.match(w)]
+    for other in functions:
+        theirs = [w for w in _words(other) if w not in _VERBS and w not in _FILLING]
+        others = [w for w in theirs if not _LOSS.match(w)]
+        if others == rest and len(others) < len(theirs) and {p.name for p in positional(functions[other])} == taken:
+            return other
+    return None
+
+
 def _flagged(functions: Mapping[str, Any]) -> Iterator[Part]:
     """Yield functions such as ``sigmoid(x, deriv=False)``."""
     for name, f in functions.items():
@@ -186,10 +204,18 @@ def _returns_gradients(f: Any) -> bool:
     returned = [n.value for n in ast.walk(source_tree(f)) if isinstance(n, ast.Return)]
     for value in returned[-1:]:
         if isinstance(value, ast.Tuple) and len(value.elts) > 1:
-            names = [_name(e) for e in value.elts]
-            losses = [n for n in names if _LOSS.match(n) and not _GRADIENT.match(n)]
-            return bool(losses) and any(_GRADIENT.match(n) for n in names)
+            losses = [e for e in value.elts if _LOSS.match(_name(e)) and not _GRADIENT.match(_name(e))]
+            return bool(losses) and any(_is_gradient(e) for e in value.elts)
     return False
+
+
+def _is_gradient(returned: ast.expr) -> bool:
+    """Whether a value is called as a gradient is, or computed from one, or a product of matrices."""
+    if _name(returned):
+        return bool(_GRADIENT.match(_name(returned)))
+    inner = list(ast.walk(returned)) if isinstance(returned, ast.BinOp) else []
+    products = any(isinstance(n, ast.MatMult) or getattr(n, "attr", "") in ("T", "dot") for n in inner)
+    return products or any(_GRADIENT.match(_name(n)) for n in inner)
 
 
 def _name(node: ast.AST) -> str:

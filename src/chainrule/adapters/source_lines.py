@@ -22,7 +22,7 @@ from ..core.op import Array
 
 #: Lines that are watched, at most, and elements of a container that are looked at.
 MOST_LINES, MOST_ELEMENTS, DEEPEST = 20_000, 100, 3
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_NOT_THE_USERS = (str(Path(__file__).resolve().parents[1]), str(Path(inspect.__file__).parent), "<frozen")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Watching:
     def called(self, frame: types.FrameType, event: str, arg: Any) -> Any:
         """Watch the frames of the user's code."""
         file = frame.f_code.co_filename
-        if file.startswith(_PACKAGE) or "site-packages" in file or file.startswith("<frozen") or self._left <= 0:
+        if file.startswith(_NOT_THE_USERS) or "site-packages" in file or self._left <= 0:
             return None
         self._last[id(frame)] = frame.f_lineno
         for place, value in _arrays(frame.f_locals):  # the arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import itertools
@@ -14,16 +15,29 @@ from typing import Any
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass
-from ..adapters.drawn_arguments import IN_FILE, LAYOUTS, Draw, draws, length_named
+from ..adapters.containers import is_float_array
+from ..adapters.drawn_arguments import (
+    BINARY,
+    IN_FILE,
+    LABELS,
+    LAYOUTS,
+    ONE_HOT,
+    REAL,
+    Draw,
+    drawn_targets,
+    draws,
+    length_named,
+)
 from ..adapters.layer_functions import LayerFunctions
 from ..adapters.loss_functions import LossFunction
 from ..adapters.network_functions import NetworkFunctions
-from ..adapters.object_methods import methods_named
+from ..adapters.object_methods import TARGET, methods_named, role
+from ..adapters.object_slots import slots
 from ..adapters.objects import Objects
 from ..adapters.program_parts import CLASS, DERIVATIVE, LAYER, LOSS, NETWORK, Part, initializer_in, loss_in
 from ..adapters.recorded_run import AuditError
-from ..adapters.signatures import positional, required
-from .report import RIGHT, Convention, Report
+from ..adapters.signatures import ALIASES, positional, required
+from .report import RIGHT, Convention, Finding, Report
 from .run import report_on, report_on_loss
 
 #: How many kinds of data are tried, and on how many of them causes are searched for.
@@ -58,15 +72,16 @@ def _audited(part: Part, program: ModuleType, held: Mapping[str, Any], given: Ma
                 reasons.append(str(error) if isinstance(error, AuditError) else f"{type(error).__name__}: {error}")
                 continue
             if report.ok and _says_something(report):
-                return Audited(part, attempt.report(), "", str(attempt.draw))
+                broken = [a for _, a in wrong if a.draw.layout == IN_FILE]  # on the file's own data it is not finite
+                return _read(part, broken[0] if broken else attempt)
             if not report.ok:
-                wrong.append((_misfits(report), attempt))
-                if attempt.draw.layout == IN_FILE:
+                wrong.append((_unlikely(report, attempt.draw), attempt))
+                if attempt.draw.layout == IN_FILE and math.isfinite(report.loss):
                     break
         for _, attempt in sorted(wrong, key=lambda pair: pair[0])[:_EXPLAINED]:
-            report = attempt.report()
-            if report.ok or _misfits(report) < len(report.steps):
-                return Audited(part, report, "", str(attempt.draw))
+            found = _read(part, attempt)
+            if found.report is not None and (found.report.ok or _fits(found.report, attempt.draw)):
+                return found
     if wrong:
         data = wrong[0][1].draw
         return Audited(part, None, f"its gradients have other shapes than the data that were tried: {data}")
@@ -74,12 +89,24 @@ def _audited(part: Part, program: ModuleType, held: Mapping[str, Any], given: Ma
     return Audited(part, None, (late or reasons or ["no data for its arguments were found"])[0])
 
 
+def _read(part: Part, attempt: Attempt) -> Audited:
+    return Audited(part, attempt.report(), "", str(attempt.draw))
+
+
+def _unlikely(report: Report, draw: Draw) -> int:
+    """Return how little the data suit a pass that is wrong on them, 0 being best."""
+    return _misfits(report) + (LABELS in draw.layout) + 100 * (not math.isfinite(report.loss))
+
+
+def _fits(report: Report, draw: Draw) -> bool:
+    return draw.layout == IN_FILE or _misfits(report) < len(report.steps)
+
+
 def _misfits(report: Report) -> int:
     """Return how many gradients have other shapes than what they belong to, as on data that do not suit a pass."""
     shapes = [(f.evidence.get("expected_shape"), f.evidence.get("found_shape")) for f in report.findings]
-    drawn_numbers = any(expected is not None and tuple(expected) == () for expected, _ in shapes)
     misfits = sum(expected is not None and tuple(expected) != tuple(found or ()) for expected, found in shapes)
-    return len(report.steps) if drawn_numbers else misfits
+    return len(report.steps) if all(s.shape == () for s in report.steps) else misfits
 
 
 def _says_something(report: Report) -> bool:
@@ -113,7 +140,10 @@ def _attempts(part: Part, program: ModuleType, held: Mapping[str, Any], given: M
         yield from _of_class(part, given)
         return
     if part.kind == NETWORK:
-        yield from _of_network(part, program, held, given)
+        networks = list(_of_network(part, program, held, given))
+        yield from networks
+        if networks:
+            return
         part = dataclasses.replace(part, kind=LAYER)
     for own in ({**held, **given}, dict(given)) if held else (dict(given),):
         for draw in draws(part.forward, own, also=[p.name for p in required(part.backward)] if part.backward else ()):
@@ -124,7 +154,8 @@ def _of_functions(part: Part, values: list[Any]) -> BackwardPass:
     if part.kind == LAYER:
         return LayerFunctions(part.forward, part.backward, values)
     if part.kind == LOSS:
-        return LossFunction(part.forward, values, {})
+        f, cost = (part.forward, None) if part.backward is None else (part.backward, part.forward)
+        return LossFunction(f, values, {}, cost)
     pair = types.SimpleNamespace(**{"loss" if len(values) > 1 else "forward": part.forward, "gradient": part.backward})
     return Objects(pair, values)
 
@@ -132,22 +163,24 @@ def _of_functions(part: Part, values: list[Any]) -> BackwardPass:
 def _of_network(part: Part, program: ModuleType, held: Mapping[str, Any], given: Mapping[str, Any]) -> Attempts:
     """Yield calls for forward(X, parameters), with parameters of the file or those that it makes."""
     loss, made = loss_in(program), initializer_in(program)
-    parameters = [v for n, v in {**held, **given}.items() if isinstance(v, dict) and n in ("parameters", "params")]
-    if made is not None:
-        sizes = {p.name: _length_of_network(p.name) for p in required(made)}
-        parameters.append(made(**sizes))
-    if loss is None or not parameters:
+    own = {**held, **given}
+    parameters = [v for n, v in own.items() if isinstance(v, dict) and n in ALIASES["parameters"]]
+    if loss is None or not (parameters or made):
         return
+    network = functools.partial(NetworkFunctions, part.backward, part.forward, loss)
+    X, Y = (next((own[n] for n in ALIASES[k] if isinstance(own.get(n), np.ndarray)), None) for k in ("X", "Y"))
+    if parameters and X is not None and Y is not None:
+        yield Attempt(Draw({"X": X, "Y": Y}, IN_FILE), functools.partial(network, parameters[0], X, Y))
+    if made is not None:
+        parameters = [made(**{p.name: _length_of_network(p.name) for p in required(made)})]
     for shape, out in (((4, 6), (3, 6)), ((6, 4), (6, 3))):
         rng = np.random.default_rng(0)
         for Y in (np.eye(3)[:, rng.integers(0, 3, 6)], rng.integers(0, 2, (1, 6)) * 1.0, rng.normal(size=out)):
             X = rng.normal(size=shape)
             Y = Y if shape == (4, 6) or Y.shape == out else Y.T
-            X, Y = given.get("X", held.get("X", X)), given.get("Y", held.get("Y", Y))
-            values = {"X": X, "Y": Y}
+            values = {"X": given.get("X", X), "Y": given.get("Y", Y)}
             layout = "examples in columns" if shape == (4, 6) else "examples in rows"
-            make = functools.partial(NetworkFunctions, part.backward, part.forward, loss, parameters[-1], X, Y)
-            yield Attempt(Draw(values, layout), make)
+            yield Attempt(Draw(values, layout), functools.partial(network, parameters[0], *values.values()))
 
 
 def _length_of_network(name: str) -> Any:
@@ -174,9 +207,36 @@ def _of_class(part: Part, given: Mapping[str, Any]) -> Attempts:
             except Exception as error:  # whatever the user's code raises
                 yield Attempt(Draw({}, layout), functools.partial(_raise, error))
                 continue
-        for draw in draws(getattr(made, names[0]), given, layout):
-            values = list(draw.values.values())
-            yield Attempt(Draw(draw.values, f"{said}, {draw.layout}"), functools.partial(Objects, made, values))
+        for features in (None, *_lengths_of(made)):
+            for draw in draws(getattr(made, names[0]), given, layout, features=features):
+                for more in _targets(made, names, draw.values):
+                    values = {**draw.values, **more}
+                    make = functools.partial(Objects, made, list(values.values()))
+                    yield Attempt(Draw(values, f"{said}, {draw.layout}"), make)
+
+
+def _lengths_of(made: Any) -> list[int]:
+    """Return the lengths of axes of the arrays that an object holds: one of them is that of its input."""
+    shapes = (
+        [v.shape for *_, v in slots(made, "", {id(made)}) if is_float_array(v)] if hasattr(made, "__dict__") else []
+    )
+    return list(dict.fromkeys(n for shape in shapes for n in shape if 1 < n < 2000))[:6]
+
+
+def _targets(made: Any, names: tuple[str, str], values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield targets for the output of an object whose backward method takes them, and forward does not."""
+    forward, backward = (positional(getattr(made, n)) for n in names)
+    name = next((p.name for p in backward if role(p.name) == TARGET), None)
+    if name is None or name in values or any(role(p.name) == TARGET for p in forward):
+        yield {}
+        return
+    try:
+        output = getattr(copy.deepcopy(made), names[0])(**values)
+    except Exception:  # whatever the user's code raises; the attempt without targets says it
+        yield {}
+        return
+    output = output[0] if isinstance(output, tuple) else output
+    yield from ({name: drawn_targets(np.shape(output), kind)} for kind in (LABELS, ONE_HOT, REAL, BINARY))
 
 
 def _raise(error: Exception) -> BackwardPass:
@@ -193,7 +253,7 @@ def report_on_parts(title: str, audited: Sequence[Audited]) -> Report:
     notes = [f"{a.part.name} was not read: {a.reason}" for a in audited if a.report is None]
     notes += [f"{a.part.name}: {n}" for a, r in done for n in r.notes]
     return Report(
-        tuple(dataclasses.replace(f, name=f"{a.part.name}: {f.name}") for a, r in done for f in r.findings),
+        tuple(_finding_of(a, f) for a, r in done for f in r.findings),
         tuple(Convention(f"{a.part.name} {c.name}".strip(), c.message) for a, r in done for c in r.conventions),
         tuple(dataclasses.replace(s, name=f"{a.part.name}: {s.name}") for a, r in done for s in r.steps),
         tuple(notes),
@@ -202,6 +262,13 @@ def report_on_parts(title: str, audited: Sequence[Audited]) -> Report:
         "\n".join(_read_as(a, r) for a, r in done),
         (f"Not read: {unread} (see the notes).",) if unread else (),
     )
+
+
+def _finding_of(a: Audited, finding: Finding) -> Finding:
+    evidence = dict(finding.evidence)
+    if evidence.get("at") == "your data" and IN_FILE not in a.data:
+        evidence["at"] = "the data drawn"
+    return dataclasses.replace(finding, name=f"{a.part.name}: {finding.name}", evidence=evidence)
 
 
 def _read_as(a: Audited, report: Report) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +43,7 @@ def document(report: Report) -> doc.Document:
         *(_finding(i, finding) for i, finding in enumerate(report.findings, 1)),
     ]
     if report.steps:
-        tones = {i: TONES.get(step.verdict, "") for i, step in enumerate(report.steps)}
-        table = doc.Table(COLUMNS, tuple(map(_row, report.steps)), tones)
-        blocks += [doc.Heading("Steps"), table, doc.Paragraph(_legend(report), "dim")]
+        blocks += [doc.Heading("Steps"), *_tables(report.steps), doc.Paragraph(_legend(report), "dim")]
     reasons, conventions = (
         [f"{c.name}: {c.message}" if c.name else c.message for c in part]
         for part in (report.reasons, report.conventions)
@@ -95,7 +95,8 @@ def _details(finding: Finding) -> Iterator[tuple[str, doc.Content]]:
             (doc.Code(place), "  ", doc.Code(finding.statement, "bad")) if finding.statement else doc.Code(place),
         )
     yield "right", doc.Code(finding.formula, "good")
-    yield "yours", doc.Code(finding.candidates[0].formula if finding.candidates else "", "bad")
+    yours = finding.candidates[0].formula if finding.candidates else ""
+    yield "yours", doc.Code(yours if yours != finding.formula else "", "bad")
     others = finding.candidates[1:]
     for candidate in others[:_OTHERS]:
         formula = (": ", doc.Code(candidate.formula)) if candidate.formula else ()
@@ -129,12 +130,22 @@ def _value(key: str, value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(k).replace('_', ' ')} {_value(str(k), v)}" for k, v in value.items())
+        said = {"theirs": "yours"}
+        return ", ".join(f"{said.get(k, str(k)).replace('_', ' ')} {_value(str(k), v)}" for k, v in value.items())
     if isinstance(value, (tuple, list)):
         if "shape" in key and all(isinstance(v, (int, np.integer)) for v in value):
             return _shape(value)
         return "(" + ", ".join(_value("", v) for v in value) + ")"
     return clean(str(value))
+
+
+def _tables(steps: tuple[Step, ...]) -> Iterator[doc.Block]:
+    """Yield the table of steps, or one for each part of a program, whose steps are called "part: step"."""
+    for part, group in itertools.groupby(steps, lambda step: step.name.rpartition(": ")[0]):
+        own = [replace(step, name=step.name.rpartition(": ")[2]) for step in group]
+        if part:
+            yield doc.Heading(doc.Code(part), 3)
+        yield doc.Table(COLUMNS, tuple(map(_row, own)), {i: TONES.get(s.verdict, "") for i, s in enumerate(own)})
 
 
 def _row(step: Step) -> tuple[doc.Content, ...]:

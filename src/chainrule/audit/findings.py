@@ -132,7 +132,8 @@ def _scaled_formula(right: str, scale: Scale) -> str:
         text = f"{'m' if scale.p == 1 else f'm^{scale.p}'} · {text}"
     if abs(scale.k - 1) > 1e-6:
         text = text if text.startswith("(") else _grouped(text)
-        text = f"−{text}" if abs(scale.k + 1) < 1e-6 else f"{scale.k:.4g} · {text}"
+        opposite = text.removeprefix("−") if text.startswith("−") else f"−{text}"
+        text = opposite if abs(scale.k + 1) < 1e-6 else f"{scale.k:.4g} · {text}"
     return f"{key} = {text}"
 
 
