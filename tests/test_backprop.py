@@ -185,7 +185,7 @@ def test_a_sequential_within_a_module_has_its_own_names():
     assert np.allclose(b["Z2"], (b["A1"] + b["A1(2)"]) @ b["W2"] + b["b2"])
 
 
-LETTERS = {"lstm": "z g i f c o h".split(), "gru": "r n z h".split(), "rnn": "z h".split()}
+LETTERS = {"lstm": "z g i f c o h".split(), "gru": "u v r n z h".split(), "rnn": "z h".split()}
 
 
 @pytest.mark.parametrize("kind", LETTERS)
@@ -215,9 +215,10 @@ def test_attention_names_scores_and_weights_of_each_head_part_by_part() -> None:
     model = nn.Sequential(nn.TransformerEncoderLayer(6, 3, 4, dropout=0.0, seed=1), nn.Linear(6, 2))
     b = backprop(model, RNG.normal(size=(4, 5, 6)), RNG.integers(0, 2, (4, 5)))
     parts = "A0 W1[self_attn.out_proj] b1[self_attn.out_proj] W1[self_attn] b1[self_attn] Q1[self_attn] K1[self_attn] "
-    parts += "V1[self_attn] S1[self_attn] A1[self_attn] Z1[self_attn] gamma1[norm1] beta1[norm1] N1[norm1] W1[linear1] "
-    parts += "b1[linear1] Z1[linear1] A1[linear1] W1[linear2] b1[linear2] Z1[linear2] gamma1[norm2] beta1[norm2] "
-    assert list(b.values) == (parts + "N1[norm2] Z1 A1 W2 b2 Z2 A2").split()
+    parts += "V1[self_attn] S1[self_attn] A1[self_attn] Z1[self_attn] R1[self_attn] "
+    parts += "gamma1[norm1] beta1[norm1] N1[norm1] W1[linear1] b1[linear1] Z1[linear1] A1[linear1] "
+    parts += "W1[linear2] b1[linear2] Z1[linear2] R1[linear2] "
+    assert list(b.values) == (parts + "gamma1[norm2] beta1[norm2] N1[norm2] Z1 A1 W2 b2 Z2 A2").split()
     assert b["S1[self_attn]"].shape == b["dA1[self_attn]"].shape == (4, 3, 5, 5)
     A, dA = b["A1[self_attn]"], b["dA1[self_attn]"]
     np.testing.assert_allclose(b["dS1[self_attn]"], A * (dA - np.sum(dA * A, -1, keepdims=True)), rtol=1e-3, atol=1e-7)

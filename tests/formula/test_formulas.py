@@ -404,6 +404,17 @@ def test_what_is_printed_says_which_formulas_do_not_hold(form, monkeypatch):
 
 a, b, c = (name(n, (4, 3)) for n in "abc")
 positive = make("greater", a, number(0.0))
+steps, weights = name("steps", (2, 4, 3)), name("weights", (3, 6))
+by_row = make("reshape", steps, shape=(8, 3))
+parted = make("reshape", steps, shape=(2, 4, 1, 3))
+stacked = make("concatenate", *(make("reshape", x, shape=(1, 4, 3)) for x in (a, b)), axis=0)
+zeros = make("broadcast_to", number(0.0), shape=(4, 3))
+
+
+def placed(x, part, shape=(4, 6), axis=1):
+    return make("place", x, index=(*[slice(None)] * axis, part), shape=shape)
+
+
 EXAMPLES = {
     "passing": [make("identity", a)],
     "mask": [make("multiply", make("cast", positive, dtype=np.dtype(float)), b)],
@@ -439,6 +450,51 @@ EXAMPLES = {
     ],
     "sum_of_sums": [make("sum", make("sum", a, axis=(1,), keepdims=False), axis=(0,), keepdims=False)],
     "turned_product": [make("transpose", make("matmul", a, make("transpose", b, axes=(1, 0))), axes=(1, 0))],
+    "index_inside": [
+        make("slice", make("add", a, make("multiply", b, name("r", (3,)))), index=(slice(1, 3),)),
+        make("slice", make("exp", make("slice", a, index=(slice(1, 4),))), index=(0, slice(0, 2))),
+        make("slice", make("matmul", steps, weights), index=(1, slice(None), slice(2, 5))),
+        make("slice", make("matmul", steps, weights), index=(slice(None), 2)),
+        make("slice", make("transpose", steps, axes=(1, 0, 2)), index=(slice(1, 3), 1)),
+        make("slice", make("reshape", weights, shape=(3, 2, 3)), index=(slice(None), 1)),
+        make("slice", make("reshape", steps, shape=(8, 1, 3)), index=(slice(None), 0, slice(1, 2))),
+        make("slice", make("concatenate", a, b, axis=1), index=(slice(None), slice(3, 5))),
+    ],
+    "single": [
+        make("reshape", make("slice", steps, index=(slice(1, 2),)), shape=(4, 3)),
+        make("reshape", make("transpose", make("slice", steps, index=(slice(1, 2),)), axes=(1, 0, 2)), shape=(4, 3)),
+    ],
+    "reshaped_twice": [make("reshape", make("reshape", steps, shape=(8, 3)), shape=(2, 12))],
+    "regrouped": [
+        make("reshape", make("add", make("matmul", by_row, weights), name("s", (6,))), shape=(2, 4, 6)),
+        make("reshape", make("matmul", by_row, weights), shape=(2, 4, 2, 3)),
+    ],
+    "turned_ones": [
+        make("transpose", make("reshape", a, shape=(1, 4, 3)), axes=(1, 0, 2)),
+        make("transpose", make("reshape", a, shape=(1, 4, 3)), axes=(2, 0, 1)),
+    ],
+    "turned_parts": [
+        make("transpose", make("concatenate", steps, steps, axis=0), axes=axes) for axes in ((1, 0, 2), (1, 2, 0))
+    ],
+    "joined_rows": [make("reshape", make("concatenate", parted, parted, axis=2), shape=(8, 6))],
+    "side_by_side": [
+        make("add", placed(b, slice(3, 6)), make("multiply", number(2.0), placed(a, slice(0, 3)))),
+        make("subtract", placed(name("r", (3,)), 0, (2, 3), 0), placed(name("r", (3,)), 1, (2, 3), 0)),
+    ],
+    "sum_of_rows": [
+        make("sum", by_row, axis=(0,), keepdims=False),
+        make("sum", stacked, axis=(0, 1), keepdims=False),
+    ],
+    "product_of_rows": [
+        make("matmul", make("transpose", by_row, axes=(1, 0)), by_row),
+        make("matmul", make("transpose", by_row, axes=(1, 0)), make("reshape", stacked, shape=(8, 3))),
+        make("matmul", make("transpose", by_row, axes=(1, 0)), make("concatenate", by_row, by_row, axis=1)),
+    ],
+    "nothing": [
+        make("add", make("multiply", number(0.0), a), b),
+        make("subtract", a, make("matmul", zeros, name("q", (3, 3)))),
+        make("add", make("matmul", zeros, name("q", (3, 3))), name("r", (3,))),
+    ],
     "turned_twice": [make("transpose", make("transpose", a, axes=(1, 0)), axes=(1, 0))],
 }  # fmt: skip
 
@@ -446,7 +502,8 @@ EXAMPLES = {
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_keeps_the_number(rule):
     rng = np.random.default_rng(0)
-    known = {n: rng.normal(size=(4, 3)) for n in "abc"} | {"r": rng.normal(size=3), "m": 5}
+    shapes = {**dict.fromkeys("abc", (4, 3)), "r": 3, "s": 6, "q": (3, 3), "steps": (2, 4, 3), "weights": (3, 6)}
+    known = {n: rng.normal(size=shape) for n, shape in shapes.items()} | {"m": 5}
     for e in EXAMPLES[rule]:
         made = RULES[rule](e)
         assert made is not None and made != e, numpy_form(e)

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.op import Array
 from ..formula.dimensions import dimensions
 from ..formula.names import display_name, shape_text
-from ..formula.printer import flattens, outer_product
+from ..formula.printer import cuts_into_heads, flattens, outer_product
 from ..formula.rows import MATMUL, RESHAPE
 from ..ops.random import UNIFORM
 from ..show import document as doc
@@ -67,6 +67,8 @@ def _legend(derivation: Derivation, write: Writer) -> doc.Content:
             parts.append("⊗ is the outer product, summed over the examples")
     if any(x.op is RESHAPE and flattens(x) for x in forward):
         parts.append("flat(…) makes one row of what belongs to an example")
+    if any(cuts_into_heads(x) for x in forward):
+        parts.append("heads(…) cuts every row into one for each head, joined(…) puts them side by side again")
     if any(x.op.layout.sign == "⋆" for x in forward):
         parts.append(
             "⋆ multiplies every window by the filters (a correlation), ∗ is its adjoint: it adds the windows back"

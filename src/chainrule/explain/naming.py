@@ -43,13 +43,19 @@ def name_buffers(buffers: dict[str, Tensor], output: Tensor) -> None:
 
 def _layer_number(node: Tensor, users: dict[int, list[Tensor]]) -> str:
     """Return the number of the first named value that a node leads to: "1" for Z1; "" if there is none."""
+    return _place(node, users)[0]
+
+
+def _place(node: Tensor, users: dict[int, list[Tensor]]) -> tuple[str, str]:
+    """Return the number, and the part or step in brackets, of the first named value that a node leads to."""
     at = [node]
     for _ in range(30):
         at = [u for n in at for u in users.get(id(n), [])][:50]
-        named = next((n.name for n in at if n.name and re.fullmatch(r"[A-Za-z]+\d+", n.name)), None)
+        found = (re.fullmatch(r"[A-Za-z]+(\d+)((?:\[[^]]*\])*)", n.name) for n in at if n.name)
+        named = next((match for match in found if match), None)
         if named or not at:
-            return re.sub(r"\D", "", named or "")
-    return ""
+            return (named[1], named[2]) if named else ("", "")
+    return "", ""
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -132,14 +138,14 @@ def name_landmarks(landmarks: list[Tensor], end: Tensor) -> None:
     order = topological([end])
     taken, users = {n.name for n in order if n.name}, users_of(order)
     for node in landmarks:
-        number = _layer_number(node, users)
+        number, part = _place(node, users)
         assert node.op is not None
         letter = {SQRT: "sigma", SUBTRACT: "C"}.get(node.op, "T")
         letters = [letter, *"TUVRS"] if number else [letter]
-        name = next((f"{x}{number or 1}" for x in letters if f"{x}{number or 1}" not in taken), "T1")
+        name = next((x for x in (f"{x}{number or 1}{part}" for x in letters) if x not in taken), "T1")
         k = 1
         while name in taken:
             k += 1
-            name = f"T{number}{k}" if number else f"{letter}{k}"
+            name = f"T{number}{k}{part}" if number else f"{letter}{k}"
         taken.add(name)
         node.name = name

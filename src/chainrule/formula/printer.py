@@ -12,7 +12,7 @@ from ..show.latex import escaped
 from .expression import Expression, index_parts, is_name, name
 from .names import GREEK, display_name, error_signals, latex_name, shape_text
 from .numbers import LATEX, SUPERSCRIPTS, TEXT, scale
-from .rows import BROADCAST, DIVIDE, MULTIPLY, NAME, NUMBER, SUM, TRANSPOSE
+from .rows import BROADCAST, DIVIDE, MULTIPLY, NAME, NUMBER, RESHAPE, SUM, TRANSPOSE
 
 #: How tightly a written form binds.
 ADDED, PRODUCT, MATRIX, POWERED, ATOM = range(5)
@@ -210,6 +210,8 @@ class TextPrinter:
         axes, n = e["axes"], len(e["axes"])
         if n >= 2 and axes == (*range(n - 2), n - 1, n - 2):
             return self._superscripted(self.bracketed(e.inputs[0], ATOM), "ᵀ"), POWERED
+        if cuts_into_heads(e):
+            return self._words("heads") + self._in_brackets(self.form(e.inputs[0].inputs[0])), ATOM
         return self._words("transpose") + self._in_brackets(f"{self.form(e.inputs[0])}, {axes}"), ATOM
 
     def _passed(self, layout: Layout, e: Expression) -> Printed:
@@ -221,6 +223,8 @@ class TextPrinter:
             return self.text(inner)
         if flattens(e):
             return self._words("flat") + self._in_brackets(self.form(inner)), ATOM
+        if joins_heads(e):
+            return self._words("joined") + self._in_brackets(self.form(inner.inputs[0])), ATOM
         arrow = f"{self.form(inner)} {self._sign('→')} {self._shape(e['shape'])}"
         return self._words("reshape") + self._in_brackets(arrow), ATOM
 
@@ -396,3 +400,19 @@ def _filled(e: Expression) -> Expression:
 def flattens(e: Expression) -> bool:
     """Whether a change of shape puts everything that belongs to an example into one row."""
     return len(e.shape) == 2 and len(e.inputs[0].shape) > 2 and e.inputs[0].shape[0] == e.shape[0]
+
+
+def cuts_into_heads(e: Expression) -> bool:
+    """Whether rows of length h d become h heads of rows of length d: (m, T, h d) → (m, h, T, d)."""
+    if e.op is not TRANSPOSE or e["axes"] != (0, 2, 1, 3) or e.inputs[0].op is not RESHAPE:
+        return False
+    cut = e.inputs[0]
+    return len(cut.inputs[0].shape) == 3 and cut.inputs[0].shape[:2] == cut.shape[:2]
+
+
+def joins_heads(e: Expression) -> bool:
+    """Whether heads are put side by side again: (m, h, T, d) → (m, T, h d)."""
+    turned = e.inputs[0]
+    if turned.op is not TRANSPOSE or turned["axes"] != (0, 2, 1, 3):
+        return False
+    return len(e.shape) == 3 and e.shape[:2] == turned.shape[:2]

@@ -13,7 +13,19 @@ import numpy as np
 
 from .choices import choice
 from .expression import Expression, frozen, is_number, make, number, plus, times
+from .joined import (
+    joined_rows,
+    nothing,
+    product_of_rows,
+    regrouped,
+    reshaped_twice,
+    side_by_side,
+    sum_of_rows,
+    turned_ones,
+    turned_parts,
+)
 from .numbers import fraction
+from .parts import index_inside, single
 from .rows import (
     ADD,
     BROADCAST,
@@ -324,6 +336,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         passing, mask, kept_axes, spread, choice, exponential, squared, product, signs, like_terms, scaled,
-        sum_of_sums, turned_twice, turned_product,
+        sum_of_sums, turned_twice, turned_product, index_inside, single, reshaped_twice, regrouped,
+        turned_ones, turned_parts, joined_rows, side_by_side, sum_of_rows, product_of_rows, nothing,
     )
 }  # fmt: skip

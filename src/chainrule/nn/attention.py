@@ -286,10 +286,10 @@ class TransformerEncoderLayer(Layer):
             return self.drop2(out) if self.dropout else out
 
         if self.norm_first:
-            x = x + attention(norm1(x))
+            x = name("R[self_attn]", x + attention(norm1(x)))
             return name("Z", x + feedforward(norm2(x)))
-        x = norm1(x + attention(x))
-        return name("Z", norm2(x + feedforward(x)))
+        x = norm1(name("R[self_attn]", x + attention(x)))
+        return name("Z", norm2(name("R[linear2]", x + feedforward(x))))
 
     def _signature(self) -> str:
         return f"{self.d_model}, {self.nhead}, {self.dim_feedforward}" + ", causal=True" * self.causal

@@ -330,8 +330,7 @@ class GRU(Recurrent):
         return b, d
 
     def _cell(self, z: Any, product: Any, state: State, name: Namer) -> State:
-        n = 2 * self.hidden_size
-        both: Any = ops.sigmoid(z[:, :n] + product[:, :n])
-        r, u = name("r", both[:, : n // 2]), name("z", both[:, n // 2 :])
-        candidate = name("n", np.tanh(z[:, n:] + r * product[:, n:]))
-        return (name("h", candidate + u * (state[0] - candidate)),)
+        inputs, states = self._cut(name("v", z)), self._cut(name("u", product))
+        r, keep = (name(letter, ops.sigmoid(inputs[k] + states[k])) for k, letter in enumerate("rz"))
+        candidate = name("n", np.tanh(inputs[2] + r * states[2]))
+        return (name("h", candidate + keep * (state[0] - candidate)),)
