@@ -202,3 +202,60 @@ def test_a_reader_that_has_seen_enough(trained, tmp_path, command):
     )
     os.close(writer)
     assert (done.returncode, b"rror" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures by class: a bright left or right half, 16 × 14."""
+    Image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        pixels = rng.integers(0, 60, (16, 14)).astype(np.uint8)
+        name = ("left", "right", "none")[i % 3]
+        pixels[:, slice(0, 7) if name == "left" else slice(7, 14) if name == "right" else slice(0)] += 150
+        (tmp_path / "pictures" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("network", ["lenet", "cnn"])
+def test_pictures(run, pictures, network, tmp_path):
+    """A network for images: trained, measured, applied to a file and a folder, shown, exported."""
+    result = run("train", pictures, "--model", network, "--epochs", "6", "--lr", "0.003", "--out", "run")
+    assert "48 rows to train, 12 to test" in result.stdout and "Conv2d 1-" in result.stdout
+    found = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert found["settings"]["model"] == network and found["settings"]["hidden"] is None
+    assert found["metrics"]["test"]["accuracy"] >= 0.9, found["metrics"]
+    assert "accuracy" in run("evaluate", "run", pictures).stdout
+    lines = run("predict", "run", pictures).stdout.splitlines()
+    assert lines[0] == "file,prediction,probability left,probability none,probability right" and len(lines) == 61
+    right = [line.split("/")[0] == line.split(",")[1] for line in lines[1:]]
+    assert np.mean(right) >= 0.9
+    one = run("predict", "run", pictures / "left" / "0.png").stdout.splitlines()
+    assert one[1].split(",")[1:] == lines[1:][[x.split(",")[0] for x in lines[1:]].index("left/0.png")].split(",")[1:]
+    shown = run("backprop", pictures, "--model", "run", "--batch-size", "4").stdout
+    assert "4×1×16×14" in shown and "dP1" in shown
+    _, metadata = cr.load(tmp_path / "run" / "model.safetensors")
+    assert metadata["preprocessing"]["features"]["channels_first"] is True
+    pytest.importorskip("onnx")
+    assert "takes X (batch, 1, 16, 14)" in run("export", "run", "images.onnx").stdout
+
+
+def test_pictures_of_another_kind(run, pictures):
+    Image = pytest.importorskip("PIL.Image")
+    run("train", pictures, "--model", "cnn", "--epochs", "1", "--size", "8x8", "--out", "run", "-q")
+    Image.new("RGB", (40, 30), "red").save("photo.jpg")
+    result = run("predict", "run", "photo.jpg")
+    assert "resized 1 image to 8×8" in result.stderr and "turned colours into grey" in result.stderr
+    assert result.stdout.splitlines()[1].startswith("photo.jpg,")
+
+
+def test_networks_that_do_not_fit(refused, pictures, csv):
+    assert "lenet takes images of at least 12×12, these are 8×8; use cnn" in refused(
+        "train", "digits", "--model", "lenet"
+    )
+    assert "cnn is a network for images" in refused("train", csv(), "--target", "target", "--model", "cnn")
+    assert "expected 'mlp', 'lenet'" in refused("train", "digits", "--model", "resnet")
+    assert "hidden: the model cnn does not take it" in refused("train", "digits", "--model", "cnn", "--hidden", "3")
+    assert "size: only images in folders are resized" in refused("train", "digits", "--size", "4x4")
+    assert "size: expected height and width such as 28x28, got '4'" in refused("train", pictures, "--size", "4")

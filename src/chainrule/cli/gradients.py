@@ -27,8 +27,8 @@ def backprop(
     source: str,
     model: Path | None,
     target: str | None,
-    hidden: str,
-    activation: str,
+    hidden: str | None,
+    activation: str | None,
     batch_size: int,
     seed: int,
     max_bytes: int | None,
@@ -44,11 +44,12 @@ def backprop(
 
     with explained():
         integer("batch_size", batch_size, at_least=1)
-        settings = runs.Settings(options.widths(hidden), activation, dropout=0.0, seed=seed)
+        given = options.given({"hidden": hidden, "activation": activation})
+        settings = runs.Settings(**given, dropout=0.0, seed=seed)
         if model is not None:
             trained = runs.Trained.load(model)
             column = target or options.own_target(trained, source)
-            dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes)
+            dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes, **trained.image_form)
             network, preprocessor = trained.model, trained.preprocessor
         else:
             prepared = runs.prepare(source, target, seed=seed, max_bytes=max_bytes)

@@ -28,7 +28,7 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
     with explained():
         trained = runs.Trained.load(model)
         column = target or options.own_target(trained, source)
-        dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes)
+        dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes, **trained.image_form)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
         figures = trained.evaluate(rows)
         say("data", f"{source}: {len(rows):,} rows, {which}")
@@ -47,11 +47,11 @@ def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -
 
     with explained():
         trained = runs.Trained.load(model)
-        dataset = data.read_features(source, max_bytes=max_bytes)
+        dataset = data.read_features(source, max_bytes=max_bytes, **trained.image_form)
         _, notes = trained.preprocessor.transform_with_notes(dataset)
         for note in (*dataset.notes, *notes):
             echo(note, err=True)
-        columns = trained.predict(dataset)
+        columns = ({} if dataset.names is None else {"file": dataset.names}) | trained.predict(dataset)
         if out is None:
             emit(_csv(columns, on_terminal=sys.stdout.isatty()))
         else:
@@ -67,7 +67,7 @@ def _csv(columns: Any, on_terminal: bool = False) -> str:
     writer.writerow([shown(name) for name in columns])
     cells = [
         [shown(v) if isinstance(v, str) else v for v in values.tolist()]
-        if name == "prediction"
+        if name in ("file", "prediction")
         else [f"{v:.6g}" for v in values.tolist()]
         for name, values in columns.items()
     ]
@@ -85,7 +85,7 @@ def export(model: Path, out_file: Path, probabilities: bool) -> None:
     The preprocessing of the data is not part of it; the file's metadata describe it.
     """
     with explained():
-        from .. import io, nn
+        from .. import data, io, nn
 
         if out_file.suffix.lower() != ".onnx":
             raise ValueError(f"OUT_FILE: expected a name ending in .onnx, got {out_file}")
@@ -99,7 +99,9 @@ def export(model: Path, out_file: Path, probabilities: bool) -> None:
                     f"{model} was trained with the loss {loss!r}: its outputs are not logits of probabilities"
                 )
             network = nn.Sequential(network, ends[end]())
-        graph = io.to_onnx(network, out_file, metadata=metadata).graph
+        stored = metadata.get("preprocessing")
+        example = None if stored is None else data.Preprocessor.from_dict(stored).example()
+        graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph
         shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
         prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""
         say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")

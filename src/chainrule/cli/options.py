@@ -13,14 +13,17 @@ PATH: click.Path = click.Path(path_type=Path)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-source: Decorator = click.argument("source", help="digits, a CSV, TSV, Parquet or NPZ file, or a folder of IDX files")
+source: Decorator = click.argument(
+    "source", help="digits, a CSV, TSV, Parquet or NPZ file, or a folder of IDX files or of images by class"
+)
 model: Decorator = click.argument("model", type=PATH, help="a model.safetensors, or the folder of its run")
 target: Decorator = click.option("--target", help="the column to predict (for tables) or the array (for NPZ)")
+network: Decorator = click.option("--model", help="the network: mlp, or for images lenet or cnn; default: mlp")
 hidden: Decorator = click.option(
-    "--hidden", default="256,128", help="units of the hidden layers, such as 128,64; none for no hidden layer"
+    "--hidden", help="units of the hidden layers of mlp, such as 128,64; none for no hidden layer; default: 256,128"
 )
 activation: Decorator = click.option(
-    "--activation", default="relu", help="relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softplus"
+    "--activation", help="relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softplus; default: relu"
 )
 seed: Decorator = click.option(
     "--seed", default=0, help="seed of the split, the initial weights, the order of examples and dropout"
@@ -48,6 +51,22 @@ def widths(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"hidden: expected integers separated by commas, such as 128,64, got {text!r}") from None
+
+
+def image_size(text: str | None) -> tuple[int, int] | None:
+    """Return height and width, from ``28x28``."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) < 10_000 for part in parts):
+        raise ValueError(f"size: expected height and width such as 28x28, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a network that were given on the command line; those left out have its defaults."""
+    named = {name: value for name, value in settings.items() if value is not None}
+    return named | {"hidden": widths(named["hidden"])} if "hidden" in named else named
 
 
 def own_target(trained: Any, source: str) -> str | None:

@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -117,13 +117,19 @@ def figure(name: str, x: float) -> str:
 
 def sizes(model: Any) -> str:
     """Return a network's layer sizes and the kinds of its other layers, such as ``64-256-10 ReLU``."""
-    from ..nn import Linear
+    from ..nn import Conv2d, Linear
 
-    linear = [m for m in model.modules() if isinstance(m, Linear)]
-    known = {"Linear", "Dropout", "Sequential"}
-    kinds = {name for m in model.modules() if (name := type(m).__name__) not in known}
-    widths = "-".join(str(n) for n in (linear[0].in_features, *(m.out_features for m in linear))) if linear else ""
-    return " ".join([widths, *sorted(kinds)]).strip()
+    modules = list(model.modules())
+    linear = [(m.in_features, m.out_features) for m in modules if isinstance(m, Linear)]
+    channels = [(m.in_channels, m.out_channels) for m in modules if isinstance(m, Conv2d)]
+    known = {"Conv2d", "Linear", "Dropout", "Sequential"}
+    kinds = {name for m in modules if (name := type(m).__name__) not in known}
+    convolutions = [f"Conv2d {_chain(channels)}, Linear" for _ in channels[:1]]
+    return " ".join([*convolutions, *[_chain(linear) for _ in linear[:1]], *sorted(kinds)])
+
+
+def _chain(widths: Sequence[tuple[int, int]]) -> str:
+    return "-".join(map(str, (widths[0][0], *(after for _, after in widths))))
 
 
 def write(path: Path, text: str) -> None:

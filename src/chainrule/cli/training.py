@@ -21,12 +21,16 @@ MOST_LINES = 12
 @options.target
 @click.option("--loss", help="loss function; default: cross-entropy or mean squared error, by the task")
 @click.option("--task", help="binary, multiclass or regression, instead of the inferred one")
+@options.network
+@click.option("--size", help="height and width to resize a folder's images to, such as 32x32")
 @options.hidden
 @options.activation
-@click.option("--dropout", default=0.1, help="fraction of hidden values dropped in training")
-@click.option("--epochs", default=30, help="passes over the training split")
+@click.option(
+    "--dropout", type=float, help="fraction of values dropped in training; default: mlp 0.1, lenet 0.2, cnn 0.3"
+)
+@click.option("--epochs", type=int, help="passes over the training split; default: 30, images fewer if they are many")
 @click.option("--batch-size", default=32, help="examples per step")
-@click.option("--lr", default=1e-3, help="learning rate")
+@click.option("--lr", type=float, help="learning rate; default: 0.001, cnn 0.002")
 @click.option("--schedule", default="cosine", help="learning rate over the run: cosine (down to 0) or constant")
 @click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad")
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
@@ -49,7 +53,8 @@ def train(
     source: str,
     target: str | None,
     task: str | None,
-    hidden: str,
+    model: str | None,
+    size: str | None,
     max_bytes: int | None,
     out: Path | None,
     overwrite: bool,
@@ -75,15 +80,21 @@ def train(
             raise ValueError("give --resume or --overwrite, not both: the one keeps what is in the folder")
         if checkpoint_every is not None:
             integer("checkpoint-every", checkpoint_every, at_least=1)
-        asked = runs.Settings(hidden=options.widths(hidden), **settings)
+        given = options.given(settings)
+        network = model or "mlp"
+        first = runs.Settings.of(network, 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared = runs.prepare(source, target, task, test=asked.test, seed=asked.seed, max_bytes=max_bytes)
+        prepared = runs.prepare(
+            source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
+            size=options.image_size(size),
+        )  # fmt: skip
+        asked = runs.Settings.of(network, len(prepared.train), given)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
             if ended:
-                runs.check_same(folder, prepared, asked)
+                runs.check_same(folder, prepared.fingerprint, asked)
                 if not quiet:
                     say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return

@@ -8,6 +8,7 @@ from .dataset import Dataset
 from .digits import load_digits
 from .files import read, read_features
 from .idx import read_idx, read_idx_folder
+from .images import read_image_folder, read_images
 from .npz import read_npz
 from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
@@ -27,6 +28,8 @@ __all__ = [
     "read_features",
     "read_idx",
     "read_idx_folder",
+    "read_image_folder",
+    "read_images",
     "read_npz",
     "read_table",
     "split",

@@ -42,8 +42,8 @@ class Dataset:
         The reason for this task, in a sentence.
     image_shape : tuple of int or None
         When each row is an image, its shape: ``(height, width)`` or ``(height, width, channels)``.
-    test : Dataset or None
-        The test split, where the source has its own.
+    test, validation : Dataset or None
+        The test and the validation split, where the source has its own.
     source : str
         Where the rows came from.
     notes : tuple of str
@@ -51,6 +51,8 @@ class Dataset:
     rows : numpy.ndarray or None
         Position of each row in the source, from 0, when rows were left out or selected; errors name the row
         of the file by it.
+    names : numpy.ndarray or None
+        Of the rows, where they have any: the files of images.
 
     Examples
     --------
@@ -76,14 +78,16 @@ class Dataset:
     source: str = "arrays"
     notes: tuple[str, ...] = ()
     rows: NDArray[Any] | None = None
+    validation: "Dataset | None" = None
+    names: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check that the test split has the features of the training split."""
-        if self.test is None or self.test.feature_names == self.feature_names:
-            return
-        here, there = len(self.feature_names), len(self.test.feature_names)
-        difference = f"{there} features, the training split {here}" if here != there else "features with other names"
-        raise ValueError(f"the test split of {self.source} has {difference}; expected the same in both")
+        """Check that the other splits have the features of the training split."""
+        for part, other in (("test", self.test), ("validation", self.validation)):
+            if other is not None and other.feature_names != self.feature_names:
+                here, there = len(self.feature_names), len(other.feature_names)
+                found = f"{there} features, the training split {here}" if here != there else "features with other names"
+                raise ValueError(f"the {part} split of {self.source} has {found}; expected the same in both")
 
     @classmethod
     def from_arrays(
@@ -286,7 +290,7 @@ class Dataset:
         return clean(f"<Dataset {self.source}: {', '.join(parts)}>")
 
     def take(self, indices: ArrayLike) -> "Dataset":
-        """The rows of these numbers, in this order, without the separate test split.
+        """The rows of these numbers, in this order, without the separate test and validation splits.
 
         Raises
         ------
@@ -300,12 +304,14 @@ class Dataset:
             columns=None if self.columns is None else {k: v[chosen] for k, v in self.columns.items()},
             y=None if self.y is None else self.y[chosen],
             test=None,
+            validation=None,
             rows=chosen if self.rows is None else self.rows[chosen],
+            names=None if self.names is None else self.names[chosen],
         )
 
     def without_target(self) -> "Dataset":
-        """The features alone, without target and test split."""
-        return replace(self, y=None, task=None, task_reason="", test=None)
+        """The features alone, without target and other splits."""
+        return replace(self, y=None, task=None, task_reason="", test=None, validation=None)
 
     def split(self, fraction: float = 0.2, seed: int = 0) -> "tuple[Dataset, Dataset]":
         """The training and the test split.
@@ -325,7 +331,7 @@ class Dataset:
         train, test : Dataset
         """
         if self.test is not None:
-            return replace(self, test=None), self.test
+            return replace(self, test=None, validation=None), self.test
         has_classes = self.task in ("binary", "multiclass")
         train, test = split(len(self), fraction, seed, self.y if has_classes else None)
         return self.take(train), self.take(test)
@@ -344,7 +350,8 @@ class Dataset:
         arrays = [self.X] if self.columns is None else list(self.columns.values())
         for array in [*arrays, self.y]:
             _feed(digest, array)
-        digest.update(b"" if self.test is None else self.test.fingerprint().encode())
+        for other in (self.test, self.validation):
+            digest.update(b"" if other is None else other.fingerprint().encode())
         return digest.hexdigest()
 
 

@@ -177,6 +177,8 @@ class ImageFeatures:
         Over all pixels of the training split.
     low, high : float
         The range of the pixels of the training split.
+    channels_first : bool
+        Whether a network gets images ``(rows, channels, height, width)``, as convolutions take them, instead of rows.
     """
 
     kind = "image"
@@ -186,9 +188,10 @@ class ImageFeatures:
     std: float
     low: float
     high: float
+    channels_first: bool = False
 
     @classmethod
-    def fit(cls, train: Dataset) -> "tuple[ImageFeatures, list[str]]":
+    def fit(cls, train: Dataset, channels_first: bool = False) -> "tuple[ImageFeatures, list[str]]":
         """Compute mean and deviation of the training split; also return sentences that describe it.
 
         Raises
@@ -208,12 +211,21 @@ class ImageFeatures:
             f"standardised the pixels ({low:g} to {high:g}) with one mean ({mean[0]:.6g}) and one deviation "
             f"({std[0]:.6g}) over the training split"
         )
-        return cls(train.image_shape, train.feature_names, float(mean[0]), float(std[0]), low, high), [note]
+        scale = float(mean[0]), float(std[0]), low, high
+        return cls(train.image_shape, train.feature_names, *scale, channels_first), [note]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of the network's inputs: all pixels."""
         return self.input_names
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the network's input for one image."""
+        if not self.channels_first:
+            return (len(self.input_names),)
+        height, width, *channels = self.image_shape
+        return (*(channels or [1]), height, width)
 
     def transform(self, dataset: Dataset) -> tuple[Matrix, list[str]]:
         """The network's input, and sentences about what was special in these rows."""
@@ -222,6 +234,10 @@ class ImageFeatures:
         out = np.empty(X.shape, dtype=np.float32)
         for block in _blocks(len(X)):
             store(out, block, scaling.apply(X[block]), dataset)
+        if self.channels_first:
+            channels = self.input_shape[0]
+            out = np.ascontiguousarray(np.moveaxis(out.reshape(len(X), -1, channels), -1, 1))
+            out = out.reshape(len(X), *self.input_shape)
         low, high, span = float(X.min()), float(X.max()), self.high - self.low
         if high - low < span / 20 or low < self.low - span or high > self.high + span:
             return out, [
@@ -240,6 +256,7 @@ class ImageFeatures:
             "std": self.std,
             "low": self.low,
             "high": self.high,
+            "channels_first": self.channels_first,
         }
 
     @classmethod
@@ -249,12 +266,13 @@ class ImageFeatures:
         record.choice("kind", (cls.kind,))
         shape, names = record.wholes("image_shape", 1), record.distinct_texts("input_names")
         mean, std, low, high = (record.number(key) for key in ("mean", "std", "low", "high"))
+        channels_first = record.flag("channels_first")
         record.finish()
         record.require(len(shape) in (2, 3), "image_shape must have 2 or 3 entries")
         record.require(int(np.prod(shape)) == len(names), "image_shape and input_names have different sizes")
         record.require(std > 0, "std must be above 0")
         record.require(low < high, "low must be below high")
-        return cls(shape, names, mean, std, low, high)
+        return cls(shape, names, mean, std, low, high, channels_first)
 
 
 def _raw_matrix(dataset: Dataset, names: tuple[str, ...], nan: Nan) -> NDArray[Any]:

@@ -6,15 +6,19 @@ from pathlib import Path
 
 from .dataset import Dataset
 from .digits import load_digits
-from .idx import read_idx, read_idx_folder
+from .idx import FAMILY_FILE, read_idx, read_idx_folder
+from .images import Size, is_image, read_image_folder, read_images
 from .npz import read_npz, read_npz_features
 from .tables import read_table, read_table_features
 from .wording import suggestion
 
 DIGITS = "digits"
-OWN_TARGETS = {"digits": "digit", "folder": "label"}
+OWN_TARGETS = {"digits": "digit", "folder": "label", "classes": "class"}
 TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-KINDS = "a table (.csv, .tsv, .parquet), an .npz archive, a folder of MNIST-family IDX files, or 'digits'"
+KINDS = (
+    "a table (.csv, .tsv, .parquet), an .npz archive, a folder of MNIST-family IDX files or of images by class, or "
+    "'digits'"
+)
 
 
 def read(
@@ -25,6 +29,8 @@ def read(
     exclude: Sequence[str] = (),
     header: bool | None = None,
     max_bytes: int | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
 ) -> Dataset:
     """Read a data set with its target, by the kind of file.
 
@@ -32,8 +38,8 @@ def read(
     ----------
     path : path or "digits"
         A table (``.csv``, ``.tsv``, ``.parquet``; see `read_table`), an NPZ archive (`read_npz`), a folder
-        of IDX files (`read_idx_folder`), or ``"digits"`` for the embedded ones (`load_digits`; a folder of
-        that name is ``"./digits"``).
+        of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or ``"digits"`` for the embedded
+        ones (`load_digits`; a folder of that name is ``"./digits"``).
     target : str, optional
         A table's column, or an NPZ archive's array. Images with label files and the digits have their own.
     task : {"binary", "multiclass", "regression", "classification"}, optional
@@ -45,6 +51,8 @@ def read(
     max_bytes : int, optional
         How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
         4 GiB; what expands to more is refused before it takes memory.
+    size, channels
+        Of a folder of images: see `read_image_folder`.
 
     Returns
     -------
@@ -74,11 +82,14 @@ def read(
         return load_digits()
     if kind == "folder":
         return read_idx_folder(place, task, max_bytes=max_bytes)
+    if kind == "classes":
+        return read_image_folder(place, task, size=size, channels=channels, max_bytes=max_bytes)
     if kind == "npz":
         return read_npz(place, target, task, max_bytes=max_bytes)
     if kind == "table":
         return read_table(place, target, task, exclude, header, max_bytes=max_bytes)
-    raise ValueError(f"{path}: a single IDX file has no target; give the folder that holds images and labels")
+    what, holder = ("image", "folders of images by class") if kind == "image" else ("IDX file", "images and labels")
+    raise ValueError(f"{path}: a single {what} has no target; give the folder that holds {holder}")
 
 
 def _refuse_other_task(task: str | None) -> None:
@@ -86,17 +97,22 @@ def _refuse_other_task(task: str | None) -> None:
         raise ValueError(f"task: expected 'multiclass' for the ten digits, got {task!r}")
 
 
-def read_features(path: str | os.PathLike[str], *, header: bool | None = None, max_bytes: int | None = None) -> Dataset:
+def read_features(
+    path: str | os.PathLike[str],
+    *,
+    header: bool | None = None,
+    max_bytes: int | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+) -> Dataset:
     """Read rows to predict for: features without a target.
 
     Parameters
     ----------
     path : path or "digits"
-        As for `read`; also a single IDX file of images. Its target is not read; in a table it is
-        one more column, which `Preprocessor.transform` ignores.
-    header : bool, optional
-        As for `read`.
-    max_bytes : int, optional
+        As for `read`; also a single IDX file of images, an image, or a folder with images anywhere in it. Its target
+        is not read; in a table it is one more column, which `Preprocessor.transform` ignores.
+    header, max_bytes, size, channels
         As for `read`.
 
     Returns
@@ -126,6 +142,8 @@ def read_features(path: str | os.PathLike[str], *, header: bool | None = None, m
         return load_digits().without_target()
     if kind == "folder":
         return read_idx_folder(place, max_bytes=max_bytes).without_target()
+    if kind in ("image", "classes"):
+        return read_images(place, size=size, channels=channels, max_bytes=max_bytes)
     if kind == "npz":
         return read_npz_features(place, max_bytes=max_bytes)
     return Dataset.from_arrays(read_idx(place, max_bytes=max_bytes), source=f"{path}")
@@ -136,7 +154,7 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
     if path == DIGITS:
         return "digits", place
     if place.is_dir():
-        return "folder", place
+        return "folder" if _holds_idx(place) else "classes", place
     if not place.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder.{_near(place)}")
     name = place.name.casefold()
@@ -146,7 +164,13 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
         return "npz", place
     if name.removesuffix(".gz").endswith((".idx", "ubyte")):
         return "idx", place
+    if is_image(place):
+        return "image", place
     raise ValueError(f"{path}: unknown kind of file; expected {KINDS}")
+
+
+def _holds_idx(folder: Path) -> bool:
+    return any(FAMILY_FILE.match(entry.name) for entry in folder.iterdir())
 
 
 def _near(place: Path) -> str:

@@ -55,7 +55,8 @@ def read_npz(
     Returns
     -------
     Dataset
-        Features of 3 or 4 dimensions are images.
+        Features of 3 or 4 dimensions are images: ``(n, height, width)``, with a last axis for channels, or with the
+        channels, 1 or 3 of them, before height and width.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def read_npz(
     if found.target is None:
         raise ValueError(f"{path}: holds features ({found.features}) but no target; expected {EXPECTED}")
     train = Dataset.from_arrays(
-        arrays[found.features],
+        channels_last(arrays[found.features], notes),
         arrays[found.target],
         target_name=found.target,
         task=task,
@@ -90,7 +91,7 @@ def read_npz(
     if found.test_features is None or found.test_target is None:
         return train
     test = Dataset.from_arrays(
-        arrays[found.test_features],
+        channels_last(arrays[found.test_features], []),
         arrays[found.test_target],
         target_name=found.test_target,
         task=train.task,
@@ -102,7 +103,23 @@ def read_npz(
 def read_npz_features(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Dataset:
     """Read the features of an NPZ archive, with or without a target; errors as for `read_npz`."""
     found, arrays, notes = _read(path, None, max_bytes)
-    return Dataset.from_arrays(arrays[found.features], source=f"{path}", notes=notes)
+    return Dataset.from_arrays(channels_last(arrays[found.features], notes), source=f"{path}", notes=notes)
+
+
+def channels_last(images: NDArray[Any], notes: list[str]) -> NDArray[Any]:
+    """Return images ``(n, channels, height, width)`` with their channels last, and note it; other arrays as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.data.npz import channels_last
+    >>> channels_last(np.zeros((5, 3, 8, 10)), notes := []).shape, notes
+    ((5, 8, 10, 3), ['the images have their channels first'])
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[3] in (1, 3):
+        return images
+    notes.append("the images have their channels first")
+    return np.moveaxis(images, 1, -1)
 
 
 def _read(

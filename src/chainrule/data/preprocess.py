@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .dataset import Dataset
@@ -51,7 +52,7 @@ class Preprocessor:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def fit(cls, train: Dataset, impute: bool = False) -> "Preprocessor":
+    def fit(cls, train: Dataset, impute: bool = False, channels_first: bool = False) -> "Preprocessor":
         """Fit the preprocessing to the training split.
 
         Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; in a table
@@ -65,6 +66,8 @@ class Preprocessor:
         impute : bool
             Whether NaN in a matrix `X` are replaced by the medians of their columns, instead of refused (in
             images they always are).
+        channels_first : bool
+            Whether images become ``(rows, channels, height, width)``, as convolutions take them, instead of rows.
 
         Raises
         ------
@@ -79,12 +82,14 @@ class Preprocessor:
             )
         if train.y is None or train.task is None:
             raise ValueError(f"{train.source} has no target y; expected one")
+        if channels_first and train.image_shape is None:
+            raise ValueError(f"{train.source} holds no images: channels_first is for images")
         target = Target.fit(train.y, train.task, train.target_name)
         features: TableFeatures | MatrixFeatures | ImageFeatures
         if train.columns is not None:
             features, notes = TableFeatures.fit(train)
         elif train.image_shape is not None:
-            features, notes = ImageFeatures.fit(train)
+            features, notes = ImageFeatures.fit(train, channels_first)
         else:
             features, notes = MatrixFeatures.fit(train, impute)
         if target.task == "regression":
@@ -122,6 +127,15 @@ class Preprocessor:
         return self.features.input_names
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the network's input for one row of the data."""
+        return self.features.input_shape if isinstance(self.features, ImageFeatures) else (len(self.feature_names),)
+
+    def example(self, rows: int = 1) -> Matrix:
+        """Return an input of the network of zeros, to see what it takes."""
+        return np.zeros((rows, *self.input_shape), np.float32)
+
+    @property
     def image_shape(self) -> tuple[int, ...] | None:
         """The shape of an input row when it is an image."""
         return self.features.image_shape if isinstance(self.features, ImageFeatures) else None
@@ -138,7 +152,7 @@ class Preprocessor:
         Returns
         -------
         numpy.ndarray
-            float32, ``(rows, len(feature_names))``.
+            float32, ``(rows, *input_shape)``.
 
         Raises
         ------

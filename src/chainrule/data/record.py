@@ -74,6 +74,12 @@ class Record:
         self.require(len(set(values)) == len(values), f"{key} names something twice")
         return values
 
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value = self.take(key)
+        self.require(isinstance(value, bool), f"{key} must be true or false, found {value!r}")
+        return bool(value)
+
     def number(self, key: str) -> float:
         """A finite number."""
         return self._number(self.take(key), key)

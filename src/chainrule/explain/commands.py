@@ -12,6 +12,7 @@ import numpy as np
 from ..adapters.program import arguments, attribute, blaming, drawn, imported
 from ..adapters.signatures import required
 from ..core.arguments import integer
+from ..data import Preprocessor
 from ..io import load
 from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module, losses
 from . import explain
@@ -50,9 +51,12 @@ def explained(
     if colon and path.endswith(".py"):
         return _in_file(Path(path), name, shapes, loss, batch_size, layout, notation, seed)
     place = Path(target)
-    model, _ = load(place / "model.safetensors" if place.is_dir() else place)
+    model, metadata = load(place / "model.safetensors" if place.is_dir() else place)
     rng = np.random.default_rng(seed)
-    X = _inputs(model, batch_size, rng)
+    if "preprocessing" in metadata:
+        X = rng.normal(size=(batch_size, *Preprocessor.from_dict(metadata["preprocessing"]).input_shape))
+    else:
+        X = _inputs(model, batch_size, rng)
     if loss is None:
         return explain(model, X, layout=layout, notation=notation)
     return explain(model, X, _targets(model, X, loss, rng), loss, layout=layout, notation=notation)

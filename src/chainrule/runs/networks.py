@@ -1,0 +1,125 @@
+"""The networks that a run can train, by name: how each is built, and the settings that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import data, nn
+from ..nn import activations
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+#: Of `cnn`: channels of the first block and at most, and the longest side at which no more blocks follow.
+CHANNELS, MOST_CHANNELS, SIDE = 32, 256, 7
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row of `NETWORKS`.
+
+    Attributes
+    ----------
+    layers : function
+        (preprocessor, settings) -> the layers before the last one, and how many numbers they give.
+    takes : {"rows", "images"}
+        What its input is: rows of numbers, or images with their channels first.
+    defaults : mapping
+        The settings that it takes besides those of every network, and those whose default is its own.
+    epochs : (int, int)
+        The default number of epochs lies between these.
+    examples : int
+        How many examples the default number of epochs shows to the network.
+    """
+
+    layers: Callable[[Any, Settings], tuple[list[nn.Module], int]]
+    takes: str
+    defaults: Mapping[str, Any]
+    epochs: tuple[int, int] = (30, 30)
+    examples: int = 600_000
+
+    def default_epochs(self, rows: int) -> int:
+        """Return the default number of epochs for this many examples."""
+        least, most = self.epochs
+        return min(max(round(self.examples / rows), least), most)
+
+
+def network(preprocessor: data.Preprocessor, settings: Settings) -> nn.Sequential:
+    """Build the network that the settings name, for the data."""
+    layers, width = NETWORKS[settings.model].layers(preprocessor, settings)
+    last = nn.Linear(width, outputs_for(preprocessor))
+    return nn.Sequential(*_separate(layers), last).initialize(settings.seed)
+
+
+def outputs_for(preprocessor: data.Preprocessor) -> int:
+    """Return how many outputs a network has for the task: one per class, or one."""
+    return len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
+
+
+def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """Give every position its own layer object."""
+    return [nn.from_config(layer.config()) for layer in layers]
+
+
+def _mlp(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:
+    """A multilayer perceptron."""
+    width = len(preprocessor.feature_names)
+    layers: list[nn.Module] = []
+    for units in settings.hidden or ():
+        layers += [nn.Linear(width, units), activations.get(settings.activation or "")]
+        layers += [nn.Dropout(settings.dropout)] * bool(settings.dropout)
+        width = units
+    return layers, width
+
+
+def _lenet(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:
+    """LeNet-5 (LeCun et al., 1998), with maxima in place of averages, and all channels connected."""
+    channels, *sides = preprocessor.input_shape
+    after = [(side // 2 - 4) // 2 for side in sides]
+    if min(after) < 1:
+        found = "×".join(map(str, sides))
+        raise ValueError(f"model: lenet takes images of at least 12×12, these are {found}; use cnn")
+    layers: list[nn.Module] = []
+    for given, wanted, padding in ((channels, 6, 2), (6, 16, 0)):
+        layers += [nn.Conv2d(given, wanted, 5, padding=padding), activations.get(settings.activation or "")]
+        layers += [nn.MaxPool2d(2)]
+    layers += [nn.Flatten()]
+    width = 16 * after[0] * after[1]
+    for units in (120, 84):
+        layers += [nn.Linear(width, units), activations.get(settings.activation or "")]
+        layers += [nn.Dropout(settings.dropout)] * bool(settings.dropout)
+        width = units
+    return layers, width
+
+
+def _cnn(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:
+    """Blocks of convolution and batch norm, each with twice the channels of the one before, and a hidden layer.
+
+    The last blocks end with pooling, as many as make the sides short; there are two blocks, and more if all pool.
+    """
+    channels, *sides = preprocessor.input_shape
+    layers: list[nn.Module] = []
+    wanted, pools = CHANNELS, 0
+    while max(sides) >> pools > SIDE and min(sides) >> pools > 1:
+        pools += 1
+    blocks = max(pools, 2)
+    for block in range(blocks):
+        layers += [nn.Conv2d(channels, wanted, 3, padding=1, bias=False), nn.BatchNorm2d(wanted)]
+        layers += [activations.get(settings.activation or "")]
+        layers += [nn.MaxPool2d(2)] * (block >= blocks - pools)
+        channels, wanted = wanted, min(2 * wanted, MOST_CHANNELS)
+    sides = [side >> pools for side in sides]
+    drop = [nn.Dropout(settings.dropout)] * bool(settings.dropout)
+    hidden = 128
+    layers += [nn.Flatten(), *drop, nn.Linear(channels * sides[0] * sides[1], hidden)]
+    return [*layers, activations.get(settings.activation or ""), *drop], hidden
+
+
+NETWORKS: Mapping[str, Network] = {
+    "mlp": Network(_mlp, "rows", {"hidden": (256, 128), "activation": "relu", "dropout": 0.1, "lr": 1e-3}),
+    "lenet": Network(_lenet, "images", {"activation": "relu", "dropout": 0.2, "lr": 1e-3}, epochs=(10, 30)),
+    "cnn": Network(_cnn, "images", {"activation": "relu", "dropout": 0.3, "lr": 2e-3}, epochs=(10, 30)),
+}
+"""The networks of ``chainrule train --model``."""

@@ -1,0 +1,82 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import nn, optim
+from ..core.arguments import choice, integer, number
+from ..nn import activations
+from .networks import NETWORKS
+
+#: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
+SCHEDULES = ("cosine", "constant")
+#: The default loss of each task.
+LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
+#: Settings that only some networks take; None for the others.
+OF_SOME = ("hidden", "activation")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked to do. The defaults are those of `mlp`; `defaults` gives those of other networks."""
+
+    model: str = "mlp"
+    hidden: tuple[int, ...] | None = (256, 128)
+    activation: str | None = "relu"
+    dropout: float = 0.1
+    epochs: int = 30
+    batch_size: int = 32
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    schedule: str = "cosine"
+    l2: float = 0.0
+    test: float = 0.2
+    validation: float = 0.0
+    patience: int | None = None
+    seed: int = 0
+    loss: str | None = None
+
+    def __post_init__(self) -> None:
+        choice("model", self.model, tuple(NETWORKS))
+        for width in self.hidden or ():
+            integer("hidden", width, at_least=1)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
+            if (value := getattr(self, name)) is not None:
+                integer(name, value, at_least=least)
+        number("dropout", self.dropout, at_least=0, below=1)
+        number("test", self.test, above=0, below=1)
+        number("validation", self.validation, at_least=0, below=1)
+        number("l2", self.l2, at_least=0)
+        choice("schedule", self.schedule, SCHEDULES)
+        if self.activation is not None:
+            activations.get(self.activation)
+        self.make_optimizer(1)
+
+    @classmethod
+    def of(cls, model: str, rows: int, given: Mapping[str, Any]) -> Settings:
+        """Return the settings of a run: what was `given`, and the network's defaults for this many examples.
+
+        Raises
+        ------
+        ValueError
+            For a setting that the network does not take, or that is out of its range.
+        """
+        row = NETWORKS[choice("model", model, tuple(NETWORKS))]
+        settings = {"model": model, **dict.fromkeys(OF_SOME), "epochs": row.default_epochs(rows), **row.defaults}
+        for name in OF_SOME:
+            if name in given and name not in row.defaults:
+                others = ", ".join(n for n, other in NETWORKS.items() if name in other.defaults)
+                raise ValueError(f"{name}: the model {model} does not take it (only {others})")
+        return cls(**{**settings, **given})
+
+    def make_optimizer(self, steps: int) -> optim.Optimizer:
+        """Return the optimiser for a run of a number of steps."""
+        optimizer = optim.get(self.optimizer, lr=self.lr)
+        return optim.get(optimizer, lr=optim.Cosine(self.lr, steps)) if self.schedule == "cosine" else optimizer
+
+    def loss_for(self, task: str) -> str:
+        """Return the name of the loss for a task."""
+        return choice("loss", self.loss or LOSSES[task], nn.losses.names(task))
