@@ -38,6 +38,7 @@ class LayerFunctions(BackwardPass):
         self._defaults = {p.name: p.default for p in positional(forward)[len(inputs) :] if p.default is not p.empty}
         self._by_name = self._meant([p.name for p in required(backward)])
         self._returns_cache = False
+        self._passed_through: set[str] = set()
         self.targets = self._targets()
         data = [n for n in self.exact if re.split(r"[.\[]", n)[0] == self.names[0]]
         self.optional = tuple(n for n in self.exact if n in data or n in self.targets)
@@ -85,25 +86,39 @@ class LayerFunctions(BackwardPass):
         """Return (output, cache); without a cache, the backward pass gets the inputs."""
         parts = self._arguments.parts(values)
         result = self.code["forward"](*parts)
+        self._find_passed_through(result, parts)
         if isinstance(result, tuple):
             if len(result) == self._backward_takes > 2:  # (h, c, cache), backward(dh, dc, cache)
-                return _apart(result[:-1]), result[-1]
+                return apart(result[:-1]), result[-1]
             self._returns_cache = len(result) == 2
             if len(result) == 2 and not self._takes_inputs:
-                return _apart(result[0]), result[1]
+                return apart(result[0]), result[1]
             output, found = output_and_cache(result, self._backward_takes == 2)
             if found is not None:  # (out, cache, running_mean, running_var)
-                return _apart(output), found
-        return _apart(result), tuple(parts)
+                return apart(output), found
+        return apart(result), tuple(parts)
+
+    def _find_passed_through(self, result: Any, parts: Sequence[Any]) -> None:
+        """Note which outputs beside others are inputs as they are: the first state in a dict of all."""
+        output = result[0] if isinstance(result, tuple) and result else result
+        inputs = {id(x) for x in named_leaves(list(parts)).values()}
+        outputs = named_leaves(output, "out") if isinstance(output, Mapping | list) else {}
+        same = {n for n, x in outputs.items() if id(x) in inputs}
+        self._passed_through = same if len(same) < len(outputs) else set()
 
     def _douts(self, output: Any) -> Any:
         rng = np.random.default_rng(SEED)
-        return mapped(output, lambda name, x: self.drawn_upstream(np.shape(x), rng), "out")
+        drawn = mapped(output, lambda name, x: self.drawn_upstream(np.shape(x), rng), "out")
+        return mapped(drawn, lambda name, x: np.zeros_like(x) if name in self._passed_through else x, "out")
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss: the outputs times random upstream gradients, summed."""
-        self.given = named_leaves(self._douts(output), "out")
-        return sum((np.sum(out * self.given[name]) for name, out in named_leaves(output, "out").items()), 0.0)
+        douts = named_leaves(self._douts(output), "out")
+        self.given = {n: x for n, x in douts.items() if n not in self._passed_through}
+        return sum(
+            (np.sum(out * self.given[name]) for name, out in named_leaves(output, "out").items() if name in self.given),
+            0.0,
+        )
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
@@ -148,7 +163,7 @@ class LayerFunctions(BackwardPass):
         return found
 
 
-def _apart(output: Any) -> Any:
+def apart(output: Any) -> Any:
     """Return outputs of which one is computed from another as values of their own.
 
     What is handed to backward as dc is the gradient of the c that is returned; that of the c within the layer, from

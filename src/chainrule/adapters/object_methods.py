@@ -41,7 +41,7 @@ _DERIVED = "prime gradient gradients grad grads derivative deriv".split()
 
 _TARGETS = {*ALIASES["Y"], "label", "true", "truth", "expected", "desired", "actual", "trues", "outputs_expected"}
 _TARGETS |= {"y_train", "training_outputs", "training_set_outputs", "train_y", "ytrue", "tgt", "y_batch", "batch_y"}
-_OUTPUTS = {*ALIASES["output"], "o", "yp", "p", "a2", "activations", "output_activations"}
+_OUTPUTS = {*ALIASES["output"], "outputs", "o", "yp", "p", "a2", "activations", "output_activations"}
 _OUTPUTS |= {"y_probas", "y_proba", "probas", "y_prob", "probs", "probabilities", "y_scores", "outs"}
 _DATA = {"image", "images", "img", "imgs", "orig", "original", "volume", "input_data", "input_image", "x_in", "in_data"}
 _DATA |= {"input_tensor", "layer_input", "features", "prev_a", "a_prev"}
@@ -74,13 +74,14 @@ def derivative_of(module: Any, name: str) -> str | None:
 
 def named_method(module: Any, names: list[str], parts: tuple[str, ...] = ()) -> str | None:
     """Return the method called as in `names`, the first of them first, or one whose name has one of the `parts`."""
-    own = {plain(n): n for n in reversed(list(_methods(module)))}
+    own = {plain(n): n for n in reversed(list(method_names(module)))}
     found = next((own[n] for n in names if n in own), None)
     shortest_first = sorted(own.items(), key=lambda item: len(item[0]))
     return found or next((n for k, n in shortest_first if any(p in k for p in parts)), None)
 
 
-def _methods(module: Any) -> Iterator[str]:
+def method_names(module: Any) -> Iterator[str]:
+    """Yield the names of what can be called of an object or a class."""
     if not inspect.isclass(module):
         held = getattr(module, "__dict__", {}).items()
         yield from (n for n, v in held if inspect.isroutine(v) or isinstance(v, functools.partial))
@@ -273,7 +274,7 @@ def methods_of(module: Any, forward: str | None, backward: str | None, own_loss:
     """
     for given in (forward, backward):
         if given is not None and not callable(getattr(module, given, None)):
-            held = ", ".join(dict.fromkeys(n for n in _methods(module) if not n.startswith("__")))
+            held = ", ".join(dict.fromkeys(n for n in method_names(module) if not n.startswith("__")))
             raise AuditError(f"{type(module).__name__} has no method {given}; it has {held}")
     losses = named_method(module, LOSSES)
     whole = losses is not None and takes_target(getattr(module, losses))
@@ -310,7 +311,7 @@ def _of_parameters(module: Any, backward: str) -> tuple[str, ...]:
     taken = [p.name for p in positional(getattr(module, backward))]
     if not _OF_INPUT.search(backward):
         return ()
-    others = [n for n in dict.fromkeys(_methods(module)) if n != backward and "backward" in plain(n)]
+    others = [n for n in dict.fromkeys(method_names(module)) if n != backward and "backward" in plain(n)]
     alike = [n for n in others if [p.name for p in positional(getattr(module, n))] == taken]
     return tuple(n for n in alike if _OF_PARAMETERS.search(n))
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from ..core.op import Array
 from .attribute_names import attribute_of_gradient, value_of_gradient
-from .containers import is_float_array
+from .backward_pass import same
+from .containers import is_float_array, named_leaves
 from .object_gradients import returned_gradients
 from .object_methods import OUTPUT, RATE, UPSTREAM, role
+from .object_setup import set_up_hint
 from .object_slots import identity
 from .recorded_run import AuditError
 
@@ -92,7 +94,8 @@ def find_parameters(
     except AuditError:
         raise
     except Exception as error:
-        raise AuditError(f"the module fails on your inputs, in {failing}: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}{set_up_hint(subject.handed_over['modules'])}"
+        raise AuditError(f"the module fails on your inputs, in {failing}: {why}") from error
     after = twin.attributes()
     old.update({n: np.full(np.shape(after[n]), v) for n, v in old.items() if _grows(v, after.get(n))})
     synonyms = _synonyms({n: v for n, v in kept.items() if not isinstance(v, int) or _is_float(after.get(n))})
@@ -219,8 +222,9 @@ def _used(subject: Objects, name: str, found: Parameters) -> bool:
         twin.found = Parameters(values={name: value})
         twin.put({name: factor * value + (factor - 1)})
         with np.errstate(all="ignore"):
-            outputs.append(np.asarray(twin.called(copied_arrays(subject.values))))
-    return not np.array_equal(outputs[0], outputs[1], equal_nan=True)
+            outputs.append(named_leaves(twin.called(copied_arrays(subject.values))))
+    one, other = outputs
+    return set(one) != set(other) or any(not same(np.asarray(x), np.asarray(other[n])) for n, x in one.items())
 
 
 def _rate(subject: Objects, name: str, attributes: Mapping[str, Any]) -> float | None:

@@ -12,8 +12,8 @@ import numpy as np
 from ..core.transforms import grad
 from .attribute_names import KEPT_OUTPUTS, value_of_gradient
 from .backward_pass import BackwardPass
-from .containers import Arguments, as_kind_of, is_float_array, is_number_array, named_leaves, output_and_cache
-from .layer_functions import SEED
+from .containers import Arguments, as_kind_of, is_float_array, is_number_array, mapped, named_leaves, output_and_cache
+from .layer_functions import SEED, apart
 from .network_functions import loss_on_rows, named_loss
 from .object_gradients import gradient_key, gradients_of_inputs, kept_gradient, returned_gradients
 from .object_methods import (
@@ -39,6 +39,7 @@ from .object_methods import (
     upstream_of,
 )
 from .object_parameters import Parameters, copied_arrays, find_parameters, fitted_rate
+from .object_setup import set_up
 from .object_slots import Slot, assign, identity, slots
 from .recorded_run import AuditError
 from .recording import Untraceable
@@ -90,6 +91,7 @@ class Objects(BackwardPass):
         if not modules:
             raise AuditError("module is an empty list; expected at least one object")
         self.methods = [methods_of(m, forward, backward, loss is None) for m in modules]
+        modules, self._set_up = set_up(modules, self.methods, inputs)
         own = loss is None and len(modules) == 1
         loss = own_loss_of(modules[0], self.methods[0]) if own else loss
         self._named_loss = named_loss(loss)
@@ -149,6 +151,7 @@ class Objects(BackwardPass):
             names = "" if usual else f" ({method.forward or '__call__'}, {method.backward})"
             described.append(type(module).__name__ + names)
         parts = ["class " + " → ".join(described), *self.found.describe()]
+        parts += [f"set up by {', '.join(self._set_up)}"] if self._set_up else []
         if self._averaged:
             parts.append(f"loss: the mean of the output over the {self._averaged}")
         return "; ".join(parts)
@@ -237,6 +240,7 @@ class Objects(BackwardPass):
         self.put(values)
         output = self.called(values)
         caches = [c for _, c in self._calls if c is not None and not self.methods[0].gives_gradients]
+        output = apart(output) if isinstance(output, list | Mapping) else output
         return output, caches[0] if len(caches) == 1 else caches or None
 
     def dout(self, output: Any, values: Mapping[str, Any]) -> Any:
@@ -244,7 +248,11 @@ class Objects(BackwardPass):
         if self.code["upstream"] is not None and values.get("Y") is not None:
             return np.asarray(self.code["upstream"](output, values["Y"]), np.float64)
         if self.code["loss"] is not None:
-            return np.asarray(grad(lambda o: self._loss(o, values))(np.asarray(output, np.float64)))
+            numbers = mapped(output, lambda _, x: np.asarray(x, np.float64))
+            return mapped(grad(lambda o: self._loss(o, values))(numbers), lambda _, x: np.asarray(x))
+        if isinstance(output, list | Mapping):
+            rng = np.random.default_rng(SEED)
+            return mapped(output, lambda _, x: self.drawn_upstream(np.shape(x), rng))
         upstream = [n for n, kind in self._roles[-1].items() if kind == UPSTREAM]
         taken = {p.name for p in required(self.methods[-1].backward_of(self.code["modules"][-1]))}
         scalar = np.size(output) == 1 and not taken & set(upstream)
@@ -261,20 +269,19 @@ class Objects(BackwardPass):
 
     def loss_of(self, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the loss."""
-        if isinstance(output, tuple | list | dict):
+        if isinstance(output, tuple):
             raise Untraceable("the module returns several arrays")
         if self.code["loss"] is not None:
             return self._loss(output, values)
-        dout = self.dout(output, values)
-        self.given = {"out": dout}
-        return np.sum(output * dout)
+        self.given = named_leaves(self.dout(output, values), "out")
+        return sum((np.sum(x * self.given[n]) for n, x in named_leaves(output, "out").items()), 0.0)
 
     def extra_names(self, output: Any, cache: Any) -> dict[str, Any]:
         """Return values to be named, beyond the inputs."""
         left_out = {*self.found.attributes.values(), *self.found.others}
         held = {n: v for n, v in self.attributes().items() if n not in left_out}
         held |= {self.input_name(i + 1): out for i, (out, _) in enumerate(self._calls[:-1])}
-        return {**named_leaves(cache, "cache"), **held, "out": output}
+        return {**named_leaves(cache, "cache"), **held, **named_leaves(output, "out")}
 
     def run_backward(self, output: Any, dout: Any, values: Mapping[str, Any]) -> list[Any]:
         """Call the backward methods, the last first; return what each of them returned, in the order of the objects."""
@@ -320,10 +327,11 @@ class Objects(BackwardPass):
     def backward(self, cache: Any, output: Any, values: Mapping[str, Any]) -> Any:
         """Return the gradients as the objects give them: returned, in attributes, or from what the update changed."""
         dout = self.dout(output, values) if self.upstream is None else self.upstream
-        self.handed = handed = np.array(dout) if np.ndim(dout) else float(dout)
+        self.handed = handed = mapped(dout, lambda _, x: np.array(x) if np.ndim(x) else float(x))
+        untouched = named_leaves(dout)
         old = {n: np.array(v) for n, v in self.attributes().items() if n in self.found.rates}
         results = self.run_backward(output, handed, values)
-        self.dout_changed = not np.array_equal(handed, dout)
+        self.dout_changed = any(not np.array_equal(x, untouched[n]) for n, x in named_leaves(handed).items())
         after = self.attributes()
         grads = self._gradients_of_inputs(results[0], after) if self._returns_inputs() else {}
         for name, key in self.found.attributes.items():

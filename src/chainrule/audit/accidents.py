@@ -137,6 +137,8 @@ def _widened(subject: BackwardPass, axes: Axes, last: bool) -> dict[str, Any] | 
     width = next(n for n in (2, 3, 4, 5, 6) if n not in taken or n == 6)
     out, found = dict(subject.values), False
     first = next(iter(axes))
+    if np.shape(subject.values[first])[-1 if last else 0] == 1:  # a single column: (n, 1) says nothing of units
+        return None
     for name, value in subject.values.items():
         axis = -1 if last else 0
         if not is_number_array(value) or not value.ndim or name == first or value.shape[axis] != 1:
