@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -137,6 +138,24 @@ def draws(
             if (key := draw.shown() + str(between) + targets) not in seen:
                 seen.add(key)
                 yield draw
+
+
+def draws_for_training(f: Any, given: Mapping[str, Any]) -> Iterator[Draw]:
+    """Yield values for the arguments of a function that trains: its targets are those of weights that it makes."""
+    targets = [p.name for p in positional(f) if role(p.name) == TARGET and p.name not in given]
+    if not targets:
+        yield from itertools.islice(draws(f, given), len(_TRAINED))
+        return
+    for shape, kind in _TRAINED:
+        drawn = dict.fromkeys(targets, drawn_targets(shape, kind))
+        yield from itertools.islice(draws(f, {**given, **drawn}, "examples in rows"), 1)
+
+
+#: The targets that are tried for a function that trains.
+_TRAINED: tuple[tuple[Shape, str], ...] = (
+    ((6, 1), BINARY), ((6, 3), ONE_HOT), ((6, 3), LABELS), ((6,), BINARY), ((6,), REAL), ((6, 1), REAL),
+    ((1, 6), BINARY),
+)  # fmt: skip
 
 
 class _Source:

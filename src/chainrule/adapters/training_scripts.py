@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import itertools
 import json
 import operator
 import re
@@ -20,15 +21,18 @@ from typing import Any
 
 import numpy as np
 
+from .code_copies import CodeCopies
 from .containers import is_number_array
+from .drawn_arguments import draws_for_training
 from .loss_functions import LossFunction, with_variables
+from .parameter_updates import loop_of, places_in, updated_by
 from .program import imported, tolerant
 from .recorded_run import AuditError
-from .signatures import LEARNING_RATES
-from .updated_places import Place, gradient_variable, places_in, updated_by
+from .signatures import signature_text
+from .update_gradients import gradient_in, made_in
+from .updated_places import Place, gradient_variable
 
 _LOSS = re.compile(r"loss|cost|mse|nll|objective|^(J|L|E)$|error", re.IGNORECASE)
-_RATES = {*LEARNING_RATES, "l_rate", "learn_rate", "step", "LR", "LEARNING_RATE"}
 _REACHED = "__reached__"
 _LEFT_OUT = {"print", "append", "write", "plot", "pause", "show", "flush"}
 Loss = Callable[[Mapping[str, Any]], Any]
@@ -63,9 +67,13 @@ class TrainingScript(LossFunction):
         A Python file or a notebook.
     assumed : int
         Which of the losses is assumed where the script computes none.
+    draw : int
+        Which of the likely arguments are drawn for a function that holds the loop and that the script does not call.
     """
 
-    def __init__(self, path: Path, assumed: int = 0) -> None:
+    drawn = ""  # the arguments that were drawn
+
+    def __init__(self, path: Path, assumed: int = 0, draw: int = 0) -> None:
         tree = tree_of(path)
         loop = training_loop(tree.body)
         inside = loop_in_function(tree) if loop is None else None
@@ -74,7 +82,10 @@ class TrainingScript(LossFunction):
             raise AuditError(f"{path.name} has no loop that updates parameters, such as W -= learning_rate * dW")
         self.line, self.file = found.lineno, path.name
         loop = copy.deepcopy(found)
-        space = _space_at(path, tree, found) if inside is not None else _space_before(path, tree, found)
+        if inside is None:
+            space = _space_before(path, tree, found)
+        else:
+            space, self.drawn = _space_at(path, tree, found, draw)
         places = places_in(loop, space)
         self.updates = {n: place.line for place in places for n in place.names(space)}
         read = {n.id for s in loop.body for n in ast.walk(s) if isinstance(n, ast.Name)}
@@ -82,7 +93,13 @@ class TrainingScript(LossFunction):
         args |= {n: np.asarray(x) for place in places for n, x in place.values(space).items()}
         self.updates = {n: line for n, line in self.updates.items() if n in args and args[n].dtype.kind == "f"}
         function = _iteration(loop.body, places, list(args), str(path), space)
-        self._loss, self.loss_text, self.assumed = _loss_of(function, args, loop.body, self.updates, assumed)
+        try:
+            self._loss, self.loss_text, self.assumed = _loss_of(function, args, loop.body, self.updates, assumed)
+        except Exception as error:  # whatever the user's code raises
+            if not self.drawn:
+                raise
+            why = f"with {self.drawn} it fails: {type(error).__name__}: {error}"
+            raise AuditError(f"{_uncalled(path, tree, found)}; {why}") from error
         super().__init__(function, list(args.values()), {})
         self.exact = tuple(dict.fromkeys((*self.exact, *self.updates)))  # also what is never updated of a list
         self.title = f"Audit of {path.name}"
@@ -91,7 +108,8 @@ class TrainingScript(LossFunction):
         """Return how the code was understood, in a line."""
         lines = ", ".join(str(n) for n in dict.fromkeys(self.updates.values()))
         text = f"script {self.file}, loop at line {self.line}; parameters {', '.join(self.updates)} from the updates "
-        return text + f"at line{'s' if ',' in lines else ''} {lines}; {self.loss_text}"
+        text += f"at line{'s' if ',' in lines else ''} {lines}; {self.loss_text}"
+        return text + (f"; its function is called with {self.drawn}" if self.drawn else "")
 
     def forward(self, values: Mapping[str, Any]) -> tuple[Any, Any]:
         """Return (loss, the variables of the iteration)."""
@@ -121,6 +139,15 @@ def loop_in_function(tree: ast.Module) -> Loop | None:
     return next((loop for f in functions for loop in _loops_of_updates(f.body, ())), None)
 
 
+def is_uncalled(path: Path) -> bool:
+    """Whether the training loop is in a function of the file that nothing in the file calls."""
+    tree = tree_of(path)
+    loop = loop_in_function(tree) if training_loop(tree.body) is None else None
+    owner = None if loop is None else _owner(tree, loop)
+    called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    return isinstance(owner, ast.FunctionDef) and owner.name not in called
+
+
 def _loops_of_updates(body: Sequence[ast.stmt], loops: tuple[Loop, ...]) -> Iterator[Loop]:
     """Yield the loop that repeats each update: not one over layers, whose variable says which parameter is updated."""
     for statement in body:
@@ -142,17 +169,58 @@ def _space_before(path: Path, tree: ast.Module, loop: Loop) -> dict[str, Any]:
     """Run a program up to a loop of its own; return its variables."""
     before = ast.fix_missing_locations(ast.Module(_up_to(tree.body, loop), []))
     with imported(path, compile(before, str(path), "exec"), own_source(path)) as program:
-        return dict(vars(program))
+        return vars(program)
 
 
-def _space_at(path: Path, tree: ast.Module, loop: Loop) -> dict[str, Any]:
-    """Run a program up to a loop in one of its functions; return the variables that the loop can read."""
+def _space_at(path: Path, tree: ast.Module, loop: Loop, draw: int) -> tuple[dict[str, Any], str]:
+    """Run a program up to a loop in one of its functions; return the variables that the loop can read.
+
+    A function that the program does not call is called with arrays of the program, by name, or drawn ones; the text
+    says which.
+    """
     kept = f"globals()['{_REACHED}'] = dict(locals())\nraise SystemExit"
     stopped = _Replacing(loop, ast.parse(kept).body).visit(copy.deepcopy(tree))
     with imported(path, tolerant(ast.fix_missing_locations(stopped), str(path)), own_source(path)) as program:
-        if not hasattr(program, _REACHED):
-            raise AuditError(f"the loop at line {loop.lineno} is not reached: {path.name} does not call its function")
-        return {**vars(program), **getattr(program, _REACHED)}
+        said = "" if hasattr(program, _REACHED) else _call_with_draw(path, tree, loop, program, draw)
+        return {**vars(program), **getattr(program, _REACHED)}, said
+
+
+def _call_with_draw(path: Path, tree: ast.Module, loop: Loop, program: types.ModuleType, draw: int) -> str:
+    """Call the function that holds a loop; return with what."""
+    message = _uncalled(path, tree, loop)
+    function = getattr(program, _owner(tree, loop).name, None)
+    if not isinstance(function, types.FunctionType):
+        raise AuditError(message)
+    held = {n: v for n, v in vars(program).items() if is_number_array(v)}
+    chosen = next(itertools.islice(draws_for_training(function, held), draw, None), None)
+    if chosen is None:
+        raise AuditError(message)
+    failing = ""
+    try:
+        with np.errstate(all="ignore"):
+            function(**chosen.values)
+    except SystemExit:
+        pass
+    except Exception as error:  # whatever the user's code raises
+        failing = f" ({type(error).__name__}: {error})"
+    if not hasattr(program, _REACHED):
+        raise AuditError(
+            f"{message} such as {signature_text(function)}; with {chosen} the loop is not reached{failing}"
+        )
+    return str(chosen)
+
+
+def _owner(tree: ast.Module, loop: Loop) -> Any:
+    """Return the function or class that a loop is in."""
+    return next(s for s in tree.body if any(n is loop for n in ast.walk(s)))
+
+
+def _uncalled(path: Path, tree: ast.Module, loop: Loop) -> str:
+    owner = _owner(tree, loop)
+    inner = next(f for f in ast.walk(owner) if isinstance(f, ast.FunctionDef) and any(n is loop for n in ast.walk(f)))
+    names = [a.arg for a in inner.args.args if a.arg != "self"]
+    call = f"{owner.name + '(…).' if inner is not owner else ''}{inner.name}({', '.join(names)})"
+    return f"the loop at line {loop.lineno} is not reached, as {path.name} does not call {inner.name}: add {call}"
 
 
 class _Replacing(ast.NodeTransformer):
@@ -217,9 +285,11 @@ def _iteration(
 ) -> Any:
     """Return the body of the loop as a function; what updates multiply by the learning rate is in variables."""
     known = {place.text: place for place in places}
+    made = made_in(body)
     kept = [_Straight().visit(s) for s in body]
-    kept = [part for s in kept for part in _as_list(_Capturing(known).visit(s))]
-    statements = [s for place in places for s in place.before(space)] + kept
+    kept = [part for s in kept for part in _as_list(_Capturing(known, made).visit(s))]
+    statements = [s for s in ast.parse("".join(f"globals()[{n!r}] = {n}\n" for n in names)).body]
+    statements += [s for place in places for s in place.before(space)] + kept
     statements += [s for place in places for s in place.after(space)]
     arguments = ast.arguments([], [ast.arg(n) for n in names], None, [], [], None, [])
     function: Any = ast.FunctionDef("iteration", arguments, statements, [], None, None)
@@ -236,46 +306,20 @@ def _as_list(found: Any) -> list[ast.stmt]:
 class _Capturing(ast.NodeTransformer):
     """Keep what each update subtracts, before it is made."""
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
-        self._places = places
+    def __init__(self, places: Mapping[str, Place], made: Mapping[str, ast.expr]) -> None:
+        self._places, self._made = places, made
 
     def _update(self, node: Any) -> Any:
         target = updated_by(node)
         place = self._places.get(ast.unparse(target)) if target is not None else None
         if place is None or target is None:
             return node
-        return [ast.copy_location(place.captured(target, _gradient(node)), node), node]
+        captured, loop = place.captured(target, gradient_in(node, self._made)), loop_of(node)
+        if loop is not None:
+            captured = ast.For(copy.deepcopy(loop.target), loop.iter, [captured], [])
+        return [ast.copy_location(captured, node), node]
 
     visit_AugAssign = visit_Assign = _update
-
-
-def _gradient(update: Any) -> ast.expr:
-    """Return what an update subtracts, without the learning rate: a name, or else a number."""
-    sums: Any = update if isinstance(update, ast.AugAssign) else update.value
-    term = sums.value if sums is update else sums.right
-    named = any(_is_rate(n) for n in ast.walk(term))
-    gradient = _without_rate(term, named) or ast.Constant(1.0)
-    return ast.UnaryOp(ast.USub(), gradient) if isinstance(sums.op, ast.Add) else gradient
-
-
-def _is_rate(node: ast.AST) -> bool:
-    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return name in _RATES
-
-
-def _without_rate(term: ast.expr, named: bool) -> ast.expr | None:
-    """Return a product without the factors that are learning rates; None if nothing is left."""
-    if _is_rate(term) if named else isinstance(term, ast.Constant):
-        return None
-    if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.USub):
-        return ast.UnaryOp(ast.USub(), _without_rate(term.operand, named) or ast.Constant(1.0))
-    if isinstance(term, ast.BinOp) and isinstance(term.op, ast.Mult | ast.Div | ast.MatMult):
-        left = _without_rate(term.left, named)
-        if isinstance(term.op, ast.Div):
-            return ast.BinOp(left or ast.Constant(1.0), term.op, term.right)
-        right = _without_rate(term.right, named)
-        return ast.BinOp(left, term.op, right) if left and right else left or right
-    return term
 
 
 # -- the loss ----------------------------------------------------------------------------------------------------------
@@ -287,7 +331,8 @@ def _loss_of(
     """Return the loss as a function of the variables, how it was understood, and whether it is assumed."""
     with np.errstate(all="ignore"):
         copies = [np.array(a, np.float64) if a.dtype.kind == "f" else a.copy() for a in args.values()]
-        _, variables = with_variables(function, *copies)
+        twin = CodeCopies([function], np.random.get_state(), recording=False).of(function)  # objects stay as they are
+        _, variables = with_variables(twin, *copies)
     names = [(n, s) for s in body for n in ast.walk(s) if isinstance(n, ast.Name)]
     assigned = [(n.id, s) for n, s in names if isinstance(n.ctx, ast.Store)]
     for name, s in reversed(assigned):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .containers import is_float_array
-
-_NOT_UPDATED = re.compile(r"loss|cost|mse|nll|objective|^(J|L|E)$|error|count|total|correct|step|iter", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Place:
         """Return the arrays and numbers that it may be, by the names that they get."""
         if isinstance(self.target, ast.Name):
             held = space.get(self.target.id)
-            return {self.target.id: held} if _is_parameter(held) else {}
+            return {self.target.id: held} if is_parameter(held) else {}
         return {self._name(key): x for key, x in self._entries(space).items()}
 
     def names(self, space: Mapping[str, Any]) -> list[str]:
@@ -47,17 +45,17 @@ class Place:
         """Return statements that put the values into the container, and make a place for their gradients."""
         if isinstance(self.target, ast.Name):
             return []
-        made: list[ast.stmt] = [_assigned(ast.Name(self._store(), ast.Store()), ast.Dict([], []))]
+        made: list[ast.stmt] = [assigned(ast.Name(self._store(), ast.Store()), ast.Dict([], []))]
         for key in self._entries(space):
-            made.append(_assigned(self._at(ast.Constant(key)), ast.Name(self._name(key), ast.Load())))
+            made.append(assigned(self._at(ast.Constant(key)), ast.Name(self._name(key), ast.Load())))
         return made
 
     def captured(self, target: ast.expr, gradient: ast.expr) -> ast.stmt:
         """Return the statement that keeps a gradient."""
         if isinstance(target, ast.Name):
-            return _assigned(ast.Name(gradient_variable(target.id), ast.Store()), gradient)
+            return assigned(ast.Name(gradient_variable(target.id), ast.Store()), gradient)
         key = target.slice if isinstance(target, ast.Subscript) else ast.Constant(_attribute(target))
-        return _assigned(ast.Subscript(ast.Name(self._store(), ast.Load()), key, ast.Store()), gradient)
+        return assigned(ast.Subscript(ast.Name(self._store(), ast.Load()), key, ast.Store()), gradient)
 
     def after(self, space: Mapping[str, Any]) -> list[ast.stmt]:
         """Return statements that put the gradients of a container's entries into variables."""
@@ -65,7 +63,7 @@ class Place:
             return []
         held = ast.Attribute(ast.Name(self._store(), ast.Load()), "get", ast.Load())
         variables = {key: ast.Name(gradient_variable(self._name(key)), ast.Store()) for key in self._entries(space)}
-        return [_assigned(v, ast.Call(held, [ast.Constant(key)], [])) for key, v in variables.items()]
+        return [assigned(v, ast.Call(held, [ast.Constant(key)], [])) for key, v in variables.items()]
 
     def _container(self) -> ast.expr:
         assert isinstance(self.target, ast.Subscript | ast.Attribute)
@@ -73,14 +71,14 @@ class Place:
 
     def _entries(self, space: Mapping[str, Any]) -> dict[Any, Any]:
         """Return what the container holds, by its keys; one entry for a constant key."""
-        held = _evaluated(self._container(), space)
+        held = evaluated(self._container(), space)
         if isinstance(self.target, ast.Attribute):
             found: dict[Any, Any] = {_attribute(self.target): getattr(held, _attribute(self.target), None)}
         else:
             pairs = held.items() if isinstance(held, Mapping) else enumerate(held if isinstance(held, list) else ())
             key = self.target.slice if isinstance(self.target, ast.Subscript) else None
             found = {k: x for k, x in pairs if not isinstance(key, ast.Constant) or key.value == k}
-        return {k: x for k, x in found.items() if _is_parameter(x) and isinstance(k, int | str)}
+        return {k: x for k, x in found.items() if is_parameter(x) and isinstance(k, int | str)}
 
     def _at(self, key: ast.Constant) -> ast.expr:
         if isinstance(self.target, ast.Attribute):
@@ -88,43 +86,10 @@ class Place:
         return ast.Subscript(self._container(), key, ast.Store())
 
     def _store(self) -> str:
-        return gradient_variable(_identifier(ast.unparse(self._container()))) + "_entries"
+        return gradient_variable(identifier(ast.unparse(self._container()))) + "_entries"
 
     def _name(self, key: Any) -> str:
-        return _identifier(f"{ast.unparse(self._container())}_{key}")
-
-
-def places_in(loop: ast.For | ast.While, space: Mapping[str, Any]) -> list[Place]:
-    """Return what the updates of a loop change, where it is a parameter."""
-    found: dict[str, Place] = {}
-    for statement in _statements(loop.body):
-        target = updated_by(statement)
-        if target is not None and (place := Place(target, statement.lineno)).values(space):
-            found.setdefault(place.text, place)
-    return list(found.values())
-
-
-def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    for statement in body:
-        yield statement
-        if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            yield from _statements([s for s in ast.iter_child_nodes(statement) if isinstance(s, ast.stmt)])
-
-
-def updated_by(statement: ast.stmt) -> ast.expr | None:
-    """Return what an update changes: of ``W -= …``, ``W[i] += …``, ``net.W = net.W - …``; None for other statements."""
-    target: ast.expr | None = None
-    if isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Sub | ast.Add):
-        target = statement.target
-    elif isinstance(statement, ast.Assign) and isinstance(statement.value, ast.BinOp):
-        value = statement.value
-        if isinstance(value.op, ast.Sub | ast.Add) and ast.unparse(value.left) == ast.unparse(statement.targets[0]):
-            target = statement.targets[0]
-    if not isinstance(target, ast.Name | ast.Subscript | ast.Attribute):
-        return None
-    last = target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
-    constant = isinstance(statement, ast.AugAssign) and isinstance(statement.value, ast.Constant)  # i += 1
-    return None if constant or _NOT_UPDATED.search(last) else target
+        return identifier(f"{ast.unparse(self._container())}_{key}")
 
 
 def gradient_variable(name: str) -> str:
@@ -132,7 +97,8 @@ def gradient_variable(name: str) -> str:
     return f"gradient_of_{name}"
 
 
-def _identifier(text: str) -> str:
+def identifier(text: str) -> str:
+    """Return an expression's text as a name."""
     return re.sub(r"\W+", "_", text).strip("_")
 
 
@@ -140,22 +106,24 @@ def _attribute(target: ast.expr) -> str:
     return target.attr if isinstance(target, ast.Attribute) else ""
 
 
-def _assigned(target: ast.expr, value: ast.expr) -> ast.stmt:
+def assigned(target: ast.expr, value: ast.expr) -> ast.stmt:
+    """Return an assignment."""
     return ast.Assign([target], value)
 
 
-def _is_parameter(x: Any) -> bool:
+def is_parameter(x: Any) -> bool:
+    """Whether a value may be trained: an array of floating-point numbers, or such a number."""
     return is_float_array(x) or isinstance(x, float)
 
 
-def _evaluated(node: ast.expr, space: Mapping[str, Any]) -> Any:
+def evaluated(node: ast.expr, space: Mapping[str, Any]) -> Any:
     """Return what a name, or an attribute or an entry of one, is; None where it is not known."""
     if isinstance(node, ast.Name):
         return space.get(node.id)
     if isinstance(node, ast.Attribute):
-        return getattr(_evaluated(node.value, space), node.attr, None)
+        return getattr(evaluated(node.value, space), node.attr, None)
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
-        held: Any = _evaluated(node.value, space)
+        held: Any = evaluated(node.value, space)
         key: Any = node.slice.value
         return held[key] if isinstance(held, dict) or (isinstance(held, list) and isinstance(key, int)) else None
     return None

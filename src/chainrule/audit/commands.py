@@ -14,13 +14,23 @@ from ..adapters.program import FAILED, drawn, imported, tolerant
 from ..adapters.program_parts import Part, contents, parts_in
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import required
-from ..adapters.training_scripts import CHOICES, TrainingScript, loop_in_function, own_source, training_loop, tree_of
+from ..adapters.training_scripts import (
+    CHOICES,
+    TrainingScript,
+    is_uncalled,
+    loop_in_function,
+    own_source,
+    training_loop,
+    tree_of,
+)
 from . import audit, audit_layer
 from .discovery import Audited, audited_parts, report_on_parts
 from .report import RIGHT, Report
 from .run import report_on_loss
 
 _SHOWN = 20
+#: So many draws of the arguments of a function that the file does not call are tried.
+MOST_DRAWS = 7
 
 
 def audit_program(path: Path, names: dict[str, str], ascent: bool = False, shapes: Sequence[str] = ()) -> Report:
@@ -123,15 +133,33 @@ def _skipped(failed: Sequence[tuple[int, str]]) -> str:
 
 
 def audit_script(path: Path) -> Report:
-    """Audit the training loop of a script or a notebook that has nothing to call."""
-    subject = TrainingScript(path)
+    """Audit the training loop of a script or a notebook that has nothing to call.
+
+    Where arguments have to be drawn, or a loss is assumed, the likely ones are tried until the pass is right with one.
+    """
+    reports: list[Report] = []
+    reasons: list[Exception] = []
+    for draw in range(MOST_DRAWS if is_uncalled(path) else 1):
+        try:
+            reports += _of_losses(path, draw)
+        except Exception as error:  # of the program's, too
+            reasons.append(error)
+        if reports and reports[-1].ok:
+            break
+    if not reports:
+        raise reasons[0]
+    return max(reports, key=lambda r: (r.ok, sum(s.verdict == RIGHT for s in r.steps)))
+
+
+def _of_losses(path: Path, draw: int) -> list[Report]:
+    subject = TrainingScript(path, draw=draw)
     reports = [_of_script(subject)]
     for assumed in range(1, CHOICES if subject.assumed else 1):
         if reports[-1].ok:
             break
         with contextlib.suppress(AuditError):
-            reports.append(_of_script(TrainingScript(path, assumed)))
-    return max(reports, key=lambda r: (r.ok, sum(s.verdict == RIGHT for s in r.steps)))
+            reports.append(_of_script(TrainingScript(path, assumed, draw)))
+    return reports
 
 
 def _of_script(subject: TrainingScript) -> Report:
