@@ -183,6 +183,28 @@ def test_reasons_of_activations(case):
     assert [r for r in report.reasons if reason in r.message] if reason else not report.reasons
 
 
+def test_reasons_of_a_mask_from_an_unpacked_cache():
+    def forward(x, W):
+        z = x @ W
+        out = np.maximum(z, 0)
+        return out, (x, W, z, out)
+
+    def by_output(dout, cache):
+        x, W, z, a = cache
+        dz = dout * (a > 0) * np.ones_like(z)
+        return dz @ W.T, x.T @ dz
+
+    def by_input(dout, cache):
+        x, W, z, a = cache
+        dz = dout * (z > 0) * np.ones_like(a)
+        return dz @ W.T, x.T @ dz
+
+    x, W = rng.normal(size=(6, 4)), rng.normal(size=(4, 3))
+    for backward, said in ((by_output, True), (by_input, False)):
+        report = cr.audit_layer(forward, backward, x, W)
+        assert report.ok and any("a > 0 exactly where z > 0" in r.message for r in report.reasons) is said, report
+
+
 def test_reasons_of_a_network():
     targets = np.eye(3)[rng.integers(0, 3, 7)]
 

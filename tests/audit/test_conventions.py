@@ -233,3 +233,45 @@ def test_a_factor_in_every_layer_is_one_mistake_where_it_is_made(layer, name, ca
     report = cr.audit_module(layers, X)
     assert [(f.name, f.cause) for f in report.findings] == [(name, cause)], report
     assert not report.conventions and "the same code" in report.findings[0].message
+
+
+# -- memory order ------------------------------------------------------------------------------------------------------
+
+
+def normalised(x, W, b):
+    z = x @ W + b
+    centred = z - z.mean(axis=0)
+    deviation = np.sqrt(np.mean(centred**2, axis=0) + 1e-5)
+    return centred / deviation, (x, W, centred / deviation, deviation)
+
+
+def through_normalisation(dout, cache):
+    x, W, out, deviation = cache
+    dz = (dout - dout.mean(axis=0) - out * np.mean(dout * out, axis=0)) / deviation
+    return dz @ W.T, x.T @ dz, dz.sum(axis=0)  # the last is zero but for rounding, which depends on the order of sums
+
+
+def test_rounding_that_depends_on_memory_order_is_none_of_the_mistakes():
+    report = cr.audit_layer(normalised, through_normalisation, X, W, B)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sums_in_another_order_are_the_same(dtype):
+    def backward(dout, cache):
+        x, W = (a.astype(dtype) for a in cache)
+        return dout.astype(dtype) @ W.T, x.T @ dout.astype(dtype)
+
+    assert cr.audit_layer(lambda x, W: (x @ W, (x, W)), backward, X, W).ok
+
+
+def test_values_taken_in_the_order_of_memory_are_a_mistake():
+    def forward(x, g):
+        return x * g, (np.broadcast_to(g, x.shape), x)
+
+    def backward(dout, cache):
+        g, x = cache
+        return (dout.ravel(order="K") * g.ravel()).reshape(x.shape), np.sum(dout * x, axis=0)
+
+    report = cr.audit_layer(forward, backward, X, rng.normal(size=4))
+    assert [(f.name, f.cause) for f in report.findings] == [("dx", "memory-layout")], report

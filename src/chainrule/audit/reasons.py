@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..adapters.backward_pass import BackwardPass, Point
 from ..adapters.objects import Objects
+from ..adapters.program_parts import source_tree
 from ..ops import relu, sigmoid
 from .formulas import from_the_loss
 from .regions import LEAKY, Region
@@ -33,6 +34,8 @@ class Doubt:
         The activation whose input it is the gradient of.
     updated : bool
         Whether it is the gradient of an input, in a backward pass that updates its parameters.
+    unpacked : mapping
+        Variables of the backward pass -> what they are of the cache: a -> "cache[1]".
     """
 
     point: Point
@@ -40,6 +43,7 @@ class Doubt:
     statement: ast.AST
     region: Region | None
     updated: bool
+    unpacked: Mapping[str, str]
 
     @property
     def texts(self) -> list[str]:
@@ -54,10 +58,7 @@ class Doubt:
 
     def names(self, *, source: bool = False) -> list[str]:
         """Return what the activation's output is called, or its input."""
-        if self.region is None:
-            return []
-        value = self.region.z if source else self.region.a
-        return [n for n, t in self.point.nodes.items() if "[" not in n and np.array_equal(np.asarray(t.value), value)]
+        return [] if self.region is None else _names(self, self.region.z if source else self.region.a)
 
 
 Reason = Callable[[Doubt], str]
@@ -72,15 +73,45 @@ def reasons_of(subject: BackwardPass, trial: Trial, own: Point, steps: list[Step
     except Exception:  # whatever the user's code raises when it is called once more
         return []
     found: dict[str, str] = {}
+    passes = source_tree(_backward_of(subject))
+    unpacked = _unpacked(passes)
     for name in names:
-        doubt = _doubt(subject, trial, name, lines[name].statement if name in lines else "")
+        doubt = _doubt(subject, trial, name, lines[name].statement if name in lines else "", unpacked)
         for reason in REASONS:
             if sentence := reason(doubt):
                 found.setdefault(sentence, trial.steps[name].key)
+    if names and len(names) == len(trial.steps):  # a mask in a signal that is not returned is right if all steps are
+        doubt = Doubt(trial.points[0], trial.steps[names[0]], passes, None, False, unpacked)
+        for region in trial.regions[0]:
+            if sentence := _mask_by_the_output(replace(doubt, region=region)):
+                found.setdefault(sentence, doubt.step.key)
     return [Convention(key, sentence) for sentence, key in found.items()][:MOST]
 
 
-def _doubt(subject: BackwardPass, trial: Trial, name: str, statement: str) -> Doubt:
+def _backward_of(subject: BackwardPass) -> Any:
+    if isinstance(subject, Objects):
+        return subject.methods[0].backward_of(subject.handed_over["modules"][0])
+    return subject.handed_over.get("backward")
+
+
+def _unpacked(passes: ast.AST) -> dict[str, str]:
+    """Return what ``x, a, W = cache`` in a backward pass assigns: ``a`` is ``cache[1]``."""
+    found: dict[str, str] = {}
+    for node in ast.walk(passes):
+        target = node.targets[0] if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) else None
+        for i, part in enumerate(target.elts if isinstance(target, ast.Tuple | ast.List) else ()):
+            if isinstance(part, ast.Name):
+                found[part.id] = f"cache[{i}]"
+    return found
+
+
+def _names(doubt: Doubt, value: Any) -> list[str]:
+    """Return the names of an array, in the forward pass and as a variable of the backward pass."""
+    same = [n for n, t in doubt.point.nodes.items() if np.array_equal(np.asarray(t.value), value)]
+    return [n for n in same if "[" not in n] + [v for v, n in doubt.unpacked.items() if n in same]
+
+
+def _doubt(subject: BackwardPass, trial: Trial, name: str, statement: str, unpacked: Mapping[str, str]) -> Doubt:
     try:
         tree = ast.parse(statement if not statement.endswith(":") else f"{statement} pass")
     except SyntaxError:
@@ -89,7 +120,7 @@ def _doubt(subject: BackwardPass, trial: Trial, name: str, statement: str) -> Do
     region = next((r for r in trial.regions[0] if r.source is point.nodes[name] and r.activation is not None), None)
     region = region or next((r for r in trial.regions[0] if r.source is point.nodes[name] and r.kind == LEAKY), None)
     updated = isinstance(subject, Objects) and bool(subject.found.rates) and name in subject.names
-    return Doubt(point, trial.steps[name], tree, region, updated)
+    return Doubt(point, trial.steps[name], tree, region, updated, unpacked)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
