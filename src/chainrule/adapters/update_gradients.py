@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .parameter_updates import difference_of
 from .signatures import LEARNING_RATES
 
@@ -136,7 +138,7 @@ def _is_number(node: ast.expr) -> bool:
 def _has_root(node: ast.expr) -> bool:
     """Whether an expression has a square root in it."""
     for n in ast.walk(node):
-        if isinstance(n, ast.Call) and ast.unparse(n.func).rpartition(".")[2] == "sqrt":
+        if isinstance(n, ast.Call) and ast.unparse(n.func).rpartition(".")[2] == np.sqrt.__name__:
             return True
         if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) and ast.unparse(n.right) in ("0.5", "1 / 2"):
             return True
