@@ -249,6 +249,105 @@ def last_square_only():
     return update
 
 
+def signs(direction, momentum=lambda m, g: 0.99 * m + 0.01 * g):
+    def update(w, dw, s, lr=1e-3):
+        m = s.get("m", np.zeros_like(w))
+        s["m"] = momentum(m, dw)
+        return w - lr * direction(w, m, dw)
+
+    return update
+
+
+@case("lion")
+def lion():
+    return signs(lambda w, m, g: np.sign(0.9 * m + 0.1 * g))
+
+
+@case("lion", weight_decay=0.1)
+def lion_with_decay():
+    return signs(lambda w, m, g: np.sign(0.9 * m + 0.1 * g) + 0.1 * w)
+
+
+@case("lion", "decay-coupled", weight_decay=0.1)
+def lion_with_decay_in_the_gradient():
+    return lambda w, dw, s: signs(lambda w, m, g: np.sign(0.9 * m + 0.1 * g))(w, dw + 0.1 * w, s)
+
+
+@case("lion", "missing-sign")
+def lion_without_sign():
+    return signs(lambda w, m, g: 0.9 * m + 0.1 * g)
+
+
+@case("lion", "stale-moment")
+def lion_before_this_gradient():
+    return signs(lambda w, m, g: np.sign(m))
+
+
+@case("lion", "wrong-beta")
+def lion_with_exchanged_betas():
+    return signs(lambda w, m, g: np.sign(0.99 * m + 0.01 * g), lambda m, g: 0.9 * m + 0.1 * g)
+
+
+@case("lion", "sign")
+def lion_uphill():
+    return signs(lambda w, m, g: -np.sign(0.9 * m + 0.1 * g))
+
+
+@case("lion", "wrong-rule")
+def momentum_for_lion():
+    def update(w, dw, s, lr=0.01, momentum=0.9):
+        s["v"] = momentum * s.get("v", 0) + dw
+        return w - lr * s["v"]
+
+    return update
+
+
+def largest(most, corrected=True):
+    def update(w, dw, s, lr=0.01, beta1=0.9, beta2=0.999, eps=1e-8):
+        s["t"] = t = s.get("t", 0) + 1
+        s["m"] = beta1 * s.get("m", 0) + (1 - beta1) * dw
+        s["v"] = beta2 * s.get("v", 0) + (1 - beta2) * dw**2
+        c1, c2 = (1 - beta1**t, 1 - beta2**t) if corrected else (1, 1)
+        return w - lr * s["m"] / c1 / (np.sqrt(most(s, s["v"], c2)) + eps)
+
+    return update
+
+
+def keeping(s, value):
+    s["top"] = np.maximum(s.get("top", 0), value)
+    return s["top"]
+
+
+@case("amsgrad")
+def amsgrad():
+    return largest(lambda s, v, c: keeping(s, v) / c)
+
+
+@case("amsgrad", form="corrected")
+def amsgrad_of_corrected():
+    return largest(lambda s, v, c: keeping(s, v / c))
+
+
+@case("amsgrad", form="without correction")
+def amsgrad_of_the_article():
+    return largest(lambda s, v, c: keeping(s, v), corrected=False)
+
+
+@case("amsgrad", "wrong-rule")
+def adam_for_amsgrad():
+    return largest(lambda s, v, c: v / c)
+
+
+@case("adam", "wrong-rule")
+def amsgrad_for_adam():
+    return largest(lambda s, v, c: keeping(s, v) / c)
+
+
+@case("amsgrad", "missing-root")
+def amsgrad_without_root():
+    return largest(lambda s, v, c: (keeping(s, v) / c) ** 2)
+
+
 # -- Adam --------------------------------------------------------------------------------------------------------------
 
 
@@ -513,7 +612,7 @@ def test_what_cannot_be_called_is_said():
     with pytest.raises(cr.AuditError, match="no way of calling it"):
         cr.audit_optimizer(lambda: None, "sgd")
     with pytest.raises(ValueError, match=r"rule.*adam"):
-        cr.audit_optimizer(lambda w, dw: w, "lion")
+        cr.audit_optimizer(lambda w, dw: w, "lamb")
     with pytest.raises(TypeError, match="speed"):
         cr.audit_optimizer(lambda w, dw: w, "sgd", speed=3)
 

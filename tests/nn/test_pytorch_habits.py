@@ -120,7 +120,7 @@ KEYWORDS = [
     (lambda x: nn.losses.hinge(x, [0], label_smoothing=0.1), "smooth the targets"),
     (lambda x: nn.losses.hinge(x, [0], ignore_index=-100), "by a mask"),
     (lambda x: nn.losses.hinge(x, [0], weight=np.ones(2)), "sample_weight"),
-    (lambda x: optim.Adam(lr=1e-3, amsgrad=True), "does not take amsgrad; there is no AMSGrad"),
+    (lambda x: optim.Adam(lr=1e-3, foreach=True), "does not take foreach; leave it out"),
     (lambda x: optim.Adam(1e-3).step(), "optimisers are pure functions: cr.fit"),
     (lambda x: cr.fit(*regression(), criterion="mse"), "criterion is loss here"),
     (lambda x: cr.fit(*regression(), lr=0.1), "belongs to the optimiser"),

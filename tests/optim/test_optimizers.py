@@ -11,6 +11,7 @@ from chainrule.core.node import Recording
 from chainrule.core.tensor import traced_leaf
 from chainrule.core.tree import tree_map
 from chainrule.optim import schedules
+from chainrule.train import TrainingStep
 
 RNG = np.random.default_rng(3)
 
@@ -28,6 +29,14 @@ PAIRS = {
         lambda o, p: o.Adam(p, lr=0.01, betas=(0.5, 0.9), eps=1e-3, weight_decay=0.1),
     ),
     "AdamW": (optim.AdamW(0.01, weight_decay=0.3), lambda o, p: o.AdamW(p, lr=0.01, weight_decay=0.3)),
+    "AMSGrad": (
+        optim.Adam(0.01, beta2=0.9, amsgrad=True, weight_decay=0.1),
+        lambda o, p: o.Adam(p, lr=0.01, betas=(0.9, 0.9), amsgrad=True, weight_decay=0.1),
+    ),
+    "AdamW, AMSGrad": (
+        optim.AdamW(0.01, beta2=0.9, amsgrad=True),
+        lambda o, p: o.AdamW(p, lr=0.01, betas=(0.9, 0.9), amsgrad=True),
+    ),
     "RMSprop": (optim.RMSprop(0.01, weight_decay=0.1), lambda o, p: o.RMSprop(p, lr=0.01, weight_decay=0.1)),
     "RMSprop, all": (
         optim.RMSprop(0.01, alpha=0.9, momentum=0.5, centered=True),
@@ -43,6 +52,9 @@ EVERY = [o for o, _ in PAIRS.values()] + [
     optim.SGD(optim.Step(0.1, 2), clip_value=0.1),
     optim.SGD(0.1, 0.9, True, rate_in_velocity=True),
     optim.Adam(schedules.Adjustable(0.1), eps_hat=True),
+    optim.Lion(optim.OneCycle(0.1, 10), weight_decay=0.1),
+    optim.Lion(optim.Piecewise([2, 4], [0.1, 0.01, 0.02])),
+    optim.SGD(optim.ReduceOnPlateau(0.1, patience=2)),
 ]
 
 
@@ -103,6 +115,81 @@ def test_sgd_and_adam_by_hand():
     adam = optim.Adam(0.1, eps=1e-12)
     p, _ = adam.update(np.array([7.0, -0.02]), adam.init(np.zeros(2)), np.zeros(2))
     np.testing.assert_allclose(p, [-0.1, 0.1], rtol=1e-9)  # the first step of Adam is lr in the sign's direction
+
+
+def test_lion_by_hand():
+    rule = optim.Lion(0.1, beta1=0.8, beta2=0.5, weight_decay=0.3)
+    p, m = RNG.normal(size=6), np.zeros(6)
+    params, state = p.copy(), rule.init(p)
+    for _ in range(8):
+        g = RNG.normal(size=6)
+        params, state = rule.update(g, state, params)
+        p = p - 0.1 * 0.3 * p - 0.1 * np.sign(0.8 * m + 0.2 * g)
+        m = 0.5 * m + 0.5 * g
+        np.testing.assert_allclose(params, p, rtol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [optim.Lion(0.1), optim.Adam(0.1, amsgrad=True), optim.Lion(optim.OneCycle(0.1, 9))])
+def test_every_step_of_an_update_runs_in_the_native_engine(rule):
+    step = TrainingStep(nn.Linear(3, 2), "mse", rule, engine="native")
+    assert step.binding(np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)).left_to_numpy == ()
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")
+@pytest.mark.parametrize("steps, rise", [(10, 0.3), (7, 0.5), (100, 0.25), (5, 0.1)])
+def test_one_cycle_and_piecewise_are_pytorch_s(steps, rise):
+    torch = pytest.importorskip("torch")
+    sgd = torch.optim.SGD([torch.zeros(1)], lr=0.2)
+    pieces = torch.optim.lr_scheduler.MultiStepLR(sgd, [3, 5])
+    ours = optim.Piecewise([3, 5], [0.2, 0.02, 0.002])
+    for step in range(8):
+        assert float(ours(step)) == pytest.approx(pieces.get_last_lr()[0], rel=1e-12)
+        pieces.step()
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        torch.optim.SGD([torch.zeros(1)], lr=1, momentum=0.9), 0.2, total_steps=steps, pct_start=rise
+    )
+    for step in range(steps):
+        assert float(optim.OneCycle(0.2, steps, rise)(step)) == pytest.approx(cycle.get_last_lr()[0], rel=1e-9)
+        if step < steps - 1:
+            cycle.step()
+
+
+@pytest.mark.parametrize("figures", [[3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1], [1, 2, 3, 4, 5], [5, 4, 4, 3.9999, 3, 3, 3]])
+def test_reduce_on_plateau_is_pytorch_s(figures):
+    torch = pytest.importorskip("torch")
+    rate = optim.ReduceOnPlateau(1.0, factor=0.5, patience=1, min_lr=0.3, metric="figure")
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        torch.optim.SGD([torch.zeros(1)], lr=1.0), factor=0.5, patience=1, min_lr=0.3
+    )
+    values = iter(figures)
+
+    class Figures(cr.Callback):
+        def on_epoch(self, run):
+            run.history[-1]["figure"] = next(values)
+
+    seen = []
+    for figure in figures:
+        theirs.step(figure)
+        seen.append(theirs.get_last_lr()[0])
+    history = cr.fit(
+        nn.Linear(2, 1), np.ones((4, 2)), np.ones((4, 1)), loss="mse", optimizer=optim.SGD(rate), progress=False,
+        epochs=len(figures), callbacks=[Figures()],
+    )  # fmt: skip
+    assert history["lr"] == [1.0, *seen[:-1]]
+
+
+def test_wrong_settings_of_new_schedules_are_named():
+    for call, said in (
+        (lambda: optim.OneCycle(0.1, 1), "steps: expected an integer ≥ 2, got 1"),
+        (lambda: optim.OneCycle(0.1, 9, rise=1.0), "rise: expected a number"),
+        (lambda: optim.Piecewise([3, 2], [1, 1, 1]), "boundaries: expected increasing steps"),
+        (lambda: optim.Piecewise([3], [1]), "1 steps .3,. and 1 rates"),
+        (lambda: optim.ReduceOnPlateau(0.1, factor=1.5), "factor: expected a number"),
+        (lambda: optim.ReduceOnPlateau(0.1, metric=3), "metric: expected a column of the history or None, got 3"),
+        (lambda: optim.Lion(beta1=1.0), "beta1: expected a number"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            call()
 
 
 def test_all_parameters_update_from_gradients_taken_before():

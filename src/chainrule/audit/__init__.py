@@ -301,7 +301,8 @@ def audit_optimizer(
         ``update(w, dw)`` or ``update(params, grads)``, with a state, settings or a step count behind them, in place or
         returning the new parameters (and the new state); or an object with ``update``, ``step`` or the like.
     rule : str
-        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"rmsprop"``, ``"adagrad"``, ``"adam"`` or ``"adamw"``.
+        ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"rmsprop"``, ``"adagrad"``, ``"adam"``, ``"amsgrad"``,
+        ``"adamw"`` or ``"lion"``.
     steps : int
         How many steps are made, 3 to 10.
     parameters : dict of arrays, optional

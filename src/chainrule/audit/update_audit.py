@@ -25,6 +25,8 @@ from .update_judge import RULES, TOLERANCE, Verdict, judge_update, rule_of
 
 _SEED = 20140322
 NAME = "update"
+#: Rules that are the same as another unless the mean of squares falls.
+ADAPTIVE = ("adam", "adamw", "amsgrad")
 
 
 def audit_update(
@@ -39,7 +41,7 @@ def audit_update(
     rule = choice("rule", rule.lower(), RULES)
     integer("steps", steps, at_least=3, at_most=10)
     settings = {_canonical(name): number(name, value) for name, value in given.items()}
-    start, gradients = _drawn(parameters, steps)
+    start, gradients = _drawn(parameters, steps, falling=rule in ADAPTIVE)
     with np.errstate(all="ignore"):  # an update that is wrong may divide by 0
         return _audited(update, rule, settings, config, start, gradients)
 
@@ -58,7 +60,7 @@ def _audited(
             other = _judged(update, rule, settings, config, start, gradients, 0)
             if not other[0].cause:
                 verdict, run, made = other
-    if not verdict.cause and rule in ("rmsprop", "adagrad", "adam", "adamw"):
+    if not verdict.cause and rule in ("rmsprop", "adagrad", *ADAPTIVE):
         verdict = _without_gradient(verdict, update, settings, config, start, gradients)
     report = _report(rule, settings, verdict, run, made)
     return replace(report, findings=tuple(at(f, definition_of(update)) for f in report.findings))
@@ -71,19 +73,25 @@ def _canonical(name: str) -> str:
     return SETTINGS[name] or name
 
 
-def _drawn(parameters: Mapping[str, Any] | None, steps: int) -> tuple[dict[str, Array], list[dict[str, Array]]]:
-    """Return parameters, and gradients for each step; some elements of a gradient are positive in every step."""
+def _drawn(
+    parameters: Mapping[str, Any] | None, steps: int, falling: bool
+) -> tuple[dict[str, Array], list[dict[str, Array]]]:
+    """Return parameters, and gradients for each step; some elements of a gradient are positive in every step.
+
+    In falling ones every fourth element becomes small after half of the steps, so that a mean of squares falls.
+    """
     rng = np.random.default_rng(_SEED)
     start = {"W1": rng.normal(size=(3, 4)), "b1": rng.normal(size=(3, 4))}
     if parameters is not None:
         start = {name: np.array(value, np.float64) for name, value in parameters.items()}
     gradients = []
-    for _ in range(steps):
+    for step in range(steps):
         row = {}
         for name, value in start.items():
             g = rng.normal(size=value.shape)
             flat = g.reshape(-1)
             flat[::2] = np.abs(flat[::2]) + 0.5
+            flat[1::4] *= 1e-3 if falling and step >= steps // 2 else 1.0
             row[name] = g
         gradients.append(row)
     return start, gradients

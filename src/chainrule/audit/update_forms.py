@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from ..optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 
 #: Rule -> the published forms that are equal to it up to the learning rate, or differ in where eps stands.
 Forms = tuple[tuple[str, "Form"], ...]
@@ -76,6 +76,13 @@ class Form:
         Which accumulators keep their corrected value: "12", "1", "2" or "".
     start : float
         First value of the second accumulator.
+    largest : str
+        AMSGrad: in its place, the largest second accumulator so far, "v", or the largest "corrected" one; "" is
+        without.
+    mix : float or None
+        Lion: the step is the sign of mix · a + (1 - mix) g, with a as it was before this gradient.
+    sign : bool
+        Whether Lion's sign is taken.
     """
 
     keep1: float = 0.0
@@ -101,6 +108,9 @@ class Form:
     overwritten: str = ""
     shared: bool = False
     start: float = 0.0
+    largest: str = ""
+    mix: float | None = None
+    sign: bool = True
 
     def but(self, **changes: Any) -> Form:
         """Return the form with other fields."""
@@ -113,23 +123,30 @@ def moves(form: Form, steps: Steps, lr: float) -> Array:
     if form.shared:  # one parameter after the other feeds the same accumulators
         rows = gradients.shape[0] * steps.count
         gradients, parameters = gradients.reshape(rows, -1), parameters.reshape(rows, -1)
-    a, s = np.zeros(gradients.shape[1]), np.full(gradients.shape[1], form.start)
+    first = np.zeros(gradients.shape[1])
+    held = first, first + form.start, first
     out = []
     with np.errstate(all="ignore"):
         for n, (g, p) in enumerate(zip(gradients, parameters, strict=True)):
             t = _count(form, n, steps)
-            move, a, s = _step(form, g, p, (a, s), t, lr)
+            move, held = _step(form, g, p, held, t, lr)
             out.append(move)
     return np.array(out).reshape(steps.gradients.shape)
 
 
-def _step(form: Form, g: Array, p: Array, held: tuple[Array, Array], t: Any, lr: float) -> tuple[Array, Array, Array]:
-    """Return the move of one step, and the accumulators."""
+def _step(
+    form: Form, g: Array, p: Array, held: tuple[Array, Array, Array], t: Any, lr: float
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    """Return the move of one step, and the accumulators: a, s, the largest s."""
     u = g + form.weight_decay * p if form.decay == "coupled" else g
     a = form.keep1 * held[0] + form.feed1 * (np.square(u) if form.fed1 == "g²" else u)
     used = _corrected(form.correct1, held[0] if form.stale1 else a, 1 - np.power(form.base1, t))
     if form.look:
         used = form.keep1 * used + form.look * u
+    if form.mix is not None:
+        used = form.mix * held[0] + (1 - form.mix) * u
+        used = np.sign(used) if form.sign else used
+    largest = held[2]
     if form.keep2 is None:
         move, s, root_of = -lr * used, held[1], held[1]
     else:
@@ -137,11 +154,16 @@ def _step(form: Form, g: Array, p: Array, held: tuple[Array, Array], t: Any, lr:
         s = form.keep2 * held[1] + form.feed2 * fed
         correction = 1 - np.power(form.base2, t)
         root_of = _corrected(form.correct2, held[1] if form.stale2 else s, correction)
-        move = -lr * used / _denominator(form, held[1] if form.stale2 else s, correction)
+        under = held[1] if form.stale2 else s
+        if form.largest:
+            late = form.largest == "corrected"
+            under = largest = np.maximum(largest, _corrected(form.correct2, under, correction) if late else under)
+            form = form.but(correct2="") if late else form
+        move = -lr * used / _denominator(form, under, correction)
     if form.decay:
         move = _decayed(form, move, p, lr)
     kept_a, kept_s = "1" in form.overwritten, "2" in form.overwritten
-    return move, used if kept_a else a, root_of if kept_s else s
+    return move, (used if kept_a else a, root_of if kept_s else s, largest)
 
 
 def _corrected(how: str, value: Array, correction: Any) -> Array:
@@ -200,6 +222,9 @@ def forms_of(rule: Optimizer) -> Forms:
         return _momentum_forms(rule, Form(**decay))
     if isinstance(rule, Adam):
         return _adam_forms(rule, decay)
+    if isinstance(rule, Lion):
+        decay["decay"] = "decoupled" if rule.weight_decay else ""
+        return (("", Form(keep1=rule.beta2, feed1=1 - rule.beta2, mix=rule.beta1, **decay)),)
     if isinstance(rule, RMSprop):
         base = Form(keep2=rule.alpha, feed2=1 - rule.alpha, base2=rule.alpha, eps=rule.eps, **decay)
         more = (
@@ -231,13 +256,19 @@ def _adam_forms(rule: Adam, decay: dict[str, Any]) -> Forms:
     b1, b2 = rule.beta1, rule.beta2
     base = Form(
         keep1=b1, feed1=1 - b1, keep2=b2, feed2=1 - b2, correct1="/", correct2="/", base1=b1, base2=b2,
-        eps=rule.eps, **decay,
+        eps=rule.eps, largest="v" if rule.amsgrad else "", **decay,
     )  # fmt: skip
-    forms = (
+    forms: Forms = (
         *_eps_forms(base, ""),
         ("with eps added before the correction (ε̂)", base.but(eps_in="uncorrected")),
         ("with eps inside the root, added before the correction", base.but(eps_in="inside uncorrected")),
     )
+    if rule.amsgrad:
+        uncorrected = base.but(correct1="", correct2="")
+        forms += (
+            ("with the largest of the corrected v", base.but(largest="corrected")),
+            *_eps_forms(uncorrected, "without correction of the bias, as in the article"),
+        )
     if base.decay != "decoupled":
         return forms
     others = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.op import Array
-from ..optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from ..optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 from .mistakes.conduct import Nonfinite, Unknown
 from .mistakes.moments import WrongStepCount
 from .mistakes.rules import NoUpdate, WrongRule
@@ -24,6 +24,7 @@ _TOLERANCE_OF_MISTAKES = 2e-5
 _USUAL: dict[str, tuple[float, ...]] = {
     "beta1": (0.9, 0.5, 0.95, 0.8), "beta2": (0.999, 0.99, 0.98, 0.95), "momentum": (0.9, 0.5, 0.95, 0.99, 0.8),
     "alpha": (0.9, 0.99, 0.95, 0.999), "eps": (1e-8, 1e-7, 1e-6, 1e-10, 1e-5), "weight_decay": (0.01, 0.1, 1e-3, 1e-4),
+    "beta2 of lion": (0.99, 0.999, 0.98, 0.95),
 }  # fmt: skip
 _MEMORY = ("alpha", "rho", "decay_rate", "beta", "gamma", "beta2", "decay")
 #: Rule -> its settings, each with the names under which it is looked for.
@@ -34,6 +35,8 @@ _SETTINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "rmsprop": {"alpha": _MEMORY, "eps": ("eps",)},
     "adagrad": {"eps": ("eps",)},
     "adam": {"beta1": ("beta1",), "beta2": ("beta2",), "eps": ("eps",)},
+    "amsgrad": {"beta1": ("beta1",), "beta2": ("beta2",), "eps": ("eps",)},
+    "lion": {"beta1": ("beta1",), "beta2": ("beta2",)},
     "adamw": {"beta1": ("beta1",), "beta2": ("beta2",), "eps": ("eps",), "weight_decay": ("weight_decay",)},
 }
 RULES = tuple(_SETTINGS)
@@ -44,6 +47,8 @@ _MAKE: dict[str, Callable[..., Optimizer]] = {
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
     "adam": Adam,
+    "amsgrad": lambda **settings: Adam(amsgrad=True, **settings),
+    "lion": Lion,
     "adamw": AdamW,
 }
 _MOST_COUNT = 40
@@ -165,7 +170,7 @@ def _candidates(rule: str, known: Mapping[str, float], lr: float | None) -> Iter
     choices = []
     for name, aliases in names.items():
         found = [known[a] for a in aliases if a in known]
-        choices.append(tuple(dict.fromkeys(found)) or _USUAL[name])
+        choices.append(tuple(dict.fromkeys(found)) or _USUAL.get(f"{name} of {rule}", _USUAL.get(name, ())))
     decay = known.get("weight_decay")
     for values in itertools.product(*choices):
         settings = dict(zip(names, values, strict=True))

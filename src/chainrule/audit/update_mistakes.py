@@ -9,6 +9,7 @@ from .mistakes.moments import (
     BiasCorrectionMultiplied,
     MissingBiasCorrection,
     MissingRoot,
+    MissingSign,
     MomentReset,
     NeverDecays,
     OverwrittenMoment,
@@ -92,7 +93,15 @@ def _correction_without_root(form: Form) -> Iterator[Form]:
         yield form.but(root_of_correction=False)
 
 
+def _without_sign(form: Form) -> Iterator[Form]:
+    if form.mix is not None:
+        yield form.but(sign=False)
+
+
 def _stale(form: Form) -> Iterator[Form]:
+    if form.mix is not None:
+        yield form.but(mix=1.0)
+        return
     if form.keep1 and not form.look:
         yield form.but(stale1=True)
     if form.keep2 is not None:
@@ -121,6 +130,11 @@ def _shared(form: Form) -> Iterator[Form]:
 
 
 def _wrong_beta(form: Form) -> Iterator[Form]:
+    if form.mix is not None:  # the two exchanged; both times one of them; the gradient's weight for that of the past
+        yield form.but(mix=form.keep1, keep1=form.mix, feed1=1 - form.mix)
+        yield form.but(mix=form.keep1)
+        yield form.but(keep1=form.mix, feed1=1 - form.mix)
+        yield form.but(mix=1 - form.mix)
     if form.keep1 and form.keep2 is not None:  # the two betas exchanged
         yield form.but(
             keep1=form.keep2, feed1=1 - form.keep2, keep2=form.keep1, feed2=1 - form.keep1,
@@ -205,6 +219,7 @@ UPDATE_MISTAKES = (
     ),
     UpdateMistake(MissingRoot, "it divides by the mean square, not by its root", _without_root),
     UpdateMistake(MissingRoot, "the root is taken of v, but not of its correction", _correction_without_root),
+    UpdateMistake(MissingSign, "the step has the size of the momentum: its sign is not taken", _without_sign),
     UpdateMistake(StaleMoment, "it uses a moment as it was before this gradient", _stale),
     UpdateMistake(MissingLookahead, "it is plain momentum, without the look ahead", _no_look),
     UpdateMistake(MomentReset, "a moment does not carry over from step to step", _reset),

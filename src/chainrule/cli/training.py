@@ -32,7 +32,7 @@ MOST_LINES = 12
 @click.option("--batch-size", default=32, help="examples per step")
 @click.option("--lr", type=float, help="learning rate; default: 0.001, cnn 0.002")
 @click.option("--schedule", default="cosine", help="learning rate over the run: cosine (down to 0) or constant")
-@click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad")
+@click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad, lion")
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
 @click.option("--test", default=0.2, help="fraction held out for the final test, where the data has no test split")
 @click.option("--validation", default=0.0, help="fraction of the training split held out for validation")

@@ -229,6 +229,8 @@ _OPTIM = {
     "NAdam": "use optim.Adam",
     "Adadelta": "use optim.Adagrad or optim.Adam",
     "Adamax": "use optim.Adam",
+    "OneCycleLR": "use optim.OneCycle(lr, steps) as the learning rate",
+    "MultiStepLR": "use optim.Piecewise(boundaries, rates) as the learning rate",
     "StepLR": "use optim.Step(lr, …) as the learning rate",
     "ExponentialLR": "use optim.Exponential(lr, …) as the learning rate",
     "CosineAnnealingLR": "use optim.Cosine(lr, steps) as the learning rate",

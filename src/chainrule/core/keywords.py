@@ -53,7 +53,6 @@ KEYWORDS = {
     "pos_weight": 'weights of examples or classes: fit(sample_weight=…), or multiply the losses of reduction="none"',
     "ignore_index": 'choose the examples by a mask: the losses of reduction="none" times the mask',
     "label_smoothing": "smooth the targets: (1 - s) * cr.one_hot(ids, classes) + s / classes",
-    "amsgrad": "there is no AMSGrad: use optim.Adam or optim.AdamW",
     **dict.fromkeys(("maximize", "foreach", "fused", "capturable"), "leave it out"),
     **dict.fromkeys(("mode", "fullgraph", "dynamic", "backend"), 'leave it out; engine= is "native" or "numpy"'),
 }

@@ -6,8 +6,20 @@ from typing import Any
 from ..core.habits import missing
 from .clipping import clip_by_norm, clip_by_value, global_norm
 from .minimize import Minimum, minimize, minimize_function
-from .optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, get
-from .schedules import Constant, Cosine, Exponential, Schedule, Step, WarmUp
+from .optimizer import Optimizer
+from .optimizers import SGD, Adagrad, Adam, AdamW, Lion, RMSprop, get
+from .schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    OneCycle,
+    Piecewise,
+    ReduceOnPlateau,
+    Schedule,
+    Step,
+    WarmUp,
+)
 
 __all__ = [
     "SGD",
@@ -17,9 +29,14 @@ __all__ = [
     "Constant",
     "Cosine",
     "Exponential",
+    "Linear",
+    "Lion",
     "Minimum",
+    "OneCycle",
     "Optimizer",
+    "Piecewise",
     "RMSprop",
+    "ReduceOnPlateau",
     "Schedule",
     "Step",
     "WarmUp",

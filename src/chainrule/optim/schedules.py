@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.arguments import integer, number
+from ..core.arguments import integer, number, unexpected
 from ..ops.table import as_dtype
 
 #: Marks a field that descriptions omit at its default, so that those made before there was the field stay equal.
@@ -214,9 +214,163 @@ class WarmUp(Schedule):
         return after * np.minimum((at + 1.0) / (self.steps + 1.0), 1.0)
 
 
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From `lr` in a straight line to `final` over `steps` updates, then `final`.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Linear(0.1, steps=4)
+    >>> [round(float(rate(step)), 4) for step in range(6)]
+    [0.1, 0.075, 0.05, 0.025, 0.0, 0.0]
+    """
+
+    lr: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        number("lr", self.lr, above=0)
+        integer("steps", self.steps, at_least=1)
+        number("final", self.final, at_least=0)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        return self.lr + (self.final - self.lr) * np.minimum(_real(step) / self.steps, 1.0)
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up to `lr` and down again, both along half a cosine, over `steps` updates.
+
+    Starts at lr / start_factor, reaches `lr` after the share `rise` of the updates, and ends at
+    lr / (start_factor · final_factor). Source: Smith & Topin, "Super-convergence", 2018; the rates are PyTorch's
+    (``OneCycleLR``), which changes the momentum, too.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.OneCycle(0.1, steps=10)
+    >>> [round(float(rate(step)), 4) for step in (0, 1, 2, 5, 9)]
+    [0.004, 0.052, 0.1, 0.0611, 0.0]
+    """
+
+    lr: float
+    steps: int
+    rise: float = 0.3
+    start_factor: float = 25.0
+    final_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        number("lr", self.lr, above=0)
+        integer("steps", self.steps, at_least=2)
+        number("rise", self.rise, above=0, below=1)
+        number("start_factor", self.start_factor, at_least=1)
+        number("final_factor", self.final_factor, at_least=1)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        top, last = self.rise * self.steps - 1.0, self.steps - 1.0
+        first, final = self.lr / self.start_factor, self.lr / self.start_factor / self.final_factor
+        at = np.minimum(_real(step), last)
+        down = self._cosine(self.lr, final, (at - top) / (last - top))
+        if top <= 0:
+            return down
+        return np.where(at <= top, self._cosine(first, self.lr, at / top), down)
+
+    def _cosine(self, start: float, end: float, share: Any) -> Any:
+        return end + (0.5 * (start - end)) * (1.0 + np.cos(math.pi * share))
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """Constant between boundaries: ``rates[0]`` before step ``boundaries[0]``, ``rates[1]`` from there on, and so on.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.Piecewise(boundaries=[2, 4], rates=[0.1, 0.05, 0.01])
+    >>> [float(rate(step)) for step in range(6)]
+    [0.1, 0.1, 0.05, 0.05, 0.01, 0.01]
+    """
+
+    boundaries: tuple[int, ...]
+    rates: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        boundaries = tuple([integer("boundaries", b, at_least=1) for b in self.boundaries])
+        rates = tuple([number("rates", r, above=0) for r in self.rates])
+        if sorted(set(boundaries)) != list(boundaries) or len(rates) != len(boundaries) + 1:
+            raise ValueError(
+                f"boundaries: expected increasing steps and one more rate than steps, got {len(boundaries)} steps "
+                f"{boundaries} and {len(rates)} rates"
+            )
+        object.__setattr__(self, "boundaries", boundaries)
+        object.__setattr__(self, "rates", rates)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        at = _real(step)
+        rate: Any = np.float64(self.rates[-1])
+        for boundary, before in zip(self.boundaries[::-1], self.rates[-2::-1], strict=True):
+            rate = np.where(at < boundary, before, rate)
+        return rate
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Adjustable):
+    """`lr`, multiplied by `factor` whenever a figure of the history has not improved for more than `patience` epochs.
+
+    ``fit`` looks at the figure after each epoch. Rates of the optimiser's groups are multiplied as well.
+
+    Parameters
+    ----------
+    lr : float
+    factor : float
+        Below 1.
+    patience : int
+        Epochs without improvement that are allowed.
+    metric : str or None
+        A column of the history; None: ``val_loss``, or ``loss`` without a validation split.
+    threshold : float
+        The smallest relative change that counts as an improvement.
+    min_lr : float
+        The rate does not fall below.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn, optim
+    >>> digits = cr.data.load_digits()
+    >>> rate = optim.ReduceOnPlateau(0.1, factor=0.5, patience=1, threshold=0.9)
+    >>> model = nn.Sequential(nn.Linear(64, 10))
+    >>> cr.fit(model, digits.X, digits.y, optimizer=optim.SGD(rate), epochs=6, progress=False)["lr"]
+    [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+    metric: str | None = None
+    threshold: float = 1e-4
+    min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number("factor", self.factor, above=0, below=1)
+        integer("patience", self.patience, at_least=0)
+        number("threshold", self.threshold, at_least=0, below=1)
+        number("min_lr", self.min_lr, at_least=0)
+        if self.metric is not None and not isinstance(self.metric, str):
+            raise unexpected("metric", "a column of the history or None", self.metric)
+
+
 _NAMES: dict[str, type[Schedule]] = {
-    kind.__name__: kind for kind in (Constant, Adjustable, Step, Exponential, Cosine, WarmUp)
-}
+    kind.__name__: kind
+    for kind in (
+        Constant, Adjustable, Step, Exponential, Cosine, WarmUp, Linear, OneCycle, Piecewise, ReduceOnPlateau,
+    )
+}  # fmt: skip
 
 
 def get(spec: Any) -> Schedule:

@@ -22,7 +22,7 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
     activation : str, nn.Module, or a list of them
         After each hidden layer: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, any other of
         ``nn.activations``, or a layer such as ``nn.ELU(0.5)``. A list has one for each hidden layer.
-    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"} or Optimizer
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad", "lion"} or Optimizer
         An optimiser of ``chainrule.optim`` brings its own learning rate.
     alpha : float
         Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's
@@ -165,7 +165,7 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
     activation : str, nn.Module, or a list of them
         After each hidden layer: ``"relu"``, ``"tanh"``, ``"logistic"``, ``"identity"``, any other of
         ``nn.activations``, or a layer such as ``nn.ELU(0.5)``. A list has one for each hidden layer.
-    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad"} or Optimizer
+    solver : {"adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad", "lion"} or Optimizer
         An optimiser of ``chainrule.optim`` brings its own learning rate.
     alpha : float
         Strength of the L2 penalty alpha/2 Σ W², which is divided by the number (or summed weight) of a batch's

@@ -15,7 +15,7 @@ from ..core.arguments import number
 from ..core.op import Array
 from ..nn import losses
 from ..nn.sequential import logits_part
-from ..optim.optimizers import Optimizer
+from ..optim import Optimizer
 from .base import TrainedEstimator
 from .classifier import ClassifierPart
 from .rates import ByEpoch, Rates, first_rate

@@ -13,14 +13,14 @@ from .. import nn, optim
 from ..core.arguments import boolean, choice, integer, number
 from ..core.op import Array
 from ..nn import activations
-from ..optim.optimizers import Optimizer
+from ..optim import Optimizer
 from .base import TrainedEstimator
 from .layer_arrays import LayerArrays
 from .rates import Adaptive, ByEpoch, InverseScaling, Rates, WarmRestarts, first_rate
 from .settings import Settings
 
 SCHEDULES = ("constant", "invscaling", "adaptive", "warm_restarts")
-SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
+SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad", "lion")
 #: The attributes of the estimator, and those of a layer that they show.
 ARRAYS = {"coefs_": "weight", "intercepts_": "bias"}
 
@@ -48,7 +48,7 @@ class MultilayerPerceptron(TrainedEstimator):
         if isinstance(self.solver, Optimizer):
             return self.solver
         choice("solver", self.solver, SOLVERS, alternative=" or an optimiser")
-        betas = {
+        betas: dict[str, Any] = {
             "beta1": number("beta_1", self.beta_1, at_least=0, below=1),
             "beta2": number("beta_2", self.beta_2, at_least=0, below=1),
             "eps": number("epsilon", self.epsilon, above=0),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..core.arguments import number
-from ..optim.optimizers import Optimizer
+from ..optim import Optimizer
 
 #: An adaptive learning rate at or below this ends the training.
 SMALLEST = 1e-6

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import optim
 from ..core.arguments import boolean, choice, integer, number
-from ..optim.optimizers import Optimizer
+from ..optim import Optimizer
 from ..optim.schedules import Adjustable, Schedule
 from ..train.callbacks import as_callbacks
 from .rates import Rates
@@ -105,6 +105,11 @@ class Settings:
     def adjustable_rule(self) -> Optimizer:
         """Return the optimiser with a learning rate that `Rates` can change; one that goes by a schedule stays so."""
         rule = self.rule or optim.SGD()
+        if isinstance(rule.lr, optim.ReduceOnPlateau):
+            raise ValueError(
+                "the optimiser's rate is a ReduceOnPlateau, which only chainrule.fit follows; estimators take a "
+                "number, a schedule of the step, or their own learning_rate"
+            )
         return rule if isinstance(rule.lr, Schedule) else replace(rule, lr=Adjustable(rule.lr))
 
     def training_dtype(self, given: Any, rows: int) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import nn
 from ..core.arguments import integer, number, unexpected
+from ..optim import ReduceOnPlateau
 from .history import History
 from .step import TrainingStep
 
@@ -154,13 +155,10 @@ class EarlyStopping(Callback):
         if run.step == 0:
             self.best, self.best_epoch, self.weights = math.inf, None, None
         elif run.history.rows:
-            self._stop_if_over(run, self._column(run.history[-1]))
+            self._stop_if_over(run, self._watched(run)[0])
 
-    def _column(self, row: dict[str, Any]) -> str:
-        column = self.metric or ("val_loss" if "val_loss" in row else "loss")
-        if column not in row:
-            raise ValueError(f"EarlyStopping watches {column!r}; the history has {', '.join(row)}")
-        return column
+    def _watched(self, run: Run) -> tuple[str, float]:
+        return compared(run.history[-1], self.metric, "EarlyStopping", self.maximize)
 
     def _stop_if_over(self, run: Run, column: str) -> None:
         if run.epoch - (self.best_epoch or 0) >= self.patience:
@@ -168,10 +166,7 @@ class EarlyStopping(Callback):
 
     def on_epoch(self, run: Run) -> None:
         """Compare the figure; keep the weights if it is the best, stop if patience is exceeded."""
-        row = run.history[-1]
-        column = self._column(row)
-        larger = self.maximize if self.maximize is not None else column.removeprefix("val_") in ("accuracy", "r2")
-        value = -row[column] if larger else row[column]
+        column, value = self._watched(run)
         if value < self.best - self.min_delta:
             self.best, self.best_epoch = value, run.epoch
             self.weights = [a.copy() for a in run.training.trained]
@@ -195,6 +190,48 @@ class EarlyStopping(Callback):
         self.best_epoch = state["best_epoch"]
         n = sum(k.startswith("weights.") for k in state)
         self.weights = [state[f"weights.{i}"] for i in range(n)] or None
+
+
+class PlateauRate(Callback):
+    """Lowers the learning rate as a `ReduceOnPlateau` says."""
+
+    def __init__(self, schedule: ReduceOnPlateau) -> None:
+        self.schedule, self.best, self.waited = schedule, math.inf, 0
+
+    def on_begin(self, run: Run) -> None:
+        """Reset, unless the run resumes from a checkpoint."""
+        if run.step == 0:
+            self.best, self.waited = math.inf, 0
+
+    def on_epoch(self, run: Run) -> None:
+        """Compare the figure with the best; lower the rate if the patience is exceeded."""
+        value = compared(run.history[-1], self.schedule.metric, "ReduceOnPlateau")[1]
+        if value < self.best - self.schedule.threshold * (abs(self.best) if math.isfinite(self.best) else 0.0):
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited > self.schedule.patience:
+            rate = run.training.rate
+            assert rate is not None
+            rate[...] = max(rate * self.schedule.factor, min(self.schedule.min_lr, rate))
+            self.waited = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return the best figure, and the epochs since."""
+        return {"best": None if math.isinf(self.best) else self.best, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.best, self.waited = math.inf if state["best"] is None else state["best"], state["waited"]
+
+
+def compared(row: dict[str, Any], metric: str | None, watcher: str, maximize: bool | None = None) -> tuple[str, float]:
+    """Return which column of the history a callback watches, and a figure of its last row that is to be small."""
+    column = metric or ("val_loss" if "val_loss" in row else "loss")
+    if column not in row:
+        raise ValueError(f"{watcher} watches {column!r}; the history has {', '.join(row)}")
+    larger = maximize if maximize is not None else column.removeprefix("val_") in ("accuracy", "r2")
+    return column, -row[column] if larger else row[column]
 
 
 class EachEpoch(Callback):

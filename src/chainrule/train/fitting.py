@@ -26,7 +26,7 @@ from ..nn.loss_checks import warn_of_sum
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from ..random import Generator
-from .callbacks import Callback, EarlyStopping, as_callbacks
+from .callbacks import Callback, EarlyStopping, PlateauRate, as_callbacks
 from .checkpoint import Checkpoint
 from .diagnostics import of_curves, of_outputs
 from .evaluation import Forward, checked_input, checked_target, measure
@@ -152,6 +152,8 @@ def fit(
     figures = resolve(metrics, loss)
     saving = _checkpoint(checkpoint, resume)
     calls = _callbacks(callbacks, early_stopping)
+    if isinstance(optimizer.lr, optim.ReduceOnPlateau):
+        calls.append(PlateauRate(optimizer.lr))
     bar = shown(progress)
     whole, model = model, logits_part(model, loss)
     data = _Data.read(X, y, validation, seed, model.dtype or np.dtype(np.float32), whole.feature_names)

@@ -278,6 +278,36 @@ class MissingRoot(Cause):
     shown_in = "update"
 
 
+class MissingSign(Cause):
+    """Lion steps by the momentum itself, not by its sign.
+
+    Wrong
+    -----
+        def update(w, dw, s):
+            m = s.get("m", np.zeros_like(w))
+            s["m"] = 0.99 * m + 0.01 * dw
+            return w - 1e-4 * (0.9 * m + 0.1 * dw)  # wrong
+
+
+        report = cr.audit_optimizer(update, rule="lion", lr=1e-4)
+
+    Right
+    -----
+        return w - 1e-4 * np.sign(0.9 * m + 0.1 * dw)
+
+    How it shows
+    ------------
+    Training hardly moves: the learning rate of Lion is that of steps of one size, and gradients are much smaller.
+
+    Why it is wrong
+    ---------------
+    Without the sign it is momentum, whose steps have the size of the gradients.
+    """
+
+    code = "missing-sign"
+    shown_in = "update"
+
+
 class StaleMoment(Cause):
     """The step uses the moment as it was before this gradient.
 
