@@ -34,7 +34,7 @@ from .ops import (
 )
 
 if TYPE_CHECKING:
-    from . import data, io, nn, optim, reporting
+    from . import data, io, nn, optim, random, reporting
     from .adapters.backward_pass import AuditError
     from .audit.comparison import Comparison
     from .backpropagation import Backprop, backprop
@@ -99,6 +99,7 @@ _LATER = {
     "io": "",
     "nn": "",
     "optim": "",
+    "random": "",
     "reporting": "",
 }
 
@@ -156,6 +157,7 @@ __all__ = [
     "one_hot",
     "optim",
     "predict",
+    "random",
     "relu",
     "report",
     "reporting",

@@ -215,3 +215,35 @@ def test_stop_gradient_takes_containers() -> None:
     found = cr.grad(f)(Pair(X, 2.0))
     np.testing.assert_array_equal(found.a, X)
     assert found.b == 2
+
+
+def test_a_checkpoint_draws_the_same_random_numbers_again() -> None:
+    drop = nn.Dropout(0.5)
+
+    def cell(h: Any, x: Any, w: Any) -> Any:
+        return np.tanh(drop(h) * w + cr.random.normal(8, dtype=np.float64) * x)
+
+    def loss(again: bool) -> Any:
+        def f(x: Any, w: Any) -> Any:
+            step = cr.checkpoint(cell) if again else cell
+            last, hs = cr.scan(lambda h, x: (step(h, x, w), h), np.zeros(8), x)
+            return np.sum(last * hs) + np.sum(step(last, x[0], w) * last)
+
+        return cr.grad(f, (0, 1))
+
+    for name in ("numpy", "native"):
+        found = []
+        for again in (False, True):
+            drop.counter = np.zeros((), np.int64)
+            run = cr.compile(loss(again), engine=name, seed=3)
+            found.append([*run(BATCH[:5], W[0]), *run(BATCH[:5], W[0]), drop.counter])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_a_checkpoint_refuses_other_values_the_second_time() -> None:
+    drop = nn.Dropout(0.5)
+    with pytest.raises(ValueError, match="other values when it was evaluated again"):
+        cr.grad(lambda x: np.sum(cr.checkpoint(lambda x: drop(np.exp(x)))(x)))(BATCH)
+    again = cr.grad(lambda x: np.sum(cr.checkpoint(np.exp)(x)))(BATCH + np.nan)  # the same, also where it is nan
+    assert np.isnan(again).all()

@@ -248,6 +248,14 @@ def test_jvp_vmap_and_jacobian_of_compiled_loops() -> None:
     close(cr.compile(lambda bs, x: both(bs, x))(bs, xs), np.stack([f(loop)(b, xs[:, k]) for k, b in enumerate(bs)]))
 
 
+def test_numbers_as_arguments() -> None:
+    for n, xs in ((2, np.arange(3)), (2.5, np.arange(3.0)), (2, np.arange(3.0)), (1.5, np.arange(3, dtype="f"))):
+        expected = loop(lambda c, x: (c + x, c * x), n, xs)
+        for name in ENGINES:
+            run = cr.compile(lambda n, xs: cr.scan(lambda c, x: (c + x, c * x), n, xs), engine=name)
+            close(run(n, xs), expected)
+
+
 def test_gradcheck() -> None:
     w, x = inputs()
     assert cr.gradcheck(lambda w, x: rnn(cr.scan, w, x)[1], w, x)

@@ -12,10 +12,11 @@ from .apply import apply
 from .arguments import unexpected
 from .broadcasting import unbroadcast
 from .derived import derives, place_of
-from .node import FUNCTIONS, STANDING, Recording
+from .node import FUNCTIONS, STANDING, TRACE, Recording
 from .op import Example, Operation
 from .reverse import reverse, topological
 from .tensor import Tensor
+from .trace import put_back
 from .tree import Structure, flatten, leaves_as, paths, unflatten
 from .vmap import vmap
 
@@ -242,7 +243,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """Return `f` with a reverse pass that computes its intermediate values again instead of keeping them.
 
     Of a call only the arguments and the result are kept until the reverse pass, at the cost of a second evaluation.
-    `f` must return the same for the same arguments.
+    `f` must return the same for the same arguments. In compiled functions and training, random numbers, masks of
+    dropout and running means are those of the first evaluation.
 
     Parameters
     ----------
@@ -253,7 +255,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Raises
     ------
     ValueError
-        If `f` uses a tensor for which a derivative is taken, but which is not among its arguments.
+        If `f` uses a tensor for which a derivative is taken, but which is not among its arguments, or if it returns
+        other values when it is evaluated again.
 
     Examples
     --------
@@ -279,18 +282,29 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(*some_args, **some_kwargs)
 
         given = [leaves[i] for i in inputs]
+        trace = TRACE.get()
         traced = any(x.value is None for x in given)
+        before = [] if trace is None else trace.buffers()
         result = call(given if traced else [Tensor(x.concrete("a checkpoint")) for x in given])
         outputs, out_structure = flatten(result)
         parameters = [] if traced else _parameters(outputs, name)
         if not inputs and not parameters:
             return result
+        held = [] if trace is None else trace.replaced(before)
 
         def compute(cotangents: list[Any], saved: list[Any], xs: list[Any]) -> list[Any]:
-            return _again(call, cotangents, xs[: len(inputs)], parameters)
+            now = [(twin, array, twin.__dict__[array]) for twin, array, _ in held]
+            put_back((twin, array, x) for (twin, array, _), x in zip(held, saved, strict=True))
+            try:
+                found, gradients = _again(call, cotangents, xs[: len(inputs)], parameters)
+            finally:
+                put_back(now)
+            _compare(found, [o for o in outputs if _is_real(o)], name)
+            return gradients
 
         constants = outputs if traced else [o.detach() if isinstance(o, Tensor) else o for o in outputs]
-        return unflatten(out_structure, _with_rule(constants, [], [*given, *parameters], compute))
+        arrays = [array for _, _, array in held]
+        return unflatten(out_structure, _with_rule(constants, arrays, [*given, *parameters], compute))
 
     return checkpointed
 
@@ -306,8 +320,20 @@ def _parameters(outputs: Sequence[Any], name: str) -> list[Tensor]:
     return [n for n in topological(tensors) if n.op is None and STANDING in n.recordings]
 
 
-def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Tensor]) -> list[Any]:
-    """Evaluate once more, recorded, and pull the cotangents back."""
+def _compare(found: Sequence[Any], before: Sequence[Any], name: str) -> None:
+    """Raise if values that a function returned the second time are not those of the first time."""
+    for new, old in zip(found, before, strict=True):
+        a, b = (x.value if isinstance(x, Tensor) else x for x in (new, old))
+        if a is not None and b is not None and not np.allclose(a, b, 1e-3, 1e-6, equal_nan=True):
+            raise ValueError(
+                f"checkpoint of {name}: it returned other values when it was evaluated again for the reverse pass. If "
+                "it draws random numbers or contains dropout, compile the function that calls it, or pass what it "
+                "draws as an argument"
+            )
+
+
+def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Tensor]) -> tuple[list[Any], list[Any]]:
+    """Evaluate once more, recorded, and pull the cotangents back; return the results, too."""
     recorded = any(isinstance(x, Tensor) for x in (*cotangents, *xs))
     with Recording("a checkpoint") as recording:
         nodes = []
@@ -320,7 +346,7 @@ def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Ten
     used = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if isinstance(o, Tensor)]
     gradients, _ = reverse([o for o, _ in used], [g for _, g in used], [*nodes, *parameters])
     real = [g for g in gradients if isinstance(g, Tensor)]
-    if len(real) < 2:
-        return gradients
-    # none is passed on before all are computed: then the values computed again can go
-    return [FUNCTIONS["barrier"](g, *real) if isinstance(g, Tensor) else g for g in gradients]
+    if len(real) >= 2:
+        # none is passed on before all are computed: then the values computed again can go
+        gradients = [FUNCTIONS["barrier"](g, *real) if isinstance(g, Tensor) else g for g in gradients]
+    return outputs, gradients

@@ -8,9 +8,10 @@ So no original ever holds a traced tensor because of a trace, not even after an 
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from contextvars import Token
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -52,6 +53,16 @@ class State:
     def new(self) -> Any:
         """What the traced function has made of it; the leaf itself if it was only read."""
         return self.twin.__dict__[self.name]
+
+
+#: A twin, the name of an array of its, and the array.
+Replaced: TypeAlias = tuple[Holder, str, Any]
+
+
+def put_back(arrays: Iterable[Replaced]) -> None:
+    """Let twins have these arrays."""
+    for twin, name, array in arrays:
+        twin.__dict__[name] = array
 
 
 class Trace(Recording):
@@ -119,6 +130,17 @@ class Trace(Recording):
     def changed(self) -> list[State]:
         """Return the states that the function has replaced."""
         return [s for s in self.states if s.new is not s.leaf and s.twin is not s.owner]
+
+    def buffers(self) -> list[Replaced]:
+        """Return the arrays of all twins as they are now: the twin, the array's name and what it is."""
+        twins = {id(twin): twin for twin in self.twins.values()}
+        return [(twin, name, twin.__dict__[name]) for twin in twins.values() for name in twin._buffers]
+
+    def replaced(self, before: list[Replaced]) -> list[Replaced]:
+        """Return the arrays of twins that were replaced since `before`, also of twins made since then."""
+        known = {(id(twin), name): (twin, name, array) for twin, name, array in before}
+        made = {(id(s.twin), s.name): (s.twin, s.name, s.leaf) for s in self.states if s.twin is not s.owner}
+        return [entry for entry in (made | known).values() if entry[0].__dict__[entry[1]] is not entry[2]]
 
     def hand_back(self) -> None:
         """Store in the originals what the function has assigned to other attributes of their twins."""

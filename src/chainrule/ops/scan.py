@@ -12,6 +12,7 @@ from ..core.arrays import checked_array
 from ..core.memory import as_array
 from ..core.node import FUNCTIONS, TRACE, Recording
 from ..core.tensor import Tensor, constant, latest, original, traced_leaf
+from ..core.trace import Replaced, Trace, put_back
 from ..core.tree import Structure, flatten, leaves_as, paths, unflatten
 from .loop import results
 from .loop_body import Body, Part, computed, inside, leaf_like, one_of
@@ -43,7 +44,8 @@ def scan(
 
     `compile` and `fit` record and plan one step, however many there are, and their loop does not need Python. The
     reverse pass is a loop, too; it keeps the values of each step that it reads. ``scan(checkpoint(f), …)`` computes
-    them again instead, from the carry and the slice.
+    them again instead, from the carry and the slice. Random numbers and the masks of dropout are new in each step, and
+    what layers replace, such as running means, is passed on from step to step.
 
     Parameters
     ----------
@@ -149,7 +151,8 @@ def _no_steps(
     f: Any, leaves: list[Any], of_carry: Structure, xs: tuple[list[Any], Structure], name: str
 ) -> tuple[Any, Any]:
     """Return the carry as it is, and arrays without elements, whose shapes `f` gives."""
-    _, (_, found, of_y) = _step(f, leaves, of_carry, xs, name)
+    with Trace(f"scan of {name}"):  # what `f` replaces in modules stays as it is
+        _, (_, found, of_y), _ = _step(f, leaves, of_carry, xs, name)
     return (
         unflatten(of_carry, [_array(x) for x in leaves]),
         unflatten(of_y, [np.zeros((0, *node.shape), node.dtype) for node in found]),
@@ -179,24 +182,39 @@ def _compare(before: Sequence[Any], after: Sequence[Any], places: Sequence[str],
 
 
 def _step(
-    f: Any, starts: Sequence[Any], of_carry: Structure, xs: tuple[list[Any], Structure], name: str
-) -> tuple[tuple[Recording, list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor], Structure]]:
-    """Record one step: return the recording with its leaves, and the new carry and `y` with its structure."""
+    f: Any,
+    starts: Sequence[Any],
+    of_carry: Structure,
+    xs: tuple[list[Any], Structure],
+    name: str,
+    held: Sequence[Replaced] = (),
+) -> tuple[tuple[Recording, list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor], Structure], list[Replaced]]:
+    """Record one step.
+
+    Returns the recording with its leaves; the new carry, whose last parts are the arrays `held` of modules, and `y`
+    with its structure; and which other arrays of modules the step has replaced. They are put back.
+    """
     slices, structure = xs
+    trace = TRACE.get()
     with _Step(f"scan of {name}") as recording:
         mark = frozenset({recording})
         carry = [traced_leaf(np.shape(x), _array(x).dtype, mark, weak=_is_number(x)) for x in starts]
         parts = [traced_leaf(tuple(x.shape[1:]), x.dtype, mark) for x in slices]
-        given = [as_array(x) if not x.weak else x for x in (*carry, *parts)]
-        result = f(unflatten(of_carry, given[: len(carry)]), unflatten(structure, given[len(carry) :]))
+        own = carry[: len(carry) - len(held)]
+        given = [as_array(x) if not x.weak else x for x in (*own, *parts)]
+        before = trace.buffers()
+        put_back((twin, array, leaf) for (twin, array, _), leaf in zip(held, carry[len(own) :], strict=True))
+        result = f(unflatten(of_carry, given[: len(own)]), unflatten(structure, given[len(own) :]))
         after, y = _pair(result, name)
-        new = [constant(x) for x in leaves_as(of_carry, after, f"scan: the carry that {name} returned")]
+        new = leaves_as(of_carry, after, f"scan: the carry that {name} returned")
+        new += [twin.__dict__[array] for twin, array, _ in held]
+        replaced = trace.replaced(before)
+        put_back(replaced)
+        carried = {(id(twin), array) for twin, array, _ in held}
+        more = [r for r in replaced if (id(r[0]), r[1]) not in carried]
         ys, of_y = flatten(y)
-    return (recording, [original(x) for x in carry], [original(x) for x in parts]), (
-        new,
-        [constant(x) for x in ys],
-        of_y,
-    )
+    made = [constant(x) for x in new], [constant(x) for x in ys], of_y
+    return (recording, [original(x) for x in carry], [original(x) for x in parts]), made, more
 
 
 def _recorded(
@@ -206,13 +224,17 @@ def _recorded(
     leaves, of_carry = flatten(init)
     places = paths(init, "carry")
     starts = [_start(x, place) for x, place in zip(leaves, places, strict=True)]
+    held: list[Replaced] = []
     while True:
-        (recording, carry, parts), (new, ys, of_y) = _step(f, starts, of_carry, xs, name)
+        (recording, carry, parts), (new, ys, of_y), more = _step(f, starts, of_carry, xs, name, held)
         _compare(starts, new, places, name)
         settled = [_as(x, node) for x, node in zip(starts, new, strict=True)]
-        if all(a is b for a, b in zip(starts, settled, strict=True)):
+        if not more and all(a is b for a, b in zip(starts, settled, strict=True)):
             break
-        starts = settled  # numbers of Python have the dtypes of results now
+        # numbers of Python have the dtypes of results now; what the step replaces in modules is carried, too
+        starts = [*settled, *(array for _, _, array in more)]
+        places = [*places, *(f"{type(twin).__name__}.{array}" for twin, array, _ in more)]
+        held += more
     order, outside = inside([*new, *ys], lambda node: recording not in node.recordings)
     captured = [node for node in outside if not _is_constant(node)]
     known = {id(node): leaf_like(node) for node in (*carry, *parts, *captured)}
@@ -223,14 +245,20 @@ def _recorded(
     body = Body((split[0], split[1], split[2]), found[: len(new)], order, steps, reverse)
     wanted = [*(Part(False, k) for k in range(len(new))), *(body.place(node) for node in found[len(new) :])]
     out = results([*starts, *xs[0], *captured], body, wanted)
-    return unflatten(of_carry, out[: len(new)]), unflatten(of_y, out[len(new) :])
+    own = len(new) - len(held)
+    put_back((twin, array, value) for (twin, array, _), value in zip(held, out[own : len(new)], strict=True))
+    return unflatten(of_carry, out[:own]), unflatten(of_y, out[len(new) :])
 
 
 def _as(start: Any, node: Tensor) -> Any:
     """Return the start of a carry; a number of Python as an array of the dtype that the carry takes."""
     if not _is_number(start) or (node.weak and node.dtype == _array(start).dtype):
         return start
-    return FUNCTIONS["astype"](start, node.dtype) if isinstance(start, Tensor) else np.asarray(start, node.dtype)
+    if not isinstance(start, Tensor):
+        return np.asarray(start, node.dtype)
+    made = FUNCTIONS["astype"](start, node.dtype)
+    made.weak = False
+    return made
 
 
 def _is_constant(node: Tensor) -> bool:
