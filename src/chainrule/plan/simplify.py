@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +17,13 @@ from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
 from ..ops.index import PLACE, SLICE
 from ..ops.loop import SCAN
 from ..ops.table import broadcast_shape, row_of
+from .joins import Joins
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
 )
 RESHAPE, TRANSPOSE, BROADCAST_TO = (row_of(f) for f in (np.reshape, np.transpose, np.broadcast_to))
-RELU = row_of(ops.relu)
+RELU, CONCATENATE = row_of(ops.relu), row_of(np.concatenate)
 
 
 class Followed(Exception):
@@ -50,6 +52,7 @@ class Rewriter:
         self.names: dict[str, Tensor] = {}
         self.captured: dict[int, tuple[Parameter, Tensor]] = {}
         self.loops = False  # whether the graph has any
+        self.joins = Joins()
 
     def rewrite(self, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the simplified nodes of `outputs`."""
@@ -272,7 +275,7 @@ def _plus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: 
             return _same(op, inputs, i)
         if _made_by(c, NEGATIVE):
             return rw.node(SUBTRACT, (x, c.inputs[0]), {})
-    return None
+    return rw.joins.joined(rw, a, b)
 
 
 def _minus(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
@@ -341,6 +344,10 @@ def _put(x: Tensor, place: tuple[int, int, int]) -> list[Tensor] | None:
     if _made_by(x, ADD) and all(y.shape == x.shape for y in x.inputs):
         one, other = (_put(y, place) for y in x.inputs)
         return None if one is None or other is None else one + other
+    if _made_by(x, CONCATENATE):
+        ends = list(itertools.accumulate([part.shape[0] for part in x.inputs]))
+        fitting = [part for part, end in zip(x.inputs, ends, strict=True) if (end - part.shape[0], end) == place[:2]]
+        return fitting[:1] or None
     if not _made_by(x, PLACE) or not _is_range(x.attrs["index"]):
         return None
     start, stop, _ = there = x.attrs["index"][0].indices(x.shape[0])
