@@ -10,6 +10,8 @@ namespace {
 // granted there. What a tile of A uses is small beside it.
 constexpr std::ptrdiff_t kPanelsBytes = 512 * 1024;
 constexpr std::ptrdiff_t kDepth = 800;
+// A tile reads a part of each line of A's columns; of a long k, no more of them than stay in the first-level cache.
+constexpr std::ptrdiff_t kDepthOfColumns = 256;
 constexpr std::ptrdiff_t kColumns = 256;
 // Rows this far apart fall into the same few places of a first-level cache and evict each other.
 constexpr std::ptrdiff_t kCollision = 4096;
@@ -126,7 +128,8 @@ void Gemm<T>::plan_tiles(bool ended) {
     // Many rows of A are worth a copy of B whose rows would evict each other.
     if (read_b_ == ReadB::kInPlace && m_ >= kWorthCopy && collides<T>(b_.row)) read_b_ = ReadB::kRows;
 
-    k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, kDepth));
+    const std::ptrdiff_t depth = read_a_ == ReadA::kColumns && k_ > kDepth ? kDepthOfColumns : kDepth;
+    k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, depth));
     const std::ptrdiff_t fitting = kPanelsBytes / static_cast<std::ptrdiff_t>(sizeof(T)) / k_block_ / panel * panel;
     std::ptrdiff_t across = ceil_div(n_, std::clamp(fitting, panel, kColumns));
     // Two threads that share panels to be packed would both pack them; but an epilogue wants long rows.
