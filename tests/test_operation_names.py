@@ -52,6 +52,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "nn/attention.py": {"relu": ACTIVATION, "norm2": "PyTorch's name of a layer's part"},
     "io/torch.py": {"tanh": "PyTorch's name of a formula for GELU", "relu": ACTIVATION},
     "io/onnx_idioms.py": {"tanh": "ONNX's name of a formula for GELU"},
+    "io/onnx_layer_rows.py": {"floor": "how ONNX's Resize finds the nearest element"},
     "formula/printer.py": {
         **dict.fromkeys(["max", "min", "exp", "transpose", "reshape"], "a word of the notation"),
         **dict.fromkeys("arccos arcsin arctan cos cosh det log sin sinh tan tanh".split(), "a command of LaTeX"),

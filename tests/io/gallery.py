@@ -1,4 +1,4 @@
-"""Twelve networks of layers and three modules of one's own, with inputs for them.
+"""Twenty-four networks of layers and five modules of one's own, with inputs for them.
 
 Weights and statistics are those of a short training, or shaken.
 """
@@ -71,12 +71,45 @@ class Attention(nn.Module):
         }
 
 
+class LastState(nn.Module):
+    """A recurrent layer from zeros by `cr.scan`, and an LSTM of which only the last step is read."""
+
+    def __init__(self) -> None:
+        self.inner, self.outer = nn.Linear(4, 4), nn.Linear(3, 4)
+        self.lstm = nn.LSTM(4, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, X: Any) -> Any:
+        def step(state: Any, x: Any) -> Any:
+            state = np.tanh(self.outer(x) + self.inner(state))
+            return state, state
+
+        _, states = cr.scan(step, np.zeros((len(X), 4), np.float32), np.swapaxes(X, 0, 1))
+        return self.head(self.lstm(np.swapaxes(states, 0, 1))[:, -1])
+
+
+class AttentionPooling(nn.Module):
+    """Attention weights over the steps of a GRU, and an embedding that gives the logits, too."""
+
+    def __init__(self) -> None:
+        self.embedding = nn.Embedding(9, 6)
+        self.gru = nn.GRU(6, 6, bidirectional=True)
+        self.score, self.out = nn.Linear(12, 1), nn.Linear(12, 6)
+
+    def forward(self, X: Any) -> Any:
+        states = self.gru(self.embedding(X))
+        weights = cr.softmax(self.score(states), 1)
+        pooled = self.out(np.sum(weights * states, axis=1))
+        return pooled @ self.embedding.weight.T, weights[..., 0]
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
     model: nn.Module
     shapes: tuple[tuple[int, ...], ...]  # of the inputs, but for the number of examples
     rows: int = 0  # inputs are ids below this
+    alike: bool = True  # whether ONNX gives the layers back
 
     def inputs(self, m: int, seed: int = 0) -> tuple[Any, ...]:
         rng = np.random.default_rng(seed)
@@ -99,7 +132,73 @@ def _shaken(model: nn.Module) -> nn.Module:
     rng = np.random.default_rng(2)
     for parameter in model.parameters():
         parameter.assign(parameter.value + 0.1 * rng.normal(size=parameter.shape))
+    state = model.state_dict()
+    statistics = {k: rng.uniform(0.5, 2, v.shape).astype(v.dtype) for k, v in state.items() if "running" in k}
+    model.load_state_dict({**state, **statistics})
     return model.eval()
+
+
+def of_space() -> list[Case]:
+    """Return networks of images and series."""
+    lenet = (
+        nn.Conv2d(1, 4, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(4, 6, 3), nn.Tanh(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(24, 8), nn.Tanh(), nn.Linear(8, 3),
+    )  # fmt: skip
+    block = nn.Sequential(
+        nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4)
+    )
+    resnet = (nn.Conv2d(2, 4, 3, padding="same"), nn.Residual(block), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    depthwise = (
+        nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=4, bias=False), nn.BatchNorm2d(8, eps=1e-3), nn.Hardswish(),
+        nn.Conv2d(8, 6, 1, groups=2), nn.PReLU(6), nn.Dropout2d(0.2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    series = (
+        nn.Conv1d(3, 5, 3, dilation=2), nn.BatchNorm1d(5), nn.Mish(), nn.MaxPool1d(3, 2, 1), nn.AvgPool1d(2),
+        nn.Flatten(), nn.Linear(10, 4), nn.LogSoftmax(),
+    )  # fmt: skip
+    autoencoder = (
+        nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.LeakyReLU(), nn.Conv2d(4, 2, 3, stride=2, padding=1), nn.ELU(),
+        nn.ConvTranspose2d(2, 4, 3, 2, 1, output_padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 1, 2, 2, bias=False),
+        nn.Sigmoid(),
+    )  # fmt: skip
+    enlarged = (
+        nn.ZeroPad2d((1, 0, 2, 1)), nn.MaxPool2d((3, 2), 1, dilation=(2, 1)), nn.Upsample(scale_factor=2),
+        nn.Conv2d(2, 3, (2, 3), dilation=(1, 2)), nn.Softmax(),
+        nn.Upsample((7, 5), mode="bilinear", align_corners=True),
+    )  # fmt: skip
+    return [
+        Case("LeNet", _shaken(nn.Sequential(*lenet)), ((1, 12, 12),)),
+        Case("residual", _shaken(nn.Sequential(*resnet)), ((2, 6, 5),), alike=False),
+        Case("depthwise", _shaken(nn.Sequential(*depthwise, nn.Linear(6, 3))), ((4, 8, 6),)),
+        Case("series", _shaken(nn.Sequential(*series)), ((3, 13),)),
+        Case("autoencoder", _shaken(nn.Sequential(*autoencoder)), ((1, 8, 8),)),
+        Case("enlarged", _shaken(nn.Sequential(*enlarged)), ((2, 5, 4),)),
+    ]
+
+
+def of_sequences() -> list[Case]:
+    """Return networks with recurrent and attention layers."""
+    stack = nn.RNN(6, 5, num_layers=2, nonlinearity="relu"), nn.RNN(5, 4, bidirectional=True, bias=False)
+    encoder = (
+        nn.Linear(5, 6), nn.TransformerEncoderLayer(6, 2, 9), nn.RMSNorm(6),
+        nn.TransformerEncoderLayer(6, 3, 8, activation="gelu", norm_first=True, causal=True), nn.Linear(6, 2),
+    )  # fmt: skip
+    characters = (
+        nn.Embedding(9, 6, padding_idx=0), nn.TransformerEncoderLayer(6, 2, 12, causal=True, norm_first=True),
+        nn.LayerNorm(6), nn.Linear(6, 9),
+    )  # fmt: skip
+    lstm = nn.LSTM(3, 4, num_layers=2, bidirectional=True, dropout=0.2), nn.Linear(8, 2)
+    gru = nn.GRU(3, 4, bidirectional=True), nn.GRU(8, 5), nn.Linear(5, 2)
+    return [
+        Case("LSTM", _shaken(nn.Sequential(*lstm)), ((6, 3),)),
+        Case("GRU", _shaken(nn.Sequential(*gru)), ((6, 3),)),
+        Case("RNN of ids", _shaken(nn.Sequential(nn.Embedding(9, 6), *stack)), ((5,),), rows=9),
+        Case("attention layer", _shaken(nn.Sequential(nn.MultiheadAttention(6, 3), nn.Tanh())), ((4, 6),), alike=False),
+        Case("transformer", _shaken(nn.Sequential(*encoder)), ((7, 5),), alike=False),
+        Case("characters", _shaken(nn.Sequential(*characters)), ((8,),), rows=9, alike=False),
+        Case("last state", _shaken(LastState()), ((5, 3),)),
+        Case("attention pooling", _shaken(AttentionPooling()), ((5,),), rows=9),
+    ]
 
 
 def gallery() -> list[Case]:
@@ -137,6 +236,8 @@ def gallery() -> list[Case]:
         Case("convolution", _shaken(Convolution()), ((8, 8),)),
         Case("recurrent", _shaken(Recurrent()), ((6, 3),)),
         Case("attention", _shaken(Attention()), ((4, 6), (6,))),
+        *of_space(),
+        *of_sequences(),
     ]
 
 

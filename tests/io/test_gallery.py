@@ -1,4 +1,4 @@
-"""Twelve networks there and back: ONNX Runtime, ONNX, PyTorch, safetensors; three modules of one's own; random ones."""
+"""24 networks there and back: ONNX Runtime, ONNX, PyTorch, safetensors; five modules of one's own; random ones."""
 
 import importlib
 from typing import Any
@@ -37,8 +37,11 @@ def same(found: list[Any], wanted: list[Any], tolerance: float) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-def test_there_are_twelve():
-    assert len(SEQUENTIAL) == 12 and len(OWN) == 3
+ALIKE = [name for name in SEQUENTIAL if CASES[name].alike]
+
+
+def test_there_are_twenty_four():
+    assert len(SEQUENTIAL) == 24 and len(OWN) == 5
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -58,23 +61,24 @@ def test_from_onnx_computes_the_same(name, tmp_path):
     case = CASES[name]
     cr.to_onnx(case.model, tmp_path / "m.onnx", example=case.inputs(3))
     again = cr.from_onnx(tmp_path / "m.onnx")
-    assert isinstance(again, nn.Sequential) == case.layered
+    assert isinstance(again, nn.Sequential) == (case.layered and case.alike)
     for m in (1, 7):
         inputs = case.inputs(m, seed=m)
         same(outputs(again, inputs), outputs(case.model, inputs), 1e-6)
 
 
-@pytest.mark.parametrize("name", SEQUENTIAL)
+@pytest.mark.parametrize("name", ALIKE)
 def test_layers_come_back_as_layers(name):
     package("onnx")
     case = CASES[name]
     again = cr.from_onnx(cr.to_onnx(case.model, example=case.inputs(3)))
-    flat = [type(m) for m in case.model.modules() if not isinstance(m, nn.Sequential | nn.Dropout | nn.Identity)]
-    assert [type(m) for m in again] == flat
+    left_out = nn.Sequential | nn.Dropout | nn.Dropout2d | nn.Identity
+    flat = [type(m) for m in case.model.modules() if not isinstance(m, left_out)]
+    assert [type(m) for m in again if not isinstance(m, nn.Identity)] == flat
     assert again.num_parameters == case.model.num_parameters
 
 
-@pytest.mark.parametrize("name", SEQUENTIAL)
+@pytest.mark.parametrize("name", [name for name in SEQUENTIAL if name != "residual"])
 def test_pytorch_computes_the_same_there_and_back(name):
     torch = package("torch")
     case = CASES[name]
@@ -85,14 +89,14 @@ def test_pytorch_computes_the_same_there_and_back(name):
         inputs = case.inputs(m, seed=m)
         wanted = outputs(case.model, inputs)
         with torch.no_grad():
-            same([theirs(*map(torch.from_numpy, inputs)).numpy()], wanted, 1e-6)
+            same([theirs(*map(torch.from_numpy, inputs)).numpy()], wanted, 5e-6)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(outputs(again, inputs), wanted, strict=True))
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", ["residual", *OWN])
 def test_modules_of_ones_own_are_no_layers_of_pytorch(name):
     package("torch")
-    with pytest.raises(TypeError, match=rf"the module is a {type(CASES[name].model).__name__}"):
+    with pytest.raises(TypeError, match=r"(the module|layer 1) is a (\w+), which PyTorch does not have"):
         cr.to_torch(CASES[name].model)
 
 

@@ -166,6 +166,35 @@ def test_the_digest_of_a_file_reveals_changes(tmp_path):
             cr.from_onnx(file)
 
 
+def test_layers_of_pytorchs_recurrent_networks_come_back(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Outputs(torch.nn.LSTM):
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    theirs = Outputs(3, 4, 2, batch_first=True, bidirectional=True).eval()
+    x = rng.normal(size=(2, 5, 3)).astype("f4")
+    exported(theirs, x, tmp_path / "m.onnx", False)
+    ours = cr.from_onnx(tmp_path / "m.onnx")
+    assert repr(ours[0]).startswith("LSTM(3, 4, num_layers=2, bidirectional=True)") and len(ours) == 1
+    np.testing.assert_allclose(ours(x).value, theirs(torch.from_numpy(x)).detach().numpy(), rtol=1e-5, atol=1e-6)
+    before = ours[0].weight_hh_l1.value.copy()
+    cr.fit(ours, x, np.zeros((2, 5, 8), "f4"), loss="mse", epochs=1, progress=False)
+    assert not np.array_equal(before, ours[0].weight_hh_l1.value)
+
+
+def test_networks_of_operations_train_their_filters_and_recurrent_weights():
+    graph_of = cr.to_onnx(CASES["residual"].model, example=CASES["residual"].inputs(2))
+    network = cr.from_onnx(graph_of)
+    inputs = CASES["residual"].inputs(4)
+    wanted = np.zeros_like(outputs(network, inputs)[0])
+    before = {name: p.value.copy() for name, p in network.named_parameters()}
+    losses = cr.fit(network, inputs[0], wanted, loss="mse", epochs=5, progress=False)["loss"]
+    assert losses[-1] < losses[0]
+    assert all(not np.array_equal(before[name], p.value) for name, p in network.named_parameters())
+
+
 def test_layers_are_one_operation_each_where_onnx_has_it():
     layers = [nn.Linear(3, 3), nn.BatchNorm1d(3), nn.LeakyReLU(), nn.ELU(), nn.GELU(), nn.LayerNorm(3), nn.GELU(True)]
     kinds = [n.op_type for n in cr.to_onnx(nn.Sequential(*layers)).graph.node if n.op_type != "Constant"]
@@ -379,7 +408,7 @@ READ = {
         nn.Module,
     ),
     "Softmax": (graph([node("Softmax", ["x"], ["y"], axis=1)]), nn.Sequential),
-    "LogSoftmax": (graph([node("LogSoftmax", ["x"], ["y"], axis=1)]), nn.Module),
+    "LogSoftmax": (graph([node("LogSoftmax", ["x"], ["y"], axis=1)]), nn.Sequential),
     "Clip": (graph([node("Clip", ["x", "", "h"], ["y"])], {"h": np.float32(0.5)}), nn.Module),
     "Clip of old": (graph([node("Clip", ["x"], ["y"], min=-0.5, max=0.5)], opset=10), nn.Module),
     "ReduceSum of old": (graph([node("ReduceSum", ["x"], ["y"], axes=[-1])], opset=12), nn.Module),
@@ -463,7 +492,7 @@ READ = {
         ),
         nn.Module,
     ),
-    "PRelu": (graph([node("PRelu", ["x", "s"], ["y"])], {"s": X[0]}), nn.Module),
+    "PRelu": (graph([node("PRelu", ["x", "s"], ["y"])], {"s": X[0]}), nn.Sequential),
     "ConstantOfShape": (
         graph(
             [
@@ -761,6 +790,15 @@ def pytorchs():
             y = self.b(h).view(h.size(0), 2, 3)
             return torch.cat([torch.log_softmax(y.mean(1), -1), y[:, 1, 1:], h.chunk(2, 1)[1]], 1)
 
+    class Steps(tn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = tn.LSTM(1, 3, 2, batch_first=True, bidirectional=True)
+            self.gru, self.rnn = tn.GRU(6, 4, batch_first=True), tn.RNN(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(self.gru(self.lstm(x[:, :, None])[0])[0])[0]
+
     return {
         "layers": tn.Sequential(
             tn.Flatten(), tn.Linear(4, 8), tn.ReLU(), tn.Dropout(0.2), tn.Linear(8, 3), tn.Softmax(-1)
@@ -771,11 +809,16 @@ def pytorchs():
             tn.Hardswish(), tn.Hardsigmoid(), tn.Mish(), tn.PReLU(), tn.SELU(), tn.Softsign(), tn.LogSoftmax(1),
         ),
         "residual": Residual(),
+        "images": tn.Sequential(
+            tn.Unflatten(1, (1, 2, 2)), tn.Conv2d(1, 4, 3, padding=1), tn.BatchNorm2d(4), tn.ReLU(),
+            tn.ConvTranspose2d(4, 2, 3, 2, 1, output_padding=1), tn.MaxPool2d(2), tn.GroupNorm(1, 2), tn.Flatten(),
+        ),
+        "steps": Steps(),
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("dynamo", [False, True])
-@pytest.mark.parametrize("name", ["layers", "batch norm", "activations", "residual"])
+@pytest.mark.parametrize("name", ["layers", "batch norm", "activations", "residual", "images", "steps"])
 def test_models_that_pytorch_exports_load(name, dynamo, tmp_path):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)

@@ -172,8 +172,11 @@ def test_attention_and_what_only_one_side_has():
         np.testing.assert_allclose(ours(x).value, module(t, t, t)[0].detach().numpy(), rtol=1e-9, atol=1e-12)
     with pytest.raises(ValueError, match=r"LSTM\(batch_first=False\); only batch_first=True"):
         cr.from_torch(tn.LSTM(4, 3))
-    with pytest.raises(ValueError, match="takes a mask when it is called"):
-        cr.to_torch(nn.MultiheadAttention(4, 2, causal=True))
+    for layer in (nn.MultiheadAttention(4, 2, causal=True), nn.TransformerEncoderLayer(4, 2, 6, causal=True)):
+        layer = layer.to("float64").eval()
+        back = cr.to_torch(layer)
+        np.testing.assert_allclose(back(t).detach().numpy(), layer(x).value, rtol=1e-9, atol=1e-12)
+        assert repr(cr.from_torch(back)) == repr(layer)
     padded = tn.Embedding(5, 3, padding_idx=1)
     assert cr.from_torch(padded).padding_idx == 1 and cr.to_torch(cr.from_torch(padded)).padding_idx == 1
 

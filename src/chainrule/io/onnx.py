@@ -12,13 +12,13 @@ import numpy as np
 from .. import nn
 from ..core.arrays import FLOATS
 from ..core.node import Recording
-from ..core.op import Array
 from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.tree import flatten
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from . import onnx_trial
 from .files import write_atomically
+from .onnx_layer_rows import Marking
 from .onnx_layers import as_sequential
 from .onnx_module import OnnxModule
 from .onnx_reading import DIGEST, PRODUCER, called, digest_of, read, require_onnx
@@ -91,7 +91,7 @@ def to_onnx(
     names = _names("input_names", input_names, _arguments(model, len(shapes)))
     statistics = {path: np.asarray(array) for path, array in model.named_buffers()}
     with evaluation_mode(model):
-        traces = [_traced(model, shapes, statistics, m) for m in EXAMPLES]
+        traces = [_traced(model, shapes, m) for m in EXAMPLES]
     named = (*model.named_parameters(), *statistics.items())
     writer = Writer({id(held): path for path, held in named})
     for i, name in enumerate(names):
@@ -170,16 +170,14 @@ def _names(argument: str, given: Sequence[str] | None, default: list[str]) -> li
 Trace = tuple[list[Tensor], list[Tensor]]
 
 
-def _traced(
-    model: nn.Module, inputs: Sequence[tuple[tuple[int, ...], Any]], statistics: Mapping[str, Array], examples: int
-) -> Trace:
+def _traced(model: nn.Module, inputs: Sequence[tuple[tuple[int, ...], Any]], examples: int) -> Trace:
     """Return the inputs and outputs of one trace; it records what is computed from the statistics, too."""
     with Recording("to_onnx") as recording:
         mark = frozenset({recording})
         leaves = [traced_leaf((examples, *shape), dtype, mark) for shape, dtype in inputs]
-        held = {path: Tensor(array, recordings=mark) for path, array in statistics.items()}
-        result, _ = nn.functional_call(model, held, *leaves)
-        outputs, _ = flatten(result)
+        buffers = [(part, name) for part in model.modules() for name in part._buffers]
+        held = {(id(part), name): Tensor(np.asarray(getattr(part, name)), recordings=mark) for part, name in buffers}
+        outputs, _ = flatten(Marking({}, held, None).of(model)(*leaves))
     return leaves, [constant(output) for output in outputs]
 
 

@@ -66,10 +66,6 @@ def idioms(ndim: int) -> list[Idiom]:
         if ndim:
             root = normalised(nn.LayerNorm(_FEATURES, eps=_NUMBER), "weight", "bias")
             found.append(Idiom("LayerNormalization", root, (x, *vectors[:2]), "epsilon", (("axis", -1),)))
-        if ndim == 2:
-            names = "weight", "bias", "running_mean", "running_var"
-            root = normalised(nn.BatchNorm1d(_FEATURES, eps=_NUMBER), *names)
-            found.append(Idiom("BatchNormalization", root, (x, *vectors), "epsilon"))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .. import nn
 from ..core.op import Array
 from .onnx_arguments import dtype_of_type
+from .onnx_layers_of_space import OF_SPACE, lengths_after, without_zero_starts
 from .onnx_reading import Graph, Node
 
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
@@ -18,6 +19,8 @@ _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "LeakyRelu": lambda alpha=0.01: nn.LeakyReLU(alpha),
     "Elu": lambda alpha=1.0: nn.ELU(alpha),
     "Gelu": lambda approximate=b"none": nn.GELU(approximate == b"tanh"),
+    "HardSwish": nn.Hardswish,
+    "Mish": nn.Mish,
     "Sigmoid": nn.Sigmoid,
     "Tanh": nn.Tanh,
     "Softplus": nn.Softplus,
@@ -30,18 +33,18 @@ def as_sequential(graph: Graph) -> nn.Sequential | None:
     if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.inputs[0].shape is None:
         return None
     try:
-        return _Chain(graph).layers()
+        return Chain(graph).layers()
     except ValueError:  # a setting that a layer does not take, such as an epsilon of 0
         return None
 
 
-class _Chain:
+class Chain:
     """Follows one value through a graph, layer by layer."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.nodes = list(graph.nodes)
-        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
+        self.nodes = without_zero_starts(graph.nodes, graph.outputs)
+        self.uses = Counter(name for node in self.nodes for name in node.inputs)
         self.current = graph.inputs[0].name
         self.lengths: list[int | None] = list(graph.inputs[0].shape or ())[1:]  # of all axes but the first
 
@@ -59,6 +62,8 @@ class _Chain:
 
     def _layer(self, node: Node) -> nn.Module | None:
         made = _LAYERS[node.kind](self, node) if node.kind in _LAYERS else None
+        if node.kind in OF_SPACE and (made := OF_SPACE[node.kind](self, node)) is not None:
+            self.lengths = lengths_after(made, self.lengths)
         if node.kind in _ACTIVATIONS and len(node.inputs) == 1:
             made = _ACTIVATIONS[node.kind](**node.attributes)
         if made is not None and self.current in node.inputs:
@@ -136,19 +141,24 @@ class _Chain:
         return nn.Flatten()
 
     def softmax(self, node: Node) -> nn.Module | None:
-        """Along the last axis."""
+        """Along the last axis; also its logarithm."""
         default = 1 if self.graph.opset < 13 else -1
         axis = node.attributes.get("axis", default)
-        return nn.Softmax() if axis == -1 or (len(self.lengths) == 1 and axis == 1) else None
+        made = nn.Softmax() if node.kind == "Softmax" else nn.LogSoftmax()
+        last = axis == len(self.lengths) and (default == -1 or axis == 1)
+        return made if axis == -1 or last else None
 
     def batch_norm(self, node: Node) -> nn.Module | None:
-        """By running statistics, of features on the last of two axes."""
+        """By running statistics, of features on the last of two axes, or of channels."""
         weight, bias = (self.weight(name, 1) for name in node.inputs[1:3])
         mean, variance = (self.graph.constants.get(name) for name in node.inputs[3:5])
         a = {"epsilon": 1e-5, "momentum": 0.9, **node.attributes}
-        if weight is None or bias is None or mean is None or variance is None or len(self.lengths) != 1:
+        if weight is None or bias is None or mean is None or variance is None or len(self.lengths) > 3:
             return None
-        layer = nn.BatchNorm1d(weight.size, eps=a["epsilon"], momentum=_rest(a["momentum"]), dtype=weight.dtype)
+        if a.get("training_mode") or len(node.outputs) > 1:
+            return None
+        kind = nn.BatchNorm2d if len(self.lengths) == 3 else nn.BatchNorm1d
+        layer = kind(weight.size, eps=a["epsilon"], momentum=_rest(a["momentum"]), dtype=weight.dtype)
         layer.load_state_dict({"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance})
         return layer
 
@@ -185,17 +195,18 @@ class _Chain:
         return layer
 
 
-_LAYERS: dict[str, Callable[[_Chain, Node], nn.Module | None]] = {
-    "MatMul": _Chain.product,
-    "Gemm": _Chain.gemm,
-    "Flatten": _Chain.flatten,
-    "Reshape": _Chain.reshape,
-    "Softmax": _Chain.softmax,
-    "BatchNormalization": _Chain.batch_norm,
-    "LayerNormalization": _Chain.layer_norm,
-    "Dropout": _Chain.dropout,
-    "Cast": _Chain.cast,
-    "Gather": _Chain.embedding,
+_LAYERS: dict[str, Callable[[Chain, Node], nn.Module | None]] = {
+    "MatMul": Chain.product,
+    "Gemm": Chain.gemm,
+    "Flatten": Chain.flatten,
+    "Reshape": Chain.reshape,
+    "Softmax": Chain.softmax,
+    "LogSoftmax": Chain.softmax,
+    "BatchNormalization": Chain.batch_norm,
+    "LayerNormalization": Chain.layer_norm,
+    "Dropout": Chain.dropout,
+    "Cast": Chain.cast,
+    "Gather": Chain.embedding,
 }
 
 

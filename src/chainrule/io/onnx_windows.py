@@ -17,15 +17,15 @@ from .onnx_arguments import integers
 Pairs = tuple[tuple[int, int], ...]
 
 
-def _pads(
-    x: Any, size: Sequence[int], strides: Any, dilations: Any, pads: Any, auto_pad: bytes
+def spread(
+    shape: Sequence[int], size: Sequence[int], strides: Any, dilations: Any, pads: Any, auto_pad: bytes
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pairs]:
     """Return strides, dilations and the elements before and after each axis in space."""
     n = len(size)
     strides, dilations = tuple(strides or (1,) * n), tuple(dilations or (1,) * n)
     if auto_pad in (b"SAME_UPPER", b"SAME_LOWER"):
         pairs = []
-        for length, k, s, d in zip(shape_of(x)[2:], size, strides, dilations, strict=True):
+        for length, k, s, d in zip(shape[2:], size, strides, dilations, strict=True):
             whole = max(0, (-(-length // s) - 1) * s + d * (k - 1) + 1 - length)
             less, more = whole // 2, whole - whole // 2
             pairs.append((less, more) if auto_pad == b"SAME_UPPER" else (more, less))
@@ -42,7 +42,7 @@ def conv(
 ) -> Any:  # fmt: skip
     """Return the convolution of x with filters w (filters, channels / group, *size), plus b of each filter."""
     size = shape_of(w)[2:]
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, auto_pad)
     turned = np.moveaxis(w, 0, -1)
     out = ops.conv(x, turned, stride=stride, padding=padding, dilation=dilation, groups=group)
     return out if b is None else out + np.reshape(b, (-1, *(1,) * len(size)))
@@ -56,7 +56,7 @@ def conv_transpose(
     """Return the transposed convolution of x with w (channels, filters / group, *size), plus b of each filter."""
     size, space = shape_of(w)[2:], shape_of(x)[2:]
     n = len(size)
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, b"NOTSET")
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, b"NOTSET")
     more = tuple(output_padding or (0,) * n)
     turned = np.moveaxis(w, 1, -1)
     whole = ops.conv_transpose(x, turned, stride=stride, dilation=dilation, groups=group)
@@ -97,7 +97,7 @@ def max_pool(
 ) -> Any:  # fmt: skip
     """Return the largest element of each window, and its place among all elements of x."""
     size, dtype = tuple(kernel_shape), dtype_of(x)
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, auto_pad)
     padding = _ceiled(x, size, stride, dilation, padding, ceil_mode)
     largest = as_dtype(ops.max_pool(x, size, stride=stride, dilation=dilation, padding=padding, n=len(size)), dtype)
     if outputs == 1:
@@ -148,7 +148,7 @@ def lp_pool(
 ) -> Any:  # fmt: skip
     """Return the p-norm of each window."""
     size = tuple(kernel_shape)
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, auto_pad)
     padding = _ceiled(x, size, stride, dilation, padding, ceil_mode)
     axes = tuple(range(2, 2 + len(size)))
     around = windows(ops.zero_pad(np.abs(x) ** p, padding), axes, size, stride, dilation)
@@ -161,7 +161,7 @@ def col2im(
     """Add up blocks, whose elements are columns of x, at the places they were taken from."""
     space, size = integers(image_shape, "Col2Im's image_shape"), integers(block_shape, "Col2Im's block_shape")
     n, (m, rows, _) = len(size), shape_of(x)
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, b"NOTSET")
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, b"NOTSET")
     whole = [d + before + after for d, (before, after) in zip(space, padding, strict=True)]
     counts = [places(*each) for each in zip(whole, size, stride, dilation, strict=True)]
     channels = rows // math.prod(size)
@@ -177,7 +177,7 @@ def average_pool(
 ) -> Any:  # fmt: skip
     """Return the mean of each window."""
     size = tuple(kernel_shape)
-    stride, dilation, padding = _pads(x, size, strides, dilations, pads, auto_pad)
+    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, auto_pad)
     ceiled = _ceiled(x, size, stride, dilation, padding, ceil_mode)
     if count_include_pad and ceiled != padding:  # what is added for the last windows does not count
         x, padding = (

@@ -12,6 +12,7 @@ from ..core.tensor import Parameter, Tensor
 from ..ops.table import row_of
 from . import onnx_windows
 from .onnx_idioms import Idiom, idioms, match
+from .onnx_layer_rows import LAYER, LAYERS
 from .onnx_operations import LOGICAL, PLAIN, REDUCTIONS
 
 #: A network is traced with these numbers of examples, which no network has for another reason. What differs between
@@ -56,6 +57,7 @@ class Writer:
         self._taken: set[str] = set(paths.values())
         self._known: dict[int, tuple[tuple[Tensor, ...], str]] = {}  # holds the nodes, so that ids stay theirs
         self._constants: dict[Any, str] = {}
+        self._stored: dict[Any, str] = {}  # (id of a parameter, shape) -> its name
         self._first = ""  # the input that gives the number of examples
         self._batch = ""  # that number
         self._outputs: set[str] = set()
@@ -166,6 +168,9 @@ class Writer:
         op = nodes[0].op
         if op is None:
             return Step(nodes, [], lambda w, s: w._leaf(s))
+        if op is LAYER:
+            layer = nodes[0].attrs["layer"]
+            return Step(nodes, [tuple(n.inputs[1] for n in nodes)], lambda w, s: LAYERS[type(layer)](w, layer, s))
         idiom = self._idiom(nodes)
         if idiom is not None:
             return idiom
@@ -215,24 +220,41 @@ class Writer:
             if known == made:
                 self._known[key] = nodes, name
 
-    def _leaf(self, step: Step) -> str:
+    def stored(self, parameter: Parameter, array: Any = None) -> str:
+        """Return the name of an initializer with a parameter's numbers; `array` has them as an operator takes them."""
         from onnx import numpy_helper
 
+        array = parameter.value if array is None else array
+        key = id(parameter), array.shape
+        if key not in self._stored:
+            path = self._paths.get(id(parameter)) or parameter.name or "parameter"
+            known = path in self._paths.values() and path not in self._stored.values()
+            self._stored[key] = path if known else self.name(path)
+            self.initializers.append(numpy_helper.from_array(np.array(array, order="C"), self._stored[key]))
+        return self._stored[key]
+
+    def kept(self, array: Any) -> str:
+        """Return the name of a constant with the numbers of a buffer."""
+        return self.constant(array, self._paths.get(id(array), ""))
+
+    def _leaf(self, step: Step) -> str:
         leaf = step.first
         if leaf.value is None:
             raise ValueError("the network uses a tensor of another trace")
         if isinstance(leaf, Parameter):
-            name = self._paths.get(id(leaf)) or self.name(leaf.name or "parameter")
-            self.initializers.append(numpy_helper.from_array(np.array(leaf.value, order="C"), name))
-            return name
+            return self.stored(leaf)
         values = [n.value for n in step.nodes]
         if all(v is leaf.value or _equal(v, leaf.value) for v in values):
-            return self.constant(leaf.value, self._paths.get(id(leaf.value), ""))
+            return self.kept(leaf.value)
         if leaf.dtype.kind in "iu" and leaf.ndim and all(v is not None and _counts_up(v) for v in values):
             whole = self.integers_of([[v.size] for v in values if v is not None], "a range")
             ends = [self.node("Squeeze", n, self.integers(0)) for n in (self.integers(0), whole, self.integers(1))]
             shapes = self.integers_of([v.shape for v in values if v is not None], "a range")
             return self.cast(self.node("Reshape", self.node("Range", *ends), shapes), leaf.dtype)
+        if leaf.size and all(v is not None and v.size and np.all(v == leaf.value.flat[0]) for v in values):
+            if leaf.shape:
+                whole = self.integers_of([n.shape for n in step.nodes], "a constant")
+                return self.node("Expand", self.constant(leaf.value.flat[0]), whole)
         if leaf.shape or not all(v is not None and float(v).is_integer() for v in values):
             raise ValueError(f"a constant of shape {leaf.shape} in it depends on the number of examples")
         whole = self.integers_of([[int(v)] for v in values if v is not None], "a constant")

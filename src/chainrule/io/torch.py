@@ -35,7 +35,7 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
     "LSTM": lambda m, dtype: nn.LSTM(*_recurrent(m), dtype=dtype),
     "GRU": lambda m, dtype: nn.GRU(*_recurrent(m), dtype=dtype),
     "MultiheadAttention": lambda m, dtype: nn.MultiheadAttention(
-        m.embed_dim, m.num_heads, m.dropout, m.in_proj_bias is not None, dtype=dtype
+        m.embed_dim, m.num_heads, m.dropout, m.in_proj_bias is not None, causal=_causal(m), dtype=dtype
     ),
     "TransformerEncoderLayer": lambda m, dtype: nn.TransformerEncoderLayer(
         m.self_attn.embed_dim,
@@ -45,6 +45,7 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
         _ACTIVATIONS.get(m.activation_relu_or_gelu, "another"),
         m.norm1.eps,
         m.norm_first,
+        causal=_causal(m),
         dtype=dtype,
     ),
     "LeakyReLU": lambda m, dtype: nn.LeakyReLU(m.negative_slope),
@@ -128,7 +129,7 @@ _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str,
     nn.MultiheadAttention: lambda m: (
         "MultiheadAttention",
         (m.embed_dim, m.num_heads, m.dropout, m.bias),
-        {"batch_first": _not_causal(m)},
+        {"batch_first": True},
     ),
     nn.TransformerEncoderLayer: lambda m: (
         "TransformerEncoderLayer",
@@ -139,7 +140,7 @@ _TO: dict[type[nn.Module], Callable[[Any], tuple[str, tuple[Any, ...], dict[str,
             m.dropout,
             m.activation,
             m.layer_norm_eps,
-            _not_causal(m),
+            True,
             m.norm_first,
         ),
         {},
@@ -251,8 +252,9 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
 def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn.Module:
     import torch
 
-    kind = type(module).__name__
-    if kind not in _FROM or type(module) is not getattr(torch.nn, kind):
+    given = _called_as_here(type(module))
+    kind = given.__name__
+    if kind not in _FROM or given is not getattr(torch.nn, kind):
         known = type(module) is getattr(torch.nn, kind, None)
         full = f"torch.nn.{kind}" if known else f"{type(module).__module__}.{kind}"
         raise TypeError(
@@ -309,15 +311,6 @@ def _settings(layer: Any) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in _RECURRENT} | {"batch_first": True}
 
 
-def _not_causal(layer: Any) -> bool:
-    if layer.causal:
-        raise ValueError(
-            f"{type(layer).__name__}(causal=True): PyTorch's layer takes a mask when it is called; make the layer "
-            "without causal=True, load its weights, and convert that"
-        )
-    return True
-
-
 def _place(path: str) -> str:
     return f"layer {path}" if path else "the module"
 
@@ -334,7 +327,9 @@ def to_torch(model: nn.Module) -> Any:
     -------
     torch.nn.Module
         A ``torch.nn.Sequential`` or a layer, in the same mode and of the same dtype. Its dropout uses PyTorch's random
-        numbers, whose state is not changed by the conversion.
+        numbers, whose state is not changed by the conversion. Recurrent and attention layers in a Sequential, and
+        causal ones, are of subclasses of PyTorch's whose ``forward`` takes and returns what ours does; alone,
+        PyTorch's layers return tuples.
 
     Raises
     ------
@@ -385,8 +380,59 @@ def _layer_to(layer: nn.Module, path: str) -> Any:
             "to_onnx(model) exports any module"
         )
     kind, args, settings = _TO[type(layer)](layer)
+    theirs = getattr(torch.nn, kind)
+    if type(layer) in _CALLED and (path or getattr(layer, "causal", False)):
+        theirs = _as_here(theirs, _CALLED[type(layer)], getattr(layer, "causal", False))
     if layer.dtype is None:
-        return getattr(torch.nn, kind)(*args, **settings)
+        return theirs(*args, **settings)
     dtype = getattr(torch, str(layer.dtype))
-    made = getattr(torch.nn, kind)(*args, **settings, device="meta", dtype=dtype)  # so that no numbers are drawn
+    made = theirs(*args, **settings, device="meta", dtype=dtype)  # so that no numbers are drawn
     return made.to_empty(device="cpu")
+
+
+# -- layers that PyTorch calls in another way --------------------------------------------------------------------------
+
+
+def _first(run: Any, x: Any, causal: bool) -> Any:
+    return run(x)[0]
+
+
+def _attention(run: Any, x: Any, causal: bool) -> Any:
+    return run(x, x, x, need_weights=False, attn_mask=_mask(x) if causal else None, is_causal=causal)[0]
+
+
+def _encoder(run: Any, x: Any, causal: bool) -> Any:
+    return run(x, src_mask=_mask(x) if causal else None, is_causal=causal)
+
+
+def _mask(x: Any) -> Any:
+    """Return True where a step must not see another."""
+    import torch
+
+    return torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+
+
+#: Layer -> how PyTorch's is called so that it takes and gives what ours does.
+_CALLED: dict[type[nn.Module], Callable[[Any, Any, bool], Any]] = {
+    **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), _first),
+    nn.MultiheadAttention: _attention,
+    nn.TransformerEncoderLayer: _encoder,
+}
+
+
+def _as_here(theirs: Any, call: Callable[[Any, Any, bool], Any], causal: bool) -> Any:
+    """Return PyTorch's class with a forward that takes the input alone and gives the output alone."""
+
+    def forward(self: Any, x: Any) -> Any:
+        return call(functools.partial(theirs.forward, self), x, causal)
+
+    return type(theirs.__name__, (theirs,), {"forward": forward, "_chainrule_causal": causal})
+
+
+def _called_as_here(given: Any) -> Any:
+    """Return PyTorch's class for one that `_as_here` made of it."""
+    return given.__base__ if "_chainrule_causal" in given.__dict__ else given
+
+
+def _causal(module: Any) -> bool:
+    return bool(getattr(type(module), "_chainrule_causal", False))

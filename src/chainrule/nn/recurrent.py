@@ -95,6 +95,8 @@ class Recurrent(Layer):
 
     def forward(self, X: Any, state: Any = None, *, lengths: Any = None, return_state: bool = False) -> Any:
         """Return the states of the last layer in all steps; with `return_state`, also those after the last step."""
+        if state is None and lengths is None and not return_state:
+            return self.compute(X, by_letter)
         out, after = self._all(X, state, lengths, by_letter)
         return (out, after) if return_state else out
 
