@@ -25,8 +25,13 @@ def in_turn(cases: Iterable[Any], every: int = 3) -> list[Any]:
     return [pytest.param(*case) if k % every == 0 else slow(*case) for k, case in enumerate(of_some)]
 
 
-def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None) -> Callable[[Any], Any]:
-    """Run a test for each case, as ``pytest.mark.parametrize``, but as one test, whose failure names the cases."""
+def for_each(
+    names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None, *, every: int = 1
+) -> Callable[[Any], Any]:
+    """Run a test for each case, as ``pytest.mark.parametrize``, but as one test, whose failure names the cases.
+
+    One case in `every` runs in all runs of the tests, the others in the slow ones.
+    """
     keys = (names,) if isinstance(names, str) else tuple(names)
     table = list(cases)
 
@@ -46,10 +51,11 @@ def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(*case: Any, **others: Any) -> None:
+            part = others.pop("part", 0) if every > 1 else 0  # else it is a table's that this one is put around
             if case:  # called by another test, with a case of its own
                 return test(*case, **others)
             failed, skipped = {}, None
-            for position, case in enumerate(table):
+            for position, case in list(enumerate(table))[part::every]:
                 try:
                     test(**values(case), **others)
                 except pytest.skip.Exception as skip:
@@ -66,7 +72,9 @@ def for_each(names: str | tuple[str, ...], cases: Iterable[Any], ids: Any = None
 
         signature = inspect.signature(test)
         others = [p for p in signature.parameters.values() if p.name not in keys]
+        if every > 1:
+            others.append(inspect.Parameter("part", inspect.Parameter.KEYWORD_ONLY))
         run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
-        return run
+        return pytest.mark.parametrize("part", in_turn(range(every), every))(run) if every > 1 else run
 
     return decorate

@@ -549,7 +549,7 @@ def test_copies_of_operations_are_the_rows_themselves(copied: Any) -> None:
     assert all(copied(op) is op for op in cr.core.op.rows())
 
 
-@pytest.mark.parametrize("depth", [2_000, 100_000])
+@pytest.mark.parametrize("depth", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_tensors_of_deep_graphs_are_pickled_by_value(depth: int) -> None:
     x = cr.tensor([1.0, 2.0], requires_grad=True)
     y = x

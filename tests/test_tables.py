@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from tests.tables import for_each
+from tests.tables import for_each, in_turn
 
 
 @for_each("scale", [1, 2])
@@ -31,6 +31,23 @@ def test_a_case_of_another_test() -> None:
 
 def test_fixtures_are_left_to_pytest() -> None:
     assert list(inspect.signature(proportional).parameters) == ["tmp_path"]
+
+
+@for_each("scale", [1])
+@for_each("x", range(7), every=3)
+def one_in_three(x: int, scale: int, seen: list[int]) -> None:
+    seen.append(x * scale)
+
+
+def test_a_part_runs_in_all_runs_and_the_others_in_slow_ones() -> None:
+    seen: list[int] = []
+    for part, ran in enumerate([[0, 3, 6], [1, 4], [2, 5]]):
+        one_in_three(part=part, seen=seen)  # type: ignore[call-arg]
+        assert seen == ran
+        seen.clear()
+    (mark,) = one_in_three.pytestmark  # type: ignore[attr-defined]
+    assert mark.args == ("part", in_turn(range(3), 3))
+    assert list(inspect.signature(one_in_three).parameters) == ["seen", "part"]
 
 
 def test_an_empty_table_fails_and_all_skipped_is_skipped() -> None:

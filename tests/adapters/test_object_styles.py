@@ -622,7 +622,7 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", in_turn(STYLES, every=2), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("style", in_turn(STYLES, every=3), ids=lambda c: c.__name__)
 def test_right_classes_are_right(style):
     inputs, options, count, _ = STYLES[style]
     report = cr.audit_module(style(), *inputs, **options)
@@ -630,7 +630,7 @@ def test_right_classes_are_right(style):
     assert [s.verdict for s in report.steps] == [RIGHT] * count, str(report)
 
 
-@pytest.mark.parametrize("style", in_turn(STYLES), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("style", in_turn(STYLES, every=4), ids=lambda c: c.__name__)
 def test_wrong_classes_are_wrong_at_their_step(style):
     inputs, options, _, step = STYLES[style]
     wrong = type(style.__name__, (style,), {"k": 1.7, "__module__": style.__module__})

@@ -146,7 +146,7 @@ def rounds(examples):
 
 
 #: The same property with a few networks in every run of the tests, and with many in the slow ones.
-FEW_AND_MANY = pytest.mark.parametrize("examples", [5, pytest.param(60, marks=pytest.mark.slow)])
+FEW_AND_MANY = pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
 
 
 @FEW_AND_MANY

@@ -63,6 +63,7 @@ def test_the_response_to_a_seed_is_its_part_of_the_result(family):
         assert np.allclose(sum(parts), result, rtol=1e-9, atol=1e-9 * np.max(np.abs(result)))
 
 
+@pytest.mark.slow
 def test_no_mistake_is_ruled_out_that_would_fit(monkeypatch):
     """The audit finds the same causes where nothing is ruled out before it is computed."""
     from benchmarks.backward_passes.__main__ import report_of

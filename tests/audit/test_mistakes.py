@@ -193,6 +193,7 @@ def spin(until):
         pass
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_on_a_busy_machine():
     alone = unknown_report()
     context = multiprocessing.get_context("spawn")

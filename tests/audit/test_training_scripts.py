@@ -8,6 +8,7 @@ import pytest
 
 from chainrule.audit.commands import audit_parts, audit_script
 from chainrule.cli.gradients import audit_here
+from tests.tables import in_turn
 
 NETWORK = """\
 import numpy as np
@@ -303,21 +304,23 @@ def audited(tmp_path, text, name="train.py"):
 
 @pytest.mark.parametrize(
     ("text", "right", "wrong", "step"),
-    [
-        (NETWORK, "(1 - a1**2)", "(1 - z1**2)", "dz1"),
-        (NETWORK, "dW2 = a1.T @ dz2", "dW2 = a1.T @ dz2 / len(X)", "dW2"),
-        (NO_LOSS, "guess_delta.dot(second.T)", "miss.dot(second.T)", "dfirst"),
-        (BATCHES, "x.T @ (p - y) / len(x)", "x.T @ (p - y)", "dw"),
-        (LISTS, "grads = [X.T @ d1,", "grads = [X.T @ d1 / len(X),", "dweights_0"),
-        (LISTS, "d2.sum(axis=0)", "d2.mean(axis=0)", "dparams_b2"),
-        (IN_A_FUNCTION, "X.T @ dout", "X.T @ dout / len(X)", "dnet_W"),
-        (PAIRS, "(1 - h**2)", "(1 - h)", "dW1"),
-        (LAYERS, "self.x.T @ d", "2 * self.x.T @ d", "dnet_layers_2_params_W dnet_layers_0_params_W"),
-        (COMPREHENSIONS, "delta @ a[1].T]", "2 * delta @ a[1].T]", "dself_weights_1"),
-        (OBJECTS, "* (self.h > 0)", "", "dnet_first_data"),
-        (ADAM, "2 * np.mean(out - y)", "np.mean(out - y)", "db"),
-        (UNCALLED, "/ len(targets)", "", "dtheta"),
-    ],
+    in_turn(
+        [
+            (NETWORK, "(1 - a1**2)", "(1 - z1**2)", "dz1"),
+            (NETWORK, "dW2 = a1.T @ dz2", "dW2 = a1.T @ dz2 / len(X)", "dW2"),
+            (NO_LOSS, "guess_delta.dot(second.T)", "miss.dot(second.T)", "dfirst"),
+            (BATCHES, "x.T @ (p - y) / len(x)", "x.T @ (p - y)", "dw"),
+            (LISTS, "grads = [X.T @ d1,", "grads = [X.T @ d1 / len(X),", "dweights_0"),
+            (LISTS, "d2.sum(axis=0)", "d2.mean(axis=0)", "dparams_b2"),
+            (IN_A_FUNCTION, "X.T @ dout", "X.T @ dout / len(X)", "dnet_W"),
+            (PAIRS, "(1 - h**2)", "(1 - h)", "dW1"),
+            (LAYERS, "self.x.T @ d", "2 * self.x.T @ d", "dnet_layers_2_params_W dnet_layers_0_params_W"),
+            (COMPREHENSIONS, "delta @ a[1].T]", "2 * delta @ a[1].T]", "dself_weights_1"),
+            (OBJECTS, "* (self.h > 0)", "", "dnet_first_data"),
+            (ADAM, "2 * np.mean(out - y)", "np.mean(out - y)", "db"),
+            (UNCALLED, "/ len(targets)", "", "dtheta"),
+        ]
+    ),
 )
 def test_scripts_right_and_wrong(tmp_path, text, right, wrong, step):
     report = audited(tmp_path, text)

@@ -118,6 +118,7 @@ def test_thirty_submissions_are_graded(folder):
     check(folder, names, list(HARMFUL))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_graded_is_said(tmp_path, run):
     (tmp_path / "class").mkdir()
     (tmp_path / "reference.py").write_text("x = 1\n")

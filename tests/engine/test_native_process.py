@@ -194,6 +194,7 @@ def test_an_unknown_instruction_set_is_an_error(name: str) -> None:
     assert here[-1] == "portable" and (os.environ.get("CHAINRULE_ISA") or here[0] == instruction_set())
 
 
+@pytest.mark.slow
 def test_known_instruction_sets_are_used_or_refused() -> None:
     here = finished(NAMED, CHAINRULE_ISA="?").stdout.split("this processor has ")[1].strip().split(", ")
     for name in ("avx512", "avx2", "neon", "portable"):

@@ -95,7 +95,7 @@ def test_convolution_and_pooling():
 OF_MORE_AXES = OF_SPACE | OF_SEQUENCES
 
 
-@pytest.mark.parametrize("name", in_turn(OF_MORE_AXES))
+@pytest.mark.parametrize("name", in_turn(OF_MORE_AXES, every=6))
 def test_every_layer_of_images_and_series(name):
     layer, shape = OF_MORE_AXES[name]
     rng = np.random.default_rng(0)

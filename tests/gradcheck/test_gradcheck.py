@@ -78,19 +78,15 @@ def real_inputs(example):
     return [x.astype(np.float64) if np.asarray(x).dtype.kind == "f" else x for x in map(np.asarray, example.inputs)]
 
 
-@for_each(("op", "example"), list(table(twice=False)))
+@for_each(("op", "example"), list(table(twice=False)), every=3)
 def test_every_row_of_the_operation_table(op, example):
     result = passing(row_function(op, example.attrs), *real_inputs(example), full=True)
     assert result.full and result.max_error < 1e-6
 
 
-@pytest.mark.parametrize("part", in_turn(range(6), every=6))
-def test_every_row_twice(part):
-    @for_each(("op", "example"), list(table(twice=True))[part::6])
-    def check(op, example):
-        passing(row_function(op, example.attrs), *real_inputs(example), order=2, rtol=1e-5)
-
-    check()
+@for_each(("op", "example"), list(table(twice=True)), every=12)
+def test_every_row_twice(op, example):
+    passing(row_function(op, example.attrs), *real_inputs(example), order=2, rtol=1e-5)
 
 
 BY_HAND = {
@@ -184,9 +180,8 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers(name, dtype):
+@pytest.mark.parametrize(("dtype", "name"), in_turn([(d, n) for d in (np.float64, np.float32) for n in LAYERS]))
+def test_layers(dtype, name):
     make, x = LAYERS[name]
     layer = make().to(dtype)
     x = x.astype(dtype) if x.dtype.kind == "f" else x

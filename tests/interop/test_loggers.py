@@ -96,6 +96,7 @@ def runs(mlflow, experiment):
     return client.search_runs([client.get_experiment_by_name(experiment).experiment_id], order_by=["start_time ASC"])
 
 
+@pytest.mark.slow
 def test_mlflow_reads_metrics_parameters_and_tags(mlflow):
     logger = cr.MLflowLogger("digits", run_name="one", tags={"by": "hand"})
     _, history = trained(logger, validation=0.2)

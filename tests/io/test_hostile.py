@@ -17,6 +17,7 @@ import chainrule as cr
 from chainrule.io import load_arrays, weights
 from tests.io import hostile
 from tests.io.gallery import CASES
+from tests.tables import in_turn
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="limits and pipes of Unix")
 
@@ -63,6 +64,10 @@ def outcomes(tmp_path, files, reader):
     return {names[number]: (*result, str(folder / number)) for number, result in found.items()}
 
 
+def quarter(files, part):
+    return dict(list(files.items())[part::4])
+
+
 def refused(found):
     """Hold every outcome to: an error that names the file, within a second and 200 MB."""
     wrong = {
@@ -75,15 +80,17 @@ def refused(found):
 
 
 @unix
-def test_model_files_are_refused(tmp_path):
+@pytest.mark.parametrize("part", in_turn(range(4), every=4))
+def test_model_files_are_refused(tmp_path, part):
     files = hostile.safetensors_files()
     assert len(files) > 200 + len(hostile.truncated())
-    refused(outcomes(tmp_path, files, "load"))
+    refused(outcomes(tmp_path, quarter(files, part), "load"))
 
 
 @unix
-def test_weights_of_pytorch_in_such_files_are_refused(tmp_path):
-    files = hostile.other_files() | hostile.headers()
+@pytest.mark.parametrize("part", in_turn(range(4), every=4))
+def test_weights_of_pytorch_in_such_files_are_refused(tmp_path, part):
+    files = quarter(hostile.other_files() | hostile.headers(), part)
     files = {name: content.replace(b'"digest"', b'"Digest"') for name, content in files.items()}  # they have none
     found = outcomes(tmp_path, files, "load_arrays")
     loaded = {name for name, (outcome, *_) in found.items() if outcome == "loaded"}
@@ -96,13 +103,14 @@ def test_weights_of_pytorch_in_such_files_are_refused(tmp_path):
 
 
 @unix
-def test_onnx_files_are_refused(tmp_path):
+@pytest.mark.parametrize("part", in_turn(range(4), every=4))
+def test_onnx_files_are_refused(tmp_path, part):
     pytest.importorskip("onnx")
     from tests.io import hostile_onnx
 
     files = hostile_onnx.onnx_files()
     assert len(hostile_onnx.graphs()) > 100
-    refused(outcomes(tmp_path, files, "from_onnx"))
+    refused(outcomes(tmp_path, quarter(files, part), "from_onnx"))
 
 
 #: Headers that say of the same bytes something else that can be true.

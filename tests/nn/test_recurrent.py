@@ -86,7 +86,7 @@ def test_a_sequence_in_two_parts(kind: Any) -> None:
     np.testing.assert_allclose(np.concatenate([first, second], axis=1).value, layer(x).value, 1e-12)
 
 
-@for_each("kind", KINDS)
+@for_each("kind", KINDS, every=3)
 def test_compiled_and_eager_gradients_agree(kind: Any) -> None:
     layer, x = kind(3, 4, 2, bidirectional=True, dtype=np.float64), draw(2, 5, 3)
     start = {path: p.value for path, p in layer.named_parameters()}

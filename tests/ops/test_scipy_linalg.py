@@ -13,6 +13,7 @@ import chainrule as cr
 from chainrule.core.node import FUNCTIONS
 from chainrule.scipy import linalg
 from tests.ops.checking import close, derivative
+from tests.tables import in_turn
 
 rng = np.random.default_rng(7)
 A = rng.normal(size=(3, 3)) + 4 * np.eye(3)
@@ -59,9 +60,7 @@ def test_every_function_has_a_case() -> None:
     assert {f"scipy.linalg.{name}" for name in CASES} <= set(FUNCTIONS)
 
 
-@pytest.mark.parametrize(
-    ("f", "inputs"), [pytest.param(*c, id=f"{n}-{i}") for n in CASES for i, c in enumerate(CASES[n])]
-)
+@pytest.mark.parametrize(("f", "inputs"), in_turn([c for n in CASES for c in CASES[n]]))
 def test_value_and_gradient(f: Any, inputs: Any) -> None:
     expected = f(scipy.linalg, *inputs)
     close(f(linalg, *[cr.tensor(x) for x in inputs]).value, expected, 1e-13)

@@ -37,7 +37,7 @@ from tests.ops.checking import (
     real,
     traced,
 )
-from tests.tables import for_each, in_turn
+from tests.tables import for_each
 
 ROWS = ops.rows()
 SMOOTH = [op for op in ROWS if op.differentiable]
@@ -288,7 +288,7 @@ def test_value(op: Operation, example: Example) -> None:
     np.testing.assert_array_equal(tensor.value, found)
 
 
-@for_each(("op", "example"), cases(SMOOTH))
+@for_each(("op", "example"), cases(SMOOTH), every=2)
 def test_jacobian(op: Operation, example: Example) -> None:
     check_first_order(op, example)
 
@@ -320,13 +320,9 @@ def test_forward_derivative_agrees_with_the_reverse_pass(op: Operation, example:
     close(np.sum(g * moved), sum(np.sum(v * b) for v, b in zip(directions, back, strict=True)), 1e-10, op.name)
 
 
-@pytest.mark.parametrize("part", in_turn(range(3)))
-def test_gradient_of_the_gradient(part: int) -> None:
-    @for_each(("op", "example"), list(cases(op for op in SMOOTH if not op.flat))[part::3])
-    def check(op: Operation, example: Example) -> None:
-        check_second_order(op, example)
-
-    check()
+@for_each(("op", "example"), cases(op for op in SMOOTH if not op.flat), every=6)
+def test_gradient_of_the_gradient(op: Operation, example: Example) -> None:
+    check_second_order(op, example)
 
 
 @for_each("dtype", [np.float32, np.float64])

@@ -333,7 +333,7 @@ def memory_changes(plan: Plan, data: Any) -> Plan:
     return replace(plan, arena=data.draw(st.integers(0, plan.arena)))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.data(), programs)
 def test_a_changed_plan_is_refused_or_computes_the_same(data: Any, program: Any) -> None:
     states, inputs = arrays([(13, 7), (13, 7), (13, 13)], float), arrays([(13, 7), (7,)], float, seed=1)
