@@ -218,7 +218,62 @@ def penalty_of_absolute_values():
     return cr.audit(backward, forward=forward, loss=loss, parameters={"W": N(1, 3, 2)}, X=N(2, 8, 3), Y=N(3, 8, 2))
 
 
+def slopes_from_the_other_side():
+    def forward(x, slope):
+        return np.where(x > 0, x, slope * x), (x, slope)
+
+    def backward(dout, cache):
+        x, slope = cache
+        return dout * np.where(x > 0, 1, slope), np.sum(dout * x * (x > 0), axis=0)
+
+    return cr.audit_layer(forward, backward, N(1, 7, 4), 0.1 + 0.1 * np.arange(4))
+
+
+def gate_on_the_other_operand():
+    def forward(x, h, W, U):
+        r = sigmoid(x @ W)
+        return np.tanh(r * (h @ U)), (x, h, r, W, U, np.tanh(r * (h @ U)))
+
+    def backward(dout, cache):
+        x, h, r, W, U, out = cache
+        dz = dout * (1 - out**2)
+        dr = dz * (h @ U) * r * (1 - r)
+        return dr @ W.T, (dz * r) @ U.T, x.T @ dr, (r * h).T @ dz
+
+    return cr.audit_layer(forward, backward, N(1, 6, 3), N(2, 6, 4), N(3, 3, 4), N(4, 4, 4))
+
+
+def blocks_of_an_upsampling(right=False):
+    def forward(x):
+        return x.repeat(2, axis=1).repeat(3, axis=2), x.shape
+
+    def backward(dout, shape):
+        n, h, w = shape
+        if right:
+            return dout.reshape(n, h, 2, w, 3).sum(axis=(2, 4))
+        return dout.reshape(n, 2, h, 3, w).sum(axis=(1, 3))
+
+    return cr.audit_layer(forward, backward, N(1, 3, 4, 5))
+
+
+def hinge_without_its_mask(right=False):
+    def forward(a, b, c):
+        margin = np.sum((a - b) ** 2, axis=1) - np.sum((a - c) ** 2, axis=1) + 1
+        return np.mean(np.maximum(margin, 0)), (a, b, c, margin > 0)
+
+    def backward(dout, cache):
+        a, b, c, active = cache
+        g = 2 * dout / len(a) * (active[:, None] if right else 1)
+        return g * (c - b), g * (b - a), g * (a - c)
+
+    return cr.audit_layer(forward, backward, N(1, 6, 3), N(2, 6, 3), N(3, 6, 3))
+
+
 NAMED = {
+    slopes_from_the_other_side: "wrong-operand",
+    gate_on_the_other_operand: "wrong-operand",
+    blocks_of_an_upsampling: "transposed",
+    hinge_without_its_mask: "missing-factor",
     elu_of_input: "derivative-at-activation",
     selu_of_input: "derivative-at-activation",
     leaky_as_relu: "wrong-activation-derivative",
@@ -258,6 +313,7 @@ def test_right_passes_are_right():
     own = recurrence(lambda X, h, t: (X[t], h[t]))
     assert own.ok and gates("").ok and network(lambda c, Y, P, g: {}).ok
     assert normalised(lambda a: a.mean(axis=1, keepdims=True)).ok
+    assert blocks_of_an_upsampling(right=True).ok and hinge_without_its_mask(right=True).ok
 
 
 def log_softmax(change):

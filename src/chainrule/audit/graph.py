@@ -15,6 +15,9 @@ from ..core.node import Recording
 from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Tensor
+from ..ops.table import row_of
+
+ADD = row_of(np.add)
 
 At = Callable[[int], Array]
 #: ``change(graph, i, inputs, at)`` computes node i differently; ``at(j)`` is the present value of node j.
@@ -210,6 +213,12 @@ class GradientGraph:
             if (j := heapq.heappop(waiting)) == last:
                 continue
             last = j
+            single = self._only_summand(j, values)
+            if single is not None:  # most of the nodes of an unrolled loop add up what its steps contribute
+                values[j] = single
+                for user in self.users[j]:
+                    heapq.heappush(waiting, user)
+                continue
             inputs = [
                 x if p is None else values[p] if p in values else np.zeros_like(x)
                 for x, p in zip(self.operands[j], self.dependent[j], strict=True)
@@ -219,6 +228,13 @@ class GradientGraph:
                 for user in self.users[j]:
                     heapq.heappush(waiting, user)
         return values.get(len(self.order) - 1, np.zeros(self.order[-1].shape))
+
+    def _only_summand(self, i: int, values: Mapping[int, Array]) -> Array | None:
+        """Return the one summand of node `i` that is not zero, if the node is a sum of gradients of its shape."""
+        if self.order[i].op is not ADD or None in self.dependent[i]:
+            return None
+        found = [values[p] for p in self.dependent[i] if p is not None and p in values]
+        return found[0] if len(found) == 1 and found[0].shape == self.order[i].shape else None
 
     def plain(self, i: int, inputs: list[Array]) -> Array:
         """Return node `i` computed as it is, from `inputs`."""

@@ -7,6 +7,7 @@ from . import scaling, general, recurrence, penalties, paths, activations  # noq
 from . import products, normalisations, everywhere, results, conduct  # noqa: F401
 from . import divisors, other_operands, derivative_places, indexing, windows  # noqa: F401
 from . import unrolled_loops, other_sources, two_terms, numbers, sums, absent, moments, rules  # noqa: F401
+from . import exchanged_parts  # noqa: F401
 from .table import CAUSES, Cause, Mistake, mistake, mistakes, pages
 
 __all__ = ["CAUSES", "Cause", "Mistake", "mistake", "mistakes", "pages"]

@@ -228,7 +228,8 @@ def slope_of(of: Activation, at: Derivative) -> Derivative:
 
     def derivative(context: Context, region: Region) -> Array:
         z = at(context, region)
-        return np.asarray(context.once((of.name, id(z)), lambda: (z, of.slope(z)))[1])  # z kept: ids stay valid
+        slope = context.once((of.name, id(z)), lambda: (z, of.slope(z)))[1]  # z kept: ids stay valid
+        return _unless_one(np.asarray(slope))
 
     return derivative
 
@@ -249,9 +250,14 @@ def taken_at(at: Derivative) -> Derivative:
 
     def derivative(context: Context, region: Region) -> Array:
         z = at(context, region)
-        return np.asarray(context.once((id(region), id(z)), lambda: (z, region.derivative_at(z)))[1])
+        return _unless_one(np.asarray(context.once((id(region), id(z)), lambda: (z, region.derivative_at(z)))[1]))
 
     return derivative
+
+
+def _unless_one(slope: Array) -> Array:
+    """Return a derivative, none if it is 1 everywhere: it is the one that is left out, wherever it is taken."""
+    return np.zeros(0) if slope.size and np.all(slope == 1) else slope
 
 
 def label_of(region: Region) -> str:
