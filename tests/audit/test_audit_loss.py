@@ -175,6 +175,18 @@ def test_a_variable_whose_name_means_something_else_is_not_judged():
     assert report.ok, str(report)
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_gradient_of_a_number_without_a_name_is_judged(k):
+    def logistic(w, b, X, y, reg):
+        p = 1 / (1 + np.exp(-(X @ w + b)))
+        loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)) + reg * np.sum(w**2)
+        dz = (p - y) / len(y)
+        return loss, X.T @ dz + 2 * reg * w, k * dz.sum()
+
+    report = cr.audit_loss(logistic, rng.normal(size=4), 0.3, X, (X[:, 0] > 0) * 1.0, 0.1)
+    assert [s.name for s in report.steps] == ["dw", "db"] and report.ok is (k == 1), str(report)
+
+
 def test_what_is_no_pair():
     with pytest.raises(cr.AuditError, match="returned a ndarray; expected the loss"):
         cr.audit_loss(lambda w: w * 2, np.ones(3))

@@ -245,6 +245,7 @@ def _stored(place: ast.expr) -> ast.expr:
     """Return a place as what is assigned to; a variable is that of the program, which its functions read."""
     if isinstance(place, ast.Name):
         return ast.Subscript(ast.Call(ast.Name("globals", ast.Load()), [], []), ast.Constant(place.id), ast.Store())
-    found: Any = copy.copy(place)
+    found = copy.copy(place)
+    assert isinstance(found, ast.Attribute | ast.Subscript)
     found.ctx = ast.Store()
     return found

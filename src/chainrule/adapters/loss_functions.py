@@ -16,6 +16,7 @@ import numpy as np
 
 from .backward_pass import BackwardPass, Point
 from .containers import Arguments, as_arrays, as_kind_of, is_float_array, mapped, named_leaves
+from .drawn_arguments import number_named
 from .recorded_run import AuditError, target_of
 from .recording import Traced
 from .signatures import argument_names, signature_text
@@ -103,8 +104,14 @@ class LossFunction(BackwardPass):
             raise AuditError(f"the function fails on the data given: {type(error).__name__}: {error}") from error
 
     def _numbers_with_gradients(self) -> set[str]:
-        """Return the arguments that are plain numbers and have a gradient."""
-        names = {target_of(key, self.values) for key in self._keys(self.values)}
+        """Return the arguments that are plain numbers and have a gradient, by name or in the order of the arguments."""
+        keys = self._keys(self.values)
+        names = {target_of(key, self.values) for key in keys}
+        for i, (key, name) in enumerate(zip(keys, self.names, strict=False)):
+            if key == f"returned value {i + 1}" and number_named(name) is None:  # no setting, such as a penalty
+                names.add(name)
+            elif key != f"d{name}":
+                break
         return {n for n in self.names if n in names and isinstance(self.values.get(n), float)}
 
     def _arguments_of(self, found: Sequence[str]) -> set[str]:

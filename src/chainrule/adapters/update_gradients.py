@@ -88,9 +88,8 @@ def _without_optimiser(term: ast.expr, made: Made, left: int) -> ast.expr:
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add | ast.Sub):
         found = _averaged(value, text)
         return term if found is None else _without_optimiser(found, made, left - 1)
-    corrected = isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div) and _is_number(value.right)
-    if corrected and ast.unparse(value.left) in made:  # m / (1 - b1**t)
-        inner = _without_optimiser(value.left, made, left - 1)
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Div) and _is_number(value.right):
+        inner = _without_optimiser(value.left, made, left - 1)  # m / (1 - b1**t)
         return term if inner is value.left else inner
     return term
 
