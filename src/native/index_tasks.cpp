@@ -10,19 +10,24 @@
 namespace chainrule {
 namespace {
 
-template <class Id, class T>
+template <class Id>
+std::int64_t id_at(const char* ids, std::ptrdiff_t i) {
+    return static_cast<std::int64_t>(reinterpret_cast<const Id*>(ids)[i]); // one beyond the range becomes negative
+}
+
+template <class T>
 class OneHotTask final : public Task {
 public:
-    OneHotTask(Place ids, Place out, std::ptrdiff_t count, std::ptrdiff_t classes)
-        : ids_(ids), out_(out), count_(count), classes_(classes) {}
+    OneHotTask(std::int64_t (*id)(const char*, std::ptrdiff_t), Place ids, Place out, std::ptrdiff_t count, std::ptrdiff_t classes)
+        : id_(id), ids_(ids), out_(out), count_(count), classes_(classes) {}
     void run(const Context& c) override {
-        const Id* const ids = c.at<Id>(ids_);
+        const char* const ids = c.at<char>(ids_);
         T* const out = c.at<T>(out_);
         in_ranges(c, count_, classes_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
             for (std::ptrdiff_t i = first; i < last; ++i) {
                 T* const row = out + i * classes_;
-                const Id id = ids[i]; // read once, whatever is written meanwhile
-                const bool known = id >= 0 && static_cast<std::uint64_t>(id) < static_cast<std::uint64_t>(classes_);
+                const std::int64_t id = id_(ids, i); // read once, whatever is written meanwhile
+                const bool known = id >= 0 && id < classes_;
                 std::fill_n(row, classes_, known ? T(0) : std::numeric_limits<T>::quiet_NaN()); // 0 where there is no NaN
                 if (known) row[id] = T(1);
             }
@@ -30,6 +35,7 @@ public:
     }
 
 private:
+    std::int64_t (*id_)(const char*, std::ptrdiff_t);
     Place ids_, out_;
     std::ptrdiff_t count_, classes_;
 };
@@ -49,12 +55,8 @@ std::unique_ptr<Task> one_hot_task(const ProgramSpec& p, const StepSpec& step) {
     const std::ptrdiff_t classes = out.shape.back(), count = elements(ids.shape);
     require(elements(Extent(out.shape.begin(), out.shape.end() - 1)) == count, "one_hot: the result has the wrong shape");
     const Place from = place_of(p, step.inputs[0]), to = place_of(p, step.output);
-    return with_type(ids.dtype, [&]<class Id>(Id) -> std::unique_ptr<Task> {
-        if constexpr (!std::is_integral_v<Id>) return nullptr;
-        else return with_type(out.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
-            return std::make_unique<OneHotTask<Id, T>>(from, to, count, classes);
-        });
-    });
+    const auto id = with_type(ids.dtype, []<class Id>(Id) { return id_at<Id>; });
+    return with_type(out.dtype, [&]<class T>(T) -> std::unique_ptr<Task> { return std::make_unique<OneHotTask<T>>(id, from, to, count, classes); });
 }
 
 // Walks a shape along strides in runs: the last axis, after joining, in a loop of its own.

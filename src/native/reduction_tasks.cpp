@@ -108,89 +108,111 @@ private:
     std::vector<T> parts_;
 };
 
-// How elements join. `of`: an element as a term; `start`: what no terms give.
+// How terms join, and what no terms give. NaN wins over all.
 struct Sum {
-    template <class S, class T>
-    static S of(T x) { return static_cast<S>(x); }
     template <class S>
-    static S join(S a, S b) { return static_cast<S>(a + b); }
+    static S join(S a, S b) { return a + b; }
     template <class S>
     static constexpr S start() { return S(0); }
 };
 struct Product {
-    template <class S, class T>
-    static S of(T x) { return static_cast<S>(x); }
     template <class S>
-    static S join(S a, S b) { return static_cast<S>(a * b); }
+    static S join(S a, S b) { return a * b; }
     template <class S>
     static constexpr S start() { return S(1); }
 };
-// NaN wins.
 struct Most {
-    template <class S, class T>
-    static S of(T x) { return x; }
     template <class S>
     static S join(S a, S b) { return a >= b || a != a ? a : b; }
     template <class S>
     static constexpr S start() { return std::numeric_limits<S>::has_infinity ? -std::numeric_limits<S>::infinity() : std::numeric_limits<S>::lowest(); }
 };
 struct Least {
-    template <class S, class T>
-    static S of(T x) { return x; }
     template <class S>
     static S join(S a, S b) { return a <= b || a != a ? a : b; }
     template <class S>
     static constexpr S start() { return std::numeric_limits<S>::has_infinity ? std::numeric_limits<S>::infinity() : std::numeric_limits<S>::max(); }
 };
 struct All {
-    template <class S, class T>
-    static S of(T x) { return x != T(0); }
     template <class S>
     static S join(S a, S b) { return a & b; }
     template <class S>
     static constexpr S start() { return 1; }
 };
 struct AnyOf {
-    template <class S, class T>
-    static S of(T x) { return x != T(0); }
     template <class S>
     static S join(S a, S b) { return a | b; }
     template <class S>
     static constexpr S start() { return 0; }
 };
 
+// Of one dtype: elements `by` bytes apart as terms side by side, and results as elements.
+template <class S>
+struct Conversion {
+    std::ptrdiff_t item; // bytes of a result
+    void (*terms)(const char* from, std::ptrdiff_t by, std::ptrdiff_t n, S* to);
+    void (*results)(const S* from, std::ptrdiff_t n, char* to);
+    // What the vector kernels do with adjacent elements: their fold, and sums of columns. Null: nothing.
+    S (*run)(std::ptrdiff_t n, const char* from) = nullptr;
+    void (*columns)(std::ptrdiff_t rows, std::ptrdiff_t n, const char* from, std::ptrdiff_t by, bool add, char* to) = nullptr;
+};
+
+template <class T, class S>
+void terms_of(const char* from, std::ptrdiff_t by, std::ptrdiff_t n, S* to) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = static_cast<S>(*reinterpret_cast<const T*>(from + i * by));
+}
+template <class T>
+void truths_of(const char* from, std::ptrdiff_t by, std::ptrdiff_t n, Bool* to) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) to[i] = *reinterpret_cast<const T*>(from + i * by) != T(0);
+}
+template <class T, class S>
+void results_of(const S* from, std::ptrdiff_t n, char* to) {
+    for (std::ptrdiff_t i = 0; i < n; ++i) reinterpret_cast<T*>(to)[i] = static_cast<T>(from[i]);
+}
+
+template <class F, class T, class S>
+S vector_fold(std::ptrdiff_t n, const char* from) {
+    const VecKernels<T>& k = vector_kernels<T>();
+    const T* const x = reinterpret_cast<const T*>(from);
+    return std::is_same_v<F, Sum> ? k.sum(n, x) : std::is_same_v<F, Most> ? k.maximum(n, x) : k.minimum(n, x);
+}
+template <class T>
+void vector_columns(std::ptrdiff_t rows, std::ptrdiff_t n, const char* from, std::ptrdiff_t by, bool add, char* to) {
+    vector_kernels<T>().sum_columns(rows, n, reinterpret_cast<const T*>(from), by / static_cast<std::ptrdiff_t>(sizeof(T)), add, reinterpret_cast<T*>(to));
+}
+
 // Any axes, any strides. The terms of a result are walked by falling strides, the last of their axes in one loop. Where
 // results lie closer together than terms, those along the last of their axes are computed together.
 //
-// Floating-point sums are collected in double, and each kTogether of these sums in another.
-template <class F, class T, class S, class Out>
+// Floating-point sums are collected in double, and each kTogether of these sums in another. F joins terms of type S.
+template <class F, class S>
 class StridedReduction final : public Task {
 public:
-    StridedReduction(Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side)
-        : x_(x), out_(out), terms_(elements(gone)), outer_(Extent(), {&kNone}), runs_(Extent(), {&kNone}) {
+    StridedReduction(const Conversion<S>& by, Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side)
+        : conversion_(by), x_(x), out_(out), terms_(elements(gone)), outer_(Extent(), {&kNone}), runs_(Extent(), {&kNone}) {
         join_axes(kept, {&kept_strides});
         join_axes(gone, {&gone_strides});
         if (side_by_side) {
-            const auto [n, by] = split_last<1>(kept, {&kept_strides});
-            width_ = n, across_ = by;
+            const auto [n, across] = split_last<1>(kept, {&kept_strides});
+            width_ = n, across_ = across;
         }
-        const auto [n, by] = split_last<1>(gone, {&gone_strides});
-        run_ = n, by_ = by, run_count_ = elements(gone);
+        const auto [n, along] = split_last<1>(gone, {&gone_strides});
+        run_ = n, by_ = along, run_count_ = elements(gone);
         results_ = elements(kept);
         outer_ = Odometer<1>(kept, {&kept_strides});
         runs_ = Odometer<1>(gone, {&gone_strides});
     }
     void run(const Context& c) override {
         const char* const x = c.at<char>(x_);
-        Out* const out = c.at<Out>(out_);
+        char* const out = c.at<char>(out_);
         const std::ptrdiff_t chunks = (width_ + kChunk - 1) / kChunk;
         in_ranges(c, results_ * chunks, terms_ * std::min(width_, kChunk), [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
             Odometer<1> outer = outer_;
             for (std::ptrdiff_t i = first; i < last; ++i) {
                 const std::ptrdiff_t from = i % chunks * kChunk, n = std::min(kChunk, width_ - from);
                 if (from == 0 || i == first) outer.start(i / chunks);
-                Out* const to = out + i / chunks * width_ + from;
-                if (width_ == 1) *to = static_cast<Out>(one(x + outer.at[0]));
+                char* const to = out + (i / chunks * width_ + from) * conversion_.item;
+                if (width_ == 1) one(x + outer.at[0], to);
                 else several(x + outer.at[0] + from * across_, n, to);
             }
         });
@@ -201,11 +223,10 @@ private:
     static constexpr std::ptrdiff_t kTogether = 128;
     static constexpr std::ptrdiff_t kLanes = 8; // sums that don't wait for each other
 
-    static S term(const char* x) { return F::template of<S>(*reinterpret_cast<const T*>(x)); }
     static S join(S a, S b) { return F::template join<S>(a, b); }
     static constexpr S start() { return F::template start<S>(); }
 
-    S one(const char* x) const {
+    void one(const char* x, char* out) const {
         Odometer<1> runs = runs_;
         runs.reset();
         S total = start(), part = start();
@@ -213,98 +234,120 @@ private:
             part = join(part, along_run(x + runs.at[0]));
             if (r % kTogether == kTogether - 1) total = join(total, part), part = start();
         }
-        return join(total, part);
+        total = join(total, part);
+        conversion_.results(&total, 1, out);
     }
-    // What the vector kernels do as well.
-    static constexpr bool kVector = std::is_floating_point_v<T> && !std::is_same_v<F, Product> && !std::is_same_v<Out, Bool>;
 
     S along_run(const char* x) const {
-        if constexpr (kVector) {
-            if (by_ == static_cast<std::ptrdiff_t>(sizeof(T)) && run_ > 0) {
-                const T* const row = reinterpret_cast<const T*>(x);
-                const VecKernels<T>& k = vector_kernels<T>();
-                return std::is_same_v<F, Sum> ? k.sum(run_, row) : std::is_same_v<F, Most> ? k.maximum(run_, row) : k.minimum(run_, row);
-            }
-        }
-        constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-        return by_ == size ? along<size>(x) : along<0>(x);
-    }
-    template <std::ptrdiff_t By> // 0: not known here
-    S along(const char* x) const {
-        const std::ptrdiff_t by = By > 0 ? By : by_;
+        if (conversion_.run != nullptr && by_ == conversion_.item && run_ > 0) return conversion_.run(run_, x);
         S total = start();
+        std::array<S, static_cast<std::size_t>(kTogether * kLanes)> terms;
         for (std::ptrdiff_t from = 0; from < run_; from += kTogether * kLanes) {
-            const std::ptrdiff_t end = std::min(run_, from + kTogether * kLanes);
-            std::array<S, static_cast<std::size_t>(kLanes)> lanes;
-            lanes.fill(start());
-            std::ptrdiff_t k = from;
-            for (; k + kLanes <= end; k += kLanes, x += kLanes * by)
-                for (std::ptrdiff_t j = 0; j < kLanes; ++j) lanes[static_cast<std::size_t>(j)] = join(lanes[static_cast<std::size_t>(j)], term(x + j * by));
-            for (; k < end; ++k, x += by) lanes[0] = join(lanes[0], term(x));
-            S part = lanes[0];
-            for (std::ptrdiff_t j = 1; j < kLanes; ++j) part = join(part, lanes[static_cast<std::size_t>(j)]);
-            total = join(total, part);
+            const std::ptrdiff_t n = std::min(run_ - from, kTogether * kLanes);
+            conversion_.terms(x + from * by_, by_, n, terms.data());
+            total = join(total, folded(terms.data(), n));
         }
         return total;
     }
 
-    void several(const char* x, std::ptrdiff_t n, Out* out) const {
+    static S folded(const S* terms, std::ptrdiff_t n) {
+        std::array<S, static_cast<std::size_t>(kLanes)> lanes;
+        lanes.fill(start());
+        std::ptrdiff_t k = 0;
+        for (; k + kLanes <= n; k += kLanes)
+            for (std::ptrdiff_t j = 0; j < kLanes; ++j) lanes[static_cast<std::size_t>(j)] = join(lanes[static_cast<std::size_t>(j)], terms[k + j]);
+        for (; k < n; ++k) lanes[0] = join(lanes[0], terms[k]);
+        S part = lanes[0];
+        for (std::ptrdiff_t j = 1; j < kLanes; ++j) part = join(part, lanes[static_cast<std::size_t>(j)]);
+        return part;
+    }
+
+    void several(const char* x, std::ptrdiff_t n, char* out) const {
         Odometer<1> runs = runs_;
         runs.reset();
-        constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-        if constexpr (kVector && std::is_same_v<F, Sum>) {
-            if (across_ == size && terms_ > 0 && run_count_ <= kTogether) {
-                for (std::ptrdiff_t r = 0; r < run_count_; ++r, runs.next())
-                    vector_kernels<T>().sum_columns(run_, n, reinterpret_cast<const T*>(x + runs.at[0]), by_ / size, r > 0, out);
-                return;
-            }
+        if (conversion_.columns != nullptr && across_ == conversion_.item && terms_ > 0 && run_count_ <= kTogether) {
+            for (std::ptrdiff_t r = 0; r < run_count_; ++r, runs.next()) conversion_.columns(run_, n, x + runs.at[0], by_, r > 0, out);
+            return;
         }
-        std::array<S, static_cast<std::size_t>(kChunk)> total, part;
+        std::array<S, static_cast<std::size_t>(kChunk)> total, part, terms;
         std::fill_n(total.begin(), n, start());
         std::fill_n(part.begin(), n, start());
         std::ptrdiff_t added = 0;
-        const auto flush = [&] {
-            for (std::ptrdiff_t j = 0; j < n; ++j) total[static_cast<std::size_t>(j)] = join(total[static_cast<std::size_t>(j)], part[static_cast<std::size_t>(j)]);
-            std::fill_n(part.begin(), n, start());
-        };
         for (std::ptrdiff_t r = 0; r < (terms_ > 0 ? run_count_ : 0); ++r, runs.next()) {
             const char* row = x + runs.at[0];
             for (std::ptrdiff_t k = 0; k < run_; ++k, row += by_) {
-                if (across_ == size) add_row<size>(row, n, part.data());
-                else add_row<0>(row, n, part.data());
-                if (++added % kTogether == 0) flush();
+                conversion_.terms(row, across_, n, terms.data());
+                join_rows(n, terms.data(), part.data());
+                if (++added % kTogether != 0) continue;
+                join_rows(n, part.data(), total.data());
+                std::fill_n(part.begin(), n, start());
             }
         }
-        flush();
-        for (std::ptrdiff_t j = 0; j < n; ++j) out[j] = static_cast<Out>(total[static_cast<std::size_t>(j)]);
+        join_rows(n, part.data(), total.data());
+        conversion_.results(total.data(), n, out);
     }
-    template <std::ptrdiff_t Across>
-    void add_row(const char* row, std::ptrdiff_t n, S* sums) const {
-        const std::ptrdiff_t across = Across > 0 ? Across : across_;
-        for (std::ptrdiff_t j = 0; j < n; ++j) sums[j] = join(sums[j], term(row + j * across));
+    static void join_rows(std::ptrdiff_t n, const S* row, S* to) {
+        for (std::ptrdiff_t j = 0; j < n; ++j) to[j] = join(to[j], row[j]);
     }
 
     static inline const Extent kNone{};
+    Conversion<S> conversion_;
     Place x_, out_;
     std::ptrdiff_t terms_, results_ = 0, width_ = 1, across_ = 0; // `width_` results side by side
     std::ptrdiff_t run_ = 0, by_ = 0, run_count_ = 0;              // terms in one loop, and how many such loops
     Odometer<1> outer_, runs_;
 };
 
+template <class F, class T, class S>
+Conversion<S> real_conversion() {
+    Conversion<S> c = {sizeof(T), terms_of<T, S>, results_of<T, S>};
+    if constexpr (!std::is_same_v<F, Product>) c.run = vector_fold<F, T, S>;
+    if constexpr (std::is_same_v<F, Sum>) c.columns = vector_columns<T>;
+    return c;
+}
+
+// Sums and products: integers wrap around, with a sign and without one alike.
+template <class F, class Make>
+std::unique_ptr<Task> totals(DType x, DType out, Make make) {
+    if (real(x) && out != x) return nullptr;
+    if (x == DType::float32) return make.template operator()<F>(real_conversion<F, float, double>());
+    if (x == DType::float64) return make.template operator()<F>(real_conversion<F, double, double>());
+    if (out != DType::int64 && out != DType::uint64) return nullptr;
+    return with_type(x, [&]<class T>(T) -> std::unique_ptr<Task> {
+        return make.template operator()<F>(Conversion<std::uint64_t>{sizeof(std::uint64_t), terms_of<T, std::uint64_t>, results_of<std::uint64_t, std::uint64_t>});
+    });
+}
+
+template <class F, class Make>
+std::unique_ptr<Task> extremes(DType x, DType out, Make make) {
+    if (out != x) return nullptr;
+    if (x == DType::float32) return make.template operator()<F>(real_conversion<F, float, float>());
+    if (x == DType::float64) return make.template operator()<F>(real_conversion<F, double, double>());
+    return with_type(x, [&]<class T>(T) -> std::unique_ptr<Task> {
+        using S = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
+        if constexpr (std::is_floating_point_v<T>) return nullptr;
+        else return make.template operator()<F>(Conversion<S>{sizeof(T), terms_of<T, S>, results_of<T, S>});
+    });
+}
+
+template <class F, class Make>
+std::unique_ptr<Task> truths(DType x, DType out, Make make) {
+    if (out != DType::boolean) return nullptr;
+    return with_type(x, [&]<class T>(T) -> std::unique_ptr<Task> {
+        return make.template operator()<F>(Conversion<Bool>{1, truths_of<T>, results_of<Bool, Bool>});
+    });
+}
+
 // What a fold of elements of one dtype gives, or nullptr for what it does not give.
-template <class T, class Make>
+template <class Make>
 std::unique_ptr<Task> strided(Fold fold, DType x, DType out, Make make) {
-    // integers wrap around in sums and products, with a sign and without one alike
-    using S = std::conditional_t<std::is_floating_point_v<T>, double, std::uint64_t>;
-    using Total = std::conditional_t<std::is_floating_point_v<T>, T, std::uint64_t>;
-    const bool total = std::is_floating_point_v<T> ? out == x : out == DType::int64 || out == DType::uint64;
     switch (fold) {
-    case Fold::sum: return total ? make.template operator()<Sum, T, S, Total>() : nullptr;
-    case Fold::prod: return total ? make.template operator()<Product, T, S, Total>() : nullptr;
-    case Fold::max: return out == x ? make.template operator()<Most, T, T, T>() : nullptr;
-    case Fold::min: return out == x ? make.template operator()<Least, T, T, T>() : nullptr;
-    case Fold::all: return out == DType::boolean ? make.template operator()<All, T, Bool, Bool>() : nullptr;
-    default: return out == DType::boolean ? make.template operator()<AnyOf, T, Bool, Bool>() : nullptr;
+    case Fold::sum: return totals<Sum>(x, out, make);
+    case Fold::prod: return totals<Product>(x, out, make);
+    case Fold::max: return extremes<Most>(x, out, make);
+    case Fold::min: return extremes<Least>(x, out, make);
+    case Fold::all: return truths<All>(x, out, make);
+    default: return truths<AnyOf>(x, out, make);
     }
 }
 
@@ -357,10 +400,8 @@ std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold
         terms.push_back(over[a]);
         terms_strides.push_back(over_strides[a]);
     }
-    return with_type(x.dtype, [&]<class T>(T) -> std::unique_ptr<Task> {
-        return strided<T>(fold, x.dtype, out.dtype, [&]<class F, class E, class S, class Out>() -> std::unique_ptr<Task> {
-            return std::make_unique<StridedReduction<F, E, S, Out>>(from, to, kept, kept_strides, terms, terms_strides, side_by_side);
-        });
+    return strided(fold, x.dtype, out.dtype, [&]<class F, class S>(const Conversion<S>& by) -> std::unique_ptr<Task> {
+        return std::make_unique<StridedReduction<F, S>>(by, from, to, kept, kept_strides, terms, terms_strides, side_by_side);
     });
 }
 
