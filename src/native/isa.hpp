@@ -224,6 +224,40 @@ CHAINRULE_INLINE F32 narrowed(Wide x) {
 #endif
 }
 
+// Of two vectors one after the other: the elements of even places, and of odd ones.
+// And the reverse: the elements of two in turn, those of their first halves and of their second.
+#define CHAINRULE_SHUFFLE(name, type, ...)                                                                            \
+    CHAINRULE_INLINE type name(type a, type b) { return __builtin_shufflevector(a, b, __VA_ARGS__); }
+#if CHAINRULE_VECTOR_BYTES == 64
+CHAINRULE_SHUFFLE(evens, F32, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+CHAINRULE_SHUFFLE(odds, F32, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+CHAINRULE_SHUFFLE(lower_pairs, F32, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+CHAINRULE_SHUFFLE(upper_pairs, F32, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+CHAINRULE_SHUFFLE(evens, F64, 0, 2, 4, 6, 8, 10, 12, 14)
+CHAINRULE_SHUFFLE(odds, F64, 1, 3, 5, 7, 9, 11, 13, 15)
+CHAINRULE_SHUFFLE(lower_pairs, F64, 0, 8, 1, 9, 2, 10, 3, 11)
+CHAINRULE_SHUFFLE(upper_pairs, F64, 4, 12, 5, 13, 6, 14, 7, 15)
+#elif CHAINRULE_VECTOR_BYTES == 32
+CHAINRULE_SHUFFLE(evens, F32, 0, 2, 4, 6, 8, 10, 12, 14)
+CHAINRULE_SHUFFLE(odds, F32, 1, 3, 5, 7, 9, 11, 13, 15)
+CHAINRULE_SHUFFLE(lower_pairs, F32, 0, 8, 1, 9, 2, 10, 3, 11)
+CHAINRULE_SHUFFLE(upper_pairs, F32, 4, 12, 5, 13, 6, 14, 7, 15)
+CHAINRULE_SHUFFLE(evens, F64, 0, 2, 4, 6)
+CHAINRULE_SHUFFLE(odds, F64, 1, 3, 5, 7)
+CHAINRULE_SHUFFLE(lower_pairs, F64, 0, 4, 1, 5)
+CHAINRULE_SHUFFLE(upper_pairs, F64, 2, 6, 3, 7)
+#else
+CHAINRULE_SHUFFLE(evens, F32, 0, 2, 4, 6)
+CHAINRULE_SHUFFLE(odds, F32, 1, 3, 5, 7)
+CHAINRULE_SHUFFLE(lower_pairs, F32, 0, 4, 1, 5)
+CHAINRULE_SHUFFLE(upper_pairs, F32, 2, 6, 3, 7)
+CHAINRULE_SHUFFLE(evens, F64, 0, 2)
+CHAINRULE_SHUFFLE(odds, F64, 1, 3)
+CHAINRULE_SHUFFLE(lower_pairs, F64, 0, 2)
+CHAINRULE_SHUFFLE(upper_pairs, F64, 1, 3)
+#endif
+#undef CHAINRULE_SHUFFLE
+
 // The sum of all lanes, halves first: one fixed order.
 CHAINRULE_INLINE float sum_lanes(F32 v) {
 #if CHAINRULE_VECTOR_BYTES == 64

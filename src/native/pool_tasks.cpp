@@ -24,7 +24,7 @@ template <class T>
 class PoolTask final : public Task {
 public:
     PoolTask(Pool kind, const std::array<PoolAxis, 2>& axes, Index planes, const std::vector<Place>& inputs, Place out)
-        : kind_(kind), axes_(axes), planes_(planes), inputs_(inputs), out_(out) {
+        : kind_(kind), axes_(axes), pairs_(in_pairs(axes[0]) && in_pairs(axes[1])), planes_(planes), inputs_(inputs), out_(out) {
         for (Index k = 0; k < axes_[0].size; ++k)
             for (Index l = 0; l < axes_[1].size; ++l) offsets_.push_back(k * axes_[0].dilation * axes_[1].in + l * axes_[1].dilation);
     }
@@ -48,10 +48,26 @@ public:
     }
 
 private:
+    // Windows of two that do not overlap.
+    static bool in_pairs(const PoolAxis& a) { return a.size == 2 && a.stride == 2 && a.dilation == 1 && a.before == 0 && 2 * a.out <= a.in; }
+
     void largest(const T* x, T* out) const {
+        const Index wide = axes_[1].in, n = axes_[1].out;
+        for (Index h = 0; pairs_ && h < axes_[0].out; ++h, x += 2 * wide, out += n) pool_kernels<T>().pool_pairs(n, x, x + wide, out);
+        if (pairs_) return;
         for (Index h = 0; h < axes_[0].out; ++h) pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, out + h * axes_[1].out, nullptr);
     }
+    void back_in_pairs(const T* x, const T* g, T* out) const {
+        const Index wide = axes_[1].in, n = axes_[1].out;
+        for (Index h = 0; h < axes_[0].out; ++h, x += 2 * wide, g += n, out += 2 * wide) {
+            pool_kernels<T>().unpool_pairs(n, x, x + wide, g, out, out + wide);
+            std::fill(out + 2 * n, out + wide, T(0)); // what no window reaches
+            std::fill(out + wide + 2 * n, out + 2 * wide, T(0));
+        }
+        std::fill_n(out, (axes_[0].in - 2 * axes_[0].out) * wide, T(0));
+    }
     void back(const T* x, const T* g, T* out, T* best, std::int32_t* at) const {
+        if (pairs_) return back_in_pairs(x, g, out);
         std::fill_n(out, axes_[0].in * axes_[1].in, T(0));
         for (Index h = 0; h < axes_[0].out; ++h, g += axes_[1].out) {
             pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, best, at);
@@ -73,6 +89,7 @@ private:
 
     Pool kind_;
     std::array<PoolAxis, 2> axes_;
+    bool pairs_;
     Index planes_;
     std::vector<Place> inputs_;
     Place out_;

@@ -141,8 +141,80 @@ void pool_row(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row,
     }
 }
 
+// Pairs of adjacent elements: their first ones and their second ones.
+template <class T>
+struct Pairs {
+    Vec<T> first, second;
+};
+
+// n of them, at most as many as a vector has elements; zeros are the others.
+template <class T>
+[[gnu::always_inline]] inline Pairs<T> load_pairs(const T* x, int n) {
+    constexpr int W = kWidth<T>;
+    const Vec<T> a = 2 * n >= W ? load(x) : load_partial(x, 2 * n);
+    const Vec<T> b = n == W ? load(x + W) : 2 * n > W ? load_partial(x + W, 2 * n - W) : Vec<T>{};
+    return {evens(a, b), odds(a, b)};
+}
+
+template <class T>
+[[gnu::always_inline]] inline void store_pairs(T* to, Pairs<T> p, int n) {
+    constexpr int W = kWidth<T>;
+    const Vec<T> a = lower_pairs(p.first, p.second), b = upper_pairs(p.first, p.second);
+    if (n == W) return store(to, a), store(to + W, b);
+    store_partial(to, a, 2 * n < W ? 2 * n : W);
+    if (2 * n > W) store_partial(to + W, b, 2 * n - W);
+}
+
+// Whether v takes the place of the largest element so far: NaN is beyond all, and the first of equals stays.
+template <class T>
+[[gnu::always_inline]] inline Mask<T> beyond(Vec<T> v, Vec<T> best) {
+    return (v > best) | ((v != v) & (best == best));
+}
+
+template <class T>
+[[gnu::always_inline]] inline void pool_some(int n, const T* a, const T* b, T* out) {
+    const Pairs<T> upper = load_pairs(a, n), lower = load_pairs(b, n);
+    const Vec<T> top = beyond<T>(upper.second, upper.first) ? upper.second : upper.first;
+    const Vec<T> bottom = beyond<T>(lower.second, lower.first) ? lower.second : lower.first;
+    const Vec<T> best = beyond<T>(bottom, top) ? bottom : top;
+    if (n == kWidth<T>) store(out, best);
+    else store_partial(out, best, n);
+}
+
+template <class T>
+[[gnu::always_inline]] inline void unpool_some(int n, const T* a, const T* b, const T* g, T* to_a, T* to_b) {
+    const Pairs<T> upper = load_pairs(a, n), lower = load_pairs(b, n);
+    const Mask<T> second = beyond<T>(upper.second, upper.first), fourth = beyond<T>(lower.second, lower.first);
+    const Mask<T> below = beyond<T>(fourth ? lower.second : lower.first, second ? upper.second : upper.first);
+    const Vec<T> none = {}, sum = (n == kWidth<T> ? load(g) : load_partial(g, n)) + none; // 0 rather than -0
+    const Vec<T> up = below ? none : sum, down = below ? sum : none;
+    store_pairs<T>(to_a, {second ? none : up, second ? up : none}, n);
+    store_pairs<T>(to_b, {fourth ? none : down, fourth ? down : none}, n);
+}
+
+// The last vector of a row lies over the one before, where the row has that many.
+template <class T>
+void pool_pairs(std::ptrdiff_t n, const T* a, const T* b, T* out) {
+    constexpr int W = kWidth<T>;
+    if (n < W) return n > 0 ? pool_some(static_cast<int>(n), a, b, out) : void();
+    std::ptrdiff_t q = 0;
+    for (; q + W <= n; q += W) pool_some(W, a + 2 * q, b + 2 * q, out + q);
+    if (q < n) q = n - W, pool_some(W, a + 2 * q, b + 2 * q, out + q);
+}
+
+template <class T>
+void unpool_pairs(std::ptrdiff_t n, const T* a, const T* b, const T* g, T* to_a, T* to_b) {
+    constexpr int W = kWidth<T>;
+    if (n < W) return n > 0 ? unpool_some(static_cast<int>(n), a, b, g, to_a, to_b) : void();
+    std::ptrdiff_t q = 0;
+    for (; q + W <= n; q += W) unpool_some(W, a + 2 * q, b + 2 * q, g + q, to_a + 2 * q, to_b + 2 * q);
+    if (q < n) q = n - W, unpool_some(W, a + 2 * q, b + 2 * q, g + q, to_a + 2 * q, to_b + 2 * q);
+}
+
 template <class T>
 void fill(VecKernels<T>& k) {
+    k.pool_pairs = pool_pairs<T>;
+    k.unpool_pairs = unpool_pairs<T>;
     k.pool_row = pool_row<T>;
     k.sum = sum<T>;
     k.maximum = extreme<true, T>;

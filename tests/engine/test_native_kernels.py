@@ -16,6 +16,7 @@ from chainrule.engine import _native
 from chainrule.engine.native import NativeBinding, described, without_kernel
 from chainrule.engine.numpy import NumPyBinding
 from chainrule.ops.index import Slot
+from chainrule.ops.pooling import MAX_POOL, UNPOOL
 from chainrule.plan import Plan
 from tests.engine.native_cases import check
 from tests.plan.graphs import arrays, planned
@@ -161,6 +162,18 @@ def test_reductions(dtype: str, view: str, shape: Any) -> None:
         x[:] = np.where(np.isfinite(x), x, 1.0) * 0.9  # so that sums and products of others are numbers
         x[:1] = draw(dtype, shape)[:1]
     compared(function, x, threads=(1, 2), tolerance={"float32": 2e-5, "float64": 1e-12}.get(dtype))
+
+
+@for_each("dtype", ["float32", "float64"])
+def test_pools_of_adjacent_pairs(dtype: str) -> None:
+    settings = {"size": (2, 2), "stride": (2, 2), "dilation": (1, 1), "padding": ((0, 0), (0, 0))}
+    for height, width in [(2, 2), (3, 5), (4, 9), (5, 14), (2, 16), (7, 31), (2, 33), (4, 48)]:
+        x, g = draw(dtype, (3, height, width), width), draw(dtype, (3, height // 2, width // 2), 2)
+        x[1] = np.round(x[1])  # many are equal
+        for special in (np.nan, np.inf, -np.inf, -0.0):
+            x[2, :, width // 3] = special
+            compared(lambda x: [apply(MAX_POOL, x, settings)], x)
+            compared(lambda x: [apply(UNPOOL, x, settings)], g, x)
 
 
 def test_reductions_in_the_middle_are_as_accurate_as_others() -> None:
