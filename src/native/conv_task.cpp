@@ -207,7 +207,8 @@ private:
     // What is computed with the same taps: for the adjoint one phase of the result.
     struct Pass {
         Positions rows, columns;
-        std::vector<Index> offsets; // of the rows of the second operand
+        std::vector<Index> offsets;                  // of the rows of the second operand
+        std::vector<std::pair<Index, Index>> within; // of each row, the range of them that lies in the array and not in zeros
         Index depth = 0, start = 0, pitch = 0, runs = 0, run = 0, weights = 0;
     };
 
@@ -236,8 +237,8 @@ private:
             for (const Positions& columns : positions[1]) {
                 Pass p = {rows, columns, {}};
                 p.start = rows.start * packer.pitch() + columns.start * lanes_;
-                for (Index c = 0; c < read_each(); ++c)
-                    for (const auto& [k, down] : rows.taps)
+                for (const auto& [k, down] : rows.taps)
+                    for (Index c = 0; c < read_each(); ++c)
                         for (const auto& [l, across] : columns.taps) {
                             const Index phase = taps[0][static_cast<std::size_t>(k)].phase * packer.column_phases() +
                                                 taps[1][static_cast<std::size_t>(l)].phase;
@@ -245,9 +246,28 @@ private:
                             p.offsets.push_back(plane * packer.plane() + down * packer.pitch() + across * lanes_);
                         }
                 p.depth = static_cast<Index>(p.offsets.size());
+                p.within = within(p, packed[0], taps[0]);
                 passes_.push_back(p);
             }
         return packer;
+    }
+
+    // For each row, from which of the second operand's rows to which it reads: those of taps within the array.
+    std::vector<std::pair<Index, Index>> within(const Pass& p, const Packed& packed, const std::vector<Tap>& taps) const {
+        std::vector<std::pair<Index, Index>> found;
+        const auto count = static_cast<Index>(p.rows.taps.size()), each = count > 0 ? p.depth / count : 0;
+        for (Index r = 0; r < p.rows.count; ++r) {
+            const auto inside = [&](Index t) {
+                const auto& [k, down] = p.rows.taps[static_cast<std::size_t>(t)];
+                const Index at = packed.at(p.rows.start + r + down, static_cast<std::size_t>(taps[static_cast<std::size_t>(k)].phase));
+                return at >= 0 && at < packed.in;
+            };
+            Index first = 0, last = count;
+            while (first < last && !inside(first)) ++first;
+            while (last > first && !inside(last - 1)) --last;
+            found.push_back({first * each, last * each});
+        }
+        return found;
     }
 
     // Images in lanes: row by row. One image: all rows at once, and what lies between them is computed for nothing.
@@ -265,8 +285,8 @@ private:
         for (const Pass& p : passes_) {
             T* out = weights_.data() + p.weights;
             for (Index g = 0; g < s_.groups; ++g)
-                for (Index c = 0; c < read_each(); ++c)
-                    for (const auto& tap : p.rows.taps)
+                for (const auto& tap : p.rows.taps)
+                    for (Index c = 0; c < read_each(); ++c)
                         for (const auto& other : p.columns.taps) {
                             const T* at = w + g * group_by + c * read_by + tap.first * by[1] + other.first * by[2];
                             for (Index i = 0; i < rows_each(); ++i, at += result_by) *out++ = *at;
@@ -281,17 +301,19 @@ private:
             const T* const weights = weights_.data() + p.weights + g * p.depth * each;
             const T* const from = source + g * read_each() * packer_.phases() * packer_.plane() + p.start;
             T* const to = result + g * each * plane;
-            for (Index r = 0; r < p.runs; ++r)
+            for (Index r = 0; r < p.runs; ++r) {
+                const auto [low, high] = p.runs == 1 ? std::pair{Index{0}, p.depth} : p.within[static_cast<std::size_t>(r)];
                 for (Index q = 0; q < p.run; q += 2 * width) {
                     const Index columns = std::min(2 * width, p.run - q), across = ceil_div(columns, width);
                     const auto last = static_cast<int>(columns - (across - 1) * width);
                     for (Index t = 0; t < tiles; ++t) {
                         const Index first = each * t / tiles, count = each * (t + 1) / tiles - first;
                         T* const c = to + first * plane + r * p.pitch + q;
-                        k.taps[across - 1][count]({p.depth, weights + first, each, from + r * packer_.pitch() + q, 0, c, plane, last,
-                                                   false, p.offsets.data()});
+                        k.taps[across - 1][count]({high - low, weights + low * each + first, each, from + r * packer_.pitch() + q, 0, c,
+                                                   plane, last, false, p.offsets.data() + low});
                     }
                 }
+            }
         }
     }
 
