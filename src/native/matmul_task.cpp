@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kFlopsPerNanosecond = 60; // about what one thread reaches on small multiplies
 constexpr double kEndingFlops = 0.5e6;     // a multiply from which a chain at its end pays
+constexpr std::ptrdiff_t kMostParts = 64;  // into which a stack of multiplies is cut for threads
 constexpr std::ptrdiff_t kTinyProduct = 128; // multiplications up to which plain loops are faster than tiles
 
 template <class T>
@@ -20,7 +21,8 @@ public:
         const ValueSpec &a = value(p, step.inputs[0]), &b = value(p, step.inputs[1]), &c = value(p, step.output);
         const std::size_t na = a.shape.size(), nb = b.shape.size(), nc = c.shape.size();
         require(na >= 2 && nb >= 2 && nc == std::max(na, nb), "matmul: expected two matrices, or stacks of them");
-        const std::ptrdiff_t m = a.shape[na - 2], k = a.shape[na - 1], n = b.shape[nb - 1];
+        const std::ptrdiff_t k = a.shape[na - 1], n = b.shape[nb - 1];
+        std::ptrdiff_t m = a.shape[na - 2];
         require(b.shape[nb - 2] == k && c.shape[nc - 2] == m && c.shape[nc - 1] == n, "matmul: the shapes do not match");
         Extent batch(c.shape.begin(), c.shape.end() - 2), sa(batch.size(), 0), sb(batch.size(), 0), sc(batch.size(), 0);
         for (std::size_t i = 0; i < batch.size(); ++i) {
@@ -34,17 +36,18 @@ public:
             sa[i] = along(a, na);
             sb[i] = along(b, nb);
         }
+        const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+        const auto strides = [&](const ValueSpec& x, std::size_t nx) {
+            return Strides{x.strides[nx - 2] / size, x.strides[nx - 1] / size};
+        };
+        a_strides_ = strides(a, na), b_strides_ = strides(b, nb);
+        join_stack(batch, sa, sb, sc, m, n * size);
         count_ = elements(c.shape);
         batches_ = elements(batch);
         m_ = m, n_ = n, k_ = k;
         tiny_ = batches_ == 1 && count_ > 0 && count_ <= kTinyProduct && k <= kTinyProduct / count_;
         walk_ = Odometer<3>(batch, {&sa, &sb, &sc});
-        const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-        const auto strides = [&](const ValueSpec& x, std::size_t nx) {
-            return Strides{x.strides[nx - 2] / size, x.strides[nx - 1] / size};
-        };
         empty_ = k == 0;
-        a_strides_ = strides(a, na), b_strides_ = strides(b, nb);
         if (count_ > 0 && !empty_) gemm_ = Gemm<T>(m, n, k, a_strides_, b_strides_, n);
         flops_ = 2.0 * static_cast<double>(count_) * static_cast<double>(k);
     }
@@ -65,12 +68,18 @@ public:
                 gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, end, c.workspace);
             return;
         }
-        walk_.reset();
         const char *a = c.at<char>(a_), *b = c.at<char>(b_);
         char* out = c.at<char>(c_);
-        do gemm_.run(reinterpret_cast<const T*>(a + walk_.at[0]), reinterpret_cast<const T*>(b + walk_.at[1]),
-                     reinterpret_cast<T*>(out + walk_.at[2]), false, Epilogue{}, c.workspace);
-        while (walk_.next());
+        const auto some = [&](std::ptrdiff_t first, std::ptrdiff_t last, char* own) {
+            Odometer<3> walk = walk_;
+            walk.start(first);
+            for (std::ptrdiff_t i = first; i < last; ++i, walk.next())
+                gemm_.run(reinterpret_cast<const T*>(a + walk.at[0]), reinterpret_cast<const T*>(b + walk.at[1]),
+                          reinterpret_cast<T*>(out + walk.at[2]), false, Epilogue{}, own);
+        };
+        if (!c.team.worth(flops_ / kFlopsPerNanosecond)) return some(0, batches_, c.workspace);
+        const auto parts = static_cast<int>(std::min(batches_, kMostParts));
+        c.team.run(parts, [&](int part, int member) { some(batches_ * part / parts, batches_ * (part + 1) / parts, c.own(member)); });
     }
 
     bool end_with(const Ending& ending) override {
@@ -94,6 +103,18 @@ private:
         if (columns == w.task->n_ && c_row == columns) columns *= rows, rows = 1; // in one piece
         for (; rows > 0; --rows, first += w.task->n_, memory += c_row * static_cast<std::ptrdiff_t>(sizeof(T)))
             end.chain->run_part(*w.context, first, columns, end.operand, memory, own);
+    }
+
+    // One second operand for all: where the rows of the first are evenly apart from stack to stack, they are one matrix.
+    void join_stack(Extent& batch, Extent& sa, Extent& sb, Extent& sc, std::ptrdiff_t& m, std::ptrdiff_t row) {
+        const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+        if (elements(batch) * m == 0 || std::any_of(sb.begin(), sb.end(), [](std::ptrdiff_t by) { return by != 0; })) return;
+        Extent shape = batch, of_a = sa, of_c = sc;
+        shape.push_back(m), of_a.push_back(a_strides_.row * size), of_c.push_back(row);
+        join_axes(shape, {&of_a, &of_c});
+        if (shape.size() != 1 || of_c[0] != row) return;
+        m = shape[0], a_strides_.row = of_a[0] / size;
+        batch.clear(), sa.clear(), sb.clear(), sc.clear();
     }
 
     void multiply(const T* a, const T* b, T* out) const {

@@ -234,6 +234,20 @@ def test_products_of_stacks() -> None:
         check(function, arrays([(3, 2, 100, 64), (2, 64, 80), (80, 80)], dtype), threads=(1, 2, 3))
 
 
+def test_products_of_stacks_and_one_matrix() -> None:
+    def function(x: Any, s: Any) -> Any:
+        a, b = x
+        rows = [np.transpose(a, (1, 0, 2, 3)), a[:, :, ::2], a[:, :1], a[:, :, :1], a[::-1], a[:0]]
+        return [y @ b for y in (a, *rows)] + [
+            np.swapaxes(a, 2, 3) @ np.reshape(b, -1)[:8].reshape(4, 2),
+            np.tanh(a @ b),
+        ], {}
+
+    for dtype in KINDS:
+        check(function, arrays([(3, 2, 4, 5), (5, 6)], dtype), threads=(1, 2))
+        check(function, arrays([(3, 2, 4, 200), (200, 300)], dtype), threads=(1, 2, 3))
+
+
 def test_constants_however_they_lie() -> None:
     table = np.random.default_rng(0).normal(size=(6, 5))
     flipped, turned = table[::-1, ::-1], table.T
