@@ -117,6 +117,27 @@ def test_factors_become_one_unless_digits_would_be_lost() -> None:
     assert names(plan_of(lambda x: [1e-30 * (1e-30 * x)], (3,), dtype=np.float32)) == ["multiply", "multiply"]
 
 
+def test_factors_of_two_go_to_the_smaller_array() -> None:
+    plan = check_states(
+        lambda x, s: ([x[0] * (2.0 * x[1]), np.tanh(x[1] * 0.5) * x[0]], {}), arrays([(1, 3), (4, 3)], float), []
+    )
+    assert [plan.values[s.output].shape for s in plan.operations if s.op.name == "multiply"].count((1, 3)) == 1
+    assert names(plan_of(lambda x, y: [x * (3.0 * y)], (1, 3), (4, 3))) == ["multiply", "multiply"]
+
+
+def test_a_sum_of_products_of_stacks_is_one_product() -> None:
+    def function(x: Any, s: Any) -> Any:
+        a, b = x
+        return [np.sum(np.swapaxes(a, -1, -2) @ b, axis=(0, 1)), np.sum(a @ np.swapaxes(b, -1, -2), axis=0)], {}
+
+    for shape in [(3, 2, 4, 5), (1, 2, 4, 5), (0, 2, 4, 5), (3, 2, 1, 5)]:
+        check_states(function, arrays([shape, shape], float), [])
+    plan = plan_of(lambda a, b: [np.sum(np.swapaxes(a, -1, -2) @ b, axis=0)], (3, 4, 5), (3, 4, 6))
+    assert names(plan) == ["matmul"]
+    plan = plan_of(lambda a, b: [np.sum(a @ b, axis=0)], (3, 4, 5), (5, 6))
+    assert names(plan) == ["matmul", "sum"]
+
+
 def test_what_depends_on_constants_alone_is_computed_when_planning() -> None:
     plan = plan_of(lambda x: [x + np.sum(cr.tensor(np.arange(4.0)) ** 2)], (3,))
     assert names(plan) == ["add"]

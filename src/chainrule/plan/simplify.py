@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
 )
 RESHAPE, TRANSPOSE, BROADCAST_TO = (row_of(f) for f in (np.reshape, np.transpose, np.broadcast_to))
-RELU, CONCATENATE = row_of(ops.relu), row_of(np.concatenate)
+RELU, CONCATENATE, MATMUL = row_of(ops.relu), row_of(np.concatenate), row_of(np.matmul)
 
 
 class Followed(Exception):
@@ -244,7 +245,8 @@ def _unchanged(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any])
 def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     if a.value is None and b.value is None:
-        return None
+        small, large = sorted(inputs, key=lambda x: math.prod(x.shape))
+        return _with_the_smaller(op, small, large, rw)
     for i, (x, c) in enumerate(((a, b), (b, a))):
         if _is(c, 1.0):
             return _same(op, inputs, i)
@@ -258,6 +260,16 @@ def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw:
                     factor = np.asarray(c.value * inner.value)
                     if is_normal(factor):
                         return rw.node(op, (y, rw.constant(factor)), {})
+    return None
+
+
+def _with_the_smaller(op: Operation, small: Tensor, large: Tensor, rw: Rewriter) -> Tensor | None:
+    """``a * (2 * x)`` is ``(2 * a) * x``, less to compute where a is broadcast. Factors of 2 and 1/2 round nothing."""
+    if math.prod(small.shape) == math.prod(large.shape) or not _made_by(large, op):
+        return None
+    for y, c in (large.inputs, large.inputs[::-1]):
+        if c.value is not None and c.shape == () and abs(c.value) in (0.5, 2.0):
+            return rw.made(op, (rw.made(op, (small, c), {}), y), {})
     return None
 
 
@@ -317,7 +329,18 @@ def _of_the_first(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, An
 
 def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     (x,), axis = inputs, attrs["axis"]
-    return x if not axis and op.shape(x, **attrs) == (x.shape, x.dtype) else None
+    if not axis and op.shape(x, **attrs) == (x.shape, x.dtype):
+        return x
+    stacked = len(x.shape) > 2 and axis == tuple(range(len(x.shape) - 2)) and _made_by(x, MATMUL)
+    if not stacked or attrs.get("keepdims") or x.inputs[0].shape[:-2] != x.inputs[1].shape[:-2]:
+        return None
+    # a sum of products of matrices is one product: of those on the left side by side and those on the right in a column
+    (a, b), n = x.inputs, len(x.shape)
+    count = math.prod(b.shape[:-1])
+    turned = rw.made(TRANSPOSE, (a,), {"axes": (*range(n - 2), n - 1, n - 2)})
+    left = rw.made(RESHAPE, (turned,), {"shape": (count, a.shape[-2])})
+    right = rw.made(RESHAPE, (b,), {"shape": (count, b.shape[-1])})
+    return rw.made(MATMUL, (rw.made(TRANSPOSE, (left,), {"axes": (1, 0)}), right), {})
 
 
 def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
