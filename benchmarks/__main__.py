@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.grid import Grid, write_json
+from benchmarks.layers.measure import PEERS, Layers
+from benchmarks.layers.workloads import trainings
 from benchmarks.machine import thread_numbers, usual_threads
 from benchmarks.memory import COMPARED, WORKLOADS, Memory
 from benchmarks.overhead import Overhead
@@ -17,7 +19,7 @@ from benchmarks.report import row_name
 from benchmarks.sides import DEFAULT_PAIRS, SIDES
 from benchmarks.workloads import GRID, QUICK, Workload, select
 
-Measurement = Grid | Memory | Overhead
+Measurement = Grid | Layers | Memory | Overhead
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--overhead", action="store_true", help="time steps without arithmetic on the native engine")
     instead.add_argument("--memory", action="store_true", help="peak memory of processes that train, side by side")
+    instead.add_argument(
+        "--layers", action="store_true", help="convolution, recurrence, attention beside PyTorch and JAX"
+    )
     instead.add_argument("--list", action="store_true", help="list workloads, sides and default pairs")
     parser.add_argument(
         "--workload", metavar="NAMES", help="comma-separated names or their beginnings up to a slash (default: all)"
@@ -92,6 +97,12 @@ def _measurement(options: argparse.Namespace) -> Measurement:
     seconds = options.seconds if options.seconds is not None else (0.5 if options.quick else 2.0)
     if not 0 < seconds < float("inf"):
         raise ValueError(f"--seconds: expected a number > 0, got {seconds}")
+    if options.layers:
+        _refuse(options, "--layers", "pairs", "quick")
+        peers = options.sides.split(",") if options.sides else list(PEERS)
+        if not set(peers) <= set(PEERS):
+            raise ValueError(f"--layers: expected sides among {', '.join(PEERS)}, got {options.sides!r}")
+        return Layers(trainings(options.workload.split(",") if options.workload else None), peers, threads, seconds)
     if options.overhead:
         _refuse(options, "--overhead", "workload", "sides", "pairs")
         return Overhead(threads, seconds)
