@@ -122,7 +122,8 @@ def test_data_read_from_outside():
     report = cr.audit(outside(1), forward=forward, loss=loss, parameters=P, X=X, Y=Y)
     assert report.ok and report.notes[0].startswith("right on your data; backward reads") and "X" in report.notes[0]
     report = cr.audit(outside(2), forward=forward, loss=loss, parameters=P, X=X, Y=Y)
-    assert [f.name for f in report.findings] == ["dW"] and not report.notes[0].startswith("right")
+    assert [(f.name, f.cause) for f in report.findings] == [("dW", "constant-factor")]
+    assert report.notes[0].startswith("backward reads")
 
 
 # -- right, because … --------------------------------------------------------------------------------------------------

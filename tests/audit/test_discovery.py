@@ -346,6 +346,21 @@ def test_steps_of_several_parts_are_listed_under_their_names(right):
     assert "\n\nlinear_activation_backward\nstep     verdict  shape" in text and "…" not in text
 
 
+def test_names_and_shapes_that_nothing_has_are_refused(tmp_path):
+    path = written(tmp_path, HEAD + PAIRS["dtanh"][0])
+    with pytest.raises(LookupError, match=r"no sinh among what can be audited: dtanh"):
+        audit_parts(path, ["sinh"])
+    with pytest.raises(ValueError, match=r"shape is given for q; the arguments are x"):
+        audit_parts(path, [], ["q=2,3"])
+
+
+@pytest.mark.parametrize("text", ["no notebook", '{"cells": 3}', '{"worksheets": []}'])
+def test_a_notebook_that_cannot_be_read_is_named(tmp_path, text):
+    names = {r: r for r in ("forward", "backward", "loss", "parameters", "X", "Y")}
+    with pytest.raises(ValueError, match=r"lesson\.ipynb is no notebook that can be read"):
+        audit_program(written(tmp_path, text, "lesson.ipynb"), names)
+
+
 def test_nothing_to_audit(tmp_path):
     with pytest.raises(LookupError, match=r"looked for pairs of functions.*It has functions f and no classes"):
         audit_parts(written(tmp_path, "def f(x):\n    return x\n"))

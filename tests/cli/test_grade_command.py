@@ -118,6 +118,16 @@ def test_thirty_submissions_are_graded(folder):
     check(folder, names, list(HARMFUL))
 
 
+def test_a_layer_whose_reference_has_no_backward_pass(tmp_path, run):
+    (tmp_path / "class").mkdir()
+    data = "import numpy as np\nx, w = np.ones((3, 2)) * [[1], [2], [4]], np.arange(8.0).reshape(2, 4)\n"
+    (tmp_path / "reference.py").write_text(data + "def forward(x, w):\n    return x @ w, (x, w)\n")
+    text = "def backward(dout, cache):\n    x, w = cache\n    return dout @ w.T, x.T @ dout\n"
+    (tmp_path / "class" / "ada.py").write_text(text.replace("x.T @ dout", "x.T @ dout / len(x)"))
+    result = run("grade", "class", "--forward", "reference.py", "--layer", status=1)
+    assert "1/2" in result.stdout and "double-mean" in result.stdout
+
+
 @pytest.mark.slow
 def test_what_cannot_be_graded_is_said(tmp_path, run):
     (tmp_path / "class").mkdir()

@@ -193,7 +193,7 @@ def arguments(
 def _text(error: BaseException | None) -> str:
     """Return the message of an exception, which its class may fail to give."""
     try:
-        return str(error)
+        return error.msg if isinstance(error, SyntaxError) else str(error)
     except Exception as reason:
         return f"its message cannot be shown: {type(reason).__name__}"
 

@@ -69,6 +69,14 @@ def parts_in(program: ModuleType) -> list[Part]:
     return sorted(parts, key=lambda p: lines[id(p)])
 
 
+def argument_names_of(part: Part) -> list[str]:
+    """Return the names of the arguments that a part is called with; of a class, those of its methods, too."""
+    methods = methods_named(part.forward) if part.kind == CLASS else None
+    called = [getattr(part.forward, name) for name in methods or ()]
+    functions = [part.forward, *called, *([] if part.kind == CLASS else [part.backward])]
+    return [p.name for f in functions if callable(f) for p in positional(f) if p.name != "self"]
+
+
 def contents(program: ModuleType) -> str:
     """Return the names of the functions and classes that a module defines, in words."""
     found = []

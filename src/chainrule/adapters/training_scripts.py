@@ -44,7 +44,10 @@ def source_of(path: Path) -> str:
     text = path.read_text("utf-8")
     if path.suffix != ".ipynb":
         return text
-    cells = ["".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+    try:
+        cells = ["".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no notebook that can be read: {type(error).__name__}: {error}") from error
     return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", "\n".join(cells)) + "\n"
 
 

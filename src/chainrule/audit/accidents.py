@@ -199,10 +199,12 @@ def reads_one_position(subject: BackwardPass, own: Point) -> int | None:
 def read_from_outside(subject: BackwardPass, trial: Trial, findings: Sequence[Finding]) -> dict[str, str]:
     """Return which values backward reads from globals or an enclosing function, and their names there.
 
-    Only where that explains steps that are right on the caller's own data and wrong on other values.
+    Only where that may explain steps that are right on the caller's own data and wrong on other values, or wrong on all
+    for no known cause.
     """
     steps = {s.key: s for s in trial.steps.values()}
-    if subject.fixed or not any(f.name in steps and right_on_own_data(trial, steps[f.name]) for f in findings):
+    wrong = [f for f in findings if f.name in steps]
+    if subject.fixed or not any(f.cause == "unknown" or right_on_own_data(trial, steps[f.name]) for f in wrong):
         return {}
     outer = dict(_outer(subject.handed_over.get("backward"), 2))
     given = {n: v for n, v in subject.values.items() if is_number_array(v) and v.size > 1}

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ..adapters.program import FAILED, drawn, imported, tolerant
-from ..adapters.program_parts import Part, contents, parts_in
+from ..adapters.program_parts import Part, argument_names_of, contents, parts_in
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import required
 from ..adapters.training_scripts import (
@@ -69,8 +69,12 @@ def audit_parts(path: Path, chosen: Sequence[str] = (), shapes: Sequence[str] = 
     if not chosen and training_loop(tree.body) is not None:
         reports.append(_script_as_part(path))
     with imported(path, tolerant(tree, str(path)), own_source(path)) as program:
-        parts = [p for p in parts_in(program) if not chosen or _is_chosen(p, chosen)]
-        reports += audited_parts(program, parts, drawn(shapes, 0))
+        everything = parts_in(program)
+        parts = [p for p in everything if not chosen or _is_chosen(p, chosen)]
+        if everything and not parts:
+            there = ", ".join(p.name for p in everything)
+            raise LookupError(f"{path} has no {', '.join(chosen)} among what can be audited: {there}")
+        reports += audited_parts(program, parts, _given(shapes, parts))
         failed = list(getattr(program, FAILED, ()))
         if not chosen and training_loop(tree.body) is None and loop_in_function(tree) is not None:
             inside = _script_as_part(path)
@@ -107,11 +111,11 @@ def _script_as_part(path: Path) -> Audited:
 
 
 def _defines(path: Path, names: Mapping[str, str]) -> bool:
-    """Whether a file has something called as each of `names`, or can't be parsed, which running it says."""
+    """Whether a file has something called as each of `names`, or can't be parsed, which running a program says."""
     try:
         tree = tree_of(path)
-    except (SyntaxError, ValueError, KeyError):
-        return True
+    except (SyntaxError, ValueError):
+        return path.suffix != ".ipynb"
     defined = {getattr(n, "name", getattr(n, "id", "")) for s in tree.body for n in _outside_functions(s)}
     return set(names.values()) <= defined
 
@@ -121,6 +125,14 @@ def _outside_functions(statement: ast.AST) -> Iterator[ast.AST]:
     if not isinstance(statement, ast.FunctionDef | ast.ClassDef):
         for inner in ast.iter_child_nodes(statement):
             yield from _outside_functions(inner)
+
+
+def _given(shapes: Sequence[str], parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the arrays whose shapes are given, by names of arguments."""
+    given, names = drawn(shapes, 0), {n: None for part in parts for n in argument_names_of(part)}
+    if unknown := [n for n in given if n not in names]:
+        raise ValueError(f"shape is given for {', '.join(unknown)}; the arguments are {', '.join(names)}")
+    return given
 
 
 def _is_chosen(part: Part, chosen: Sequence[str]) -> bool:

@@ -13,14 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..adapters.containers import is_float_array
 from ..adapters.program import blaming, imported
+from ..adapters.signatures import argument_names
 from ..show import document as doc
 from . import audit, audit_layer
 from .commands import layer_inputs, parts_of, value_of
 from .report import INHERITED, RIGHT, WRONG, Report
 
 #: Characters of the longest bar.
-_WIDEST = 24
+_WIDEST = 14
 MISSING = "missing"
 
 
@@ -80,7 +82,10 @@ def _steps_that_count(reference: str, names: Mapping[str, str], layer: bool) -> 
                 raise ValueError(f"{reference}: its own backward pass is wrong: {first.message}")
             return [step.name for step in report.steps]
         if layer:
-            raise LookupError(f"{reference} has no {names['backward']}; with --layer, its steps are those that count")
+            forward = parts_of(program, Path(reference), {"forward": names["forward"]})["forward"]
+            inputs = layer_inputs(program, Path(reference), forward)
+            pairs = zip(argument_names(forward, len(inputs)), inputs, strict=True)
+            return ["d" + name for name, value in pairs if is_float_array(value)]
         found = value_of(parts_of(program, Path(reference), {"parameters": names["parameters"]})["parameters"])
     return ["d" + name for name in found] if isinstance(found, Mapping) else []
 
@@ -139,9 +144,8 @@ def grades_document(grades: Sequence[Grade], title: str) -> doc.Document:
     """Return the table of a class, and its causes as a bar chart."""
     right = sum(grade.ok for grade in grades)
     unjudged = sum(bool(grade.problem) for grade in grades)
-    summary = (
-        f"{len(grades)} submissions: {right} right, {len(grades) - right - unjudged} wrong, {unjudged} not judged."
-    )
+    count = f"{len(grades)} submission{'s' * (len(grades) != 1)}"
+    summary = f"{count}: {right} right, {len(grades) - right - unjudged} wrong, {unjudged} not judged."
     columns = (
         doc.Column("submission"),
         doc.Column("points", "number"),

@@ -92,11 +92,19 @@ def report_on(
     outside = read_from_outside(subject, trial, report.findings) if trial else {}
     if outside:  # values that backward reads from elsewhere are the caller's own, whatever it is handed
         subject.fixed = tuple(outside)
-        report, _ = _judged(subject, data, ascent, False, causes)
+        fixed, _ = _judged(subject, data, ascent, False, causes)
+        if len(fixed.findings) == len(report.findings) and _unknown(fixed) >= _unknown(report):
+            return report  # they explain nothing
+        report = fixed
         note = f"backward reads {', '.join(outside.values())} from outside: other values of it were not tried"
         note = f"right on your data; {note}" if report.ok else note
         report = replace(report, notes=(note, *report.notes))
     return report
+
+
+def _unknown(report: Report) -> int:
+    """Return how many findings have no known cause."""
+    return sum(finding.cause == "unknown" for finding in report.findings)
 
 
 def _judged(
