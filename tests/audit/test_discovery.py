@@ -346,6 +346,42 @@ def test_steps_of_several_parts_are_listed_under_their_names(right):
     assert "\n\nlinear_activation_backward\nstep     verdict  shape" in text and "…" not in text
 
 
+WITHOUT_LOSS = """
+class Net:
+    def __init__(self, inputs=3, hidden=4, outputs=2, lr=0.1):
+        rng = np.random.default_rng(0)
+        self.W1, self.W2, self.lr = rng.normal(size=(inputs, hidden)), rng.normal(size=(hidden, outputs)), lr
+
+    def forward(self, X):
+        self.a1 = np.tanh(X @ self.W1)
+        return self.a1 @ self.W2
+
+    def backward(self, X, y, output):
+        delta = y - output
+        hidden = delta @ self.W2.T * (1 - self.a1**2)
+        self.W2 += self.a1.T @ delta
+        self.W1 += X.T @ hidden
+
+class Line:
+    def fit(self, X, y):
+        self.w = np.zeros(X.shape[1])
+        for _ in range(3):
+            self.w -= 0.1 * X.T @ (X @ self.w - y)
+
+    def predict(self, X):
+        return X @ self.w
+"""
+
+
+def test_a_class_without_a_loss_is_judged_by_the_one_that_fits(tmp_path):
+    report = audit_parts(written(tmp_path, HEAD + WITHOUT_LOSS))
+    text = " ".join(str(report).split())
+    assert report.ok and "Right: all 2 steps. Loss assumed of Net: half the squared error. Read as" in text
+    assert "with learning rate 1;" in text  # its lr is not used
+    wrong = WITHOUT_LOSS.replace("(1 - self.a1**2)", "(1 - self.a1)")
+    assert [f.name for f in audit_parts(written(tmp_path, HEAD + wrong)).findings] == ["Net: dW1"]
+
+
 def test_names_and_shapes_that_nothing_has_are_refused(tmp_path):
     path = written(tmp_path, HEAD + PAIRS["dtanh"][0])
     with pytest.raises(LookupError, match=r"no sinh among what can be audited: dtanh"):

@@ -295,6 +295,21 @@ def gradient_descent(features, targets, learning_rate=0.1, iterations=100):
     return theta
 """
 
+COUNTED_BEFORE = """\
+import numpy as np
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+y = X @ np.array([1.0, -2.0, 3.0])
+n, seen = X.shape[0], 0
+w = np.zeros(3)
+while seen < 1000:
+    seen += n
+    error = X @ w - y
+    loss = np.mean(error**2)
+    dw = 2 * X.T @ error / n
+    w -= 0.1 * dw
+"""
+
 
 def audited(tmp_path, text, name="train.py"):
     path = tmp_path / name
@@ -319,6 +334,7 @@ def audited(tmp_path, text, name="train.py"):
             (OBJECTS, "* (self.h > 0)", "", "dnet_first_data"),
             (ADAM, "2 * np.mean(out - y)", "np.mean(out - y)", "db"),
             (UNCALLED, "/ len(targets)", "", "dtheta"),
+            (COUNTED_BEFORE, "2 * X.T", "X.T", "dw"),
         ]
     ),
 )

@@ -350,5 +350,15 @@ def upstream_of(module: Any, methods: Methods) -> Callable[[Any, Any], Any] | No
     return None
 
 
+def knows_its_loss(module: Any) -> bool:
+    """Whether an object has a method that gives its loss, or the gradient of it."""
+    try:
+        methods = methods_of(module, None, None, own_loss=True)
+    except AuditError:
+        return False
+    known = (own_loss_of(module, methods), upstream_of(module, methods))
+    return methods.judges or methods.gives_loss or known != (None, None)
+
+
 def _has_target(module: Any, backward: str) -> bool:
     return any(role(p.name) in (TARGET, PAIRS) for p in positional(getattr(module, backward)))

@@ -15,7 +15,7 @@ from .containers import is_float_array, named_leaves
 from .object_gradients import returned_gradients
 from .object_methods import OUTPUT, RATE, UPSTREAM, role
 from .object_setup import set_up_hint
-from .object_slots import identity
+from .object_slots import assign, identity
 from .recorded_run import AuditError
 
 if TYPE_CHECKING:
@@ -235,9 +235,24 @@ def _rate(subject: Objects, name: str, attributes: Mapping[str, Any]) -> float |
     for key, value in attributes.items():
         head, _, last = key.rpartition(".")
         if role(last) == RATE and isinstance(value, int | float) and name.startswith(head.rpartition(".")[0]):
-            near.append((-len(head), float(value)))
+            near += [(-len(head), float(value))] if _follows(subject, name, key) else []
     passed = subject.passed_rate()
     return passed if passed is not None else min(near)[1] if near else None
+
+
+def _follows(subject: Objects, name: str, rate: str) -> bool:
+    """Whether the update of a parameter changes with an attribute that is called as a learning rate is."""
+    updated = []
+    for factor in (1.0, 2.0):
+        twin = subject.copied()
+        for key, owner, place, value in twin.slots():
+            if key == rate:
+                assign(owner, place, factor * value)
+        values = copied_arrays(subject.values)
+        output = twin.called(values)
+        twin.run_backward(output, twin.dout(output, values), values)
+        updated.append(np.asarray(twin.attributes()[name]))
+    return not np.array_equal(updated[0], updated[1], equal_nan=True)
 
 
 def fitted_rate(subject: Objects, names: Sequence[str]) -> float:

@@ -249,7 +249,14 @@ def _has_passes(kind: type) -> bool:
     if inspect.isabstract(kind):
         return False
     names = methods_named(kind)
-    return names is not None and all(_does_something(getattr(kind, n)) for n in names if plain(n) not in TRAINING)
+    if names is None or (plain(names[1]) in TRAINING and _repeats(getattr(kind, names[1]))):
+        return False
+    return all(_does_something(getattr(kind, n)) for n in names if plain(n) not in TRAINING)
+
+
+def _repeats(method: Any) -> bool:
+    """Whether a method loops over epochs: fit(X, y), which is a training loop."""
+    return any(isinstance(n, ast.For | ast.While) for n in ast.walk(source_tree(method)))
 
 
 def _does_something(method: Any) -> bool:

@@ -95,6 +95,9 @@ class TrainingScript(LossFunction):
         args = {n: _as_data(space[n]) for n in space if n in read and is_number_array(space[n])}
         args |= {n: np.asarray(x) for place in places for n, x in place.values(space).items()}
         self.updates = {n: line for n, line in self.updates.items() if n in args and args[n].dtype.kind == "f"}
+        lengths = {n for a in args.values() for n in a.shape}
+        #: Whether the loop reads a length from outside, such as n = len(X), which no other data would change.
+        self.fixed_lengths = any(_is_whole(space[n]) and space[n] in lengths for n in read if n in space)
         function = _iteration(loop.body, places, list(args), str(path), space)
         try:
             self._loss, self.loss_text, self.assumed = _loss_of(function, args, loop.body, self.updates, assumed)
@@ -121,6 +124,10 @@ class TrainingScript(LossFunction):
         found = {n: variables.pop(gradient_variable(n), None) for n in self.updates}
         gradients = {f"d{n}": g for n, g in found.items() if g is not None}
         return self._loss(variables), {"gradients": [gradients], "variables": variables}
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, int | np.integer) and not isinstance(x, bool)
 
 
 def _as_data(x: Any) -> Any:
@@ -294,12 +301,18 @@ def _iteration(
     statements = [s for s in ast.parse("".join(f"globals()[{n!r}] = {n}\n" for n in names)).body]
     statements += [s for place in places for s in place.before(space)] + kept
     statements += [s for place in places for s in place.after(space)]
+    inner = _compiled(statements, names, file)
+    counters = [n for n in inner.co_varnames[len(names) :] if n in space]  # p += 1, which starts before the loop
+    inner = _compiled(statements, [*names, *counters], file)
+    return types.FunctionType(inner, space, "iteration", tuple(space[n] for n in counters))
+
+
+def _compiled(statements: list[ast.stmt], names: Sequence[str], file: str) -> types.CodeType:
     arguments = ast.arguments([], [ast.arg(n) for n in names], None, [], [], None, [])
     function: Any = ast.FunctionDef("iteration", arguments, statements, [], None, None)
     function.type_params = []
     code = compile(ast.fix_missing_locations(ast.Module([function], [])), file, "exec")
-    inner = next(c for c in code.co_consts if isinstance(c, types.CodeType))
-    return types.FunctionType(inner, space, "iteration")
+    return next(c for c in code.co_consts if isinstance(c, types.CodeType))
 
 
 def _as_list(found: Any) -> list[ast.stmt]:
@@ -344,7 +357,7 @@ def _loss_of(
     data = {n for n in args if n not in updated}
     for error, output, target in _differences(body, data):
         if np.ndim(variables.get(error, 0.0)):
-            loss, text = _ASSUMED[assumed]
+            loss, text = ASSUMED[assumed]
             return functools.partial(_assumed, loss, output, target), f"loss assumed: {text} of {output}", True
     raise AuditError("the loop computes no loss, and no difference of an output and a target from which to assume one")
 
@@ -370,7 +383,7 @@ def _entropy(a: Any, y: Any) -> Any:
 
 
 #: The losses that are assumed, in this order, with what they are called.
-_ASSUMED: tuple[tuple[Callable[[Any, Any], Any], str], ...] = (
+ASSUMED: tuple[tuple[Callable[[Any, Any], Any], str], ...] = (
     (lambda a, y: np.sum((a - y) ** 2) / 2, "half the squared error"),
     (lambda a, y: np.sum((a - y) ** 2) / 2 / len(y), "half the squared error, divided by the number of rows,"),
     (_entropy, "cross entropy"),
@@ -378,4 +391,4 @@ _ASSUMED: tuple[tuple[Callable[[Any, Any], Any], str], ...] = (
     (lambda a, y: -np.sum(y * np.log(a)), "cross entropy of classes"),
     (lambda a, y: -np.sum(y * np.log(a)) / len(y), "cross entropy of classes, divided by the number of rows,"),
 )
-CHOICES = len(_ASSUMED)
+CHOICES = len(ASSUMED)

@@ -112,8 +112,10 @@ def wrong_steps(trial: Trial, points: list[Point], *, scales: bool = True) -> li
 
 def for_one_unit_only(subject: BackwardPass, axes: Axes, trial: Trial, rng: np.random.Generator) -> list[str]:
     """Return a note on what would be wrong if a network with one output unit had more."""
+    shapes = {n: (np.ndim(subject.values[n]), axis) for n, axis in axes.items()}
     for last in (True, False):
-        values = _widened(subject, axes, last)
+        along = any(ndim > 1 and axis == (ndim - 1 if last else 0) for ndim, axis in shapes.values())
+        values = None if along else _widened(subject, axes, last)  # units are not where examples are
         if values is None:
             continue
         drawn = redrawn(values, tuple(n for n in subject.exact if n not in axes), axes, None, rng)

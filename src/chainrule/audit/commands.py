@@ -174,9 +174,14 @@ def _of_losses(path: Path, draw: int) -> list[Report]:
     return reports
 
 
+_SIZE_KEPT = "judged with as many examples as there are, since the loop uses their number from outside"
+
+
 def _of_script(subject: TrainingScript) -> Report:
     data = tuple(n for n in subject.names if n not in subject.exact)
-    report = report_on_loss(subject, data)
+    report = report_on_loss(subject, data, batch=not subject.fixed_lengths)
+    if subject.fixed_lengths:
+        report = dataclasses.replace(report, notes=(_SIZE_KEPT, *report.notes))
     if subject.assumed:
         report = dataclasses.replace(report, provisos=(f"{subject.loss_text[:1].upper()}{subject.loss_text[1:]}.",))
     return report

@@ -31,13 +31,14 @@ from ..adapters.drawn_arguments import (
 from ..adapters.layer_functions import LayerFunctions
 from ..adapters.loss_functions import LossFunction
 from ..adapters.network_functions import NetworkFunctions
-from ..adapters.object_methods import TARGET, methods_named, role
+from ..adapters.object_methods import TARGET, knows_its_loss, methods_named, role
 from ..adapters.object_slots import slots
 from ..adapters.objects import Objects
 from ..adapters.program_parts import CLASS, DERIVATIVE, LAYER, LOSS, NETWORK, Part, initializer_in, loss_in
 from ..adapters.recorded_run import AuditError
 from ..adapters.signatures import ALIASES, positional, required
-from .report import RIGHT, Convention, Finding, Report
+from ..adapters.training_scripts import ASSUMED
+from .report import RIGHT, WRONG, Convention, Finding, Report
 from .run import report_on, report_on_loss
 
 #: How many kinds of data are tried, and on how many of them causes are searched for.
@@ -52,17 +53,23 @@ class Audited:
     report: Report | None
     reason: str = ""
     data: str = ""
+    assumed: str = ""
 
 
 def audited_parts(program: ModuleType, parts: Sequence[Part], given: Mapping[str, Any]) -> list[Audited]:
     """Audit each part of a program; `given` are values by the names of arguments."""
-    held = {n: v for n, v in vars(program).items() if isinstance(v, np.ndarray | dict | int | float) and n[:1] != "_"}
+    held = {n: v for n, v in vars(program).items() if n[:1] != "_" and _is_data(v)}
     return [_audited(part, program, held, given) for part in parts]
+
+
+def _is_data(value: Any) -> bool:
+    numbers = isinstance(value, list) and bool(value) and all(isinstance(x, int | float) for x in value)
+    return numbers or isinstance(value, np.ndarray | dict | int | float)
 
 
 def _audited(part: Part, program: ModuleType, held: Mapping[str, Any], given: Mapping[str, Any]) -> Audited:
     """Audit one part on the first data on which it is right, else on those that it is called wrong on."""
-    wrong: list[tuple[int, Attempt]] = []
+    wrong: list[tuple[tuple[int, int], Attempt]] = []
     reasons: list[str] = []
     with np.errstate(all="ignore"):
         for attempt in itertools.islice(_attempts(part, program, held, given), _TRIED):
@@ -90,12 +97,13 @@ def _audited(part: Part, program: ModuleType, held: Mapping[str, Any], given: Ma
 
 
 def _read(part: Part, attempt: Attempt) -> Audited:
-    return Audited(part, attempt.report(), "", str(attempt.draw))
+    return Audited(part, attempt.report(), "", str(attempt.draw), attempt.assumed)
 
 
-def _unlikely(report: Report, draw: Draw) -> int:
-    """Return how little the data suit a pass that is wrong on them, 0 being best."""
-    return _misfits(report) + (LABELS in draw.layout) + 100 * (not math.isfinite(report.loss))
+def _unlikely(report: Report, draw: Draw) -> tuple[int, int]:
+    """Return how little the data and the loss suit a pass that is wrong on them, small numbers being best."""
+    misfits = _misfits(report) + (LABELS in draw.layout) + 100 * (not math.isfinite(report.loss))
+    return misfits, sum(s.verdict == WRONG for s in report.steps)
 
 
 def _fits(report: Report, draw: Draw) -> bool:
@@ -115,10 +123,11 @@ def _says_something(report: Report) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """A way of calling a part: the data, and what makes the passes on them."""
+    """A way of calling a part: the data, what makes the passes on them, and the loss that is assumed."""
 
     draw: Draw
     make: Callable[[], BackwardPass]
+    assumed: str = ""
 
     def report(self, *, causes: bool = True) -> Report:
         """Audit the passes; `causes` says whether those of errors are searched for."""
@@ -209,10 +218,10 @@ def _of_class(part: Part, given: Mapping[str, Any]) -> Attempts:
                 continue
         for features in (None, *_lengths_of(made)):
             for draw in draws(getattr(made, names[0]), given, layout, features=features):
-                for more in _targets(made, names, draw.values):
+                for more, loss, assumed in _targets(made, names, draw.values):
                     values = {**draw.values, **more}
-                    make = functools.partial(Objects, made, list(values.values()))
-                    yield Attempt(Draw(values, f"{said}, {draw.layout}"), make)
+                    make = functools.partial(Objects, made, list(values.values()), loss=loss)
+                    yield Attempt(Draw(values, f"{said}, {draw.layout}"), make, assumed)
 
 
 def _lengths_of(made: Any) -> list[int]:
@@ -223,20 +232,27 @@ def _lengths_of(made: Any) -> list[int]:
     return list(dict.fromkeys(n for shape in shapes for n in shape if 1 < n < 2000))[:6]
 
 
-def _targets(made: Any, names: tuple[str, str], values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+Chosen = tuple[dict[str, Any], Any, str]  # targets by name, a loss, and what it is called where it is assumed
+
+
+def _targets(made: Any, names: tuple[str, str], values: Mapping[str, Any]) -> Iterator[Chosen]:
     """Yield targets for the output of an object whose backward method takes them, and forward does not."""
     forward, backward = (positional(getattr(made, n)) for n in names)
     name = next((p.name for p in backward if role(p.name) == TARGET), None)
     if name is None or name in values or any(role(p.name) == TARGET for p in forward):
-        yield {}
+        yield {}, None, ""
         return
     try:
         output = getattr(copy.deepcopy(made), names[0])(**values)
     except Exception:  # whatever the user's code raises; the attempt without targets says it
-        yield {}
+        yield {}, None, ""
         return
-    output = output[0] if isinstance(output, tuple) else output
-    yield from ({name: drawn_targets(np.shape(output), kind)} for kind in (LABELS, ONE_HOT, REAL, BINARY))
+    shape = np.shape(output[0] if isinstance(output, tuple) else output)
+    if knows_its_loss(made):
+        yield from (({name: drawn_targets(shape, kind)}, None, "") for kind in (LABELS, ONE_HOT, REAL, BINARY))
+        return
+    for (loss, text), kind in zip(ASSUMED, (REAL, REAL, BINARY, BINARY, ONE_HOT, ONE_HOT), strict=True):
+        yield {name: drawn_targets(shape, kind)}, loss, text.rstrip(",")
 
 
 def _raise(error: Exception) -> BackwardPass:
@@ -260,8 +276,12 @@ def report_on_parts(title: str, audited: Sequence[Audited]) -> Report:
         math.nan,
         title,
         "\n".join(_read_as(a, r) for a, r in done),
-        (f"Not read: {unread} (see the notes).",) if unread else (),
+        (*_assumptions(audited), *([f"Not read: {unread} (see the notes)."] if unread else [])),
     )
+
+
+def _assumptions(audited: Sequence[Audited]) -> Iterator[str]:
+    yield from (f"Loss assumed of {a.part.name}: {a.assumed}." for a in audited if a.assumed)
 
 
 def _finding_of(a: Audited, finding: Finding) -> Finding:

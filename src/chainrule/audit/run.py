@@ -48,16 +48,16 @@ _SEED = 20180831
 _LOOSENED = 1e3
 
 
-def report_on_loss(subject: LossFunction, data: tuple[str, ...], *, causes: bool = True) -> Report:
+def report_on_loss(subject: LossFunction, data: tuple[str, ...], *, batch: bool = True, causes: bool = True) -> Report:
     """Audit a function or program that computes a loss and gradients.
 
     If only variables that were taken for gradients by their names are wrong, the gradients proper are judged alone:
     when they are right, the names meant something else.
     """
-    report = report_on(subject, data, False, causes=causes)
+    report = report_on(subject, data, False, batch=batch, causes=causes)
     if not report.ok and subject.signals and all(f.name in subject.signals for f in report.findings):
         subject.signals = set()
-        returned = report_on(subject, data, False, causes=causes)
+        returned = report_on(subject, data, False, batch=batch, causes=causes)
         return returned if returned.ok else report
     return report
 
