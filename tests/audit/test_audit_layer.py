@@ -342,3 +342,24 @@ def test_a_list_of_modules_is_a_network():
 def test_what_is_no_module_is_refused():
     with pytest.raises(cr.AuditError, match="backward"):
         cr.audit_module(object(), LINEAR[0])
+
+
+def pooled_forward(x, size, mode="max"):
+    blocks = x.reshape(len(x), -1, size)
+    return blocks.max(axis=2) if mode == "max" else blocks.mean(axis=2), (x, size)
+
+
+def pooled_backward(dout, cache, mode="max"):
+    x, size = cache
+    blocks = x.reshape(len(x), -1, size)
+    share = blocks == blocks.max(axis=2, keepdims=True) if mode == "max" else np.full(blocks.shape, 1 / size)
+    return (share * dout[:, :, None]).reshape(x.shape)
+
+
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_backward_has_the_options_that_forward_is_given(mode):
+    x = np.random.default_rng(0).normal(size=(3, 8))
+    assert cr.audit_layer(pooled_forward, pooled_backward, x, 2, mode).ok
+    other = {"max": "mean", "mean": "max"}[mode]
+    wrong = cr.audit_layer(pooled_forward, lambda dout, cache: pooled_backward(dout, cache, other), x, 2, mode)
+    assert [f.name for f in wrong.findings] == ["dx"]

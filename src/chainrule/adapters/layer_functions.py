@@ -36,6 +36,8 @@ class LayerFunctions(BackwardPass):
         self._backward_takes = len(required(backward))
         self._takes_inputs = len(inputs) > 1 and self._backward_takes == len(inputs) + 1
         self._defaults = {p.name: p.default for p in positional(forward)[len(inputs) :] if p.default is not p.empty}
+        optional = [p.name for p in positional(backward) if p.default is not p.empty]
+        self._options = [n for n in optional if n in self.names]  # mode="max" in both: what forward is given
         self._by_name = self._meant([p.name for p in required(backward)])
         self._returns_cache = False
         self._passed_through: set[str] = set()
@@ -129,14 +131,15 @@ class LayerFunctions(BackwardPass):
         """Return the gradients as the caller's function gives them."""
         self.handed = douts = self._douts(output) if self.upstream is None else copy.deepcopy(self.upstream)
         known = {*self.names} & {*self._by_name} or CACHE in self._by_name.values()
+        inputs = dict(zip(self.names, self._arguments.parts(values), strict=True))
+        options = {n: inputs[n] for n in self._options}
         if self._by_name and (known or not self._returns_cache):  # else backward(dout, c): c is what forward returned
-            inputs = dict(zip(self.names, self._arguments.parts(values), strict=True))
             meant = {**self._defaults, **inputs, UPSTREAM: douts, CACHE: cache, OUTPUT: output}
-            result = self.code["backward"](*(meant[kind] for kind in self._by_name.values()))
+            result = self.code["backward"](*(meant[kind] for kind in self._by_name.values()), **options)
         else:
             several = isinstance(douts, tuple) and self._backward_takes == len(douts) + 1
             upstream, rest = (douts, (cache,)) if several else ((douts,), cache if self._takes_inputs else (cache,))
-            result = self.code["backward"](*upstream, *rest)
+            result = self.code["backward"](*upstream, *rest, **options)
         untouched = named_leaves(self._douts(output) if self.upstream is None else self.upstream, "out")
         self.dout_changed = any(not same(v, untouched[n]) for n, v in named_leaves(douts, "out").items())
         return result
