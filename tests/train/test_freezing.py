@@ -187,6 +187,21 @@ def test_minimize_and_reports_leave_frozen_parameters_alone(tmp_path: pathlib.Pa
     assert [layer["weight"] for layer in header["layers"]] == ["W2"]
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_estimators_leave_frozen_parameters_alone() -> None:
+    pytest.importorskip("sklearn")
+    from chainrule.sklearn import NetClassifier
+
+    for solver in (optim.Adam(0.01), optim.SGD(0.1, groups=[{"params": "3.bias", "lr_factor": 0.0}])):
+        module = network(np.float32)
+        before = module.state_dict()
+        module[0].requires_grad_(False)
+        found = NetClassifier(module, optimizer=solver, max_epochs=3).fit(X, Y).module_
+        assert frozen(found) == ["0.weight", "0.bias"]
+        same = [path for path, a in found.state_dict().items() if np.array_equal(a, before[path])]
+        assert same == ["0.weight", "0.bias"] + ["3.bias"] * (solver.groups is not None)
+
+
 def test_pytorch_s_frozen_parameters_stay_frozen_both_ways() -> None:
     torch = pytest.importorskip("torch")
     theirs = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.LSTM(6, 3, batch_first=True))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.train.loop import Loop
+from chainrule.train.feed import Rows
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a process is Unix's")
 
@@ -66,17 +66,18 @@ def test_a_second_one_leaves_a_waiting_callback(data, make, train):
 def test_within_a_step_the_epoch_is_taken_back(data, make, train, identical, monkeypatch):
     X, y = data
     one_epoch = train(make(dropout=0.2), X, y, epochs=1)[0]
-    run = Loop._run
+    run = Rows.run
 
-    def torn(self, order, b, steps):
-        if self.progress.epoch < 1:
-            return run(self, order, b, steps)
-        self._torn = True
-        for p in self.training.parameters.values():
+    def torn(self, training, batch, most):
+        if training.updates < one_epoch_of_updates:
+            return run(self, training, batch, most)
+        self.torn = True
+        for p in training.parameters.values():
             p[...] = np.nan
-            raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "_run", torn)
+    one_epoch_of_updates = -(-len(X) // 16)
+    monkeypatch.setattr(Rows, "run", torn)
     state, rows, history = train(make(dropout=0.2), X, y)
     assert identical(state, one_epoch) and len(rows) == 1
     assert history.stopped == "interrupted within a step; the weights are those before epoch 2"

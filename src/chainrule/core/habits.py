@@ -299,8 +299,8 @@ REQUIRES_GRAD = (
     "cr.tensor(x, requires_grad=True)"
 )
 LOADER = (
-    "fit takes whole arrays and makes the batches: fit(model, X, y, batch_size=32). From an iterator of batches: "
-    "X, y = map(np.concatenate, zip(*batches))"
+    "fit takes whole arrays and makes the batches, fit(model, X, y, batch_size=32); or batches, pairs (X, y), alone: "
+    "fit(model, loader)"
 )
 
 

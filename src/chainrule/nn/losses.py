@@ -38,6 +38,7 @@ from ..core.keywords import translates
 from ..core.tensor import Tensor
 from ..ops.table import as_dtype
 from .loss_checks import check_pairs
+from .several_losses import SeveralLosses
 
 Loss = Callable[..., Any]
 
@@ -451,7 +452,8 @@ def names(task: str | None = None) -> list[str]:
 def get(loss: Any) -> Loss:
     """Return the loss that `loss` means: a name, or any callable ``(output, target) -> scalar``.
 
-    A custom callable is wrapped, so that a result that is not a scalar raises.
+    A dict (or a tuple) is the loss of a model of several outputs: key -> loss, or (loss, weight). A
+    custom callable is wrapped, so that a result that is not a scalar raises.
 
     Examples
     --------
@@ -464,20 +466,26 @@ def get(loss: Any) -> Loss:
             known = ", ".join(NAMED)
             raise ValueError(f"unknown loss {loss!r}; expected {known}, or a function (output, target) -> scalar")
         return NAMED[loss].function
+    if isinstance(loss, Mapping | tuple | list):
+        return SeveralLosses(loss if isinstance(loss, Mapping) else dict(enumerate(loss)), _named)
     if not callable(loss):
         raise TypeError(f"loss: expected a name ({', '.join(NAMED)}) or a function, got a {type(loss).__name__}")
     ready = any(loss is known.function for known in NAMED.values()) or hasattr(loss, "_chainrule_loss")
     return cast(Loss, loss) if ready else _checked(loss)
 
 
-def _name(loss: Any) -> str:
+def _named(loss: Any) -> tuple[str, Loss]:
+    return (loss if isinstance(loss, str) else name_of(loss)), get(loss)
+
+
+def name_of(loss: Any) -> str:
     """Return the name of a function, of the one that a `partial` calls, or of the type of another callable."""
     found = getattr(loss, "__name__", None) or getattr(getattr(loss, "func", None), "__name__", type(loss).__name__)
     return str(found)
 
 
 def _checked(loss: Loss) -> Loss:
-    name = _name(loss)
+    name = name_of(loss)
 
     @functools.wraps(loss, updated=())
     def scalar_loss(output: Any, target: Any, **more: Any) -> Any:
@@ -547,7 +555,7 @@ def check_custom(loss: Any, output_shape: tuple[int, ...], target: Any) -> None:
     """Raise if a loss that is not one of ours broadcasts all outputs against all targets. Ours compare the shapes."""
     if not _is_known(loss):
         target = target.value if isinstance(target, Tensor) else target
-        check_pairs(get(loss), tuple(output_shape), np.asarray(target), f"loss {_name(loss)}")
+        check_pairs(get(loss), tuple(output_shape), np.asarray(target), f"loss {name_of(loss)}")
 
 
 def _is_known(loss: Any) -> bool:

@@ -244,7 +244,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         if step.targets is None:
             return y
         assert rows.weights is not None
-        return step.targets.pack(y, rows.weights, self._dtype)
+        packed: Array = step.targets.pack(y, rows.weights, self._dtype)
+        return packed
 
     def _minimise(self, settings: Settings, step: PenalizedStep, rows: Rows) -> None:
         rules, course = settings.rules, self._course
@@ -355,13 +356,11 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         if self._planned_for is not self.module_:  # somebody assigned another
             self._forward = self._planned_forward()
         if len(rows) <= UNPLANNED:
-            output = self._forward.model(rows)
-            if not isinstance(output, Tensor):
-                raise ValueError(f"module: expected a single tensor as output, got type {type(output).__name__}")
-            return np.asarray(output.value)
+            return np.asarray(_single(self._forward.model(rows), Tensor).value)
         full = 1 << (len(rows) - 1).bit_length()  # few different sizes, so few plans
         padded = np.concatenate([rows, np.repeat(rows[-1:], full - len(rows), axis=0)])
-        return self._forward(padded)[: len(rows)]
+        outputs: Array = _single(self._forward(padded), np.ndarray)[: len(rows)]
+        return outputs
 
     def _ids(self, X: Any) -> Any:
         """Return row numbers to look up; raise unless they are integers within the module's number of rows."""
@@ -418,3 +417,9 @@ def _orders(examples: int, shuffled: bool, random: np.random.RandomState) -> Cal
         return order
 
     return next_order
+
+
+def _single(output: Any, kind: type) -> Any:
+    if not isinstance(output, kind):
+        raise ValueError(f"module: expected a single tensor as output, got type {type(output).__name__}")
+    return output

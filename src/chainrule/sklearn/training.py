@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..core.op import Array
 from ..train import Callback, NonFiniteError, Run
+from ..train.feed import Rows
 from ..train.loop import Job, Loop
 from .objective import PenalizedStep
 from .rates import Rates
@@ -238,7 +239,7 @@ def train(
     first = course.rate if rules.goes_on and course.rates == rules.rates else rules.rates.start()
     watch = Watch(course, rules, first, len(X), scored)
     job = Job(
-        step, X, y, examples=len(X), order=order, size=size, epochs=rules.epochs, callbacks=[watch, *callbacks],
+        step, Rows(X, y, len(X), size, order), epochs=rules.epochs, callbacks=[watch, *callbacks],
         described=described or {},
     )  # fmt: skip
     try:

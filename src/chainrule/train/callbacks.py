@@ -25,6 +25,7 @@ class Run:
     history : History
         The rows so far.
     epochs, batch_size, steps_per_epoch : int
+        `steps_per_epoch` is 0 as long as the length of an iterable is not known.
     epoch : int
         Epochs finished.
     step : int

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..core.arguments import integer
-from ..core.op import Array
 from ..io import save_arrays
 from ..io.models import UNDIGESTED
 from ..io.weights import load_checked
@@ -90,7 +89,7 @@ def save_checkpoint(
     settings: Mapping[str, Any],
 ) -> None:
     """Write a run's whole state, atomically."""
-    arrays = _targets(training)
+    arrays = dict(training.kept)
     kept: list[dict[str, Any]] = []
     for i, callback in enumerate(callbacks):
         state = callback.state() if hasattr(callback, "state") else {}
@@ -148,7 +147,7 @@ def load_checkpoint(
     if kinds != given:
         had, has = (", ".join(k) or "none" for k in (kinds, given))
         raise ValueError(f"{path} was saved with the callbacks {had}; this run has {has}. Give the same ones.")
-    targets = _targets(training)
+    targets = training.kept
     for name, array in targets.items():
         found = arrays.get(name)
         if found is None or found.shape != array.shape or found.dtype != array.dtype:
@@ -163,16 +162,6 @@ def load_checkpoint(
         np.copyto(array, arrays[name])
     training.assign_frozen()
     return progress, rows
-
-
-def _targets(training: TrainingStep) -> dict[str, Array]:
-    arrays: dict[str, Array] = {}
-    arrays |= {f"parameters/{k}": v for k, v in training.parameters.items()}
-    arrays |= {f"parameters/{k}": v for k, v in training.frozen.items()}
-    arrays |= {f"buffers/{k}": v for k, v in training.buffers.items()}
-    arrays |= {f"optimizer/{i}": v for i, v in enumerate(training.optimizer_state)}
-    arrays |= {f"outside/{i}": v for i, v in enumerate(training.outside)}
-    return arrays
 
 
 def same_settings(path: Any, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:

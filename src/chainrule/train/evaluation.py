@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,17 @@ import numpy as np
 from .. import nn
 from ..compiled import compile
 from ..core.arguments import integer
-from ..core.arrays import checked_array
-from ..core.op import Array
 from ..core.tensor import Tensor
-from ..data import Dataset
-from ..frames import as_inputs, target_array
+from ..core.tree import flatten
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
+from ..nn.several_losses import SeveralLosses
 from .metrics import Metric, check_metrics, resolve
-from .step import Scalar
+from .nests import called, cast, joined, length, take
+from .reading import inputs, targets
+from .sources import Source, is_source
 
 #: Rows per batch of predict: large enough for a fast matrix multiplication, small enough for the cache.
 ROWS = 1024
@@ -28,15 +28,15 @@ ROWS = 1024
 
 def predict(
     model: nn.Module, X: Any, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
-) -> Array:
+) -> Any:
     """Return the model's output for every row of `X`, in evaluation mode.
 
     Parameters
     ----------
     model : nn.Module
-    X : array of shape (m, …), or data frame
-        If the model was trained with a frame, the columns of a frame are selected by
-        name.
+    X : array of shape (m, …), or data frame; tuple or dict of arrays; batches
+        If the model was trained with a frame, the columns of a frame are selected by name. Several inputs, and batches,
+        as for ``fit``; of batches that are pairs (X, y) the targets are ignored.
     batch_size : int
         Rows per batch; affects the memory used, and the result only by rounding.
     engine, threads
@@ -45,7 +45,8 @@ def predict(
     Returns
     -------
     numpy.ndarray
-        Of shape (m, …): what the model returns; for the losses on logits these are logits.
+        Of shape (m, …): what the model returns; for the losses on logits these are logits. A tuple or dict of arrays if
+        the model returns one.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def predict(
     """
     require_module(model)
     forward = Forward(model, batch_size=batch_size, engine=engine, threads=threads)
-    return forward(checked_input(X, "X", model.dtype, model.feature_names))
+    if is_source(X):
+        return joined([forward(x) for x in Source(X, model, "X", batch_size=batch_size).inputs()])
+    return forward(inputs(model, X, "X", model.dtype, model.feature_names)[0])
 
 
 class Forward:
@@ -76,26 +79,25 @@ class Forward:
         self.model, self.batch_size = model, integer("batch_size", batch_size, at_least=1)
 
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
-            output = nn.functional_call(model, state, rows)[0]
-            if not isinstance(output, Tensor):
-                raise TypeError(f"the model returned a {type(output).__name__}; expected one tensor")
+            output = called(model, state, rows)[0]
+            if not all(isinstance(part, Tensor) for part in flatten(output)[0]):
+                raise TypeError(f"the model returned a {type(output).__name__}; expected tensors")
             return output
 
         self._run = compile(forward, engine=engine, threads=threads)
 
-    def __call__(self, X: Array) -> Array:
-        """Return the output for every row of X."""
+    def __call__(self, X: Any) -> Any:
+        """Return the output for every row of X, an array or a nest of arrays."""
         size = self.batch_size
         buffers = {k: b.value if isinstance(b, Tensor) else b for k, b in self.model.named_buffers()}
         with evaluation_mode(self.model):
-            parts = [self._run(buffers, X[start : start + size]) for start in range(0, len(X), size)]
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+            rows = range(0, length(X), size)
+            return joined([self._run(buffers, take(X, slice(start, start + size))) for start in rows])
 
 
-def measure(output: Array, y: Array, loss: str | Scalar, metrics: Mapping[str, Metric]) -> dict[str, float]:
+def measure(output: Any, y: Any, loss: Any, metrics: Mapping[str, Metric]) -> dict[str, float]:
     """Return the loss and the metrics of an output."""
-    if y.dtype.kind == "f":  # class ids stay integers
-        y = y.astype(output.dtype, copy=False)
+    y = cast(y, flatten(output)[0][0].dtype)  # class ids stay integers
     with np.errstate(all="ignore"):
         figures = {"loss": float(losses.get(loss)(output, y))}
         return figures | {name: float(function(output, y)) for name, function in metrics.items()}
@@ -104,9 +106,9 @@ def measure(output: Array, y: Array, loss: str | Scalar, metrics: Mapping[str, M
 def evaluate(
     model: nn.Module,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
-    loss: str | Scalar = "cross_entropy",
+    loss: Any = "cross_entropy",
     metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
     batch_size: int = ROWS,
     engine: str | None = None,
@@ -118,9 +120,9 @@ def evaluate(
     ----------
     model, X, batch_size, engine, threads
         As for `predict`.
-    y : array of shape (m, …)
-        Targets as the loss takes them.
-    loss : str or callable
+    y : array of shape (m, …), tuple or dict of arrays
+        Targets as the loss takes them; left out for batches (X, y).
+    loss : str, callable, or dict of losses
     metrics
         Names (accuracy, r2, rmse, mae), functions (output, target) -> number, or a dict of them; None: the defaults of
         the loss.
@@ -135,56 +137,44 @@ def evaluate(
     {'loss': 0.5, 'mae': 0.5}
     """
     require_module(model)
-    figures, X = resolve(metrics, loss), checked_input(X, "X", model.dtype, model.feature_names)
-    y = checked_target(y, X)
-    output = predict(logits_part(model, loss), X, batch_size=batch_size, engine=engine, threads=threads)
-    losses.check_custom(loss, output.shape, y)
-    check_metrics(figures, output.shape, y)
+    figures, part = resolve(metrics, loss), logits_part(model, loss)
+    forward = Forward(part, batch_size=batch_size, engine=engine, threads=threads)
+    if y is None and (is_source(X) or isinstance(X, list | tuple)):
+        output, y = outputs_of(forward, Source(X, model, "X", batch_size=batch_size, loss=loss))
+    else:
+        X, _ = inputs(model, X, "X", model.dtype, model.feature_names)
+        y = targets(y, X, loss=loss)
+        output = forward(X)
+    check_outputs(loss, figures, output, y, length(y))
     return measure(output, y, loss, figures)
 
 
-def checked_input(X: Any, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:
-    """Return `X` as an array with rows and finite numbers, real ones in `dtype`; raise saying what is wrong.
+def outputs_of(forward: Forward, source: Source) -> tuple[Any, Any]:
+    """Return the outputs for the inputs of all batches, and the targets."""
+    pairs = [(forward(x), y) for x, y in source()]
+    return joined([output for output, _ in pairs]), joined([y for _, y in pairs])
 
-    Of a data frame the columns called `names` are taken, in this order.
-    """
-    if isinstance(X, Dataset):
+
+def check_outputs(loss: Any, metrics: Mapping[str, Metric], output: Any, y: Any, rows: int) -> None:
+    """Raise if targets do not fit outputs like these, of so many examples, or a function broadcasts them."""
+    if hasattr(output, "shape") and isinstance(y, np.ndarray):
+        shape = (rows, *output.shape[1:])
+        losses.check_target(loss, shape, y)
+        check_metrics(metrics, shape, y)
+    elif isinstance(of := losses.get(loss), SeveralLosses):
+        for key, part in of.parts.items():
+            out, wanted = of.pair(key, output, y)
+            if hasattr(out, "shape") and isinstance(wanted, np.ndarray):
+                try:
+                    losses.check_target(part.given, (rows, *out.shape[1:]), wanted)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"loss[{key!r}]: {error}") from None
+    elif isinstance(loss, str):
         raise TypeError(
-            f"{name}: expected numbers, got a Dataset; use prepared = data.Preprocessor.fit(train), "
-            "then prepared.transform(…) and prepared.transform_target(…)"
+            f"the model returned {_kind(output)}, y is {_kind(y)}, and the loss {loss!r} takes one of each. Use a dict "
+            "of losses by output, or a function of (outputs, targets)"
         )
-    X, _ = as_inputs(X, name, names)
-    X = checked_array(X, name)
-    if X.ndim == 0 or X.shape[0] == 0:
-        raise ValueError(f"{name} has shape {X.shape}: no examples; expected at least one row, (m, …)")
-    return require_finite(X, name, dtype, names)
 
 
-def require_finite(x: Array, name: str, dtype: Any = None, names: Sequence[str] | None = None) -> Array:
-    """Return `x`, real numbers in `dtype`; raise unless all are finite there, saying how many are not and where."""
-    if x.dtype.kind != "f":
-        return x
-    with np.errstate(all="ignore"):
-        cast = x if dtype is None or x.dtype == dtype else x.astype(dtype)
-        if np.isfinite(cast.sum(dtype=np.float64)):  # the sum finds any, at the cost of one pass
-            return cast
-    bad = ~np.isfinite(cast)
-    count = int(bad.sum())
-    if count:
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        those = f"{count:,} value{'s' * (count > 1)} that {'are' if count > 1 else 'is'} not finite"
-        place = f"at {list(first)}"
-        if names is not None and len(first) == 2 and first[1] < len(names):
-            place = f"in column {names[first[1]]!r} at row {first[0]}"
-        if np.isfinite(x[first]):
-            raise ValueError(f"{name} holds {those} in {cast.dtype}, the first {x[first]} {place}; scale the data")
-        raise ValueError(f"{name} holds {those}, the first {x[first]} {place}; impute or remove them first")
-    return cast
-
-
-def checked_target(y: Any, X: Array, name: str = "y", inputs: str = "X", dtype: Any = None) -> Array:
-    """Return `y` as an array with as many rows as `X`, real ones in `dtype`."""
-    y = target_array(y, name)
-    if y.ndim == 0 or y.shape[0] != len(X):
-        raise ValueError(f"{name} has shape {y.shape}, {inputs} has {len(X):,} rows; expected one target per example")
-    return require_finite(y, name, dtype)
+def _kind(nest: Any) -> str:
+    return "one array" if hasattr(nest, "shape") else f"a {type(nest).__name__} of {len(nest)}"

@@ -6,20 +6,16 @@ import contextlib
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import nn, optim
-from ..core.arguments import integer
-from ..core.habits import LOADER
+from ..core.arguments import integer, number
 from ..core.keywords import translates
-from ..core.op import Array
 from ..core.tensor import Tensor
-from ..data import epoch_order, split
-from ..frames import as_inputs
+from ..core.tree import flatten
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.loss_checks import warn_of_sum
@@ -29,13 +25,15 @@ from ..random import Generator
 from .callbacks import Callback, EarlyStopping, PlateauRate, as_callbacks
 from .checkpoint import Checkpoint
 from .diagnostics import of_curves, of_outputs
-from .evaluation import Forward, checked_input, checked_target, measure
+from .evaluation import Forward, check_outputs, measure, outputs_of
+from .examples import Examples, Visits, of_arrays, of_batches
 from .history import History
 from .loop import Job, Loop
-from .metrics import Metric, check_metrics, resolve
+from .metrics import Metric, resolve
+from .nests import called, length, take
 from .progress import shown
-from .step import Scalar, TrainingStep
-from .weights import WeightedTargets, checked_weights
+from .sources import Source
+from .step import TrainingStep
 
 #: Rows, at most, whose outputs are judged after training.
 JUDGED = 1000
@@ -47,12 +45,12 @@ def fit(
     X: Any,
     y: Any = None,
     *,
-    loss: str | Scalar = "cross_entropy",
+    loss: Any = "cross_entropy",
     optimizer: Any = None,
     epochs: int = 20,
     batch_size: int | None = 32,
     shuffle: bool = True,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: Any = None,
     seed: int = 0,
     callbacks: Iterable[Any] = (),
     progress: bool | Callback | None = None,
@@ -65,6 +63,8 @@ def fit(
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool = False,
     sample_weight: Any = None,
+    accumulate: int = 1,
+    ema: float | None = None,
 ) -> History:
     """Train a model by mini-batch gradient descent.
 
@@ -76,19 +76,26 @@ def fit(
         Examples in rows. Arrays of other libraries, data frames of numbers and dicts of columns are read too; the model
         then keeps the names of the columns (``model.feature_names``). If it has these names already, from an earlier
         call, their order is kept.
-    y : array of shape (m, …), series or data frame
+        A tuple of arrays is several inputs, ``forward(a, b)``; a dict of arrays inputs by name, if `forward` has these
+        arguments, else one argument.
+        Without `y`: batches, pairs (X, y), as a list, a loader, an iterator (for one epoch), or a function that returns
+        them for an epoch (its argument, from 0, if it has one); or a data set with ``len`` and examples by number,
+        pairs (x, y), of which each epoch visits all in an order drawn from `seed`.
+    y : array of shape (m, …), series or data frame; tuple or dict of arrays
         Targets as the loss takes them: class ids ``(m,)`` or one-hot rows for ``cross_entropy``.
-    loss : str or callable
-        By name (see ``nn.losses``), or any function (output, target) -> scalar.
+    loss : str, callable, or dict of losses
+        By name (see ``nn.losses``), or any function (output, target) -> scalar. Of several outputs, a function of
+        nests, or a dict: ``{"width": "mse", "kind": ("cross_entropy", 0.5)}`` with weights.
     optimizer : str or optimiser
         From ``chainrule.optim``; None is ``Adam(1e-3)``.
     epochs : int
         Number of passes over the examples.
     batch_size : int or None
-        Examples per step; None means all of them. The last batch of an epoch may be smaller.
+        Examples per step; None means all of them. The last batch of an epoch may be smaller. Batches that are given
+        stay as they are.
     shuffle : bool
         Visit the examples in a new order each epoch, drawn from `seed`.
-    validation : float, (X, y) or None
+    validation : float, (X, y), batches or None
         A fraction of the examples to hold out (drawn from `seed`), or separate data: measured after each epoch.
     seed : int
         Of the order, the split and dropout. The same seed gives the same weights. The initial weights are those of the
@@ -114,6 +121,12 @@ def fit(
     sample_weight : array of shape (m,) or None
         How much each example counts: a batch's loss is Σ w l / Σ w. A weight of 0 leaves the example out. Metrics and
         the validation split ignore the weights.
+    accumulate : int
+        Batches per update: their gradients are averaged over all their examples, so that an update is that of one batch
+        as large as all of them, in less memory. Schedules count updates.
+    ema : float or None
+        Decay, such as 0.999, of a moving average of the parameters over the updates. The model gets the averages:
+        for validation, callbacks, and at the end; the parameters themselves are ``history.last_parameters``.
 
     Returns
     -------
@@ -143,11 +156,11 @@ def fit(
     (10, True)
     """
     require_module(model)
-    if isinstance(X, Iterator) or isinstance(y, Iterator) or (y is None and hasattr(X, "__iter__")):
-        raise TypeError(f"y is of type {type(y).__name__}, expected an array; {LOADER}")
     epochs, seed = integer("epochs", epochs, at_least=1), integer("seed", seed, at_least=0)
     if batch_size is not None:
         batch_size = integer("batch_size", batch_size, at_least=1, alternative=" or None")
+    accumulate = integer("accumulate", accumulate, at_least=1)
+    ema = None if ema is None else number("ema", ema, above=0, below=1, alternative=" or None")
     optimizer = optim.get("adam" if optimizer is None else optimizer)
     figures = resolve(metrics, loss)
     saving = _checkpoint(checkpoint, resume)
@@ -156,69 +169,61 @@ def fit(
         calls.append(PlateauRate(optimizer.lr))
     bar = shown(progress)
     whole, model = model, logits_part(model, loss)
-    data = _Data.read(X, y, validation, seed, model.dtype or np.dtype(np.float32), whole.feature_names)
-    weights = None if sample_weight is None else checked_weights(sample_weight, len(data.X))
+    visits = Visits(loss, epochs, batch_size, bool(shuffle), seed, accumulate, validation, sample_weight)
+    data = (of_batches if y is None else of_arrays)(whole, X, y, visits)
+    trained_by, measured, packed = loss, figures, data.weights
+    if packed is not None:
+        trained_by = packed.loss(loss)
+        measured = {name: packed.metric(metric) for name, metric in figures.items()}
     with _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
         _check_data(model, loss, figures, data)
-        validate = None if data.held_out is None else _validation(model, data.held_out, loss, figures, engine, threads)
-        trained_by: str | Scalar = loss
-        y, rows = data.y, data.rows
-        if weights is not None:
-            rows = _with_weight(rows, weights)
-            targets = WeightedTargets(y)
-            trained_by, y = targets.loss(loss), targets.pack(y, weights, data.dtype)
-            figures = {name: targets.metric(metric) for name, metric in figures.items()}
         training = TrainingStep(
-            model, trained_by, optimizer, l1=l1, l2=l2, metrics=figures, engine=engine, threads=threads,
-            seed=seed % 2**64,
+            model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,
+            seed=seed % 2**64, accumulate=accumulate > 1, weight_of=packed.total if packed else None, ema=ema,
         )  # fmt: skip
-        size = min(batch_size or len(rows), len(rows))
-        settings = {
-            "batch_size": size, "examples": len(rows), "l1": l1, "l2": l2, "loss": _name(loss),
-            "optimizer": training.optimizer.config(), "seed": seed, "shuffle": bool(shuffle),
-        }  # fmt: skip
+        settings = _settings(training, data, visits, ema)
+        further = {"dropout seeds": dropout_seeds, "metrics": list(figures), "model": repr(model)}
         job = Job(
-            training, data.X, y, examples=len(rows), size=size, epochs=epochs,
-            order=lambda epoch: rows[epoch_order(len(rows), seed, epoch, bool(shuffle))],
-            callbacks=calls if bar is None else [*calls, bar],
+            training, data.feed, epochs=epochs, callbacks=calls if bar is None else [*calls, bar],
             saved=len(calls),  # the bar has no state that a checkpoint needs
-            validate=validate, model=whole, checkpoint=saving,
-            described=settings | {
-                "epochs": epochs, "validation_examples": len(data.held_out[0]) if data.held_out else 0,
-                "features": ", ".join(data.names) if data.names else None,
-            },
-            settings=settings | {
-                "data": _fingerprint(data.X, y), "dropout seeds": dropout_seeds, "metrics": list(figures),
-                "model": repr(model), "validation": _fingerprint(*data.held_out) if data.held_out else None,
-            } if saving else {},
+            validate=_validation(model, data.held_out, loss, figures, engine, threads), model=whole, checkpoint=saving,
+            described=settings | _described(data, epochs),
+            settings=settings | further | _fingerprints(data) if saving else {},
         )  # fmt: skip
         loop = Loop(job)
         if data.names != whole.feature_names:
             whole.feature_names = data.names
         history = loop.run()
+        if ema:
+            history.last_parameters = {path: array.copy() for path, array in training.parameters.items()}
         history.findings = [*of_curves(history.rows, history.best_epoch), *_of_outputs(model, data, loss)]
         return history
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Checked examples: inputs and targets, the rows to train on, the validation split, the names of columns."""
+def _settings(training: TrainingStep, data: Examples, visits: Visits, ema: float | None) -> dict[str, Any]:
+    """Return what a run is made with; the settings that came later only where they are not left out."""
+    return {
+        "batch_size": data.feed.size, "examples": data.feed.examples, "l1": training.l1, "l2": training.l2,
+        "loss": _name(visits.loss), "optimizer": training.optimizer.config(), "seed": visits.seed,
+        "shuffle": visits.shuffle, **({"accumulate": visits.accumulate} if visits.accumulate > 1 else {}),
+        **({"ema": ema} if ema else {}),
+    }  # fmt: skip
 
-    X: Array
-    y: Array
-    rows: Array
-    held_out: tuple[Array, Array] | None
-    names: tuple[str, ...] | None
-    dtype: np.dtype[Any]
 
-    @classmethod
-    def read(
-        cls, X: Any, y: Any, validation: Any, seed: int, dtype: np.dtype[Any], familiar: tuple[str, ...] | None
-    ) -> _Data:
-        X, names = as_inputs(X, "X", familiar=familiar)
-        X = checked_input(X, "X", dtype, names)
-        y = checked_target(y, X, dtype=dtype)
-        return cls(X, y, *_parts(X, y, validation, seed, dtype, names), names, dtype)
+def _described(data: Examples, epochs: int) -> dict[str, Any]:
+    """Return what callbacks are told besides."""
+    return {
+        "epochs": epochs,
+        "validation_examples": length(data.held_out[0]) if isinstance(data.held_out, tuple) else 0,
+        "features": ", ".join(data.names) if data.names else None,
+    }
+
+
+def _fingerprints(data: Examples) -> dict[str, Any]:
+    """Return checksums of the data that a checkpoint belongs to."""
+    shown = data.shown if data.packed is None else (data.shown[0], data.packed)
+    held = data.held_out if isinstance(data.held_out, tuple) else None
+    return {"data": _fingerprint(shown), "validation": None if held is None else _fingerprint(held)}
 
 
 @contextlib.contextmanager
@@ -259,111 +264,82 @@ def _callbacks(given: Any, early_stopping: Any) -> list[Any]:
     return [*calls, EarlyStopping(integer("early_stopping", early_stopping, at_least=1))]
 
 
-def _parts(
-    X: Array, y: Array, validation: Any, seed: int, dtype: np.dtype[Any], names: tuple[str, ...] | None
-) -> tuple[Array, tuple[Array, Array] | None]:
-    """Return the rows to train on, and the validation data."""
-    everything = np.arange(len(X))
-    if validation is None:
-        return everything, None
-    if isinstance(validation, tuple | list):
-        if len(validation) != 2:
-            raise ValueError(
-                f"validation has {len(validation)} entries; expected a fraction between 0 and 1, or (X, y)"
-            )
-        held_X = checked_input(validation[0], "validation[0]", dtype, names)
-        if held_X.shape[1:] != X.shape[1:]:
-            raise ValueError(
-                f"validation[0] has shape {held_X.shape}, X has {X.shape}; all axes but the first must be equal"
-            )
-        return everything, (held_X, checked_target(validation[1], held_X, "validation[1]", "validation[0]", dtype))
-    if isinstance(validation, bool) or not isinstance(validation, int | float | np.number):
-        raise TypeError(f"validation is a {type(validation).__name__}; expected a fraction between 0 and 1, or (X, y)")
-    if validation == 0:
-        return everything, None
-    if not 0 < validation < 1:
-        raise ValueError(f"validation is {validation}; expected a fraction between 0 and 1, such as 0.1, or (X, y)")
-    wanted = round(len(X) * float(validation))
-    if not 0 < wanted < len(X):
-        raise ValueError(
-            f"validation={validation} of {len(X):,} examples leaves a split empty; use another fraction or (X, y)"
-        )
-    train, held = split(len(X), float(validation), seed)
-    return train, (X[held], y[held])
-
-
-def _with_weight(rows: Array, weights: Array) -> Array:
-    """Return the rows whose weight is above 0."""
-    kept: Array = rows[weights[rows] > 0]
-    if not len(kept):
-        raise ValueError(
-            f"sample_weight is zero for all {len(rows):,} examples to train on; use another validation split"
-        )
-    return kept
-
-
-def _check_data(model: nn.Module, loss: str | Scalar, metrics: Mapping[str, Metric], data: _Data) -> None:
+def _check_data(model: nn.Module, loss: Any, metrics: Mapping[str, Metric], data: Examples) -> None:
     """Run the model on a few rows and compare the targets with its output, before training starts."""
-    X, held = data.X, data.held_out
-    shown = X[_telling_rows(X)]
-    if held is not None:
-        shown = np.concatenate([shown, held[0][_telling_rows(held[0])]])
-    with evaluation_mode(model), np.errstate(all="ignore"):
-        try:
-            output = model(shown)
-        except ValueError as error:
-            model(X)  # raises the same error with the shape of X, unless other rows cause it
-            raise type(error)(f"validation: {error}") from None
-    if not isinstance(output, Tensor):
-        raise TypeError(f"the model returned a {type(output).__name__}; expected one tensor")
-    losses.check_target(loss, (len(X), *output.shape[1:]), data.y)
-    check_metrics(metrics, (len(X), *output.shape[1:]), data.y)
-    if callable(loss):
+    (X, y), held = data.shown, data.held_out
+    output = _some_output(model, X)
+    check_outputs(loss, metrics, output, y, length(X))
+    if callable(loss) and hasattr(output, "shape") and isinstance(y, np.ndarray):
         rows = _telling_rows(X)
-        warn_of_sum(losses.get(loss), np.asarray(output.value)[: len(rows)], data.y[rows], f"the loss {_name(loss)}")
-    if held is not None:
+        warn_of_sum(losses.get(loss), np.asarray(output.value), y[rows], f"the loss {_name(loss)}")
+    if isinstance(held, tuple):
         try:
-            losses.check_target(loss, (len(held[0]), *output.shape[1:]), held[1])
+            check_outputs(loss, {}, _some_output(model, held[0]), held[1], length(held[0]))
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation: {error}") from None
 
 
-def _telling_rows(X: Array) -> list[int]:
+def _some_output(model: nn.Module, X: Any) -> Any:
+    with evaluation_mode(model), np.errstate(all="ignore"):
+        try:
+            output = called(model, {}, take(X, _telling_rows(X)))[0]
+        except ValueError:
+            called(model, {}, X)  # raises the same error with the shape of X
+            raise
+    parts = flatten(output)[0]
+    if not parts or not all(isinstance(part, Tensor) for part in parts):
+        raise TypeError(f"the model returned a {type(output).__name__}; expected a tensor, or a tuple or dict of them")
+    return output
+
+
+def _telling_rows(X: Any) -> list[int]:
     """Return the first row; of row numbers to look up, also those with the least and the greatest."""
-    if X.dtype.kind not in "iu" or not X.size:
-        return [0]
-    width = X.size // len(X)
-    return [0, int(X.argmin()) // width, int(X.argmax()) // width]
+    rows = [0]
+    for a in flatten(X)[0]:
+        if a.dtype.kind in "iu" and a.size:
+            width = a.size // len(a)
+            rows += [int(a.argmin()) // width, int(a.argmax()) // width]
+    return rows
 
 
 def _validation(
-    model: nn.Module, held_out: tuple[Array, Array], loss: Any, figures: Mapping[str, Metric], engine: Any, threads: Any
-) -> Callable[[], Mapping[str, float]]:
-    forward, (X, y) = Forward(model, engine=engine, threads=threads), held_out
+    model: nn.Module, held_out: Any, loss: Any, figures: Mapping[str, Metric], engine: Any, threads: Any
+) -> Callable[[], Mapping[str, float]] | None:
+    if held_out is None:
+        return None
+    forward = Forward(model, engine=engine, threads=threads)
 
     def validate() -> Mapping[str, float]:
         with Generator(0):  # the same numbers in each epoch, also of a run that is resumed
-            return measure(forward(X), y, loss, figures)
+            if isinstance(held_out, tuple):
+                return measure(forward(held_out[0]), held_out[1], loss, figures)
+            return measure(*outputs_of(forward, held_out), loss, figures)
 
     return validate
 
 
-def _of_outputs(model: nn.Module, data: _Data, loss: Any) -> list[str]:
+def _of_outputs(model: nn.Module, data: Examples, loss: Any) -> list[str]:
     """Return what is found on some rows of the validation split, or of the training split if there is none."""
-    known = data.y[data.rows]
-    X, y = (data.X[data.rows], known) if data.held_out is None else data.held_out
-    shown = np.linspace(0, len(X) - 1, min(len(X), JUDGED)).astype(int)
+    (X, y), rows, held = data.shown, data.rows, data.held_out
+    if rows is None or not isinstance(y, np.ndarray) or isinstance(held, Source):
+        return []
+    known = y[rows]
+    shown, wanted = (take(X, rows), known) if held is None else held
+    picked = np.linspace(0, len(wanted) - 1, min(len(wanted), JUDGED)).astype(int)
     with evaluation_mode(model), np.errstate(all="ignore"):
-        output = model(X[shown]).value
-    split = "the training split" if data.held_out is None else "the validation split"
-    return list(of_outputs(np.asarray(output), y[shown], known, loss, split))
+        output = called(model, {}, take(shown, picked))[0]
+    if not isinstance(output, Tensor):
+        return []
+    split = "the training split" if held is None else "the validation split"
+    return list(of_outputs(np.asarray(output.value), wanted[picked], known, loss, split))
 
 
-def _fingerprint(X: Array, y: Array) -> str:
+def _fingerprint(nest: Any) -> str:
     """Return a checksum of data: enough to notice that a run is resumed with other data."""
-    sums = [zlib.crc32(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data) for a in (X, y)]
-    return f"{X.shape} {sums[0]:08x} {sums[1]:08x}"
+    X, *arrays = flatten(nest)[0]
+    sums = [zlib.crc32(np.ascontiguousarray(a).reshape(-1).view(np.uint8).data) for a in (X, *arrays)]
+    return " ".join([f"{X.shape}", *[f"{s:08x}" for s in sums]])
 
 
 def _name(loss: Any) -> str:
-    return loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return loss if isinstance(loss, str) else getattr(losses.get(loss), "__name__", type(loss).__name__)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from .. import show
+from ..core.op import Array
 from ..show.document import clean
 
 
@@ -23,6 +24,8 @@ class History:
         Whether Ctrl-C ended it.
     best_epoch : int or None
         The epoch whose weights were kept, with early stopping.
+    last_parameters : dict or None
+        With ``fit(ema=…)`` the parameters themselves, by path, of which the model has the averages.
     findings : list of str
         Diagnostics: overfitting, no progress, no better than a constant prediction, classes that are never predicted.
 
@@ -40,6 +43,7 @@ class History:
         self.interrupted = False
         self.best_epoch: int | None = None
         self.findings: list[str] = []
+        self.last_parameters: dict[str, Array] | None = None
 
     @property
     def columns(self) -> list[str]:

@@ -15,20 +15,16 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
-from ..engine import Binding
 from ..io.files import sweep
 from ..nn import Module
 from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
+from .feed import Feed, Made
 from .history import History
 from .interrupt import interruptible
 from .nonfinite import first_bad, first_bad_state
 from .step import TrainingStep
-
-#: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
-SLICE = 100.0
-
 
 #: What makes a first checkpoint fail for good. A full disk may have room for the next one.
 _PERMANENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
@@ -57,13 +53,8 @@ class Job:
     Attributes
     ----------
     training : TrainingStep
-    X, y : arrays
-    examples : int
-        How many rows an epoch visits.
-    order : function
-        Returns, for an epoch from 0, the numbers of these rows in their order.
-    size : int
-        Examples per step.
+    feed : Feed
+        The batches of each epoch.
     epochs : int
     callbacks : sequence
         Objects with some of on_begin, on_step, on_epoch, on_end. What shows the progress also has an on_slice: called
@@ -83,11 +74,7 @@ class Job:
     """
 
     training: TrainingStep
-    X: Array
-    y: Array
-    examples: int
-    order: Callable[[int], Array]
-    size: int
+    feed: Feed
     epochs: int
     callbacks: Sequence[Any] = ()
     saved: int = 0
@@ -103,15 +90,13 @@ class Loop:
 
     def __init__(self, job: Job) -> None:
         self.job, self.training = job, job.training
-        self._X, self._y = np.ascontiguousarray(job.X), np.ascontiguousarray(job.y)  # gathered row by row
         self.history, self.progress = History(), Progress()
-        self.batches = -(-job.examples // job.size)
         # planned now, so that a batch that the model does not accept is found before training starts
-        self._bindings = self._bound()
+        job.feed.bind(job.training)
         self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
         self._on_slice = [c.on_slice for c in job.callbacks if hasattr(c, "on_slice")]
-        self._before: list[Array] = []  # the states at the beginning of the epoch
-        self._torn = False  # whether a step has started but not finished
+        self._before: list[Array] = []  # the states at the beginning of the epoch, or before the batches that are kept
+        self._first = 0  # and the batch that follows them
         self._saved_at = -1
         if job.checkpoint is not None:
             sweep(job.checkpoint.path)
@@ -119,20 +104,15 @@ class Loop:
             saved = list(job.callbacks[: job.saved])
             self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
 
-    def _bound(self) -> dict[int, Binding]:
-        """Return the bindings for the sizes of batches; planned anew if what model or loss read has changed."""
-        sizes = {self.job.size, self.job.examples - (self.batches - 1) * self.job.size}
-        return {n: self.training.binding(self._X[:n], self._y[:n]) for n in sizes}
-
     def run(self) -> History:
         """Train to the end or a stop. In every case the model gets consistent weights and each on_end is called."""
         job, p = self.job, self.progress
         run = Run(
-            job.model or self.training.model, self.history, job.epochs, job.size, self.batches, self.training, p.epoch,
-            p.step, settings=dict(job.described),
+            job.model or self.training.model, self.history, job.epochs, job.feed.size, job.feed.batches or 0,
+            self.training, p.epoch, p.step, settings=dict(job.described),
         )  # fmt: skip
         self._before = self.training.snapshot()
-        largest = 2 * job.size * max(a.size for a in self.training.parameters.values())
+        largest = 2 * job.feed.size * max(a.size for a in self.training.parameters.values())
         threads = limited(self.training.threads, largest)
         with interruptible(run) as close, threads, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
@@ -149,34 +129,39 @@ class Loop:
             except KeyboardInterrupt:
                 run.interrupted = True
                 run.stopping = f"interrupted in epoch {p.epoch + 1}, after {p.step} steps"
-                if self._torn:
-                    run.stopping = f"interrupted within a step; the weights are those before epoch {p.epoch + 1}"
+                if job.feed.torn:
+                    batch = f", step {self._first + 1}" if self._first else ""
+                    run.stopping = f"interrupted within a step; the weights are those before epoch {p.epoch + 1}{batch}"
             finally:
                 close()
-                if self._torn:
+                if job.feed.torn:
                     self.training.restore(self._before)
                 self.history.stopped, self.history.interrupted = run.stopping, run.interrupted
                 self.training.write_back()
         return self.history
 
     def _epoch(self, run: Run) -> None:
-        job, p, training, size = self.job, self.progress, self.training, self.job.size
+        job, p, training, feed = self.job, self.progress, self.training, self.job.feed
         started = time.perf_counter() - p.seconds
-        order = job.order(p.epoch)
-        first = p.batch
-        sums = list(p.sums) or [0.0] * (1 + len(training.metrics))
-        self._bindings = self._bound()
-        self._before = training.snapshot()
-        while p.batch < self.batches:
-            for results in self._steps(order, p.batch):
+        feed.start(p.epoch, p.batch)
+        feed.bind(training)
+        # of the loss, the metrics, and if it is not known beforehand the number of examples
+        sums = list(p.sums) or [0.0] * (1 + len(training.metrics) + (feed.examples is None))
+        self._copy()
+        while not feed.ended(p.batch):
+            for results, count in self._steps():
                 if not math.isfinite(results[0]):
-                    raise self._explained(order, first, p.batch)
-                count = min(size, len(order) - p.batch * size)
+                    raise self._explained(p.batch)
                 for i, value in enumerate(results):
                     sums[i] += value * count
+                if feed.examples is None:
+                    sums[-1] += count
                 p.batch, p.step = p.batch + 1, p.step + 1
                 run.step, run.loss = p.step, results[0]
-            if p.batch == self.batches:
+            if feed.wants_copy(p.batch):
+                self._require_finite()
+                self._copy()
+            if feed.ended(p.batch):
                 break
             for on_slice in self._on_slice:
                 on_slice(run)
@@ -187,44 +172,43 @@ class Loop:
                 self._save()
             if run.stopping is not None:
                 return
-        if not all(np.isfinite(s).all() for s in training.states if s.dtype.kind == "f"):
-            raise self._explained(order, first, self.batches - 1)
+        self._require_finite()
+        run.steps_per_epoch = p.batch
         for on_step in self._on_step:
             on_step(run)
-        self._close_epoch(run, sums, started)
+        examples = sums.pop() if feed.examples is None else feed.examples
+        self._close_epoch(run, [s / examples for s in sums], started)
 
-    def _steps(self, order: Array, b: int) -> list[list[float]]:
-        """Make steps from batch b on until the next callback or checkpoint, for at most `SLICE`."""
-        most = self.batches - b
+    def _copy(self) -> None:
+        """Copy the states as they are before the next batch."""
+        self._before, self._first = self.training.snapshot(), self.progress.batch
+        self.job.feed.forget()
+
+    def _require_finite(self) -> None:
+        if not all(np.isfinite(s).all() for s in self.training.states if s.dtype.kind == "f"):
+            raise self._explained(self.progress.batch - 1)
+
+    def _steps(self) -> Made:
+        """Make steps until the next callback or checkpoint, for at most `SLICE`."""
+        feed, most = self.job.feed, None
         if self._on_step:
             most = 1
-            self._bindings = self._bound()  # a callback may have changed a setting
+            feed.bind(self.training)  # a callback may have changed a setting
         elif (saving := self.job.checkpoint) and saving.steps:
-            most = min(most, saving.steps - self.progress.step % saving.steps)
-        return self._run(order, b, most)
+            most = saving.steps - self.progress.step % saving.steps
+        return feed.run(self.training, self.progress.batch, most)
 
-    def _run(self, order: Array, b: int, steps: int) -> list[list[float]]:
-        size = self.job.size
-        first = b * size
-        rows = min(steps * size, len(order) - first)
-        whole, rest = self._bindings[min(size, rows)], self._bindings.get(rows % size)
-        results = np.empty((steps, len(whole.plan.outputs)))
-        self._torn = True
-        with np.errstate(all="ignore"):
-            made = whole.run_batches(rest, self._X, self._y, order, first, min(size, rows), rows, results, SLICE)
-        self._torn = False
-        found: list[list[float]] = results[:made].tolist()
-        return found
-
-    def _close_epoch(self, run: Run, sums: list[float], started: float) -> None:
+    def _close_epoch(self, run: Run, means: list[float], started: float) -> None:
         job, p = self.job, self.progress
         row: dict[str, Any] = {"epoch": p.epoch + 1}
-        row |= {name: s / job.examples for name, s in zip(("loss", *self.training.metrics), sums, strict=True)}
+        row |= dict(zip(("loss", *self.training.metrics), means, strict=True))
         self.training.write_back()
         if job.validate is not None:
             row |= {f"val_{k}": v for k, v in job.validate().items()}
         rate = self.training.rate
-        row["lr"] = float(self.training.optimizer.learning_rate(p.step - 1) if rate is None else rate)
+        row["lr"] = float(
+            self.training.optimizer.learning_rate(max(self.training.updates - 1, 0)) if rate is None else rate
+        )
         row["seconds"] = time.perf_counter() - started
         self.history.rows.append(row)
         p.epoch, p.batch, p.sums, p.seconds = p.epoch + 1, 0, (), 0.0
@@ -251,24 +235,25 @@ class Loop:
             return
         self._saved_at = self.progress.step
 
-    def _explained(self, order: Array, first: int, bad: int) -> NonFiniteError:
-        """Repeat the epoch step by step up to the first value that is not finite, and name it."""
-        training, epoch, size = self.training, self.progress.epoch + 1, self.job.size
+    def _explained(self, bad: int) -> NonFiniteError:
+        """Repeat the steps since the last copy up to the first value that is not finite, and name it."""
+        training, epoch, feed = self.training, self.progress.epoch + 1, self.job.feed
         at, found = bad, None
         training.restore(self._before)
-        for b in range(first, bad + 1):
-            rows = order[b * size : (b + 1) * size]
+        for b in range(self._first, bad + 1):
+            x, y, last = feed.again(b)
             good = training.snapshot()
-            loss = self._run(order, b, 1)[0][0]
+            loss = training.run(x, y, last)[0]
             after = first_bad_state(training)
             if not math.isfinite(loss) or after:
                 training.restore(good)
                 at = b
-                found = first_bad(training, self._X[rows], self._y[rows]) or after
+                found = first_bad(training, x, y) or after
                 break
         cause = f": the first non-finite tensor is {found}" if found else ""
+        of = f" of {feed.batches}" if feed.batches else ""
         return NonFiniteError(
-            f"training stopped being finite in epoch {epoch}, step {at + 1} of {self.batches}{cause}. A smaller "
+            f"training stopped being finite in epoch {epoch}, step {at + 1}{of}{cause}. A smaller "
             "learning rate, clip_norm in the optimiser, or standardised inputs usually help. The model has the weights "
             "from before that step."
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core.op import Array
+from ..nn import losses
 from ..nn.loss_checks import check_pairs
 
 Metric = Callable[[Any, Any], Any]
@@ -65,6 +67,8 @@ def resolve(
     metrics: str | Metric | Iterable[str | Metric] | Mapping[str, Metric] | None, loss: Any
 ) -> dict[str, Metric]:
     """Return name -> function for an argument of the caller; None takes the defaults of the loss."""
+    if metrics is None and isinstance(loss, Mapping | tuple | list):
+        return _of_each(losses.get(loss))
     if metrics is None:
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
         metrics = _BY_LOSS.get(name, ())
@@ -90,6 +94,20 @@ def resolve(
             )
         found[key] = function
     return found
+
+
+def _of_each(loss: Any) -> dict[str, Metric]:
+    """Return the loss of each output and its default metrics, under names like ``width_loss``."""
+    found: dict[str, Metric] = {}
+    for key, part in loss.parts.items():
+        found[f"{key}_loss"] = loss.unweighted(key)
+        for name, metric in resolve(None, part.given).items():
+            found[f"{key}_{name}"] = functools.partial(_of_one, key, metric)
+    return found
+
+
+def _of_one(key: Any, metric: Metric, output: Any, target: Any) -> Any:
+    return metric(output[key], target[key])
 
 
 def check_metrics(metrics: Mapping[str, Metric], output: tuple[int, ...], target: Array) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import nn
 from ..core.node import Recording
 from ..core.op import Array
 from ..core.reverse import reverse, topological
 from ..core.tensor import Tensor
+from ..core.tree import flatten, paths, unflatten
+from .nests import called
 from .step import TrainingStep
 
 
@@ -23,13 +24,15 @@ def first_bad_state(training: TrainingStep) -> str | None:
     return next((f"{name}, as updated ({_count(a)})" for name, a in named if _is_bad(a)), None)
 
 
-def first_bad(training: TrainingStep, x: Array, y: Array) -> str | None:
+def first_bad(training: TrainingStep, x: Any, y: Any) -> str | None:
     """Return which value or gradient of a step on this batch is the first that is not finite; None if all are."""
     training.write_back()
     with Recording("a search for non-finite values") as recording, np.errstate(all="ignore"), training.generator:
         mark = frozenset({recording})
         parameters = {k: Tensor(v, recordings=mark) for k, v in training.parameters.items()}
-        output, _ = nn.functional_call(training.model, {**parameters, **training.buffers}, Tensor(x, name="X"))
+        leaves, structure = flatten(x)
+        inputs = [Tensor(a, name=path) for a, path in zip(leaves, paths(x, "X"), strict=True)]
+        output, _ = called(training.model, {**parameters, **training.buffers}, unflatten(structure, inputs))
         _, objective = training.objective(output, y, parameters)
         named = {id(p): p.name or name for name, p in parameters.items()}
         order = topological([objective])
@@ -37,8 +40,8 @@ def first_bad(training: TrainingStep, x: Array, y: Array) -> str | None:
         for node in order:
             if _is_bad(node.value):
                 return _described(node, named, parts)
-        leaves = list(parameters.values())
-        _, passed = reverse([objective], [np.ones((), objective.dtype)], leaves, keep=True)
+        start = np.ones((), objective.dtype)
+        _, passed = reverse([objective], [start], list(parameters.values()), keep=True)
         for node in reversed(order):
             if _is_bad(passed.get(id(node))):
                 return "the gradient of " + _described(node, named, parts, passed[id(node)])

@@ -72,12 +72,13 @@ class _Line(Callback):
     def _text(self, run: Run, ended: bool = False) -> str:
         taken, made = time.perf_counter() - self._began, run.step - self._first
         when = duration(taken) if ended else ""
-        if made and not ended:
-            when = f"{duration(taken / made * (run.epochs * run.steps_per_epoch - run.step))} left"
-        within = run.step - run.epoch * run.steps_per_epoch
+        each = run.steps_per_epoch
+        if made and not ended and each:
+            when = f"{duration(taken / made * (run.epochs * each - run.step))} left"
+        within = run.step - run.epoch * each
         epoch = f"epoch {run.epoch}/{run.epochs}"
         if within and not ended:
-            epoch = f"epoch {run.epoch + 1}/{run.epochs}, {100 * within // run.steps_per_epoch} %"
+            epoch = f"epoch {run.epoch + 1}/{run.epochs}, {f'{100 * within // each} %' if each else f'step {within}'}"
         why = clean(run.stopping) if ended and run.stopping else ""
         return "  ".join(part for part in (epoch, when, clean(_figures(run)), why) if part)
 

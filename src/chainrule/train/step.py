@@ -13,14 +13,16 @@ from ..core.op import Array, Shape
 from ..core.reverse import reverse
 from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.trace import State, Trace
-from ..core.tree import flatten, unflatten
+from ..core.tree import flatten, paths, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
 from ..nn.loss_checks import is_sensitive
+from ..ops.table import as_dtype
 from ..plan import Plan, build
 from ..random import Generator
 from .blocks import Blocks
+from .nests import called
 
 Scalar = Callable[[Any, Any], Any]
 
@@ -47,6 +49,13 @@ class TrainingStep:
         As for ``chainrule.compile``.
     seed : int
         Of the numbers that model and loss draw with `chainrule.random`.
+    accumulate : bool
+        Whether gradients of several batches may be added up before an update: then a step with ``last=False`` only adds
+        its gradients, and the next one with ``last=True`` updates by their mean over all examples.
+    weight_of : function or None
+        Returns how much a batch of targets counts in this mean; None: its number of examples.
+    ema : float or None
+        Decay of a moving average of the parameters; `write_back` puts the average into the model.
 
     Examples
     --------
@@ -75,10 +84,14 @@ class TrainingStep:
         engine: str | None = None,
         threads: int | None = None,
         seed: int = 0,
+        accumulate: bool = False,
+        weight_of: Callable[[Any], Any] | None = None,
+        ema: float | None = None,
     ) -> None:
         self.model, self.loss = model, losses.get(loss)
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
         self._engine, self.threads = engine, threads
+        self._accumulates, self._weight_of, self._ema = accumulate, weight_of, ema
         self._own = dict(model.named_parameters())
         if not self._own:
             raise ValueError("the model has no parameters: expected at least one")
@@ -93,9 +106,12 @@ class TrainingStep:
         self.frozen = {name: np.array(p.concrete("a parameter"), order="C") for name, p in self._frozen.items()}
         self._read = {name: p.value for name, p in self._frozen.items()}
         self.buffers: dict[str, Array] = {name: np.array(b, order="C") for name, b in _arrays(model.named_buffers())}
+        self._further = self._further_states()
+        #: What the model gets: the averages of the parameters, or the parameters.
+        self.weights = self._blocks.cut(self._of_blocks("average", self._further)) if ema else self.parameters
         owners = dict(model.named_modules())
         self._homes: list[tuple[Callable[[Any], None], Array]] = [
-            *[(self._own[name].assign, array) for name, array in self.parameters.items()],
+            *[(self._own[name].assign, array) for name, array in self.weights.items()],
             *[(_setter(owners, path), array) for path, array in self.buffers.items()],
         ]
         # sorted by name: checkpoints number these arrays
@@ -106,16 +122,38 @@ class TrainingStep:
         self.generator = Generator(seed)
         self._outside: dict[tuple[int, str], tuple[State, Array]] = {}
 
+    def _further_states(self) -> dict[str, Array]:
+        """Return the sums of gradients, and the averages of parameters, under names for checkpoints."""
+        vectors, further = self._blocks.vectors, {}
+        if self._accumulates:
+            further = {f"gradients {k}": np.zeros_like(v) for k, v in vectors.items()} | {
+                "gradients counted": np.zeros(())
+            }
+        return further | ({f"average {k}": v.copy() for k, v in vectors.items()} if self._ema else {})
+
+    def _of_blocks(self, what: str, further: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: further[f"{what} {k}"] for k in self._blocks.vectors}
+
     @property
     def trained(self) -> list[Array]:
-        """The arrays that belong to the model: parameters and buffers."""
-        return [*self.parameters.values(), *self.buffers.values()]
+        """The arrays that belong to the model: parameters, or their averages, and buffers."""
+        return [*self.weights.values(), *self.buffers.values()]
+
+    @property
+    def kept(self) -> dict[str, Array]:
+        """What a checkpoint needs, by name."""
+        arrays = {f"parameters/{k}": v for k, v in (self.parameters | self.frozen).items()}
+        arrays |= {f"buffers/{k}": v for k, v in self.buffers.items()}
+        arrays |= {f"optimizer/{i}": v for i, v in enumerate(self.optimizer_state)}
+        arrays |= {f"further/{k}": v for k, v in self._further.items()}
+        return arrays | {f"outside/{i}": v for i, v in enumerate(self.outside)}
 
     @property
     def states(self) -> list[Array]:
         """All arrays that a step reads, and changes in place: parameters, buffers, optimiser state, those outside."""
         blocks = self._blocks.vectors.values()
-        return [*blocks, *self.buffers.values(), *self.optimizer_state, *self.frozen.values(), *self.outside]
+        state, frozen, further = self.optimizer_state, self.frozen.values(), self._further.values()
+        return [*blocks, *self.buffers.values(), *state, *frozen, *further, *self.outside]
 
     @property
     def outside(self) -> list[Array]:
@@ -128,13 +166,19 @@ class TrainingStep:
         found: Array | None = unflatten(self._state_structure, self.optimizer_state).get("lr")
         return found
 
-    def binding(self, x: Array, y: Array) -> Binding:
+    @property
+    def updates(self) -> int:
+        """The number of updates that have been made."""
+        return int(unflatten(self._state_structure, self.optimizer_state)["step"])
+
+    def binding(self, x: Any, y: Any, last: bool = True) -> Binding:
         """Return the bound plan for batches of this shape and dtype, planned anew if what it depends on has changed."""
         self._look_at_frozen()
-        key = (x.shape, x.dtype.char, y.shape, y.dtype.char)
+        leaves, structure = flatten((x, y))
+        key = (structure, last, *[(a.shape, a.dtype.char) for a in leaves])
         found = self._bindings.pop(key, None)
         if found is None or found[1].changed() is not None:
-            plan, guards = self._planned(x.shape, x.dtype, y.shape, y.dtype)
+            plan, guards = self._planned(x, y, last)
             states = self.states[: len(plan.states)]  # later plans may know more of them
             found = bind(plan, states, engine=self._engine, threads=self.threads), guards
         self._bindings[key] = found  # at the end: the first is the one that was not used for longest
@@ -160,11 +204,11 @@ class TrainingStep:
             p.assign(self.frozen[name])
             self._read[name] = p.value
 
-    def run(self, x: Array, y: Array) -> tuple[Any, ...]:
+    def run(self, x: Any, y: Any, last: bool = True) -> tuple[Any, ...]:
         """Make one step on a batch; return the loss and the metrics, taken before the update."""
-        binding = self.binding(x, y)
+        binding = self.binding(x, y, last)
         with np.errstate(all="ignore"):
-            binding.run((x, y))
+            binding.run(flatten((x, y))[0])
         return self.results(binding)
 
     def results(self, binding: Binding) -> tuple[Any, ...]:
@@ -173,20 +217,21 @@ class TrainingStep:
 
     def plan(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> Plan:
         """Plan the step for batches of these shapes."""
-        return self._planned(x_shape, x_dtype, y_shape, y_dtype)[0]
+        x, y = (np.broadcast_to(np.zeros((), d), s) for s, d in ((x_shape, x_dtype), (y_shape, y_dtype)))
+        return self._planned(x, y, True)[0]
 
-    def _planned(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> tuple[Plan, Guards]:
+    def _planned(self, x: Any, y: Any, last: bool) -> tuple[Plan, Guards]:
         guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
         with Trace("a training step") as trace, self.generator:
             mark = frozenset({trace})
-            x = traced_leaf(x_shape, x_dtype, mark, name="X")
-            y = traced_leaf(y_shape, y_dtype, mark, name="Y")
+            x, y = (_inputs(nest, name, mark) for nest, name in ((x, "X"), (y, "Y")))
             blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.vectors.items()}
             parameters: dict[str, Tensor] = self._blocks.cut(blocks)
             frozen = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.frozen.items()}
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
             state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
-            output, new_buffers = nn.functional_call(self.model, {**parameters, **frozen, **buffers}, x)
+            further = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._further.items()}
+            output, new_buffers = called(self.model, {**parameters, **frozen, **buffers}, x)
             loss, objective = self.objective(output, y, parameters)
             gradients = self._gradients(objective, parameters)
             if not is_sensitive(loss, parameters.values()):
@@ -194,17 +239,23 @@ class TrainingStep:
                     "the loss has no derivative with respect to any parameter: it uses the model's output only through "
                     "functions whose derivative is zero, such as argmax, comparisons and rounding"
                 )
-            new_blocks, new_state = self._updated(gradients, unflatten(self._state_structure, state), blocks)
+            slopes, new_further = self._summed(self._blocks.joined(gradients), further, y, last)
+            new_blocks, new_state = blocks, unflatten(self._state_structure, state)
+            if last:
+                new_blocks, new_state = self._updated(slopes, new_state, blocks)
+                new_further |= self._averaged(new_blocks, further, new_state["step"])
             measured = [_measured(name, function, output, y) for name, function in self.metrics.items()]
             guards.require_no_draws(trace.purpose)
             found, replaced = self._read_outside(trace)
             updated = [new_blocks[k] for k in blocks] + [new_buffers.get(k, buffers[k]) for k in buffers]
-            updated += [*flatten(new_state)[0], *frozen.values(), *replaced]
-            leaves = [*blocks.values(), *buffers.values(), *state, *frozen.values(), *found]
+            updated += [*flatten(new_state)[0], *frozen.values(), *[new_further.get(k, further[k]) for k in further]]
+            updated += replaced
+            leaves = [*blocks.values(), *buffers.values(), *state, *frozen.values(), *further.values(), *found]
             updates = {
                 i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
             }
-            plan, captured = build([loss, *measured], [x, y], states=leaves, updates=updates, name="training step")
+            inputs = flatten((x, y))[0]
+            plan, captured = build([loss, *measured], inputs, states=leaves, updates=updates, name="training step")
         trace.hand_back()
         guards.settle()
         if captured:
@@ -230,8 +281,8 @@ class TrainingStep:
 
     def objective(self, output: Any, y: Any, parameters: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Return the loss of an output, and with the penalties what is minimised."""
-        if not isinstance(output, Tensor):
-            raise TypeError(f"the model returned {type(output).__name__}, a loss needs a tensor")
+        if not flatten(output)[0] or not all(isinstance(part, Tensor) for part in flatten(output)[0]):
+            raise TypeError(f"the model returned a {type(output).__name__}, a loss needs tensors")
         loss = self.loss(output, y)
         if not isinstance(loss, Tensor) or loss.shape != () or loss.dtype.kind != "f":
             found = f"shape {loss.shape}, {loss.dtype}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -256,11 +307,39 @@ class TrainingStep:
         """Return the parameters after another update, with these gradients; the state does not change."""
         state = unflatten(self._state_structure, self.optimizer_state)
         state["step"] = np.maximum(state["step"] - 1, 0)  # a schedule may have ended
-        new, _ = self._updated(gradients, state, self._blocks.vectors)
+        new, _ = self._updated(self._blocks.joined(gradients), state, self._blocks.vectors)
         return self._blocks.cut(new)
 
-    def _updated(self, gradients: Mapping[str, Any], state: Any, vectors: Any) -> tuple[Any, Any]:
-        slopes = self._blocks.joined(gradients)
+    def _summed(
+        self, slopes: dict[str, Any], further: Mapping[str, Any], y: Any, last: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the gradients to update by, with those of earlier batches, and the new sums."""
+        if not self._accumulates:
+            return slopes, {}
+        count = flatten(y)[0][0].shape[0] if self._weight_of is None else self._weight_of(y)
+        summed = further["gradients counted"] + as_dtype(count, np.float64)
+        sums = {
+            k: total + as_dtype(count, total.dtype) * slopes[k]
+            for k, total in self._of_blocks("gradients", further).items()
+        }
+        if not last:
+            return slopes, {f"gradients {k}": total for k, total in sums.items()} | {"gradients counted": summed}
+        empty = {
+            name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in further.items() if name.startswith("gradients")
+        }
+        return {k: total / as_dtype(summed, total.dtype) for k, total in sums.items()}, empty
+
+    def _averaged(self, blocks: Mapping[str, Any], further: Mapping[str, Any], step: Any) -> dict[str, Any]:
+        """Return the new averages: of the first update the parameters themselves, as in PyTorch."""
+        if not self._ema:
+            return {}
+        keep = np.where(step <= 1, 0.0, self._ema)
+        return {
+            f"average {k}": new + as_dtype(keep, new.dtype) * (further[f"average {k}"] - new)
+            for k, new in blocks.items()
+        }
+
+    def _updated(self, slopes: Mapping[str, Any], state: Any, vectors: Any) -> tuple[Any, Any]:
         updated: tuple[Any, Any] = self.optimizer.update(slopes, state, vectors, self._blocks.groups)
         return updated
 
@@ -288,6 +367,14 @@ def _setter(modules: Mapping[str, nn.Module], path: str) -> Callable[[Any], None
     """Return a function that sets the buffer at a dotted path."""
     owner, _, name = path.rpartition(".")
     return lambda value: setattr(modules[owner], name, value)
+
+
+def _inputs(nest: Any, name: str, mark: Any) -> Any:
+    leaves, structure = flatten(nest)
+    return unflatten(
+        structure,
+        [traced_leaf(a.shape, a.dtype, mark, name=path) for a, path in zip(leaves, paths(nest, name), strict=True)],
+    )
 
 
 def _arrays(named: Any) -> list[tuple[str, Any]]:

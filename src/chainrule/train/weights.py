@@ -37,15 +37,19 @@ class WeightedTargets:
 
     Parameters
     ----------
-    y : array of shape (m, …)
+    y : array of shape (m, …), or nest of arrays
         Targets as a loss takes them.
     """
 
-    def __init__(self, y: Array) -> None:
-        self._shape, self._dtype = y.shape[1:], y.dtype
+    def __init__(self, y: Any) -> None:
+        self._one = isinstance(y, np.ndarray)
+        self._shape: tuple[int, ...] = y.shape[1:] if self._one else ()
+        self._dtype: np.dtype[Any] = y.dtype if self._one else np.dtype(np.float64)
 
-    def pack(self, y: Array, weights: Array, dtype: Any) -> Array:
-        """Return rows of `dtype`: the targets, flat, and the weight in the last column."""
+    def pack(self, y: Any, weights: Array, dtype: Any) -> Any:
+        """Return rows of `dtype`: the targets, flat, and the weight in the last column; of a nest a pair."""
+        if not self._one:
+            return y, weights.astype(dtype)
         flat = y.reshape(len(y), -1)
         packed = np.empty((len(y), flat.shape[1] + 1), dtype)
         with np.errstate(over="ignore"):
@@ -60,6 +64,8 @@ class WeightedTargets:
 
     def unpack(self, packed: Any) -> tuple[Any, Any]:
         """Return targets and weights; class ids are integers again."""
+        if not self._one:
+            return packed[0], packed[1]
         target = np.reshape(packed[:, :-1], (packed.shape[0], *self._shape))
         return (target if self._dtype.kind == "f" else as_dtype(target, self._dtype)), packed[:, -1]
 
@@ -75,7 +81,8 @@ class WeightedTargets:
 
         def weighted_loss(output: Any, packed: Any) -> Any:
             target, weights = self.unpack(packed)
-            values, shape = of(output, target, reduction="none"), tuple(output.shape)
+            values = of(output, target, reduction="none")
+            shape = tuple(output.shape) if self._one else values.shape
             if len(values.shape) > 1 and tuple(values.shape) != shape[: len(values.shape)]:
                 raise ValueError(
                     f"the loss with reduction='none' has shape {tuple(values.shape)} for an output of shape {shape} "
@@ -85,6 +92,10 @@ class WeightedTargets:
             return weighted_mean(values, weights)
 
         return weighted_loss
+
+    def total(self, packed: Any) -> Any:
+        """Return the sum of the weights of packed targets."""
+        return np.sum(self.unpack(packed)[1])
 
     def metric(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Return `metric` for packed targets. It ignores the weights."""

@@ -1,0 +1,102 @@
+"""Inputs and targets that are several arrays: tuples and dicts of arrays, with examples in rows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..core.op import Array
+from ..core.tree import flatten, paths, tree_map
+
+
+def called(model: nn.Module, values: Mapping[str, Any], x: Any) -> tuple[Any, dict[str, Any]]:
+    """Run the model with other tensors in place of its own: ``functional_call`` with an input, or a nest of inputs."""
+    args, kwargs = arguments(model, x)
+    return nn.functional_call(model, values, *args, **kwargs)
+
+
+def arguments(model: nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of ``forward`` for an input.
+
+    A tuple is several arguments, if `forward` takes as many; a dict is arguments by name, if it has these names. Any
+    other nest is one argument.
+    """
+    if isinstance(x, dict) and takes_names(model, x):
+        return (), x
+    if isinstance(x, tuple) and _fits(model, *x):
+        return x, {}
+    return (x,), {}
+
+
+def takes_names(model: nn.Module, names: Mapping[str, Any]) -> bool:
+    """Whether the model's ``forward`` has arguments of these names."""
+    return all(isinstance(name, str) for name in names) and _fits(model, **names)
+
+
+def _fits(model: nn.Module, *args: Any, **kwargs: Any) -> bool:
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def is_nest(x: Any) -> bool:
+    """Whether an argument is a tuple or a dict of arrays (or of such nests), and not an array in tuples of numbers."""
+    if isinstance(x, dict):
+        return True
+    return isinstance(x, tuple) and bool(x) and all(hasattr(part, "shape") or is_nest(part) for part in x)
+
+
+def is_inputs(x: Any, model: nn.Module) -> bool:
+    """Whether `x` is several inputs of the model: as `is_nest`, but a dict of vectors is the columns of a table.
+
+    Unless ``forward`` has arguments of these names.
+    """
+    if isinstance(x, dict):
+        several = len(x) > 1 and takes_names(model, x)
+        return several or any(is_nest(part) or np.ndim(part) > 1 for part in x.values())
+    return is_nest(x)
+
+
+def read(nest: Any, name: str, checked: Callable[[Any, str], Array]) -> Any:
+    """Return a nest with each of its parts as a checked array; all have the same number of rows."""
+    if isinstance(nest, dict):
+        found: Any = {key: _part(part, f"{name}[{key!r}]", checked) for key, part in nest.items()}
+    else:
+        found = tuple([_part(part, f"{name}[{i}]", checked) for i, part in enumerate(nest)])
+    leaves, places = flatten(found)[0], paths(found, name)
+    if not leaves:
+        raise ValueError(f"{name} is an empty {type(nest).__name__}; expected arrays in it")
+    for array, place in zip(leaves, places, strict=True):
+        if len(array) != len(leaves[0]):
+            raise ValueError(f"{place} has {len(array):,} rows, {places[0]} has {len(leaves[0]):,}")
+    return found
+
+
+def _part(part: Any, name: str, checked: Callable[[Any, str], Array]) -> Any:
+    return read(part, name, checked) if is_nest(part) else checked(part, name)
+
+
+def length(nest: Any) -> int:
+    """Return the number of rows."""
+    return len(flatten(nest)[0][0])
+
+
+def take(nest: Any, rows: Any) -> Any:
+    """Return these rows of all arrays."""
+    return tree_map(lambda a: a[rows], nest)
+
+
+def joined(nests: Sequence[Any]) -> Any:
+    """Return nests of one structure with their arrays one below the other."""
+    return nests[0] if len(nests) == 1 else tree_map(lambda *parts: np.concatenate(parts), *nests)
+
+
+def cast(nest: Any, dtype: Any) -> Any:
+    """Return the arrays of real numbers in `dtype`, others as they are."""
+    return tree_map(lambda a: a.astype(dtype, copy=False) if a.dtype.kind == "f" else a, nest)
