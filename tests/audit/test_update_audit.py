@@ -288,6 +288,11 @@ def lion_with_exchanged_betas():
     return signs(lambda w, m, g: np.sign(0.99 * m + 0.01 * g), lambda m, g: 0.9 * m + 0.1 * g)
 
 
+@case("lion", "moment-reset")
+def lion_without_momentum():
+    return signs(lambda w, m, g: np.sign(g))
+
+
 @case("lion", "sign")
 def lion_uphill():
     return signs(lambda w, m, g: -np.sign(0.9 * m + 0.1 * g))

@@ -210,6 +210,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: fitted(PAIRS, sample_weight=np.ones(42)), "sample_weight: expected None with batches"),
     (lambda: fitted(Bad()), r"X\[i\]\[0\] has shapes"),
     (lambda: fitted(Rows(), validation=0.001), "leaves a split empty"),
+    (lambda: cr.evaluate(network(), X), "y is None, X is of type ndarray"),
     (lambda: fitted(X), "y is None, X is of type ndarray"),
 ]
 

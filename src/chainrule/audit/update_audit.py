@@ -41,7 +41,7 @@ def audit_update(
     rule = choice("rule", rule.lower(), RULES)
     integer("steps", steps, at_least=3, at_most=10)
     settings = {_canonical(name): number(name, value) for name, value in given.items()}
-    start, gradients = _drawn(parameters, steps, falling=rule in ADAPTIVE)
+    start, gradients = _drawn(parameters, steps, rule)
     with np.errstate(all="ignore"):  # an update that is wrong may divide by 0
         return _audited(update, rule, settings, config, start, gradients)
 
@@ -74,11 +74,12 @@ def _canonical(name: str) -> str:
 
 
 def _drawn(
-    parameters: Mapping[str, Any] | None, steps: int, falling: bool
+    parameters: Mapping[str, Any] | None, steps: int, rule: str
 ) -> tuple[dict[str, Array], list[dict[str, Array]]]:
     """Return parameters, and gradients for each step; some elements of a gradient are positive in every step.
 
-    In falling ones every fourth element becomes small after half of the steps, so that a mean of squares falls.
+    For adaptive rules every fourth element becomes small after half of the steps, so that a mean of squares falls. For
+    Lion every second one has all sizes, so that now the past decides about the sign, now the gradient.
     """
     rng = np.random.default_rng(_SEED)
     start = {"W1": rng.normal(size=(3, 4)), "b1": rng.normal(size=(3, 4))}
@@ -91,7 +92,10 @@ def _drawn(
             g = rng.normal(size=value.shape)
             flat = g.reshape(-1)
             flat[::2] = np.abs(flat[::2]) + 0.5
-            flat[1::4] *= 1e-3 if falling and step >= steps // 2 else 1.0
+            if rule in ADAPTIVE and step >= steps // 2:
+                flat[1::4] *= 1e-3
+            if rule == "lion":
+                flat[1::2] *= 10 ** rng.uniform(-3, 0, flat[1::2].shape)
             row[name] = g
         gradients.append(row)
     return start, gradients

@@ -111,6 +111,8 @@ def _stale(form: Form) -> Iterator[Form]:
 
 
 def _reset(form: Form) -> Iterator[Form]:
+    if form.mix is not None:
+        yield form.but(mix=0.0)
     first, second = bool(form.keep1), form.keep2 is not None and not form.start
     if first:
         yield form.but(keep1=0.0)

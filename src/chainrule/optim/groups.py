@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -59,8 +59,8 @@ class Groups:
         """Return the groups as they were given."""
         return [group.config() for group in self.groups]
 
-    def of(self, paths: Sequence[str]) -> list[int]:
-        """Return the number of each path's group, 0 for none."""
+    def of(self, paths: Sequence[str], frozen: Container[str] = ()) -> list[int]:
+        """Return the number of each path's group, 0 for none. What is frozen need not be in one."""
         found = []
         for path in paths:
             places = [i for i, group in enumerate(self.groups) if group.matches(path)]
@@ -73,7 +73,7 @@ class Groups:
                     raise ValueError(
                         f"groups[{i}]: params: {pattern!r} matches no parameter; expected some of {_some(paths)}"
                     )
-        left = [path for path, k in zip(paths, found, strict=True) if not k]
+        left = [path for path, k in zip(paths, found, strict=True) if not k and path not in frozen]
         if self.whole and left:
             raise ValueError(
                 f"groups: {_some(left)} is in none of them, so PyTorch would not train it: freeze it, "

@@ -142,6 +142,8 @@ def evaluate(
     if y is None and (is_source(X) or isinstance(X, list | tuple)):
         output, y = outputs_of(forward, Source(X, model, "X", batch_size=batch_size, loss=loss))
     else:
+        if y is None:
+            raise TypeError(f"y is None, X is of type {type(X).__name__}; expected targets, or batches (X, y) alone")
         X, _ = inputs(model, X, "X", model.dtype, model.feature_names)
         y = targets(y, X, loss=loss)
         output = forward(X)

@@ -100,8 +100,8 @@ class TrainingStep:
             raise ValueError("all parameters of the model are frozen; model.requires_grad_(True) trains them")
         given = {n: p.concrete("a parameter") for n, p in self._own.items() if n not in self._frozen}
         self.optimizer = optimizer.for_parameters(self._own)
-        groups = self.optimizer.groups.of(list(given)) if self.optimizer.groups else [0] * len(given)
-        self._blocks = Blocks(given, dict(zip(given, groups, strict=True)))
+        groups = self.optimizer.groups.of(list(self._own), self._frozen) if self.optimizer.groups else None
+        self._blocks = Blocks(given, dict(zip(self._own, groups or [0] * len(self._own), strict=True)))
         self.parameters: dict[str, Array] = self._blocks.cut(self._blocks.vectors)
         self.frozen = {name: np.array(p.concrete("a parameter"), order="C") for name, p in self._frozen.items()}
         self._read = {name: p.value for name, p in self._frozen.items()}
