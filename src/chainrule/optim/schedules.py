@@ -345,7 +345,7 @@ class ReduceOnPlateau(Adjustable):
     >>> digits = cr.data.load_digits()
     >>> rate = optim.ReduceOnPlateau(0.1, factor=0.5, patience=1, threshold=0.9)
     >>> model = nn.Sequential(nn.Linear(64, 10))
-    >>> cr.fit(model, digits.X, digits.y, optimizer=optim.SGD(rate), epochs=6, progress=False)["lr"]
+    >>> cr.fit(model, digits.X / 16, digits.y, optimizer=optim.SGD(rate), epochs=6, progress=False)["lr"]
     [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
     """
 
