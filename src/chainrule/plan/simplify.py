@@ -18,7 +18,9 @@ from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
 from ..ops.index import PLACE, SLICE
 from ..ops.loop import SCAN
 from ..ops.table import broadcast_shape, row_of
+from ..ops.windows import OVERLAP_ADD
 from .joins import Joins
+from .window_products import cut_windows, overlapped, product
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
@@ -343,16 +345,24 @@ def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: R
     return rw.made(MATMUL, (rw.made(TRANSPOSE, (left,), {"axes": (1, 0)}), right), {})
 
 
+def _product(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    return product(rw, *inputs)
+
+
+def _overlaps(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    return overlapped(rw, *inputs, attrs)
+
+
 def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     rw.loops = True
     return None
 
 
 def _slice(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
-    """What is cut out of vectors of zeros with an array put into each: the arrays that are there."""
+    """What is cut out of vectors of zeros with an array put into each: the arrays that are there; every n-th window."""
     (x,), index = inputs, attrs["index"]
     if len(x.shape) != 1 or not _is_range(index):
-        return None
+        return cut_windows(rw, x, index)
     found = _put(x, index[0].indices(x.shape[0]))
     if found is None:
         return None
@@ -396,5 +406,7 @@ RULES: dict[Operation, Callable[..., Tensor | None]] = {
     RESHAPE: _of_the_first,
     BROADCAST_TO: _of_the_first,
     SLICE: _slice,
+    MATMUL: _product,
+    OVERLAP_ADD: _overlaps,
     SCAN: _loop,
 }
