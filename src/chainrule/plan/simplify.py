@@ -350,7 +350,7 @@ def _product(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], r
 
 
 def _overlaps(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
-    return overlapped(rw, *inputs, attrs)
+    return overlapped(rw, inputs[0], attrs)
 
 
 def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:

@@ -84,7 +84,7 @@ def _of_matrices(name: str, in1: Any, in2: Any, mode: str, boundary: str, fillva
     if boundary == "fill":
         padded: Any = np.pad(in1 - fillvalue, around) + fillvalue
     else:
-        padded = np.pad(in1, around, BOUNDARIES[boundary])
+        padded = np.pad(in1, around, mode=BOUNDARIES[boundary])  # type: ignore[call-overload]
     whole = _direct(padded, in2, "valid")
     _, first, lengths = _part(in1.shape, in2.shape, mode, late)
     index = tuple([slice(start, start + length) for start, length in zip(first, lengths, strict=True)])
