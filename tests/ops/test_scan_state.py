@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 import chainrule as cr
 from chainrule import engine, nn, optim
@@ -99,6 +100,67 @@ def test_no_step_draws_nothing() -> None:
             dropped = lambda x: cr.scan(lambda c, x: (c, drop(x)), 0.0, x)[1]  # noqa: E731
             (dropped if name is None else cr.compile(dropped, engine=name))(X[:0])
         assert generator.counter == drop.counter == 0
+
+
+class Counting(nn.Module):
+    n = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n, self.total = 0, 0.0
+
+    def forward(self, x: Any) -> Any:
+        self.n += 1
+        return x * self.n
+
+    def step(self, c: Any, x: Any) -> Any:
+        self.total += 0.5
+        return c, x * self.total
+
+
+MODULE_LEVEL = 0
+
+
+def changes_a_global(c: Any, x: Any) -> Any:
+    global MODULE_LEVEL
+    MODULE_LEVEL += 1
+    return c, x * MODULE_LEVEL
+
+
+def changes_a_variable() -> Any:
+    t = 0
+
+    def step(c: Any, x: Any) -> Any:
+        nonlocal t
+        t += 1
+        return c, x * t
+
+    return step
+
+
+#: Steps that change a number outside, and its place in the error.
+COUNTERS: dict[str, tuple[Any, str]] = {
+    "variable": (changes_a_variable, "step changes t from 0 to 1"),
+    "global": (lambda: changes_a_global, "changes MODULE_LEVEL from"),
+    "method": (lambda: Counting().step, "step changes self.total from 0.0 to 0.5"),
+    "layer": (lambda: (lambda m: lambda c, x: (c, m(x)))(Counting()), "Counting.n from 0 to 1"),
+    "in a checkpoint": (lambda: cr.checkpoint(changes_a_variable()), "step changes t from 0 to 1"),
+}
+
+
+@for_each("way", COUNTERS)
+def test_counters_outside_are_refused_where_one_step_stands_for_all(way: str) -> None:
+    make, message = COUNTERS[way]
+    layer = Counting()
+    layer(X)  # made and used before
+
+    def run(x: Any) -> Any:
+        return cr.scan(make(), 0.0, layer(x) / layer.n)[1]
+
+    if way != "in a checkpoint":
+        assert len(np.unique(np.round(run(X) / X, 6))) == 4  # as a loop, each step has its number
+    with pytest.raises(ValueError, match=message):
+        cr.compile(run)(X)
 
 
 @for_each("reverse", (False, True))

@@ -16,6 +16,7 @@ from ..core.trace import Replaced, Trace, put_back
 from ..core.tree import Structure, flatten, leaves_as, paths, unflatten
 from .loop import results
 from .loop_body import Body, Part, computed, inside, leaf_like, one_of
+from .scan_outside import Numbers
 
 
 class _Step(Recording):
@@ -71,7 +72,8 @@ def scan(
     Raises
     ------
     ValueError
-        If the arrays of `xs` differ in the number of steps, or `f` changes the structure or a shape of the carry.
+        If the arrays of `xs` differ in the number of steps, or `f` changes the structure or a shape of the carry; if a
+        compiled loop changes a number outside of it, such as a counter.
     TypeError
         If `f` does not return a pair, or changes a dtype of the carry.
 
@@ -225,8 +227,10 @@ def _recorded(
     places = paths(init, "carry")
     starts = [_start(x, place) for x, place in zip(leaves, places, strict=True)]
     held: list[Replaced] = []
+    numbers = Numbers(f, TRACE.get())
     while True:
         (recording, carry, parts), (new, ys, of_y), more = _step(f, starts, of_carry, xs, name, held)
+        numbers.check(name)
         _compare(starts, new, places, name)
         settled = [_as(x, node) for x, node in zip(starts, new, strict=True)]
         if not more and all(a is b for a, b in zip(starts, settled, strict=True)):
