@@ -6,7 +6,8 @@ each part. Where the parts fill it, there is nothing to add.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -92,3 +93,40 @@ def _range_of(x: Tensor) -> Range | None:
                 return None
             found = Range(axis, start, stop)
     return found
+
+
+def cut_joined(rw: Rewriter, x: Tensor, index: tuple[Any, ...]) -> Tensor | None:
+    """Return what a range of a joined vector is, or of a sum of vectors with an array put into zeros: what was put."""
+    if not _is_range(index):
+        return None
+    found = _put(x, index[0].indices(x.shape[0]))
+    if found is None:
+        return None
+    start, stop, _ = index[0].indices(x.shape[0])
+    total = rw.constant(np.zeros(max(stop - start, 0), x.dtype)) if not found else found[0]
+    for part in found[1:]:
+        total = rw.made(ADD, (total, part), {})
+    return total
+
+
+def _put(x: Tensor, place: tuple[int, int, int]) -> list[Tensor] | None:
+    """Return the arrays put at a place of a sum of such vectors; None where it is another sum or another place."""
+    if x.value is not None:
+        return None
+    if x.op is ADD and all(y.shape == x.shape for y in x.inputs):
+        one, other = (_put(y, place) for y in x.inputs)
+        return None if one is None or other is None else one + other
+    if x.op is CONCATENATE:
+        ends = list(itertools.accumulate([part.shape[0] for part in x.inputs]))
+        fitting = [part for part, end in zip(x.inputs, ends, strict=True) if (end - part.shape[0], end) == place[:2]]
+        return fitting[:1] or None
+    if x.op is not PLACE or not _is_range(x.attrs["index"]):
+        return None
+    start, stop, _ = there = x.attrs["index"][0].indices(x.shape[0])
+    if there == place:
+        return [x.inputs[0]]
+    return [] if stop <= place[0] or place[1] <= start else None
+
+
+def _is_range(index: tuple[Any, ...]) -> bool:
+    return len(index) == 1 and type(index[0]) is slice and index[0].step in (None, 1)

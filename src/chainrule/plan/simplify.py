@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -15,18 +14,18 @@ from ..core.apply import apply, with_inputs
 from ..core.node import STANDING
 from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
-from ..ops.index import PLACE, SLICE
+from ..ops.index import SLICE
 from ..ops.loop import SCAN
 from ..ops.table import broadcast_shape, row_of
 from ..ops.windows import OVERLAP_ADD
-from .joins import Joins
+from .joins import Joins, cut_joined
 from .window_products import cut_windows, overlapped, product
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
 )
 RESHAPE, TRANSPOSE, BROADCAST_TO = (row_of(f) for f in (np.reshape, np.transpose, np.broadcast_to))
-RELU, CONCATENATE, MATMUL = row_of(ops.relu), row_of(np.concatenate), row_of(np.matmul)
+RELU, MATMUL = row_of(ops.relu), row_of(np.matmul)
 
 
 class Followed(Exception):
@@ -359,38 +358,8 @@ def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: 
 
 
 def _slice(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
-    """What is cut out of vectors of zeros with an array put into each: the arrays that are there; every n-th window."""
     (x,), index = inputs, attrs["index"]
-    if len(x.shape) != 1 or not _is_range(index):
-        return cut_windows(rw, x, index)
-    found = _put(x, index[0].indices(x.shape[0]))
-    if found is None:
-        return None
-    total = rw.constant(np.zeros(op.shape(x, **attrs)[0], x.dtype)) if not found else found[0]
-    for part in found[1:]:
-        total = rw.made(ADD, (total, part), {})
-    return total
-
-
-def _put(x: Tensor, place: tuple[int, int, int]) -> list[Tensor] | None:
-    """Return the arrays put at a place of a sum of such vectors; None where it is another sum or another place."""
-    if _made_by(x, ADD) and all(y.shape == x.shape for y in x.inputs):
-        one, other = (_put(y, place) for y in x.inputs)
-        return None if one is None or other is None else one + other
-    if _made_by(x, CONCATENATE):
-        ends = list(itertools.accumulate([part.shape[0] for part in x.inputs]))
-        fitting = [part for part, end in zip(x.inputs, ends, strict=True) if (end - part.shape[0], end) == place[:2]]
-        return fitting[:1] or None
-    if not _made_by(x, PLACE) or not _is_range(x.attrs["index"]):
-        return None
-    start, stop, _ = there = x.attrs["index"][0].indices(x.shape[0])
-    if there == place:
-        return [x.inputs[0]]
-    return [] if stop <= place[0] or place[1] <= start else None
-
-
-def _is_range(index: tuple[Any, ...]) -> bool:
-    return len(index) == 1 and type(index[0]) is slice and index[0].step in (None, 1)
+    return cut_joined(rw, x, index) if len(x.shape) == 1 else cut_windows(rw, x, index)
 
 
 #: Identities of single operations; all that hold for others as well follow from their rows.
