@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -293,7 +295,48 @@ NAMED = {
     noise: "unknown",
     smooth_function_of_the_right_one: "unknown",
 }
-IN_TIME = {input_of_the_next_step: "wrong-time-step", only_the_last_output: "missing-term"}
+
+
+def stacked_lstm(mistake=""):
+    """An LSTM whose states are rows of arrays, and whose gates lie side by side."""
+
+    def forward(x, W, U, b):
+        steps, n = len(x), len(U)
+        h, c, gates = np.zeros((steps + 1, n)), np.zeros((steps + 1, n)), []
+        for t in range(steps):
+            z = x[t] @ W + h[t] @ U + b
+            i, f, o, g = sigmoid(z[:n]), sigmoid(z[n : 2 * n]), sigmoid(z[2 * n : 3 * n]), np.tanh(z[3 * n :])
+            c[t + 1] = f * c[t] + i * g
+            h[t + 1] = o * np.tanh(c[t + 1])
+            gates.append((i, f, o, g))
+        return h[1:], (x, W, U, h, c, gates)
+
+    def backward(douts, cache):
+        x, W, U, h, c, gates = cache
+        dW, dU, db, dx = np.zeros_like(W), np.zeros_like(U), np.zeros(W.shape[1]), np.zeros_like(x)
+        dh, dc = 0, 0
+        for t in reversed(range(len(x))):
+            i, f, o, g = gates[t]
+            dh, a = douts[t] + dh, np.tanh(c[t + 1])
+            dc = dh * o * (1 - a**2) + dc
+            of_i, of_f = dc * g * i * (1 - i), dc * c[t + (mistake == "state")] * f * (1 - f)
+            first, second = (of_f, of_i) if mistake == "gates" else (of_i, of_f)
+            dz = np.concatenate([first, second, dh * a * o * (1 - o), dc * i * (1 - g**2)])
+            dW, dU, db = dW + np.outer(x[t], dz), dU + np.outer(h[t + (mistake == "output")], dz), db + dz
+            dx[t], dh, dc = dz @ W.T, dz @ U.T, dc * (1 if mistake == "factor" else f)
+        return dx, dW, dU, db
+
+    return cr.audit_layer(forward, backward, N(1, 4, 3), N(2, 3, 8), N(3, 2, 8), N(4, 8))
+
+
+IN_TIME = {
+    input_of_the_next_step: "wrong-time-step",
+    only_the_last_output: "missing-term",
+    functools.partial(stacked_lstm, "state"): "wrong-time-step",
+    functools.partial(stacked_lstm, "gates"): "wrong-gate",
+    functools.partial(stacked_lstm, "output"): "wrong-time-step",
+    functools.partial(stacked_lstm, "factor"): "missing-factor",
+}
 
 
 @for_each(("subject", "cause"), list(NAMED.items()), every=3)
@@ -313,6 +356,7 @@ def test_right_passes_are_right():
     own = recurrence(lambda X, h, t: (X[t], h[t]))
     assert own.ok and gates("").ok and network(lambda c, Y, P, g: {}).ok
     assert normalised(lambda a: a.mean(axis=1, keepdims=True)).ok
+    assert stacked_lstm().ok
     assert blocks_of_an_upsampling(right=True).ok and hinge_without_its_mask(right=True).ok
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,10 @@ from ..core.reverse import reverse, topological
 from ..core.tensor import Tensor
 from ..ops.table import row_of
 
-ADD = row_of(np.add)
+ADD, NEGATIVE = row_of(np.add), row_of(np.negative)
+
+#: How far an operand is looked into, to tell the lines of a loop apart.
+DEEPEST = 6
 
 At = Callable[[int], Array]
 #: ``change(graph, i, inputs, at)`` computes node i differently; ``at(j)`` is the present value of node j.
@@ -117,13 +121,42 @@ class GradientGraph:
         return found
 
     @cached_property
+    def lines(self) -> list[tuple[Any, ...]]:
+        """A narrower key: what the operands are made of, and of a sum what its terms are; steps of a loop are alike."""
+        return [
+            (node.op, len(node.shape), _index_of(node), *self._made_of(i, 1 if None not in self.dependent[i] else 0))
+            for i, node in enumerate(self.order)
+        ]
+
+    def _made_of(self, i: int, depth: int) -> list[Any]:
+        """Return what the inputs of a node are, gradients to a depth."""
+        found: list[Any] = []
+        for x, p in zip(self.order[i].inputs, self.dependent[i], strict=True):
+            if p is None:
+                found.append(self._kind(x, DEEPEST))
+            elif depth:
+                found.append((self.order[p].op, *self._made_of(p, depth - 1)))
+            else:
+                found.append(self.order[p].op is NEGATIVE)  # within a derivative
+        return found
+
+    def _kind(self, x: Tensor, depth: int) -> Any:
+        """Return what a value of the forward pass is made of: parameters by name, parts by where they are cut out."""
+        if x.op is None or not depth:
+            return x.op or re.sub(r"\d+", "#", self.name_of(x))
+        if "index" in x.attrs:  # a gate's part of all gates, or a step
+            return x.op, _index_of(x), re.sub(r"\d+", "#", self.name_of(x.inputs[0]))
+        return (x.op, *(self._kind(y, depth - 1) for y in x.inputs))
+
+    @cached_property
+    def classes_of_lines(self) -> dict[tuple[Any, ...], tuple[int, int]]:
+        """For each of `lines`, the first node that has it and how many do."""
+        return _counted(self.lines)
+
+    @cached_property
     def classes(self) -> dict[tuple[Any, ...], tuple[int, int]]:
         """For each signature, the first node that has it and how many do."""
-        found: dict[tuple[Any, ...], tuple[int, int]] = {}
-        for i, signature in enumerate(self.signatures):
-            first, count = found.get(signature, (i, 0))
-            found[signature] = (first, count + 1)
-        return found
+        return _counted(self.signatures)
 
     @cached_property
     def work_from(self) -> list[float]:
@@ -242,6 +275,19 @@ class GradientGraph:
         if node.op is None:
             return np.asarray(node.value)
         return np.asarray(node.op.evaluate(*inputs, **node.attrs))
+
+
+def _index_of(node: Tensor) -> tuple[str, ...]:
+    """Return which part of an array a node takes or fills, without the number of a step."""
+    return tuple("#" if isinstance(k, int) else repr(k) for k in node.attrs.get("index", ()))
+
+
+def _counted(keys: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[int, int]]:
+    found: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for i, key in enumerate(keys):
+        first, count = found.get(key, (i, 0))
+        found[key] = (first, count + 1)
+    return found
 
 
 def _recorded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .alterations import MULTIPLY
 from .general import Transposed, WrongOperand
 from .indexing import called, signal_of, upstreams
 from .products import arrays, nodes
+from .recurrence import WrongGate
 from .table import mistake
 from .variants import Changes, Context, Variant, changed, exchange, keep, replaced
 
@@ -98,3 +100,43 @@ def _summed(context: Context, name: str, chosen: tuple[int, ...]) -> Array | Non
         split = (r, n) if axis in chosen else (n, r)
         g = g.reshape(*g.shape[:axis], *split, *g.shape[axis + 1 :]).sum(axis=axis if axis in chosen else axis + 1)
     return g if g.shape == context.found.shape else None
+
+
+# -- gates in a loop ---------------------------------------------------------------------------------------------------
+
+
+@mistake(WrongGate, "the gradients of two gates that lie side by side are exchanged, at every step")
+def _gates_exchanged(context: Context) -> Iterator[Variant]:
+    graph = context.graph
+    lines = {
+        line: first for line, (first, count) in graph.classes_of_lines.items() if count > 1 and _is_part(graph, first)
+    }
+    for (one, i), (other, j) in itertools.combinations(lines.items(), 2):
+        a, b = graph.order[i], graph.order[j]
+        if a.op is b.op and a.shape == b.shape and a.inputs[0].shape == b.inputs[0].shape:
+            if repr(a.attrs["index"]) != repr(b.attrs["index"]):
+                yield changed(min(i, j), _exchanged(one, other, a.attrs["index"], b.attrs["index"]))
+
+
+def _is_part(graph: GradientGraph, i: int) -> bool:
+    """Whether a node puts a gradient in a part of an axis."""
+    index = graph.order[i].attrs.get("index", ())
+    parts = [k for k in index if isinstance(k, slice) and k != slice(None)]
+    return bool(parts) and graph.order[i].size > graph.order[i].inputs[0].size
+
+
+def _exchanged(one: Any, other: Any, of_one: Any, of_other: Any) -> Changes:
+    def changes(context: Context) -> dict[int, Change]:
+        lines = context.graph.lines
+        return {i: _put_at(of_other if s == one else of_one) for i, s in enumerate(lines) if s in (one, other)}
+
+    return changes
+
+
+def _put_at(index: Any) -> Change:
+    def change(graph: GradientGraph, i: int, inputs: list[Array], at: At) -> Array:
+        node = graph.order[i]
+        assert node.op is not None
+        return np.asarray(node.op.evaluate(*inputs, **{**node.attrs, "index": index}))
+
+    return change

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from .alterations import MULTIPLY
 from .general import WrongOperand
 from .products import arrays, factors
 from .table import Cause, mistake
-from .variants import Changes, Context, Variant, at, changed, exchange
+from .variants import LEAST_OF_A_LOOP, Changes, Context, Variant, at, changed, exchange
 
 #: How many values of a shape are tried in place of an operand.
 MOST_ARRAYS = 12
@@ -89,13 +90,28 @@ def _slices(context: Context) -> list[tuple[int, int, str, int, int]]:
 
 
 def _found_slices(context: Context) -> Iterator[tuple[int, int, str, int, int]]:
+    """Yield the slices of each value; in a loop those of an array in which all steps of the line have theirs."""
+    graph = context.graph
+    stacks = {**context.point.values, **context.values} if len(graph.order) > LEAST_OF_A_LOOP else context.point.values
+    found: dict[tuple[str, int], dict[Any, list[tuple[int, int, int]]]] = {}
     for i, k, _, factor, label in factors(context, MATMUL, MULTIPLY):
         value = np.asarray(factor.value)
-        for name, whole in context.point.values.items() if not label and value.size > 1 else ():
-            place = _place_in(np.asarray(whole), value)
-            if place is not None:
-                yield i, 1 - k, name, *place
-                break
+        for name, whole in stacks.items() if not label and value.size > 1 else ():
+            if (place := _place_in(np.asarray(whole), value)) is not None:
+                found.setdefault((name, place[0]), {}).setdefault(graph.lines[i], []).append((i, 1 - k, place[1]))
+    taken: set[int] = set()
+    for (name, axis), lines in found.items():
+        kept = {line: p for line, p in lines.items() if len(p) == graph.classes_of_lines[line][1]}
+        alike = {_kind(graph, i) for places in kept.values() if len(places) > 1 for i, _, _ in places}
+        for places in kept.values():  # a first state of zeros is in every array that begins with them
+            nodes = {i for i, _, _ in places}
+            if not taken & nodes and (len(places) > 1 or not alike or _kind(graph, places[0][0]) in alike):
+                taken |= nodes
+                yield from ((i, k, name, axis, index) for i, k, index in places)
+
+
+def _kind(graph: GradientGraph, i: int) -> tuple[Any, ...]:
+    return graph.order[i].op, graph.order[i].shape
 
 
 def _place_in(whole: Array, part: Array) -> tuple[int, int] | None:
@@ -114,7 +130,7 @@ def _place_in(whole: Array, part: Array) -> tuple[int, int] | None:
 
 def _shifted(name: str, axis: int, by: int) -> Changes:
     def changes(context: Context) -> dict[int, Change] | None:
-        whole = np.asarray(context.point.values[name])
+        whole = np.asarray(context.point.values[name] if name in context.point.values else context.values[name])
         made: dict[int, Change] = {}
         for i, k, other, a, index in _slices(context):
             if (other, a) == (name, axis):

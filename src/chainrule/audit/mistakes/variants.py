@@ -20,6 +20,8 @@ Text = Callable[[GradientGraph, Callable[[int], str]], str]
 
 #: In graphs with more nodes, those of unrolled loops, single nodes are not changed.
 LARGEST_GRAPH = 400
+#: Graphs with more nodes are those of loops: a mistake in a line of theirs is made at every step.
+LEAST_OF_A_LOOP = 120
 #: How values are called that are not what the forward pass computes with.
 AS_CACHED, AS_CHANGED = " as it is in the cache", " as backward changed it"
 
@@ -138,12 +140,25 @@ def at(
 ) -> Iterator[Variant]:
     """Yield the gradient with node `i` computed differently, and with all nodes of its kind, as in a loop over time."""
     graph = context.graph
-    signature = graph.signatures[i]
-    if context.uniform and len(graph.order) <= LARGEST_GRAPH:
+    signature, (_, alike) = graph.signatures[i], graph.classes_of_lines[graph.lines[i]]
+    in_loop = len(graph.order) > LEAST_OF_A_LOOP and alike > 2
+    if context.uniform and len(graph.order) <= LARGEST_GRAPH and not in_loop:
         yield changed(i, lambda other: {i: change}, {i: text} if text else None, cause, **words)
     first, count = graph.classes[signature]
+    if in_loop and _is_first_of_line(graph, i, count):
+        yield changed(i, _in_line(graph.lines[i], change), None, cause, **words)
     if first == i and (not context.uniform or count > 1):
         yield changed(i, _everywhere(signature, change), None, cause, **words)
+
+
+def _is_first_of_line(graph: GradientGraph, i: int, most: int) -> bool:
+    """Whether a node is the first of a line of a loop, which is one of several of its kind."""
+    first, count = graph.classes_of_lines[graph.lines[i]]
+    return first == i and 1 < count < most
+
+
+def _in_line(line: tuple[Any, ...], change: Change) -> Changes:
+    return lambda context: {i: change for i, s in enumerate(context.graph.lines) if s == line}
 
 
 def _everywhere(signature: tuple[Any, ...], change: Change) -> Changes:
