@@ -275,3 +275,21 @@ def test_values_taken_in_the_order_of_memory_are_a_mistake():
 
     report = cr.audit_layer(forward, backward, X, rng.normal(size=4))
     assert [(f.name, f.cause) for f in report.findings] == [("dx", "memory-layout")], report
+
+
+def test_masks_that_are_drawn_leave_something_in_every_row():
+    def forward(h, a, neighbours):
+        e = h @ a
+        scores = np.where(neighbours > 0, e[:, None] + e[None, :], -1e9)
+        return softmax(scores) @ h, (h, a, softmax(scores))
+
+    def backward(dout, cache):  # of a row without neighbours this would be wrong: its weights are not zero
+        h, a, p = cache
+        dp = dout @ h.T
+        ds = p * (dp - np.sum(dp * p, axis=1, keepdims=True))
+        de = ds.sum(axis=1) + ds.sum(axis=0)
+        return p.T @ dout + np.outer(de, a), h.T @ de
+
+    neighbours = np.eye(5) + np.eye(5, k=1)
+    report = cr.audit_layer(forward, backward, X[:5], X[0], neighbours)
+    assert report.ok, report

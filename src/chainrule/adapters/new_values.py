@@ -94,6 +94,9 @@ def _labels(array: Array, axis: int | None, rng: np.random.Generator) -> Array:
             flat[np.arange(len(flat)), rng.integers(array.shape[along], size=len(flat))] = 1
             return np.ascontiguousarray(np.moveaxis(flat.reshape(moved.shape), -1, along))
     values = np.unique(array)
+    if array.ndim == 2 and set(values) == {0, 1} and min(array.shape) > 1 and array.any(axis=1).all():
+        rows, columns = (rng.permutation(n) for n in array.shape)
+        return array[rows][:, columns]  # a mask, of which no row is without a 1
     if values.size == 1 and array.dtype.kind == "f" and values[0] in (0.0, 1.0):
         values = np.array([0.0, 1.0])
     drawn = rng.choice(values, size=array.shape)

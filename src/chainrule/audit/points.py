@@ -98,7 +98,7 @@ def batch_of(subject: BackwardPass, data: tuple[str, ...], rng: np.random.Genera
 
 def _redrawn(subject: BackwardPass, axes: Axes | None, size: int | None, rng: np.random.Generator) -> dict[str, Any]:
     """Return random values of the same kind, for another size of the batch."""
-    kept = {"X", *axes} if axes and size is None else axes or {"X"}
+    kept = {*(axes or {"X"}), *subject.targets, *(("X",) if size is None else ())}
     values = redrawn(subject.values, tuple(n for n in subject.exact if n not in kept), axes, size, rng)
     return {**values, **{n: subject.values[n] for n in subject.fixed}}
 
