@@ -113,7 +113,7 @@ def _judged(
     """Return the report, and what it was made from if the forward pass could be recorded."""
     rng = np.random.default_rng(_SEED)
     check_data(subject, data)
-    subject.over_examples = None
+    subject.over_examples = None if batch else subject.over_examples
     own = subject.first_run()
     _check_names(own)
     check_dependence(subject, own)
