@@ -679,6 +679,30 @@ def test_what_a_layer_does_to_its_gradient_on_purpose_is_said(style, words):
     assert [f.name for f in cr.audit_module(wrong(), X).findings] == ["dW"]
 
 
+class ClippedWithAlias:
+    """The gradient of the bias is another name of what backward is handed, and is clipped in place."""
+
+    def __init__(self, factor=1.0):
+        self.W, self.b, self.factor = weights(4, 3), np.zeros((1, 3)), factor
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backprop(self, d_y, learn_rate=0.02):
+        d_W, d_b = self.factor * self.x.T @ d_y, d_y
+        for d in (d_W, d_b):
+            np.clip(d, -0.5, 0.5, out=d)
+        self.W -= learn_rate * d_W
+        self.b -= learn_rate * d_b
+
+
+def test_clipping_what_backward_is_handed_is_a_note():
+    report = cr.audit_module(ClippedWithAlias(), X[:1])
+    assert report.ok and any("writes into dout in place" in n for n in report.notes), str(report)
+    assert [f.name for f in cr.audit_module(ClippedWithAlias(-1.0), X[:1]).findings] == ["dW"]
+
+
 def test_a_parameter_without_a_gradient_is_a_finding():
     class NoBias(ReturnsCacheless):
         value = None

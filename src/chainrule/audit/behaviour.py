@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..adapters.backward_pass import BackwardPass, Point
+from ..adapters.backward_pass import BackwardPass, Point, copied
 from ..adapters.containers import mapped
 from ..adapters.network_functions import NetworkFunctions
 from ..adapters.objects import Objects
@@ -97,7 +97,8 @@ def _harmless(subject: BackwardPass, own: Point) -> tuple[list[str], bool]:
     """Return what backward writes into without harm, and whether a second call on the same cache gives the same.
 
     Inputs, parameters and outputs are the caller's; what forward keeps is backward's own, as long as that can be
-    called again. After a write into dout a second call must not differ.
+    called again. After a write into dout a second call must not differ, unless it is dout that was clipped, as the
+    gradient of a bias that is another name of it.
     """
     if not own.changed:
         return [], True
@@ -110,11 +111,22 @@ def _harmless(subject: BackwardPass, own: Point) -> tuple[list[str], bool]:
         return kept, same
     twin = subject.copied()
     twin.upstream = own.handed
+    if isinstance(subject, Objects) and _clips_dout(subject, own.handed):
+        return [*kept, "dout"], same
     try:
         again = twin.repeated()
     except Exception:  # whatever the user's code raises
         return kept, same
     return [*kept, "dout"] if all(_equal(g, again.get(n)) for n, g in own.gradients.items()) else kept, same
+
+
+def _clips_dout(subject: Objects, handed: Any) -> bool:
+    """Whether backward left the upstream gradient clipped by value."""
+    twin, values = subject.copied(), copied(subject.values)
+    output, _ = twin.forward(values)
+    dout = np.asarray(twin.dout(output, values))
+    bound = float(np.max(np.abs(handed), initial=0.0))
+    return bound > 0 and np.array_equal(np.clip(dout, -bound, bound), handed)
 
 
 def _as_before(subject: BackwardPass, own: Point) -> tuple[bool, bool]:

@@ -38,7 +38,7 @@ class Clipping:
     @classmethod
     def of(cls, parameters: Sequence[Pairs]) -> Clipping:
         """Return how gradients are clipped; `parameters` has those of each, found and right, at each point."""
-        bounds = tuple(dict.fromkeys(b for pairs in parameters if (b := _bound(pairs))))
+        bounds = tuple(dict.fromkeys(b for pairs in parameters if (b := _bound(pairs) or _limit(pairs))))
         found, norms, factors = [], [], []
         for point in zip(*parameters, strict=True) if len(parameters) > 1 else ():
             theirs, right = (np.concatenate([np.ravel(pair[k]) for pair in point]) for k in (0, 1))
@@ -108,6 +108,13 @@ def _bound(pairs: Pairs) -> float:
         if scale > largest * (1 + TOLERANCE):
             bounds.append(largest)
     return _common(bounds) if inside else 0.0
+
+
+def _limit(pairs: Pairs) -> float:
+    """Return what no element of a gradient, which may be wrong, exceeds at any point, but some reach at all."""
+    largest = [float(np.max(np.abs(found), initial=0.0)) for found, _ in pairs]
+    several = all(f.size >= FEWEST and (np.abs(f) < c).any() for (f, _), c in zip(pairs, largest, strict=True))
+    return _common(largest, 0.0) if several else 0.0
 
 
 def _norm(pairs: Pairs) -> float:
