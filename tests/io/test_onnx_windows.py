@@ -53,3 +53,12 @@ def test_networks_there_and_back(name: str) -> None:
         np.testing.assert_allclose(found, expected[:rows], 1e-5, 1e-5)
     again = cr.from_onnx(file)
     np.testing.assert_allclose(np.asarray(again(IMAGES).detach()), expected, 1e-5, 1e-5)
+
+
+def test_pools_of_integers_stay_integers() -> None:
+    node = onnx.helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2])
+    info = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.UINT8, ["m", 1, k]) for n, k in (("x", 4), ("y", 3))]
+    graph = onnx.helper.make_graph([node], "pool", info[:1], info[1:])
+    network = cr.from_onnx(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
+    out = network(np.array([[[3, 250, 1, 7]]], np.uint8)).value
+    assert out.dtype == np.uint8 and out.tolist() == [[[250, 250, 7]]]

@@ -12,6 +12,8 @@ from .weights import DTYPES
 
 #: The largest number of elements of a value that is computed from constants alone.
 MOST_COMPUTED = 4_000_000
+#: Greatest size of a value that depends on the input.
+MOST_NUMBERS = 10**9
 
 _DTYPES = tuple(map(np.dtype, DTYPES.values()))
 

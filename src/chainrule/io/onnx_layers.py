@@ -46,6 +46,7 @@ class Chain:
         self.nodes = without_zero_starts(graph.nodes, graph.outputs)
         self.uses = Counter(name for node in self.nodes for name in node.inputs)
         self.current = graph.inputs[0].name
+        self.dtype = graph.inputs[0].dtype
         self.lengths: list[int | None] = list(graph.inputs[0].shape or ())[1:]  # of all axes but the first
 
     def layers(self) -> nn.Sequential | None:
@@ -62,7 +63,7 @@ class Chain:
 
     def _layer(self, node: Node) -> nn.Module | None:
         made = _LAYERS[node.kind](self, node) if node.kind in _LAYERS else None
-        if node.kind in OF_SPACE and (made := OF_SPACE[node.kind](self, node)) is not None:
+        if node.kind in OF_SPACE and self.dtype.kind == "f" and (made := OF_SPACE[node.kind](self, node)) is not None:
             self.lengths = lengths_after(made, self.lengths)
         if node.kind in _ACTIVATIONS and len(node.inputs) == 1:
             made = _ACTIVATIONS[node.kind](**node.attributes)
@@ -190,6 +191,7 @@ class Chain:
         if weight is None or node.inputs[1] != self.current or node.attributes.get("axis", 0) != 0:
             return None
         self.lengths.append(weight.shape[1])
+        self.dtype = weight.dtype
         layer = nn.Embedding(*weight.shape, dtype=weight.dtype)
         layer.load_state_dict({"weight": weight})
         return layer

@@ -73,7 +73,7 @@ def run(node: Node, values: dict[str, Any], opset: int) -> tuple[Any, ...]:
     arguments = [values[name] if name else None for name in node.inputs]
     try:
         result = OPERATIONS[node.kind](*arguments, **node.attributes, **filled_in(node, opset))
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{node}: {error}") from error
     return result if isinstance(result, tuple) else (result,)
 

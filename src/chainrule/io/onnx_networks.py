@@ -134,9 +134,10 @@ def group_normalization(
 
 def local_response(x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Any:
     """Divide by a power of the sum of squares over neighbouring channels."""
-    before = (size - 1) // 2
-    pads = ((before, size - 1 - before), *((0, 0),) * (len(shape_of(x)) - 2))
-    around = np.sum(np.lib.stride_tricks.sliding_window_view(ops.zero_pad(np.square(x), pads), size, 1), axis=-1)
+    channels, before = shape_of(x)[1], (size - 1) // 2
+    before, after = min(before, channels), min(size - 1 - before, channels)  # beyond, there are zeros alone
+    padded = ops.zero_pad(np.square(x), ((before, after), *((0, 0),) * (len(shape_of(x)) - 2)))
+    around = np.sum(np.lib.stride_tricks.sliding_window_view(padded, before + 1 + after, 1), axis=-1)
     return x / np.power(bias + alpha / size * around, beta)
 
 

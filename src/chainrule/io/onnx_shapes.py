@@ -11,6 +11,7 @@ import numpy as np
 from .. import ops
 from ..core.op import Array
 from ..core.tensor import Tensor, constant
+from ..ops.index import scatter_add
 from ..ops.table import dtype_of, shape_of
 from .onnx_arguments import MOST_COMPUTED, dtype_of_type, either, integers, only, small
 
@@ -202,6 +203,8 @@ _JOINING: dict[bytes, Any] = {b"add": np.add, b"mul": np.multiply, b"max": np.ma
 
 
 def _scattered(x: Any, index: Any, updates: Any, reduction: bytes) -> Any:
+    if reduction == b"add" and len(index) == len(shape_of(x)):  # also where the indices are traced
+        return x + scatter_add(updates, np.broadcast_arrays(*index), shape_of(x))
     out = np.copy(constant(x) if isinstance(updates, Tensor) else x)
     if reduction == b"none":
         out[index] = updates

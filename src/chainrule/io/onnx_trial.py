@@ -11,13 +11,10 @@ from ..core.node import Recording
 from ..core.op import Array
 from ..core.tensor import Tensor, traced_leaf
 from ..ops.table import dtype_of, shape_of
-from .onnx_arguments import MOST_COMPUTED
+from .onnx_arguments import MOST_COMPUTED, MOST_NUMBERS
 from .onnx_module import run
 from .onnx_reading import Graph, Node
 from .onnx_writing import EXAMPLES
-
-#: Greatest size of a value that depends on the input.
-MOST_NUMBERS = 10**9
 
 #: Operations whose inputs, from this one on, are of one type.
 _ONE_TYPE = {

@@ -12,7 +12,7 @@ from .. import ops
 from ..core.tensor import Tensor
 from ..ops.table import as_dtype, dtype_of, shape_of
 from ..ops.windows import overlap_add, places, windows
-from .onnx_arguments import integers
+from .onnx_arguments import MOST_NUMBERS, integers
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -33,6 +33,9 @@ def spread(
     if auto_pad not in (b"NOTSET", b"VALID"):
         raise ValueError(f"auto_pad is {auto_pad!r}, expected NOTSET, VALID, SAME_UPPER or SAME_LOWER")
     flat = [0] * (2 * n) if pads is None or auto_pad == b"VALID" else list(pads)
+    padded = [max(d, 1) + abs(a) + abs(b) for d, a, b in zip(shape[2:], flat[:n], flat[n:], strict=True)]
+    if math.prod(padded) > MOST_NUMBERS:
+        raise ValueError(f"pads are {flat}, which makes more than {MOST_NUMBERS:,} numbers of shape {tuple(shape)}")
     return strides, dilations, tuple(zip(flat[:n], flat[n:], strict=True))
 
 
@@ -161,7 +164,7 @@ def col2im(
     """Add up blocks, whose elements are columns of x, at the places they were taken from."""
     space, size = integers(image_shape, "Col2Im's image_shape"), integers(block_shape, "Col2Im's block_shape")
     n, (m, rows, _) = len(size), shape_of(x)
-    stride, dilation, padding = spread(shape_of(x), size, strides, dilations, pads, b"NOTSET")
+    stride, dilation, padding = spread((m, 1, *space), size, strides, dilations, pads, b"NOTSET")
     whole = [d + before + after for d, (before, after) in zip(space, padding, strict=True)]
     counts = [places(*each) for each in zip(whole, size, stride, dilation, strict=True)]
     channels = rows // math.prod(size)
