@@ -1,0 +1,70 @@
+"""The layers' benchmark: its networks, one pair in a process of its own, and its report. No times."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.layers import measure
+from benchmarks.layers.measure import Layers, run
+from benchmarks.layers.workloads import BATCHES, NETWORKS, Training, trainings
+
+
+def test_names_choose_networks_and_batches():
+    assert len(trainings()) == len(NETWORKS) * len(BATCHES)
+    assert [t.name for t in trainings(["gpt", "lenet/b8"])] == ["gpt/b8", "gpt/b32", "gpt/b128", "lenet/b8"]
+    with pytest.raises(ValueError, match=r"--workload.*lenet/b32.*'alexnet'"):
+        trainings(["alexnet"])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_data_are_batches_of_the_same_examples_each_time(network):
+    (x, y), (again, _) = Training(network, 8).data(), Training(network, 8).data()
+    assert len(x) == len(y) == 32
+    assert (x == again).all()
+    assert 0 <= y.min() < y.max() < Training(network, 8).classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", measure.PEERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_sides_start_at_the_loss_of_a_guess(network, peer):
+    pytest.importorskip("chainrule.engine._native", reason="the native engine was not built")
+    pytest.importorskip(peer.partition("_")[0])
+    job = {
+        "training": {"network": network, "batch": 8},
+        "peer": peer,
+        "threads": 1,
+        "seconds": 0.0,
+        "block_seconds": 0.0,
+    }
+    found = run(job)
+    assert found["status"] == "timed", found
+    assert [len(samples) for samples in found["samples"]] == [found["ratio"]["count"]] * 2
+
+
+def test_from_the_command_to_its_file(tmp_path, capsys, monkeypatch):
+    figure = {"median": 2e-5, "lower": 1e-5, "upper": 4e-5, "count": 9}
+    answers = {
+        "torch_eager": {"status": "timed", "times": [figure] * 2, "ratio": {**figure, "median": 3.0}},
+        "jax_scan": {"status": "wrong", "side": "jax_scan", "reason": "the first loss is 9"},
+    }
+    answers["torch_eager"] |= {"multiply_rate": 5e10, "load_average": [0.5, 0.1, 0.1]}
+    monkeypatch.setattr(measure, "measured", lambda module, job, limit: answers[job["peer"]])
+    monkeypatch.setattr("benchmarks.sides.Side.absent", lambda side: None)
+    file = tmp_path / "layers.json"
+    options = ["--layers", "--workload", "makemore/b8", "--threads", "1", "--json", str(file)]
+    assert command.main(options) == 1
+    printed = capsys.readouterr().out
+    assert "makemore/b8        1  chainrule_native  torch_eager  20.0  10.0–40.0" in printed
+    assert "- jax_scan: wrong: the first loss is 9" in printed
+    assert [r["status"] for r in json.loads(file.read_text())["results"]] == ["timed", "wrong"]
+
+
+def test_sides_that_have_no_networks_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["--layers", "--sides", "sklearn"])
+    assert "--layers: expected sides among torch_eager, jax_scan, got 'sklearn'" in capsys.readouterr().err
+    assert Layers(trainings(["gru"]), ["jax_scan"], [1, 2]).size() == 6
