@@ -23,7 +23,7 @@ def make(training: Training, threads: int) -> Runner:
         loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
-        return loss
+        return loss.detach()
 
     def restore() -> None:
         with torch.no_grad():
