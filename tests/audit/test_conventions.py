@@ -129,6 +129,15 @@ def test_the_mean_over_the_examples_is_recognised():
     assert report.ok and "averaged" in "".join(report.notes), report
 
 
+def test_a_loss_that_mixes_examples_gives_no_gradients_of_each():
+    def linear(w, b, X, y):
+        error = X @ w + b - y  # (n, 1) minus (n,)
+        return np.mean(error**2), 2 * X.T @ error / len(y), 2 * error.mean(axis=0)
+
+    report = cr.audit_loss(linear, W[:, :1], np.zeros(1), X, X[:, 0])
+    assert not report.ok and not any("given for each example" in n for n in report.notes), report
+
+
 # -- clipping ----------------------------------------------------------------------------------------------------------
 
 XS, TARGETS = [np.eye(5)[[i]].T for i in (0, 3, 2, 1)], [3, 2, 1, 4]

@@ -37,6 +37,10 @@ def add_over_examples(subject: BackwardPass, point: Point, axes: Axes) -> list[s
         if len(counts) > 1 or not counts <= lengths or not all(_has_axis(*pair, axis) for pair in shapes.values()):
             continue
         added, averaged = (all(_agrees(point, n, axis, mean) for n in parameters) for mean in (False, True))
+        matrices = [n for n, (shape, _) in shapes.items() if len(shape) > 1]
+        one = any(_agrees(point, n, axis, mean) for n in matrices for mean in (False, True))
+        if not one and not all(_agrees(point, n, axis, False, scaled=True) for n in parameters):
+            continue  # matrices for another reason, such as a loss that mixes examples
         subject.over_examples = (axis, averaged and not added)
         names = ", ".join(point.keys[n] for n in parameters)
         done = "averaged" if averaged and not added else "added up"
@@ -50,10 +54,10 @@ def _has_axis(shape: tuple[int, ...], found: tuple[int, ...], axis: int) -> bool
     return len(found) > 0 and tuple(d for d in rest if d != 1) == tuple(d for d in shape if d != 1)
 
 
-def _agrees(point: Point, name: str, axis: int, averaged: bool) -> bool:
+def _agrees(point: Point, name: str, axis: int, averaged: bool, *, scaled: bool = False) -> bool:
     right: Any = gradient(point, name, {})
     if right is None:
         return True
     parts = np.asarray(point.gradients[name], np.float64)
     found = (parts.mean(axis=axis) if averaged else parts.sum(axis=axis)).reshape(right.shape)
-    return best_scale(found, right, 0.0)[2] <= TOLERANCE
+    return best_scale(found, right, 0.0)[1 if scaled else 2] <= TOLERANCE
