@@ -459,6 +459,8 @@ EXAMPLES = {
         make("slice", make("reshape", weights, shape=(3, 2, 3)), index=(slice(None), 1)),
         make("slice", make("reshape", steps, shape=(8, 1, 3)), index=(slice(None), 0, slice(1, 2))),
         make("slice", make("concatenate", a, b, axis=1), index=(slice(None), slice(3, 5))),
+        make("slice", placed(a, 1, (2, 4, 3), 0), index=(1, slice(1, 3))),
+        make("slice", placed(a, 1, (2, 4, 3), 0), index=(0, slice(None), 2)),
     ],
     "single": [
         make("reshape", make("slice", steps, index=(slice(1, 2),)), shape=(4, 3)),

@@ -118,6 +118,10 @@ class Operation:
     native
         ``native(out, *inputs, **attrs) -> integers``: the attributes in the order in which the native engine's kernel
         of this name reads them; ``out`` and ``inputs`` have a shape and a dtype. None: its axes, if it has any.
+    entry
+        One element of the result, in terms of elements of the inputs, for readers: ``entry(**attrs)`` returns its
+        indices, a formula with ``{0}``, ``{1}``, … for the inputs, and what the formula runs over; None if there is no
+        short one.
     source
         The reference for the formula, where it is not plain calculus.
 
@@ -157,6 +161,7 @@ class Operation:
     aliases: tuple[int, ...] | None = None
     put: Rule | None = None
     native: Callable[..., Sequence[int]] | None = None
+    entry: Callable[..., tuple[str, str, str] | None] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from ..formula.rows import MATMUL, RESHAPE
 from ..ops.random import UNIFORM
 from ..show import document as doc
 from ..show.document import joined, sentence
-from .steps import Backward
-from .wording import Writer, chain_rule, in_words, local_derivatives
+from .folding import Shown, folded
+from .steps import Backward, Forward
+from .wording import Writer, by_entry, chain_rule, in_words, local_derivatives
 
 if TYPE_CHECKING:
     from .derivation import Derivation
@@ -38,9 +40,10 @@ def document(derivation: Derivation) -> doc.Document:
     blocks += [doc.Paragraph(_legend(derivation, write), "dim"), doc.Heading("Forward")]
     blocks += _forward(derivation, write)
     blocks.append(doc.Heading("Backward"))
-    shown = derivation.backward[:MOST_STEPS]
+    backward = _shown(derivation, derivation.backward)
+    shown = backward[:MOST_STEPS]
     blocks += [_step(derivation, step, write, k) for k, step in enumerate(shown, 1)]
-    if (rest := len(derivation.backward) - len(shown)) > 0:
+    if (rest := len(backward) - len(shown)) > 0:
         blocks.append(doc.Paragraph(f"… {rest} more steps: derivation.backward"))
     columns = (doc.Column(""), doc.Column("", "number"), doc.Column("", "wide"))
     return doc.Document(title, (*blocks, doc.Heading("Cost"), doc.Table(columns, tuple(derivation.cost.rows()))))
@@ -73,6 +76,8 @@ def _legend(derivation: Derivation, write: Writer) -> doc.Content:
         parts.append(
             "⋆ multiplies every window by the filters (a correlation), ∗ is its adjoint: it adds the windows back"
         )
+    if derivation.notation != "dict" and any(s.times for s in folded((*derivation.forward, *derivation.backward))):
+        parts.append("t is the step of a loop; each of its formulas holds for the steps that are named")
     if any(x.op is UNIFORM for x in forward):
         parts.append("uniform(…) draws numbers from 0 to 1 from a seed and a counter")
     if steps.given:
@@ -89,21 +94,37 @@ def _forward(derivation: Derivation, write: Writer) -> Iterator[doc.Formula]:
         value = values[label]
         yield doc.Formula(write.name(label), f"({shape_text(value.shape)}) = {_value(value)}")
     loss = (derivation.loss,) if derivation.loss else ()
-    for step in (*derivation.forward, *loss)[:MOST_STEPS]:
-        value_text = f" = {_value(values[step.name])}" if of_a_function else ""
-        yield doc.Formula(write.equation(step), f"{dimensions(step.expression)}{value_text}")
+    for shown in _shown(derivation, (*derivation.forward, *loss))[:MOST_STEPS]:
+        step = shown.step
+        value_text = f" = {_value(values[step.name])}" if of_a_function and shown.times is None else ""
+        when = f", {shown.when}" if shown.times else ""
+        yield doc.Formula(write.equation(step), f"{dimensions(step.expression)}{value_text}{when}")
 
 
-def _step(derivation: Derivation, step: Backward, write: Writer, number: int) -> doc.Section:
+def _shown(derivation: Derivation, steps: Sequence[Forward | Backward]) -> list[Shown]:
+    """Return the steps as they are shown; the lines of a program are all there."""
+    return [Shown(s, None, {}) for s in steps] if derivation.notation == "dict" else folded(steps)
+
+
+def _step(derivation: Derivation, shown: Shown, write: Writer, number: int) -> doc.Section:
+    step = shown.step
+    assert isinstance(step, Backward)
+    if shown.stands_for:
+        derivation = copy.copy(derivation)
+        derivation.values = derivation.values | {k: derivation.values[v] for k, v in shown.stands_for.items()}
     rows: list[tuple[str, doc.Content]] = [("chain rule", chain_rule(derivation, step, write))]
     rows += [("local", line) for line in local_derivatives(derivation, step, write) or (_AS_A_WHOLE,)]
-    if derivation.steps.m is None:
+    if (entry := by_entry(step, write)) is not None:
+        rows.append(("by entry", entry))
+    if derivation.steps.m is None and shown.times is None:
         rows.append(("value", _value(derivation.values[step.name])))
     if step.shape or derivation.steps.m is not None:
         rows.append(("shapes", f"{dimensions(step.expression)}, the shape of {display_name(step.of)}"))
     rows.append(("in words", in_words(derivation, step, write)))
     reused = joined([write.name(g) for g in step.reused])
     note = sentence("reuses {g}", g=reused) if step.reused else ""
+    if shown.times:
+        note = sentence("{when}, {note}", when=shown.when, note=note) if step.reused else shown.when
     return doc.Section(doc.Formula(write.equation(step), note), (doc.Fields(tuple(rows)),), number)
 
 

@@ -47,14 +47,14 @@ def _layer_number(node: Tensor, users: dict[int, list[Tensor]]) -> str:
 
 
 def _place(node: Tensor, users: dict[int, list[Tensor]]) -> tuple[str, str]:
-    """Return the number, and the part or step in brackets, of the first named value that a node leads to."""
+    """Return the number, and the part in brackets, of the layer of the first named value that a node leads to."""
     at = [node]
     for _ in range(30):
         at = [u for n in at for u in users.get(id(n), [])][:50]
         found = (re.fullmatch(r"[A-Za-z]+(\d+)((?:\[[^]]*\])*)", n.name) for n in at if n.name)
         named = next((match for match in found if match), None)
         if named or not at:
-            return (named[1], named[2]) if named else ("", "")
+            return (named[1], re.sub(r"\[\d+\]$", "", named[2])) if named else ("", "")
     return "", ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..formula.expression import Expression, is_name, is_number
 from ..formula.names import display_name, latex_name
-from ..formula.printer import printer_of
+from ..formula.printer import latex_signs, printer_of
 from ..formula.rows import BROADCAST, CAST, GREATER, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
 from ..formula.source import NumpyPrinter
 from ..ops.index import SCATTER
@@ -78,7 +79,13 @@ def chain_rule(derivation: Derivation, step: Backward, write: Writer) -> Math:
     whole = write.partial(end_of(derivation), step.of)
     if not step.users or end_of(derivation) in step.users:
         return whole
-    return whole + " = " + _sum(_terms(derivation, step, write))
+    over = Math("Σₜ ", r"\sum_{t} ") if over_steps(step) else Math("", "")
+    return whole + " = " + over + _sum(_terms(derivation, step, write))
+
+
+def over_steps(step: Backward) -> bool:
+    """Whether a value is used in every step of a loop, and what it is used in is written once, for step t."""
+    return "[t" not in step.of and any(u.endswith("[t]") for u in step.users)
 
 
 def _sum(terms: Sequence[Math]) -> Math:
@@ -113,6 +120,20 @@ def local_derivatives(derivation: Derivation, step: Backward, write: Writer) -> 
     return [*before, *(write.partial(u, step.of) + " = " + write.form(c) for u, c in step.local.items())]
 
 
+def by_entry(step: Forward | Backward, write: Writer) -> Content | None:
+    """Return one element of a result in terms of elements of its inputs; None if there is no short formula."""
+    e = step.expression
+    found = e.op.entry(**dict(e.attrs)) if e.op.entry is not None and all(is_name(x) for x in e.inputs) else None
+    if found is None:
+        return None
+    index, text, over = found
+    names = [write.name(x["name"]) for x in e.inputs]
+    shown = re.sub(r"\{(\d)\}", lambda found: names[int(found[1])].latex, latex_signs(text))
+    left = write.name(step.name) + Math(f"[{index}]", f"[{latex_signs(index)}]")
+    right = Math(text.format(*(n.text for n in names)), shown)
+    return sentence("{formula} over {over}", formula=left + " = " + right, over=over)
+
+
 # -- sentences ---------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +146,9 @@ def in_words(derivation: Derivation, step: Backward, write: Writer) -> Content:
     if not users or users == (LOSS,):
         return _at_the_loss(derivation, step, write)
     users = tuple(u for u in users if f"d{u}" in step.reused) or tuple(step.local) or users
+    if over_steps(step):
+        template = "A change in {v} affects the {end} through {u} in every step; the contributions of all steps add up."
+        return sentence(template, v=v, u=joined([write.name(u) for u in users], " and "), end=_end(derivation))
     if len(users) > 1:
         first, last = joined([write.name(u) for u in users[:-1]]), write.name(users[-1])
         template = "A change in {v} affects the {end} through {first} and {last}; the contributions add up."

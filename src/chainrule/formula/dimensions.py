@@ -34,7 +34,8 @@ def _own(e: Expression) -> str:
 
 def _moves_elements(e: Expression) -> bool:
     """Whether an operation is neither element by element nor one whose sign says what happens to the axes."""
-    shown = e.op.layout.kind in ("matrix", "big", "index") and (e.op.layout.kind != "index" or len(e.inputs) > 1)
+    kind = e.op.layout.kind
+    shown = kind in ("matrix", "big", "steps") or (kind == "index" and len(e.inputs) > 1)
     return e.op not in (NAME, NUMBER) and e.op.kind != ELEMENTWISE and not e.op.passes and not shown
 
 
@@ -54,6 +55,9 @@ class _Shapes(TextPrinter):
         if kind == "big":
             inner, level = self.text(e.inputs[0])
             return f"{e.op.layout.sign}{self.over(e)} {inner if level >= MATRIX else f'[{inner}]'}", PRODUCT
+        if kind == "steps":
+            inner, level = self.text(e.inputs[0])
+            return f"Σₜ {inner if level >= MATRIX else f'[{inner}]'}", PRODUCT
         if kind == "transposed" or _moves_elements(e):
             return _own(e), ATOM
         if kind == "reshaped":

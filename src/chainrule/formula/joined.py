@@ -14,7 +14,7 @@ from typing import Any
 from ..core.op import Shape
 from ..ops.index import PLACE, SLICE
 from .expression import Batch, Expression, frozen, is_number, make, number, plus, times
-from .parts import Pick, groups_of, picks_of, span, taken, whole
+from .parts import Pick, groups_of, placed_at, span, taken, whole
 from .rows import ADD, BROADCAST, CONCATENATE, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
 
 # -- changes of shape --------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def turned_parts(e: Expression) -> Expression | None:
     swap = (*range(n - 2), n - 1, n - 2)
     if axes == swap:
         return None
-    if axes[-1] == inner["axis"]:
+    if axes[-1] == inner["axis"] != n - 1:
         return make(TRANSPOSE, make(TRANSPOSE, inner, axes=(*axes[:-2], axes[-1], axes[-2])), axes=swap)
     turned = [make(TRANSPOSE, x, axes=axes) for x in inner.inputs]
     return make(CONCATENATE, *turned, axis=axes.index(inner["axis"]))
@@ -116,7 +116,7 @@ def side_by_side(e: Expression) -> Expression | None:
     parts = _placed_terms(e, 1.0)
     if parts is None or any(x.shape != e.shape for _, _, x in parts):
         return None
-    picks = [_placed_at(x) for _, _, x in parts]
+    picks = [placed_at(x) for _, _, x in parts]
     known = [p for p in picks if p is not None]
     axes = {k for p in known for k, n in enumerate(e.shape) if not whole(p[k], n)}
     if len(known) < len(picks) or len(axes) != 1:
@@ -142,11 +142,6 @@ def _placed_terms(e: Expression, sign: float) -> list[tuple[float, int, Expressi
     if e.op is MULTIPLY and is_number(e.inputs[0]) and e.inputs[1].op is PLACE:
         return [(sign * e.inputs[0]["value"], e.inputs[0]["batch"], e.inputs[1])]
     return [(sign, 0, e)] if e.op is PLACE else None
-
-
-def _placed_at(e: Expression) -> list[Pick] | None:
-    like = Expression(SLICE, (Expression(BROADCAST, (), (), e.shape),), (("index", e["index"]),), ())
-    return picks_of(like)
 
 
 def _as_part(term: tuple[float, int, Expression], picks: Sequence[Pick], axis: int) -> Expression:

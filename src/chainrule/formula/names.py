@@ -9,12 +9,12 @@ from ..core.op import Shape
 from ..show.latex import escaped
 
 GREEK = {"gamma": "γ", "beta": "β", "sigma": "σ", "mu": "μ", "delta": "δ", "alpha": "α", "lambda": "λ", "theta": "θ"}
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def name_parts(label: str) -> tuple[str, str, str, str] | None:
     """Return the d of a gradient (or nothing), letters, digits and brackets of a name; None if it is not plain."""
-    match = re.fullmatch(r"([A-Za-z]+?)([0-9]*)((?:\[[\w., ]+\])*)", label, re.ASCII)
+    match = re.fullmatch(r"([A-Za-z]+?)([0-9]*)((?:\[[\w., −+]+\])*)", label, re.ASCII)
     if match is None:
         return None
     letters, digits, brackets = match[1], match[2], match[3]
@@ -29,7 +29,7 @@ def display_name(label: str) -> str:
     if parts is None:
         return label if label.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in label).split())
     d, letters, digits, brackets = parts
-    return d + GREEK.get(letters, letters) + digits.translate(_SUBSCRIPTS) + brackets
+    return d + GREEK.get(letters, letters) + digits.translate(SUBSCRIPTS) + brackets
 
 
 def latex_name(label: str) -> str:
@@ -46,8 +46,9 @@ def latex_name(label: str) -> str:
 
 
 def _bracketed(found: re.Match[str]) -> str:
-    plain = re.fullmatch(r"\d+|t(?: [−+] 1)?", found[1])
-    return f"[{found[1]}]" if plain else rf"[\text{{{escaped(found[1])}}}]"
+    if re.fullmatch(r"\d+|t(?:[−+]\d+)?", found[1]):
+        return f"[{found[1].replace('−', '-')}]"
+    return rf"[\text{{{escaped(found[1])}}}]"
 
 
 def error_signals(plain: Callable[[str], str], partial: str) -> Callable[[str], str]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.op import ELEMENTWISE, Shape
-from ..ops.index import SLICE
-from .expression import Batch, Expression, Range, frozen, make
-from .rows import CONCATENATE, MATMUL, RESHAPE, TRANSPOSE
+from ..ops.index import PLACE, SLICE
+from .expression import Batch, Expression, Range, frozen, make, number
+from .rows import BROADCAST, CONCATENATE, MATMUL, RESHAPE, TRANSPOSE
 
 #: What is taken of one axis: a position, or a range of positions.
 Pick = int | range
@@ -36,6 +36,8 @@ def index_inside(e: Expression) -> Expression | None:
     made = inside[inner.op](inner, picks) if inner.op in inside else None
     if inner.op is CONCATENATE:
         made = _of_joined(inner, picks)
+    if inner.op is PLACE:
+        made = _of_placed(inner, picks)
     return made if made is not None and made.shape == e.shape else None
 
 
@@ -190,6 +192,27 @@ def _of_joined(inner: Expression, picks: Sequence[Pick]) -> Expression | None:
             return taken(x, [own if k == axis else p for k, p in enumerate(picks)])
         start += n
     return None
+
+
+def _of_placed(inner: Expression, picks: Sequence[Pick]) -> Expression | None:
+    """Return a position of values placed into zeros: the values there, or zeros where others are."""
+    at = placed_at(inner)
+    axes = [k for k, n in enumerate(inner.shape) if at is None or not whole(at[k], n)]
+    if at is None or len(axes) != 1 or not isinstance(picks[axes[0]], int) or not isinstance(at[axes[0]], int):
+        return None
+    rest = [p for k, p in enumerate(picks) if k != axes[0]]
+    if picks[axes[0]] == at[axes[0]]:
+        return taken(inner.inputs[0], rest)
+    lengths = [n if whole(p, d) else len(span(p)) for n, p, d in zip(inner["shape"], picks, inner.shape, strict=True)]
+    kept = [k for k, p in enumerate(picks) if isinstance(p, range)]
+    attrs = frozen({"shape": tuple(lengths[k] for k in kept)})
+    return Expression(BROADCAST, (number(0.0),), attrs, tuple(len(span(picks[k])) for k in kept))
+
+
+def placed_at(e: Expression) -> list[Pick] | None:
+    """Return where values are placed along each axis."""
+    like = Expression(SLICE, (Expression(BROADCAST, (), (), e.shape),), (("index", e["index"]),), ())
+    return picks_of(like)
 
 
 def single(e: Expression) -> Expression | None:

@@ -10,7 +10,7 @@ from ..core.notation import Layout, Part
 from ..core.op import Shape
 from ..show.latex import escaped
 from .expression import Expression, index_parts, is_name, name
-from .names import GREEK, display_name, error_signals, latex_name, shape_text
+from .names import GREEK, SUBSCRIPTS, display_name, error_signals, latex_name, shape_text
 from .numbers import LATEX, SUPERSCRIPTS, TEXT, scale
 from .rows import BROADCAST, DIVIDE, MULTIPLY, NAME, NUMBER, RESHAPE, SUM, TRANSPOSE
 
@@ -35,6 +35,11 @@ def text_form(e: Expression) -> str:
 def latex_form(e: Expression) -> str:
     """Return an expression as LaTeX, for math mode."""
     return LatexPrinter().form(e)
+
+
+def latex_signs(text: str) -> str:
+    """Return a formula of words and signs, with spaces between them, as LaTeX."""
+    return " ".join(_SIGNS.get(word, word) for word in text.split(" ")).replace("…", _SIGNS["…"])
 
 
 def printer_of(*, latex: bool = False, delta: bool = False) -> TextPrinter:
@@ -239,6 +244,12 @@ class TextPrinter:
     def _running(self, sign: str, over: str) -> str:
         return sign + over
 
+    def _steps(self, layout: Layout, e: Expression) -> Printed:
+        return f"{self._over_time(e['first'], e['last'])} {self.bracketed(e.inputs[0], MATRIX)}", PRODUCT
+
+    def _over_time(self, first: int, last: int) -> str:
+        return "Σₜ₌" + str(first).translate(SUBSCRIPTS) + str(last).translate(SUPERSCRIPTS)
+
     def _cases(self, layout: Layout, e: Expression) -> Printed:
         condition, a, b = e.inputs
         return f"{{{self.form(a)} if {self.condition(condition)}, else {self.form(b)}}}", ATOM
@@ -361,6 +372,9 @@ class LatexPrinter(TextPrinter):
 
     def _running(self, sign: str, over: str) -> str:
         return self._sign(sign) + (f"_{{{over}}}" if over else "")
+
+    def _over_time(self, first: int, last: int) -> str:
+        return rf"\sum_{{t={first}}}^{{{last}}}"
 
     def _cases(self, layout: Layout, e: Expression) -> Printed:
         condition, a, b = e.inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.notation import Layout
 from ..core.op import Operation
 from ..ops.contract import MATMUL
 from ..ops.join import CONCATENATE
@@ -14,8 +15,8 @@ from ..ops.table import CAST, row_of
 
 __all__ = [
     "ADD", "BROADCAST", "CAST", "CONCATENATE", "DIVIDE", "EXP", "EXPM1", "GREATER", "IDENTITY", "LOG", "MATMUL",
-    "MULTIPLY", "NAME", "NEGATIVE", "NUMBER", "POWER", "RESHAPE", "SQRT", "SQUARE", "STOP_GRADIENT", "SUBTRACT", "SUM",
-    "TRANSPOSE", "WHERE",
+    "MULTIPLY", "NAME", "NEGATIVE", "NUMBER", "POWER", "RESHAPE", "SQRT", "SQUARE", "STEPS", "STOP_GRADIENT",
+    "SUBTRACT", "SUM", "TRANSPOSE", "WHERE",
 ]  # fmt: skip
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = map(row_of, (np.add, np.subtract, np.multiply, np.divide))
@@ -28,12 +29,12 @@ class _Leaf(Operation):
         return self.name.upper()  # the module's
 
 
-def _leaf(name: str) -> Operation:
+def _leaf(name: str, notation: Layout | str = "") -> Operation:
     def refuse(*inputs: object, **attrs: object) -> None:
         raise TypeError(f"a {name} in a formula is not computed")
 
-    return _Leaf(name, refuse, (), refuse, differentiable=False, examples=lambda rng: [])  # type: ignore[arg-type]
+    return _Leaf(name, refuse, (), refuse, notation=notation, differentiable=False, examples=lambda rng: [])  # type: ignore[arg-type]
 
 
-#: The leaves of formulas; they are not in the table.
-NAME, NUMBER = _leaf("name"), _leaf("number")
+#: The leaves of formulas, and a sum over the steps of a loop, as it is shown; they are not in the table.
+NAME, NUMBER, STEPS = _leaf("name"), _leaf("number"), _leaf("steps", Layout("steps"))

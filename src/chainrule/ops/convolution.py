@@ -97,6 +97,41 @@ def _check_channels(x: Shape, w: Shape, groups: int) -> None:
         )
 
 
+_PLACES, _OFFSETS, _POSITIONS = "pqo", "uvw", "rst"
+
+
+def positions(stride: Any, dilation: Any, padding: Any) -> list[str]:
+    """Return where an element of a window is along each axis, in letters: "2p + u − 1" for place p and offset u."""
+    found = []
+    for axis, (s, d, (before, _)) in enumerate(zip(stride, dilation, padding, strict=True)):
+        place, offset = (f"{n if n > 1 else ''}{letters[axis]}" for n, letters in ((s, _PLACES), (d, _OFFSETS)))
+        found.append(f"{place} + {offset}" + (f" − {before}" if before else ""))
+    return found
+
+
+def letters_of(n: int) -> tuple[str, str, str]:
+    """Return the letters of places, of offsets in a window, and of positions in an image: "p, q", "u, v", "r, s"."""
+    return ", ".join(_PLACES[:n]), ", ".join(_OFFSETS[:n]), ", ".join(_POSITIONS[:n])
+
+
+def _entry(which: int) -> Any:
+    """Return one element of a convolution's output, its input's or its weight's gradient."""
+
+    def entry(stride: Any, dilation: Any, padding: Any, groups: int, **more: Any) -> tuple[str, str, str] | None:
+        if groups != 1 or len(stride) > len(_PLACES):
+            return None
+        at, (p, u, r) = positions(stride, dilation, padding), letters_of(len(stride))
+        padded = ", zeros outside" if any(sum(side) for side in padding) else ""
+        if which == 0:
+            return f"i, k, {p}", f"Σ {{0}}[i, c, {', '.join(at)}] {{1}}[c, {u}, k]", f"c, {u}{padded}"
+        if which == 1:
+            where = ", ".join(f"{a} = {x}" for a, x in zip(at, _POSITIONS, strict=False))
+            return f"i, c, {r}", f"Σ {{0}}[i, k, {p}] {{1}}[c, {u}, k]", f"k and all {p}, {u} with {where}"
+        return f"c, {u}, k", f"Σ {{0}}[i, c, {', '.join(at)}] {{1}}[i, k, {p}]", f"i, {p}{padded}"
+
+    return entry
+
+
 def _batch(row: Any) -> Any:
     """Return how a row whose first input has examples computes a batch of them: as more examples."""
 
@@ -146,6 +181,7 @@ CONV: Operation = register(
     batch=_batch(lambda: CONV),
     native=lambda out, x, w, **attrs: _numbers(**attrs),
     notation=infix("⋆"),
+    entry=_entry(0),
     examples=_examples("xw"),
     flops=lambda out, x, w, **attrs: 2 * math.prod(out) * math.prod(w[:-1]),
 )
@@ -161,6 +197,7 @@ CONV_INPUT: Operation = register(
     batch=_batch(lambda: CONV_INPUT),
     native=lambda out, y, w, space, **attrs: _numbers(**attrs),
     notation=infix("∗"),
+    entry=_entry(1),
     examples=_examples("yw", space=True),
     flops=lambda out, y, w, **attrs: 2 * math.prod(y) * math.prod(w[:-1]),
 )
@@ -175,6 +212,7 @@ CONV_WEIGHT: Operation = register(
     ),
     native=lambda out, x, y, size, **attrs: _numbers(**attrs),
     notation=infix("⋆"),
+    entry=_entry(2),
     examples=_examples("xy", size=True),
     flops=lambda out, x, y, **attrs: 2 * math.prod(y) * math.prod(out[:-1]),
 )

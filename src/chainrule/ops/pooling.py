@@ -11,7 +11,7 @@ from ..core.apply import apply
 from ..core.arguments import boolean, choice
 from ..core.notation import call
 from ..core.op import Array, Example, Operation, Shape, register
-from .convolution import each, paddings
+from .convolution import each, letters_of, paddings, positions
 from .index import place
 from .table import array_of, as_dtype, dtype_of, floating, shape_of
 from .windows import in_out, places, windows
@@ -115,6 +115,16 @@ def _examples(arrays: str) -> Any:
     return examples
 
 
+def _largest(size: Any, stride: Any, dilation: Any, padding: Any) -> tuple[str, str, str]:
+    at, (p, u, _) = positions(stride, dilation, padding), letters_of(len(size))
+    return f"…, {p}", f"max {{0}}[…, {', '.join(at)}]", u
+
+
+def _to_the_largest(size: Any, **attrs: Any) -> tuple[str, str, str]:
+    p, _, r = letters_of(len(size))
+    return f"…, {r}", f"Σ {{0}}[…, {p}]", f"the windows {p} whose largest element (the first of several) is at {r}"
+
+
 MAX_POOL: Operation = register(
     "max_pool",
     shape=_pooled_shape,
@@ -124,6 +134,7 @@ MAX_POOL: Operation = register(
     batch=lambda batched, x, **attrs: apply(MAX_POOL, (x,), attrs),
     native=lambda out, x, **attrs: _numbers(**attrs),
     notation=call("maxpool"),
+    entry=_largest,
     examples=_examples("x"),
     flops=lambda out, x, size, **attrs: math.prod(out) * math.prod(size),
 )
@@ -136,6 +147,7 @@ UNPOOL: Operation = register(
     batch=lambda batched, g, x, **attrs: apply(UNPOOL, (g, x), attrs) if all(batched) else None,
     native=lambda out, g, x, **attrs: _numbers(**attrs),
     notation=call("unpool"),
+    entry=_to_the_largest,
     examples=_examples("gx"),
     flops=lambda out, g, x, size, **attrs: math.prod(g) * math.prod(size),
 )
