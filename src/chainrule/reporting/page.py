@@ -14,6 +14,7 @@ from ..io import write_atomically
 from ..show import html
 from ..show.document import Block, Details, Document, Heading, Link, Paragraph, Place, joined
 from . import sections
+from .inside import inside
 from .payload import as_script, payload
 from .storage import Stored, read_run
 
@@ -103,6 +104,7 @@ def document(stored: Stored) -> Document:
         sections.curves(stored.history),
         sections.predictions(stored),
         sections.gradient_flow(flow) if flow is not None else (),
+        inside(stored),
         sections.collected(flow),
         _derivation(stored),  # the longest section comes last
     )
