@@ -96,8 +96,8 @@ def history() -> None:
     cr.fit(model, X, y, epochs=30, validation=0.2).plot(str(IMAGES / "history.svg"))
 
 
-def report(name: str, width: int, height: int, *arguments: str) -> None:
-    """Train on the digits with a report; draw the beginning of its section on the flow of gradients."""
+def report(name: str, width: int, height: int, *arguments: str, section: str = "flow") -> None:
+    """Train on the digits with a report; draw the beginning of one of its sections."""
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
@@ -109,7 +109,7 @@ def report(name: str, width: int, height: int, *arguments: str) -> None:
             page = browser.new_page(viewport={"width": width, "height": 900})
             page.goto((Path(folder) / "run" / "report.html").as_uri())
             page.wait_for_timeout(2000)  # figures are drawn when they come into view
-            heading = page.locator("#flow").bounding_box()
+            heading = page.locator(f"#{section}").bounding_box()
             assert heading is not None
             clip = {"x": 0.0, "y": heading["y"] - 16, "width": float(width), "height": float(height)}
             picture = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]
@@ -125,6 +125,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "history": history,
     "report": lambda: report("report", 1000, 740),
     "report-flow": lambda: report("report-flow", 1100, 1660, *DEEP),
+    "report-inside": lambda: report("report-inside", 1100, 640, "--model", "cnn", "--epochs", "5", section="inside"),
 }
 
 if __name__ == "__main__":
