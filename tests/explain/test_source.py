@@ -324,3 +324,9 @@ def test_attention():
     X, Y = rng.normal(size=(5, 4, 6)), rng.normal(size=(5, 4, 3))
     agree(shaken(Attention()), X, Y, "mse")
     agree_in_columns(shaken(Attention()), X, Y, "mse")
+
+
+def test_as_many_steps_as_examples():
+    rng = np.random.default_rng(0)  # lengths of both kinds are the same number, but only one of them follows m
+    model = shaken(nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 3)))
+    agree(model, rng.normal(size=(7, 7, 2)), rng.integers(0, 3, (7, 7)), "cross_entropy")

@@ -177,12 +177,12 @@ def product_of_rows(e: Expression) -> Expression | None:
     """XᵀG for the rows of all steps is Σᵢ XᵢᵀGᵢ over their groups, and Σₜ X[t]ᵀG[t] where G is a gradient per step."""
     if e.op is not MATMUL or len(e.shape) != 2 or e.inputs[0].op is not TRANSPOSE:
         return None
-    a = e.inputs[0].inputs[0]
-    if a.op is not RESHAPE or not _two_in_one(a.inputs[0].shape, a.shape):
+    left, right = e.inputs[0].inputs[0], e.inputs[1]
+    cut = next((x for x in (left, right) if x.op is RESHAPE and _two_in_one(x.inputs[0].shape, x.shape)), None)
+    if cut is None:
         return None
-    a = a.inputs[0]
-    g = _grouped(e.inputs[1], a.shape[:2])
-    if g is None:
+    a, g = (_grouped(x, cut.inputs[0].shape[:2]) for x in (left, right))
+    if a is None or g is None:
         return None
     if g.op is CONCATENATE and g["axis"] == 0 and all(_single_step(p, 0) for p in g.inputs):
         rows = [taken(a, [k, range(a.shape[1]), range(a.shape[2])]) for k in range(a.shape[0])]

@@ -148,6 +148,8 @@ def _of_reshape(inner: Expression, picks: Sequence[Pick]) -> Expression | None:
             after += attributes
             continue
         long = [k for k, j in enumerate(new) if inner.shape[j] != 1]
+        if any(isinstance(inner["shape"][new[k]], Batch) for k in long[1:]):
+            return None  # how many positions it goes over depends on the number of examples
         if len(old) != 1 or not long or not all(whole(own[k], inner.shape[new[k]]) for k in long[1:]):
             return None
         first, size = own[long[0]], math.prod(inner.shape[new[k]] for k in long[1:])
