@@ -1,4 +1,4 @@
-"""The command line: train, report, evaluate, predict, export, backprop, audit, grade, gradcheck, explain, doctor.
+"""The command line: train, report, evaluate, predict, sample, export, backprop, audit, grade, gradcheck and so on.
 
 Each module holds one group of commands; a command's imports happen when it runs.
 """
@@ -14,7 +14,7 @@ from ..show.document import printable
 from .diagnosing import doctor
 from .gradients import audit, backprop, explain, gradcheck
 from .grading import grade
-from .models import evaluate, export, predict
+from .models import evaluate, export, predict, sample
 from .output import echo
 from .training import report, train
 
@@ -52,7 +52,7 @@ def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> No
     cls=_Program,
     no_args_is_help=True,
     context_settings={"show_default": True},
-    commands=[train, report, evaluate, predict, export, backprop, audit, grade, gradcheck, explain, doctor],
+    commands=[train, report, evaluate, predict, sample, export, backprop, audit, grade, gradcheck, explain, doctor],
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version")
 def app() -> None:

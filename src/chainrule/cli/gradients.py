@@ -37,9 +37,7 @@ def backprop(
 
     Z, A, W, b of each layer, and dZ, dA, dW, db.
     """
-    import numpy as np
-
-    from .. import data, runs
+    from .. import runs
     from ..backpropagation import backprop as through
 
     with explained():
@@ -49,13 +47,13 @@ def backprop(
         if model is not None:
             trained = runs.Trained.load(model)
             column = target or options.own_target(trained, source)
-            dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes, **trained.image_form)
+            dataset = trained.read(source, column, max_bytes)
             network, preprocessor = trained.model, trained.preprocessor
         else:
             prepared = runs.prepare(source, target, seed=seed, max_bytes=max_bytes)
             dataset, preprocessor = prepared.train, prepared.preprocessor
             network = runs.network(preprocessor, settings)
-        batch = dataset.take(np.arange(min(batch_size, len(dataset))))
+        batch = dataset.take(range(min(batch_size, len(dataset))))
         X, y = runs.arrays(preprocessor, batch)
         loss = runs.LOSSES[preprocessor.task]
         say("data", f"{source}: the first {len(batch)} rows{'' if model else ' of the training split'}")

@@ -1,4 +1,4 @@
-"""evaluate, predict and export: commands that use a trained model."""
+"""evaluate, predict, sample and export: commands that use a trained model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .output import echo, emit, explained, figure, say
 @options.max_bytes
 def evaluate(model: Path, source: str, target: str | None, everything: bool, max_bytes: int | None) -> None:
     """Measure a trained model on data."""
-    from .. import data, runs
+    from .. import runs
 
     with explained():
         trained = runs.Trained.load(model)
         column = target or options.own_target(trained, source)
-        dataset = data.read(source, column, trained.preprocessor.task, max_bytes=max_bytes, **trained.image_form)
+        dataset = trained.read(source, column, max_bytes)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
         figures = trained.evaluate(rows)
-        say("data", f"{source}: {len(rows):,} rows, {which}")
+        say("data", f"{source}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}")
         for name, x in figures.items():
             say(name, figure(name, x))
 
@@ -43,11 +43,11 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
 @options.max_bytes
 def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -> None:
     """Predict for the rows of new data; writes CSV."""
-    from .. import data, io, runs
+    from .. import io, runs
 
     with explained():
         trained = runs.Trained.load(model)
-        dataset = data.read_features(source, max_bytes=max_bytes, **trained.image_form)
+        dataset = trained.read_features(source, max_bytes)
         _, notes = trained.preprocessor.transform_with_notes(dataset)
         for note in (*dataset.notes, *notes):
             echo(note, err=True)
@@ -77,6 +77,28 @@ def _csv(columns: Any, on_terminal: bool = False) -> str:
 
 @click.command()
 @options.model
+@click.option("--prompt", default="", help="the beginning of the text")
+@click.option("--length", default=500, help="characters to write")
+@click.option("--temperature", default=0.8, help="below 1 likely characters become likelier; 0: always the likeliest")
+@click.option("--seed", default=0, help="another seed gives another text")
+@options.threads
+def sample(model: Path, prompt: str, length: int, temperature: float, seed: int, threads: int | None) -> None:
+    """Write a text with a trained model of characters."""
+    from .. import runs
+
+    with explained():
+        trained = runs.Trained.load(model)
+        if not trained.is_of_text:
+            raise ValueError(f"{model} is no model of texts: chainrule train TEXT.txt --model charlm makes one")
+        letters = trained.preprocessor
+        if unknown := sorted(set(prompt) - set(letters.vocabulary)):
+            echo(f"the training text has none of: {', '.join(unknown)}", err=True)
+        written = runs.sample(trained.model, letters, prompt, length, temperature, seed, threads=threads)
+        echo(prompt + written)
+
+
+@click.command()
+@options.model
 @click.argument("out_file", type=options.PATH, help="the ONNX file to write, such as model.onnx")
 @click.option("--probabilities", is_flag=True, help="of a classifier: return probabilities instead of logits")
 def export(model: Path, out_file: Path, probabilities: bool) -> None:
@@ -100,7 +122,7 @@ def export(model: Path, out_file: Path, probabilities: bool) -> None:
                 )
             network = nn.Sequential(network, ends[end]())
         stored = metadata.get("preprocessing")
-        example = None if stored is None else data.Preprocessor.from_dict(stored).example()
+        example = None if stored is None else data.preprocessing(stored).example()
         graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph
         shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
         prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""

@@ -14,11 +14,13 @@ PATH: click.Path = click.Path(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 source: Decorator = click.argument(
-    "source", help="digits, a CSV, TSV, Parquet or NPZ file, or a folder of IDX files or of images by class"
+    "source", help="digits, a CSV, TSV, Parquet or NPZ file, a folder of IDX files or of images by class, or a text"
 )
 model: Decorator = click.argument("model", type=PATH, help="a model.safetensors, or the folder of its run")
 target: Decorator = click.option("--target", help="the column to predict (for tables) or the array (for NPZ)")
-network: Decorator = click.option("--model", help="the network: mlp, or for images lenet or cnn; default: mlp")
+network: Decorator = click.option(
+    "--model", help="the network: mlp, for images lenet or cnn, for texts charlm; default: mlp, or charlm for .txt"
+)
 hidden: Decorator = click.option(
     "--hidden", help="units of the hidden layers of mlp, such as 128,64; none for no hidden layer; default: 256,128"
 )
@@ -33,6 +35,7 @@ max_bytes: Decorator = click.option(
 )
 
 
+threads: Decorator = click.option("--threads", type=int, help="threads the engine may use")
 memory: Decorator = click.option(
     "--memory", type=float, help="megabytes of memory the program may take (not on Windows)"
 )

@@ -117,11 +117,15 @@ def figure(name: str, x: float) -> str:
 
 def sizes(model: Any) -> str:
     """Return a network's layer sizes and the kinds of its other layers, such as ``64-256-10 ReLU``."""
-    from ..nn import Conv2d, Linear
+    from ..nn import Conv2d, Linear, TransformerEncoderLayer
 
     modules = list(model.modules())
     linear = [(m.in_features, m.out_features) for m in modules if isinstance(m, Linear)]
     channels = [(m.in_channels, m.out_channels) for m in modules if isinstance(m, Conv2d)]
+    transformers = [m for m in modules if isinstance(m, TransformerEncoderLayer)]
+    if transformers:
+        first = transformers[0]
+        return f"transformer of width {first.d_model}, layers: {len(transformers)}, heads: {first.nhead}"
     known = {"Conv2d", "Linear", "Dropout", "Sequential"}
     kinds = {name for m in modules if (name := type(m).__name__) not in known}
     convolutions = [f"Conv2d {_chain(channels)}, Linear" for _ in channels[:1]]

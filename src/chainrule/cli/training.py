@@ -25,16 +25,25 @@ MOST_LINES = 12
 @click.option("--size", help="height and width to resize a folder's images to, such as 32x32")
 @options.hidden
 @options.activation
+@click.option("--context", type=int, help="characters that charlm sees at once; default: 64")
+@click.option("--width", type=int, help="of the vectors in charlm; default: 128")
+@click.option("--layers", type=int, help="of the transformer in charlm; default: 2")
 @click.option(
-    "--dropout", type=float, help="fraction of values dropped in training; default: mlp 0.1, lenet 0.2, cnn 0.3"
+    "--dropout",
+    type=float,
+    help="fraction of values dropped in training; default: mlp 0.1, lenet 0.2, cnn 0.3, charlm 0",
 )
-@click.option("--epochs", type=int, help="passes over the training split; default: 30, images fewer if they are many")
+@click.option(
+    "--epochs", type=int, help="passes over the training split; default: 30, of images and texts fewer if they are many"
+)
 @click.option("--batch-size", default=32, help="examples per step")
-@click.option("--lr", type=float, help="learning rate; default: 0.001, cnn 0.002")
+@click.option("--lr", type=float, help="learning rate; default: 0.001, cnn and charlm 0.002")
 @click.option("--schedule", default="cosine", help="learning rate over the run: cosine (down to 0) or constant")
 @click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad, lion")
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
-@click.option("--test", default=0.2, help="fraction held out for the final test, where the data has no test split")
+@click.option(
+    "--test", type=float, help="fraction held out for the final test, of a text its end; default: 0.2, of a text 0.1"
+)
 @click.option("--validation", default=0.0, help="fraction of the training split held out for validation")
 @click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
 @options.seed
@@ -44,7 +53,7 @@ MOST_LINES = 12
 @click.option("--checkpoint-every", type=int, metavar="EPOCHS", help="write a checkpoint after this many epochs")
 @click.option("--resume", is_flag=True, help="resume from the checkpoint in the folder, if there is one")
 @click.option("--engine", help="native or numpy; default: native if it was built")
-@click.option("--threads", type=int, help="threads the engine may use")
+@options.threads
 @click.option(
     "--report", "with_report", is_flag=True, help="record the gradients during training, and write report.html"
 )
@@ -81,15 +90,18 @@ def train(
         if checkpoint_every is not None:
             integer("checkpoint-every", checkpoint_every, at_least=1)
         given = options.given(settings)
-        network = model or "mlp"
+        network = model or ("charlm" if Path(source).suffix.lower() == ".txt" else "mlp")
         first = runs.Settings.of(network, 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared = runs.prepare(
-            source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
-            size=options.image_size(size),
-        )  # fmt: skip
-        asked = runs.Settings.of(network, len(prepared.train), given)
+        if runs.NETWORKS[network].takes == "text":
+            prepared = runs.prepare_text(source, context=first.context or 1, test=first.test)
+        else:
+            prepared = runs.prepare(
+                source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
+                size=options.image_size(size),
+            )  # fmt: skip
+        asked = runs.Settings.of(network, prepared.examples, given)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
@@ -141,8 +153,12 @@ def _report(run: Any, quiet: bool) -> None:
 
 
 def _introduce(prepared: Any, model: Any) -> None:
-    rows = f"{prepared.source}: {len(prepared.train):,} rows to train, {len(prepared.test):,} to test"
+    what = "characters" if prepared.baselines else "rows"
+    rows = f"{prepared.source}: {len(prepared.train):,} {what} to train, {len(prepared.test):,} to test"
     say("data", rows, *prepared.notes)
+    if prepared.baselines:
+        counts = ", ".join(f"{figure(name, x)} by counts of {name}" for name, x in prepared.baselines.items())
+        say("baseline", f"nats for each character of the test split: {counts}")
     say("network", f"{sizes(model)}, {model.num_parameters:,} parameters")
 
 
@@ -159,6 +175,8 @@ def _conclude(result: Any, with_epochs: bool) -> None:
         say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in figures.items()))
     for finding in result.history.findings:
         say("finding", finding)
+    if result.sample:
+        say("sample", *result.sample.split("\n"))
     say("time", f"{result.seconds:.1f} s")
     say("written", f"{result.folder}{os.sep} (model.safetensors, history.jsonl, run.json)")
     if result.history.interrupted and result.resumable:

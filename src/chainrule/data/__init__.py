@@ -4,6 +4,8 @@
 on the training split turns either into a network's input.
 """
 
+from typing import Any
+
 from .dataset import Dataset
 from .digits import load_digits
 from .files import read, read_features
@@ -14,16 +16,41 @@ from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
 from .tables import read_table
 from .task import Target, Task, infer_task
+from .text import Characters, Text, count_losses, read_text
+
+
+def preprocessing(stored: Any) -> Preprocessor | Characters:
+    """Return what a model file stores of the preprocessing: of rows and images, or of characters.
+
+    Raises
+    ------
+    ValueError
+        For anything that their ``to_dict`` does not write.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> letters = data.Characters.fit(data.Text("abcabca"), context=3)
+    >>> data.preprocessing(letters.to_dict()) == letters
+    True
+    """
+    text = isinstance(stored, dict) and stored.get("kind") == Characters.kind
+    return Characters.from_dict(stored) if text else Preprocessor.from_dict(stored)
+
 
 __all__ = [
+    "Characters",
     "Dataset",
     "Preprocessor",
     "Target",
     "Task",
+    "Text",
     "batches",
+    "count_losses",
     "epoch_order",
     "infer_task",
     "load_digits",
+    "preprocessing",
     "read",
     "read_features",
     "read_idx",
@@ -32,5 +59,6 @@ __all__ = [
     "read_images",
     "read_npz",
     "read_table",
+    "read_text",
     "split",
 ]

@@ -131,9 +131,15 @@ class Preprocessor:
         """The shape of the network's input for one row of the data."""
         return self.features.input_shape if isinstance(self.features, ImageFeatures) else (len(self.feature_names),)
 
-    def example(self, rows: int = 1) -> Matrix:
-        """Return an input of the network of zeros, to see what it takes."""
-        return np.zeros((rows, *self.input_shape), np.float32)
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the network's output for one row: a number for each class, or one."""
+        return (len(self.classes) if self.task == "multiclass" else 1,)
+
+    def example(self, rows: int = 1, rng: np.random.Generator | None = None) -> Matrix:
+        """Return an input of the network to see what it takes: normal numbers, or zeros."""
+        shape = (rows, *self.input_shape)
+        return np.zeros(shape, np.float32) if rng is None else rng.normal(size=shape).astype(np.float32)
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:

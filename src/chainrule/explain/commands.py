@@ -12,7 +12,7 @@ import numpy as np
 from ..adapters.program import arguments, attribute, blaming, drawn, imported
 from ..adapters.signatures import required
 from ..core.arguments import integer
-from ..data import Preprocessor
+from ..data import preprocessing
 from ..io import load
 from ..nn import BatchNorm1d, Embedding, LayerNorm, Linear, Module, losses
 from . import explain
@@ -54,7 +54,7 @@ def explained(
     model, metadata = load(place / "model.safetensors" if place.is_dir() else place)
     rng = np.random.default_rng(seed)
     if "preprocessing" in metadata:
-        X = rng.normal(size=(batch_size, *Preprocessor.from_dict(metadata["preprocessing"]).input_shape))
+        X = preprocessing(metadata["preprocessing"]).example(batch_size, rng)
     else:
         X = _inputs(model, batch_size, rng)
     if loss is None:

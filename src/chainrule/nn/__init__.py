@@ -26,7 +26,7 @@ from .attention import MultiheadAttention, TransformerEncoderLayer
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .describe import count_parameters
 from .functional import functional_call
-from .layers import Dropout, Dropout2d, Embedding, Flatten, Identity, Linear
+from .layers import Dropout, Dropout2d, Embedding, Flatten, Identity, Linear, PositionEmbedding
 from .module import Module, from_config
 from .naming import Layer
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
@@ -68,6 +68,7 @@ __all__ = [
     "MultiheadAttention",
     "PReLU",
     "Parameter",
+    "PositionEmbedding",
     "RMSNorm",
     "ReLU",
     "Residual",

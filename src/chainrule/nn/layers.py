@@ -310,6 +310,65 @@ class Embedding(Layer):
         )
 
 
+@described
+class PositionEmbedding(Layer):
+    """Adds a vector for each position: X (m, T, dimensions) becomes X + W[:T].
+
+    Parameters
+    ----------
+    length, dimensions : int
+        Shape of W: the greatest number of positions, and the last axis of X.
+    weight_init
+        Default: normal with standard deviation 0.02.
+    dtype
+        float32 (default) or float64.
+    seed : int, optional
+        Fixes the initial weights; without it they depend on the layer's place in the network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.PositionEmbedding(5, 2, weight_init="ones")
+    >>> layer(np.zeros((1, 3, 2))).value.tolist()
+    [[[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]]
+    """
+
+    roles: ClassVar[dict[str, str]] = {"weight": "W"}
+    gives: tuple[str, ...] = ("Z",)
+    _lengths = ("length", "dimensions")
+    weight: Parameter
+
+    def __init__(
+        self,
+        length: int,
+        dimensions: int,
+        *,
+        weight_init: Any = init.Normal(0.0, 0.02),  # noqa: B008 (immutable)
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.length: int = integer("length", length, at_least=1)
+        self.dimensions: int = integer("dimensions", dimensions, at_least=1)
+        self.weight_init: init.Initializer = init.get(weight_init)
+        self.make_parameter("weight", (self.length, self.dimensions), self.weight_init, dtype=dtype, seed=seed)
+
+    @staticmethod
+    def _count_of(settings: Mapping[str, Any]) -> int:
+        return int(settings["length"] * settings["dimensions"])
+
+    def compute(self, x: Tensor, name: Namer) -> Tensor:
+        """Return x with the positions' vectors added."""
+        if x.ndim != 3 or x.shape[1] > self.length or x.shape[2] != self.dimensions:
+            expected = f"(m, T, {self.dimensions}) with T up to {self.length}"
+            raise ValueError(f"{called(x)} has shape {x.shape}, PositionEmbedding expects {expected}")
+        W: Any = name("W", self.weight)
+        return name("Z", x + W[: x.shape[1]])
+
+    def _signature(self) -> str:
+        return f"{self.length}, {self.dimensions}"
+
+
 @dataclass(frozen=True)
 class _WithZeros:
     """An initialiser that leaves one row zero."""

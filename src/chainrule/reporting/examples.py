@@ -57,7 +57,10 @@ def examples_bytes(
     arrays: dict[str, Array] = {"sample/X": X[:SAMPLE], "sample/y": y[:SAMPLE]}
     meta: dict[str, Any] = {"format": FORMAT, "version": VERSION, "examples": len(X)}
     activation = losses.output_activation(loss)
-    if activation in ("softmax", "sigmoid") or len(classes):
+    found: dict[str, Array] | None = None
+    if output.ndim > 2:
+        pass  # outputs for each step of a sequence: there are no single examples to show
+    elif activation in ("softmax", "sigmoid") or len(classes):
         found = _classified(output, y, activation, loss)
     else:
         found = _measured(output, y, decode)

@@ -2,8 +2,9 @@
 
 from .folders import CHECKPOINT, check_same, claimed
 from .networks import NETWORKS, network
-from .preparing import Prepared, arrays, prepare
+from .preparing import Prepared, arrays, prepare, prepare_text
 from .settings import LOSSES, Settings
+from .text import sample
 from .trained import Trained
 from .training import Result, train
 from .versions import blas, check_engine, versions
@@ -23,6 +24,8 @@ __all__ = [
     "claimed",
     "network",
     "prepare",
+    "prepare_text",
+    "sample",
     "train",
     "versions",
 ]

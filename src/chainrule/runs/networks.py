@@ -24,14 +24,16 @@ class Network:
     ----------
     layers : function
         (preprocessor, settings) -> the layers before the last one, and how many numbers they give.
-    takes : {"rows", "images"}
-        What its input is: rows of numbers, or images with their channels first.
+    takes : {"rows", "images", "text"}
+        What its input is: rows of numbers, images with their channels first, or windows of characters' ids.
     defaults : mapping
         The settings that it takes besides those of every network, and those whose default is its own.
     epochs : (int, int)
         The default number of epochs lies between these.
     examples : int
         How many examples the default number of epochs shows to the network.
+    last
+        How the weights of the last layer are drawn.
     """
 
     layers: Callable[[Any, Settings], tuple[list[nn.Module], int]]
@@ -39,6 +41,7 @@ class Network:
     defaults: Mapping[str, Any]
     epochs: tuple[int, int] = (30, 30)
     examples: int = 600_000
+    last: Any = "he_uniform"
 
     def default_epochs(self, rows: int) -> int:
         """Return the default number of epochs for this many examples."""
@@ -46,16 +49,11 @@ class Network:
         return min(max(round(self.examples / rows), least), most)
 
 
-def network(preprocessor: data.Preprocessor, settings: Settings) -> nn.Sequential:
+def network(preprocessor: data.Preprocessor | data.Characters, settings: Settings) -> nn.Sequential:
     """Build the network that the settings name, for the data."""
     layers, width = NETWORKS[settings.model].layers(preprocessor, settings)
-    last = nn.Linear(width, outputs_for(preprocessor))
+    last = nn.Linear(width, preprocessor.output_shape[-1], weight_init=NETWORKS[settings.model].last)
     return nn.Sequential(*_separate(layers), last).initialize(settings.seed)
-
-
-def outputs_for(preprocessor: data.Preprocessor) -> int:
-    """Return how many outputs a network has for the task: one per class, or one."""
-    return len(preprocessor.classes) if preprocessor.task == "multiclass" else 1
 
 
 def _separate(layers: Sequence[nn.Module]) -> list[nn.Module]:
@@ -117,9 +115,27 @@ def _cnn(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.M
     return [*layers, activations.get(settings.activation or ""), *drop], hidden
 
 
+def _charlm(preprocessor: data.Characters, settings: Settings) -> tuple[list[nn.Module], int]:
+    """A causal transformer of characters (Vaswani et al., 2017; normalised first), with learned positions."""
+    width = settings.width or 0
+    heads = next(n for n in range(max(width // 32, 1), 0, -1) if width % n == 0)
+    more: dict[str, Any] = {"activation": "gelu", "norm_first": True, "causal": True}
+    block = nn.TransformerEncoderLayer(width, heads, 4 * width, settings.dropout, **more)
+    first = [nn.Embedding(len(preprocessor.vocabulary), width), nn.PositionEmbedding(preprocessor.context, width)]
+    return [*first, *[block] * (settings.layers or 0), nn.LayerNorm(width)], width
+
+
 NETWORKS: Mapping[str, Network] = {
     "mlp": Network(_mlp, "rows", {"hidden": (256, 128), "activation": "relu", "dropout": 0.1, "lr": 1e-3}),
     "lenet": Network(_lenet, "images", {"activation": "relu", "dropout": 0.2, "lr": 1e-3}, epochs=(10, 30)),
     "cnn": Network(_cnn, "images", {"activation": "relu", "dropout": 0.3, "lr": 2e-3}, epochs=(10, 30)),
+    "charlm": Network(
+        _charlm,
+        "text",
+        {"context": 64, "width": 128, "layers": 2, "dropout": 0.0, "lr": 2e-3, "test": 0.1},
+        epochs=(1, 30),
+        examples=100_000,
+        last=nn.init.Normal(0.0, 0.02),
+    ),
 }
 """The networks of ``chainrule train --model``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,25 +14,44 @@ from .networks import NETWORKS
 
 @dataclass
 class Prepared:
-    """Data read and preprocessed: a training and a test split, as raw rows and as inputs of a network."""
+    """Data read and preprocessed: a training and a test split, as they were read and as inputs of a network.
+
+    Attributes
+    ----------
+    source : str
+    preprocessor : data.Preprocessor or data.Characters
+    train, test, validation : data.Dataset or data.Text
+        Of a text, the end is both test and validation split.
+    fingerprint : str
+    notes : list of str
+    baselines : dict of str to float
+        Of a text: what simple counts cost on the test split, in nats for each character.
+    """
 
     source: str
-    preprocessor: data.Preprocessor
-    train: data.Dataset
-    test: data.Dataset
+    preprocessor: Any
+    train: Any
+    test: Any
     fingerprint: str
     notes: list[str] = field(default_factory=list)
-    validation: data.Dataset | None = None
+    validation: Any = None
+    baselines: dict[str, float] = field(default_factory=dict)
 
-    def part(self, dataset: data.Dataset) -> tuple[Array, Array]:
+    def part(self, split: Any) -> tuple[Array, Array]:
         """Return X and y of a split."""
-        return arrays(self.preprocessor, dataset)
+        return arrays(self.preprocessor, split)
+
+    @property
+    def examples(self) -> int:
+        """How many examples the training split has: rows, or windows of a text."""
+        text = isinstance(self.preprocessor, data.Characters)
+        return (len(self.train) - 1) // self.preprocessor.context if text else len(self.train)
 
 
-def arrays(preprocessor: data.Preprocessor, dataset: data.Dataset) -> tuple[Array, Array]:
-    """Return X and y of raw rows, y as the task's loss takes it: ids, or a column like a network's one output."""
-    y = preprocessor.transform_target(dataset)
-    return preprocessor.transform(dataset), y[:, None].astype(np.float32) if preprocessor.task == "binary" else y
+def arrays(preprocessor: Any, split: Any) -> tuple[Array, Array]:
+    """Return X and y of raw data, y as the task's loss takes it: ids, or a column like a network's one output."""
+    y = preprocessor.transform_target(split)
+    return preprocessor.transform(split), y[:, None].astype(np.float32) if preprocessor.task == "binary" else y
 
 
 def prepare(
@@ -45,7 +65,7 @@ def prepare(
     max_bytes: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Prepared:
-    """Read data, split it, and fit the preprocessing for a network on the training split."""
+    """Read data, split it, and fit the preprocessing for a network of rows or images on the training split."""
     dataset = data.read(source, target, task, max_bytes=max_bytes, size=size)
     if size is not None and dataset.names is None:
         raise ValueError(f"size: only images in folders are resized, {source} holds none; leave it out")
@@ -54,6 +74,17 @@ def prepare(
         raise ValueError(f"model: {model} is a network for images, and {source} holds none; use mlp")
     train, held = dataset.split(test, seed)
     preprocessor = data.Preprocessor.fit(train, impute=True, channels_first=images)
-    notes = [*dataset.notes, dataset.task_reason, *preprocessor.notes]
-    notes = [note for note in notes if note]
+    notes = [note for note in (*dataset.notes, dataset.task_reason, *preprocessor.notes) if note]
     return Prepared(str(source), preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation)
+
+
+def prepare_text(source: str, *, context: int, test: float = 0.1) -> Prepared:
+    """Read a text, hold out its end, and collect the characters of its beginning."""
+    text = data.read_text(source)
+    train, held = text.split(test)
+    letters = data.Characters.fit(train, context)
+    letters.transform(held)  # raises if it is too short
+    unknown = sorted(set(held.content) - set(letters.vocabulary))
+    notes = [*letters.notes, *[f"only in the test split: {', '.join(unknown[:20])}" for _ in unknown[:1]]]
+    baselines = data.count_losses(letters.encode(train.content), letters.encode(held.content), len(letters.vocabulary))
+    return Prepared(str(source), letters, train, held, text.fingerprint(), notes, held, baselines)

@@ -16,7 +16,7 @@ SCHEDULES = ("cosine", "constant")
 #: The default loss of each task.
 LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
 #: Settings that only some networks take; None for the others.
-OF_SOME = ("hidden", "activation")
+OF_SOME = ("hidden", "activation", "context", "width", "layers")
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,17 @@ class Settings:
     patience: int | None = None
     seed: int = 0
     loss: str | None = None
+    context: int | None = None
+    width: int | None = None
+    layers: int | None = None
 
     def __post_init__(self) -> None:
         choice("model", self.model, tuple(NETWORKS))
         for width in self.hidden or ():
             integer("hidden", width, at_least=1)
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
+        for name in ("epochs", "batch_size", "seed", "patience", "context", "width", "layers"):
             if (value := getattr(self, name)) is not None:
-                integer(name, value, at_least=least)
+                integer(name, value, at_least=0 if name == "seed" else 1)
         number("dropout", self.dropout, at_least=0, below=1)
         number("test", self.test, above=0, below=1)
         number("validation", self.validation, at_least=0, below=1)

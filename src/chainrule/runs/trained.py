@@ -11,16 +11,23 @@ import numpy as np
 from .. import data, io, nn
 from ..core.op import Array
 from ..train import evaluate, predict
-from .networks import outputs_for
 from .preparing import arrays
 
 
 @dataclass
 class Trained:
-    """A model file with what is needed to use it."""
+    """A model file with what is needed to use it.
+
+    Attributes
+    ----------
+    model : nn.Module
+    preprocessor : data.Preprocessor or data.Characters
+    loss : str
+    metadata : dict
+    """
 
     model: nn.Module
-    preprocessor: data.Preprocessor
+    preprocessor: Any
     loss: str
     metadata: dict[str, Any]
 
@@ -37,28 +44,44 @@ class Trained:
                 f"{file} holds a model without {' and '.join(absent)}: it was not written by a training run"
             )
         try:
-            preprocessor = data.Preprocessor.from_dict(metadata["preprocessing"])
+            preprocessor = data.preprocessing(metadata["preprocessing"])
             if metadata["loss"] not in nn.losses.names(preprocessor.task):
                 raise ValueError(f"loss {metadata['loss']!r} does not fit a {preprocessor.task} task")
-            outputs = outputs_for(preprocessor)
-            given = predict(model, preprocessor.example()).shape
-            if given != (1, outputs):
-                raise ValueError(f"the network's output for one row has shape {given}, expected {(1, outputs)}")
+            given, expected = predict(model, preprocessor.example()).shape, (1, *preprocessor.output_shape)
+            if given != expected:
+                raise ValueError(f"the network's output for one row has shape {given}, expected {expected}")
         except (ValueError, TypeError) as error:
             raise ValueError(f"{file}: {error}") from None
         return cls(model, preprocessor, metadata["loss"], metadata)
 
     @property
-    def image_form(self) -> dict[str, Any]:
+    def is_of_text(self) -> bool:
+        """Whether the model continues texts."""
+        return isinstance(self.preprocessor, data.Characters)
+
+    def read(self, source: str, target: str | None = None, max_bytes: int | None = None) -> Any:
+        """Read data with targets, as the model was trained on."""
+        if self.is_of_text:
+            return data.read_text(source)
+        return data.read(source, target, self.preprocessor.task, max_bytes=max_bytes, **self._image_form)
+
+    def read_features(self, source: str, max_bytes: int | None = None) -> data.Dataset:
+        """Read data to predict for."""
+        if self.is_of_text:
+            raise ValueError(f"this model continues texts, and predicts nothing for {source}: use chainrule sample")
+        return data.read_features(source, max_bytes=max_bytes, **self._image_form)
+
+    @property
+    def _image_form(self) -> dict[str, Any]:
         """The size and the channels of the images that the network takes, as `data.read` has them."""
         shape = self.preprocessor.image_shape
         return {} if shape is None else {"size": shape[:2], "channels": 3 if shape[2:] == (3,) else 1}
 
-    def evaluate(self, dataset: data.Dataset) -> dict[str, float]:
-        """Return the loss and the metrics on raw rows with targets."""
+    def evaluate(self, dataset: data.Dataset | data.Text) -> dict[str, float]:
+        """Return the loss and the metrics on raw rows with targets, or on a text."""
         return measured(self.model, *arrays(self.preprocessor, dataset), self.loss, self.preprocessor)
 
-    def held_out(self, dataset: data.Dataset) -> tuple[data.Dataset, str]:
+    def held_out(self, dataset: Any) -> tuple[Any, str]:
         """Return the rows that the model was not trained on, as far as that is known, and a description of them."""
         if dataset.test is not None:
             return dataset.test, "its own test split"
@@ -86,7 +109,7 @@ class Trained:
         return {"prediction": labels, **columns}
 
 
-def measured(model: nn.Module, X: Array, y: Array, loss: str, preprocessor: data.Preprocessor) -> dict[str, float]:
+def measured(model: nn.Module, X: Array, y: Array, loss: str, preprocessor: Any) -> dict[str, float]:
     """Return the loss and the metrics of a model, those of a regression in the target's own unit."""
     figures = evaluate(
         model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import io, nn, reporting
+from .. import data, io, nn, reporting
 from ..core.op import Array
 from ..engine import choose
 from ..reporting.storage import run_files
@@ -16,6 +16,7 @@ from .folders import CHECKPOINT
 from .networks import network
 from .preparing import Prepared
 from .settings import Settings
+from .text import sample
 from .trained import measured
 from .versions import versions
 
@@ -30,6 +31,7 @@ class Result:
     metrics: dict[str, dict[str, float]]
     seconds: float
     resumable: bool = False  # its checkpoint is in the folder, for it did not end
+    sample: str = ""  # of a model of characters: what it writes
 
 
 def train(
@@ -51,6 +53,7 @@ def train(
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
+    text = isinstance(preprocessor, data.Characters)
     model = network(preprocessor, settings)
     X, y = prepared.part(prepared.train)
     loss = settings.loss_for(preprocessor.task)
@@ -68,11 +71,10 @@ def train(
         checkpoint=saving, resume=saving is not None,
     )  # fmt: skip
     model.eval()
-    metrics = {
-        "train": measured(model, X, y, loss, preprocessor),
-        "test": measured(model, *prepared.part(prepared.test), loss, preprocessor),
-    }
+    metrics = {} if text else {"train": measured(model, X, y, loss, preprocessor)}  # a text is long
+    metrics["test"] = measured(model, *prepared.part(prepared.test), loss, preprocessor)
     history.findings = [*of_curves(history.rows, history.best_epoch), *_found(prepared, model, loss, y)]
+    written = sample(model, preprocessor, threads=threads, engine=engine) if text else ""
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
                  "fingerprint": prepared.fingerprint}  # fmt: skip
@@ -83,6 +85,7 @@ def train(
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
         "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch, "metrics": metrics,
         "findings": history.findings,
+        **({"baselines": prepared.baselines, "sample": written} if text else {}),
     }  # fmt: skip
     io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))
     if report:
@@ -91,7 +94,7 @@ def train(
         reporting.forget(folder)
     if not history.interrupted:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    return Result(folder, model, history, metrics, seconds, (folder / CHECKPOINT).exists())
+    return Result(folder, model, history, metrics, seconds, (folder / CHECKPOINT).exists(), written)
 
 
 def _validation(prepared: Prepared, settings: Settings) -> float | tuple[Array, Array] | None:

@@ -22,12 +22,13 @@ from .nests import called, cast, joined, length, take
 from .reading import inputs, targets
 from .sources import Source, is_source
 
-#: Rows per batch of predict: large enough for a fast matrix multiplication, small enough for the cache.
-ROWS = 1024
+#: Rows per batch of predict: large enough for a fast matrix multiplication, small enough for the cache. Values within
+#: a network of images or sequences are many times as large as its input.
+ROWS, OF_OTHERS = 1024, 64
 
 
 def predict(
-    model: nn.Module, X: Any, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
+    model: nn.Module, X: Any, *, batch_size: int | None = None, engine: str | None = None, threads: int | None = None
 ) -> Any:
     """Return the model's output for every row of `X`, in evaluation mode.
 
@@ -37,8 +38,9 @@ def predict(
     X : array of shape (m, …), or data frame; tuple or dict of arrays; batches
         If the model was trained with a frame, the columns of a frame are selected by name. Several inputs, and batches,
         as for ``fit``; of batches that are pairs (X, y) the targets are ignored.
-    batch_size : int
-        Rows per batch; affects the memory used, and the result only by rounding.
+    batch_size : int, optional
+        Rows per batch; affects the memory used, and the result only by rounding. Default: 1024 rows of numbers, 64 of
+        anything else.
     engine, threads
         As for ``chainrule.compile``.
 
@@ -74,9 +76,15 @@ class Forward:
     """A model's forward pass in evaluation mode, planned once per batch shape; parameters and buffers are read anew."""
 
     def __init__(
-        self, model: nn.Module, *, batch_size: int = ROWS, engine: str | None = None, threads: int | None = None
+        self,
+        model: nn.Module,
+        *,
+        batch_size: int | None = None,
+        engine: str | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.model, self.batch_size = model, integer("batch_size", batch_size, at_least=1)
+        self.model = model
+        self.batch_size = None if batch_size is None else integer("batch_size", batch_size, at_least=1)
 
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
             output = called(model, state, rows)[0]
@@ -88,7 +96,8 @@ class Forward:
 
     def __call__(self, X: Any) -> Any:
         """Return the output for every row of X, an array or a nest of arrays."""
-        size = self.batch_size
+        numbers = all(part.ndim < 3 and part.dtype.kind == "f" for part in flatten(X)[0])
+        size = self.batch_size or (ROWS if numbers else OF_OTHERS)
         buffers = {k: b.value if isinstance(b, Tensor) else b for k, b in self.model.named_buffers()}
         with evaluation_mode(self.model):
             rows = range(0, length(X), size)
@@ -110,7 +119,7 @@ def evaluate(
     *,
     loss: Any = "cross_entropy",
     metrics: Iterable[str | Metric] | Mapping[str, Metric] | None = None,
-    batch_size: int = ROWS,
+    batch_size: int | None = None,
     engine: str | None = None,
     threads: int | None = None,
 ) -> dict[str, float]:

@@ -327,11 +327,15 @@ def _of_outputs(model: nn.Module, data: Examples, loss: Any) -> list[str]:
     shown, wanted = (take(X, rows), known) if held is None else held
     picked = np.linspace(0, len(wanted) - 1, min(len(wanted), JUDGED)).astype(int)
     with evaluation_mode(model), np.errstate(all="ignore"):
-        output = called(model, {}, take(shown, picked))[0]
-    if not isinstance(output, Tensor):
-        return []
+        first = called(model, {}, take(shown, picked[:1]))[0]
+        if not isinstance(first, Tensor) or first.ndim > 2:
+            return []  # several outputs, or one for each step of a sequence
+        if isinstance(shown, np.ndarray) and shown.ndim < 3:
+            output = np.asarray(called(model, {}, take(shown, picked))[0].value)
+        else:
+            output = Forward(model)(take(shown, picked))
     split = "the training split" if held is None else "the validation split"
-    return list(of_outputs(np.asarray(output.value), wanted[picked], known, loss, split))
+    return list(of_outputs(output, wanted[picked], known, loss, split))
 
 
 def _fingerprint(nest: Any) -> str:
