@@ -289,9 +289,10 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_runs(example: Path, tmp_path: Path) -> None:
-    """Its own assertions are the test; it must say something, and leave nothing behind."""
+    """Its own assertions are the test; it must say something, and leave nothing behind. Long ones have a short form."""
+    short = ["--short"] * ("--short" in example.read_text(encoding="utf-8"))
     finished = subprocess.run(
-        [sys.executable, "-W", "error", str(example)],
+        [sys.executable, "-W", "error", str(example), *short],
         cwd=tmp_path,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", "MPLBACKEND": "Agg"},
         capture_output=True,

@@ -118,6 +118,12 @@ def report(name: str, width: int, height: int, *arguments: str, section: str = "
         image.convert("RGB").quantize(64).save(IMAGES / f"{name}.png", optimize=True)
 
 
+def example(name: str, *arguments: str) -> None:
+    """Run an example, which draws its own picture."""
+    call = [sys.executable, str(ROOT / "examples" / f"{name}.py"), *arguments]
+    subprocess.run([*call, "--picture", str(IMAGES / f"{name}.png")], check=True)
+
+
 PICTURES: dict[str, Callable[[], None]] = {
     "audit": lambda: command("audit", "audit", "my_backprop.py"),
     "backprop": lambda: command("backprop", "backprop", "digits", "--hidden", "32"),
@@ -126,6 +132,9 @@ PICTURES: dict[str, Callable[[], None]] = {
     "report": lambda: report("report", 1000, 740),
     "report-flow": lambda: report("report-flow", 1100, 1660, *DEEP),
     "report-inside": lambda: report("report-inside", 1100, 640, "--model", "cnn", "--epochs", "5", section="inside"),
+    "lenet_fashion_mnist": lambda: example("lenet_fashion_mnist"),
+    "character_model": lambda: example("character_model"),
+    "time_series_lstm": lambda: example("time_series_lstm"),
 }
 
 if __name__ == "__main__":
