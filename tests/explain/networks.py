@@ -51,6 +51,7 @@ OF_SPACE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 }
 #: Layers of sequences, with the shapes of these.
 OF_SEQUENCES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "positions": (nn.PositionEmbedding(4, 2, seed=1), (3, 2)),
     "rnn": (nn.RNN(2, 3, seed=1), (3, 2)),
     "lstm": (nn.LSTM(2, 3, bidirectional=True, seed=1), (3, 2)),
     "gru": (nn.GRU(2, 3, 2, seed=1), (3, 2)),
