@@ -25,7 +25,7 @@ NEEDS = {"chainrule.sklearn": "sklearn"}
 
 
 #: Packages for the use of other packages only.
-INTERNAL = {"chainrule.adapters", "chainrule.audit.mistakes", "chainrule.formula", "chainrule.show"}
+INTERNAL = {"chainrule.adapters", "chainrule.audit.mistakes", "chainrule.formula", "chainrule.runs", "chainrule.show"}
 
 
 def public_packages() -> list[str]:
