@@ -30,7 +30,7 @@ def test_what_a_run_writes(run, tmp_path):
     assert found["settings"] == {
         "model": "mlp", "hidden": [8], "activation": "relu", "dropout": 0.1, "epochs": 2, "batch_size": 32,
         "optimizer": "adam", "lr": 0.001, "schedule": "cosine", "l2": 0.0, "test": 0.2, "validation": 0.1,
-        "patience": None, "seed": 3, "loss": None,
+        "patience": None, "seed": 3, "loss": None, "context": None, "width": None, "layers": None,
     }  # fmt: skip
     assert found["seed"] == 3 and found["versions"]["chainrule"] == cr.__version__
     assert found["versions"].keys() == {"chainrule", "numpy", "python", "machine"}
