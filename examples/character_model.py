@@ -44,7 +44,7 @@ def draw(model, letters, text, history, baselines, path):
     first, positions, block = model[0], model[1], model[2]
     normal = block.norm1(positions(first(letters.encode(shown)[None])))
     _, weights = block.self_attn(normal, return_weights=True)
-    right.imshow(np.asarray(weights)[0, 0], cmap="viridis")
+    right.imshow(weights.value[0, 0], cmap="viridis")
     signs = [c if c.isprintable() else "↵" for c in shown]
     right.set_xticks(range(len(shown)), signs, fontsize=6)
     right.set_yticks(range(len(shown)), signs, fontsize=6)
