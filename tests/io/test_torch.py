@@ -255,6 +255,16 @@ def replaced(name, value):
     return tn.Sequential(tn.ReLU(), layer)
 
 
+def changed(change, kind=tn.TransformerEncoderLayer, **settings):
+    module = kind(
+        4, 2, **({"dim_feedforward": 6} if kind is tn.TransformerEncoderLayer else {}), batch_first=True, **settings
+    )
+    change(module)
+    return tn.Sequential(module)
+
+
+PARTS = r"layer 0 is a (TransformerEncoderLayer|MultiheadAttention) of which parts or their modes were changed"
+
 REFUSED = [
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Conv3d(1, 1, 1)), TypeError, r"layer 1 is a torch.nn.Conv3d"),
     (lambda: tn.Sequential(tn.ReLU(), tn.Sequential(tn.ReLU(), tn.LSTMCell(2, 2))), TypeError, r"1.1 is a .*LSTMCell"),
@@ -282,6 +292,15 @@ REFUSED = [
     (lambda: tn.Sequential(tn.Linear(2, 2)).half(), ValueError, r"got float16.*module.float\(\)"),
     (lambda: tn.Sequential(tn.Linear(2, 2), tn.Linear(2, 2).double()), ValueError, r"layer 1: weight is float64"),
     (lambda: nn.Linear(2, 2), TypeError, r"torch.nn.Module.* got a Linear"),
+    (lambda: changed(lambda m: None, activation=tn.GELU("tanh")), ValueError, r"activation: .*got \"GELU\(approx"),
+    (lambda: changed(lambda m: setattr(m, "activation", tn.SiLU())), ValueError, r"activation: expected 'relu'"),
+    (lambda: changed(lambda m: setattr(m, "norm1", tn.Identity())), ValueError, PARTS),
+    (lambda: changed(lambda m: setattr(m.norm2, "eps", 0.5)), ValueError, PARTS),
+    (lambda: changed(lambda m: setattr(m.dropout2, "p", 0.5)), ValueError, PARTS),
+    (lambda: changed(lambda m: setattr(m.self_attn, "dropout", 0.5)), ValueError, PARTS),
+    (lambda: changed(lambda m: m.dropout1.eval()), ValueError, PARTS),
+    (lambda: changed(lambda m: tn.utils.parametrizations.weight_norm(m.linear1)), ValueError, PARTS),
+    (lambda: changed(lambda m: setattr(m, "out_proj", tn.Identity()), tn.MultiheadAttention), ValueError, PARTS),
 ]  # fmt: skip
 
 

@@ -18,9 +18,6 @@ _ALIKE = (
     nn.Identity, nn.Flatten, nn.ReLU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Mish, nn.Hardswish
 )  # fmt: skip
 
-#: What PyTorch's transformer layers have noted about their activation.
-_ACTIVATIONS = {1: "relu", 2: "gelu"}
-
 #: PyTorch's class -> the layer that computes the same; with settings that have another name or place there.
 _FROM: dict[str, Callable[..., nn.Module]] = {
     **{kind.__name__: lambda m, dtype, kind=kind: kind() for kind in _ALIKE},
@@ -42,7 +39,7 @@ _FROM: dict[str, Callable[..., nn.Module]] = {
         m.self_attn.num_heads,
         m.linear1.out_features,
         m.dropout.p,
-        _ACTIVATIONS.get(m.activation_relu_or_gelu, "another"),
+        _activation(m.activation),
         m.norm1.eps,
         m.norm_first,
         causal=_causal(m),
@@ -249,6 +246,38 @@ def _from(module: Any, path: str, dtype: Any, made: dict[int, nn.Module], owner:
     return made[id(module)]
 
 
+def _activation(function: Any) -> str:
+    """Return the name of the activation of a transformer layer."""
+    import torch
+
+    if function is torch.nn.functional.relu or type(function) is torch.nn.ReLU:
+        return "relu"
+    exact = type(function) is torch.nn.GELU and function.approximate == "none"
+    return "gelu" if exact or function is torch.nn.functional.gelu else str(function)
+
+
+#: Layers with parts -> the same anew, by their constructor.
+_ANEW: dict[str, Callable[[Any, Any], Any]] = {
+    "MultiheadAttention": lambda m, kind: kind(
+        m.embed_dim, m.num_heads, bias=m.in_proj_bias is not None, device="meta"
+    ),
+    "TransformerEncoderLayer": lambda m, kind: kind(
+        m.self_attn.embed_dim, m.self_attn.num_heads, m.linear1.out_features, m.self_attn.dropout, m.activation,
+        m.norm1.eps, True, m.norm_first, m.linear1.bias is not None, device="meta",
+    ),
+}  # fmt: skip
+
+
+def _as_constructed(module: Any, kind: Any) -> bool:
+    """Return whether a layer's parts are what its constructor makes of its settings, in the layer's mode."""
+    try:
+        anew = _ANEW[kind.__name__](module, kind)
+    except (AttributeError, TypeError):  # a part of another class
+        return False
+    inner = [str(m) for m in module.modules()][1:]
+    return inner == [str(m) for m in anew.modules()][1:] and {m.training for m in module.modules()} == {module.training}
+
+
 def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn.Module:
     import torch
 
@@ -265,6 +294,10 @@ def _layer_from(module: Any, path: str, dtype: Any, owner: dict[int, str]) -> nn
         if (found := functools.reduce(getattr, name.split("."), module)) != value:
             same = "; on two axes, dim=1 is the same" if kind == "Softmax" and found == 1 else ""
             raise ValueError(f"{_place(path)} is {kind}({name}={found!r}); only {name}={value!r} is supported{same}")
+    if kind in _ANEW and not _as_constructed(module, given):
+        raise ValueError(
+            f"{_place(path)} is a {kind} of which parts or their modes were changed after its construction"
+        )
     try:
         layer = _FROM[kind](module, dtype)
     except (TypeError, ValueError) as error:
