@@ -32,6 +32,7 @@ WRITTEN: dict[str, Any] = {
     "columns": lambda x, w: w.reshape(4, -1) @ seen(x).transpose(1, 4, 5, 0, 2, 3).reshape(18, -1),
     "a stack of columns": lambda x, w: w.reshape(4, -1) @ seen(x).transpose(0, 1, 4, 5, 2, 3).reshape(2, 18, 36),
     "every second window": lambda x, w: np.einsum("nchwij,fcij->nfhw", seen(x)[:, :, ::2, ::3], w),
+    "all windows, by numbers": lambda x, w: np.einsum("nchwij,fcij->nfhw", seen(x)[:2, :3, 0:6, 0:9], w),
     "one image": lambda x, w: np.einsum("hwij,ij->hw", seen(x)[0, 0], w[0, 0]),
     "some images": lambda x, w: np.einsum("nchwij,fcij->nfhw", seen(x)[1:, ::2], w[:, 1:]),
     "one filter": lambda x, w: np.einsum("nchwij,cij->nhw", seen(x), w[0]),
@@ -99,6 +100,23 @@ def test_any_order_of_axes(seed: int) -> None:
         found = cr.compile(lambda x, w: (f(x, w), *cr.grad(loss, (0, 1))(x, w)), engine=name)
         for a, b in zip(found(x, w), expected, strict=True):
             np.testing.assert_allclose(a, b, 1e-10, 1e-11, err_msg=subscripts)
+
+
+@for_each("mode", ["full", "same", "valid"])
+def test_convolutions_of_vectors(mode: str) -> None:
+    for n, m in ((5, 3), (3, 5), (4, 4), (1, 3), (9, 2)):
+        for function in (np.convolve, np.correlate):
+            a, v = X[0, 0, :2].ravel()[:n], X[1, 1, :2].ravel()[:m]
+            basis = [[function(e, v, mode) for e in np.eye(n)], [function(a, e, mode) for e in np.eye(m)]]
+
+            def loss(a: Any, v: Any, function: Any = function) -> Any:
+                return np.sum(function(a, v, mode) ** 2)
+
+            value, slopes = cr.compile(cr.value_and_grad(loss, (0, 1)))(a, v)
+            expected = function(a, v, mode)
+            np.testing.assert_allclose(value, np.sum(expected**2))
+            for slope, rows_ in zip(slopes, basis, strict=True):
+                np.testing.assert_allclose(slope, np.array(rows_) @ (2 * expected), 1e-11, 1e-12)
 
 
 def test_other_products_stay_what_they_are() -> None:

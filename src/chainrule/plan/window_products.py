@@ -109,7 +109,7 @@ def _moved(
         if type(i) is not slice:
             if type(i) is not int or axis in attrs["axes"]:
                 return None
-        elif i.indices(length) != (0, length, 1) and axis in attrs["axes"]:
+        elif axis in attrs["axes"]:  # in the array, this axis is longer than in the view
             start, stop, step = i.indices(length)
             if start or step < 1 or len(range(0, stop, step)) != -(-length // step):
                 return None
