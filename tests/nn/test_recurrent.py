@@ -186,3 +186,11 @@ def test_mistakes(mistake: str) -> None:
     call, message = MISTAKES[mistake]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_sequences_without_steps():
+    for kind in (nn.RNN, nn.LSTM, nn.GRU):
+        layer = kind(3, 4, num_layers=2, bidirectional=True)
+        out, state = layer(np.zeros((2, 0, 3)), return_state=True)
+        assert out.shape == (2, 0, 8)
+        assert all(not np.any(part) for part in (state if isinstance(state, tuple) else (state,)))

@@ -199,7 +199,8 @@ def _times(steps: int, backwards: bool) -> Iterator[Any]:
     """Return the steps' numbers for names: t where one step stands for all."""
     if TRACE.get() is not None:
         return itertools.repeat("t")
-    return iter(range(steps - 1, -1, -1) if backwards else range(max(steps, 1)))
+    numbers = range(max(steps, 1))  # of no steps one is recorded, too
+    return iter(numbers[::-1] if backwards else numbers)
 
 
 @described
