@@ -127,6 +127,14 @@ KEYWORDS = [
     (lambda x: cr.fit(*regression(), validation_data=(1, 2)), r"validation=\(X, y\)"),
     (lambda x: cr.fit(*regression(), verbose=0), "verbose is progress"),
     (lambda x: x.add(x), r"use np.add\(x, y\)"),
+    (lambda x: nn.LSTM(2, 3, batch_first=True), "LSTM does not take batch_first; leave batch_first out"),
+    (lambda x: nn.GroupNorm(2, num_channels=4), "num_channels is features here"),
+    (lambda x: nn.MaxPool2d(2, ceil_mode=True), "windows lie within the padded input"),
+    (lambda x: nn.MultiheadAttention(2, 1)(np.ones((1, 2, 2)), attn_mask=None), "causal=True"),
+    (lambda x: nn.MultiheadAttention(2, 1)(np.ones((1, 2, 2)), need_weights=True), "return_weights"),
+    (lambda x: cr.fit(*regression(), clip_norm=1.0), "the optimiser clips"),
+    (lambda x: cr.fit(*regression(), accumulation_steps=2), "accumulate="),
+    (lambda x: optim.ReduceLROnPlateau(0.1), "optim.ReduceOnPlateau"),
 ]
 
 

@@ -231,6 +231,8 @@ _OPTIM = {
     "Adamax": "use optim.Adam",
     "OneCycleLR": "use optim.OneCycle(lr, steps) as the learning rate",
     "MultiStepLR": "use optim.Piecewise(boundaries, rates) as the learning rate",
+    "ReduceLROnPlateau": "use optim.ReduceOnPlateau(lr, factor, patience) as the learning rate",
+    "LinearLR": "use optim.Linear(lr, steps) or optim.WarmUp(steps, then) as the learning rate",
     "StepLR": "use optim.Step(lr, …) as the learning rate",
     "ExponentialLR": "use optim.Exponential(lr, …) as the learning rate",
     "CosineAnnealingLR": "use optim.Cosine(lr, steps) as the learning rate",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SCALED = "leave it out: the layer scales and shifts; write an nn.Module for one that does not"
+_CAUSAL = "a mask of later positions is causal=True, given when the layer is made; key_padding_mask hides padding"
 _ONE_WAY = 'leave it out; losses of each example are reduction="none"'
 
 #: The name of an argument -> what is said of it.
@@ -26,7 +27,22 @@ KEYWORDS = {
     "num_features": "num_features is features here",
     "num_embeddings": "num_embeddings is rows here",
     "embedding_dim": "embedding_dim is dimensions here",
-    "padding_idx": "leave padding_idx out: set that row to zero, and mask its positions in the loss",
+    "num_channels": "num_channels is features here",
+    "num_parameters": "the number of parameters is the first argument, features",
+    "batch_first": "leave batch_first out: examples are always the first axis, (m, T, features)",
+    "padding_mode": "leave padding_mode out: padding is zeros; np.pad(X, …, mode) pads with others",
+    "ceil_mode": "leave ceil_mode out: windows lie within the padded input; ZeroPad2d or np.pad enlarges it",
+    "return_indices": "leave return_indices out: the gradient goes to the largest element without them",
+    "divisor_override": "leave divisor_override out, and scale the result",
+    "proj_size": "leave proj_size out: a Linear layer after it projects all states",
+    "need_weights": "need_weights is return_weights here",
+    "attn_mask": _CAUSAL,
+    "mask": _CAUSAL,
+    "src_mask": _CAUSAL,
+    "is_causal": "is_causal is causal=True here, given when the layer is made",
+    "src_key_padding_mask": "src_key_padding_mask is key_padding_mask here",
+    "hx": "hx is state here",
+    "unroll": "leave unroll out",
     "affine": _SCALED,
     "elementwise_affine": _SCALED,
     "track_running_stats": "leave it out: running statistics are kept",
@@ -45,14 +61,27 @@ KEYWORDS = {
     "verbose": "verbose is progress=True or False here",
     "num_epochs": "num_epochs is epochs here",
     "n_epochs": "n_epochs is epochs here",
+    **dict.fromkeys(
+        ("accumulation_steps", "gradient_accumulation_steps"), "gradients are added up by accumulate= here"
+    ),
+    "ema_decay": "ema_decay is ema here",
+    **dict.fromkeys(
+        ("clip_norm", "clip_value", "max_grad_norm"), "the optimiser clips: optim.Adam(1e-3, clip_norm=1.0)"
+    ),
+    "class_weight": "weights of classes are an argument of the loss: functools.partial(losses.cross_entropy, weight=…)",
     "in_dims": "in_dims is in_axes here",
     "out_dims": "out_dims is out_axes here",
     "size_average": 'size_average is reduction="mean" or "sum" here',
     "reduce": _ONE_WAY,
-    "weight": 'weights of examples or classes: fit(sample_weight=…), or multiply the losses of reduction="none"',
-    "pos_weight": 'weights of examples or classes: fit(sample_weight=…), or multiply the losses of reduction="none"',
-    "ignore_index": 'choose the examples by a mask: the losses of reduction="none" times the mask',
-    "label_smoothing": "smooth the targets: (1 - s) * cr.one_hot(ids, classes) + s / classes",
+    **dict.fromkeys(
+        ("weight", "pos_weight"),
+        "weights of examples are fit(sample_weight=…); losses.cross_entropy takes weights of classes, "
+        "binary_cross_entropy a pos_weight",
+    ),
+    "ignore_index": 'losses.cross_entropy takes it; else choose the examples by a mask: the losses of reduction="none" '
+    "times the mask",
+    "label_smoothing": "losses.cross_entropy takes it; else smooth the targets: (1 - s) * cr.one_hot(ids, classes) + "
+    "s / classes",
     **dict.fromkeys(("maximize", "foreach", "fused", "capturable"), "leave it out"),
     **dict.fromkeys(("mode", "fullgraph", "dynamic", "backend"), 'leave it out; engine= is "native" or "numpy"'),
 }

@@ -12,7 +12,7 @@ import numpy as np
 from .. import show
 from ..core.arrays import FLOATS, as_array, checked_array
 from ..core.habits import missing
-from ..core.keywords import refuse, translates
+from ..core.keywords import refuse, translated, translates
 from ..core.node import TRACE
 from ..core.op import Array
 from ..core.tensor import Parameter, Tensor
@@ -300,7 +300,13 @@ class Module(Nested):
             self = trace.twin(self)
         if any(isinstance(v, list | dict) for k, v in self.__dict__.items() if not k.startswith("_")):
             self._adopt()  # a plain list may have grown since it was assigned
-        return self.forward(*[self._as_input(x, i) for i, x in enumerate(args)], **kwargs)
+        inputs = [self._as_input(x, i) for i, x in enumerate(args)]
+        try:
+            return self.forward(*inputs, **kwargs)
+        except TypeError as error:
+            if not kwargs:
+                raise
+            raise translated(error, kwargs) from None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output. To be written by subclasses."""
