@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.nn import losses
 from chainrule.train import TrainingStep
 
 RNG = np.random.default_rng(0)
@@ -41,6 +43,50 @@ def test_the_update_is_that_of_one_large_batch(size: int, accumulate: int, engin
     assert seen["lr"] == wanted["lr"]
     if weights is None:
         assert seen["loss"][0] >= 0 and len(seen) == 3
+
+
+COUNTED = {
+    "ignore_index": functools.partial(losses.cross_entropy, ignore_index=-1),
+    "weight": functools.partial(losses.cross_entropy, weight=[1.0, 5.0, 0.0, 2.0]),
+    "both": functools.partial(functools.partial(losses.cross_entropy, ignore_index=-1), weight=[1.0, 5.0, 0.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("how", COUNTED)
+def test_examples_that_count_more_than_others(how: str) -> None:
+    """One update of uneven batches, and weights of one, give what one batch gives; weights of two what repeats do."""
+    rng = np.random.default_rng(1)
+    x, ids = rng.normal(size=(24, 3, 4)), rng.integers(0, 4, (24, 3))
+    if how != "weight":
+        ids[:12, 1:] = -1
+
+    def trained(rows: Any = slice(None), **more: Any) -> nn.Sequential:
+        model = nn.Sequential(nn.Linear(4, 4, seed=1)).to(np.float64)
+        settings = {"loss": COUNTED[how], "optimizer": optim.SGD(0.5), "epochs": 1, "progress": False} | more
+        cr.fit(model, x[rows], ids[rows], shuffle=False, **settings)
+        return model
+
+    whole = trained(batch_size=None)
+    close(trained(batch_size=10, accumulate=3), whole)
+    close(trained(batch_size=None, sample_weight=np.ones(24)), whole)
+    twice = np.arange(24) < 4
+    rows, weights = np.repeat(np.arange(24), 1 + twice), 1.0 + twice
+    close(trained(batch_size=None, sample_weight=weights), trained(rows, batch_size=None))
+    close(trained(batch_size=10, accumulate=3, sample_weight=weights), trained(rows, batch_size=None))
+
+
+def test_several_losses_that_count_differently_are_refused() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            self.a, self.b = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Any) -> Any:
+            return {"a": self.a(x), "b": self.b(x)}
+
+    y = {"a": np.arange(52) % 2, "b": Y}
+    for more in ({"accumulate": 2}, {"sample_weight": np.ones(52)}):
+        with pytest.raises(ValueError, match=r"loss\['a'\] counts some examples more"):
+            cr.fit(Both(), X, y, loss={"a": COUNTED["ignore_index"], "b": "mse"}, progress=False, **more)
 
 
 def test_schedules_and_regularisation_count_updates() -> None:

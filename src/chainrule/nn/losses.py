@@ -56,11 +56,15 @@ class Named:
     tasks
         What it can train: some of ``"regression"``, ``"binary"`` (one output, targets 0 and 1) and ``"multiclass"``
         (one output per class, class ids as targets).
+    shares
+        ``(output, target, **settings)``: how much each example counts in the mean, None where all count the same; None
+        for losses whose mean is always over all.
     """
 
     function: Loss
     activation: Callable[[Any], Any] | None
     tasks: tuple[str, ...]
+    shares: Callable[..., Any] | None = None
 
 
 NAMED: dict[str, Named] = {}
@@ -68,7 +72,10 @@ TASKS = ("regression", "binary", "multiclass")
 
 
 def register(
-    name: str, *tasks: str, activation: Callable[[Any], Any] | None = None
+    name: str,
+    *tasks: str,
+    activation: Callable[[Any], Any] | None = None,
+    shares: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a loss under a name; for use as a decorator.
 
@@ -81,6 +88,8 @@ def register(
     activation : callable, optional
         The function that turns outputs into predictions, such as ``chainrule.ops.sigmoid``; without it, outputs are
         predictions.
+    shares : callable, optional
+        How much each example counts in the mean, as in `Named`.
 
     Examples
     --------
@@ -101,7 +110,7 @@ def register(
 
     def entered(function: Callable[..., Any]) -> Callable[..., Any]:
         function = translates(function)
-        NAMED[name] = Named(function, activation, tasks)
+        NAMED[name] = Named(function, activation, tasks, shares)
         return function
 
     return entered
@@ -238,7 +247,19 @@ def binary_cross_entropy(output: Any, target: Any, *, pos_weight: Any = None, re
     return reduced(_by_example(losses), reduction)
 
 
-@register("cross_entropy", "multiclass", activation=ops.softmax)
+def _class_shares(
+    output: Any, target: Any, *, weight: Any = None, ignore_index: int | None = None, **settings: Any
+) -> Any:
+    """Return what the mean of `cross_entropy` divides by, for each example; None where each counts once."""
+    counts, target = _counted(output, target, ignore_index)
+    ones = None if counts is None else as_dtype(counts, output.dtype)
+    if weight is None or tuple(np.shape(target)) == output.shape:
+        return ones
+    own = np.sum(_classes("cross_entropy", output, target) * _class_weights(weight, output), axis=-1)
+    return own if ones is None else own * ones
+
+
+@register("cross_entropy", "multiclass", activation=ops.softmax, shares=_class_shares)
 def cross_entropy(
     output: Any,
     target: Any,
@@ -280,19 +301,15 @@ def cross_entropy(
     0.1269
     """
     output, smoothing = _output(output), number("label_smoothing", label_smoothing, at_least=0, below=1)
+    shares = _class_shares(output, target, weight=weight, ignore_index=ignore_index)
     counts, target = _counted(output, target, ignore_index)
     rows = _classes("cross_entropy", output, target)
+    smooth = rows if not smoothing else (1 - smoothing) * rows + smoothing / output.shape[-1]
     if weight is None:
-        smooth = rows if not smoothing else (1 - smoothing) * rows + smoothing / output.shape[-1]
-        losses = ops.cross_entropy_with_logits(output, smooth)
-        return reduced(losses, reduction) if counts is None else _reduced(losses, counts, None, reduction)
-    factors = _weights("cross_entropy: weight", weight, output)
-    if factors.shape != output.shape[-1:]:
-        raise ValueError(f"cross_entropy: weight has shape {factors.shape}, expected {tuple(output.shape[-1:])}")
-    smooth = ((1 - smoothing) * rows + smoothing / output.shape[-1]) * factors
+        return _reduced(ops.cross_entropy_with_logits(output, smooth), counts, shares, reduction)
+    smooth = smooth * _class_weights(weight, output)
     logs = np.where(np.equal(smooth, 0.0), 0.0, ops.log_softmax(output))
-    own = None if tuple(np.shape(target)) == output.shape else np.sum(rows * factors, axis=-1)
-    return _reduced(-np.sum(smooth * logs, axis=-1), counts, own, reduction)
+    return _reduced(-np.sum(smooth * logs, axis=-1), counts, shares, reduction)
 
 
 def _counted(output: Any, target: Any, ignore_index: int | None) -> tuple[Any, Any]:
@@ -309,15 +326,13 @@ def _counted(output: Any, target: Any, ignore_index: int | None) -> tuple[Any, A
     return counts, np.where(counts, target, target.dtype.type(0))
 
 
-def _reduced(losses: Any, counts: Any, factors: Any, reduction: str) -> Any:
+def _reduced(losses: Any, counts: Any, shares: Any, reduction: str) -> Any:
     """Reduce losses of which some do not count, or whose mean is weighted."""
     if counts is not None:
         losses = np.where(counts, losses, losses.dtype.type(0))
-        ones = as_dtype(counts, losses.dtype)
-        factors = ones if factors is None else ones * factors
-    if reduction != "mean" or factors is None:
+    if reduction != "mean" or shares is None:
         return reduced(losses, reduction)
-    return np.sum(losses) / np.sum(factors)
+    return np.sum(losses) / np.sum(shares)
 
 
 @register("focal", "multiclass", activation=ops.softmax)
@@ -510,6 +525,37 @@ def activation_of(loss: Any) -> Callable[[Any], Any] | None:
     return next((known.activation for known in NAMED.values() if known.function is loss), None)
 
 
+def shares(loss: Any, output: Any, target: Any) -> Any:
+    """Return how much each example counts in the mean of a loss; None where all count the same.
+
+    Less than others count examples of classes with a small weight, and not at all those with an ``ignore_index``.
+
+    Examples
+    --------
+    >>> import functools
+    >>> import numpy as np
+    >>> from chainrule.nn import losses
+    >>> loss = functools.partial(losses.cross_entropy, ignore_index=-1)
+    >>> losses.shares(loss, np.zeros((3, 2)), np.array([1, -1, 0]))
+    array([1., 0., 1.])
+    """
+    if isinstance(loss, SeveralLosses):
+        for key, part in loss.parts.items():
+            if shares(part.given, *loss.pair(key, output, target)) is not None:
+                raise ValueError(
+                    f"loss[{key!r}] counts some examples more than others (ignore_index, weight), which sample_weight "
+                    "and accumulate do not take together with other losses"
+                )
+        return None
+    loss = getattr(loss, "_chainrule_loss", loss)
+    settings: dict[str, Any] = {}
+    while isinstance(loss, functools.partial):
+        loss, settings = loss.func, {**loss.keywords, **settings}
+    known = (named for name, named in NAMED.items() if loss == name or named.function is loss)
+    function = next((named.shares for named in known), None)
+    return None if function is None else function(output, target, **settings)
+
+
 def output_activation(loss: Any) -> str:
     """Return the name of what turns outputs into predictions: "softmax", "sigmoid", "exp"; or "identity" for nothing.
 
@@ -609,6 +655,13 @@ def _probabilities(loss: str, output: Any, target: Any) -> tuple[Any, Any]:
             f"{values.max():g}"
         )
     return output, target
+
+
+def _class_weights(weight: Any, output: Any) -> Any:
+    factors = _weights("cross_entropy: weight", weight, output)
+    if factors.shape != output.shape[-1:]:
+        raise ValueError(f"cross_entropy: weight has shape {factors.shape}, expected {tuple(output.shape[-1:])}")
+    return factors
 
 
 def _weights(argument: str, weight: Any, output: Any) -> Any:

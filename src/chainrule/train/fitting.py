@@ -119,11 +119,13 @@ def fit(
         Resume from the checkpoint if there is one; the weights become what they would have been without the stop,
         bit for bit.
     sample_weight : array of shape (m,) or None
-        How much each example counts: a batch's loss is Σ w l / Σ w. A weight of 0 leaves the example out. Metrics and
+        How much each example counts: a batch's loss is Σ w l / Σ w; with an ``ignore_index`` or weights of classes,
+        the sum below is over what counts, too. A weight of 0 leaves the example out. Metrics and
         the validation split ignore the weights.
     accumulate : int
         Batches per update: their gradients are averaged over all their examples, so that an update is that of one batch
-        as large as all of them, in less memory. Schedules count updates.
+        as large as all of them, in less memory; with an ``ignore_index`` or weights of classes, over what counts.
+        Schedules count updates.
     ema : float or None
         Decay, such as 0.999, of a moving average of the parameters over the updates. The model gets the averages:
         for validation, callbacks, and at the end; the parameters themselves are ``history.last_parameters``.
@@ -179,7 +181,7 @@ def fit(
         _check_data(model, loss, figures, data)
         training = TrainingStep(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,
-            seed=seed % 2**64, accumulate=accumulate > 1, weight_of=packed.total if packed else None, ema=ema,
+            seed=seed % 2**64, accumulate=accumulate > 1, weight_of=packed.total(loss) if packed else None, ema=ema,
         )  # fmt: skip
         settings = _settings(training, data, visits, ema)
         further = {"dropout seeds": dropout_seeds, "metrics": list(figures), "model": repr(model)}

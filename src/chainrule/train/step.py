@@ -53,7 +53,7 @@ class TrainingStep:
         Whether gradients of several batches may be added up before an update: then a step with ``last=False`` only adds
         its gradients, and the next one with ``last=True`` updates by their mean over all examples.
     weight_of : function or None
-        Returns how much a batch of targets counts in this mean; None: its number of examples.
+        Returns how much a batch of outputs and targets counts in this mean; None: what the loss divides by.
     ema : float or None
         Decay of a moving average of the parameters; `write_back` puts the average into the model.
 
@@ -85,7 +85,7 @@ class TrainingStep:
         threads: int | None = None,
         seed: int = 0,
         accumulate: bool = False,
-        weight_of: Callable[[Any], Any] | None = None,
+        weight_of: Scalar | None = None,
         ema: float | None = None,
     ) -> None:
         self.model, self.loss = model, losses.get(loss)
@@ -239,7 +239,7 @@ class TrainingStep:
                     "the loss has no derivative with respect to any parameter: it uses the model's output only through "
                     "functions whose derivative is zero, such as argmax, comparisons and rounding"
                 )
-            slopes, new_further = self._summed(self._blocks.joined(gradients), further, y, last)
+            slopes, new_further = self._summed(self._blocks.joined(gradients), further, (output, y), last)
             new_blocks, new_state = blocks, unflatten(self._state_structure, state)
             if last:
                 new_blocks, new_state = self._updated(slopes, new_state, blocks)
@@ -311,12 +311,12 @@ class TrainingStep:
         return self._blocks.cut(new)
 
     def _summed(
-        self, slopes: dict[str, Any], further: Mapping[str, Any], y: Any, last: bool
+        self, slopes: dict[str, Any], further: Mapping[str, Any], results: tuple[Any, Any], last: bool
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the gradients to update by, with those of earlier batches, and the new sums."""
         if not self._accumulates:
             return slopes, {}
-        count = flatten(y)[0][0].shape[0] if self._weight_of is None else self._weight_of(y)
+        count = (self._weight_of or self._count)(*results)
         summed = further["gradients counted"] + as_dtype(count, np.float64)
         sums = {
             k: total + as_dtype(count, total.dtype) * slopes[k]
@@ -328,6 +328,11 @@ class TrainingStep:
             name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in further.items() if name.startswith("gradients")
         }
         return {k: total / as_dtype(summed, total.dtype) for k, total in sums.items()}, empty
+
+    def _count(self, output: Any, y: Any) -> Any:
+        """Return the number of examples in a batch, or what they count in all."""
+        shares = losses.shares(self.loss, output, y)
+        return flatten(y)[0][0].shape[0] if shares is None else np.sum(shares)
 
     def _averaged(self, blocks: Mapping[str, Any], further: Mapping[str, Any], step: Any) -> dict[str, Any]:
         """Return the new averages: of the first update the parameters themselves, as in PyTorch."""

@@ -70,7 +70,10 @@ class WeightedTargets:
         return (target if self._dtype.kind == "f" else as_dtype(target, self._dtype)), packed[:, -1]
 
     def loss(self, loss: Any) -> Callable[[Any, Any], Any]:
-        """Return `loss` for packed targets: Σ w l / Σ w over a batch, l being an example's loss."""
+        """Return `loss` for packed targets: Σ w l / Σ w over a batch, l being an example's loss.
+
+        Where some examples count more than others in the mean of `loss`, by s, it is Σ w l / Σ w s.
+        """
         of = losses.get(loss)
         takes = inspect.signature(of).parameters
         if "reduction" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
@@ -89,25 +92,38 @@ class WeightedTargets:
                     f"and a target of shape {tuple(target.shape)}: it broadcasts examples against each other; expected "
                     "output and target of the same shape"
                 )
-            return weighted_mean(values, weights)
+            return weighted_mean(values, weights, losses.shares(of, output, target))
 
         return weighted_loss
 
-    def total(self, packed: Any) -> Any:
-        """Return the sum of the weights of packed targets."""
-        return np.sum(self.unpack(packed)[1])
+    def total(self, loss: Any) -> Callable[[Any, Any], Any]:
+        """Return a function of outputs and packed targets: what `loss` of them divides by."""
+        of = losses.get(loss)
+
+        def total_weight(output: Any, packed: Any) -> Any:
+            target, weights = self.unpack(packed)
+            return _total(weights, losses.shares(of, output, target))
+
+        return total_weight
 
     def metric(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Return `metric` for packed targets. It ignores the weights."""
         return lambda output, packed: metric(output, self.unpack(packed)[0])
 
 
-def weighted_mean(values: Any, weights: Any) -> Any:
-    """Return Σ w l / Σ w, l being the mean of an example's values; `values` has shape (m, …), weights (m,)."""
+def weighted_mean(values: Any, weights: Any, shares: Any = None) -> Any:
+    """Return Σ w l / Σ w s, l and s being means of an example's values and shares, which have shape (m, …)."""
     if not values.shape or values.shape[0] != weights.shape[0]:
         raise ValueError(
             f"the loss with reduction='none' has shape {tuple(values.shape)}; with weights it must have one row per "
             f"example, ({weights.shape[0]}, …)"
         )
-    by_example = np.mean(np.reshape(values, (values.shape[0], -1)), axis=1)
-    return np.sum(by_example * weights) / np.sum(weights)
+    return np.sum(_by_example(values) * weights) / _total(weights, shares)
+
+
+def _total(weights: Any, shares: Any) -> Any:
+    return np.sum(weights if shares is None else _by_example(shares) * weights)
+
+
+def _by_example(values: Any) -> Any:
+    return np.mean(np.reshape(values, (values.shape[0], -1)), axis=1)
