@@ -297,7 +297,7 @@ CLASSES = ["b", "a", "b"]
                 pd.Series(CLASSES).astype("category"), pl.DataFrame({"kind": CLASSES}), pl.Series(CLASSES),
             )
         ],
-        (None, TypeError, "^y is of type NoneType"),
+        (None, TypeError, "^y is None"),
         ({}, ValueError, "^y has no columns"),
         (pd.DataFrame(index=range(3)), ValueError, "^y has no columns"),
         ({"kind": [None] * 3}, ValueError, "column 'kind' of y has no value .* row 0"),

@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.train.loop import Loop
+from chainrule.train.feed import Rows
 
 torch = pytest.importorskip("torch")
 jax = pytest.importorskip("jax")
@@ -139,13 +139,13 @@ def test_memory_of_others_is_shared():
 @pytest.mark.parametrize("kind", ["torch", "jax"])
 def test_training_reads_the_memory_of_others(kind, monkeypatch):
     X, y = make(np.ones((6, 3), np.float32), kind), make(np.arange(6) % 2, kind)
-    seen, made = [], Loop.__init__
+    seen, made = [], Rows.__init__
 
     def look(self, *args, **settings):
         made(self, *args, **settings)
         seen.extend([address(self._X), address(self._y)])
 
-    monkeypatch.setattr(Loop, "__init__", look)
+    monkeypatch.setattr(Rows, "__init__", look)
     cr.fit(nn.Linear(3, 2), X, y, epochs=1, progress=False)
     assert seen == [address(np.asarray(X)), address(np.asarray(y))]
 
@@ -231,7 +231,7 @@ def test_what_has_no_array_at_all_is_named():
         def __getitem__(self, i):
             return [[1], [1, 2]][i]
 
-    with pytest.raises(ValueError, match=r"^X is of type .*Odd, which cannot be read as an array: .*inhomogeneous"):
+    with pytest.raises(ValueError, match=r"^X\[i\] has shapes \(1,\) and \(2,\); expected one shape for all rows"):
         cr.predict(nn.Linear(2, 2), Odd())
 
 

@@ -106,7 +106,38 @@ def read_image_folder(
 def read_images(
     path: str | os.PathLike[str], *, size: Size | None = None, channels: int | None = None, max_bytes: int | None = None
 ) -> Dataset:
-    """Read an image, or all images in a folder and the folders in it, without labels; as `read_image_folder`."""
+    """Read an image, or all images in a folder and the folders in it, without labels.
+
+    Parameters
+    ----------
+    path : str or path-like
+    size, channels, max_bytes
+        As for `read_image_folder`.
+
+    Returns
+    -------
+    Dataset
+        `X` uint8, flattened; `image_shape`; the file's path in `names`.
+
+    Raises
+    ------
+    ImportError
+        Without Pillow (the extra ``images``).
+    ValueError
+        As `read_image_folder`, or without any image.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (4, 2)).save(Path(folder, "a.png"))
+    ...     images = data.read_images(folder)
+    >>> images.image_shape, images.names
+    ((2, 4, 3), array(['a.png'], dtype='<U5'))
+    """
     place = Path(path)
     files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file() and is_image(p))
     if not files:
@@ -144,8 +175,11 @@ def _read_classes(
         files += images
         labels += [entry.name] * len(images)
     if task == "classification" and len(classes) < 2:
-        found = f"one ({classes[0].name})" if classes else "none"
-        raise ValueError(f"{folder}: expected a folder of images for each of at least two classes, found {found}")
+        found = f"one folder ({classes[0].name})" if classes else listed(p.name for p in folder.iterdir()) or "no files"
+        raise ValueError(
+            f"{folder}: expected a folder of images for each of at least two classes, or MNIST's files "
+            f"(train-images-idx3-ubyte …); found {found}"
+        )
     pixels, notes = _pixels(files, folder, size, channels, max_bytes)
     if others:
         notes.append(f"left out what is no image: {listed(others, 3)}")

@@ -59,8 +59,15 @@ def is_inputs(x: Any, model: nn.Module) -> bool:
     """
     if isinstance(x, dict):
         several = len(x) > 1 and takes_names(model, x)
-        return several or any(is_nest(part) or np.ndim(part) > 1 for part in x.values())
+        return several or any(is_nest(part) or _axes(part) > 1 for part in x.values())
     return is_nest(x)
+
+
+def _axes(part: Any) -> int:
+    try:
+        return np.ndim(part)
+    except ValueError:  # lists of several lengths: no array
+        return 1
 
 
 def read(nest: Any, name: str, checked: Callable[[Any, str], Array]) -> Any:

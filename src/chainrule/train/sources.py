@@ -24,7 +24,7 @@ def is_source(x: Any) -> bool:
     """Whether `x` gives batches, or rows by number, and is not an array, a table, or a list of numbers."""
     if isinstance(x, Mapping | list | tuple | str | bytes | Dataset | nn.Module):
         return False
-    if isinstance(x, type) or any(hasattr(x, name) for name in _OF_ARRAYS):
+    if isinstance(x, type) or any(hasattr(type(x), name) for name in _OF_ARRAYS):
         return False
     return callable(x) or hasattr(x, "__iter__") or _has_rows(x)
 
