@@ -61,3 +61,8 @@ def test_refused(refused, run, text, tmp_path):
     assert "use chainrule sample" in refused("predict", "run", text)
     assert "digits is no model of texts" in refused("sample", "digits")
     assert "temperature: " in refused("sample", "run", "--temperature", "-1")
+    for option, value in (("--target", "x"), ("--task", "regression"), ("--size", "9x9")):
+        assert f"{option[2:]}: is for tables and images" in refused("train", text, *SMALL, option, value)
+    assert "cnn is no network for texts" in refused("train", text, "--model", "cnn")
+    (tmp_path / "other.txt").write_text("one two öne\n" * 20)
+    assert "20 of them are not in the training text" in run("evaluate", "run", "other.txt").stdout

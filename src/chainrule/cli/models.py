@@ -31,14 +31,17 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
         dataset = trained.read(source, column, max_bytes)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
         figures = trained.evaluate(rows)
-        say("data", f"{source}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}")
+        notes = []
+        if trained.is_of_text and (unknown := int((trained.preprocessor.encode(rows.content) == 0).sum())):
+            notes = [f"{unknown:,} of them are not in the training text"]
+        say("data", f"{source}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}", *notes)
         for name, x in figures.items():
             say(name, figure(name, x))
 
 
 @click.command()
 @options.model
-@options.source
+@options.features
 @click.option("--out", type=options.PATH, help="a CSV file to write; default: standard output")
 @options.max_bytes
 def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -> None:

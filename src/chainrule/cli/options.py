@@ -16,6 +16,9 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 source: Decorator = click.argument(
     "source", help="digits, a CSV, TSV, Parquet or NPZ file, a folder of IDX files or of images by class, or a text"
 )
+features: Decorator = click.argument(
+    "source", help="digits, a CSV, TSV, Parquet or NPZ file, a folder of IDX files or of images, or an image"
+)
 model: Decorator = click.argument("model", type=PATH, help="a model.safetensors, or the folder of its run")
 target: Decorator = click.option("--target", help="the column to predict (for tables) or the array (for NPZ)")
 network: Decorator = click.option(
@@ -70,6 +73,13 @@ def given(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a network that were given on the command line; those left out have its defaults."""
     named = {name: value for name, value in settings.items() if value is not None}
     return named | {"hidden": widths(named["hidden"])} if "hidden" in named else named
+
+
+def refuse_for_texts(source: str, **settings: Any) -> None:
+    """Raise an error for a setting that only tables and images have."""
+    for name, value in settings.items():
+        if value is not None:
+            raise ValueError(f"{name}: is for tables and images, and {source} is read as a text; leave it out")
 
 
 def own_target(trained: Any, source: str) -> str | None:

@@ -95,6 +95,7 @@ def train(
         if with_report:
             reporting.require_plotly()  # before the training, not after it
         if runs.NETWORKS[network].takes == "text":
+            options.refuse_for_texts(source, target=target, task=task, size=size)
             prepared = runs.prepare_text(source, context=first.context or 1, test=first.test)
         else:
             prepared = runs.prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,8 @@ def prepare(
     size: tuple[int, int] | None = None,
 ) -> Prepared:
     """Read data, split it, and fit the preprocessing for a network of rows or images on the training split."""
+    if Path(source).suffix.lower() == ".txt" and Path(source).is_file():
+        raise ValueError(f"model: {model} is no network for texts, and {source} is one; use charlm")
     dataset = data.read(source, target, task, max_bytes=max_bytes, size=size)
     if size is not None and dataset.names is None:
         raise ValueError(f"size: only images in folders are resized, {source} holds none; leave it out")
