@@ -260,3 +260,23 @@ def test_naming_leaves_the_callers_tensor_alone_and_survives_slicing():
 def test_bad_input(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+def test_a_module_with_a_table_of_its_own_takes_ids():
+    class Table(nn.Module):
+        def __init__(self):
+            self.rows = nn.Parameter(np.arange(8.0, dtype="f4").reshape(4, 2))
+
+        def forward(self, X):
+            return self.rows[X].mean(axis=1)
+
+    class Ids(Table):
+        takes_ids = True
+
+    ids = np.array([[0, 1], [3, 3]])
+    with pytest.raises(TypeError, match=r"dtype float32; index arrays are integers.*takes_ids = True"):
+        Table()(ids)
+    model = nn.Sequential(Ids(), nn.Linear(2, 3))
+    np.testing.assert_array_equal(model[0](ids).value, [[1, 2], [6, 7]])
+    history = cr.fit(model, ids, np.array([0, 2]), epochs=2, progress=False)
+    assert np.isfinite(history.rows[-1]["loss"]) and cr.predict(model, ids).shape == (2, 3)

@@ -74,8 +74,8 @@ class Module(Nested):
     feature_names: tuple[str, ...] | None = None
     _unread = ("feature_names",)
     _takes_one = False  # whether its input is an array, not a nest of arrays
-    _ids = False  # whether integer input means row numbers
     _matrices = False  # whether its matrices are (inputs, outputs), for which PyTorch has (outputs, inputs)
+    _ids = False  # whether integer input means row numbers
     _nests = False  # for descriptions (`described`): whether it is made of other layers,
     _lengths: tuple[str, ...] = ()  # which arguments are lengths of axes,
     _buffers: dict[str, Array]
@@ -282,8 +282,12 @@ class Module(Nested):
 
     @property
     def takes_ids(self) -> bool:
-        """Whether integer input stays integer (row numbers to look up)."""
-        return any(m._ids for m in self.modules())
+        """Whether integer input stays integer (row numbers to look up), as for an `Embedding`.
+
+        A module with a table of its own says so in its class: ``takes_ids = True``.
+        """
+        kinds: set[Any] = set(map(type, self.modules()))
+        return any(m._ids for m in self.modules()) or any(kind.takes_ids is True for kind in kinds)
 
     def parameter_names(self) -> dict[str, str]:
         """Return {dotted path: name of the value}: ``{"0.weight": "W1", …}``; unnamed ones have their path as name."""

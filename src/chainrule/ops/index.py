@@ -110,7 +110,10 @@ def _gather_shape(x: Any, *arrays: Any, index: Any) -> tuple[Shape, np.dtype[Any
     probes = [np.zeros(a.shape, np.int64) if a.dtype != bool else a.value for a in arrays]
     for k, i in enumerate(index):
         if type(i) is Slot and arrays[i].dtype.kind not in "iu":
-            raise TypeError(f"index {k} has dtype {arrays[i].dtype}; index arrays are integers or booleans")
+            raise TypeError(
+                f"index {k} has dtype {arrays[i].dtype}; index arrays are integers or booleans (integers given to a "
+                "module stay integers if its class has takes_ids = True)"
+            )
     try:
         # zeros stand for the positions: in range wherever the axis has any length
         return probe(x.shape)[filled(index, probes)].shape, x.dtype
