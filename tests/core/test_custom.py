@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -200,9 +201,52 @@ def test_a_checkpoint_of_modules_reaches_their_parameters() -> None:
         np.testing.assert_allclose(p.grad, e, rtol=1e-5, atol=1e-6)
 
 
-def test_a_checkpoint_refuses_tensors_beside_its_arguments() -> None:
-    with pytest.raises(ValueError, match="not among its arguments"):
-        cr.grad(lambda w: np.sum(cr.checkpoint(lambda x: x * w)(X)))(X)
+def _beside(step: Any) -> Any:
+    """A loss of w and x whose steps are functions of x alone; w comes from outside, also as a computed value."""
+
+    def loss(w: Any, x: Any) -> Any:
+        twice, rows = 2.0 * w, np.sin(x)
+        h = step(lambda x: np.tanh(x @ (w @ w)) * twice[0] + rows)(x)
+        _, ys = cr.scan(step(lambda c, x: (np.tanh(c @ w + x), c)), h[0], h)
+        return np.sum(ys**2) + np.sum(step(lambda h: h @ twice)(h))
+
+    return loss
+
+
+@pytest.mark.parametrize("engine", [None, "numpy", "native"])
+@pytest.mark.parametrize("argnums", [0, 1, (0, 1)])
+def test_a_checkpoint_reaches_tensors_beside_its_arguments(argnums: Any, engine: Any) -> None:
+    w, x = np.random.default_rng(5).normal(size=(2, 3, 3))
+    plain, saving = _beside(lambda f: f), _beside(cr.checkpoint)
+    way = (lambda f: f) if engine is None else functools.partial(cr.compile, engine=engine)
+    for transform in (cr.grad, lambda f, n: cr.grad(lambda *a: np.sum(np.sin(flat(cr.grad(f, n)(*a)))), n)):
+        expected, found = transform(plain, argnums)(w, x), way(transform(saving, argnums))(w, x)
+        np.testing.assert_allclose(flat(found), flat(expected), rtol=1e-9, atol=1e-11)
+
+
+def flat(parts: Any) -> Any:
+    return np.concatenate([np.ravel(p) for p in parts]) if isinstance(parts, tuple) else np.ravel(parts)
+
+
+class Halves(nn.Module):
+    def __init__(self, saving: bool) -> None:
+        self.first, self.last, self.saving = nn.Linear(3, 4), nn.Linear(4, 2), saving
+        self.middle = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Tanh())
+
+    def forward(self, x: Any) -> Any:
+        middle = cr.checkpoint(self.middle) if self.saving else self.middle
+        return self.last(middle(self.first(x)))
+
+
+def test_a_checkpoint_in_a_module_trains_its_parameters() -> None:
+    rng, found = np.random.default_rng(0), []
+    x, y = rng.normal(size=(24, 3)), rng.integers(0, 2, 24)
+    for saving in (False, True):
+        model = Halves(saving).to("float64").initialize(1)
+        cr.fit(model, x, y, epochs=2, batch_size=8, progress=False)
+        found.append(model.state_dict())
+    for path, array in found[0].items():
+        np.testing.assert_allclose(found[1][path], array, rtol=1e-9, atol=1e-11, err_msg=path)
 
 
 def test_stop_gradient_takes_containers() -> None:

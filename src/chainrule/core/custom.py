@@ -12,11 +12,11 @@ from .apply import apply
 from .arguments import unexpected
 from .broadcasting import unbroadcast
 from .derived import derives, place_of
-from .node import FUNCTIONS, STANDING, TRACE, Recording
+from .node import FUNCTIONS, TRACE, Recording
 from .op import Example, Operation
-from .reverse import reverse, topological
-from .tensor import Tensor
-from .trace import put_back
+from .replay import computed, inside, one_of
+from .reverse import reverse
+from .tensor import Tensor, inputs_of, latest
 from .tree import Structure, flatten, leaves_as, paths, unflatten
 from .vmap import vmap
 
@@ -33,10 +33,12 @@ class Pullback:
         arrays or tensors, as rules are.
     count : int
         How many inputs are differentiated; those before them are the result and what was saved.
+    unmapped : int
+        How many of the last inputs the function uses without being passed them: `vmap` cannot map over these.
     """
 
-    def __init__(self, compute: Gradients, count: int) -> None:
-        self.compute, self.count = compute, count
+    def __init__(self, compute: Gradients, count: int, unmapped: int = 0) -> None:
+        self.compute, self.count, self.unmapped = compute, count, unmapped
         self._last: tuple[Any, Sequence[Any]] = (None, ())
 
     def gradient(self, index: int, g: Any, inputs: Sequence[Any]) -> Any:
@@ -50,6 +52,11 @@ class Pullback:
 
     def batched(self, flags: tuple[bool, ...]) -> Pullback:
         """Return the rule for a batch of calls; what all share gets the sum of the gradients."""
+        if any(flags[len(flags) - self.unmapped :]):
+            raise ValueError(
+                "checkpoint in vmap: the function uses a tensor that is mapped over, and is not among its arguments; "
+                "pass it as one"
+            )
 
         def one(g: Any, *inputs: Any) -> list[Any]:
             found = self.compute(g, *inputs)
@@ -64,7 +71,7 @@ class Pullback:
             own = flags[-self.count :]
             return [part if flag else np.sum(part, axis=0) for part, flag in zip(found, own, strict=True)]
 
-        return Pullback(compute, self.count)
+        return Pullback(compute, self.count, self.unmapped)
 
 
 def _batch(flags: tuple[bool, ...], *inputs: Any, pullback: Pullback) -> Any:
@@ -114,7 +121,9 @@ def _is_followed(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dtype.kind == "f" and (x.value is None or x.requires_grad)
 
 
-def _with_rule(outputs: list[Any], saved: Sequence[Any], inputs: Sequence[Any], compute: Any) -> list[Any]:
+def _with_rule(
+    outputs: list[Any], saved: Sequence[Any], inputs: Sequence[Any], compute: Any, unmapped: int = 0
+) -> list[Any]:
     """Return outputs whose derivative with respect to `inputs` is ``compute(cotangents, saved, inputs)``."""
     real = [o for o in outputs if _is_real(o)]
     if not real:
@@ -124,7 +133,7 @@ def _with_rule(outputs: list[Any], saved: Sequence[Any], inputs: Sequence[Any], 
     def gradients(g: Any, out: Any, *rest: Any) -> Any:
         return compute(_parted(g, real), list(rest[:kept]), list(rest[kept:]))
 
-    whole = apply(CUSTOM, (_joined(real), *saved, *inputs), {"pullback": Pullback(gradients, count)})
+    whole = apply(CUSTOM, (_joined(real), *saved, *inputs), {"pullback": Pullback(gradients, count, unmapped)})
     parts = iter(_parted(whole, real))
     return [next(parts) if _is_real(o) else o for o in outputs]
 
@@ -249,14 +258,13 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     f : callable
-        Of arrays, numbers or containers of them, written with NumPy functions; also a module. Arrays that a derivative
-        is taken for are arguments, or parameters of modules.
+        Of arrays, numbers or containers of them, written with NumPy functions; also a module. Parameters of modules and
+        other tensors that it uses get their gradients, too, but only arguments can be mapped over by `vmap`.
 
     Raises
     ------
     ValueError
-        If `f` uses a tensor for which a derivative is taken, but which is not among its arguments, or if it returns
-        other values when it is evaluated again.
+        If `f` returns other values when it is evaluated again.
 
     Examples
     --------
@@ -282,42 +290,70 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(*some_args, **some_kwargs)
 
         given = [leaves[i] for i in inputs]
-        trace = TRACE.get()
-        traced = any(x.value is None for x in given)
-        before = [] if trace is None else trace.buffers()
-        result = call(given if traced else [Tensor(x.concrete("a checkpoint")) for x in given])
+        traced = TRACE.get() is not None or any(x.value is None for x in given)
+        with Recording("a checkpoint") as recording:  # tells what depends on the arguments from what `f` has besides
+            own = [FUNCTIONS["identity"](x) if traced else Tensor(x.concrete("a checkpoint")) for x in given]
+            for node, x in zip(own, given, strict=True):
+                node.recordings = x.recordings | {recording} if traced else frozenset()
+            result = call(own)
         outputs, out_structure = flatten(result)
-        parameters = [] if traced else _parameters(outputs, name)
-        if not inputs and not parameters:
+        captured, fixed = _outside(outputs, own, recording) if traced else (_captured(outputs), [])
+        if not inputs and not captured:
             return result
-        held = [] if trace is None else trace.replaced(before)
+        real = [o for o in outputs if _is_real(o)]
 
         def compute(cotangents: list[Any], saved: list[Any], xs: list[Any]) -> list[Any]:
-            now = [(twin, array, twin.__dict__[array]) for twin, array, _ in held]
-            put_back((twin, array, x) for (twin, array, _), x in zip(held, saved, strict=True))
-            try:
-                found, gradients = _again(call, cotangents, xs[: len(inputs)], parameters)
-            finally:
-                put_back(now)
-            _compare(found, [o for o in outputs if _is_real(o)], name)
+            if traced:  # the same graph, with the numbers that were drawn, and the modules' arrays of then
+                return _again(_replayed(real, [*own, *captured], fixed, saved), cotangents, xs, [])[1]
+            found, gradients = _again(called, cotangents, xs[: len(inputs)], captured)
+            _compare(found, real, name)
             return gradients
 
+        def called(nodes: Iterable[Any]) -> list[Any]:
+            return [o for o in flatten(call(nodes))[0] if _is_real(o)]
+
         constants = outputs if traced else [o.detach() if isinstance(o, Tensor) else o for o in outputs]
-        arrays = [array for _, _, array in held]
-        return unflatten(out_structure, _with_rule(constants, arrays, [*given, *parameters], compute))
+        unmapped = 0 if traced else len(captured)
+        return unflatten(out_structure, _with_rule(constants, fixed, [*given, *captured], compute, unmapped))
 
     return checkpointed
 
 
-def _parameters(outputs: Sequence[Any], name: str) -> list[Tensor]:
-    """Return the parameters that outputs depend on; nothing else that is differentiated may be among it."""
+def _captured(outputs: Sequence[Any]) -> list[Tensor]:
+    """Return the variables and parameters of derivatives that outputs depend on: the last where a recording starts."""
+
+    def starts(node: Tensor) -> bool:
+        return bool(node.recordings.difference(*[x.recordings for x in inputs_of(node)]))
+
+    _, leaves = inside([o for o in outputs if isinstance(o, Tensor)], starts)
+    return [node for node in leaves if node.dtype.kind == "f"]
+
+
+def _outside(outputs: Sequence[Any], own: Sequence[Tensor], recording: Recording) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what outputs are computed from that does not depend on the arguments: real numbers, and others."""
+    arguments = one_of(own)
+    tensors = [o for o in outputs if isinstance(o, Tensor) and _is_real(o)]
+    _, leaves = inside(tensors, lambda node: recording not in node.recordings or arguments(node))
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for node in leaves:
+        if not arguments(node) and (node.op is not None or node.value is None or node.recordings):
+            found[node.dtype.kind != "f"].append(node)
+    return found
+
+
+def _replayed(
+    outputs: Sequence[Any], leaves: Sequence[Tensor], fixed: Sequence[Tensor], values: Sequence[Any]
+) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function that computes outputs again, from what stands for the leaves, and values of fixed ones."""
     tensors = [o for o in outputs if isinstance(o, Tensor)]
-    if any(r.active and r is not STANDING for t in tensors for r in t.recordings):
-        raise ValueError(
-            f"checkpoint of {name}: it uses a tensor for which a derivative is taken, but which is not among its "
-            "arguments; pass it as one"
-        )
-    return [n for n in topological(tensors) if n.op is None and STANDING in n.recordings]
+    order, _ = inside(tensors, one_of([*leaves, *fixed]))
+    known = {id(leaf): x for leaf, x in zip(fixed, values, strict=True)}
+
+    def evaluate(nodes: Sequence[Any]) -> list[Any]:
+        made = computed(order, known | {id(leaf): node for leaf, node in zip(leaves, nodes, strict=True)})
+        return [made[id(latest(o))] if isinstance(o, Tensor) else o for o in outputs]
+
+    return evaluate
 
 
 def _compare(found: Sequence[Any], before: Sequence[Any], name: str) -> None:
@@ -332,7 +368,7 @@ def _compare(found: Sequence[Any], before: Sequence[Any], name: str) -> None:
             )
 
 
-def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Tensor]) -> tuple[list[Any], list[Any]]:
+def _again(evaluate: Any, cotangents: list[Any], xs: list[Any], captured: list[Tensor]) -> tuple[list[Any], list[Any]]:
     """Evaluate once more, recorded, and pull the cotangents back; return the results, too."""
     recorded = any(isinstance(x, Tensor) for x in (*cotangents, *xs))
     with Recording("a checkpoint") as recording:
@@ -342,9 +378,17 @@ def _again(call: Any, cotangents: list[Any], xs: list[Any], parameters: list[Ten
             node = FUNCTIONS["identity"](later) if isinstance(later, Tensor) else Tensor(later)
             node.recordings = (later.recordings if isinstance(later, Tensor) else frozenset()) | {recording}
             nodes.append(node)
-        outputs = [o for o in flatten(call(nodes))[0] if _is_real(o)]
+        outputs = evaluate(nodes)
     used = [(o, g) for o, g in zip(outputs, cotangents, strict=True) if isinstance(o, Tensor)]
-    gradients, _ = reverse([o for o, _ in used], [g for _, g in used], [*nodes, *parameters])
+    starts = [*nodes, *captured]
+    behind = [node.inputs for node in starts]
+    try:
+        for node in starts:
+            node.inputs = ()  # what these depend on gets their gradients, not those of this pass again
+        gradients, _ = reverse([o for o, _ in used], [g for _, g in used], starts)
+    finally:
+        for node, inputs in zip(starts, behind, strict=True):
+            node.inputs = inputs
     real = [g for g in gradients if isinstance(g, Tensor)]
     if len(real) >= 2:
         # none is passed on before all are computed: then the values computed again can go

@@ -14,9 +14,10 @@ import numpy as np
 from ..core.apply import apply
 from ..core.node import NOTHING
 from ..core.op import LOOP, Example, Operation, Shape
+from ..core.replay import inside, one_of
 from ..core.tensor import Tensor, constant, latest, traced_leaf
 from ..core.vmap import evaluate, spread
-from .loop_body import Body, Part, inside, leaf_like, one_of, pieces, unrolled
+from .loop_body import Body, Part, leaf_like, pieces, unrolled
 from .loop_reverse import Reverse
 
 

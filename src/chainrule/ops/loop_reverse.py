@@ -15,9 +15,10 @@ import numpy as np
 
 from ..core.apply import apply
 from ..core.op import CONTRACT, ELEMENTWISE, VIEW
+from ..core.replay import computed, inside, one_of
 from ..core.reverse import reverse
 from ..core.tensor import Tensor
-from .loop_body import Body, Part, computed, inside, leaf_like, one_of
+from .loop_body import Body, Part, leaf_like
 from .table import row_of
 
 ADD = row_of(np.add)

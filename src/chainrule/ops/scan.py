@@ -11,11 +11,12 @@ from ..core.arguments import integer, unexpected
 from ..core.arrays import checked_array
 from ..core.memory import as_array
 from ..core.node import FUNCTIONS, TRACE, Recording
+from ..core.replay import computed, inside, one_of
 from ..core.tensor import Tensor, constant, latest, original, traced_leaf
 from ..core.trace import Replaced, Trace, put_back
 from ..core.tree import Structure, flatten, leaves_as, paths, unflatten
 from .loop import results
-from .loop_body import Body, Part, computed, inside, leaf_like, one_of
+from .loop_body import Body, Part, leaf_like
 from .scan_outside import Numbers
 
 
