@@ -373,6 +373,7 @@ class Line:
 """
 
 
+@pytest.mark.slow
 def test_a_class_without_a_loss_is_judged_by_the_one_that_fits(tmp_path):
     report = audit_parts(written(tmp_path, HEAD + WITHOUT_LOSS))
     text = " ".join(str(report).split())

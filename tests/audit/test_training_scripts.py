@@ -374,6 +374,7 @@ def test_what_is_assumed_is_said(tmp_path):
     assert "loop at line 10; parameters W2, b2, W1, b1" in audited(tmp_path, NETWORK).read_as
 
 
+@pytest.mark.slow
 def test_a_notebook_on_the_command_line(tmp_path, capfd):
     head, loop = NETWORK.split("for epoch", 1)
     cells = [

@@ -52,6 +52,7 @@ def test_a_side_that_takes_other_steps_is_wrong(monkeypatch):
     assert "- sklearn: wrong: the last loss is 0.51, numpy_hand's 0.5" in text
 
 
+@pytest.mark.slow
 def test_overhead_needs_the_native_engine():
     pytest.importorskip("chainrule.engine._native", reason="the native engine was not built")
     overhead = Overhead([1], seconds=0.01)

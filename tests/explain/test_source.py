@@ -326,6 +326,7 @@ def test_attention():
     agree_in_columns(shaken(Attention()), X, Y, "mse")
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_examples():
     rng = np.random.default_rng(0)  # lengths of both kinds are the same number, but only one of them follows m
     model = shaken(nn.Sequential(nn.LSTM(2, 3), nn.Linear(3, 3)))

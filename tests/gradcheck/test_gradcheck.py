@@ -140,6 +140,7 @@ LAYERS = {
     "BatchNorm1d": (lambda: nn.BatchNorm1d(4), X),
     "BatchNorm1d evaluating": (lambda: nn.BatchNorm1d(4).eval(), X),
     "Embedding": (lambda: nn.Embedding(5, 3), np.array([0, 4, 4])),
+    "PositionEmbedding": (lambda: nn.PositionEmbedding(3, 2, seed=0), X.reshape(7, 2, 2)),
     "Dropout": (lambda: nn.Dropout(0.4), X),
     "Flatten": (lambda: nn.Flatten(), X.reshape(7, 2, 2)),
     "Identity": (lambda: nn.Identity(), X),

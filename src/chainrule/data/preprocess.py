@@ -136,7 +136,7 @@ class Preprocessor:
         """The shape of the network's output for one row: a number for each class, or one."""
         return (len(self.classes) if self.task == "multiclass" else 1,)
 
-    def example(self, rows: int = 1, rng: np.random.Generator | None = None) -> Matrix:
+    def example(self, rows: int = 1, rng: "np.random.Generator | None" = None) -> Matrix:
         """Return an input of the network to see what it takes: normal numbers, or zeros."""
         shape = (rows, *self.input_shape)
         return np.zeros(shape, np.float32) if rng is None else rng.normal(size=shape).astype(np.float32)

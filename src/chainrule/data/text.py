@@ -173,7 +173,7 @@ class Characters:
         """The shape of the network's output for one window: a number for each character that may come next."""
         return (self.context, len(self.vocabulary))
 
-    def example(self, rows: int = 1, rng: np.random.Generator | None = None) -> NDArray[np.int64]:
+    def example(self, rows: int = 1, rng: "np.random.Generator | None" = None) -> NDArray[np.int64]:
         """Return an input of the network to see what it takes: random characters, or the first one."""
         shape = (rows, self.context)
         return np.zeros(shape, np.int64) if rng is None else rng.integers(0, len(self.vocabulary), shape)
