@@ -232,3 +232,22 @@ def test_early_stopping_puts_the_best_weights_back_even_then():
     with pytest.raises(cr.NonFiniteError, match="stopped being finite in epoch 2, step 3 of 4"):
         cr.fit(model, X, X[:, :1], loss="mse", early_stopping=5, batch_size=8, callbacks=[Break()])
     assert all(np.isfinite(p.value).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("ids", [-1, -5, 5])
+def test_ids_that_a_table_lacks(ids):
+    """Also negative ones, which NumPy counts from the end, and in later batches."""
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
+    good, y = np.zeros((4, 2), int), np.zeros(4, int)
+    bad = good.copy()
+    bad[2, 1] = ids
+    for call in (
+        lambda: cr.predict(model, bad),
+        lambda: cr.evaluate(model, bad, y),
+        lambda: cr.fit(model, bad, y, progress=False),
+        lambda: cr.fit(model, good, y, validation=(bad, y), progress=False),
+        lambda: cr.fit(model, [(good, y), (bad, y)], progress=False),
+        lambda: cr.fit(model, [(good, y)], validation=lambda: [(good, y), (bad, y)], progress=False),
+    ):
+        with pytest.raises((ValueError, IndexError), match=r"Embedding has rows 0 … 4|out of bounds"):
+            call()

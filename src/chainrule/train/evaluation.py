@@ -18,7 +18,7 @@ from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from ..nn.several_losses import SeveralLosses
 from .metrics import Metric, check_metrics, resolve
-from .nests import called, cast, joined, length, take
+from .nests import called, cast, check_ids, joined, length, take
 from .reading import inputs, targets
 from .sources import Source, is_source
 
@@ -96,6 +96,7 @@ class Forward:
 
     def __call__(self, X: Any) -> Any:
         """Return the output for every row of X, an array or a nest of arrays."""
+        check_ids(self.model, X)
         numbers = all(part.ndim < 3 and part.dtype.kind == "f" for part in flatten(X)[0])
         size = self.batch_size or (ROWS if numbers else OF_OTHERS)
         buffers = {k: b.value if isinstance(b, Tensor) else b for k, b in self.model.named_buffers()}

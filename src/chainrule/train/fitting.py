@@ -30,7 +30,7 @@ from .examples import Examples, Visits, of_arrays, of_batches
 from .history import History
 from .loop import Job, Loop
 from .metrics import Metric, resolve
-from .nests import called, length, take
+from .nests import called, length, take, telling_rows
 from .progress import shown
 from .sources import Source
 from .step import TrainingStep
@@ -272,7 +272,7 @@ def _check_data(model: nn.Module, loss: Any, metrics: Mapping[str, Metric], data
     output = _some_output(model, X)
     check_outputs(loss, metrics, output, y, length(X))
     if callable(loss) and hasattr(output, "shape") and isinstance(y, np.ndarray):
-        rows = _telling_rows(X)
+        rows = telling_rows(X)
         warn_of_sum(losses.get(loss), np.asarray(output.value), y[rows], f"the loss {_name(loss)}")
     if isinstance(held, tuple):
         try:
@@ -284,7 +284,7 @@ def _check_data(model: nn.Module, loss: Any, metrics: Mapping[str, Metric], data
 def _some_output(model: nn.Module, X: Any) -> Any:
     with evaluation_mode(model), np.errstate(all="ignore"):
         try:
-            output = called(model, {}, take(X, _telling_rows(X)))[0]
+            output = called(model, {}, take(X, telling_rows(X)))[0]
         except ValueError:
             called(model, {}, X)  # raises the same error with the shape of X
             raise
@@ -292,16 +292,6 @@ def _some_output(model: nn.Module, X: Any) -> Any:
     if not parts or not all(isinstance(part, Tensor) for part in parts):
         raise TypeError(f"the model returned a {type(output).__name__}; expected a tensor, or a tuple or dict of them")
     return output
-
-
-def _telling_rows(X: Any) -> list[int]:
-    """Return the first row; of row numbers to look up, also those with the least and the greatest."""
-    rows = [0]
-    for a in flatten(X)[0]:
-        if a.dtype.kind in "iu" and a.size:
-            width = a.size // len(a)
-            rows += [int(a.argmin()) // width, int(a.argmax()) // width]
-    return rows
 
 
 def _validation(

@@ -11,6 +11,7 @@ import numpy as np
 from .. import nn
 from ..core.op import Array
 from ..core.tree import flatten, paths, tree_map
+from ..nn.functional import evaluation_mode
 
 
 def called(model: nn.Module, values: Mapping[str, Any], x: Any) -> tuple[Any, dict[str, Any]]:
@@ -107,3 +108,20 @@ def joined(nests: Sequence[Any]) -> Any:
 def cast(nest: Any, dtype: Any) -> Any:
     """Return the arrays of real numbers in `dtype`, others as they are."""
     return tree_map(lambda a: a.astype(dtype, copy=False) if a.dtype.kind == "f" else a, nest)
+
+
+def telling_rows(X: Any) -> list[int]:
+    """Return the first row; of row numbers to look up, also those with the least and the greatest."""
+    rows = [0]
+    for a in flatten(X)[0]:
+        if a.dtype.kind in "iu" and a.size:
+            width = a.size // len(a)
+            rows += [int(a.argmin()) // width, int(a.argmax()) // width]
+    return rows
+
+
+def check_ids(model: nn.Module, X: Any) -> None:
+    """Raise what the model raises for negative integers, which in a plan are rows counted from the end."""
+    if any(a.dtype.kind == "i" and a.size and a.min() < 0 for a in flatten(X)[0]):
+        with evaluation_mode(model), np.errstate(all="ignore"):
+            called(model, {}, take(X, telling_rows(X)))

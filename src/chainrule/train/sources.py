@@ -12,6 +12,7 @@ from .. import nn
 from ..core.arrays import as_array
 from ..data import Dataset, epoch_order
 from ..data import split as split_rows
+from .nests import check_ids
 from .reading import inputs, targets
 
 #: What arrays, tensors and data frames have, and collections of batches do not.
@@ -138,6 +139,10 @@ class Source:
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(f"{where}: {_PAIR}, got {_found(batch)}")
         X = self._inputs(batch[0], where)
+        try:
+            check_ids(self._model, X)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         return X, targets(_as_tuple(batch[1]), X, f"{where}: y", "X", self._dtype, self._loss)
 
     @property
