@@ -85,6 +85,14 @@ def test_what_a_file_cannot_hold(tmp_path, arrays, metadata, kind, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_npz_file_is_told(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(2))
+    with pytest.raises(ValueError, match=r"x.npz is a ZIP archive.*save_arrays"):
+        load_arrays(tmp_path / "x.npz")
+    save_arrays(tmp_path / "x", dict(np.load(tmp_path / "x.npz")))
+    np.testing.assert_array_equal(load_arrays(tmp_path / "x")[0]["a"], [1, 1])
+
+
 def test_truncated_anywhere(tmp_path):
     file = tmp_path / "x"
     save_arrays(file, {"a": np.arange(50, dtype=np.float32), "b": np.ones(3)}, METADATA)

@@ -441,6 +441,9 @@ def test_load_says_where_pytorchs_weights_go(tmp_path):
     save_torch_weights(tmp_path / "a", network())
     with pytest.raises(ValueError, match=r"not a chainrule model.*io.load_torch_weights"):
         cr.load(tmp_path / "a")
+    importlib.import_module("safetensors.torch").save_file(twin().state_dict(), tmp_path / "b")
+    with pytest.raises(ValueError, match=r"not a chainrule model.*io.load_torch_weights"):
+        cr.load(tmp_path / "b")
 
 
 def test_weights_need_no_pytorch(tmp_path):

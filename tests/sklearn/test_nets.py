@@ -142,6 +142,8 @@ def test_a_learning_rate_by_epoch():
 
 def test_parameters_of_the_module():
     estimator = NetClassifier(Residual, module__width=4)
+    with pytest.raises(TypeError, match=r"no parameter 'epochs'; it has module, .*max_epochs.* begin with module__"):
+        NetClassifier(Residual, epochs=4)
     assert estimator.get_params()["module__width"] == 4
     assert clone(estimator.set_params(module__width=9)).module__width == 9
     assert estimator.fit(X, Y).module_.first.out_features == 9

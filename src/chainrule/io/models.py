@@ -170,7 +170,8 @@ def load(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """
     arrays, metadata, digested = load_checked(path, MOST_HEADER_BYTES)
     if metadata.get("format") != FORMAT:
-        hint = "; io.load_torch_weights reads PyTorch's weights" if metadata.get("format") == "pt" else ""
+        others = "; io.load_torch_weights reads PyTorch's weights, io.load_arrays any arrays"
+        hint = others if metadata.get("format") in (None, "pt") else ""
         raise ValueError(f"{path} is not a chainrule model (its metadata have no format {FORMAT!r}){hint}")
     version = metadata.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:

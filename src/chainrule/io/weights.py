@@ -213,6 +213,11 @@ def _header(file: Path, stream: io.BufferedReader, size: int, most: int) -> tupl
     """Read the header; return it and where the arrays begin."""
     head = stream.read(8)
     length = int.from_bytes(head, "little")
+    if head[:4] == b"PK\x03\x04":
+        raise ValueError(
+            f"{file} is a ZIP archive, not a safetensors file; io.save_arrays(path, dict(np.load(…))) makes one of an "
+            ".npz file, safetensors.torch.save_file(torch.load(…), path) one of what torch.save wrote"
+        )
     if len(head) < 8 or length > min(size - 8, most):
         raise ValueError(
             f"{file} is not a safetensors file, or truncated: {size:,} bytes, a header of {length:,} is declared"

@@ -38,8 +38,10 @@ class Net(TrainedEstimator):
         own = arguments.pop("module__parameters")
         for name in own:
             if not name.startswith(PREFIX):
+                known = ", ".join(name for name in arguments if name != "self")
                 raise TypeError(
-                    f"{type(self).__name__} has no parameter {name!r}; parameters of the module begin with {PREFIX}"
+                    f"{type(self).__name__} has no parameter {name!r}; it has {known}, and those of the module begin "
+                    f"with {PREFIX}"
                 )
         super()._keep(arguments | own)
 
