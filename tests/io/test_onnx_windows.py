@@ -62,3 +62,19 @@ def test_pools_of_integers_stay_integers() -> None:
     network = cr.from_onnx(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
     out = network(np.array([[[3, 250, 1, 7]]], np.uint8)).value
     assert out.dtype == np.uint8 and out.tolist() == [[[250, 250, 7]]]
+
+
+@pytest.mark.parametrize(("scale", "over", "under"), [(0.6, 3, 5), (0.7, 7, 10), (2 / 3, 2, 3), (1.2, 6, 5)])
+def test_nearest_elements_by_scales_that_are_no_binary_fractions(scale, over, under):
+    helper = onnx.helper
+    x = np.arange(10, dtype=np.float32)[None]
+    node = helper.make_node(
+        "Resize", ["X", "", "s"], ["Y"], coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("X", 1, [1, 10])], [helper.make_tensor_value_info("Y", 1, None)],
+        [onnx.numpy_helper.from_array(np.array([1, scale], np.float32), "s")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    wanted = [float(j * under // over) for j in range(10 * over // under)]
+    np.testing.assert_array_equal(cr.from_onnx(model)(x).value, [wanted])

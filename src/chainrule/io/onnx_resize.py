@@ -18,7 +18,7 @@ class _Axis(NamedTuple):
     axis: int
     length: int
     new: int
-    scale: float
+    scale: np.floating[Any]
     region: tuple[float, float]
 
 
@@ -65,11 +65,12 @@ def _axes(
     lengths = [shape_of(x)[a] for a in over]
     regions = [(0.0, 1.0)] * len(over) if roi is None else list(zip(roi[: len(over)], roi[len(over) :], strict=True))
     if scales is not None and np.size(scales):
-        factors = _numbers(scales)
+        # computed with as they are stored: 0.7 · 10 is 7 and 3 / 0.6 is 5 in float32, both are below in float64
+        factors = [np.float32(f) for f in _numbers(scales)]
         new = [int(np.floor(d * (b - a) * f)) for d, (a, b), f in zip(lengths, regions, factors, strict=True)]
     else:
         new = integers(sizes, "Resize's sizes")
-        factors = [n / d for n, d in zip(new, lengths, strict=True)]
+        factors = [np.float64(n / d) for n, d in zip(new, lengths, strict=True)]
         if policy != b"stretch":
             factors = [min(factors) if policy == b"not_larger" else max(factors)] * len(over)
             new = [int(np.floor(f * d + 0.5)) for f, d in zip(factors, lengths, strict=True)]
@@ -78,7 +79,7 @@ def _axes(
 
 def _places(each: _Axis, where: bytes) -> Array:
     """Return where the new elements stand among the old ones."""
-    j, scale, length = np.arange(each.new, dtype=np.float64), each.scale, each.length
+    j, scale, length = np.arange(each.new, dtype=each.scale.dtype), each.scale, each.length
     whole = scale * length
     half = (j + 0.5) / scale - 0.5
     if where == b"half_pixel" or (where == b"pytorch_half_pixel" and whole > 1):
