@@ -205,6 +205,19 @@ def test_activations_that_saturate_on_one_side(tmp_path, data, model):
     assert [layer["one_sided"] for layer in read_flow(flow.path).layers] == [False, True, False]  # tanh, ReLU, none
 
 
+def test_activations_with_slopes_of_their_own(tmp_path):
+    """A slope for each channel, and an activation of whole rows, have no units that saturate."""
+    X, y = np.random.default_rng(0).normal(size=(20, 2, 4, 4)).astype(np.float32), np.arange(20) % 3
+    model = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.PReLU(3), nn.Flatten(), nn.Linear(12, 4), nn.LogSoftmax(), nn.Linear(4, 3), nn.ReLU()
+    )
+    flow = cr.GradientFlow(tmp_path, X, y)
+    cr.fit(model, X, y, epochs=1, callbacks=[flow], progress=False)
+    figures_ = read_flow(flow.path).snapshots[-1].figures
+    assert [(i, "saturated") in figures_ for i in range(3)] == [False, False, True]
+    assert cr.report(tmp_path).stat().st_size > 0
+
+
 def test_a_killed_run_keeps_what_it_had(trained, data, tmp_path):
     def killed(run):
         if run.epoch == 3:

@@ -25,7 +25,7 @@ from ..core.transforms import grad
 from ..frames import as_inputs, as_targets
 from ..io import write_atomically
 from ..nn import Sequential, functional_call, losses
-from ..nn.activations import Softmax
+from ..nn.activations import LogSoftmax, Softmax
 from ..nn.module import Module
 from ..nn.naming import Layer, labels
 from ..train import Callback, Run
@@ -325,13 +325,13 @@ def _drawn(layers: list[dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
 
 
 def _slopes(layer: dict[str, Any], of_kind: dict[str, Array | None]) -> Array | None:
-    """Return the sizes of an activation's slope from -8 to 8; None without one that works element by element.
+    """Return the sizes of an activation's slope from -8 to 8; None without one that is the same for each element.
 
     `of_kind` keeps what was found for activations of equal settings.
     """
     giver: Layer | None = layer["giver"]
-    if giver is None or isinstance(giver, Softmax) or layer["before"] is None:
-        return None
+    if giver is None or isinstance(giver, Softmax | LogSoftmax) or layer["before"] is None or giver.num_parameters:
+        return None  # of PReLU, each channel has its own, which are trained
 
     def total(z: Any) -> Any:
         out = giver(z)
