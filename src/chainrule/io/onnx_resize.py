@@ -18,7 +18,7 @@ class _Axis(NamedTuple):
     axis: int
     length: int
     new: int
-    scale: np.floating[Any]
+    scale: Any  # of float32 where it is given, of float64 where it is the quotient of lengths
     region: tuple[float, float]
 
 
@@ -66,7 +66,7 @@ def _axes(
     regions = [(0.0, 1.0)] * len(over) if roi is None else list(zip(roi[: len(over)], roi[len(over) :], strict=True))
     if scales is not None and np.size(scales):
         # computed with as they are stored: 0.7 · 10 is 7 and 3 / 0.6 is 5 in float32, both are below in float64
-        factors = [np.float32(f) for f in _numbers(scales)]
+        factors: list[Any] = [np.float32(f) for f in _numbers(scales)]
         new = [int(np.floor(d * (b - a) * f)) for d, (a, b), f in zip(lengths, regions, factors, strict=True)]
     else:
         new = integers(sizes, "Resize's sizes")
@@ -77,7 +77,7 @@ def _axes(
     return [_Axis(*each) for each in zip(over, lengths, new, factors, regions, strict=True)]
 
 
-def _places(each: _Axis, where: bytes) -> Array:
+def _places(each: _Axis, where: bytes) -> Any:
     """Return where the new elements stand among the old ones."""
     j, scale, length = np.arange(each.new, dtype=each.scale.dtype), each.scale, each.length
     whole = scale * length
