@@ -54,7 +54,8 @@ def to_onnx(
         The file; replaced atomically if it exists.
     example
         One input (m, …), or a tuple of them: the ONNX model's inputs have their shapes except for the first axis, and
-        are integers where they are. Without an example, the number of features is that of the first layer.
+        are integers where they are (the first if the model takes ids). Without an example, the number of features is
+        that of the first layer.
     input_names, output_names
         Default: the names of ``forward``'s arguments (``X``); ``output``, or ``output_0`` and so on for several.
     metadata
