@@ -124,7 +124,6 @@ def graphs() -> dict[str, Any]:
         "an attribute that is a list": model([node("LeakyRelu", ["x"], ["y"], alpha=[0.5])]),
         "an axis too far": model([node("Softmax", ["x"], ["y"], axis=7)]),
         "axes that are no permutation": model([node("Transpose", ["x"], ["y"], perm=[0, 0])]),
-        "training": model([node("BatchNormalization", ["x"] + ["v"] * 4, ["y"], training_mode=1)], {"v": B[:3]}),
         "weights that do not fit": model([node("MatMul", ["x", "W"], ["y"])], {"W": W.T}),
         "a bias that does not fit": model([node("Gemm", ["x", "W", "B"], ["y"])], {"W": W, "B": B[:3]}),
         "weights of integers": model([node("MatMul", ["x", "W"], ["y"])], {"W": W.astype(np.int64)}),
