@@ -70,7 +70,7 @@ def test_sum_loss_is_m_times_the_mean():
     model = network(3)
     one = backprop(model, X, IDS, lambda out, y: nn.losses.cross_entropy(out, y, reduction="sum"))
     np.testing.assert_allclose(one["dW1"], 9 * backprop(model, X, IDS)["dW1"], rtol=1e-12)
-    np.testing.assert_array_equal(one["A3"], one["Z3"])  # of a loss of one's own: the output itself
+    np.testing.assert_array_equal(one["A3"], one["Z3"])  # of a custom loss: the output itself
 
 
 def test_the_table_is_plain_aligned_and_narrow():

@@ -1,4 +1,4 @@
-"""Twenty-four networks of layers and five modules of one's own, with inputs for them.
+"""Twenty-four networks of layers and five custom modules, with inputs for them.
 
 Weights and statistics are those of a short training, or shaken.
 """

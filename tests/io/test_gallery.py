@@ -1,4 +1,4 @@
-"""24 networks there and back: ONNX Runtime, ONNX, PyTorch, safetensors; five modules of one's own; random ones."""
+"""24 networks there and back: ONNX Runtime, ONNX, PyTorch, safetensors; five custom modules; random ones."""
 
 import importlib
 from typing import Any

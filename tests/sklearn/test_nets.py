@@ -23,7 +23,7 @@ QUICK = {"max_epochs": 40, "random_state": 0, "learning_rate": 0.03}
 
 
 class Residual(nn.Module):
-    """A module of one's own, a class with parameters."""
+    """A custom module, a class with parameters."""
 
     def __init__(self, n_features, n_outputs, width=6):
         self.first, self.second = nn.Linear(n_features, width), nn.Linear(width, width)

@@ -97,7 +97,10 @@ def _places(each: _Axis, where: bytes) -> Any:
         if whole == 1:
             return np.full(each.new, (start + end) / 2 * (length - 1))
         return start * (length - 1) + j * ((end - start) * (length - 1) / (each.new - 1 if each.new > 1 else 1))
-    raise ValueError(f"coordinate_transformation_mode is {where!r}, which is not supported")
+    raise ValueError(
+        f"coordinate_transformation_mode is {where.decode(errors='replace')!r}; expected half_pixel, "
+        "pytorch_half_pixel, half_pixel_symmetric, asymmetric, align_corners or tf_crop_and_resize"
+    )
 
 
 def _nearest(at: Array, mode: bytes) -> Array:
