@@ -126,6 +126,11 @@ def test_every_file_of_the_package_is_expected_in_a_wheel() -> None:
     assert check_distributions.wrong_in_wheel([*WHEEL, *files], native=True) == []
 
 
+def test_every_python_file_is_expected_in_an_sdist() -> None:
+    files = [str(f.relative_to(ROOT)) for top in ("src", "tests", "benchmarks") for f in (ROOT / top).rglob("*.py")]
+    assert check_distributions.wrong_in_sdist([*SDIST, *files]) == []
+
+
 @pytest.mark.parametrize("name", WHEEL[2:])
 def test_what_is_missing_from_a_wheel_is_seen(name: str) -> None:
     assert check_distributions.wrong_in_wheel([f for f in WHEEL if f != name], native=True)

@@ -47,7 +47,7 @@ NEEDED_IN_SDIST = (
     "docs/images/train.svg examples/article_000_backpropagation.py benchmarks/grid.py tools/mkdocs_hooks.py"
 ).split()
 NEVER = re.compile(
-    r"\.(so|pyd|dll|dylib|o|a|pyc|egg-info)$|(^|/)(__pycache__|\.git|runs|\.\w+_cache|\.hypothesis|dist)/"
+    r"\.(so|pyd|dll|dylib|o|a|pyc|egg-info)$|(^|/)(__pycache__|\.git|\.\w+_cache|\.hypothesis|dist)/|^runs/"
 )
 
 METADATA = {

@@ -3,6 +3,7 @@
 import gc
 import threading
 import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -259,15 +260,22 @@ def test_a_training_step_allocates_no_arrays(layers: Any, batch: int) -> None:
     try:
         for _ in range(100):  # NumPy keeps small freed blocks for later
             binding.run(inputs)
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        for _ in range(100):
-            binding.run(inputs)
-        after, peak = tracemalloc.get_traced_memory()
+        kept, most = zip(*(_traced_over(lambda: binding.run(inputs), 100) for _ in range(5)), strict=True)
     finally:
         tracemalloc.stop()
-    assert after - before < 512
-    assert peak - before < 8192 * 4 + 4096, "more than the buffer that NumPy's iterator takes to broadcast"
+    # Threads of the test runner allocate at times too, but not in each of five rounds.
+    assert min(kept) < 512
+    assert min(most) < 8192 * 4 + 4096, "more than the buffer that NumPy's iterator takes to broadcast"
+
+
+def _traced_over(run: Callable[[], Any], count: int) -> tuple[int, int]:
+    """Return the bytes that calls leave allocated, and the most at any time, beyond those before them."""
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    for _ in range(count):
+        run()
+    after, peak = tracemalloc.get_traced_memory()
+    return after - before, peak - before
 
 
 def test_two_bindings_of_one_plan_run_at_once() -> None:
