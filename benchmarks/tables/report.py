@@ -1,0 +1,130 @@
+"""The tables of results: errors, ranks and times of all sides, and what has to be said about single tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import Style, table
+from benchmarks.tables.sets import TABLES
+from benchmarks.tables.sides import OURS, SIDES
+
+BASELINE = "baseline"
+SURE = 2.0  # a mean difference over the folds of so many standard errors is one
+LEGEND = """\
+Error: 1 - AUC (binary), log loss (several classes) or RMSE (regression) on the fold that was held out, divided by that
+of the baseline, which predicts the classes' shares or the mean: 0 is right, 1 no better than that. Means over the
+folds, ± the standard deviation between folds. Rank: of the mean errors in each table, averaged over the tables in which
+all the sides were measured on the same folds. Seconds: all fits and predictions on these; times ours: geometric mean
+over the tables of their ratio to ours."""
+
+Results = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (table, side) -> fold -> result
+
+
+def report(results: Sequence[dict[str, Any]], style: Style) -> str:
+    """The tables of the small and of the large sets, the comparison in pairs, and the sentences."""
+    by_key: Results = {}
+    for result in results:
+        by_key.setdefault((result["table"], result["side"]), {})[result["fold"]] = result
+    parts = []
+    for large in (False, True):
+        names = [t.name for t in TABLES if t.large == large and any(key[0] == t.name for key in by_key)]
+        if names:
+            parts += _part(names, by_key, style)
+    if not parts:
+        return "no results yet"
+    return "\n\n".join([*parts, LEGEND, *sentences(by_key)])
+
+
+def _part(names: list[str], results: Results, style: Style) -> list[str]:
+    sides = [name for name in SIDES if name != BASELINE and any((table, name) in results for table in names)]
+    rows = [_errors_row(name, sides, results) for name in names]
+    shared = complete(names, sides, results)
+    parts = [table(("table", "rows", "columns", "folds", *sides), rows, style)]
+    if len(sides) > 1 and shared:
+        head = (
+            "side",
+            f"mean rank of {len(shared)}",
+            "mean error",
+            "seconds",
+            "times ours",
+            "ours better",
+            "level",
+            "worse",
+        )
+        parts.append(table(head, [_side_row(side, sides, shared, results) for side in sides], style))
+    return parts
+
+
+def complete(names: Sequence[str], sides: Sequence[str], results: Results) -> dict[str, list[int]]:
+    """The tables in which all sides have folds in common, and these folds."""
+    common = {name: set.intersection(*(set(results.get((name, side), {})) for side in sides)) for name in names}
+    return {name: sorted(folds) for name, folds in common.items() if folds}
+
+
+def relative(result: dict[str, Any]) -> float:
+    """The error over that of the baseline. With an AUC of 1/2 that is 1/2, whatever the fold."""
+    return float(result["error"] / result["baseline"]["error"])
+
+
+def _errors_row(name: str, sides: Sequence[str], results: Results) -> tuple[str, ...]:
+    found = {side: list(results.get((name, side), {}).values()) for side in sides}
+    some = next(folds[0] for folds in found.values() if folds) if any(found.values()) else None
+    cells = []
+    for folds in found.values():
+        errors = [relative(result) for result in folds]
+        cells.append(f"{np.mean(errors):.3f} ±{np.std(errors):.3f}" if errors else "-")
+    about = (f"{some['rows']:,}", str(some["columns"])) if some else ("-", "-")
+    return (name, *about, str(max(map(len, found.values()))), *cells)
+
+
+def _side_row(side: str, sides: Sequence[str], shared: dict[str, list[int]], results: Results) -> tuple[str, ...]:
+    means = {s: {name: _mean(results[name, s], folds) for name, folds in shared.items()} for s in sides}
+    ranks = [1 + sum(means[s][name] < means[side][name] for s in sides) for name in shared]
+    seconds = {
+        s: [_seconds(results[name, s], folds) for name, folds in shared.items()] for s in {side, OURS} & set(sides)
+    }
+    cells = [side, f"{np.mean(ranks):.2f}", f"{np.mean(list(means[side].values())):.3f}", f"{sum(seconds[side]):.0f}"]
+    if OURS not in sides:
+        return (*cells, "-", "-", "-", "-")
+    ratio = np.exp(np.mean(np.log(np.divide(seconds[side], seconds[OURS]))))
+    verdicts = [compared(results[name, OURS], results[name, side], folds) for name, folds in shared.items()]
+    return (*cells, f"{ratio:.2f}", *(str(verdicts.count(verdict)) for verdict in ("better", "level", "worse")))
+
+
+def _mean(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
+    return float(np.mean([relative(folds[number]) for number in numbers]))
+
+
+def _seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
+    return float(sum(folds[number]["fit_seconds"] + folds[number]["predict_seconds"] for number in numbers))
+
+
+def compared(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]], numbers: Sequence[int]) -> str:
+    """Whether the first is "better" or "worse" by more than the folds' noise, or "level"."""
+    differences = [relative(ours[number]) - relative(theirs[number]) for number in numbers]
+    noise = float(np.std(differences, ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else np.inf
+    if abs(np.mean(differences)) <= SURE * noise:
+        return "level"
+    return "better" if np.mean(differences) < 0 else "worse"
+
+
+def sentences(results: Results) -> list[str]:
+    """A sentence for each table where ours is no better than the baseline, in the error or in the classes."""
+    said = []
+    for (name, side), folds in results.items():
+        if side != OURS:
+            continue
+        error = float(np.mean([relative(result) for result in folds.values()]))
+        if error >= 1:
+            said.append(f"{name}: worse than the baseline, with {error:.3f} of its error.")
+        wrong = [(result["wrong"], result["baseline"]["wrong"]) for result in folds.values() if "wrong" in result]
+        mean = np.mean(wrong, axis=0) if wrong else (0.0, 1.0)
+        if mean[0] >= mean[1]:
+            said.append(
+                f"{name}: {mean[0]:.1%} of the predicted classes are wrong, {mean[1]:.1%} if the most frequent one is "
+                "predicted always."
+            )
+    return ["\n".join(said)] if said else []
