@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import ops
+from chainrule import nn, ops
 from chainrule.core.node import Recording
 from chainrule.core.reverse import reverse
 from chainrule.core.tensor import constant, traced_leaf
@@ -136,6 +136,25 @@ def test_a_sum_of_products_of_stacks_is_one_product() -> None:
     assert names(plan) == ["matmul"]
     plan = plan_of(lambda a, b: [np.sum(a @ b, axis=0)], (3, 4, 5), (5, 6))
     assert names(plan) == ["matmul", "sum"]
+
+
+def test_the_sum_of_a_negative_is_the_negative_of_the_sum() -> None:
+    plan = cr.compile(lambda x: np.sum(-x, axis=1)).plan(np.ones((3, 4)))
+    assert [(s.op.name, plan.values[s.output].shape) for s in plan.operations] == [("sum", (3,)), ("negative", (3,))]
+
+
+def test_batch_norm_reads_its_channels_in_few_passes() -> None:
+    """Forward and backward compute no more arrays of the input's size than the formulas need."""
+    layer = nn.BatchNorm2d(5)
+
+    def loss(x: Any) -> Any:
+        return np.sum(np.square(ops.relu(layer(x))))
+
+    x = np.random.default_rng(0).standard_normal((4, 5, 3, 3), dtype=np.float32)
+    plan = cr.compile(cr.value_and_grad(loss)).plan(x)
+    whole = [s.op.name for s in plan.operations if plan.values[s.output].shape == x.shape]
+    assert len(whole) <= 15, whole
+    assert whole.count("where") == 0, whole  # a relu's gradient is zero already where it took no value
 
 
 def test_what_depends_on_constants_alone_is_computed_when_planning() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.op import Array, Shape
 from ..formula.expression import Expression, is_name, is_number, make, name, number, times
 from ..formula.factoring import factored, shares
-from ..formula.rows import ADD, LOG, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
+from ..formula.rows import ADD, DIVIDE, LOG, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
 from ..formula.rules import simplify
 from ..ops.activations import binary_cross_entropy_with_logits
 from ..ops.logits import CROSS_ENTROPY
@@ -248,6 +248,10 @@ def local_matrices(e: Expression, users: Sequence[str]) -> dict[str, Expression]
         return {u: simplify(make(NEGATIVE, c)) for u, c in local_matrices(e.inputs[0], users).items()}
     if e.op is MULTIPLY and is_number(e.inputs[0]):
         return {u: simplify(times(e.inputs[0], c)) for u, c in local_matrices(e.inputs[1], users).items()}
+    if e.op is DIVIDE and g not in e.inputs[1].names():  # a sum over a feature, by what is the same in all of it
+        found = local_matrices(e.inputs[0], users)
+        over = {u: make(DIVIDE, c, e.inputs[1]) for u, c in found.items()}
+        return {u: simplify(c) for u, c in over.items() if c.shape == found[u].shape}
     if e.op is MATMUL:
         for i in (0, 1):
             if is_name(e.inputs[i], g):

@@ -12,7 +12,19 @@ import numpy as np
 from ..formula.expression import Expression, is_name, is_number
 from ..formula.names import display_name, latex_name
 from ..formula.printer import latex_signs, printer_of
-from ..formula.rows import BROADCAST, CAST, GREATER, MATMUL, MULTIPLY, NEGATIVE, RESHAPE, SUBTRACT, SUM, TRANSPOSE
+from ..formula.rows import (
+    BROADCAST,
+    CAST,
+    DIVIDE,
+    GREATER,
+    MATMUL,
+    MULTIPLY,
+    NEGATIVE,
+    RESHAPE,
+    SUBTRACT,
+    SUM,
+    TRANSPOSE,
+)
 from ..formula.source import NumpyPrinter
 from ..ops.index import SCATTER
 from ..show.document import Content, Math, joined, sentence
@@ -257,9 +269,9 @@ def _core(e: Expression) -> Expression:
 
 
 def bare(e: Expression) -> Expression:
-    """Return a formula without its sign, its factor and its change of shape."""
-    while e.op in (RESHAPE, TRANSPOSE, NEGATIVE) or (e.op is MULTIPLY and is_number(e.inputs[0])):
-        e = e.inputs[-1]
+    """Return a formula without its sign, its factor, its divisor and its change of shape."""
+    while e.op in (RESHAPE, TRANSPOSE, NEGATIVE, DIVIDE) or (e.op is MULTIPLY and is_number(e.inputs[0])):
+        e = e.inputs[0] if e.op is DIVIDE else e.inputs[-1]
     return e
 
 

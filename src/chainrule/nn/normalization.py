@@ -41,9 +41,9 @@ class _Normalization(Layer):
         shape = (self.features, *(1,) * (centred.ndim - 1 - self._axis(centred)))
         gamma, beta = (np.reshape(p, shape) for p in (name("gamma", self.weight), name("beta", self.bias)))
         deviation: Any = np.sqrt(variance + self.eps)
-        apart = len(shape) > 1  # then one division for each feature, not for each of its values
-        standardised = centred * (1.0 / deviation) if apart else centred / deviation
-        return name("N", standardised * gamma + beta)
+        if len(shape) > 1:  # then one factor for each feature, not for each of its values
+            return name("N", centred * (gamma * (1.0 / deviation)) + beta)
+        return name("N", centred / deviation * gamma + beta)
 
     def _axis(self, x: Any) -> int:
         """Return the axis of the features, which are the last."""

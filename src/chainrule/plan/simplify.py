@@ -332,6 +332,8 @@ def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: R
     (x,), axis = inputs, attrs["axis"]
     if not axis and op.shape(x, **attrs) == (x.shape, x.dtype):
         return x
+    if _made_by(x, NEGATIVE):
+        return rw.made(NEGATIVE, (rw.made(op, x.inputs, attrs),), {})
     stacked = len(x.shape) > 2 and axis == tuple(range(len(x.shape) - 2)) and _made_by(x, MATMUL)
     if not stacked or attrs.get("keepdims") or x.inputs[0].shape[:-2] != x.inputs[1].shape[:-2]:
         return None
