@@ -18,7 +18,7 @@ from .core.arrays import as_array, checked_array
 from .core.op import Array
 
 _SECONDS_A_DAY = 86_400
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_EPOCH = datetime.datetime(1970, 1, 1)
 _BACKENDS: tuple[Any, ...] = ("polars", "pyarrow", "pandas")
 _REMEDY = "data.Dataset.from_frame(frame, target=…) with data.Preprocessor"
 
@@ -32,11 +32,12 @@ class Column:
     name : str
     kind : {"numbers", "texts", "dates"}
         As numbers: days since 1970 for dates, with or without a time (some libraries store dates as times
-        at 0:00), seconds for times of day and durations.
+        at 0:00), by the clock of their time zone; seconds for times of day and durations.
     values : numpy.ndarray
         Numbers: in their own dtype, or float64 with NaN where some are missing. Texts: objects, None where missing.
     dtype : numpy.dtype
-        That of the values which are not missing: integers and booleans have no missing value.
+        That of the values which are not missing: integers and booleans have no missing value. ``datetime64[us]`` for
+        dates, ``timedelta64[us]`` for times of day and durations.
     """
 
     name: str
@@ -282,7 +283,7 @@ def _column(name: str, values: Any, place: str) -> Column:
     if kind in "biuf":
         return Column(name, "numbers", array, array.dtype)
     if kind in "mM":
-        return _of_dates(name, _dates(array))
+        return _of_dates(name, _dates(array), kind)
     if kind in "UTO":
         return _of_objects(name, [None if _is_nan(v) else v for v in array.tolist()], place)
     raise ValueError(f"{place} has dtype {array.dtype}; {EXPECTED}")
@@ -307,10 +308,12 @@ def _of_series(name: str, series: Any, place: str) -> Column:
         own = bool if dtype == nw.Boolean else int if dtype.is_integer() else values.dtype
         return Column(name, "numbers", values, np.dtype(own) if lacking else values.dtype)
     if dtype in (nw.Date, nw.Datetime):
+        if isinstance(dtype, nw.Datetime) and dtype.time_zone is not None:
+            series = series.dt.replace_time_zone(None)
         stamps = series.dt.timestamp("us").cast(nw.Float64).to_numpy()
-        return _of_dates(name, stamps / 1e6 / _SECONDS_A_DAY)
+        return _of_dates(name, stamps / 1e6 / _SECONDS_A_DAY, "M")
     if dtype == nw.Duration:
-        return _of_dates(name, series.dt.total_microseconds().cast(nw.Float64).to_numpy() / 1e6)
+        return _of_dates(name, series.dt.total_microseconds().cast(nw.Float64).to_numpy() / 1e6, "m")
     if dtype in (nw.Categorical, nw.Enum):
         series, dtype = series.cast(nw.String), nw.String()
     missing = series.is_null().to_numpy()
@@ -338,13 +341,14 @@ def _of_objects(name: str, values: list[Any], place: str) -> Column:
         found = np.array(present).dtype
         return Column(name, "numbers", numbers, found if found.kind in "bi" else numbers.dtype)
     if all(isinstance(v, _DATES) for v in present):
-        return _of_dates(name, np.array([math.nan if v is None else _as_number(v) for v in values]))
+        kind: Literal["M", "m"] = "M" if all(isinstance(v, datetime.date) for v in present) else "m"
+        return _of_dates(name, np.array([math.nan if v is None else _as_number(v) for v in values]), kind)
     kinds = sorted({type(v).__name__ for v in present})
     raise ValueError(f"{place} holds {' and '.join(kinds[:3])}; {EXPECTED}")
 
 
-def _of_dates(name: str, values: Array) -> Column:
-    return Column(name, "dates", values, values.dtype)
+def _of_dates(name: str, values: Array, kind: str) -> Column:
+    return Column(name, "dates", values, np.dtype(f"{kind}8[us]"))
 
 
 _NUMBERS = (int, float, np.number, np.bool, decimal.Decimal)
@@ -353,7 +357,7 @@ _DATES = (datetime.date, datetime.time, datetime.timedelta)
 
 def _as_number(moment: Any) -> float:
     if isinstance(moment, datetime.datetime):
-        return (moment.replace(tzinfo=moment.tzinfo or datetime.UTC) - _EPOCH).total_seconds() / _SECONDS_A_DAY
+        return (moment.replace(tzinfo=None) - _EPOCH).total_seconds() / _SECONDS_A_DAY
     if isinstance(moment, datetime.date):
         return float(moment.toordinal() - _EPOCH.toordinal())
     if isinstance(moment, datetime.time):

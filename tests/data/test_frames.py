@@ -337,10 +337,10 @@ VALUES = {
     "truth": ([True, None, False], "numbers", [1, np.nan, 0], "b"),
     "exact": ([decimal.Decimal("1.5"), None, decimal.Decimal(2)], "numbers", [1.5, np.nan, 2], "f"),
     "text": (["u", None, "v"], "texts", ["u", None, "v"], "O"),
-    "day": ([DAY, None, DAY], "dates", [2, np.nan, 2], "f"),
-    "moment": ([MOMENT, None, MOMENT], "dates", [60 / 86400, np.nan, 60 / 86400], "f"),
-    "time": ([datetime.time(0, 1), None, datetime.time(1)], "dates", [60, np.nan, 3600], "f"),
-    "span": ([datetime.timedelta(1), None, datetime.timedelta(0, 2)], "dates", [86400, np.nan, 2], "f"),
+    "day": ([DAY, None, DAY], "dates", [2, np.nan, 2], "M"),
+    "moment": ([MOMENT, None, MOMENT], "dates", [60 / 86400, np.nan, 60 / 86400], "M"),
+    "time": ([datetime.time(0, 1), None, datetime.time(1)], "dates", [60, np.nan, 3600], "m"),
+    "span": ([datetime.timedelta(1), None, datetime.timedelta(0, 2)], "dates", [86400, np.nan, 2], "m"),
 }
 BACKENDS = {
     "pandas": lambda c: pd.DataFrame(c),

@@ -373,6 +373,7 @@ ALL_KINDS = {
     "table": Preprocessor.fit(cars()),
     "categories only": Preprocessor.fit(Dataset.from_columns({"c": texts("a", "b")}, ["no", "yes"])),
     "numbers only": Preprocessor.fit(Dataset.from_columns({"n": [0.1, 0.2]}, [True, False])),
+    "dates": Preprocessor.fit(Dataset.from_columns({"d": np.array(["2024-02-28", "NaT", "2024-03-05"], "M8[D]")}, [0, 1, 0])),
     "matrix": Preprocessor.fit(matrix()),
     "imputing matrix": Preprocessor.fit(matrix(x11=NAN), impute=True),
     "image": Preprocessor.fit(load_digits()),
@@ -433,7 +434,7 @@ def test_from_dict_needs_every_key(name):
 
 
 @pytest.mark.parametrize("wrong", [{"a": 1}, [[]], math.nan, -math.inf, 10**400], ids=repr)
-@pytest.mark.parametrize("name", ["table", "categories only", "matrix", "imputing matrix", "small image"])
+@pytest.mark.parametrize("name", ["table", "categories only", "dates", "matrix", "imputing matrix", "small image"])
 def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
     small_image = Preprocessor.fit(image(1, 2, 3, 4))
     good = (small_image if name == "small image" else ALL_KINDS[name]).to_dict()
@@ -442,7 +443,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
             continue  # a label may be any integer
         bad = copy.deepcopy(good)
         at(bad, path[:-1])[path[-1]] = wrong
-        with pytest.raises(ValueError, match=r"^(preprocessing|target|scaling|categories|[a-z ]*features): "):
+        with pytest.raises(ValueError, match=r"^(preprocessing|target|dates|scaling|categories|[a-z ]*features): "):
             Preprocessor.from_dict(bad)
 
 
@@ -450,7 +451,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
     ("name", "change", "message"),
     [
         ("table", lambda d: d.update(extra=1), "preprocessing: unknown keys ['extra']"),
-        ("table", lambda d: d.update(format=2), "unknown format 2; this version reads format 1"),
+        ("table", lambda d: d.update(format=3), "unknown format 3; this version reads formats 1 to 2"),
         (
             "table",
             lambda d: d.update(features=[]),
@@ -502,6 +503,12 @@ def test_from_dict_says_what_is_wrong(name, change, message):
     change(record)
     with pytest.raises(ValueError, match=re.escape(message)):
         Preprocessor.from_dict(record)
+
+
+def test_what_earlier_versions_wrote_is_read():
+    record = ALL_KINDS["table"].to_dict() | {"format": 1}
+    del record["dates"]
+    assert Preprocessor.from_dict(record) == ALL_KINDS["table"]
 
 
 def test_whole_numbers_pass_where_another_writer_dropped_the_fraction():

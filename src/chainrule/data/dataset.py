@@ -16,6 +16,10 @@ from .wording import counted, listed, suggestion
 if TYPE_CHECKING:
     from ..frames import Column
 
+#: Dates, with or without a time.
+MOMENTS = np.dtype("M8[us]")
+MICROSECONDS_A_DAY = 86_400_000_000
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -29,7 +33,7 @@ class Dataset:
         Matrix ``(rows, features)`` of numbers as they were stored (uint8 for images of the MNIST family).
     columns : mapping of str to numpy.ndarray, or None
         Instead of `X`, for a table: a float64 array (NaN = missing) for a column of numbers, an object array
-        of `str` (None = missing) for a column of texts.
+        of `str` (None = missing) for a column of texts, a ``datetime64[us]`` array (NaT = missing) for dates.
     feature_names : tuple of str
         Of the columns of `X`, or of the table.
     y : numpy.ndarray or None
@@ -155,7 +159,8 @@ class Dataset:
         Parameters
         ----------
         columns : mapping of str to array_like
-            Numbers and booleans become float64 (NaN = missing), texts become objects (None = missing).
+            Numbers and booleans become float64 (NaN = missing), texts become objects (None = missing), dates
+            ``datetime64[us]`` (NaT = missing).
         y, target_name, task, test, source, notes
             As for `from_arrays`.
         rows : numpy.ndarray, optional
@@ -164,8 +169,8 @@ class Dataset:
         Raises
         ------
         ValueError
-            For empty data, columns of different lengths, dtypes that are neither numbers nor texts, and targets that
-            `infer_task` refuses.
+            For empty data, columns of different lengths, dtypes that are neither numbers, texts nor dates, and targets
+            that `infer_task` refuses.
         """
         if not isinstance(columns, Mapping):
             raise TypeError(
@@ -213,7 +218,8 @@ class Dataset:
         """Make a dataset of a data frame: pandas, polars, PyArrow, a dict of columns, and others.
 
         Numbers and booleans become float64 (NaN = missing), texts and categories become objects (None =
-        missing), dates numbers of days since 1970 (with a time or without), times of day and durations of seconds.
+        missing), dates ``datetime64[us]`` by the clock of their time zone (NaT = missing), times of day and durations
+        numbers of seconds.
 
         Parameters
         ----------
@@ -254,13 +260,13 @@ class Dataset:
             y, kept = _present(frames.as_labels(column, table[target]), source, said)
             if not found:
                 raise ValueError(f"{source}: the target {target!r} is its only column; expected at least one feature")
-        dates = [column.name for column in found if column.kind == "dates"]
-        if dates:
-            said.append(f"turned dates and times into numbers of days or seconds: {listed(dates)}")
+        spans = [column.name for column in found if column.kind == "dates" and column.dtype.kind == "m"]
+        if spans:
+            said.append(f"turned times of day and durations into numbers of seconds: {listed(spans)}")
         if kept is not None and rows is None:
             rows = np.arange(len(found[0].values))
         return cls.from_columns(
-            {c.name: c.values if kept is None else c.values[kept] for c in found},
+            {c.name: _of_frame(c) if kept is None else _of_frame(c)[kept] for c in found},
             y,
             target_name=target,
             task=task,
@@ -309,6 +315,10 @@ class Dataset:
             names=None if self.names is None else self.names[chosen],
         )
 
+    def with_columns(self, columns: Mapping[str, NDArray[Any]]) -> "Dataset":
+        """The same rows with these columns."""
+        return replace(self, columns=columns, feature_names=tuple(columns), test=None, validation=None)
+
     def without_target(self) -> "Dataset":
         """The features alone, without target and other splits."""
         return replace(self, y=None, task=None, task_reason="", test=None, validation=None)
@@ -355,6 +365,16 @@ class Dataset:
         return digest.hexdigest()
 
 
+def _of_frame(column: "Column") -> NDArray[Any]:
+    """Return the values of a column; days since 1970 as dates."""
+    if column.kind != "dates" or column.dtype.kind != "M":
+        return column.values
+    moments = np.full(len(column.values), "NaT", MOMENTS)
+    present = ~np.isnan(column.values)
+    moments[present] = np.rint(column.values[present] * MICROSECONDS_A_DAY).astype(np.int64).astype(MOMENTS)
+    return moments
+
+
 def _present(column: "Column", source: str, notes: list[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Return a target's values, and which rows have one (None if all do)."""
     values = column.values
@@ -368,7 +388,7 @@ def _present(column: "Column", source: str, notes: list[str]) -> tuple[NDArray[A
     if not lacking:
         return present, None
     notes.append(f"left out {counted(lacking, 'row')} where the target {column.name!r} is missing")
-    return present if column.kind == "texts" else present.astype(column.dtype), np.flatnonzero(~missing)
+    return present.astype(column.dtype) if column.kind == "numbers" else present, np.flatnonzero(~missing)
 
 
 def _feed(digest: Any, array: NDArray[Any] | None) -> None:
@@ -377,6 +397,7 @@ def _feed(digest: Any, array: NDArray[Any] | None) -> None:
     elif array.dtype.kind in "OU":
         digest.update(json.dumps(array.tolist()).encode())
     else:
+        array = array.view(np.int64) if array.dtype.kind == "M" else array
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         digest.update(f"{little.dtype.str}{little.shape};".encode())
         digest.update(little.data if little.size else b"")
@@ -427,10 +448,12 @@ def _as_column(name: str, values: ArrayLike) -> NDArray[Any]:
         raise ValueError(f"column {name!r} has shape {column.shape}; expected one value per row: (n,)")
     if column.dtype.kind in "biuf":
         return column.astype(np.float64, copy=False)
+    if column.dtype.kind == "M":
+        return column.astype(MOMENTS, copy=False)
     if column.dtype.kind == "U":
         return column.astype(object)
     strange = [v for v in column if not (v is None or isinstance(v, str))] if column.dtype == object else [column]
     if strange:
         found = type(strange[0]).__name__ if column.dtype == object else str(column.dtype)
-        raise ValueError(f"column {name!r} holds {found}; expected numbers, or texts with None where missing")
+        raise ValueError(f"column {name!r} holds {found}; expected numbers, dates, or texts with None where missing")
     return column

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .dataset import Dataset
+from .dates import Dates
 from .features import ImageFeatures, Matrix, MatrixFeatures
 from .record import Record
-from .table_features import TableFeatures
+from .table_features import TableFeatures, require_columns
 from .task import Label, Target, Task
 from .wording import counted, listed
 
-FORMAT = 1
+#: The format that is written. Format 1 has no dates.
+FORMAT = 2
 KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatures)}
 
 
@@ -33,6 +35,8 @@ class Preprocessor:
         The transformation of the target.
     notes : tuple of str
         Sentences on what was done.
+    dates : Dates
+        The columns of dates, and what replaces them before `features` are computed.
 
     Examples
     --------
@@ -50,13 +54,14 @@ class Preprocessor:
     features: TableFeatures | MatrixFeatures | ImageFeatures
     target: Target
     notes: tuple[str, ...] = ()
+    dates: Dates = Dates({})
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False, channels_first: bool = False) -> "Preprocessor":
         """Fit the preprocessing to the training split.
 
-        Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; in a table
-        missing numbers are replaced by the median and missing texts are a separate category. Images are
+        Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; of a date
+        the network sees elapsed days, month, weekday, season and hour, as far as they vary; in a table missing numbers are replaced by the median and missing texts are a separate category. Images are
         standardised with one mean and one deviation. A regression target is standardised.
 
         Parameters
@@ -85,6 +90,8 @@ class Preprocessor:
         if channels_first and train.image_shape is None:
             raise ValueError(f"{train.source} holds no images: channels_first is for images")
         target = Target.fit(train.y, train.task, train.target_name)
+        dates = Dates.fit(train)
+        train = dates.apply(train)
         features: TableFeatures | MatrixFeatures | ImageFeatures
         if train.columns is not None:
             features, notes = TableFeatures.fit(train)
@@ -99,7 +106,7 @@ class Preprocessor:
             )
         else:
             notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")
-        return cls(features, target, tuple(notes))
+        return cls(features, target, (*dates.notes(), *notes), dates)
 
     @property
     def task(self) -> Task:
@@ -124,7 +131,7 @@ class Preprocessor:
     @property
     def input_names(self) -> tuple[str, ...]:
         """The columns that raw data must have."""
-        return self.features.input_names
+        return tuple(dict.fromkeys(self.dates.origin(name) for name in self.features.input_names))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -172,7 +179,8 @@ class Preprocessor:
         if not isinstance(self.features, TableFeatures):
             return self.features.transform(dataset if isinstance(dataset, Dataset) else Dataset.from_frame(dataset))
         if isinstance(dataset, Dataset):
-            return self.features.transform(dataset, self.target.name)
+            require_columns(self.input_names, dataset)
+            return self.features.transform(self.dates.apply(dataset), self.target.name)
         return self._transform_table(self.features, dataset)
 
     def _transform_table(self, features: TableFeatures, frame: Any) -> tuple[Matrix, list[str]]:
@@ -180,9 +188,12 @@ class Preprocessor:
         from ..frames import by_name  # loads the tensors, which reading arrays does not need
 
         table = by_name(frame, "the frame")
-        needed = {name: values for name, values in table.items() if name in features.input_names}
-        matrix, notes = features.transform(Dataset.from_frame(needed or table))
-        return matrix, [*features.aside(table, self.target.name), *notes]
+        needed = {name: values for name, values in table.items() if name in self.input_names}
+        rows = Dataset.from_frame(needed or table)
+        require_columns(self.input_names, rows)
+        matrix, notes = features.transform(self.dates.apply(rows))
+        aside = features.aside((name for name in table if name not in self.dates.parts), self.target.name)
+        return matrix, [*aside, *notes]
 
     def transform_target(self, y: ArrayLike | Dataset) -> NDArray[Any]:
         """The target as numbers that a loss takes.
@@ -219,6 +230,7 @@ class Preprocessor:
             "features": self.features.to_dict(),
             "target": self.target.to_dict(),
             "notes": list(self.notes),
+            "dates": self.dates.to_dict(),
         }
 
     @classmethod
@@ -233,9 +245,9 @@ class Preprocessor:
         """
         record = Record(data, "preprocessing")
         number = record.whole("format", 1)
-        record.require(number == FORMAT, f"unknown format {number}; this version reads format {FORMAT}")
+        record.require(number <= FORMAT, f"unknown format {number}; this version reads formats 1 to {FORMAT}")
         features, target = record.take("features"), Target.from_dict(record.take("target"))
-        notes = record.texts("notes")
+        notes, dates = record.texts("notes"), Dates.from_dict(record.take("dates") if number > 1 else Dates({}).to_dict())
         record.finish()
         kind = Record(features, "features").choice("kind", tuple(KINDS))
-        return cls(KINDS[kind].from_dict(features), target, notes)
+        return cls(KINDS[kind].from_dict(features), target, notes, dates)

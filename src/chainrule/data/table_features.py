@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .dataset import Dataset
 from .features import BLOCK, Matrix, Scaling, imputed, refuse_unscalable, store
 from .record import Record
-from .wording import counted, listed, row_in_file
+from .wording import counted, listed, row_in_file, suggestion
 
 MISSING = "missing"
 MOST_CATEGORIES = 100
@@ -127,12 +127,7 @@ class TableFeatures:
         else:
             assert dataset.columns is not None
             columns = dataset.columns
-        lacking = [name for name in self.input_names if name not in columns]
-        if lacking:
-            raise ValueError(
-                f"{dataset.source}: lacks {counted(len(lacking), 'column')} of the training split: "
-                f"{listed(lacking)}; it has {listed(columns)}"
-            )
+        require_columns(self.input_names, dataset)
         return columns
 
     def aside(self, names: Iterable[str], target_name: str | None) -> list[str]:
@@ -180,6 +175,18 @@ class TableFeatures:
         )
         record.require(all(categories), "a categorical column needs categories")
         return cls(numeric, scaling, categorical, categories, left_out)
+
+
+def require_columns(names: Sequence[str], dataset: Dataset) -> None:
+    """Raise an error if the rows lack columns of the training split."""
+    found = dataset.feature_names
+    lacking = [name for name in names if name not in found]
+    if lacking:
+        near = suggestion(lacking[0], [name for name in found if name not in names])
+        raise ValueError(
+            f"{dataset.source}: lacks {counted(len(lacking), 'column')} of the training split: {listed(lacking)}; "
+            f"it has {listed(found)}.{near}"
+        )
 
 
 def _is_empty(name: str, ranges: Mapping[str, Any], texts: Mapping[str, Counter[str | None]]) -> bool:
