@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .wording import counted, listed, suggestion
 
 if TYPE_CHECKING:
     from ..frames import Column
+    from .readings import Reading
 
 #: Dates, with or without a time.
 MOMENTS = np.dtype("M8[us]")
@@ -57,6 +58,8 @@ class Dataset:
         of the file by it.
     names : numpy.ndarray or None
         Of the rows, where they have any: the files of images.
+    readings : mapping of str to Reading
+        Of a table from a file: what the texts of its columns mean.
 
     Examples
     --------
@@ -84,6 +87,7 @@ class Dataset:
     rows: NDArray[Any] | None = None
     validation: "Dataset | None" = None
     names: NDArray[Any] | None = None
+    readings: Mapping[str, "Reading"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the other splits have the features of the training split."""
@@ -248,9 +252,7 @@ class Dataset:
             raise TypeError(f"target: expected the name of a column, got type {type(target).__name__}")
         target = None if target is None else str(target)
         exclude = [exclude] if isinstance(exclude, str) else [str(name) for name in exclude]
-        for name in [*exclude, *([target] if target is not None else [])]:
-            if name not in names:
-                raise ValueError(f"{source}: has no column {name!r}; it has {listed(names)}.{suggestion(name, names)}")
+        require_names([*exclude, *([target] if target is not None else [])], names, source)
         found = frames.columns(table, source, [name for name in names if name not in exclude])
         said = list(notes)
         y, kept = None, None
@@ -363,6 +365,13 @@ class Dataset:
         for other in (self.test, self.validation):
             digest.update(b"" if other is None else other.fingerprint().encode())
         return digest.hexdigest()
+
+
+def require_names(wanted: Sequence[str], names: Sequence[str], source: str) -> None:
+    """Raise an error if a table does not have these columns."""
+    for name in wanted:
+        if name not in names:
+            raise ValueError(f"{source}: has no column {name!r}; it has {listed(names)}.{suggestion(name, names)}")
 
 
 def _of_frame(column: "Column") -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """Dates as numbers and categories: elapsed days, and the parts of year, week and day."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ DAY = MICROSECONDS_A_DAY
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def _elapsed(moments: NDArray[Any]) -> NDArray[np.float64]:
+def _elapsed(moments: NDArray[Any]) -> NDArray[Any]:
     return moments.view(np.int64) / DAY
 
 
@@ -24,11 +24,11 @@ def _days_since(moments: NDArray[Any], unit: str) -> NDArray[np.int64]:
     return (moments - moments.astype(f"M8[{unit}]").astype(MOMENTS)).view(np.int64) // DAY
 
 
-def _season(moments: NDArray[Any]) -> NDArray[np.float64]:
+def _season(moments: NDArray[Any]) -> NDArray[Any]:
     return _days_since(moments, "Y") * (2 * np.pi / 365.25)
 
 
-def _hours(moments: NDArray[Any]) -> NDArray[np.float64]:
+def _hours(moments: NDArray[Any]) -> NDArray[Any]:
     return moments.view(np.int64) % DAY / (DAY / 24)
 
 
@@ -69,7 +69,7 @@ class Dates:
     ['Wed', 'Thu', 'Fri']
     """
 
-    parts: Mapping[str, tuple[str, ...]]
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, train: Dataset) -> "Dates":

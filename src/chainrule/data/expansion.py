@@ -3,6 +3,7 @@
 import gzip
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,19 +45,21 @@ class Expansion:
                 "max_bytes=N (--max-bytes N)"
             )
 
-    def gunzip(self) -> bytes:
-        """Return the contents of a gzip file."""
-        blocks, size = [], 0
+    def unpacked(self) -> Iterator[bytes]:
+        """Yield the contents of a gzip file in blocks."""
+        size = 0
         try:
             with Path(self.path).open("rb") as file, gzip.GzipFile(fileobj=file) as unpacked:
                 while block := unpacked.read(_BLOCK):
                     size += len(block)
-                    self.check(
-                        size, file.tell()
-                    )  # what was read so far: zeros at the end do not hide behind a beginning
-                    blocks.append(block)
+                    # what was read so far: zeros at the end do not hide behind a beginning
+                    self.check(size, file.tell())
+                    yield block
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(
                 f"{self.path}: the gzip stream is damaged or truncated ({error}); fetch it again"
             ) from None
-        return b"".join(blocks)
+
+    def gunzip(self) -> bytes:
+        """Return the contents of a gzip file."""
+        return b"".join(self.unpacked())

@@ -1,7 +1,7 @@
 """Reading every kind of file: `read` with a target, `read_features` without."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .dataset import Dataset
@@ -9,6 +9,7 @@ from .digits import load_digits
 from .idx import FAMILY_FILE, read_idx, read_idx_folder
 from .images import Size, is_image, read_image_folder, read_images
 from .npz import read_npz, read_npz_features
+from .readings import Reading
 from .tables import read_table, read_table_features
 from .wording import suggestion
 
@@ -31,6 +32,7 @@ def read(
     max_bytes: int | None = None,
     size: Size | None = None,
     channels: int | None = None,
+    readings: Mapping[str, Reading] | None = None,
 ) -> Dataset:
     """Read a data set with its target, by the kind of file.
 
@@ -53,6 +55,8 @@ def read(
         4 GiB; what expands to more is refused before it takes memory.
     size, channels
         Of a folder of images: see `read_image_folder`.
+    readings
+        Of a table: see `read_table`.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def read(
     if kind == "npz":
         return read_npz(place, target, task, max_bytes=max_bytes)
     if kind == "table":
-        return read_table(place, target, task, exclude, header, max_bytes=max_bytes)
+        return read_table(place, target, task, exclude, header, max_bytes=max_bytes, readings=readings)
     what, holder = ("image", "folders of images by class") if kind == "image" else ("IDX file", "images and labels")
     raise ValueError(f"{path}: a single {what} has no target; give the folder that holds {holder}")
 
@@ -104,6 +108,7 @@ def read_features(
     max_bytes: int | None = None,
     size: Size | None = None,
     channels: int | None = None,
+    readings: Mapping[str, Reading] | None = None,
 ) -> Dataset:
     """Read rows to predict for: features without a target.
 
@@ -112,7 +117,7 @@ def read_features(
     path : path or "digits"
         As for `read`; also a single IDX file of images, an image, or a folder with images anywhere in it. Its target
         is not read; in a table it is one more column, which `Preprocessor.transform` ignores.
-    header, max_bytes, size, channels
+    header, max_bytes, size, channels, readings
         As for `read`.
 
     Returns
@@ -135,7 +140,7 @@ def read_features(
     """
     kind, place = _kind(path)
     if kind == "table":
-        return read_table_features(place, header, max_bytes=max_bytes)
+        return read_table_features(place, header, max_bytes=max_bytes, readings=readings)
     if header is not None:
         raise ValueError(f"header applies to tables only, and {path} is not a table; leave it out")
     if kind == "digits":

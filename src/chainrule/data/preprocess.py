@@ -1,7 +1,7 @@
 """From raw rows to a network's inputs and targets and back; fitted once, on the training split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from .dataset import Dataset
 from .dates import Dates
 from .features import ImageFeatures, Matrix, MatrixFeatures
+from .readings import LeftOut, Reading, reading_from
 from .record import Record
 from .table_features import TableFeatures, require_columns
 from .task import Label, Target, Task
 from .wording import counted, listed
 
-#: The format that is written. Format 1 has no dates.
+#: The format that is written. Format 1 has no dates and no readings.
 FORMAT = 2
 KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatures)}
 
@@ -37,6 +38,8 @@ class Preprocessor:
         Sentences on what was done.
     dates : Dates
         The columns of dates, and what replaces them before `features` are computed.
+    readings : mapping of str to Reading
+        Of a table from a file: what the texts of its columns mean.
 
     Examples
     --------
@@ -54,15 +57,17 @@ class Preprocessor:
     features: TableFeatures | MatrixFeatures | ImageFeatures
     target: Target
     notes: tuple[str, ...] = ()
-    dates: Dates = Dates({})
+    dates: Dates = field(default_factory=Dates)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, train: Dataset, impute: bool = False, channels_first: bool = False) -> "Preprocessor":
         """Fit the preprocessing to the training split.
 
         Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; of a date
-        the network sees elapsed days, month, weekday, season and hour, as far as they vary; in a table missing numbers are replaced by the median and missing texts are a separate category. Images are
-        standardised with one mean and one deviation. A regression target is standardised.
+        the network sees elapsed days, month, weekday, season and hour, as far as they vary. In a table, missing numbers
+        are replaced by the median, and missing texts are a separate category. Images are standardised with one mean
+        and one deviation. A regression target is standardised.
 
         Parameters
         ----------
@@ -106,7 +111,7 @@ class Preprocessor:
             )
         else:
             notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")
-        return cls(features, target, (*dates.notes(), *notes), dates)
+        return cls(features, target, (*dates.notes(), *notes), dates, train.readings)
 
     @property
     def task(self) -> Task:
@@ -132,6 +137,12 @@ class Preprocessor:
     def input_names(self) -> tuple[str, ...]:
         """The columns that raw data must have."""
         return tuple(dict.fromkeys(self.dates.origin(name) for name in self.features.input_names))
+
+    @property
+    def input_readings(self) -> dict[str, Reading]:
+        """The readings of the columns that raw data must have; other columns are left out."""
+        names = self.input_names
+        return {name: reading if name in names else LeftOut() for name, reading in self.readings.items()}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -231,6 +242,8 @@ class Preprocessor:
             "target": self.target.to_dict(),
             "notes": list(self.notes),
             "dates": self.dates.to_dict(),
+            "columns": list(self.readings),
+            "readings": [reading.to_dict() for reading in self.readings.values()],
         }
 
     @classmethod
@@ -247,7 +260,14 @@ class Preprocessor:
         number = record.whole("format", 1)
         record.require(number <= FORMAT, f"unknown format {number}; this version reads formats 1 to {FORMAT}")
         features, target = record.take("features"), Target.from_dict(record.take("target"))
-        notes, dates = record.texts("notes"), Dates.from_dict(record.take("dates") if number > 1 else Dates({}).to_dict())
+        notes = record.texts("notes")
+        dates, readings = (Dates(), {}) if number == 1 else (Dates.from_dict(record.take("dates")), _readings(record))
         record.finish()
         kind = Record(features, "features").choice("kind", tuple(KINDS))
-        return cls(KINDS[kind].from_dict(features), target, notes, dates)
+        return cls(KINDS[kind].from_dict(features), target, notes, dates, readings)
+
+
+def _readings(record: Record) -> dict[str, Reading]:
+    columns, found = record.distinct_texts("columns"), record.take("readings")
+    record.require(isinstance(found, list) and len(found) == len(columns), "readings: expected one for each column")
+    return {name: reading_from(reading, name) for name, reading in zip(columns, found, strict=True)}

@@ -1,46 +1,70 @@
 """Tables: CSV, TSV and Parquet through polars, which is imported when the first table is read."""
 
-import csv
-import io
+import glob
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..frames import EXPECTED
-from .dataset import Dataset
+from . import delimited, parquet
+from .dataset import Dataset, require_names
+from .evidence import Column, decided
 from .expansion import Expansion
+from .readings import Booleans, LeftOut, Reading, Texts, polars_package, values
 from .wording import counted, listed
 
 if TYPE_CHECKING:
     import polars
 
-SEPARATORS = ",;\t|"
-MISSING = ("", "?", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL")
 TARGET_NAMES = ("target", "label", "class", "y")
+#: Rows of a Parquet file that are read at a time, if not all at once.
+ROWS = 1 << 17
+#: Names of columns that number the rows, in files that other programs write.
+NUMBERING = (
+    "",
+    "unnamed: 0",
+    "__index_level_0__",
+    "index",
+    "rownames",
+    "row",
+    "row_id",
+    "rowid",
+    "id",
+    "nr",
+    "no",
+    "obs",
+)
+
+OnePath = str | os.PathLike[str]
+Files = OnePath | Sequence[OnePath]
 
 
 def read_table(
-    path: str | os.PathLike[str],
+    path: Files,
     target: str | None = None,
     task: str | None = None,
     exclude: Sequence[str] = (),
     header: bool | None = None,
     *,
     max_bytes: int | None = None,
+    readings: Mapping[str, Reading] | None = None,
 ) -> Dataset:
     r"""Read a table with its target.
 
     Parameters
     ----------
-    path : path
-        ``.csv``, ``.tsv`` (also with the suffix ``.gz``) or ``.parquet``. CSV is UTF-8; commas, semicolons, tabs
-        and vertical bars are recognised as separators; empty fields and ``?``, ``NA``, ``N/A``, ``nan``, ``null`` are
-        missing values.
+    path : path or sequence of paths
+        ``.csv``, ``.tsv`` (also with the suffix ``.gz``) or ``.parquet``; several files with the same columns are read
+        as one table. A path with ``*`` or ``?`` stands for all files that match, in alphabetical order. CSV is UTF-8,
+        UTF-16 or Windows-1252; commas, semicolons, tabs and vertical bars are recognised as separators; empty fields
+        and ``?``, ``-``, ``NA``, ``n/a``, ``nan``, ``null`` and the like are missing. All rows decide whether the
+        texts of a column are numbers (also with decimal commas, signs between thousands, currencies, units),
+        booleans as words, dates or times of day; the notes say what is unusual or ambiguous.
     target : str, optional
         The target's column. By default the column called target, label, class or y, if there is exactly
         one.
@@ -54,6 +78,8 @@ def read_table(
         How many bytes a compressed file may expand to. By default 100 times its size, but at least 64 MiB and at most
         4 GiB; what expands to more is refused before it takes memory.
         Of Parquet, 8 bytes per number and 16 per text are counted.
+    readings : mapping of str to Reading, optional
+        What the columns mean, instead of deciding it; from the `readings` of another dataset or a `Preprocessor`.
 
     Returns
     -------
@@ -63,8 +89,9 @@ def read_table(
     Raises
     ------
     ValueError
-        For an unreadable or truncated file, absent columns (the message suggests the nearest name), column
-        types that are neither numbers nor texts, and the errors of `Dataset.from_columns`.
+        For an unreadable or truncated file, absent columns (the message suggests the nearest name), column types that
+        are neither numbers, texts nor dates, and the errors of `Dataset.from_columns`. With `readings`, for a
+        text that they cannot read; the message names row and column.
     ImportError
         Without polars.
 
@@ -81,22 +108,38 @@ def read_table(
     >>> len(rows), rows.feature_names, rows.task
     (3, ('size',), 'binary')
     """
-    frame, places, notes = _read_frame(Expansion(path, max_bytes), header, exclude, [target] if target else [])
+    table = Table.open(path, header, [*exclude, *([target] if target else [])], max_bytes)
+    notes = list(table.notes)
     if target is None:
-        target = _usual_target(path, [name for name in frame.columns if name not in exclude])
+        target = _usual_target(table.called, [name for name in table.names if name not in exclude])
         notes.append(f"used the column {target!r} as the target because of its name")
-    return Dataset.from_frame(frame, target, task=task, exclude=exclude, source=f"{path}", notes=notes, rows=places)
+    require_names([*exclude, target], table.names, table.called)
+    if readings is None:
+        readings, said = table.decide(exclude, target)
+        notes += said
+    frame, places = table.read(readings, notes)
+    dataset = Dataset.from_frame(frame, target, task=task, source=table.called, notes=notes, rows=places)
+    return replace(dataset, readings=readings)
 
 
 def read_table_features(
-    path: str | os.PathLike[str], header: bool | None = None, *, max_bytes: int | None = None
+    path: Files,
+    header: bool | None = None,
+    *,
+    max_bytes: int | None = None,
+    readings: Mapping[str, Reading] | None = None,
 ) -> Dataset:
     """Read a table, every column as a feature; parameters and errors as for `read_table`."""
-    frame, places, notes = _read_frame(Expansion(path, max_bytes), header)
-    return Dataset.from_frame(frame, source=f"{path}", notes=notes, rows=places)
+    table = Table.open(path, header, list(readings or ()), max_bytes)
+    notes = list(table.notes)
+    if readings is None:
+        readings, said = table.decide()
+        notes += said
+    frame, places = table.read(readings, notes)
+    return replace(Dataset.from_frame(frame, source=table.called, notes=notes, rows=places), readings=readings)
 
 
-def _usual_target(path: str | os.PathLike[str], columns: Sequence[str]) -> str:
+def _usual_target(path: str, columns: Sequence[str]) -> str:
     usual = [name for name in columns if name.casefold() in TARGET_NAMES]
     if len(usual) == 1:
         return usual[0]
@@ -104,172 +147,175 @@ def _usual_target(path: str | os.PathLike[str], columns: Sequence[str]) -> str:
     raise ValueError(f"{path}: target: expected the name of a column: {found}")
 
 
-def _polars() -> Any:
-    try:
-        import polars
-    except ImportError as error:
-        raise ImportError("reading a CSV needs polars: pip install 'chainrule[tables]'") from error
-    return polars
+@dataclass(frozen=True)
+class Table:
+    """The rows of one or several files.
 
-
-def _read_frame(
-    source: Expansion, header: bool | None, exclude: Sequence[str] = (), target: Sequence[str] = ()
-) -> "tuple[polars.DataFrame, NDArray[Any], list[str]]":
-    """The table, the position of each of its rows in the file, and what was done to it."""
-    pl, path = _polars(), Path(source.path)
-    notes: list[str] = []
-    try:
-        if path.suffix.casefold() == ".parquet":
-            rows = pl.scan_parquet(path).select(pl.len()).collect().item()
-            schema = pl.read_parquet_schema(path)
-            nested = [name for name, dtype in schema.items() if dtype.is_nested()]
-            for name in nested:  # before their values take memory
-                if name not in exclude:
-                    raise ValueError(f"column {name!r} of {path} is of type {schema[name]}; {EXPECTED}")
-            schema = {name: dtype for name, dtype in schema.items() if name not in nested}
-            texts = [name for name, dtype in schema.items() if dtype == pl.String]
-            width = 8 * (len(schema) + len(texts))
-            source.check(rows * width, path.stat().st_size)
-            # a dictionary holds a text once, however many rows have it
-            sizes = pl.scan_parquet(path).select(pl.col(texts).str.len_bytes().cast(pl.UInt64).sum()).collect()
-            source.check(rows * width + sum(sizes.row(0) if texts else ()), path.stat().st_size)
-            frame = pl.read_parquet(path, columns=list(schema))
-            frame = frame.with_columns(pl.lit(None).alias(name) for name in nested)  # excluded, but known by name
-        else:
-            frame = _read_csv(pl, source, header, [*exclude, *target], notes)
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path}: cannot be read as a table: {reason}") from None
-    if frame.width == 0:
-        raise ValueError(f"{path}: the table has no columns")
-    frame = frame.rename({name: name.strip() for name in frame.columns})
-    if frame.height == 0:
-        raise ValueError(f"{path}: the table has the columns {listed(frame.columns)} but no rows")
-    places = np.arange(frame.height)
-    if "" in frame.columns and frame[""].to_list() == list(range(frame.height)):
-        frame = frame.drop("")
-        notes.append("left out the column without a name, which numbers the rows")
-    blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
-    if blank.any() and frame.width > 1:
-        notes.append(f"left out {counted(int(blank.sum()), 'row')} without any value")
-        frame, places = frame.filter(~blank), places[~blank]
-    return frame, places, notes
-
-
-def _read_csv(
-    pl: Any, source: Expansion, header: bool | None, named: Sequence[str], notes: list[str]
-) -> "polars.DataFrame":
-    path, data = Path(source.path), _text_bytes(source)
-    separator = "\t" if ".tsv" in path.name.casefold() else _separator(data)
-    first, second = _first_rows(data[: 1 << 20], separator)
-    if header is None:
-        header = _is_header(first, second, named)
-        if not header:
-            notes.append("the first row holds numbers and was read as data: the columns are column_1, column_2, …")
-    if header:
-        _refuse_repeated(path, first)
-    _refuse_cut_off(path, data, separator, len(first))
-    frame = _parse_csv(pl, data, separator=separator, has_header=header)
-    if not header:
-        # The names that polars generates differ between its versions.
-        frame.columns = [f"column_{number}" for number in range(1, frame.width + 1)]
-    return frame.with_columns(_tidied(pl, column, notes) for column in frame if column.dtype == pl.String)
-
-
-def _parse_csv(pl: Any, data: bytes, **form: Any) -> "polars.DataFrame":
-    # Inferring the types from all rows takes longer than reading them, so the first rows decide; if a value
-    # further down does not fit, all rows are used.
-    try:
-        frame: polars.DataFrame = pl.read_csv(data, infer_schema_length=1000, null_values=list(MISSING), **form)
-    except pl.exceptions.ComputeError:
-        frame = pl.read_csv(data, infer_schema_length=None, null_values=list(MISSING), **form)
-    return frame
-
-
-def _text_bytes(source: Expansion) -> bytes:
-    path = Path(source.path)
-    data = source.gunzip() if path.suffix.casefold() == ".gz" else path.read_bytes()
-    data = data.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n")
-    if not data:
-        raise ValueError(f"{path}: the file is empty; a table has a row of column names and rows of values")
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path}: the file is UTF-16 text; save it as UTF-8")
-    if b"\0" in data[:4096]:
-        raise ValueError(f"{path}: the file holds zero bytes, so it is not text; expected UTF-8 text")
-    if b"\n" not in data:
-        data = data.replace(b"\r", b"\n")
-    return data
-
-
-def _separator(data: bytes) -> str:
-    first_line = data.split(b"\n", 1)[0].decode(errors="replace")
-    outside_quotes = "".join(first_line.split('"')[::2])
-    return max(SEPARATORS, key=outside_quotes.count)
-
-
-def _first_rows(data: bytes, separator: str) -> tuple[list[str], list[str]]:
-    lines = csv.reader(io.StringIO(data.decode(errors="replace"), newline=""), delimiter=separator)
-    rows: list[list[str]] = []
-    try:
-        for row in lines:
-            rows.append([field.strip() for field in row])
-            if len(rows) == 2:
-                break
-    except csv.Error:
-        pass  # an unclosed quote: polars reports it with its position
-    return (rows[0] if rows else []), (rows[1] if len(rows) > 1 else [])
-
-
-def _is_header(first: Sequence[str], second: Sequence[str], named: Sequence[str]) -> bool:
-    """Whether the first row names the columns, rather than being data already.
-
-    Names can be numbers (years, wavelengths); then a name given by the caller, or a text above a number, decides.
+    Attributes
+    ----------
+    files : list of Delimited or Parquet
+    called : str
+        As messages name it.
+    names : tuple of str
+        The columns, in the order of the first file.
+    notes : tuple of str
+        Sentences on how the files are written.
     """
-    numbers = sum(map(_is_number, first))
-    text_above_number = any(
-        _is_number(below) and not _is_number(above) for above, below in zip(first, second, strict=False)
-    )
-    return numbers * 2 <= len(first) or text_above_number or any(name in first for name in named)
+
+    files: "list[delimited.Delimited | parquet.Parquet]"
+    called: str
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def open(
+        cls, path: Files, header: bool | None = None, named: Sequence[str] = (), max_bytes: int | None = None
+    ) -> "Table":
+        """Find out how the files are written, and that they have the same columns."""
+        paths = matching(path)
+        notes: list[str] = []
+        files = [_opened(Expansion(p, max_bytes), header, named, notes) for p in paths]
+        names = files[0].names
+        for file, place in zip(files, paths, strict=True):
+            if set(file.names) != set(names):
+                odd = sorted(set(file.names) ^ set(names))
+                raise ValueError(
+                    f"{place}: expected the columns of {paths[0]}, found a difference in {listed(map(repr, odd))}"
+                )
+        called = f"{paths[0]}" if len(paths) == 1 else f"{paths[0]} and {counted(len(paths) - 1, 'more file')}"
+        if len(paths) > 1:
+            notes.append(f"read {len(paths):,} files as one table: {listed(paths, 4)}")
+        return cls(files, called, names, tuple(dict.fromkeys(notes)))
+
+    def decide(self, exclude: Sequence[str] = (), target: str | None = None) -> tuple[dict[str, Reading], list[str]]:
+        """Return what the texts of each column mean, and sentences on what is unusual, from all rows."""
+        used = [name for name in self.names if name not in exclude]
+        evidence: dict[str, Column] = {}
+        numbering = {name for name in used if name.casefold() in NUMBERING and name != target}
+        with _explained(self.called):
+            row = 0
+            for file in self.files:
+                looked = dict.fromkeys([*file.texts(used), *numbering])
+                for part in file.parts(list(looked), ROWS) if looked else ():
+                    for name in file.texts(used):
+                        evidence.setdefault(name, Column(name)).add(part[name], row)
+                    numbering = {name for name in numbering if _numbers_rows(part[name], row)}
+                    row += part.height
+        separators = [f.separator for f in self.files if isinstance(f, delimited.Delimited)]
+        readings, notes = decided(evidence, separators[0] if separators else ",")
+        found = readings.get(target) if target is not None else None
+        if isinstance(found, Booleans) and found != Booleans("false", "true"):
+            readings[str(target)] = Texts()  # predictions are these words
+        for name in sorted(numbering):
+            notes.append(f"left out the column {name!r}, which numbers the rows" if name else _NAMELESS)
+        return readings | {name: LeftOut() for name in (*numbering, *exclude)}, notes
+
+    def read(self, readings: Mapping[str, Reading], notes: list[str]) -> "tuple[polars.DataFrame, NDArray[Any]]":
+        """Return all rows that have a value, and the position of each."""
+        pl = polars_package()
+        parts = list(self.parts(readings))
+        height = sum(len(places) for _, places, _ in parts)
+        if not height:
+            raise ValueError(f"{self.called}: the table has the columns {listed(self.names)} but no rows")
+        blank = sum(lacking for _, _, lacking in parts)
+        if blank:
+            notes.append(blank_rows(blank))
+        frame = pl.concat([frame for frame, _, _ in parts], how="vertical_relaxed")
+        whole = [c.name for c in frame if c.dtype == pl.Float64 and bool(((c % 1 == 0) & (c.abs() < 2**53)).all())]
+        return frame.with_columns(pl.col(whole).cast(pl.Int64)), np.concatenate([places for _, places, _ in parts])
+
+    def parts(
+        self, readings: Mapping[str, Reading], rows: int | None = None, keep: Sequence[str] = ()
+    ) -> "Iterator[tuple[polars.DataFrame, NDArray[Any], int]]":
+        """Yield rows that have a value, the position of each, and how many have none.
+
+        The columns of texts mean what `readings` say; those that `keep` names are added as they are, called
+        ``keep NAME``.
+        """
+        used = [name for name in self.names if not isinstance(readings.get(name), LeftOut)]
+        start = 0
+        with _explained(self.called):
+            for file in self.files:
+                for part in file.parts(list(dict.fromkeys([*used, *keep])), rows):
+                    frame = part.select(self._values(part[name], readings.get(name), start) for name in used)
+                    blank = _blank(part.select(used))
+                    places = np.arange(start, start + part.height)
+                    start += part.height
+                    frame = frame.with_columns(part[name].alias(f"keep {name}") for name in keep)
+                    yield frame.filter(~blank), places[~blank], int(blank.sum())
+
+    def _values(self, column: "polars.Series", reading: Reading | None, start: int) -> "polars.Series":
+        pl = polars_package()
+        if reading is None or isinstance(reading, Texts) or column.dtype != pl.String:
+            return column
+        found, unread = values(reading, column)
+        if unread.any():
+            row = int(unread.arg_max() or 0)
+            raise ValueError(
+                f"{self.called}: row {start + row + 1} of the column {column.name!r} holds {column[row]!r}, expected "
+                f"{reading.what} as in training ({counted(int(unread.sum()), 'such row')}): correct it, or leave the "
+                "field empty"
+            )
+        return found.alias(column.name)
 
 
-def _is_number(text: str) -> bool:
+_NAMELESS = "left out the column without a name, which numbers the rows"
+
+
+def blank_rows(number: int) -> str:
+    """Return a sentence on rows that were left out."""
+    return f"left out {counted(number, 'row')} without any value"
+
+
+def matching(path: Files) -> list[OnePath]:
+    """Return the files of a path or a sequence of paths, each of which may be a pattern."""
+    paths: list[OnePath] = []
+    for one in [path] if isinstance(path, str | os.PathLike) else path:
+        pattern = not Path(one).exists() and any(sign in f"{one}" for sign in "*?[")
+        found = sorted(glob.glob(f"{one}")) if pattern else [one]
+        if not found:
+            raise FileNotFoundError(f"{one}: no file matches")
+        paths += found
+    return paths
+
+
+def _opened(
+    source: Expansion, header: bool | None, named: Sequence[str], notes: list[str]
+) -> "delimited.Delimited | parquet.Parquet":
+    with _explained(f"{source.path}"):
+        is_parquet = Path(source.path).suffix.casefold() == ".parquet"
+        file = parquet.opened(source) if is_parquet else delimited.sniffed(source, header, named, notes)
+    if not file.names:
+        raise ValueError(f"{source.path}: the table has no columns")
+    return file
+
+
+@contextmanager
+def _explained(called: str) -> Iterator[None]:
+    """Turn errors of polars into a ValueError that names the file."""
+    pl = polars_package()
     try:
-        float(text)
-    except ValueError:
+        yield
+    except pl.exceptions.PolarsError as error:
+        text = str(error).strip()
+        reason = text.splitlines()[0] if text else type(error).__name__
+        raise ValueError(f"{called}: cannot be read as a table: {reason}") from None
+
+
+def _blank(frame: "polars.DataFrame") -> NDArray[Any]:
+    """Return which rows have no value, if there are several columns."""
+    pl = polars_package()
+    if frame.width < 2:
+        return np.zeros(frame.height, bool)
+    found: NDArray[Any] = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
+    return found
+
+
+def _numbers_rows(column: "polars.Series", start: int) -> bool:
+    """Whether a column counts the rows from 0 or 1, whose first is number `start`."""
+    pl = polars_package()
+    numbers = column.cast(pl.Int64, strict=False)
+    begin = numbers[0] if len(numbers) else None
+    if begin not in (start, start + 1):
         return False
-    return True
-
-
-def _refuse_repeated(path: Path, names: Sequence[str]) -> None:
-    repeated = [name for name, number in Counter(names).items() if number > 1]
-    if repeated:
-        raise ValueError(f"{path}: the header names {listed(map(repr, repeated))} more than once; rename the columns")
-
-
-def _refuse_cut_off(path: Path, data: bytes, separator: str, width: int) -> None:
-    """Refuse a short last row: polars fills it with nulls, but the file was truncated."""
-    last = data.rsplit(b"\n", 1)[-1]
-    if last.count(b'"') % 2:
-        return  # the end of a quoted text of several lines
-    found = len(_first_rows(last, separator)[0])
-    if found < width:
-        raise ValueError(f"{path}: its last row has {counted(found, 'field')} of {width}; the file looks truncated")
-
-
-def _tidied(pl: Any, column: "polars.Series", notes: list[str]) -> "polars.Series":
-    """Strip spaces, recognise missing values, and convert a column of numbers to numbers."""
-    stripped = column.str.strip_chars()
-    text = stripped.set(stripped.is_in(MISSING), None)
-    present = len(text) - text.null_count()
-    for dtype in (pl.Int64, pl.Float64):
-        numbers = text.cast(dtype, strict=False)
-        parsed = len(numbers) - numbers.null_count()
-        if parsed == present:
-            return numbers
-    if parsed * 2 > present:
-        odd = int((numbers.is_null() & text.is_not_null()).arg_true()[0])
-        notes.append(
-            f"read the column {column.name!r} as texts, since {counted(present - parsed, 'row')} of "
-            f"{present:,} hold something other than numbers, the first is row {odd + 1}: {text[odd]!r}"
-        )
-    return text
+    return bool((numbers == pl.int_range(begin, begin + len(numbers), eager=True)).fill_null(False).all())

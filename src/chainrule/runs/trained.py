@@ -63,19 +63,22 @@ class Trained:
         """Read data with targets, as the model was trained on."""
         if self.is_of_text:
             return data.read_text(source)
-        return data.read(source, target, self.preprocessor.task, max_bytes=max_bytes, **self._image_form)
+        return data.read(
+            source, target, self.preprocessor.task, max_bytes=max_bytes, **self._form(self.preprocessor.readings)
+        )
 
     def read_features(self, source: str, max_bytes: int | None = None) -> data.Dataset:
         """Read data to predict for."""
         if self.is_of_text:
             raise ValueError(f"this model continues texts, and predicts nothing for {source}: use chainrule sample")
-        return data.read_features(source, max_bytes=max_bytes, **self._image_form)
+        return data.read_features(source, max_bytes=max_bytes, **self._form(self.preprocessor.input_readings))
 
-    @property
-    def _image_form(self) -> dict[str, Any]:
-        """The size and the channels of the images that the network takes, as `data.read` has them."""
+    def _form(self, readings: Any) -> dict[str, Any]:
+        """What `data.read` needs to read data as in training: size and channels of images, readings of a table."""
         shape = self.preprocessor.image_shape
-        return {} if shape is None else {"size": shape[:2], "channels": 3 if shape[2:] == (3,) else 1}
+        if shape is not None:
+            return {"size": shape[:2], "channels": 3 if shape[2:] == (3,) else 1}
+        return {"readings": readings} if readings else {}
 
     def evaluate(self, dataset: data.Dataset | data.Text) -> dict[str, float]:
         """Return the loss and the metrics on raw rows with targets, or on a text."""
