@@ -29,7 +29,7 @@ from .functional import functional_call
 from .layers import Dropout, Dropout2d, Embedding, Flatten, Identity, Linear, PositionEmbedding
 from .module import Module, from_config
 from .naming import Layer
-from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm, batch_mean
 from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, Upsample, ZeroPad2d
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Residual, Sequential
@@ -82,6 +82,7 @@ __all__ = [
     "Upsample",
     "ZeroPad2d",
     "activations",
+    "batch_mean",
     "count_parameters",
     "from_config",
     "functional_call",

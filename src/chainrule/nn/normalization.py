@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core.arguments import integer, number
+from ..core.shards import SHARD
 from ..core.tensor import Parameter, Tensor
 from ..ops.table import as_dtype
 from . import init
@@ -83,6 +84,39 @@ class LayerNorm(_Normalization):
         return self._scaled(centred, np.mean(np.square(centred), axis=-1, keepdims=True), name)
 
 
+def batch_mean(x: Any, axes: tuple[int, ...]) -> Any:
+    """Return the mean along the axis of examples and others, over the whole batch, also where it is cut into shards.
+
+    A module that computes statistics of a batch by this function trains in several processes as in one.
+
+    Parameters
+    ----------
+    x : array or tensor
+        Examples are along axis 0.
+    axes : tuple of int
+        The axes to average over, 0 among them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> nn.batch_mean(np.array([[1.0, 2.0], [3.0, 6.0]]), (0,))
+    array([2., 4.])
+    """
+    shard = SHARD.get()
+    if shard is None:
+        return np.mean(x, axis=axes)
+    part: Any = np.sum(x, axis=axes)
+    count = _batch_rows(x) * math.prod([x.shape[a] for a in axes if a])
+    return shard.summed(part) / part.dtype.type(count)
+
+
+def _batch_rows(x: Any) -> int:
+    """Return how many rows `x` has in the whole batch."""
+    shard = SHARD.get()
+    return int(x.shape[0]) if shard is None else shard.of_batch(x.shape[0])
+
+
 class _BatchNorm(_Normalization):
     """Standardises each feature, along axis 1, over all other axes."""
 
@@ -111,15 +145,15 @@ class _BatchNorm(_Normalization):
             known: Any = np.reshape(self.running_mean, spread)
             return self._scaled(x - known, np.reshape(self.running_var, spread), name)
         axes = (0, *range(2, x.ndim))
-        count = math.prod([x.shape[a] for a in axes])
+        count = _batch_rows(x) * math.prod(x.shape[2:])
         if count < 2:
             raise ValueError(
                 f"{called(x)} has shape {x.shape}: {count} value(s) of each feature; batch norm needs at least 2 in "
                 "training, or model.eval()"
             )
-        mean: Any = np.mean(x, axis=axes)
+        mean = batch_mean(x, axes)
         centred: Any = x - np.reshape(mean, spread)
-        variance: Any = np.mean(np.square(centred), axis=axes)
+        variance = batch_mean(np.square(centred), axes)
         old, new = 1 - self.momentum, self.momentum
         self.running_mean = old * self.running_mean + new * mean.detach()
         self.running_var = old * self.running_var + (new * count / (count - 1)) * variance.detach()

@@ -35,9 +35,12 @@ from ..core.apply import apply
 from ..core.arguments import integer
 from ..core.arrays import FLOATS
 from ..core.op import Example, Shape, register
+from ..core.shards import SHARD
 from .table import array_of
 
 _WORD = (1 << 64) - 1
+#: Between the streams of the shards of a batch, for what is not drawn row by row. Odd, so that all of them differ.
+_APART = 0x9E3779B97F4A7C15
 
 
 def _uniform_kernel(
@@ -119,4 +122,11 @@ def uniform(counter: Any, *, seed: int, stream: int = 0, shape: Any = (), dtype:
     if dtype not in FLOATS:
         raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
     sizes = tuple(operator.index(d) for d in (shape if np.iterable(shape) else (shape,)))
+    shard = SHARD.get()
+    if shard is None:
+        return apply(UNIFORM, (counter,), {**key, "shape": sizes, "dtype": dtype})
+    if sizes and sizes[0] == shard.rows:  # a row of the batch draws the same in whichever shard it is
+        batch = apply(UNIFORM, (counter,), {**key, "shape": (shard.total, *sizes[1:]), "dtype": dtype})
+        return batch[shard.start : shard.stop]
+    key["stream"] = (key["stream"] + (shard.number + 1) * _APART) & _WORD
     return apply(UNIFORM, (counter,), {**key, "shape": sizes, "dtype": dtype})

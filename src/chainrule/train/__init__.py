@@ -6,8 +6,8 @@ from .evaluation import evaluate, predict
 from .fitting import fit
 from .history import History
 from .loggers import LogTo, MLflowLogger, TensorBoardLogger
-from .loop import NonFiniteError
 from .metrics import METRICS
+from .nonfinite import NonFiniteError
 from .step import TrainingStep
 
 __all__ = [

@@ -91,6 +91,8 @@ class Callback:
     1 ['accuracy', 'epoch', 'loss', 'lr', 'seconds']
     """
 
+    everywhere = False
+
     def on_begin(self, run: Run) -> None:
         """Before the first step."""
 
@@ -140,6 +142,8 @@ class EarlyStopping(Callback):
     >>> len(history), history.stopped
     (2, 'val_loss has not improved for 1 epoch')
     """
+
+    everywhere = True
 
     def __init__(
         self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
@@ -195,6 +199,8 @@ class EarlyStopping(Callback):
 
 class PlateauRate(Callback):
     """Lowers the learning rate as a `ReduceOnPlateau` says."""
+
+    everywhere = True
 
     def __init__(self, schedule: ReduceOnPlateau) -> None:
         self.schedule, self.best, self.waited = schedule, math.inf, 0

@@ -10,6 +10,8 @@ import numpy as np
 from .. import nn
 from ..compiled import compile
 from ..core.arguments import integer
+from ..core.processes import Group
+from ..core.shards import cut
 from ..core.tensor import Tensor
 from ..core.tree import flatten
 from ..nn import losses
@@ -73,7 +75,10 @@ def predict(
 
 
 class Forward:
-    """A model's forward pass in evaluation mode, planned once per batch shape; parameters and buffers are read anew."""
+    """A model's forward pass in evaluation mode, planned once per batch shape; parameters and buffers are read anew.
+
+    The processes of a group share the batches.
+    """
 
     def __init__(
         self,
@@ -82,8 +87,9 @@ class Forward:
         batch_size: int | None = None,
         engine: str | None = None,
         threads: int | None = None,
+        group: Group | None = None,
     ) -> None:
-        self.model = model
+        self.model, self._group = model, group or Group()
         self.batch_size = None if batch_size is None else integer("batch_size", batch_size, at_least=1)
 
         def forward(state: Mapping[str, Any], rows: Any) -> Any:
@@ -101,8 +107,10 @@ class Forward:
         size = self.batch_size or (ROWS if numbers else OF_OTHERS)
         buffers = {k: b.value if isinstance(b, Tensor) else b for k, b in self.model.named_buffers()}
         with evaluation_mode(self.model):
-            rows = range(0, length(X), size)
-            return joined([self._run(buffers, take(X, slice(start, start + size))) for start in rows])
+            starts = range(0, length(X), size)
+            first, end = cut(len(starts), self._group.size)[self._group.rank]
+            own = [self._run(buffers, take(X, slice(start, start + size))) for start in starts[first:end]]
+            return joined([part for parts in self._group.everyones(own) for part in parts])
 
 
 def measure(output: Any, y: Any, loss: Any, metrics: Mapping[str, Metric]) -> dict[str, float]:

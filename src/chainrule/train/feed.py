@@ -58,8 +58,8 @@ class Feed(ABC):
         """Whether the epoch has no batch of this number."""
 
     @abstractmethod
-    def run(self, training: TrainingStep, batch: int, most: int | None) -> Made:
-        """Make steps from this batch on, at most so many, and only for some time."""
+    def run(self, training: TrainingStep, batch: int, most: int | None, limit: float = SLICE) -> Made:
+        """Make steps from this batch on, at most so many, and only for so many milliseconds."""
 
     @abstractmethod
     def again(self, batch: int) -> tuple[Any, Any, bool]:
@@ -121,17 +121,17 @@ class Rows(Feed):
         """Whether all rows have been visited."""
         return batch >= self.batches
 
-    def run(self, training: TrainingStep, batch: int, most: int | None) -> Made:
+    def run(self, training: TrainingStep, batch: int, most: int | None, limit: float = SLICE) -> Made:
         """Make steps; those of arrays that an update follows each run without Python in between."""
         made: Made = []
         stop = min(self.batches, batch + (most or self.batches))
-        end = time.perf_counter() + SLICE / 1000
+        end = time.perf_counter() + limit / 1000
         while batch < stop and (not made or (time.perf_counter() < end and math.isfinite(made[-1][0][0]))):
             last = self.last(batch)
             to = self._next_kind(batch, stop)
             self.torn = True
             with np.errstate(all="ignore"):
-                found = self._run(batch, to, last)
+                found = self._run(batch, to, last, limit)
             self.torn = False
             batch += len(found)
             made += [(results, self.size) for results in found[:-1]]
@@ -145,7 +145,7 @@ class Rows(Feed):
             return stop
         return batch + 1 if self.last(batch) else min(stop, batch // every * every + every - 1, self.batches - 1)
 
-    def _run(self, batch: int, to: int, last: bool) -> list[list[float]]:
+    def _run(self, batch: int, to: int, last: bool, limit: float) -> list[list[float]]:
         first, size = batch * self.size, self.size
         rows = min((to - batch) * size, len(self._order) - first)
         whole, rest = self._bindings[min(size, rows), last], self._bindings.get((rows % size, last))
@@ -154,7 +154,7 @@ class Rows(Feed):
             whole.run([*flatten(x)[0], *flatten(y)[0]])
             return [[float(whole.value(n)) for n in whole.plan.outputs]]
         results = np.empty((to - batch, len(whole.plan.outputs)))
-        made = whole.run_batches(rest, self._X, self._y, self._order, first, min(size, rows), rows, results, SLICE)
+        made = whole.run_batches(rest, self._X, self._y, self._order, first, min(size, rows), rows, results, limit)
         found: list[list[float]] = results[:made].tolist()
         return found
 
@@ -207,10 +207,10 @@ class Stream(Feed):
         """Whether the batch that was read ahead does not exist; of later ones it is not known."""
         return self.ahead is None and batch >= self._next
 
-    def run(self, training: TrainingStep, batch: int, most: int | None) -> Made:
+    def run(self, training: TrainingStep, batch: int, most: int | None, limit: float = SLICE) -> Made:
         """Make steps, each by a call from Python."""
         made: Made = []
-        end = time.perf_counter() + SLICE / 1000
+        end = time.perf_counter() + limit / 1000
         while self.ahead is not None and len(made) < (most or KEPT) and time.perf_counter() < end:
             (x, y), self._fresh = self.ahead, False
             self.ahead = next(self._iterator, None)

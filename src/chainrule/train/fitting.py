@@ -14,6 +14,7 @@ import numpy as np
 from .. import nn, optim
 from ..core.arguments import integer, number
 from ..core.keywords import translates
+from ..core.processes import Group
 from ..core.tensor import Tensor
 from ..core.tree import flatten
 from ..nn import losses
@@ -32,8 +33,10 @@ from .loop import Job, Loop
 from .metrics import Metric, resolve
 from .nests import called, length, take, telling_rows
 from .progress import shown
+from .sharded import sharding_of
 from .sources import Source
 from .step import TrainingStep
+from .together import group_of, guarded
 
 #: Rows, at most, whose outputs are judged after training.
 JUDGED = 1000
@@ -65,6 +68,8 @@ def fit(
     sample_weight: Any = None,
     accumulate: int = 1,
     ema: float | None = None,
+    distributed: Any = None,
+    shards: int | None = None,
 ) -> History:
     """Train a model by mini-batch gradient descent.
 
@@ -129,6 +134,12 @@ def fit(
     ema : float or None
         Decay, such as 0.999, of a moving average of the parameters over the updates. The model gets the averages:
         for validation, callbacks, and at the end; the parameters themselves are ``history.last_parameters``.
+    distributed : communicator, "mpi" or None
+        The processes that share each batch, all of which call `fit` with the same arguments: a communicator of mpi4py,
+        or "mpi" for all that ``mpiexec`` has started. The first one prints, saves and calls the callbacks.
+    shards : int or None
+        Into how many parts a batch is cut for them. The same number gives the same weights, bit for bit, for any number
+        of processes. Default: 8 with `distributed`, fewer for batches below 128 rows; else batches are not cut.
 
     Returns
     -------
@@ -165,36 +176,42 @@ def fit(
     ema = None if ema is None else number("ema", ema, above=0, below=1, alternative=" or None")
     optimizer = optim.get("adam" if optimizer is None else optimizer)
     figures = resolve(metrics, loss)
-    saving = _checkpoint(checkpoint, resume)
     calls = _callbacks(callbacks, early_stopping)
     if isinstance(optimizer.lr, optim.ReduceOnPlateau):
         calls.append(PlateauRate(optimizer.lr))
-    bar = shown(progress)
+    group = group_of(distributed)
+    threads = group.threads if threads is None else threads
     whole, model = model, logits_part(model, loss)
     visits = Visits(loss, epochs, batch_size, bool(shuffle), seed, accumulate, validation, sample_weight)
-    data = (of_batches if y is None else of_arrays)(whole, X, y, visits)
-    trained_by, measured, packed = loss, figures, data.weights
-    if packed is not None:
-        trained_by = packed.loss(loss)
-        measured = {name: packed.metric(metric) for name, metric in figures.items()}
-    with _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
+    with guarded(group) as guard, _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
+        saving = _checkpoint(checkpoint, resume, group.first)
+        data = (of_batches if y is None else of_arrays)(whole, X, y, visits)
+        trained_by, measured, packed = loss, figures, data.weights
+        if packed is not None:
+            trained_by = packed.loss(loss)
+            measured = {name: packed.metric(metric) for name, metric in figures.items()}
         _check_data(model, loss, figures, data)
         training = TrainingStep(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,
             seed=seed % 2**64, accumulate=accumulate > 1, weight_of=packed.total(loss) if packed else None, ema=ema,
+            sharding=sharding_of(distributed, group, shards, data.feed.size),
         )  # fmt: skip
         settings = _settings(training, data, visits, ema)
         further = {"dropout seeds": dropout_seeds, "metrics": list(figures), "model": repr(model)}
+        compared = settings | further | _fingerprints(data) if saving or group.size > 1 else {}
+        bar = shown(progress) if group.first else None
         job = Job(
             training, data.feed, epochs=epochs, callbacks=calls if bar is None else [*calls, bar],
             saved=len(calls),  # the bar has no state that a checkpoint needs
-            validate=_validation(model, data.held_out, loss, figures, engine, threads), model=whole, checkpoint=saving,
-            described=settings | _described(data, epochs),
-            settings=settings | further | _fingerprints(data) if saving else {},
+            validate=_validation(model, data.held_out, loss, figures, engine, threads, group), model=whole,
+            checkpoint=saving, described=settings | _described(data, epochs), settings=compared,
         )  # fmt: skip
         loop = Loop(job)
         if data.names != whole.feature_names:
             whole.feature_names = data.names
+        guard.begin(compared | training.exchanged())
+        with guard.alike():
+            loop.resume()
         history = loop.run()
         if ema:
             history.last_parameters = {path: array.copy() for path, array in training.parameters.items()}
@@ -208,7 +225,7 @@ def _settings(training: TrainingStep, data: Examples, visits: Visits, ema: float
         "batch_size": data.feed.size, "examples": data.feed.examples, "l1": training.l1, "l2": training.l2,
         "loss": _name(visits.loss), "optimizer": training.optimizer.config(), "seed": visits.seed,
         "shuffle": visits.shuffle, **({"accumulate": visits.accumulate} if visits.accumulate > 1 else {}),
-        **({"ema": ema} if ema else {}),
+        **({"ema": ema} if ema else {}), **({"shards": training.sharding.shards} if training.sharding else {}),
     }  # fmt: skip
 
 
@@ -246,7 +263,8 @@ def _training_mode(whole: nn.Module, model: nn.Module, seed: int) -> Iterator[li
             layer.seed = own
 
 
-def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
+def _checkpoint(given: Any, resume: bool, first: bool) -> Checkpoint | None:
+    """Return where to save; `first` says whether it is this process that does."""
     if given is None:
         if resume:
             raise ValueError("resume=True needs a checkpoint: give its file as checkpoint=")
@@ -254,7 +272,7 @@ def _checkpoint(given: Any, resume: bool) -> Checkpoint | None:
     if not isinstance(given, str | os.PathLike | Checkpoint):
         raise TypeError(f"checkpoint is a {type(given).__name__}; expected a path or a Checkpoint")
     found = given if isinstance(given, Checkpoint) else Checkpoint(given)
-    if Path(found.path).exists() and not resume:
+    if first and Path(found.path).exists() and not resume:
         raise FileExistsError(f"checkpoint {found.path} exists; resume from it with resume=True, or name another")
     return found
 
@@ -295,11 +313,11 @@ def _some_output(model: nn.Module, X: Any) -> Any:
 
 
 def _validation(
-    model: nn.Module, held_out: Any, loss: Any, figures: Mapping[str, Metric], engine: Any, threads: Any
+    model: nn.Module, held_out: Any, loss: Any, figures: Mapping[str, Metric], engine: Any, threads: Any, group: Group
 ) -> Callable[[], Mapping[str, float]] | None:
     if held_out is None:
         return None
-    forward = Forward(model, engine=engine, threads=threads)
+    forward = Forward(model, engine=engine, threads=threads, group=group)
 
     def validate() -> Mapping[str, float]:
         with Generator(0):  # the same numbers in each epoch, also of a run that is resumed

@@ -9,41 +9,26 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.op import Array
+from ..core.processes import Group, checksum
 from ..io.files import sweep
 from ..nn import Module
 from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
-from .feed import Feed, Made
+from .feed import SLICE, Feed, Made
 from .history import History
 from .interrupt import interruptible
-from .nonfinite import first_bad, first_bad_state
+from .nonfinite import NonFiniteError, first_bad, first_bad_state
 from .step import TrainingStep
+from .together import Pace, firsts_file
 
 #: What makes a first checkpoint fail for good. A full disk may have room for the next one.
 _PERMANENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-
-
-class NonFiniteError(FloatingPointError):
-    """The loss, or a parameter, became NaN or infinite; the message names the first value that did.
-
-    Examples
-    --------
-    >>> import chainrule as cr
-    >>> from chainrule import nn, optim
-    >>> digits = cr.data.load_digits()
-    >>> try:
-    ...     cr.fit(nn.Linear(64, 1), digits.X, digits.y[:, None] * 1.0, loss="mse", optimizer=optim.SGD(1e30))
-    ... except cr.NonFiniteError as error:
-    ...     print(str(error)[:52])
-    training stopped being finite in epoch 1, step 2 of
-    """
 
 
 @dataclass(frozen=True)
@@ -90,19 +75,30 @@ class Loop:
 
     def __init__(self, job: Job) -> None:
         self.job, self.training = job, job.training
+        self._group = job.training.sharding.group if job.training.sharding else Group()
+        self._pace = Pace(self._group, SLICE / 1000) if self._group.size > 1 else None
         self.history, self.progress = History(), Progress()
         # planned now, so that a batch that the model does not accept is found before training starts
         job.feed.bind(job.training)
-        self._on_step = [c.on_step for c in job.callbacks if overrides(c, "on_step")]
-        self._on_slice = [c.on_slice for c in job.callbacks if hasattr(c, "on_slice")]
+        self._each_step = any(overrides(c, "on_step") for c in job.callbacks)
+        self._callbacks = [c for c in job.callbacks if self._group.first or getattr(c, "everywhere", False)]
+        self._on_step = [c.on_step for c in self._callbacks if overrides(c, "on_step")]
+        self._on_slice = [c.on_slice for c in self._callbacks if hasattr(c, "on_slice")]
         self._before: list[Array] = []  # the states at the beginning of the epoch, or before the batches that are kept
         self._first = 0  # and the batch that follows them
         self._saved_at = -1
-        if job.checkpoint is not None:
+
+    def resume(self) -> None:
+        """Take over the state of the job's checkpoint, if there is one."""
+        job = self.job
+        if job.checkpoint is None:
+            return
+        if self._group.first:
             sweep(job.checkpoint.path)
-        if job.checkpoint is not None and Path(job.checkpoint.path).exists():
-            saved = list(job.callbacks[: job.saved])
-            self.progress, self.history.rows = load_checkpoint(job.checkpoint.path, job.training, saved, job.settings)
+        with firsts_file(self._group, job.checkpoint.path) as file:
+            if file is not None:
+                saved = list(job.callbacks[: job.saved])
+                self.progress, self.history.rows = load_checkpoint(file, job.training, saved, job.settings)
 
     def run(self) -> History:
         """Train to the end or a stop. In every case the model gets consistent weights and each on_end is called."""
@@ -117,12 +113,12 @@ class Loop:
         with interruptible(run) as close, threads, contextlib.ExitStack() as ends:
             ends.callback(self.training.write_back)
             try:
-                for c in job.callbacks:
+                for c in self._callbacks:
                     if hasattr(c, "on_begin"):
                         c.on_begin(run)
                     if hasattr(c, "on_end"):
                         ends.callback(c.on_end, run)
-                while p.epoch < job.epochs and run.stopping is None:
+                while p.epoch < job.epochs and not self._stops(run):
                     self._epoch(run)
                 if job.checkpoint and run.stopping is not None and self._saved_at != p.step:
                     self._save()
@@ -139,6 +135,14 @@ class Loop:
                 self.history.stopped, self.history.interrupted = run.stopping, run.interrupted
                 self.training.write_back()
         return self.history
+
+    def _stops(self, run: Run) -> bool:
+        """Whether the run is to end now, of which several processes must be of one mind."""
+        if self._pace is not None:
+            run.stopping, run.interrupted = self._pace.agree(run.stopping, run.interrupted)
+            if self.training.rate is not None:
+                self.training.rate[...] = self._group.firsts(self.training.rate)  # a callback may have set it
+        return run.stopping is not None
 
     def _epoch(self, run: Run) -> None:
         job, p, training, feed = self.job, self.progress, self.training, self.job.feed
@@ -170,7 +174,7 @@ class Loop:
                 on_step(run)
             if job.checkpoint and job.checkpoint.steps and p.step % job.checkpoint.steps == 0:
                 self._save()
-            if run.stopping is not None:
+            if self._stops(run):
                 return
         self._require_finite()
         run.steps_per_epoch = p.batch
@@ -190,18 +194,25 @@ class Loop:
 
     def _steps(self) -> Made:
         """Make steps until the next callback or checkpoint, for at most `SLICE`."""
-        feed, most = self.job.feed, None
-        if self._on_step:
+        feed, pace, most = self.job.feed, self._pace, None
+        if self._each_step:
             most = 1
             feed.bind(self.training)  # a callback may have changed a setting
         elif (saving := self.job.checkpoint) and saving.steps:
             most = saving.steps - self.progress.step % saving.steps
-        return feed.run(self.training, self.progress.batch, most)
+        if pace is None:
+            return feed.run(self.training, self.progress.batch, most)
+        started = time.perf_counter()
+        made = feed.run(self.training, self.progress.batch, min(most or pace.steps, pace.steps), math.inf)
+        pace.made(len(made), time.perf_counter() - started)
+        return made
 
     def _close_epoch(self, run: Run, means: list[float], started: float) -> None:
         job, p = self.job, self.progress
         row: dict[str, Any] = {"epoch": p.epoch + 1}
         row |= dict(zip(("loss", *self.training.metrics), means, strict=True))
+        if self._pace is not None:
+            self._require_same()
         self.training.write_back()
         if job.validate is not None:
             row |= {f"val_{k}": v for k, v in job.validate().items()}
@@ -213,7 +224,7 @@ class Loop:
         self.history.rows.append(row)
         p.epoch, p.batch, p.sums, p.seconds = p.epoch + 1, 0, (), 0.0
         run.epoch = p.epoch
-        for c in job.callbacks:
+        for c in self._callbacks:
             if hasattr(c, "on_epoch"):
                 c.on_epoch(run)
         if job.checkpoint is not None:
@@ -221,9 +232,23 @@ class Loop:
             if (every and p.epoch % every == 0) or (steps and p.step % steps == 0) or p.epoch == job.epochs:
                 self._save()
 
+    def _require_same(self) -> None:
+        """Raise if the processes have come to different weights."""
+        sums = self._group.everyones(checksum(self.training.states))
+        others = [str(rank) for rank, found in enumerate(sums) if found != sums[0]]
+        if others:
+            raise RuntimeError(
+                f"after epoch {self.progress.epoch + 1} process 0 has other weights than process {', '.join(others)}. "
+                "Either the processors differ in instruction set (chainrule doctor tells), or a callback or a module "
+                "did something in one process only; a callback with everywhere = True is called in all"
+            )
+
     def _save(self) -> None:
         job = self.job
         assert job.checkpoint is not None
+        if not self._group.first:
+            self._saved_at = self.progress.step
+            return
         saved = list(job.callbacks[: job.saved])
         try:
             save_checkpoint(job.checkpoint.path, self.training, self.progress, self.history.rows, saved, job.settings)

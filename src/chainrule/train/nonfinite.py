@@ -16,6 +16,22 @@ from .nests import called
 from .step import TrainingStep
 
 
+class NonFiniteError(FloatingPointError):
+    """The loss, or a parameter, became NaN or infinite; the message names the first value that did.
+
+    Examples
+    --------
+    >>> import chainrule as cr
+    >>> from chainrule import nn, optim
+    >>> digits = cr.data.load_digits()
+    >>> try:
+    ...     cr.fit(nn.Linear(64, 1), digits.X, digits.y[:, None] * 1.0, loss="mse", optimizer=optim.SGD(1e30))
+    ... except cr.NonFiniteError as error:
+    ...     print(str(error)[:52])
+    training stopped being finite in epoch 1, step 2 of
+    """
+
+
 def first_bad_state(training: TrainingStep) -> str | None:
     """Return which parameter, buffer or optimiser state is currently not finite; None if all are finite."""
     names = {path: p.name or path for path, p in training.model.named_parameters()}

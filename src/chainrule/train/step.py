@@ -10,19 +10,21 @@ import numpy as np
 from .. import nn
 from ..core.guards import Guards
 from ..core.op import Array, Shape
-from ..core.reverse import reverse
+from ..core.processes import checksum
 from ..core.tensor import Tensor, constant, traced_leaf
 from ..core.trace import State, Trace
-from ..core.tree import flatten, paths, unflatten
+from ..core.tree import flatten, paths, tree_map, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
-from ..nn.loss_checks import is_sensitive
+from ..ops.logic import identity
 from ..ops.table import as_dtype
 from ..plan import Plan, build
 from ..random import Generator
 from .blocks import Blocks
+from .gradients import gradients_of
 from .nests import called
+from .sharded import Sharding, exchanges
 
 Scalar = Callable[[Any, Any], Any]
 
@@ -56,6 +58,8 @@ class TrainingStep:
         Returns how much a batch of outputs and targets counts in this mean; None: what the loss divides by.
     ema : float or None
         Decay of a moving average of the parameters; `write_back` puts the average into the model.
+    sharding : Sharding or None
+        How batches are cut into shards, and which processes share them.
 
     Examples
     --------
@@ -87,8 +91,9 @@ class TrainingStep:
         accumulate: bool = False,
         weight_of: Scalar | None = None,
         ema: float | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
-        self.model, self.loss = model, losses.get(loss)
+        self.model, self.loss, self.sharding = model, losses.get(loss), sharding
         self.l1, self.l2, self.metrics = l1, l2, dict(metrics or {})
         self._engine, self.threads = engine, threads
         self._accumulates, self._weight_of, self._ema = accumulate, weight_of, ema
@@ -215,6 +220,15 @@ class TrainingStep:
         """Return the loss and the metrics of a binding's last run."""
         return tuple([binding.value(n).item() for n in binding.plan.outputs])
 
+    def exchanged(self) -> dict[str, Any]:
+        """Return what the processes of a group must have alike: weights to begin with, and what plans exchange."""
+        if self.sharding is None or self.sharding.group.size == 1:
+            return {}
+        return {
+            "weights": checksum(self.states),
+            "exchanges": [exchanges(binding.plan) for binding, _ in self._bindings.values()],
+        }
+
     def plan(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> Plan:
         """Plan the step for batches of these shapes."""
         x, y = (np.broadcast_to(np.zeros((), d), s) for s, d in ((x_shape, x_dtype), (y_shape, y_dtype)))
@@ -226,20 +240,16 @@ class TrainingStep:
             mark = frozenset({trace})
             x, y = (_inputs(nest, name, mark) for nest, name in ((x, "X"), (y, "Y")))
             blocks = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._blocks.vectors.items()}
-            parameters: dict[str, Tensor] = self._blocks.cut(blocks)
             frozen = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.frozen.items()}
             buffers = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self.buffers.items()}
             state = [traced_leaf(v.shape, v.dtype, mark) for v in self.optimizer_state]
             further = {k: traced_leaf(v.shape, v.dtype, mark) for k, v in self._further.items()}
-            output, new_buffers = called(self.model, {**parameters, **frozen, **buffers}, x)
-            loss, objective = self.objective(output, y, parameters)
-            gradients = self._gradients(objective, parameters)
-            if not is_sensitive(loss, parameters.values()):
-                raise ValueError(
-                    "the loss has no derivative with respect to any parameter: it uses the model's output only through "
-                    "functions whose derivative is zero, such as argmax, comparisons and rounding"
-                )
-            slopes, new_further = self._summed(self._blocks.joined(gradients), further, (output, y), last)
+
+            def run(parameters: Mapping[str, Tensor], rows: Any) -> tuple[Any, dict[str, Tensor]]:
+                return called(self.model, {**parameters, **frozen, **buffers}, rows)
+
+            loss, output, new_buffers, gradients = self._differentiated(trace, run, x, y, blocks)
+            slopes, new_further = self._summed(gradients, further, (output, y), last)
             new_blocks, new_state = blocks, unflatten(self._state_structure, state)
             if last:
                 new_blocks, new_state = self._updated(slopes, new_state, blocks)
@@ -292,16 +302,26 @@ class TrainingStep:
             objective = loss + losses.penalty(parameters, l1=self.l1, l2=self.l2)
         return loss, objective
 
-    def _gradients(self, objective: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
-        start = constant(np.ones((), objective.dtype))
-        gradients, _ = reverse([objective], [start], list(parameters.values()))
-        unreached = [name for name, g in zip(parameters, gradients, strict=True) if g is None]
-        if unreached:
-            raise ValueError(
-                f"the loss does not reach the parameter{'s' * (len(unreached) > 1)} {', '.join(unreached)}: they would "
-                "not be trained. Use them in forward, or remove them."
-            )
-        return {name: constant(g) for name, g in zip(parameters, gradients, strict=True)}
+    def _differentiated(
+        self, trace: Trace, run: Callable[[Mapping[str, Any], Any], Any], x: Any, y: Any, blocks: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Any, dict[str, Tensor], dict[str, Any]]:
+        """Trace forward and backward pass; return loss, output, new buffers, and the gradients in blocks."""
+        parameters: dict[str, Tensor] = self._blocks.cut(blocks)
+        if self.sharding is None:
+            output, new_buffers = run(parameters, x)
+            loss, objective = self.objective(output, y, parameters)
+            (gradients,) = gradients_of(loss, objective, [parameters])
+            return loss, output, new_buffers, self._blocks.joined(gradients)
+        passes = self.sharding.forward(trace, run, x, lambda: self._blocks.cut(tree_map(identity, dict(blocks))))
+        output = passes.output()
+        loss, objective = self.objective(output, y, parameters)
+        *found, of_penalty = gradients_of(loss, objective, [*passes.copies, parameters])
+        slopes = passes.sum([self._blocks.joined(of_shard) for of_shard in found])
+        if any(g is not None for g in of_penalty.values()):
+            zeros = {k: np.zeros(p.shape, p.dtype) for k, p in parameters.items()}
+            given = {k: zeros[k] if g is None else g for k, g in of_penalty.items()}
+            slopes = {name: slopes[name] + part for name, part in self._blocks.joined(given).items()}
+        return loss, output, passes.buffers, slopes
 
     def updated(self, gradients: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters after another update, with these gradients; the state does not change."""
