@@ -56,7 +56,7 @@ def test_networks(prepared):
 
 
 def test_figures_that_are_not_finite_are_null(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("chainrule.runs.training.measured", lambda *args: {"loss": float("nan"), "accuracy": np.inf})
+    monkeypatch.setattr("chainrule.runs.training.with_loss", lambda *args: {"loss": float("nan"), "accuracy": np.inf})
     runs.train(prepared, QUICK, tmp_path)
     found = json.loads((tmp_path / "run.json").read_text(), parse_constant=pytest.fail)
     assert found["metrics"]["test"] == {"loss": None, "accuracy": None}
@@ -135,6 +135,7 @@ def test_model_files_hold_plain_data(prepared, tmp_path):
         "format",
         "loss",
         "preprocessing",
+        "rule",
         "seed",
         "test",
         "version",

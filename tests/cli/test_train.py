@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.io import load_arrays
+from chainrule.judging import METRICS
 
 from .conftest import ENVIRONMENT, QUICK
 
@@ -31,6 +32,7 @@ def test_what_a_run_writes(run, tmp_path):
         "model": "mlp", "hidden": [8], "activation": "relu", "dropout": 0.1, "epochs": 2, "batch_size": 32,
         "optimizer": "adam", "lr": 0.001, "schedule": "cosine", "l2": 0.0, "test": 0.2, "validation": 0.1,
         "patience": None, "seed": 3, "loss": None, "context": None, "width": None, "layers": None,
+        "class_weight": None, "threshold": None, "calibrate": None,
     }  # fmt: skip
     assert found["seed"] == 3 and found["versions"]["chainrule"] == cr.__version__
     assert found["versions"].keys() == {"chainrule", "numpy", "python", "machine"}
@@ -38,7 +40,7 @@ def test_what_a_run_writes(run, tmp_path):
     assert found["examples"] == {"train": 1438, "test": 359} and found["epochs"] == 2 and found["stopped"] is None
     assert found["metrics"].keys() == {"train", "test"}
     for part in ("train", "test"):
-        assert found["metrics"][part].keys() == {"loss", "accuracy"}
+        assert found["metrics"][part].keys() == {"loss", *(name for name in METRICS if METRICS[name].kind == "classes")}
         assert 0 < found["metrics"][part]["accuracy"] <= 1
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -49,6 +51,7 @@ def test_what_a_run_writes(run, tmp_path):
         "fingerprint",
         "loss",
         "preprocessing",
+        "rule",
         "seed",
         "test",
     }
@@ -89,7 +92,10 @@ def test_tables(run, csv, tmp_path, task):
         assert sentence in said
     figures = found["metrics"]["test"]
     if task == "regression":
-        assert figures.keys() == {"loss", "r2", "rmse", "mae"} and figures["r2"] > 0.7
+        assert (
+            figures.keys() == {"loss", *(name for name in METRICS if METRICS[name].kind == "values")}
+            and figures["r2"] > 0.7
+        )
         assert figures["rmse"] < 12  # in the target's own unit, whose deviation is 20
     else:
         assert figures["accuracy"] > 0.6

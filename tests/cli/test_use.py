@@ -41,7 +41,7 @@ def test_a_table(run, csv, tmp_path, elsewhere, task):
     elsewhere()
     shown = run("evaluate", folder, file).stdout
     assert "16 rows, the split held out in training" in shown
-    assert f"{found['test']['loss']:.4g}" in shown
+    assert f"{found['test']['rmse' if task == 'regression' else 'log_loss']:.4g}" in shown and "baseline" in shown
     assert "80 rows, all rows" in run("evaluate", folder / "model.safetensors", file, "--all").stdout
 
     result = run("predict", folder, file)

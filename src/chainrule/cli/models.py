@@ -12,7 +12,8 @@ import click
 
 from ..show.document import printable
 from . import options
-from .output import echo, emit, explained, figure, say
+from .figures import figure, table
+from .output import echo, emit, explained, say
 
 
 @click.command()
@@ -30,13 +31,18 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
         column = target or options.own_target(trained, source)
         dataset = trained.read(source, column, max_bytes)
         rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
-        figures = trained.evaluate(rows)
         notes = []
         if trained.is_of_text and (unknown := int((trained.preprocessor.encode(rows.content) == 0).sum())):
             notes = [f"{unknown:,} of them are not in the training text"]
         say("data", f"{source}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}", *notes)
-        for name, x in figures.items():
-            say(name, figure(name, x))
+        judged = None if trained.is_of_text else trained.judge(rows, "these rows")
+        if judged is None:
+            for name, x in trained.evaluate(rows).items():
+                say(name, figure(name, x))
+        else:
+            say("figures", *table(judged))
+            for sentence in filter(None, (judged.headline, *judged.findings())):
+                say("", sentence)
 
 
 @click.command()

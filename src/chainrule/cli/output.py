@@ -110,11 +110,6 @@ def say(label: str, *lines: str) -> None:
             echo(part)
 
 
-def figure(name: str, x: float) -> str:
-    """Return a metric as text: an accuracy in percent."""
-    return f"{100 * x:.2f} %" if name == "accuracy" else f"{x:.4g}"
-
-
 def sizes(model: Any) -> str:
     """Return a network's layer sizes and the kinds of its other layers, such as ``64-256-10 ReLU``."""
     from ..nn import Conv2d, Linear, TransformerEncoderLayer

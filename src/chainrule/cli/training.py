@@ -10,10 +10,13 @@ import click
 
 from ..core.arguments import integer
 from . import options
-from .output import echo, ended_by_signals, explained, figure, say, sizes
+from .figures import figure, table
+from .output import echo, ended_by_signals, explained, say, sizes
 
 #: Lines of the history that are printed, at most.
 MOST_LINES = 12
+#: The figures of the training split that are printed.
+SHORT = ("loss", "accuracy", "rmse")
 
 
 @click.command()
@@ -45,6 +48,13 @@ MOST_LINES = 12
     "--test", type=float, help="fraction held out for the final test, of a text its end; default: 0.2, of a text 0.1"
 )
 @click.option("--validation", default=0.0, help="fraction of the training split held out for validation")
+@click.option("--class-weight", help="of a classifier: balanced, or weights by class such as '{\"yes\": 5}'")
+@click.option(
+    "--threshold",
+    help="of two classes: the probability from which the second is predicted, or f1 or balanced (balanced accuracy): "
+    "the best one on the validation split",
+)
+@click.option("--calibrate", help="temperature: divide the logits by the number that is best on the validation split")
 @click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
 @options.seed
 @options.max_bytes
@@ -173,7 +183,12 @@ def _conclude(result: Any, with_epochs: bool) -> None:
         best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
         say("stopped", result.history.stopped + best)
     for split, figures in result.metrics.items():
-        say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in figures.items()))
+        if split == "test" and result.judgement is not None:
+            say("test", *table(result.judgement))
+            say("verdict", *filter(None, [result.judgement.headline]))
+        else:
+            named = {name: x for name, x in figures.items() if name in SHORT}
+            say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in named.items()))
     for finding in result.history.findings:
         say("finding", finding)
     if result.sample:

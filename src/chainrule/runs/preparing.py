@@ -43,10 +43,14 @@ class Prepared:
         return arrays(self.preprocessor, split)
 
     @property
+    def is_of_text(self) -> bool:
+        """Whether the data is a text."""
+        return isinstance(self.preprocessor, data.Characters)
+
+    @property
     def examples(self) -> int:
         """How many examples the training split has: rows, or windows of a text."""
-        text = isinstance(self.preprocessor, data.Characters)
-        return (len(self.train) - 1) // self.preprocessor.context if text else len(self.train)
+        return (len(self.train) - 1) // self.preprocessor.context if self.is_of_text else len(self.train)
 
 
 def arrays(preprocessor: Any, split: Any) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from typing import Any
 from .. import nn, optim
 from ..core.arguments import choice, integer, number
 from ..nn import activations
+from .judged import check_threshold
 from .networks import NETWORKS
 
 #: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
@@ -41,6 +42,9 @@ class Settings:
     context: int | None = None
     width: int | None = None
     layers: int | None = None
+    class_weight: str | None = None
+    threshold: str | None = None
+    calibrate: str | None = None
 
     def __post_init__(self) -> None:
         choice("model", self.model, tuple(NETWORKS))
@@ -54,6 +58,9 @@ class Settings:
         number("validation", self.validation, at_least=0, below=1)
         number("l2", self.l2, at_least=0)
         choice("schedule", self.schedule, SCHEDULES)
+        if self.calibrate is not None:
+            choice("calibrate", self.calibrate, ("temperature",))
+        check_threshold(self.threshold)
         if self.activation is not None:
             activations.get(self.activation)
         self.make_optimizer(1)

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import data, io, nn
+from .. import data, io, judging, nn
 from ..core.op import Array
 from ..train import evaluate, predict
+from ..train.evaluation import measure
+from .judged import Rule
 from .preparing import arrays
 
 
@@ -24,12 +26,15 @@ class Trained:
     preprocessor : data.Preprocessor or data.Characters
     loss : str
     metadata : dict
+    rule : Rule
+        How its outputs become predictions.
     """
 
     model: nn.Module
     preprocessor: Any
     loss: str
     metadata: dict[str, Any]
+    rule: Rule
 
     @classmethod
     def load(cls, path: str | Path) -> Trained:
@@ -50,9 +55,11 @@ class Trained:
             given, expected = predict(model, preprocessor.example()).shape, (1, *preprocessor.output_shape)
             if given != expected:
                 raise ValueError(f"the network's output for one row has shape {given}, expected {expected}")
+            stored = metadata.get("rule")
+            rule = Rule() if stored is None else Rule.from_dict(stored, len(preprocessor.classes))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{file}: {error}") from None
-        return cls(model, preprocessor, metadata["loss"], metadata)
+        return cls(model, preprocessor, metadata["loss"], metadata, rule)
 
     @property
     def is_of_text(self) -> bool:
@@ -82,7 +89,20 @@ class Trained:
 
     def evaluate(self, dataset: data.Dataset | data.Text) -> dict[str, float]:
         """Return the loss and the metrics on raw rows with targets, or on a text."""
-        return measured(self.model, *arrays(self.preprocessor, dataset), self.loss, self.preprocessor)
+        if isinstance(dataset, data.Text):
+            return evaluate(self.model, *arrays(self.preprocessor, dataset), loss=self.loss)
+        output, target = self.outputs(dataset)
+        said = self.rule.predictions(self.preprocessor, self.loss, output, target)
+        return with_loss(output, target, self.loss, {} if said is None else judging.measure(said)[0])
+
+    def judge(self, dataset: data.Dataset, split: str = "the data", seed: int = 0) -> judging.Judgement | None:
+        """Return the metrics on raw rows with targets, with intervals and the baseline."""
+        return self.rule.judge(self.preprocessor, self.loss, *self.outputs(dataset), split=split, seed=seed)
+
+    def outputs(self, dataset: data.Dataset) -> tuple[Array, Array]:
+        """Return the network's outputs, and the targets as the loss takes them."""
+        X, y = arrays(self.preprocessor, dataset)
+        return predict(self.model, X), y
 
     def held_out(self, dataset: Any) -> tuple[Any, str]:
         """Return the rows that the model was not trained on, as far as that is known, and a description of them."""
@@ -99,25 +119,17 @@ class Trained:
     def predict(self, dataset: data.Dataset) -> dict[str, Array]:
         """Return column name -> values: the prediction and, for classes, the probability of each."""
         output = predict(self.model, self.preprocessor.transform(dataset))
-        shares = np.asarray(nn.losses.activate(self.loss, output.astype(np.float64)))
         if self.preprocessor.task == "regression":
-            return {"prediction": self.preprocessor.inverse_target(shares.astype(output.dtype))}
-        binary = self.preprocessor.task == "binary"
-        labels = self.preprocessor.inverse_target((output[:, 0] > 0).astype(int) if binary else output.argmax(axis=1))
-        if nn.losses.activation_of(self.loss) is None:  # scores, not probabilities
+            values = np.asarray(nn.losses.activate(self.loss, output.astype(np.float64)))
+            return {"prediction": self.preprocessor.inverse_target(values.astype(output.dtype))}
+        scores, predicted, are_probabilities = self.rule.scored(output, self.loss)
+        labels = self.preprocessor.inverse_target(predicted)
+        if not are_probabilities:
             return {"prediction": labels}
-        if binary:
-            shares = np.concatenate([1 - shares, shares], axis=1)
-        columns = {f"probability {c}": shares[:, i] for i, c in enumerate(self.preprocessor.classes)}
+        columns = {f"probability {c}": scores[:, i] for i, c in enumerate(self.preprocessor.classes)}
         return {"prediction": labels, **columns}
 
 
-def measured(model: nn.Module, X: Array, y: Array, loss: str, preprocessor: Any) -> dict[str, float]:
-    """Return the loss and the metrics of a model, those of a regression in the target's own unit."""
-    figures = evaluate(
-        model, X, y, loss=loss, metrics=("r2", "rmse", "mae") if preprocessor.task == "regression" else None
-    )
-    for name in ("rmse", "mae"):  # in the target's own unit
-        if name in figures:
-            figures[name] *= preprocessor.target.std
-    return figures
+def with_loss(output: Array, target: Array, loss: str, figures: dict[str, float]) -> dict[str, float]:
+    """Return the loss that was trained with, before the metrics."""
+    return measure(output, target, loss, {}) | figures

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from .. import data, io, nn, reporting
+from .. import data, io, judging, nn, reporting
 from ..core.op import Array
 from ..engine import choose
 from ..reporting.storage import run_files
-from ..train import Callback, Checkpoint, History, fit, predict
+from ..train import Callback, Checkpoint, History, evaluate, fit, predict
 from ..train.diagnostics import of_curves, of_outputs
 from .folders import CHECKPOINT
+from .judged import Rule, check_rule, row_weights
 from .networks import network
 from .preparing import Prepared
 from .settings import Settings
 from .text import sample
-from .trained import measured
+from .trained import with_loss
 from .versions import versions
 
 
@@ -32,6 +34,7 @@ class Result:
     seconds: float
     resumable: bool = False  # its checkpoint is in the folder, for it did not end
     sample: str = ""  # of a model of characters: what it writes
+    judgement: judging.Judgement | None = None  # on the test split
 
 
 def train(
@@ -53,39 +56,35 @@ def train(
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
-    text = isinstance(preprocessor, data.Characters)
     model = network(preprocessor, settings)
-    X, y = prepared.part(prepared.train)
     loss = settings.loss_for(preprocessor.task)
-    rows = len(X) - round(len(X) * settings.validation)
-    if rows < 1:
-        raise ValueError(f"validation={settings.validation:g} of {len(X)} rows leaves the training split empty")
-    held = _validation(prepared, settings)
-    optimizer = settings.make_optimizer(settings.epochs * -(-rows // settings.batch_size))
+    parts = _Parts.of(prepared, settings)
+    check_rule(settings, preprocessor.task, loss, parts.held is not None)
+    optimizer = settings.make_optimizer(settings.epochs * -(-parts.rows // settings.batch_size))
     saving = None if checkpoint_every is None else Checkpoint(folder / CHECKPOINT, epochs=checkpoint_every)
     history = fit(
-        model, X, y, loss=loss, optimizer=optimizer, epochs=settings.epochs, batch_size=settings.batch_size,
-        validation=held, seed=settings.seed, l2=settings.l2,
+        model, parts.X, parts.y, loss=loss, optimizer=optimizer, epochs=settings.epochs,
+        batch_size=settings.batch_size, validation=parts.validation, seed=settings.seed, l2=settings.l2,
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
-        callbacks=[reporting.GradientFlow(folder, X, y)] if report else (),
+        callbacks=[reporting.GradientFlow(folder, parts.X, parts.y)] if report else (),
         checkpoint=saving, resume=saving is not None,
+        sample_weight=row_weights(settings.class_weight, preprocessor, parts.y),
     )  # fmt: skip
     model.eval()
-    metrics = {} if text else {"train": measured(model, X, y, loss, preprocessor)}  # a text is long
-    metrics["test"] = measured(model, *prepared.part(prepared.test), loss, preprocessor)
-    history.findings = [*of_curves(history.rows, history.best_epoch), *_found(prepared, model, loss, y)]
-    written = sample(model, preprocessor, threads=threads, engine=engine) if text else ""
+    outcome = _text(prepared, model, loss) if prepared.is_of_text else _judged(prepared, model, loss, parts, settings)
+    history.findings = [*of_curves(history.rows, history.best_epoch), *outcome.findings]
+    written = sample(model, preprocessor, threads=threads, engine=engine) if prepared.is_of_text else ""
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
-                 "fingerprint": prepared.fingerprint}  # fmt: skip
+                 "fingerprint": prepared.fingerprint, **outcome.stored}  # fmt: skip
     record = {
         "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
         "settings": asdict(settings), "seed": settings.seed, "engine": choose(engine), "threads": threads,
         "examples": {"train": len(prepared.train), "test": len(prepared.test)}, "parameters": model.num_parameters,
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
-        "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch, "metrics": metrics,
-        "findings": history.findings,
-        **({"baselines": prepared.baselines, "sample": written} if text else {}),
+        "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch,
+        "metrics": outcome.metrics, "findings": history.findings, **outcome.recorded,
+        **({"baselines": prepared.baselines, "sample": written} if prepared.is_of_text else {}),
     }  # fmt: skip
     io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))
     if report:
@@ -94,21 +93,82 @@ def train(
         reporting.forget(folder)
     if not history.interrupted:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    return Result(folder, model, history, metrics, seconds, (folder / CHECKPOINT).exists(), written)
+    resumable = (folder / CHECKPOINT).exists()
+    return Result(folder, model, history, outcome.metrics, seconds, resumable, written, outcome.judgement)
 
 
-def _validation(prepared: Prepared, settings: Settings) -> float | tuple[Array, Array] | None:
-    """Return what `fit` takes as validation data: a fraction of the training split, or the source's own split."""
-    own = prepared.validation
-    if own is not None and settings.validation:
-        raise ValueError(f"validation: {prepared.source} has its own validation split; leave this out")
-    if own is None and settings.patience is not None and not settings.validation:
-        raise ValueError("patience: needs a validation split; give its fraction, such as --validation 0.1")
-    return (settings.validation or None) if own is None else prepared.part(own)
+@dataclass
+class _Parts:
+    """What a network is trained on, and the validation split, as arrays.
+
+    Attributes
+    ----------
+    X, y : arrays
+        Of the training split, the rows held out for validation included.
+    rows : int
+        How many are trained on.
+    validation
+        What `fit` takes.
+    held : (X, y) or None
+        The validation split.
+    """
+
+    X: Array
+    y: Array
+    rows: int
+    validation: float | tuple[Array, Array] | None
+    held: tuple[Array, Array] | None
+
+    @classmethod
+    def of(cls, prepared: Prepared, settings: Settings) -> _Parts:
+        X, y = prepared.part(prepared.train)
+        own, share = prepared.validation, settings.validation
+        if own is not None and share:
+            raise ValueError(f"validation: {prepared.source} has its own validation split; leave this out")
+        if own is None and settings.patience is not None and not share:
+            raise ValueError("patience: needs a validation split; give its fraction, such as --validation 0.1")
+        if own is not None:
+            held = prepared.part(own)
+            return cls(X, y, len(X), held, held)
+        if not share:
+            return cls(X, y, len(X), None, None)
+        if len(X) - round(len(X) * share) < 1:
+            raise ValueError(f"validation={share:g} of {len(X)} rows leaves the training split empty")
+        trained, rows = data.split(len(X), share, settings.seed)  # as `fit` does
+        return cls(X, y, len(trained), share, (X[rows], y[rows]))
 
 
-def _found(prepared: Prepared, model: nn.Module, loss: str, trained: Array) -> list[str]:
-    """Return the diagnostics of a network's outputs on the test split."""
+@dataclass
+class _Outcome:
+    """What a trained network is found to do: figures by split, sentences, and what is stored of it."""
+
+    metrics: dict[str, dict[str, float]]
+    findings: list[str]
+    stored: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
+    judgement: judging.Judgement | None = None
+
+
+def _text(prepared: Prepared, model: nn.Module, loss: str) -> _Outcome:
+    """Measure a model of characters on the end of its text; the rest is long."""
     X, y = prepared.part(prepared.test)
-    labels = prepared.preprocessor.classes
-    return list(of_outputs(predict(model, X), y, trained, loss, "the test split", labels))
+    found = of_outputs(predict(model, X), y, y, loss, "the test split", prepared.preprocessor.classes)
+    return _Outcome({"test": evaluate(model, X, y, loss=loss)}, list(found))
+
+
+def _judged(prepared: Prepared, model: nn.Module, loss: str, parts: _Parts, settings: Settings) -> _Outcome:
+    """Fit the rule from outputs to predictions, and judge these on the training and the test split."""
+    preprocessor = prepared.preprocessor
+    held = None if parts.held is None else (predict(model, parts.held[0]), parts.held[1])
+    rule = Rule.fit(preprocessor, parts.y, held, loss, settings)
+    metrics, judgement = {}, None
+    for split, (X, y) in (("train", (parts.X, parts.y)), ("test", prepared.part(prepared.test))):
+        output = predict(model, X)
+        said = rule.predictions(preprocessor, loss, output, y)
+        metrics[split] = with_loss(output, y, loss, {} if said is None else judging.measure(said)[0])
+        if said is not None and split == "test":
+            judgement = judging.judge(said, rule.baseline, split="the test split", seed=settings.seed)
+    stored = {"rule": rule.to_dict()}
+    if judgement is None:
+        return _Outcome(metrics, [], stored)
+    return _Outcome(metrics, judgement.findings(), stored, {"judgement": judgement.to_dict()}, judgement)

@@ -11,6 +11,7 @@ from .. import nn
 from ..core.arguments import integer, number, unexpected
 from ..optim import ReduceOnPlateau
 from .history import History
+from .metrics import is_better_when_larger
 from .step import TrainingStep
 
 
@@ -128,7 +129,7 @@ class EarlyStopping(Callback):
     min_delta : float
         The smallest change that counts as an improvement.
     maximize : bool or None
-        Whether larger is better; None: for accuracy and r2.
+        Whether larger is better; None: as the metric's row in ``chainrule.judging.METRICS`` says.
 
     Examples
     --------
@@ -237,7 +238,7 @@ def compared(row: dict[str, Any], metric: str | None, watcher: str, maximize: bo
     column = metric or ("val_loss" if "val_loss" in row else "loss")
     if column not in row:
         raise ValueError(f"{watcher} watches {column!r}; the history has {', '.join(row)}")
-    larger = maximize if maximize is not None else column.removeprefix("val_") in ("accuracy", "r2")
+    larger = maximize if maximize is not None else is_better_when_larger(column.removeprefix("val_"))
     return column, -row[column] if larger else row[column]
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.op import Array
+from ..judging import Predictions, of_classes
 from ..nn import losses
 
 #: Relative rise of the validation loss that is reported: above its least value, and if that was in the first epoch.
 RISE, RISE_AT_ONCE = 0.25, 0.05
 #: Relative rise of the training loss from the first epoch to the last that is reported.
 NO_PROGRESS = 0.01
-#: Fewest epochs of a curve, examples of a split, and examples of a class that are judged.
-EPOCHS, EXAMPLES, OF_CLASS = 3, 20, 5
+#: Fewest epochs of a curve, and examples of a split that are judged.
+EPOCHS, EXAMPLES = 3, 20
 
 
 def of_curves(rows: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Iterator[str]:
@@ -78,40 +79,10 @@ def of_outputs(
         return
     if "regression" in tasks:
         yield from _worse_than_constant(output, target, trained, str(loss), split)
-    elif tasks:
-        wide = output.ndim == 2 and output.shape[1] > 1
-        if wide and target.shape == output.shape and "multiclass" not in tasks:
-            return  # several labels per example
-        predicted = output.argmax(axis=1) if wide else (output.reshape(-1) > 0).astype(int)
-        if predicted.shape != (len(target),):
-            return
-        true, before = (_ids(given, wide) for given in (target, trained))
-        yield from _of_classes(predicted, true, before, split, lambda i: classes[i] if i < len(classes) else i)
-
-
-def _ids(target: Array, wide: bool) -> Array:
-    if wide and target.ndim == 2 and target.shape[1] > 1:
-        return np.asarray(target.argmax(axis=1))
-    flat = target.reshape(-1)
-    return flat if wide else (flat > 0.5).astype(int)
-
-
-def _of_classes(
-    predicted: Array, true: Array, trained: Array, split: str, label: Callable[[int], Any]
-) -> Iterator[str]:
-    counts = np.bincount(true.astype(int))
-    usual = int(np.bincount(trained.astype(int)).argmax())
-    accuracy, guessed = float(np.mean(predicted == true)), float(np.mean(true == usual))
-    if accuracy <= guessed and np.count_nonzero(counts) > 1:
-        yield (
-            f"No better than guessing: {100 * accuracy:.1f}\u202f% of {split} are right; always saying {label(usual)}, "
-            f"the most frequent class, gives {100 * guessed:.1f}\u202f%."
-        )
-    never = [i for i in np.flatnonzero(counts >= OF_CLASS) if not np.any(predicted == i)]
-    if never:
-        named = ", ".join(f"{label(int(i))} ({counts[i]:,} examples)" for i in never[:6])
-        more = f" and {len(never) - 6} more" if len(never) > 6 else ""
-        yield f"Never predicted on {split}: {named}{more}. Weights of the examples (sample_weight=) may help."
+    elif (said := Predictions.of_outputs(output, target, loss, classes)) is not None:
+        before = Predictions.of_outputs(np.zeros((len(trained), *output.shape[1:])), trained, loss)
+        usual = None if before is None else int(np.bincount(before.true).argmax())
+        yield from of_classes(said, usual, split)
 
 
 def _worse_than_constant(output: Array, target: Array, trained: Array, loss: str, split: str) -> Iterator[str]:

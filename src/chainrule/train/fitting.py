@@ -30,7 +30,7 @@ from .evaluation import Forward, check_outputs, measure, outputs_of
 from .examples import Examples, Visits, of_arrays, of_batches
 from .history import History
 from .loop import Job, Loop
-from .metrics import Metric, resolve
+from .metrics import Metric, in_batches, resolve
 from .nests import called, length, take, telling_rows
 from .progress import shown
 from .sharded import sharding_of
@@ -186,10 +186,10 @@ def fit(
     with guarded(group) as guard, _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
         saving = _checkpoint(checkpoint, resume, group.first)
         data = (of_batches if y is None else of_arrays)(whole, X, y, visits)
-        trained_by, measured, packed = loss, figures, data.weights
+        trained_by, measured, packed = loss, _in_batches(figures, data), data.weights
         if packed is not None:
             trained_by = packed.loss(loss)
-            measured = {name: packed.metric(metric) for name, metric in figures.items()}
+            measured = {name: packed.metric(metric) for name, metric in measured.items()}
         _check_data(model, loss, figures, data)
         training = TrainingStep(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,
@@ -217,6 +217,14 @@ def fit(
             history.last_parameters = {path: array.copy() for path, array in training.parameters.items()}
         history.findings = [*of_curves(history.rows, history.best_epoch), *_of_outputs(model, data, loss)]
         return history
+
+
+def _in_batches(figures: Mapping[str, Metric], data: Examples) -> dict[str, Metric]:
+    """Return the metrics that are measured on batches; raise if others are asked for without a validation split."""
+    measured = in_batches(figures)
+    if data.held_out is None and (only := sorted(figures.keys() - measured.keys())):
+        raise ValueError(f"metrics: {', '.join(only)} can be measured on a validation split only: give validation=")
+    return measured
 
 
 def _settings(training: TrainingStep, data: Examples, visits: Visits, ema: float | None) -> dict[str, Any]:

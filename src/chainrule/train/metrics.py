@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import judging
 from ..core.op import Array
 from ..nn import losses
 from ..nn.loss_checks import check_pairs
@@ -54,7 +56,33 @@ def mean_absolute_error(output: Any, target: Any) -> Any:
 
 
 METRICS: Mapping[str, Metric] = {"accuracy": accuracy, "r2": r2, "rmse": rmse, "mae": mean_absolute_error}
-"""The metrics that `evaluate` and `fit` know by name: functions ``(output, target)`` to a number."""
+"""The metrics that `evaluate` and `fit` know by name: functions ``(output, target)`` to a number.
+
+Those of ``chainrule.judging.METRICS`` are known besides. They need all examples of a split at once, so `fit` measures
+them on the validation split only.
+"""
+
+
+@dataclass(frozen=True)
+class OfWholeSplit:
+    """A metric that has a value for a whole split only, not as the mean over batches, such as the AUC."""
+
+    metric: judging.Metric
+    loss: Any
+
+    def __call__(self, output: Any, target: Any) -> float:
+        """Return its value."""
+        said = judging.Predictions.of_outputs(np.asarray(output), np.asarray(target), self.loss)
+        name = self.metric.name
+        if said is None or not self.metric.fits(said):
+            raise ValueError(
+                f"metrics: {name}: needs {self.metric.needs}, which a network with this loss does not give"
+            )
+        try:
+            return self.metric.function(said, np.ones(len(said)))
+        except judging.UndefinedMetric as reason:
+            raise ValueError(f"metrics: {name} has no value: {reason}") from None
+
 
 _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",), "hinge": ("accuracy",)}
 
@@ -75,9 +103,9 @@ def resolve(
     if isinstance(metrics, Mapping):
         named = list(metrics.items())
     elif isinstance(metrics, str) or callable(metrics):
-        named = [_named(metrics)]
+        named = [_named(metrics, loss)]
     elif isinstance(metrics, Iterable):
-        named = [_named(m) for m in metrics]
+        named = [_named(m, loss) for m in metrics]
     else:
         raise TypeError(
             f"metrics: expected names, functions, or a dict of functions, got type {type(metrics).__name__}"
@@ -113,15 +141,28 @@ def _of_one(key: Any, metric: Metric, output: Any, target: Any) -> Any:
 def check_metrics(metrics: Mapping[str, Metric], output: tuple[int, ...], target: Array) -> None:
     """Raise if a metric that is not one of ours broadcasts all outputs against all targets."""
     for name, function in metrics.items():
-        if function not in METRICS.values():
+        if function not in METRICS.values() and not isinstance(function, OfWholeSplit):
             check_pairs(function, tuple(output), target, f"metrics: {name!r}")
 
 
-def _named(metric: str | Metric) -> tuple[str, Metric]:
+def in_batches(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """Return the metrics that are measured on the batches of the training split, too."""
+    return {name: metric for name, metric in metrics.items() if not isinstance(metric, OfWholeSplit)}
+
+
+def is_better_when_larger(name: str) -> bool:
+    """Return whether a larger value of a metric is better; False for names that are not known, such as a loss."""
+    return name in judging.METRICS and judging.METRICS[name].better == 1
+
+
+def _named(metric: str | Metric, loss: Any) -> tuple[str, Metric]:
     if isinstance(metric, str) and metric in METRICS:
         return metric, METRICS[metric]
+    if isinstance(metric, str) and metric in judging.METRICS:
+        return metric, OfWholeSplit(judging.METRICS[metric], loss)
     if callable(metric):
         return getattr(metric, "__name__", type(metric).__name__), metric
     raise ValueError(
-        f"metrics names {metric!r}; there are {', '.join(METRICS)}, or give a function (output, target) -> number"
+        f"metrics names {metric!r}; there are {', '.join({**METRICS, **judging.METRICS})}, or give a function (output, "
+        "target) -> number"
     )

@@ -1,0 +1,187 @@
+"""A model judged on a part of the data: metrics with intervals beside the baseline, and what they say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .baseline import Baseline
+from .bootstrap import Intervals, intervals
+from .metrics import METRICS, confusion, measure
+from .predictions import Predictions
+
+#: Metrics by which a model is compared with the baseline in words, the most telling first.
+TELLING = ("log_loss", "accuracy", "auc", "rmse", "mae")
+#: Fewest examples of a part, and of a class, about which sentences are made; a recall below this is pointed out.
+EXAMPLES, OF_CLASS, LOW_RECALL, OF_LOW_RECALL = 20, 5, 0.05, 20
+#: Classes that a sentence names, and what may help them.
+NAMED = 6
+HELP = "Weights of the examples may help (sample_weight=, --class-weight)."
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured of predictions on a part of the data.
+
+    Attributes
+    ----------
+    said : Predictions
+    split : str
+        The part's name in sentences, such as "the test split".
+    figures : dict of str to float
+        By metric.
+    undefined : dict of str to str
+        Why the other metrics have no value.
+    intervals : dict of str to (float, float)
+        95 % intervals, by the bootstrap; empty without one.
+    baseline : Baseline or None
+    constant : dict of str to float
+        The metrics of the baseline.
+    gains : dict of str to (float, float)
+        95 % intervals of by how much a metric is better than the baseline's.
+    """
+
+    said: Predictions
+    split: str
+    figures: dict[str, float]
+    undefined: dict[str, str]
+    intervals: Intervals = field(default_factory=dict)
+    baseline: Baseline | None = None
+    constant: dict[str, float] = field(default_factory=dict)
+    gains: Intervals = field(default_factory=dict)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether each telling metric is better than the baseline's, as far as that is known."""
+        return not any(_gain(self, name) <= 0 for name in self._compared())
+
+    def _compared(self) -> list[str]:
+        return [name for name in TELLING if name in self.figures and name in self.constant]
+
+    @property
+    def headline(self) -> str:
+        """The model and the baseline in a sentence; empty without a baseline, or of too few examples."""
+        compared = self._compared()
+        if not compared or self.baseline is None or len(self.said) < EXAMPLES:
+            return ""
+        worse = [name for name in compared if _gain(self, name) <= 0]
+        if worse:
+            how = "No better" if len(worse) == len(compared) else "Not in all better"
+            return f"{how} than the baseline on {self.split}: not in {', '.join(METRICS[n].title for n in worse)}."
+        unsure = [METRICS[n].title for n in compared if self.gains.get(n, (1.0, 1.0))[0] <= 0]
+        doubt = f" In {', '.join(unsure)} this may be chance: it is {len(self.said):,} examples." if unsure else ""
+        beside = ", ".join(self._beside(name) for name in compared[:2])
+        return f"Better than the baseline on {self.split}: {beside}.{doubt}"
+
+    def _beside(self, name: str) -> str:
+        """Return a metric, and what the baseline has."""
+        metric = METRICS[name]
+        return f"{metric.title} {metric.shown(self.figures[name])} against {self._of_baseline(name)}"
+
+    def _of_baseline(self, name: str) -> str:
+        assert self.baseline is not None
+        shown = METRICS[name].shown(self.constant[name])
+        if name == "accuracy":
+            return f"{shown} of always saying {self.said.label(self.baseline.usual)}"
+        of = {"log_loss": "the classes' shares", "auc": "chance", "rmse": "the mean", "mae": "the median"}
+        return f"{shown} of {of[name]}"
+
+    def findings(self) -> list[str]:
+        """Return a sentence for each thing that a reader should know of the model, and none of a good one."""
+        if len(self.said) < EXAMPLES or not np.isfinite(self.said.predicted).all():
+            return []
+        if self.said.kind == "values":
+            return [] if self.baseline is None else list(_of_values(self))
+        usual = None if self.baseline is None else self.baseline.usual
+        return [*of_classes(self.said, usual, self.split), *_of_probabilities(self)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the predictions in JSON's types."""
+        return {
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            "undefined": self.undefined, "baseline": self.constant, "headline": self.headline,
+            "better": self.is_better,
+        }  # fmt: skip
+
+
+def judge(said: Predictions, baseline: Baseline | None = None, *, split: str = "the data", seed: int = 0) -> Judgement:
+    """Measure predictions, with intervals and the baseline.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.judging import Baseline, Predictions, judge
+    >>> true = np.arange(50) % 2
+    >>> p = np.where(true == 1, 0.8, 0.3)
+    >>> said = Predictions.of_probabilities(true, np.stack([1 - p, p], axis=1))
+    >>> print(judge(said, Baseline((0.5, 0.5)), split="the test split").headline)  # doctest: +ELLIPSIS
+    Better than the baseline on the test split: log loss 0.2899 against 0.6931 of the classes' shares, ...
+    """
+    figures, undefined = measure(said)
+    constant = () if baseline is None else baseline.predictions(said.true, said.classes)
+    around, gains = intervals(said, constant, seed=seed)
+    beside = {} if baseline is None else baseline.measured(said.true, said.classes)
+    return Judgement(said, split, figures, undefined, around, baseline, beside, gains)
+
+
+def _gain(judged: Judgement, name: str) -> float:
+    return METRICS[name].better * (judged.figures[name] - judged.constant[name])
+
+
+def of_classes(said: Predictions, usual: int | None, split: str) -> Iterator[str]:
+    """Yield what predicted classes say: no better than the usual class, classes that are never or hardly found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.judging import Predictions, of_classes
+    >>> true = np.array([0] * 15 + [1] * 5)
+    >>> said = Predictions.of_probabilities(true, np.tile([0.8, 0.2], (20, 1)), ("no", "yes"))
+    >>> print(list(of_classes(said, None, "the test split"))[0].partition(".")[0])
+    Never predicted on the test split: yes (5 examples)
+    """
+    table = confusion(said, np.ones(len(said)))
+    counts, right = table.sum(axis=1).astype(int), table.diagonal()
+    accuracy = right.sum() / len(said)
+    guessed = counts[usual] / len(said) if usual is not None else 0.0
+    if usual is not None and accuracy <= guessed and np.count_nonzero(counts) > 1:
+        yield (
+            f"No better than guessing: {100 * accuracy:.1f}\u202f% of {split} are right; always saying "
+            f"{said.label(usual)}, the most frequent class, gives {100 * guessed:.1f}\u202f%."
+        )
+    never = (table.sum(axis=0) == 0) & (counts >= OF_CLASS)
+    if never.any():
+        named = [f"{said.label(i)} ({counts[i]:,} examples)" for i in np.flatnonzero(never).tolist()]
+        yield f"Never predicted on {split}: {_some(named)}. {HELP}"
+    low = ~never & (counts >= OF_LOW_RECALL) & (right < LOW_RECALL * counts)
+    if low.any():
+        named = [f"{said.label(i)} ({right[i]:.0f} of {counts[i]:,} examples)" for i in np.flatnonzero(low).tolist()]
+        yield f"Hardly found on {split}: {_some(named)}. {HELP}"
+
+
+def _some(named: list[str]) -> str:
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return f"{', '.join(named[:NAMED])}{more}"
+
+
+def _of_probabilities(judged: Judgement) -> Iterator[str]:
+    figures, constant = judged.figures, judged.constant
+    if "log_loss" in figures and "log_loss" in constant and _gain(judged, "log_loss") <= 0:
+        yield (
+            f"Probabilities no better than the classes' shares: the log loss is {figures['log_loss']:.4g} on "
+            f"{judged.split}; saying for each example how frequent the classes are gives {constant['log_loss']:.4g}."
+        )
+    if "auc" in figures and judged.gains.get("auc", (0.0, 1.0))[1] < 0:
+        yield f"Ranked the wrong way: the AUC is {figures['auc']:.3f} on {judged.split}, and chance gives 0.5."
+
+
+def _of_values(judged: Judgement) -> Iterator[str]:
+    for name, constant in (("rmse", "mean"), ("mae", "median")):
+        if _gain(judged, name) <= 0:
+            yield (
+                f"No better than a constant: the {METRICS[name].title} is {judged.figures[name]:.4g} on "
+                f"{judged.split}; predicting the {constant} of the training targets gives {judged.constant[name]:.4g}."
+            )
