@@ -26,7 +26,7 @@ SOURCE = ROOT / "src" / "chainrule"
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.
 LOADED_WHEN_USED = (
-    "IPython autograd jax latex2mathml matplotlib mlflow mpi4py narwhals onnx pandas plotly polars pyarrow rich "
+    "IPython autograd jax latex2mathml matplotlib mlflow mpi4py narwhals onnx optuna pandas plotly polars pyarrow rich "
     "scipy sklearn tensorboard tensorboardX torch tqdm trackio wandb"
 ).split()
 

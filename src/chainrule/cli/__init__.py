@@ -17,6 +17,7 @@ from .grading import grade
 from .models import evaluate, export, predict, sample
 from .output import echo
 from .training import report, train
+from .tuning import tune
 
 
 class _Program(click.Group):
@@ -52,7 +53,21 @@ def _version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> No
     cls=_Program,
     no_args_is_help=True,
     context_settings={"show_default": True},
-    commands=[train, report, evaluate, predict, sample, export, backprop, audit, grade, gradcheck, explain, doctor],
+    commands=[
+        train,
+        report,
+        tune,
+        evaluate,
+        predict,
+        sample,
+        export,
+        backprop,
+        audit,
+        grade,
+        gradcheck,
+        explain,
+        doctor,
+    ],
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="print the version")
 def app() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,18 +101,10 @@ def train(
         if checkpoint_every is not None:
             integer("checkpoint-every", checkpoint_every, at_least=1)
         given = options.given(settings)
-        network = model or ("charlm" if Path(source).suffix.lower() == ".txt" else "mlp")
-        first = runs.Settings.of(network, 1, given)  # refuses wrong settings before the data is read
+        runs.Settings.of(network_for(source, model), 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        if runs.NETWORKS[network].takes == "text":
-            options.refuse_for_texts(source, target=target, task=task, size=size)
-            prepared = runs.prepare_text(source, context=first.context or 1, test=first.test)
-        else:
-            prepared = runs.prepare(
-                source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
-                size=options.image_size(size),
-            )  # fmt: skip
+        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes)
         asked = runs.Settings.of(network, prepared.examples, given)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
@@ -139,6 +132,35 @@ def train(
                 _conclude(result, with_epochs=shown is None)
             if with_report:
                 _report(result, quiet)
+
+
+def network_for(source: str, model: str | None) -> str:
+    """Return the name of the network that is trained."""
+    return model or ("charlm" if Path(source).suffix.lower() == ".txt" else "mlp")
+
+
+def prepared_for(
+    source: str,
+    given: Mapping[str, Any],
+    target: str | None = None,
+    task: str | None = None,
+    model: str | None = None,
+    size: str | None = None,
+    max_bytes: int | None = None,
+) -> tuple[Any, str]:
+    """Read and prepare the data of a run; return them, and the name of the network."""
+    from .. import runs
+
+    network = network_for(source, model)
+    first = runs.Settings.of(network, 1, given)
+    if runs.NETWORKS[network].takes == "text":
+        options.refuse_for_texts(source, target=target, task=task, size=size)
+        return runs.prepare_text(source, context=first.context or 1, test=first.test), network
+    prepared = runs.prepare(
+        source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
+        size=options.image_size(size),
+    )  # fmt: skip
+    return prepared, network
 
 
 @click.command()

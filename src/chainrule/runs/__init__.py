@@ -1,20 +1,25 @@
 """Training runs in folders: data in, a model file, a history and a record out. What the command line does."""
 
-from .folders import CHECKPOINT, check_same, claimed
+from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .networks import NETWORKS, network
 from .preparing import Prepared, arrays, prepare, prepare_text
 from .settings import LOSSES, Settings
 from .text import sample
 from .trained import Trained
 from .training import Result, train
+from .tuning import BEST, PAGE, TRIALS, Search, tune
 from .versions import blas, check_engine, versions
 
 __all__ = [
+    "BEST",
     "CHECKPOINT",
     "LOSSES",
     "NETWORKS",
+    "PAGE",
+    "TRIALS",
     "Prepared",
     "Result",
+    "Search",
     "Settings",
     "Trained",
     "arrays",
@@ -22,10 +27,12 @@ __all__ = [
     "check_engine",
     "check_same",
     "claimed",
+    "folder_name",
     "network",
     "prepare",
     "prepare_text",
     "sample",
     "train",
+    "tune",
     "versions",
 ]

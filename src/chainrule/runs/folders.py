@@ -66,7 +66,7 @@ def check_same(folder: Path, fingerprint: str, settings: Settings) -> None:
 def _numbered(source: str) -> Path:
     number = 1
     while True:
-        folder = Path("runs") / (_name(source) if number == 1 else f"{_name(source)}-{number}")
+        folder = Path("runs") / (folder_name(source) if number == 1 else f"{folder_name(source)}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -74,12 +74,13 @@ def _numbered(source: str) -> Path:
             number += 1
 
 
-def _name(source: str) -> str:
+def folder_name(source: str) -> str:
+    """Return the name of the folder of a run on some data."""
     return Path(source).name.split(".")[0] or "run"
 
 
 def _latest(source: str) -> Path | None:
     """Return the folder of the data's run that was saved last."""
-    numbered = re.compile(rf"{re.escape(_name(source))}(-\d+)?")
+    numbered = re.compile(rf"{re.escape(folder_name(source))}(-\d+)?")
     saved = [f for f in Path("runs").glob(f"*/{CHECKPOINT}") if numbered.fullmatch(f.parent.name)]
     return max(saved, key=lambda f: f.stat().st_mtime).parent if saved else None

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import data, nn
 from ..nn import activations
+from .search_space import Between, OneOf, Space
 
 if TYPE_CHECKING:
     from .settings import Settings
 
 #: Of `cnn`: channels of the first block and at most, and the longest side at which no more blocks follow.
 CHANNELS, MOST_CHANNELS, SIDE = 32, 256, 7
+#: What a search tries for every network.
+OF_ALL: Mapping[str, Space] = {
+    "lr": Between(1e-4, 1e-2, log=True),
+    "dropout": Between(0.0, 0.5),
+    "batch_size": OneOf((32, 64, 128, 256)),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Network:
         How many examples the default number of epochs shows to the network.
     last
         How the weights of the last layer are drawn.
+    search : mapping
+        The settings that a search tries, with what it tries for them.
     """
 
     layers: Callable[[Any, Settings], tuple[list[nn.Module], int]]
@@ -42,6 +51,7 @@ class Network:
     epochs: tuple[int, int] = (30, 30)
     examples: int = 600_000
     last: Any = "he_uniform"
+    search: Mapping[str, Space] = field(default_factory=dict)
 
     def default_epochs(self, rows: int) -> int:
         """Return the default number of epochs for this many examples."""
@@ -126,9 +136,20 @@ def _charlm(preprocessor: data.Characters, settings: Settings) -> tuple[list[nn.
 
 
 NETWORKS: Mapping[str, Network] = {
-    "mlp": Network(_mlp, "rows", {"hidden": (256, 128), "activation": "relu", "dropout": 0.1, "lr": 1e-3}),
-    "lenet": Network(_lenet, "images", {"activation": "relu", "dropout": 0.2, "lr": 1e-3}, epochs=(10, 30)),
-    "cnn": Network(_cnn, "images", {"activation": "relu", "dropout": 0.3, "lr": 2e-3}, epochs=(10, 30)),
+    "mlp": Network(
+        _mlp,
+        "rows",
+        {"hidden": (256, 128), "activation": "relu", "dropout": 0.1, "lr": 1e-3},
+        search={
+            "hidden": OneOf(((), (32,), (128, 64), (256, 128), (256, 256, 256), (512, 256))),
+            "activation": OneOf(("relu", "silu", "tanh")),
+            **OF_ALL,
+        },
+    ),
+    "lenet": Network(
+        _lenet, "images", {"activation": "relu", "dropout": 0.2, "lr": 1e-3}, epochs=(10, 30), search=OF_ALL
+    ),
+    "cnn": Network(_cnn, "images", {"activation": "relu", "dropout": 0.3, "lr": 2e-3}, epochs=(10, 30), search=OF_ALL),
     "charlm": Network(
         _charlm,
         "text",
@@ -136,6 +157,7 @@ NETWORKS: Mapping[str, Network] = {
         epochs=(1, 30),
         examples=100_000,
         last=nn.init.Normal(0.0, 0.02),
+        search={"width": OneOf((64, 128, 256)), "layers": OneOf((1, 2, 4)), **OF_ALL},
     ),
 }
 """The networks of ``chainrule train --model``."""
