@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..train.callbacks import Callback, Run
+from ..train.history import TIMES
 from ..train.progress import is_terminal, shown
 from .output import echo
 
@@ -50,7 +51,7 @@ class EpochLines(Callback):
 def lines(rows: Iterable[dict[str, Any]], named: bool = True) -> Iterator[str]:
     """Yield a line of figures for each row of a history, below their names."""
     for row in rows:
-        names = [name for name in row if name not in ("epoch", "lr", "seconds")]
+        names = [name for name in row if name not in ("epoch", "lr", *TIMES)]
         widths = [5, *(max(len(name), 6) for name in names)]
         cells = [["epoch", *names]] * named + [[str(row["epoch"]), *(f"{row[name]:.4f}" for name in names)]]
         for line in cells:

@@ -14,6 +14,7 @@ from .images import read_image_folder, read_images
 from .npz import read_npz
 from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
+from .stored import ArrayRows, StoredRows
 from .tables import read_table
 from .task import Target, Task, infer_task
 from .text import Characters, Text, count_losses, read_text
@@ -39,9 +40,11 @@ def preprocessing(stored: Any) -> Preprocessor | Characters:
 
 
 __all__ = [
+    "ArrayRows",
     "Characters",
     "Dataset",
     "Preprocessor",
+    "StoredRows",
     "Target",
     "Task",
     "Text",

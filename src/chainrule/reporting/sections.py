@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.op import Array
 from ..show import document as doc
+from ..train.history import TIMES
 from .examples import png
 from .figures import MOST_ELEMENTS, MOST_UNITS
 from .findings import DEAD, SHRINKS, findings, number
@@ -166,7 +167,7 @@ def _details(rows: Mapping[str, Any], record: Mapping[str, Any]) -> Blocks:
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> Blocks:
     """Return placeholders for the curves of loss and metrics, and of the learning rate when it changes."""
-    names = [c for c in (rows[0] if rows else ()) if c not in ("epoch", "seconds") and not c.startswith("val_")]
+    names = [c for c in (rows[0] if rows else ()) if c not in ("epoch", *TIMES) and not c.startswith("val_")]
     if len({row.get("lr") for row in rows}) == 1:
         names = [c for c in names if c != "lr"]
     if not names:

@@ -14,13 +14,14 @@ from ..core.processes import Group
 from ..core.shards import cut
 from ..core.tensor import Tensor
 from ..core.tree import flatten
+from ..data.rows import joined, length, take
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from ..nn.several_losses import SeveralLosses
 from .metrics import Metric, check_metrics, resolve
-from .nests import called, cast, check_ids, joined, length, take
+from .nests import called, cast, check_ids
 from .reading import inputs, targets
 from .sources import Source, is_source
 

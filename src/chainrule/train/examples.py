@@ -11,13 +11,18 @@ import numpy as np
 from .. import nn
 from ..core.habits import LOADER
 from ..core.op import Array
-from ..data import epoch_order, split
+from ..data import ArrayRows, StoredRows, epoch_order, split
+from ..data.rows import length, take
+from ..data.stored import blocks
 from .evaluation import ROWS
 from .feed import Feed, Rows, Stream
-from .nests import length, take
 from .reading import inputs, targets
 from .sources import Source, is_source
+from .stored_feed import StoredFeed
 from .weights import WeightedTargets, checked_weights
+
+#: Bytes of a memory-mapped array from which its rows are read in blocks.
+LARGE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Examples:
 
 def of_arrays(model: nn.Module, X: Any, y: Any, plan: Visits) -> Examples:
     """Read examples that are in memory."""
+    if _is_large(X) and plan.sample_weight is None and isinstance(y, np.ndarray):
+        return of_stored(model, ArrayRows(X, y), plan)
     if is_source(X) or isinstance(y, Iterator):
         raise TypeError(f"y is of type {type(y).__name__}, X of type {type(X).__name__}; {LOADER}")
     dtype = model.dtype or np.dtype(np.float32)
@@ -82,12 +89,40 @@ def of_arrays(model: nn.Module, X: Any, y: Any, plan: Visits) -> Examples:
     return Examples(feed, (X, y), rows, held_out, names, together, packed)
 
 
+def _is_large(X: Any) -> bool:
+    """Whether an array is in a file, and larger than what is read into memory without being asked to."""
+    return isinstance(X, np.memmap) and X.nbytes > LARGE_BYTES
+
+
 def _order(rows: Array, seed: int, shuffle: bool) -> Callable[[int], Array]:
     return lambda epoch: rows[epoch_order(len(rows), seed, epoch, shuffle)]
 
 
+def of_stored(model: nn.Module, rows: StoredRows, plan: Visits) -> Examples:
+    """Read the first block of rows that stay on disk."""
+    if plan.sample_weight is not None:
+        raise ValueError("sample_weight: expected None with rows on disk; give whole arrays, or weigh in the loss")
+    share, held_out = plan.validation, None
+    if isinstance(share, int | float) and not isinstance(share, bool):
+        if share:
+            rows, held = rows.split(share, plan.seed)
+            held_out = Source(held, model, "validation", loss=plan.loss)
+    elif share is not None:
+        held_out = _held_out(model, share, None, plan)
+    source = Source(rows, model, "X", loss=plan.loss)
+    size = min(plan.batch_size or len(rows), len(rows))
+
+    def of_epoch(epoch: int) -> Iterator[tuple[Any, Any, Array]]:
+        return blocks(rows, plan.seed, epoch, plan.shuffle, size * plan.accumulate, source.read)
+
+    feed = StoredFeed(of_epoch, len(rows), size, plan.accumulate)
+    return Examples(feed, feed.shown, None, held_out)
+
+
 def of_batches(model: nn.Module, X: Any, y: Any, plan: Visits) -> Examples:
     """Read the first of batches that are given one after the other."""
+    if isinstance(X, StoredRows):
+        return of_stored(model, X, plan)
     if not is_source(X) and not isinstance(X, list | tuple):
         raise TypeError(f"y is None, X is of type {type(X).__name__}; {LOADER}")
     if plan.sample_weight is not None:
@@ -103,7 +138,7 @@ def of_batches(model: nn.Module, X: Any, y: Any, plan: Visits) -> Examples:
         held_out = source.split(share) if share else None
     elif share is not None:
         held_out = _held_out(model, share, None, plan)
-    feed = Stream(source, source.batches, plan.accumulate)
+    feed = Stream(source, source.batches, plan.accumulate, ahead=not isinstance(X, list | tuple))
     assert feed.ahead is not None
     return Examples(feed, feed.ahead, None, held_out)
 

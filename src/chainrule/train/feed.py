@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import time
 from abc import ABC, abstractmethod
@@ -12,8 +13,9 @@ import numpy as np
 
 from ..core.op import Array
 from ..core.tree import flatten, tree_map
+from ..data.rows import length, take
 from ..engine import Binding
-from .nests import length, take
+from .ahead import ReadAhead
 from .step import TrainingStep
 
 #: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
@@ -37,6 +39,8 @@ class Feed(ABC):
         Batches per update.
     torn : bool
         Whether a step has started but not finished.
+    waited : float or None
+        Seconds that an epoch has waited for a reader so far; None without one.
     """
 
     size: int
@@ -44,6 +48,7 @@ class Feed(ABC):
     batches: int | None
     accumulate: int = 1
     torn = False
+    waited: float | None = None
 
     @abstractmethod
     def bind(self, training: TrainingStep) -> None:
@@ -71,6 +76,9 @@ class Feed(ABC):
 
     def forget(self) -> None:  # noqa: B027
         """Keep no earlier batches, if any are kept."""
+
+    def close(self) -> None:  # noqa: B027
+        """End what reads ahead."""
 
     def last(self, batch: int) -> bool:
         """Whether an update follows a batch."""
@@ -173,12 +181,20 @@ class Stream(Feed):
         Returns an iterator of the batches (x, y), nests of arrays, of an epoch from 0.
     batches : int or None
     accumulate : int
+    ahead : bool
+        Whether a thread reads the next batches during the steps.
     """
 
     def __init__(
-        self, source: Callable[[int], Iterator[tuple[Any, Any]]], batches: int | None, accumulate: int = 1
+        self,
+        source: Callable[[int], Iterator[tuple[Any, Any]]],
+        batches: int | None,
+        accumulate: int = 1,
+        ahead: bool = False,
     ) -> None:
         self._source, self.batches, self.accumulate = source, batches, accumulate
+        self._context = contextvars.copy_context() if ahead else None
+        self._iterator: Iterator[tuple[Any, Any]] = iter(())
         self.examples = None
         self._started: tuple[int, int] | None = None
         self._fresh = False  # whether no step has been made since
@@ -191,7 +207,9 @@ class Stream(Feed):
     def start(self, epoch: int, batch: int) -> None:
         """Read the first batch of an epoch, unless it has been read to be checked."""
         if self._started != (epoch, batch) or not self._fresh:
-            self._iterator = self._source(epoch)
+            self.close()
+            known = self._context is None
+            self._iterator = self._source(epoch) if known else ReadAhead(lambda: self._source(epoch), self._context)
             self.ahead: tuple[Any, Any] | None = next(self._iterator, None)
             self._next = 0
             while self._next < batch and self.ahead is not None:
@@ -236,3 +254,13 @@ class Stream(Feed):
     def forget(self) -> None:
         """Keep no earlier batches."""
         self._recent.clear()
+
+    @property
+    def waited(self) -> float | None:  # type: ignore[override]
+        """Seconds that the epoch has waited for the thread that reads."""
+        return self._iterator.waited if isinstance(self._iterator, ReadAhead) else None
+
+    def close(self) -> None:
+        """End the thread that reads."""
+        if isinstance(self._iterator, ReadAhead):
+            self._iterator.close()

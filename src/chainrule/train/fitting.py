@@ -17,6 +17,7 @@ from ..core.keywords import translates
 from ..core.processes import Group
 from ..core.tensor import Tensor
 from ..core.tree import flatten
+from ..data.rows import length, take
 from ..nn import losses
 from ..nn.functional import evaluation_mode
 from ..nn.loss_checks import warn_of_sum
@@ -31,7 +32,7 @@ from .examples import Examples, Visits, of_arrays, of_batches
 from .history import History
 from .loop import Job, Loop
 from .metrics import Metric, in_batches, resolve
-from .nests import called, length, take, telling_rows
+from .nests import called, telling_rows
 from .progress import shown
 from .sharded import sharding_of
 from .sources import Source
@@ -183,13 +184,16 @@ def fit(
     threads = group.threads if threads is None else threads
     whole, model = model, logits_part(model, loss)
     visits = Visits(loss, epochs, batch_size, bool(shuffle), seed, accumulate, validation, sample_weight)
-    with guarded(group) as guard, _training_mode(whole, model, seed) as dropout_seeds, Generator(seed % 2**64):
+    with guarded(group) as guard, contextlib.ExitStack() as ends:
         saving = _checkpoint(checkpoint, resume, group.first)
         data = (of_batches if y is None else of_arrays)(whole, X, y, visits)
+        ends.callback(data.feed.close)
         trained_by, measured, packed = loss, _in_batches(figures, data), data.weights
         if packed is not None:
             trained_by = packed.loss(loss)
             measured = {name: packed.metric(metric) for name, metric in measured.items()}
+        dropout_seeds = ends.enter_context(_training_mode(whole, model, seed))
+        ends.enter_context(Generator(seed % 2**64))
         _check_data(model, loss, figures, data)
         training = TrainingStep(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,

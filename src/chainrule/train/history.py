@@ -11,6 +11,9 @@ from .. import show
 from ..core.op import Array
 from ..show.document import clean
 
+#: Columns of an epoch's duration, and of how long it waited for rows from a reader.
+TIMES = ("seconds", "waited")
+
 
 class History:
     """A table with a row per epoch: the loss, the metrics, those of the validation split, the learning rate, seconds.
@@ -104,7 +107,7 @@ class History:
             from matplotlib.figure import Figure
         except ImportError:
             raise ImportError("History.plot needs matplotlib: pip install 'chainrule[plot]'") from None
-        names = [c for c in self.columns if c not in ("epoch", "lr", "seconds") and not c.startswith("val_")]
+        names = [c for c in self.columns if c not in ("epoch", "lr", *TIMES) and not c.startswith("val_")]
         figure: Any = Figure(figsize=(4.5 * max(len(names), 1), 3.2), layout="constrained")
         figure._repr_png_ = partial(_png, figure)  # notebooks know only figures of pyplot
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0] if names else (), names, strict=False):
@@ -134,4 +137,4 @@ def formatted(x: Any) -> str:
 
 def summary(row: Mapping[str, Any]) -> str:
     """Return a row as one line, for progress."""
-    return "  ".join(f"{k} {formatted(v)}" for k, v in row.items() if k not in ("epoch", "seconds"))
+    return "  ".join(f"{k} {formatted(v)}" for k, v in row.items() if k not in ("epoch", *TIMES))

@@ -221,6 +221,8 @@ class Loop:
             self.training.optimizer.learning_rate(max(self.training.updates - 1, 0)) if rate is None else rate
         )
         row["seconds"] = time.perf_counter() - started
+        if job.feed.waited is not None:
+            row["waited"] = job.feed.waited
         self.history.rows.append(row)
         p.epoch, p.batch, p.sums, p.seconds = p.epoch + 1, 0, (), 0.0
         run.epoch = p.epoch

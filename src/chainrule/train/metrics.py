@@ -13,6 +13,7 @@ from .. import judging
 from ..core.op import Array
 from ..nn import losses
 from ..nn.loss_checks import check_pairs
+from .history import TIMES
 
 Metric = Callable[[Any, Any], Any]
 
@@ -88,7 +89,7 @@ _BY_LOSS = {"cross_entropy": ("accuracy",), "binary_cross_entropy": ("accuracy",
 
 
 #: Columns that every history has.
-TAKEN = ("epoch", "loss", "lr", "seconds")
+TAKEN = ("epoch", "loss", "lr", *TIMES)
 
 
 def resolve(

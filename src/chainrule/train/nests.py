@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from .. import nn
 from ..core.op import Array
 from ..core.tree import flatten, paths, tree_map
+from ..data.rows import take
 from ..nn.functional import evaluation_mode
 
 
@@ -88,21 +89,6 @@ def read(nest: Any, name: str, checked: Callable[[Any, str], Array]) -> Any:
 
 def _part(part: Any, name: str, checked: Callable[[Any, str], Array]) -> Any:
     return read(part, name, checked) if is_nest(part) else checked(part, name)
-
-
-def length(nest: Any) -> int:
-    """Return the number of rows."""
-    return len(flatten(nest)[0][0])
-
-
-def take(nest: Any, rows: Any) -> Any:
-    """Return these rows of all arrays."""
-    return tree_map(lambda a: a[rows], nest)
-
-
-def joined(nests: Sequence[Any]) -> Any:
-    """Return nests of one structure with their arrays one below the other."""
-    return nests[0] if len(nests) == 1 else tree_map(lambda *parts: np.concatenate(parts), *nests)
 
 
 def cast(nest: Any, dtype: Any) -> Any:

@@ -15,6 +15,8 @@ from .history import summary
 
 #: Least number of seconds between two updates: in a notebook, each is a message to the browser.
 PAUSE = 0.2
+#: Share of an epoch's time from which its waiting for a reader is shown.
+WORTH_SAYING = 0.05
 #: Cells of the terminal's bar.
 CELLS = 20
 
@@ -137,7 +139,10 @@ class NotebookLine(_Line):
 def _figures(run: Run) -> str:
     if not len(run.history):
         return f"loss {run.loss:.4g}" if math.isfinite(run.loss) else ""
-    return summary({k: v for k, v in run.history[-1].items() if k != "lr"})
+    row = run.history[-1]
+    shares = [row["waited"] / row["seconds"]] if row.get("waited") and row["seconds"] else []
+    slow = [f"waited for rows {share:.0%}" for share in shares if share > WORTH_SAYING]
+    return "  ".join([summary({k: v for k, v in row.items() if k != "lr"}), *slow])
 
 
 def duration(seconds: float) -> str:

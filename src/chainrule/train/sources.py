@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import nn
 from ..core.arrays import as_array
-from ..data import Dataset, epoch_order
+from ..data import Dataset, StoredRows, epoch_order
 from ..data import split as split_rows
 from .nests import check_ids
 from .reading import inputs, targets
@@ -23,6 +23,8 @@ _PAIR = "expected a pair (X, y) of arrays with examples in rows"
 
 def is_source(x: Any) -> bool:
     """Whether `x` gives batches, or rows by number, and is not an array, a table, or a list of numbers."""
+    if isinstance(x, StoredRows):
+        return True
     if isinstance(x, Mapping | list | tuple | str | bytes | Dataset | nn.Module):
         return False
     if isinstance(x, type) or any(hasattr(type(x), name) for name in _OF_ARRAYS):
@@ -68,7 +70,7 @@ class Source:
         self._given, self._model, self._name, self._loss = given, model, name, loss
         self._shuffle, self._seed = shuffle, seed
         self.once = isinstance(given, Iterator)
-        self.by_row = _has_rows(given)
+        self.by_row = _has_rows(given) and not isinstance(given, StoredRows)
         self._rows = np.arange(len(given)) if self.by_row else np.zeros(0, np.int64)
         if self.by_row and not len(self._rows):
             raise ValueError(f"{name} has no rows; expected at least one")
@@ -79,7 +81,8 @@ class Source:
         """The number of batches per epoch, if it is known."""
         if self.by_row:
             return -(-len(self._rows) // self._size)
-        return len(self._given) if hasattr(self._given, "__len__") else None
+        known = hasattr(self._given, "__len__") and not isinstance(self._given, StoredRows)
+        return len(self._given) if known else None
 
     def split(self, share: float) -> Source:
         """Leave a share of the rows, drawn from the seed, to another source; return it."""
@@ -98,7 +101,7 @@ class Source:
         """Yield the batches of an epoch."""
         empty = True
         for i, batch in enumerate(self._raw(epoch)):
-            yield self._read(batch, f"{self._name}: batch {i + 1}")
+            yield self.read(batch, f"{self._name}: batch {i + 1}")
             empty = False
         if empty:
             once = "it gives its batches only once; " if epoch and not callable(self._given) else ""
@@ -135,7 +138,9 @@ class Source:
             pairs = [isinstance(row, tuple | list) and len(row) == 2 for row in rows]
             yield _stacked([tuple(row) for row in rows] if all(pairs) else rows, f"{self._name}[i]")
 
-    def _read(self, batch: Any, where: str) -> tuple[Any, Any]:
+    def read(self, batch: Any, where: str = "") -> tuple[Any, Any]:
+        """Return a batch as checked arrays."""
+        where = where or self._name
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(f"{where}: {_PAIR}, got {_found(batch)}")
         X = self._inputs(batch[0], where)
