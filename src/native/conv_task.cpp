@@ -325,7 +325,7 @@ private:
         for (Index c = 0; c < rows(); ++c, to += by[1], result += plane) {
             if (whole) {
                 const auto count = static_cast<int>(p.rows.count * p.columns.count);
-                tile_kernels<T>().store_transposed(count, static_cast<int>(images), result, static_cast<int>(lanes_), to, by[0], false);
+                tile_kernels<T>().store_transposed(count, static_cast<int>(images), result, static_cast<int>(lanes_), to, by[0]);
                 continue;
             }
             for (Index h = 0; h < p.rows.count; ++h) {

@@ -1,22 +1,25 @@
 #include "gemm.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
+
+#include "blocking.hpp"
 
 namespace chainrule {
 namespace {
 
-// The panels of B that the rows of A are taken against stay in the second-level cache; so this much is taken for
-// granted there. What a tile of A uses is small beside it.
-constexpr std::ptrdiff_t kPanelsBytes = 512 * 1024;
-constexpr std::ptrdiff_t kDepth = 800;
-// A tile reads a part of each line of A's columns; of a long k, no more of them than stay in the first-level cache.
-constexpr std::ptrdiff_t kDepthOfColumns = 256;
-constexpr std::ptrdiff_t kColumns = 256;
+constexpr std::ptrdiff_t kColumns = 512;
 // Rows this far apart fall into the same few places of a first-level cache and evict each other.
 constexpr std::ptrdiff_t kCollision = 4096;
-constexpr std::ptrdiff_t kWorthCopy = 256;
+// Rows of A from which a copy of B pays that can't be read well in place, and panels of B from which one of A does.
+constexpr std::ptrdiff_t kReuse = 24;
+constexpr std::ptrdiff_t kPanelsOfReuse = 3;
+// Pages whose addresses a core has at hand, and lines of a row's place in the first-level cache.
+constexpr std::ptrdiff_t kPages = 64;
+constexpr std::ptrdiff_t kLeastPlaces = 8;
 constexpr std::ptrdiff_t kTilesGathered = 8;
+constexpr std::ptrdiff_t kColumnsGathered = 64;
 // A block of C should be in the first-level cache when its epilogue runs, and big enough to be worth a call.
 constexpr std::ptrdiff_t kBlockBytes = 16 * 1024;
 // Multiply-adds that are worth a block of their own, which another thread may take.
@@ -119,42 +122,43 @@ void Gemm<T>::make_room(const Room& room) {
     workspace_ += (room.bytes + 63) / 64 * 64;
 }
 
+// Whether tiles may read B where it is: whole vectors that don't evict each other, on pages at hand.
+template <class T>
+bool Gemm<T>::near(std::ptrdiff_t vector) const {
+    const std::ptrdiff_t row = std::abs(b_.row) * static_cast<std::ptrdiff_t>(sizeof(T));
+    return row % vector == 0 && kCollision / std::gcd(row, kCollision) >= kLeastPlaces &&
+           row * k_block_ <= kPages * kCollision;
+}
+
 template <class T>
 void Gemm<T>::plan_tiles(bool ended) {
+    const Blocking by = blocking();
+    const auto size = static_cast<std::ptrdiff_t>(sizeof(T));
     const std::ptrdiff_t width = kernels_->width, panel = 2 * width;
     read_a_ = a_.column == 1 ? ReadA::kRows : a_.row == 1 ? ReadA::kColumns : ReadA::kAny;
     read_b_ = b_.column == 1 ? ReadB::kInPlace : b_.row == 1 ? ReadB::kColumns : ReadB::kAny;
 
-    // Many rows of A are worth a copy of B whose rows would evict each other.
-    if (read_b_ == ReadB::kInPlace && m_ >= kWorthCopy && collides<T>(b_.row)) read_b_ = ReadB::kRows;
-
-    const std::ptrdiff_t depth = read_a_ == ReadA::kColumns && k_ > kDepth ? kDepthOfColumns : kDepth;
+    const std::ptrdiff_t depth = std::max<std::ptrdiff_t>(by.strip / (kernels_->rows * size), 1);
     k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, depth));
-    const std::ptrdiff_t fitting = kPanelsBytes / static_cast<std::ptrdiff_t>(sizeof(T)) / k_block_ / panel * panel;
+    if (read_b_ == ReadB::kInPlace && m_ >= (near(width * size) ? by.reuse : kReuse)) read_b_ = ReadB::kRows;
+    const std::ptrdiff_t fitting = by.panels / size / k_block_ / panel * panel;
     std::ptrdiff_t across = ceil_div(n_, std::clamp(fitting, panel, kColumns));
     // Two threads that share panels to be packed would both pack them; but an epilogue wants long rows.
     const bool packed = read_b_ != ReadB::kInPlace || n_ % width != 0;
     if (across == 1 && n_ >= 2 * panel && flops() > 16 * kBlockWork && packed && !ended) across = 2;
     column_block_ = ceil_div(ceil_div(n_, panel), across) * panel;
     column_blocks_ = static_cast<int>(ceil_div(n_, column_block_));
-    const std::ptrdiff_t a_stride = read_a_ == ReadA::kRows ? a_.row : a_.column;
-    const bool gathered = read_a_ == ReadA::kAny || (collides<T>(a_stride) && m_ > 1 && k_ > width && n_ >= 3 * panel);
+    const bool reused = n_ >= kPanelsOfReuse * panel && m_ > 1;
+    strips_ = read_a_ == ReadA::kAny || (read_a_ == ReadA::kColumns && reused);
     // Few columns of A at a time would fetch each line of it several times over.
-    const std::ptrdiff_t tiles = gathered && read_a_ == ReadA::kColumns ? kTilesGathered : 1;
-    plan_rows(column_blocks_, tiles * kernels_->rows);
+    plan_rows(column_blocks_, (strips_ ? kTilesGathered : 1) * kernels_->rows);
 
     panels_ = padded<T>(std::min(column_block_, ceil_div(n_, width) * width) * k_block_);
-    if (gathered) {
-        const std::ptrdiff_t rows = read_a_ == ReadA::kColumns ? ceil_div(m_, row_blocks_) : kernels_->rows;
-        rows_of_a_ = padded<T>((k_block_ + width) * gathered_stride(rows));
+    if (strips_) {
+        rows_of_a_ = padded<T>(ceil_div(tiles_, row_blocks_) * (kernels_->rows * k_block_ + width));
+    } else if (read_a_ == ReadA::kRows && reused && collides<T>(a_.row) && k_ > width) {
+        rows_of_a_ = padded<T>(kernels_->rows * (k_block_ + width));
     }
-}
-
-// Elements from one column of gathered rows to the next: whole vectors that don't collide.
-template <class T>
-std::ptrdiff_t Gemm<T>::gathered_stride(std::ptrdiff_t rows) const {
-    const std::ptrdiff_t stride = ceil_div(rows, kernels_->width) * kernels_->width;
-    return collides<T>(4 * stride) ? stride + kernels_->width : stride;
 }
 
 // Cuts the rows so that blocks fit the cache and are enough for some threads; an even number, for two.
@@ -165,14 +169,15 @@ void Gemm<T>::plan_rows(std::ptrdiff_t across, std::ptrdiff_t least) {
     const auto worth = static_cast<std::ptrdiff_t>(flops() / 2 / kBlockWork);
     cuts = std::max(cuts, std::min(ceil_div(std::min(worth, kBlocksWanted), across), ceil_div(m_, least)));
     if (cuts > 1 && across % 2 == 1) cuts += cuts % 2;
-    row_blocks_ = static_cast<int>(std::clamp<std::ptrdiff_t>(cuts, 1, m_));
+    tiles_ = ceil_div(m_, kernels_->rows);
+    row_blocks_ = static_cast<int>(std::clamp<std::ptrdiff_t>(cuts, 1, tiles_));
 }
 
 template <class T>
 Block Gemm<T>::inner_block(int i) const {
     const int across = i / row_blocks_, down = i % row_blocks_;
-    const std::ptrdiff_t row = m_ * down / row_blocks_, column = across * column_block_;
-    return {row, m_ * (down + 1) / row_blocks_ - row, column, std::min(column_block_, n_ - column)};
+    const std::ptrdiff_t row = row_at(tiles_ * down / row_blocks_), column = across * column_block_;
+    return {row, row_at(tiles_ * (down + 1) / row_blocks_) - row, column, std::min(column_block_, n_ - column)};
 }
 
 template <class T>
@@ -280,7 +285,6 @@ void Gemm<T>::run_some(int first, int last, const T* a, const T* b, T* c, bool a
     if (dots_) return run_dots(first, last, a, b, c, add, end, space);
     Header& header = *reinterpret_cast<Header*>(space);
     T* panels = reinterpret_cast<T*>(space + kHeader);
-    const int width = kernels_->width;
     while (first < last) {
         const int across = first / row_blocks_;
         const int until = std::min(last, (across + 1) * row_blocks_);
@@ -289,14 +293,7 @@ void Gemm<T>::run_some(int first, int last, const T* a, const T* b, T* c, bool a
         do { // at least once, so that C is set and finished for k = 0 too
             const std::ptrdiff_t k = std::min(k_block_, k_ - done);
             const T* b_part = b + done * b_.row;
-            T* to = panels;
-            for (std::ptrdiff_t j = 0; j < head.columns && header.packed != across; j += 2 * width) {
-                const int columns = static_cast<int>(std::min<std::ptrdiff_t>(2 * width, head.columns - j));
-                const int stride = (columns + width - 1) / width * width;
-                if (read_b_ != ReadB::kInPlace || columns % width != 0)
-                    pack_b(b_part, k, head.column + j, columns, to, stride);
-                to += k * stride;
-            }
+            if (header.packed != across) pack_panels(b_part, k, head.column, head.columns, panels);
             header.packed = k == k_ ? across : -1;
             for (int i = first; i < until; ++i) {
                 T* to_c = c;
@@ -306,7 +303,7 @@ void Gemm<T>::run_some(int first, int last, const T* a, const T* b, T* c, bool a
                     c_row = b.columns;
                     to_c = reinterpret_cast<T*>(space + block_at_) - (b.row * c_row + b.column);
                 }
-                run_tiles(inner_block(i), k, a + done * a_.column, b_part, panels, space, to_c, c_row, add || done > 0);
+                run_tiles(i, k, a + done * a_.column, b_part, panels, space, to_c, c_row, add || done > 0);
                 if (done + k >= k_) finish(end, i, to_c, c_row, space);
             }
             done += k;
@@ -332,88 +329,114 @@ void Gemm<T>::run_dots(int first, int last, const T* a, const T* b, T* c, bool a
     }
 }
 
+// Copies columns of B into panels; what is read in place has its place there too.
 template <class T>
-void Gemm<T>::pack_b(const T* b, std::ptrdiff_t k, std::ptrdiff_t column, int columns, T* out, int stride) const {
+void Gemm<T>::pack_panels(const T* b, std::ptrdiff_t k, std::ptrdiff_t column, std::ptrdiff_t columns, T* out) const {
+    const std::ptrdiff_t width = kernels_->width, panel = 2 * width;
     const T* from = b + column * b_.column;
-    if (read_b_ == ReadB::kColumns) {
-        kernels_->pack_columns(k, columns, from, b_.column, out, stride);
-    } else if (read_b_ != ReadB::kAny) {
-        kernels_->pack_rows(k, columns, from, b_.row, out, stride);
-    } else {
-        for (std::ptrdiff_t p = 0; p < k; ++p, out += stride)
-            for (int j = 0; j < stride; ++j) out[j] = j < columns ? from[p * b_.row + j * b_.column] : T(0);
+    if (read_b_ == ReadB::kRows) return kernels_->pack_rows(k, columns, from, b_.row, out);
+    for (std::ptrdiff_t j = 0; j < columns; j += panel, from += panel * b_.column, out += k * panel) {
+        const std::ptrdiff_t some = std::min(panel, columns - j), stride = ceil_div(some, width) * width;
+        if (read_b_ == ReadB::kColumns) {
+            kernels_->pack_columns(k, static_cast<int>(some), from, b_.column, out, static_cast<int>(stride));
+        } else if (read_b_ == ReadB::kInPlace) {
+            if (some % width != 0) kernels_->pack_rows(k, some, from, b_.row, out);
+        } else {
+            for (std::ptrdiff_t p = 0; p < k; ++p)
+                for (std::ptrdiff_t q = 0; q < stride; ++q)
+                    out[p * stride + q] = q < some ? from[p * b_.row + q * b_.column] : T(0);
+        }
     }
 }
 
-// Copies some rows of A to where they lie well, and returns the stride there.
+// Copies rows of A further apart.
 template <class T>
-std::ptrdiff_t Gemm<T>::gather_a(const T* a, std::ptrdiff_t rows, std::ptrdiff_t k, T* out) const {
-    if (read_a_ == ReadA::kRows) {
-        const std::ptrdiff_t stride = k + kernels_->width;
-        for (std::ptrdiff_t i = 0; i < rows; ++i) std::copy_n(a + i * a_.row, k, out + i * stride);
-        return stride;
+void Gemm<T>::gather_rows(const T* a, std::ptrdiff_t rows, std::ptrdiff_t k, T* out) const {
+    for (std::ptrdiff_t i = 0; i < rows; ++i) std::copy_n(a + i * a_.row, k, out + i * (k + kernels_->width));
+}
+
+// Copies the tiles of a block of A, whose columns are adjacent: tile by tile, its columns one after the other.
+template <class T>
+void Gemm<T>::gather_strips(const T* a, std::ptrdiff_t first, std::ptrdiff_t last, std::ptrdiff_t k, T* out) const {
+    for (std::ptrdiff_t p = 0; p < k; p += kColumnsGathered) {
+        const std::ptrdiff_t count = std::min(kColumnsGathered, k - p);
+        T* strip = out;
+        for (std::ptrdiff_t t = first; t < last; ++t) {
+            const std::ptrdiff_t row = row_at(t), rows = row_at(t + 1) - row;
+            const T* from = a + row * a_.row + p * a_.column;
+            T* const to = strip + p * rows;
+            if (read_a_ == ReadA::kColumns) {
+                kernels_->pack_strip[rows](count, from, a_.column, to);
+            } else {
+                for (std::ptrdiff_t q = 0; q < count; ++q)
+                    for (std::ptrdiff_t i = 0; i < rows; ++i) to[q * rows + i] = from[q * a_.column + i * a_.row];
+            }
+            strip += rows * k + kernels_->width;
+        }
     }
-    const std::ptrdiff_t stride = gathered_stride(rows);
-    for (std::ptrdiff_t p = 0; p < k; ++p, out += stride) {
-        const T* from = a + p * a_.column;
-        if (read_a_ == ReadA::kColumns) std::copy_n(from, rows, out);
-        else
-            for (std::ptrdiff_t i = 0; i < rows; ++i) out[i] = from[i * a_.row];
-    }
-    return stride;
 }
 
 template <class T>
-void Gemm<T>::run_tiles(const Block& part, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space,
-                        T* c, std::ptrdiff_t c_row, bool add) const {
-    const std::ptrdiff_t tiles = ceil_div(part.rows, kernels_->rows);
-    const int width = kernels_->width;
-    const bool by_rows = read_a_ == ReadA::kRows;
+void Gemm<T>::run_tiles(int block, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space, T* c,
+                        std::ptrdiff_t c_row, bool add) const {
+    const Block part = inner_block(block);
+    const int down = block % row_blocks_;
+    const std::ptrdiff_t first = tiles_ * down / row_blocks_, last = tiles_ * (down + 1) / row_blocks_;
     T* gathered = reinterpret_cast<T*>(space + kHeader + panels_);
     T* turned = reinterpret_cast<T*>(space + kHeader + panels_ + rows_of_a_);
-    const bool whole_block = read_a_ == ReadA::kColumns;
-    std::ptrdiff_t block_stride = 0;
-    for (std::ptrdiff_t t = 0; t < tiles; ++t) {
-        const std::ptrdiff_t row = part.row + part.rows * t / tiles;
-        const auto rows = static_cast<int>(part.row + part.rows * (t + 1) / tiles - row);
+    const bool by_rows = read_a_ == ReadA::kRows;
+    if (strips_) gather_strips(a, first, last, k, gathered);
+    for (std::ptrdiff_t t = first; t < last; ++t) {
+        const std::ptrdiff_t row = row_at(t), rows = row_at(t + 1) - row;
         Tile<T> tile = {k, a + row * a_.row, by_rows ? a_.row : a_.column, nullptr, 0, nullptr, c_row, 0, add};
-        if (rows_of_a_ != 0) {
-            if (whole_block && t == 0) block_stride = gather_a(a + part.row * a_.row, part.rows, k, gathered);
-            tile.a_stride = whole_block ? block_stride : gather_a(tile.a, rows, k, gathered);
-            tile.a = whole_block ? gathered + (row - part.row) : gathered;
+        if (strips_) {
+            tile.a = gathered, tile.a_stride = rows;
+            gathered += rows * k + kernels_->width;
+        } else if (rows_of_a_ != 0) {
+            gather_rows(tile.a, rows, k, gathered);
+            tile.a = gathered, tile.a_stride = k + kernels_->width;
         }
-        const T* panel = packed;
-        for (std::ptrdiff_t j = 0; j < part.columns; j += 2 * width) {
-            if (rows == 1 && !transposed_ && read_b_ == ReadB::kInPlace && part.columns - j >= 8 * width) {
-                tile.b = b + part.column + j;
-                tile.b_stride = b_.row;
-                tile.last = width;
-                tile.c = c + row * c_row + part.column + j;
-                kernels_->wide_row[by_rows ? 0 : 1](tile);
-                panel += k * 8 * width;
-                j += 6 * width;
-                continue;
-            }
-            const int columns = static_cast<int>(std::min<std::ptrdiff_t>(2 * width, part.columns - j));
-            const int across = (columns + width - 1) / width;
-            const bool in_place = read_b_ == ReadB::kInPlace && columns % width == 0;
-            tile.b = in_place ? b + part.column + j : panel;
-            tile.b_stride = in_place ? b_.row : across * width;
-            tile.last = columns - (across - 1) * width;
-            const auto run = (by_rows ? kernels_->by_rows : kernels_->by_columns)[across - 1][rows];
-            if (!transposed_) {
-                tile.c = c + row * c_row + part.column + j;
-                run(tile);
-            } else {
-                tile.c = turned;
-                tile.c_stride = 2 * width;
-                tile.add = false;
-                run(tile);
-                T* to = c + (part.column + j) * c_row + row;
-                kernels_->store_transposed(rows, columns, turned, 2 * width, to, c_row, add);
-            }
-            panel += k * across * width;
+        run_row(tile, static_cast<int>(rows), row, part, b, packed, turned, c, c_row);
+    }
+}
+
+// The tiles of some rows, side by side.
+template <class T>
+void Gemm<T>::run_row(Tile<T>& tile, int rows, std::ptrdiff_t row, const Block& part, const T* b, const T* panel,
+                      T* turned, T* c, std::ptrdiff_t c_row) const {
+    const int width = kernels_->width;
+    const bool by_rows = read_a_ == ReadA::kRows, add = tile.add;
+    for (std::ptrdiff_t j = 0; j < part.columns; j += 2 * width) {
+        if (rows == 1 && !transposed_ && read_b_ == ReadB::kInPlace && part.columns - j >= 8 * width) {
+            tile.b = b + part.column + j;
+            tile.b_stride = b_.row;
+            tile.last = width;
+            tile.c = c + row * c_row + part.column + j;
+            kernels_->wide_row[by_rows ? 0 : 1](tile);
+            panel += tile.k * 8 * width;
+            j += 6 * width;
+            continue;
         }
+        const int columns = static_cast<int>(std::min<std::ptrdiff_t>(2 * width, part.columns - j));
+        const int across = (columns + width - 1) / width;
+        const bool in_place = read_b_ == ReadB::kInPlace && columns % width == 0;
+        tile.b = in_place ? b + part.column + j : panel;
+        tile.b_stride = in_place ? b_.row : across * width;
+        tile.last = columns - (across - 1) * width;
+        const auto run = (by_rows ? kernels_->by_rows : kernels_->by_columns)[across - 1][rows];
+        if (!transposed_) {
+            tile.c = c + row * c_row + part.column + j;
+            run(tile);
+        } else {
+            T* to = c + (part.column + j) * c_row + row;
+            tile.c = turned;
+            tile.c_stride = 2 * width;
+            tile.last = width;
+            if (add) kernels_->load_transposed(rows, columns, to, c_row, turned, 2 * width);
+            run(tile);
+            kernels_->store_transposed(rows, columns, turned, 2 * width, to, c_row);
+        }
+        panel += tile.k * across * width;
     }
 }
 

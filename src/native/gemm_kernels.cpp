@@ -35,13 +35,24 @@ template <class T, int R, int N, bool ByRows, bool Taps = false>
 void tile(const Tile<T>& t) {
     constexpr int W = kWidth<T>;
     Vec<T> sum[R][N];
-    for (int i = 0; i < R; ++i)
-        for (int j = 0; j < N; ++j) sum[i][j] = Vec<T>{};
     const T* b = t.b;
     const T* a = t.a;
     const std::ptrdiff_t b_stride = t.b_stride;
     const std::ptrdiff_t a_stride = t.a_stride;
-    if (t.k >= kWorthPrefetch) { // C is wanted only at the end: time enough to fetch it
+    const bool whole = t.last == W;
+    if (t.add) {
+#pragma GCC unroll 16
+        for (int i = 0; i < R; ++i)
+#pragma GCC unroll 8
+            for (int j = 0; j < N; ++j) {
+                const T* from = t.c + i * t.c_stride + j * W;
+                sum[i][j] = j + 1 < N || whole ? load(from) : load_partial(from, t.last);
+            }
+    } else {
+        for (int i = 0; i < R; ++i)
+            for (int j = 0; j < N; ++j) sum[i][j] = Vec<T>{};
+    }
+    if (t.k >= kWorthPrefetch && !t.add) { // C is wanted only at the end: time enough to fetch it
         for (int i = 0; i < R; ++i)
             for (int j = 0; j < N; ++j) __builtin_prefetch(t.c + i * t.c_stride + j * W, 1);
     }
@@ -58,15 +69,14 @@ void tile(const Tile<T>& t) {
         a += ByRows ? 1 : a_stride;
     }
     T* c = t.c;
-    const bool whole = t.last == W;
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i, c += t.c_stride) {
         for (int j = 0; j < N; ++j) {
             T* to = c + j * W;
             if (j + 1 < N || whole) {
-                store(to, t.add ? load(to) + sum[i][j] : sum[i][j]);
+                store(to, sum[i][j]);
             } else {
-                store_partial(to, t.add ? load_partial(to, t.last) + sum[i][j] : sum[i][j], t.last);
+                store_partial(to, sum[i][j], t.last);
             }
         }
     }
@@ -104,18 +114,37 @@ void dot(std::ptrdiff_t rows, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row
     for (; i < rows; ++i) dot_rows<T, 1>(k, a + i * a_row, a_row, b, c + i * c_stride, c_stride, add);
 }
 
-template <class T>
-void pack_rows(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t row, T* out, int stride) {
+constexpr int kPanelsAbreast = 4;
+constexpr std::ptrdiff_t kRowsAhead = 8;
+
+// Some panels at once, so that long pieces of the rows are read.
+template <class T, int Panels>
+CHAINRULE_INLINE void copy_panels(std::ptrdiff_t k, const T* b, std::ptrdiff_t row, T* out) {
     constexpr int W = kWidth<T>;
-    const int whole = n / W * W;
-    for (std::ptrdiff_t p = 0; p < k; ++p, b += row, out += stride) {
-        int j = 0;
-        for (; j < whole; j += W) store(out + j, load(b + j));
-        if (j < n) store(out + j, load_partial(b + j, n - j)), j += W;
-        for (; j < stride; j += W) store(out + j, Vec<T>{});
+    for (std::ptrdiff_t p = 0; p < k; ++p, b += row, out += 2 * W) {
+        for (int j = 0; j < Panels * 2 * W * static_cast<int>(sizeof(T)); j += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(b + kRowsAhead * row) + j);
+#pragma GCC unroll 4
+        for (int j = 0; j < Panels; ++j) {
+            store(out + j * k * 2 * W, load(b + j * 2 * W));
+            store(out + j * k * 2 * W + W, load(b + j * 2 * W + W));
+        }
     }
 }
 
+template <class T>
+void pack_rows(std::ptrdiff_t k, std::ptrdiff_t n, const T* b, std::ptrdiff_t row, T* out) {
+    constexpr int W = kWidth<T>;
+    for (; n >= kPanelsAbreast * 2 * W; n -= kPanelsAbreast * 2 * W, b += kPanelsAbreast * 2 * W, out += kPanelsAbreast * 2 * W * k)
+        copy_panels<T, kPanelsAbreast>(k, b, row, out);
+    for (; n >= 2 * W; n -= 2 * W, b += 2 * W, out += 2 * W * k) copy_panels<T, 1>(k, b, row, out);
+    if (n == 0) return;
+    const int stride = n > W ? 2 * W : W, last = static_cast<int>(n) - (stride - W);
+    for (std::ptrdiff_t p = 0; p < k; ++p, b += row, out += stride) {
+        if (n > W) store(out, load(b));
+        store(out + stride - W, load_partial(b + stride - W, last));
+    }
+}
 
 #if CHAINRULE_VECTOR_BYTES == 64
 CHAINRULE_INLINE void transpose(F32 (&r)[16]) {
@@ -239,7 +268,7 @@ void pack_columns(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t column, T*
 }
 
 template <class T>
-void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride, bool add) {
+void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride) {
     constexpr int W = kWidth<T>;
     for (int start = 0; start < rows; start += W, tile += W * tile_stride, c += W) {
         const int part = rows - start < W ? rows - start : W;
@@ -250,9 +279,34 @@ void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* 
             for (int i = 0; i < W; ++i) r[i] = i < part ? load(tile + i * tile_stride + j) : Vec<T>{};
             transpose(r);
             const int count = columns - j < W ? columns - j : W;
-            for (int q = 0; q < count; ++q, to += c_stride)
-                store_partial(to, add ? load_partial(to, part) + r[q] : r[q], part);
+            for (int q = 0; q < count; ++q, to += c_stride) store_partial(to, r[q], part);
         }
+    }
+}
+
+template <class T>
+void load_transposed(int rows, int columns, const T* c, std::ptrdiff_t c_stride, T* tile, int tile_stride) {
+    constexpr int W = kWidth<T>;
+    for (int start = 0; start < rows; start += W, tile += W * tile_stride, c += W) {
+        const int part = rows - start < W ? rows - start : W;
+        for (int j = 0; j < columns; j += W) {
+            Vec<T> r[W];
+#pragma GCC unroll 16
+            for (int q = 0; q < W; ++q) r[q] = j + q < columns ? load_partial(c + (j + q) * c_stride, part) : Vec<T>{};
+            transpose(r);
+            for (int i = 0; i < part; ++i) store(tile + i * tile_stride + j, r[i]);
+        }
+    }
+}
+
+template <class T, int R>
+void strip(std::ptrdiff_t k, const T* a, std::ptrdiff_t column, T* out) {
+    constexpr int W = kWidth<T>;
+    for (; k > 0; --k, a += column, out += R) {
+        __builtin_prefetch(a + kRowsAhead * column);
+        __builtin_prefetch(a + kRowsAhead * column + R - 1);
+        for (int i = 0; i + W <= R; i += W) store(out + i, load(a + i));
+        if constexpr (R % W != 0) store(out + R / W * W, load_partial(a + R / W * W, R % W));
     }
 }
 
@@ -301,6 +355,12 @@ void fill_dots(GemmKernels<T>& g) {
     else if constexpr (R > 1) fill_dots<T, R - 1, kDotTaps>(g);
 }
 
+template <class T, int R>
+void fill_strips(GemmKernels<T>& g) {
+    g.pack_strip[R] = strip<T, R>;
+    if constexpr (R > 1) fill_strips<T, R - 1>(g);
+}
+
 template <class T, int N, bool ByRows, int R, bool Taps = false>
 void fill(typename GemmKernels<T>::Run* table) {
     table[R] = tile<T, R, N, ByRows, Taps>;
@@ -324,6 +384,8 @@ GemmKernels<T> table() {
     g.wide_row[0] = tile<T, 1, 8, true>;
     g.wide_row[1] = tile<T, 1, 8, false>;
     g.store_transposed = store_transposed<T>;
+    g.load_transposed = load_transposed<T>;
+    fill_strips<T, kRows>(g);
     g.dot = dot<T>;
     g.pack_rows = pack_rows<T>;
     g.pack_columns = pack_columns<T>;

@@ -19,7 +19,7 @@ struct Tile {
     T* c;
     std::ptrdiff_t c_stride;
     int last; // valid columns of the tile's last vector, 1 … width
-    bool add; // C += A B, else C = A B
+    bool add; // the sums start from C, else from zero
     const std::ptrdiff_t* b_rows = nullptr; // of kernels `taps`: where each row of B begins, in place of b_stride
 };
 
@@ -54,15 +54,18 @@ struct GemmKernels {
     Run taps[2][kTileRowsMax + 1]; // as by_columns, with rows of B anywhere
     int dot_filters, dot_taps;     // most of each that `dots` takes
     void (*dots[kDotFiltersMax + 1][kDotTapsMax + 1])(const Dots<T>&);
-    // c[j c_stride + i] (+)= tile[i tile_stride + j]; the tile has whole vectors.
-    void (*store_transposed)(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride,
-                             bool add);
+    // c[j c_stride + i] = tile[i tile_stride + j], and the reverse; the tile has whole vectors.
+    void (*store_transposed)(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride);
+    void (*load_transposed)(int rows, int columns, const T* c, std::ptrdiff_t c_stride, T* tile, int tile_stride);
     // c[i c_stride] (+)= row i of A · b, for some rows of adjacent elements; b adjacent too.
     void (*dot)(std::ptrdiff_t rows, std::ptrdiff_t k, const T* a, std::ptrdiff_t a_row, const T* b, T* c,
                 std::ptrdiff_t c_stride, bool add);
-    // k × n (n <= 2 width) of B into k rows of `stride` elements, zeros beyond n. Strides in elements.
-    void (*pack_rows)(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t row, T* out, int stride);
+    // k × n of B into panels, two vectors wide or at last one, each k rows of adjacent elements; zeros beyond n.
+    void (*pack_rows)(std::ptrdiff_t k, std::ptrdiff_t n, const T* b, std::ptrdiff_t row, T* out);
+    // The same for one panel (n <= 2 width), with a stride of `stride` elements.
     void (*pack_columns)(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t column, T* out, int stride);
+    // [rows]: k columns of so many adjacent elements, one after the other; a vector beyond the last is overwritten.
+    void (*pack_strip[kTileRowsMax + 1])(std::ptrdiff_t k, const T* a, std::ptrdiff_t column, T* out);
 };
 
 struct Kernels {

@@ -57,6 +57,8 @@ def library() -> ctypes.CDLL:
         getattr(core, name).restype = None
     core.core_batch_f64.argtypes = [*[SIZE] * 4, POINTER, POINTER, SIZE, POINTER, POINTER, POINTER]
     core.core_name.restype = ctypes.c_char_p
+    core.core_blocking.argtypes = [POINTER]
+    core.core_set_blocking.argtypes = [SIZE, SIZE, SIZE]
     core.core_team.restype = POINTER
     core.core_team_free.argtypes = [POINTER]
     core.core_team_size.argtypes = [POINTER]
@@ -105,6 +107,21 @@ class Selected:
 
     def __exit__(self, *exception: Any) -> None:
         library().core_select(self.before)
+
+
+class Blocked:
+    """While active, multiplies are planned with these bytes of strips and panels, and these rows that pay a copy."""
+
+    def __init__(self, strip: int, panels: int, reuse: int) -> None:
+        self.wanted = strip, panels, reuse
+
+    def __enter__(self) -> None:
+        self.before = (SIZE * 3)()
+        library().core_blocking(self.before)
+        library().core_set_blocking(*self.wanted)
+
+    def __exit__(self, *exception: Any) -> None:
+        library().core_set_blocking(*self.before)
 
 
 class Team:

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "blocking.hpp"
 #include "gemm.hpp"
 #include "kernels.hpp"
 #include "philox.hpp"
@@ -56,6 +57,13 @@ extern "C" {
 
 int core_select(const char* name) { return select(name) ? 1 : 0; }
 const char* core_name() { return kernels().name; }
+void core_blocking(std::ptrdiff_t* out) {
+    const Blocking b = blocking();
+    out[0] = b.strip, out[1] = b.panels, out[2] = b.reuse;
+}
+void core_set_blocking(std::ptrdiff_t strip, std::ptrdiff_t panels, std::ptrdiff_t reuse) {
+    set_blocking({strip, panels, reuse});
+}
 
 Team* core_team(int threads) { return new Team(threads); }
 void core_team_free(Team* team) { delete team; }

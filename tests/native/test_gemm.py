@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.native.core import EPILOGUE, FLOATS, Selected, Team, aligned, gemm, instruction_sets, library
+from tests.native.core import EPILOGUE, FLOATS, Blocked, Selected, Team, aligned, gemm, instruction_sets, library
 
 pytestmark = pytest.mark.slow  # building the library takes a minute; tests/engine runs it as it was installed
 
@@ -92,6 +92,19 @@ def test_bitwise_the_same_for_any_number_of_threads(left, right, dtype):
         one = check(m, n, k, left, right, dtype, add=True)
         for threads in (2, 3, 5):
             check(m, n, k, left, right, dtype, add=True, threads=threads, wanted=one)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("layouts", ["rows-rows", "rows-columns", "columns-rows", "spread-spread"])
+def test_bitwise_the_same_however_it_is_blocked(layouts, dtype):
+    """Sizes of all kinds: many blocks, tiles with a rest, a narrow C that is transposed, a sum in parts."""
+    left, right = layouts.split("-")
+    for m, n, k in ((70, 130, 150), (96, 512, 300), (300, 10, 700), (10, 300, 700), (33, 17, 2), (30, 40, 2100)):
+        for add in (False, True):
+            one = check(m, n, k, left, right, dtype, add=add)
+            for blocking in ((1, 1, 1), (1200, 8192, 1), (1200, 1 << 20, 10**6), (1 << 20, 1, 10**6)):
+                with Blocked(*blocking):
+                    check(m, n, k, left, right, dtype, add=add, threads=1 + add, wanted=one)
 
 
 @pytest.mark.parametrize("shape", [(128, 784, 128), (7, 5, 3), (300, 1, 40), (1, 300, 40), (500, 4, 40), (4, 32, 9000)])
