@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io as text
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,37 +49,52 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
 @click.command()
 @options.model
 @options.features
-@click.option("--out", type=options.PATH, help="a CSV file to write; default: standard output")
+@click.option("--out", "--output", type=options.PATH, help="a CSV file to write; default: standard output")
+@click.option("--keep", multiple=True, metavar="COLUMN,…", help="columns of a table to write beside the predictions")
 @options.max_bytes
-def predict(model: Path, source: str, out: Path | None, max_bytes: int | None) -> None:
-    """Predict for the rows of new data; writes CSV."""
+def predict(model: Path, source: Any, out: Path | None, keep: tuple[str, ...], max_bytes: int | None) -> None:
+    """Predict for the rows of new data; writes CSV.
+
+    A table is read and predicted part by part, so it may be larger than memory.
+    """
     from .. import io, runs
+    from ..data.wording import added_up
 
     with explained():
         trained = runs.Trained.load(model)
-        dataset = trained.read_features(source, max_bytes)
-        _, notes = trained.preprocessor.transform_with_notes(dataset)
-        for note in (*dataset.notes, *notes):
-            echo(note, err=True)
-        columns = ({} if dataset.names is None else {"file": dataset.names}) | trained.predict(dataset)
+        notes: list[str] = []
+        rows = 0
+
+        def blocks() -> Iterator[str]:
+            nonlocal rows
+            for columns, said in trained.predict_parts(source, options.names(keep), max_bytes):
+                yield _csv(columns, with_names=not rows, on_terminal=out is None and sys.stdout.isatty())
+                rows += len(columns["prediction"])
+                notes[:] = added_up([*notes, *said])
+
         if out is None:
-            emit(_csv(columns, on_terminal=sys.stdout.isatty()))
+            for block in blocks():
+                emit(block)
         else:
-            io.write_atomically(out, _csv(columns).encode())
-            say("written", f"{len(dataset):,} predictions to {out}")
+            io.write_atomically(out, (block.encode() for block in blocks()))
+        for note in notes:
+            echo(note, err=True)
+        if out is not None:
+            say("written", f"{rows:,} predictions to {out}")
 
 
-def _csv(columns: Any, on_terminal: bool = False) -> str:
+def _csv(columns: Any, with_names: bool = True, on_terminal: bool = False) -> str:
     """Return columns as CSV: predictions exactly (on a terminal, a row in a line), probabilities to six digits."""
     shown = printable if on_terminal else str
     buffer = text.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([shown(name) for name in columns])
+    if with_names:
+        writer.writerow([shown(name) for name in columns])
     cells = [
-        [shown(v) if isinstance(v, str) else v for v in values.tolist()]
-        if name in ("file", "prediction")
-        else [f"{v:.6g}" for v in values.tolist()]
-        for name, values in columns.items()
+        [f"{v:.6g}" for v in values.tolist()]
+        if name.startswith("probability ")
+        else [shown(v) if isinstance(v, str) else v for v in values]
+        for name, values in (columns | {"prediction": columns["prediction"].tolist()}).items()
     ]
     writer.writerows(zip(*cells, strict=True))
     return buffer.getvalue()

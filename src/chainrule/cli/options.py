@@ -49,6 +49,11 @@ def limits(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--timeout", default=60.0, help="seconds the program may take; 0: no limit")(memory(command))
 
 
+def names(given: tuple[str, ...]) -> list[str]:
+    """Return names of columns, separated by commas or given by several options."""
+    return list(dict.fromkeys(name.strip() for part in given for name in part.split(",") if name.strip()))
+
+
 def widths(text: str) -> tuple[int, ...]:
     """Return the units of the hidden layers, from ``128,64``."""
     if text.strip().lower() in ("", "none"):

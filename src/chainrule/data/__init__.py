@@ -8,14 +8,14 @@ from typing import Any
 
 from .dataset import Dataset
 from .digits import load_digits
-from .files import read, read_features
+from .files import is_table, read, read_features
 from .idx import read_idx, read_idx_folder
 from .images import read_image_folder, read_images
 from .npz import read_npz
 from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
 from .stored import ArrayRows, StoredRows
-from .tables import read_table
+from .tables import read_parts, read_table
 from .task import Target, Task, infer_task
 from .text import Characters, Text, count_losses, read_text
 
@@ -52,6 +52,7 @@ __all__ = [
     "count_losses",
     "epoch_order",
     "infer_task",
+    "is_table",
     "load_digits",
     "preprocessing",
     "read",
@@ -61,6 +62,7 @@ __all__ = [
     "read_image_folder",
     "read_images",
     "read_npz",
+    "read_parts",
     "read_table",
     "read_text",
     "split",

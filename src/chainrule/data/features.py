@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 from .record import Record
-from .wording import counted, listed, row_in_file
+from .wording import Counted, counted, listed, row_in_file
 
 Matrix = NDArray[np.float32]
 
@@ -360,12 +360,17 @@ def store(out: Matrix, block: slice, values: NDArray[np.float64], dataset: Datas
 def imputed(names: Any, missing: Any, fill: Any, limit: int = 10) -> list[str]:
     """Describe which columns had missing values imputed: one sentence each, beyond `limit` one for the rest."""
     filled = [(name, number, value) for name, number, value in zip(names, missing, fill, strict=False) if number]
-    notes = [
-        f"imputed {counted(number, 'missing value')} of {name} with the training median {value:.6g}"
-        for name, number, value in filled[:limit]
-    ]
+    notes: list[str] = [Counted(_imputed, (name, value), number) for name, number, value in filled[:limit]]
     if filled[limit:]:
         rest = sum(number for _, number, _ in filled[limit:])
-        columns = counted(len(filled) - limit, "more column")
-        notes.append(f"imputed {counted(rest, 'missing value')} of {columns} with their training medians")
+        notes.append(Counted(_imputed_others, (len(filled) - limit,), rest))
     return notes
+
+
+def _imputed(name: str, value: float, number: int, _: Any) -> str:
+    return f"imputed {counted(number, 'missing value')} of {name} with the training median {value:.6g}"
+
+
+def _imputed_others(columns: int, number: int, _: Any) -> str:
+    others = counted(columns, "more column")
+    return f"imputed {counted(number, 'missing value')} of {others} with their training medians"

@@ -10,7 +10,7 @@ from .idx import FAMILY_FILE, read_idx, read_idx_folder
 from .images import Size, is_image, read_image_folder, read_images
 from .npz import read_npz, read_npz_features
 from .readings import Reading
-from .tables import read_table, read_table_features
+from .tables import Files, OnePath, matching, read_table, read_table_features
 from .wording import suggestion
 
 DIGITS = "digits"
@@ -23,7 +23,7 @@ KINDS = (
 
 
 def read(
-    path: str | os.PathLike[str],
+    path: Files,
     target: str | None = None,
     task: str | None = None,
     *,
@@ -38,8 +38,8 @@ def read(
 
     Parameters
     ----------
-    path : path or "digits"
-        A table (``.csv``, ``.tsv``, ``.parquet``; see `read_table`), an NPZ archive (`read_npz`), a folder
+    path : path, sequence of paths, or "digits"
+        A table (``.csv``, ``.tsv``, ``.parquet``, or several files; see `read_table`), an NPZ archive (`read_npz`), a folder
         of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or ``"digits"`` for the embedded
         ones (`load_digits`; a folder of that name is ``"./digits"``).
     target : str, optional
@@ -76,7 +76,11 @@ def read(
     >>> len(digits), digits.task
     (1797, 'multiclass')
     """
-    kind, place = _kind(path)
+    paths = matching(path)
+    if len(paths) > 1:
+        _refuse_other_files(paths)
+        return read_table(paths, target, task, exclude, header, max_bytes=max_bytes, readings=readings)
+    kind, place = _kind(paths[0])
     if kind in OWN_TARGETS and target not in (None, OWN_TARGETS[kind]):
         raise ValueError(f"target: got {target!r}, but {path} has its own labels; leave target out")
     if kind != "table" and (exclude or header is not None):
@@ -96,13 +100,19 @@ def read(
     raise ValueError(f"{path}: a single {what} has no target; give the folder that holds {holder}")
 
 
+def _refuse_other_files(paths: Sequence[OnePath]) -> None:
+    other = [path for path in paths if not is_table(path)]
+    if other:
+        raise ValueError(f"{other[0]}: of several files, each must be a table (.csv, .tsv, .parquet); give one source")
+
+
 def _refuse_other_task(task: str | None) -> None:
     if task not in (None, "multiclass", "classification"):
         raise ValueError(f"task: expected 'multiclass' for the ten digits, got {task!r}")
 
 
 def read_features(
-    path: str | os.PathLike[str],
+    path: Files,
     *,
     header: bool | None = None,
     max_bytes: int | None = None,
@@ -138,7 +148,11 @@ def read_features(
     >>> len(rows), rows.feature_names
     (3, ('x0', 'x1'))
     """
-    kind, place = _kind(path)
+    paths = matching(path)
+    if len(paths) > 1:
+        _refuse_other_files(paths)
+        return read_table_features(paths, header, max_bytes=max_bytes, readings=readings)
+    kind, place = _kind(paths[0])
     if kind == "table":
         return read_table_features(place, header, max_bytes=max_bytes, readings=readings)
     if header is not None:
@@ -172,6 +186,18 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
     if is_image(place):
         return "image", place
     raise ValueError(f"{path}: unknown kind of file; expected {KINDS}")
+
+
+def is_table(path: Files) -> bool:
+    """Whether these are files of a table, by their names.
+
+    Examples
+    --------
+    >>> from chainrule import data
+    >>> data.is_table("cars.csv.gz"), data.is_table("digits")
+    (True, False)
+    """
+    return all(f"{one}".casefold().endswith(TABLES) for one in ([path] if isinstance(path, str | os.PathLike) else path))
 
 
 def _holds_idx(folder: Path) -> bool:

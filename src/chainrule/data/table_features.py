@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .dataset import Dataset
 from .features import BLOCK, Matrix, Scaling, imputed, refuse_unscalable, store
 from .record import Record
-from .wording import counted, listed, row_in_file, suggestion
+from .wording import Counted, counted, listed, row_in_file, suggestion
 
 MISSING = "missing"
 MOST_CATEGORIES = 100
@@ -275,8 +275,12 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
     unknown = np.flatnonzero(ids < 0)
     if not unknown.size:
         return []
-    names = sorted({"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()})
-    return [
-        f"{counted(unknown.size, 'row')} {'holds' if unknown.size == 1 else 'hold'} a category of {name} "
-        f"that the training split did not have, encoded as zeros: {listed(names, 6)}"
-    ]
+    names = {"(missing)" if _is_missing(value) else str(value) for value in column[unknown].tolist()}
+    return [Counted(_said_unknown, (name,), unknown.size, names)]
+
+
+def _said_unknown(name: str, rows: int, names: list[str]) -> str:
+    return (
+        f"{counted(rows, 'row')} {'holds' if rows == 1 else 'hold'} a category of {name} that the training split did not "
+        f"have, encoded as zeros: {listed(names, 6)}"
+    )

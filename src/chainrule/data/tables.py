@@ -16,7 +16,7 @@ from .dataset import Dataset, require_names
 from .evidence import Column, decided
 from .expansion import Expansion
 from .readings import Booleans, LeftOut, Reading, Texts, polars_package, values
-from .wording import counted, listed
+from .wording import Counted, counted, listed
 
 if TYPE_CHECKING:
     import polars
@@ -139,6 +139,46 @@ def read_table_features(
     return replace(Dataset.from_frame(frame, source=table.called, notes=notes, rows=places), readings=readings)
 
 
+def read_parts(
+    path: Files,
+    readings: Mapping[str, Reading],
+    *,
+    keep: Sequence[str] = (),
+    max_bytes: int | None = None,
+) -> Iterator[tuple[Dataset, dict[str, list[Any]]]]:
+    """Read a table part by part: the rows that `read_table_features` reads at once.
+
+    Parameters
+    ----------
+    path, readings, max_bytes
+        As for `read_table`; without readings, the whole table is read first to decide them.
+    keep : sequence of str
+        Columns whose values are given beside each part as they are in the file.
+
+    Yields
+    ------
+    part : Dataset
+        Its `rows` are positions in the whole table.
+    kept : dict of str to list
+    """
+    table = Table.open(path, None, list(readings), max_bytes)
+    require_names(keep, table.names, table.called)
+    decided_now, notes = ({}, []) if readings else table.decide()
+    notes = [*table.notes, *notes]
+    rows = 0
+    for frame, places, blank in table.parts(readings or decided_now, ROWS, keep):
+        notes += [Counted(blank_rows, (), blank)] if blank else []
+        if not len(places):
+            continue
+        rows += len(places)
+        kept = {name: frame[_kept(name)].to_list() for name in keep}
+        part = frame.drop(_kept(name) for name in keep)
+        yield Dataset.from_frame(part, source=table.called, notes=notes, rows=places), kept
+        notes = []
+    if not rows:
+        raise table.without_rows()
+
+
 def _usual_target(path: str, columns: Sequence[str]) -> str:
     usual = [name for name in columns if name.casefold() in TARGET_NAMES]
     if len(usual) == 1:
@@ -216,10 +256,10 @@ class Table:
         parts = list(self.parts(readings))
         height = sum(len(places) for _, places, _ in parts)
         if not height:
-            raise ValueError(f"{self.called}: the table has the columns {listed(self.names)} but no rows")
+            raise self.without_rows()
         blank = sum(lacking for _, _, lacking in parts)
         if blank:
-            notes.append(blank_rows(blank))
+            notes.append(Counted(blank_rows, (), blank))
         frame = pl.concat([frame for frame, _, _ in parts], how="vertical_relaxed")
         whole = [c.name for c in frame if c.dtype == pl.Float64 and bool(((c % 1 == 0) & (c.abs() < 2**53)).all())]
         return frame.with_columns(pl.col(whole).cast(pl.Int64)), np.concatenate([places for _, places, _ in parts])
@@ -229,40 +269,52 @@ class Table:
     ) -> "Iterator[tuple[polars.DataFrame, NDArray[Any], int]]":
         """Yield rows that have a value, the position of each, and how many have none.
 
-        The columns of texts mean what `readings` say; those that `keep` names are added as they are, called
-        ``keep NAME``.
+        The columns of texts mean what `readings` say; those that `keep` names are added as they are, under another
+        name (`_kept`).
         """
         used = [name for name in self.names if not isinstance(readings.get(name), LeftOut)]
         start = 0
         with _explained(self.called):
             for file in self.files:
+                before = start
                 for part in file.parts(list(dict.fromkeys([*used, *keep])), rows):
-                    frame = part.select(self._values(part[name], readings.get(name), start) for name in used)
+                    at = f"{file.source.path}", start - before
+                    frame = part.select(_meaning(part[name], readings.get(name), *at) for name in used)
                     blank = _blank(part.select(used))
                     places = np.arange(start, start + part.height)
                     start += part.height
-                    frame = frame.with_columns(part[name].alias(f"keep {name}") for name in keep)
+                    frame = frame.with_columns(part[name].alias(_kept(name)) for name in keep)
                     yield frame.filter(~blank), places[~blank], int(blank.sum())
 
-    def _values(self, column: "polars.Series", reading: Reading | None, start: int) -> "polars.Series":
-        pl = polars_package()
-        if reading is None or isinstance(reading, Texts) or column.dtype != pl.String:
-            return column
-        found, unread = values(reading, column)
-        if unread.any():
-            row = int(unread.arg_max() or 0)
-            raise ValueError(
-                f"{self.called}: row {start + row + 1} of the column {column.name!r} holds {column[row]!r}, expected "
-                f"{reading.what} as in training ({counted(int(unread.sum()), 'such row')}): correct it, or leave the "
-                "field empty"
-            )
-        return found.alias(column.name)
+    def without_rows(self) -> ValueError:
+        """Return the error of a table without rows."""
+        return ValueError(f"{self.called}: the table has the columns {listed(self.names)} but no rows")
 
 
 _NAMELESS = "left out the column without a name, which numbers the rows"
 
 
-def blank_rows(number: int) -> str:
+def _meaning(column: "polars.Series", reading: Reading | None, path: str, start: int) -> "polars.Series":
+    """Return what a column of texts means; `start` is the position of its first row in the file."""
+    pl = polars_package()
+    if reading is None or isinstance(reading, Texts) or column.dtype != pl.String:
+        return column
+    found, unread = values(reading, column)
+    if unread.any():
+        row = int(unread.arg_max() or 0)
+        raise ValueError(
+            f"{path}: row {start + row + 1} of the column {column.name!r} holds {column[row]!r}, expected "
+            f"{reading.what} as in training ({counted(int(unread.sum()), 'such row')}): correct it, or leave the "
+            "field empty"
+        )
+    return found.alias(column.name)
+
+
+def _kept(name: str) -> str:
+    return f"as it is: {name}"
+
+
+def blank_rows(number: int, _: Any) -> str:
     """Return a sentence on rows that were left out."""
     return f"left out {counted(number, 'row')} without any value"
 

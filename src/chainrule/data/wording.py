@@ -1,6 +1,6 @@
 """Parts of the data package's messages: lists of names, counts, the nearest name, places in a file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +16,45 @@ def listed(names: Iterable[object], limit: int = 12) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """``counted(1, "row") == "1 row"``, ``counted(1200, "row") == "1,200 rows"``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+class Counted(str):
+    """A sentence about a number of rows, which `added_up` adds to others of its kind.
+
+    Parameters
+    ----------
+    say : function
+        (*about, number, names) -> the sentence.
+    about : tuple
+        What it is about, such as a column.
+    number : int
+    names : iterable of str
+        Values that the sentence lists.
+    """
+
+    say: Callable[..., str]
+    about: tuple[Any, ...]
+    number: int
+    names: frozenset[str]
+
+    def __new__(cls, say: Callable[..., str], about: tuple[Any, ...], number: int, names: Iterable[str] = ()) -> "Counted":
+        """Make the sentence."""
+        values = frozenset(names)
+        self = super().__new__(cls, say(*about, number, sorted(values)))
+        self.say, self.about, self.number, self.names = say, about, number, values
+        return self
+
+
+def added_up(notes: Iterable[str]) -> list[str]:
+    """Return sentences about the parts of a table as sentences about all of it."""
+    found: dict[Any, str] = {}
+    for note in notes:
+        key = (note.say, note.about) if isinstance(note, Counted) else note
+        before = found.get(key)
+        if isinstance(note, Counted) and isinstance(before, Counted):
+            note = Counted(note.say, note.about, note.number + before.number, note.names | before.names)
+        found[key] = note
+    return list(found.values())
 
 
 def suggestion(name: str, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 
@@ -27,8 +27,12 @@ def regular_file(path: str | os.PathLike[str], wanted: str) -> Path:
     return file
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `content` to `path`: afterwards the file holds all of it, or what it held before.
+#: A file's content, at once or in parts.
+Content = bytes | Iterable[bytes]
+
+
+def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
+    """Write `content`, bytes or an iterable of them, to `path`: afterwards the file holds all of it, or what it held before.
 
     Written next to the target under a temporary name, flushed to disk, then renamed. A link is followed; a device or a
     pipe (``/dev/stdout``) is written to directly; a file that is replaced keeps its permissions.
@@ -53,7 +57,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     write_together({path: content})
 
 
-def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
+def write_together(contents: Mapping[str | os.PathLike[str], Content]) -> None:
     """Write several files; when one cannot be written, none has changed.
 
     All are written and flushed under temporary names before the first is renamed. (A crash of the machine between the
@@ -79,7 +83,8 @@ def write_together(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
             target = Path(os.path.realpath(path))
             with _explained(path, target, content):
                 if _is_special(path):
-                    Path(path).write_bytes(content)
+                    with Path(path).open("wb") as file:
+                        file.writelines(_blocks(content))
                     continue
                 passing = _partial(target, secrets.token_hex(8))
                 staged.append((passing, target))
@@ -113,10 +118,14 @@ def checksum(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _write(path: Path, content: bytes, mode: int | None) -> None:
+def _blocks(content: Content) -> Iterable[bytes]:
+    return [content] if isinstance(content, bytes) else content
+
+
+def _write(path: Path, content: Content, mode: int | None) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(handle, "wb") as file:
-        file.write(content)
+        file.writelines(_blocks(content))
         file.flush()
         os.fsync(file.fileno())
     if mode is not None:
@@ -139,12 +148,12 @@ def _mode(target: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _explained(path: str | os.PathLike[str], target: Path, content: bytes) -> Iterator[None]:
+def _explained(path: str | os.PathLike[str], target: Path, content: Content) -> Iterator[None]:
     """Say which file could not be written, and that the old one is unchanged."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        size = f" ({len(content):,} bytes)" if content else ""
+        size = f" ({len(content):,} bytes)" if content and isinstance(content, bytes) else ""
         kept = " What it held before is unchanged." if target.is_file() else ""
         raise OSError(error.errno, f"cannot write {os.fspath(path)}{size}: {reason}.{kept}") from error

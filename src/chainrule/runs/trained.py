@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,37 @@ class Trained:
         if self.is_of_text:
             raise ValueError(f"this model continues texts, and predicts nothing for {source}: use chainrule sample")
         return data.read_features(source, max_bytes=max_bytes, **self._form(self.preprocessor.input_readings))
+
+    def predict_parts(
+        self, source: str, keep: Sequence[str] = (), max_bytes: int | None = None
+    ) -> Iterator[tuple[dict[str, Any], Sequence[str]]]:
+        """Read data and predict, part by part, so that a table may be larger than memory.
+
+        Parameters
+        ----------
+        source, max_bytes
+            As for `read_features`.
+        keep : sequence of str
+            Columns of a table to return beside the predictions, as they are in the file.
+
+        Yields
+        ------
+        columns : dict
+            Name -> values: the columns of `keep` or the files of images, then those of `predict`.
+        notes : sequence of str
+            Sentences on what was special in this part (`chainrule.data.wording.added_up`).
+        """
+        if data.is_table(source) and not self.is_of_text:
+            readings = self.preprocessor.input_readings
+            parts = data.read_parts(source, readings, keep=keep, max_bytes=max_bytes)
+        else:
+            if keep:
+                raise ValueError(f"keep: is for the columns of tables, and {source} is not a table; leave it out")
+            dataset = self.read_features(source, max_bytes)
+            parts = iter([(dataset, {} if dataset.names is None else {"file": dataset.names.tolist()})])
+        for dataset, kept in parts:
+            _, notes = self.preprocessor.transform_with_notes(dataset)
+            yield kept | self.predict(dataset), (*dataset.notes, *notes)
 
     def _form(self, readings: Any) -> dict[str, Any]:
         """What `data.read` needs to read data as in training: size and channels of images, readings of a table."""
