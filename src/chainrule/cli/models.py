@@ -23,7 +23,7 @@ from .output import echo, emit, explained, say
 @options.target
 @click.option("--all", "everything", is_flag=True, help="all rows, also those the model was trained on")
 @options.max_bytes
-def evaluate(model: Path, source: str, target: str | None, everything: bool, max_bytes: int | None) -> None:
+def evaluate(model: Path, source: Any, target: str | None, everything: bool, max_bytes: int | None) -> None:
     """Measure a trained model on data."""
     from .. import runs
 
@@ -35,7 +35,11 @@ def evaluate(model: Path, source: str, target: str | None, everything: bool, max
         notes = []
         if trained.is_of_text and (unknown := int((trained.preprocessor.encode(rows.content) == 0).sum())):
             notes = [f"{unknown:,} of them are not in the training text"]
-        say("data", f"{source}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}", *notes)
+        say(
+            "data",
+            f"{options.called(source)}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}",
+            *notes,
+        )
         judged = None if trained.is_of_text else trained.judge(rows, "these rows")
         if judged is None:
             for name, x in trained.evaluate(rows).items():

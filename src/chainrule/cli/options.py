@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,22 @@ PATH: click.Path = click.Path(path_type=Path)
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-source: Decorator = click.argument(
-    "source", help="digits, a CSV, TSV, Parquet or NPZ file, a folder of IDX files or of images by class, or a text"
+
+def _one_or_several(context: click.Context, parameter: click.Parameter, paths: tuple[str, ...]) -> Any:
+    return paths[0] if len(paths) == 1 else list(paths)
+
+
+def _source(help: str) -> Decorator:
+    return click.argument("source", nargs=-1, required=True, callback=_one_or_several, help=help)
+
+
+source: Decorator = _source(
+    "digits, a CSV, TSV, Parquet or NPZ file, several CSV, TSV or Parquet files of one table, a folder of IDX files or "
+    "of images by class, or a text"
 )
-features: Decorator = click.argument(
-    "source", help="digits, a CSV, TSV, Parquet or NPZ file, a folder of IDX files or of images, or an image"
+features: Decorator = _source(
+    "digits, a CSV, TSV, Parquet or NPZ file, several files of one table, a folder of IDX files or of images, or an "
+    "image"
 )
 model: Decorator = click.argument("model", type=PATH, help="a model.safetensors, or the folder of its run")
 target: Decorator = click.option("--target", help="the column to predict (for tables) or the array (for NPZ)")
@@ -49,9 +60,9 @@ def limits(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--timeout", default=60.0, help="seconds the program may take; 0: no limit")(memory(command))
 
 
-def names(given: tuple[str, ...]) -> list[str]:
+def names(given: Sequence[str] | None) -> list[str]:
     """Return names of columns, separated by commas or given by several options."""
-    return list(dict.fromkeys(name.strip() for part in given for name in part.split(",") if name.strip()))
+    return list(dict.fromkeys(name.strip() for part in given or () for name in part.split(",") if name.strip()))
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -87,8 +98,19 @@ def refuse_for_texts(source: str, **settings: Any) -> None:
             raise ValueError(f"{name}: is for tables and images, and {source} is read as a text; leave it out")
 
 
-def own_target(trained: Any, source: str) -> str | None:
+def first(source: Any) -> str:
+    """Return the first of the files, whose name stands for all."""
+    return str(source[0] if isinstance(source, list) else source)
+
+
+def called(source: Any) -> str:
+    """Return how messages name the files."""
+    return str(source) if isinstance(source, str) else f"{source[0]} and {len(source) - 1:,} more"
+
+
+def own_target(trained: Any, source: Any) -> str | None:
     """Return, for tables, the column that the model was trained to predict."""
-    is_table = Path(source).suffix.lower() in (".csv", ".tsv", ".gz", ".parquet", ".npz") and Path(source).is_file()
+    suffix = Path(first(source)).suffix.lower()
+    is_table = suffix in (".csv", ".tsv", ".gz", ".parquet", ".npz") and not Path(first(source)).is_dir()
     name: str | None = trained.preprocessor.target_name
     return name if is_table else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ SHORT = ("loss", "accuracy", "rmse")
 @click.command()
 @options.source
 @options.target
+@click.option("--exclude", multiple=True, metavar="COLUMN,…", help="columns of a table to leave out")
 @click.option("--loss", help="loss function; default: cross-entropy or mean squared error, by the task")
 @click.option("--task", help="binary, multiclass or regression, instead of the inferred one")
 @options.network
@@ -70,8 +71,9 @@ SHORT = ("loss", "accuracy", "rmse")
 )
 @click.option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 def train(
-    source: str,
+    source: Any,
     target: str | None,
+    exclude: tuple[str, ...],
     task: str | None,
     model: str | None,
     size: str | None,
@@ -104,11 +106,11 @@ def train(
         runs.Settings.of(network_for(source, model), 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes)
+        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes, exclude)
         asked = runs.Settings.of(network, prepared.examples, given)
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
-        with runs.claimed(out, source, overwrite=overwrite, resume=resume) as (folder, ended):
+        with runs.claimed(out, options.first(source), overwrite=overwrite, resume=resume) as (folder, ended):
             if ended:
                 runs.check_same(folder, prepared.fingerprint, asked)
                 if not quiet:
@@ -134,19 +136,20 @@ def train(
                 _report(result, quiet)
 
 
-def network_for(source: str, model: str | None) -> str:
+def network_for(source: Any, model: str | None) -> str:
     """Return the name of the network that is trained."""
-    return model or ("charlm" if Path(source).suffix.lower() == ".txt" else "mlp")
+    return model or ("charlm" if Path(options.first(source)).suffix.lower() == ".txt" else "mlp")
 
 
 def prepared_for(
-    source: str,
+    source: Any,
     given: Mapping[str, Any],
     target: str | None = None,
     task: str | None = None,
     model: str | None = None,
     size: str | None = None,
     max_bytes: int | None = None,
+    exclude: Sequence[str] | None = None,
 ) -> tuple[Any, str]:
     """Read and prepare the data of a run; return them, and the name of the network."""
     from .. import runs
@@ -154,11 +157,12 @@ def prepared_for(
     network = network_for(source, model)
     first = runs.Settings.of(network, 1, given)
     if runs.NETWORKS[network].takes == "text":
-        options.refuse_for_texts(source, target=target, task=task, size=size)
-        return runs.prepare_text(source, context=first.context or 1, test=first.test), network
+        file = options.first(source)
+        options.refuse_for_texts(file, exclude=exclude or None, target=target, task=task, size=size)
+        return runs.prepare_text(file, context=first.context or 1, test=first.test), network
     prepared = runs.prepare(
         source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
-        size=options.image_size(size),
+        size=options.image_size(size), exclude=options.names(exclude),
     )  # fmt: skip
     return prepared, network
 

@@ -42,7 +42,7 @@ def _settings_of_train(command: Any) -> Any:
 @click.option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 @_settings_of_train
 def tune(
-    source: str, minutes: float | None, trials: int | None, out: Path | None, resume: bool, engine: str | None,
+    source: Any, minutes: float | None, trials: int | None, out: Path | None, resume: bool, engine: str | None,
     threads: int | None, quiet: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Search for the settings with which a network predicts best.
@@ -63,12 +63,12 @@ def tune(
             number("minutes", minutes, above=0)
         runs.check_engine(engine, threads)
         asked = {name: value for name, value in given.items() if value is not None and value != ()}
-        data = {name: asked.pop(name, None) for name in ("target", "task", "model", "size", "max_bytes")}
+        data = {name: asked.pop(name, None) for name in ("target", "exclude", "task", "model", "size", "max_bytes")}
         fixed = options.given(asked)
         prepared, network = prepared_for(source, fixed, **data)
         own = {} if prepared.validation is not None else {"validation": VALIDATION}
         fixed = {**own, "patience": PATIENCE, **fixed}
-        folder = out or Path("runs") / f"{runs.folder_name(source)}-tune"
+        folder = out or Path("runs") / f"{runs.folder_name(options.first(source))}-tune"
         if not quiet:
             say("data", f"{prepared.source}: {len(prepared.train):,} rows to train and validate", *prepared.notes)
             spaces = runs.NETWORKS[network].search
@@ -87,13 +87,14 @@ def _said(trial: Any) -> None:
     say(f"trial {trial.number} ", f"loss {trial.loss:.4g}{early}  {trial.words}")
 
 
-def _command(source: str, given: dict[str, Any], best: Any) -> str:
+def _command(source: Any, given: dict[str, Any], best: Any) -> str:
     """Return the command that trains with the best settings."""
     if best is None:
         return ""
     chosen = {**given, **best.settings}
-    words = [f"--{name.replace('_', '-')} {shlex.quote(str(x))}" for name, x in chosen.items() if x is not None]
-    return " ".join(["chainrule train", shlex.quote(source), *words])
+    chosen = {name: ",".join(x) if isinstance(x, tuple) else x for name, x in chosen.items() if x is not None}
+    words = [f"--{name.replace('_', '-')} {shlex.quote(str(x))}" for name, x in chosen.items()]
+    return " ".join(["chainrule train", shlex.join([source] if isinstance(source, str) else source), *words])
 
 
 def _conclude(search: Any, runs: Any, command: str) -> None:

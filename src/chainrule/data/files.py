@@ -39,9 +39,9 @@ def read(
     Parameters
     ----------
     path : path, sequence of paths, or "digits"
-        A table (``.csv``, ``.tsv``, ``.parquet``, or several files; see `read_table`), an NPZ archive (`read_npz`), a folder
-        of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or ``"digits"`` for the embedded
-        ones (`load_digits`; a folder of that name is ``"./digits"``).
+        A table (``.csv``, ``.tsv``, ``.parquet``, or several files; see `read_table`), an NPZ archive (`read_npz`), a
+        folder of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or ``"digits"`` for the
+        embedded ones (`load_digits`; a folder of that name is ``"./digits"``).
     target : str, optional
         A table's column, or an NPZ archive's array. Images with label files and the digits have their own.
     task : {"binary", "multiclass", "regression", "classification"}, optional
@@ -197,7 +197,9 @@ def is_table(path: Files) -> bool:
     >>> data.is_table("cars.csv.gz"), data.is_table("digits")
     (True, False)
     """
-    return all(f"{one}".casefold().endswith(TABLES) for one in ([path] if isinstance(path, str | os.PathLike) else path))
+    return all(
+        f"{one}".casefold().endswith(TABLES) for one in ([path] if isinstance(path, str | os.PathLike) else path)
+    )
 
 
 def _holds_idx(folder: Path) -> bool:

@@ -281,6 +281,6 @@ def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str
 
 def _said_unknown(name: str, rows: int, names: list[str]) -> str:
     return (
-        f"{counted(rows, 'row')} {'holds' if rows == 1 else 'hold'} a category of {name} that the training split did not "
-        f"have, encoded as zeros: {listed(names, 6)}"
+        f"{counted(rows, 'row')} {'holds' if rows == 1 else 'hold'} a category of {name} that the training split did "
+        f"not have, encoded as zeros: {listed(names, 6)}"
     )

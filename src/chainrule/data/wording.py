@@ -37,7 +37,9 @@ class Counted(str):
     number: int
     names: frozenset[str]
 
-    def __new__(cls, say: Callable[..., str], about: tuple[Any, ...], number: int, names: Iterable[str] = ()) -> "Counted":
+    def __new__(
+        cls, say: Callable[..., str], about: tuple[Any, ...], number: int, names: Iterable[str] = ()
+    ) -> "Counted":
         """Make the sentence."""
         values = frozenset(names)
         self = super().__new__(cls, say(*about, number, sorted(values)))

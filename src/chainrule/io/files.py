@@ -32,7 +32,7 @@ Content = bytes | Iterable[bytes]
 
 
 def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
-    """Write `content`, bytes or an iterable of them, to `path`: afterwards the file holds all of it, or what it held before.
+    """Write `content`, bytes or parts of them, to `path`: afterwards the file holds all of it, or what it held before.
 
     Written next to the target under a temporary name, flushed to disk, then renamed. A link is followed; a device or a
     pipe (``/dev/stdout``) is written to directly; a file that is replaced keeps its permissions.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def arrays(preprocessor: Any, split: Any) -> tuple[Array, Array]:
 
 
 def prepare(
-    source: str,
+    source: str | Sequence[str],
     target: str | None = None,
     task: str | None = None,
     *,
@@ -69,11 +70,12 @@ def prepare(
     seed: int = 0,
     max_bytes: int | None = None,
     size: tuple[int, int] | None = None,
+    exclude: Sequence[str] = (),
 ) -> Prepared:
     """Read data, split it, and fit the preprocessing for a network of rows or images on the training split."""
-    if Path(source).suffix.lower() == ".txt" and Path(source).is_file():
+    if isinstance(source, str) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
         raise ValueError(f"model: {model} is no network for texts, and {source} is one; use charlm")
-    dataset = data.read(source, target, task, max_bytes=max_bytes, size=size)
+    dataset = data.read(source, target, task, max_bytes=max_bytes, size=size, exclude=exclude)
     if size is not None and dataset.names is None:
         raise ValueError(f"size: only images in folders are resized, {source} holds none; leave it out")
     images = NETWORKS[model].takes == "images"
@@ -82,7 +84,8 @@ def prepare(
     train, held = dataset.split(test, seed)
     preprocessor = data.Preprocessor.fit(train, impute=True, channels_first=images)
     notes = [note for note in (*dataset.notes, dataset.task_reason, *preprocessor.notes) if note]
-    return Prepared(str(source), preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation)
+    called = source if isinstance(source, str) else dataset.source
+    return Prepared(called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation)
 
 
 def prepare_text(source: str, *, context: int, test: float = 0.1) -> Prepared:

@@ -67,7 +67,7 @@ class Trained:
         """Whether the model continues texts."""
         return isinstance(self.preprocessor, data.Characters)
 
-    def read(self, source: str, target: str | None = None, max_bytes: int | None = None) -> Any:
+    def read(self, source: Any, target: str | None = None, max_bytes: int | None = None) -> Any:
         """Read data with targets, as the model was trained on."""
         if self.is_of_text:
             return data.read_text(source)
@@ -75,14 +75,14 @@ class Trained:
             source, target, self.preprocessor.task, max_bytes=max_bytes, **self._form(self.preprocessor.readings)
         )
 
-    def read_features(self, source: str, max_bytes: int | None = None) -> data.Dataset:
+    def read_features(self, source: Any, max_bytes: int | None = None) -> data.Dataset:
         """Read data to predict for."""
         if self.is_of_text:
             raise ValueError(f"this model continues texts, and predicts nothing for {source}: use chainrule sample")
         return data.read_features(source, max_bytes=max_bytes, **self._form(self.preprocessor.input_readings))
 
     def predict_parts(
-        self, source: str, keep: Sequence[str] = (), max_bytes: int | None = None
+        self, source: Any, keep: Sequence[str] = (), max_bytes: int | None = None
     ) -> Iterator[tuple[dict[str, Any], Sequence[str]]]:
         """Read data and predict, part by part, so that a table may be larger than memory.
 
