@@ -93,7 +93,7 @@ def trained(kind, comm=None, shards=None, epochs=2, **more):
     history = cr.fit(
         model, X, y, epochs=epochs, progress=False, distributed=comm, shards=shards, threads=1, **{**settings, **more}
     )
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+    rows = [{k: v for k, v in row.items() if k not in ("seconds", "waited")} for row in history.rows]
     return rows, model.state_dict()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import click
 
 from .output import explained, say
@@ -23,4 +25,16 @@ def doctor() -> None:
             lines.append("native engine: not installed, because no C++ compiler was found")
         say("engine", *lines)
         numbers = ", ".join(f"{name} {number}" for name, number in runs.versions().items())
+        say("mpi", _mpi())
         say("versions", numbers, f"NumPy's BLAS: {runs.blas()}")
+
+
+def _mpi() -> str:
+    """Return which MPI is found."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # not installed, or without the library of an MPI
+        return f"none ({str(error).splitlines()[0]}); pip install 'chainrule[mpi]' for training in several processes"
+    name = MPI.Get_library_version().splitlines()[0].split(",")[0].strip()
+    mpiexec = shutil.which("mpiexec") or "not in PATH"
+    return f"{name}, MPI {'.'.join(map(str, MPI.Get_version()))}, mpiexec: {mpiexec}"

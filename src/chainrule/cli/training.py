@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from ..core.arguments import integer
-from . import options
+from . import options, processes
 from .figures import figure, table
 from .output import echo, ended_by_signals, explained, say, sizes
 
@@ -66,6 +67,7 @@ SHORT = ("loss", "accuracy", "rmse")
 @click.option("--resume", is_flag=True, help="resume from the checkpoint in the folder, if there is one")
 @click.option("--engine", help="native or numpy; default: native if it was built")
 @options.threads
+@click.option("--shards", type=int, help="parts of a batch that the processes of mpiexec share; default: 8 at most")
 @click.option(
     "--report", "with_report", is_flag=True, help="record the gradients during training, and write report.html"
 )
@@ -84,6 +86,7 @@ def train(
     resume: bool,
     engine: str | None,
     threads: int | None,
+    shards: int | None,
     with_report: bool,
     quiet: bool,
     **settings: Any,
@@ -93,11 +96,16 @@ def train(
     Ctrl-C ends a run after the current step and writes it as it is then. SIGTERM does the same, with exit status 143.
     With --checkpoint-every, a run that was interrupted or killed is resumed by the same command with --resume: the
     weights are the same bit for bit. In a terminal the progress is shown; elsewhere each epoch is a line of the output.
+    mpiexec -n 4 chainrule train … shares each batch between processes, of which the first prints and writes.
     """
     from .. import reporting, runs
     from .epoch_lines import progress
 
-    with explained(), ended_by_signals():
+    group = processes.started()
+    quiet, with_report = quiet or not group.first, with_report and group.first
+    together = processes.ended_together(group), explained(), ended_by_signals(), processes.of_the_first(group, out)
+    with contextlib.ExitStack() as entered:
+        *_, out = [entered.enter_context(part) for part in together]
         if resume and overwrite:
             raise ValueError("give --resume or --overwrite, not both: the one keeps what is in the folder")
         if checkpoint_every is not None:
@@ -111,13 +119,16 @@ def train(
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         with runs.claimed(out, options.first(source), overwrite=overwrite, resume=resume) as (folder, ended):
-            if ended:
-                runs.check_same(folder, prepared.fingerprint, asked)
+            if group.firsts(ended):
+                if group.first:
+                    runs.check_same(folder, prepared.fingerprint, asked)
                 if not quiet:
                     say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return
             if not quiet:
                 _introduce(prepared, runs.network(prepared.preprocessor, asked))
+                if group.size > 1:
+                    say("mpi", f"{group.size} processes, threads of each: {threads or group.threads}")
                 if (folder / runs.CHECKPOINT).exists():
                     say("resumed", f"from {folder / runs.CHECKPOINT}")
             shown = progress(quiet)
@@ -125,6 +136,7 @@ def train(
                 result = runs.train(
                     prepared, asked, folder, progress=shown, engine=engine, threads=threads,
                     report=with_report, checkpoint_every=checkpoint_every or (1 if resume else None),
+                    group=group, shards=shards,
                 )  # fmt: skip
             except FloatingPointError:
                 if with_report:  # report the network from before it diverged

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import data, io, judging, nn, reporting
 from ..core.op import Array
+from ..core.processes import Group
 from ..engine import choose
 from ..reporting.storage import run_files
 from ..train import Callback, Checkpoint, History, evaluate, fit, predict
@@ -47,12 +48,15 @@ def train(
     threads: int | None = None,
     report: bool = False,
     checkpoint_every: int | None = None,
+    group: Group | None = None,
+    shards: int | None = None,
 ) -> Result:
     """Train a network on prepared data and write the run into `folder`.
 
     The folder gets ``model.safetensors`` (weights; architecture and preprocessing in the metadata), ``history.jsonl``
     and ``run.json``, each written atomically; with `report`, also the files that ``chainrule.report`` reads. With
     `checkpoint_every`, the state is saved there after so many epochs, and a run that has not ended resumes from it.
+    The processes of a group share each batch; each of them writes into a folder of its own.
     """
     started = time.perf_counter()
     preprocessor = prepared.preprocessor
@@ -67,7 +71,8 @@ def train(
         batch_size=settings.batch_size, validation=parts.validation, seed=settings.seed, l2=settings.l2,
         early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
         callbacks=[reporting.GradientFlow(folder, parts.X, parts.y)] if report else (),
-        checkpoint=saving, resume=saving is not None,
+        checkpoint=saving, resume=saving is not None, shards=shards,
+        distributed=group.comm if group else None,
         sample_weight=row_weights(settings.class_weight, preprocessor, parts.y),
     )  # fmt: skip
     model.eval()
@@ -84,6 +89,7 @@ def train(
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
         "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch,
         "metrics": outcome.metrics, "findings": history.findings, **outcome.recorded,
+        **({"processes": group.size} if group and group.size > 1 else {}),
         **({"baselines": prepared.baselines, "sample": written} if prepared.is_of_text else {}),
     }  # fmt: skip
     io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..core.op import Array
 from .ahead import ReadAhead
-from .feed import Feed, Made, Rows
+from .feed import SLICE, Feed, Made, Rows
 from .step import TrainingStep
 
 Block = tuple[Any, Any, Array]
@@ -87,7 +87,7 @@ class StoredFeed(Feed):
         """Whether all blocks have been visited."""
         return batch >= self.batches
 
-    def run(self, training: TrainingStep, batch: int, most: int | None) -> Made:
+    def run(self, training: TrainingStep, batch: int, most: int | None, limit: float = SLICE) -> Made:
         """Make steps within a block."""
         self._started = None
         if batch >= self._end:
@@ -96,7 +96,7 @@ class StoredFeed(Feed):
         if self._block is None:
             raise ValueError(f"the rows ended after {batch} batches of {self.batches}: were the files changed?")
         self.torn = True
-        made = self._block.run(training, batch - self._first, most)
+        made = self._block.run(training, batch - self._first, most, limit)
         self.torn = False
         return made
 

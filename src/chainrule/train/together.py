@@ -30,6 +30,13 @@ def group_of(distributed: Any) -> Group:
     return Group(distributed)
 
 
+def launched() -> int:
+    """Return how many processes a launcher of MPI says that it has started: mpiexec, or srun with PMI or PMIx."""
+    of_slurm = "SLURM_NTASKS" if "PMIX_RANK" in os.environ else ""
+    sizes = [os.environ.get(name, "") for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", of_slurm)]
+    return max([int(size) for size in sizes if size.isdecimal()], default=1)
+
+
 def world() -> Any:
     """Return MPI's communicator of all processes."""
     try:
