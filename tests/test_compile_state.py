@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -472,6 +473,32 @@ def test_generators_of_numpy_are_refused(draw: Any, named: str) -> None:
         with pytest.raises(TypeError, match=f"drawn from .*{named}.* during compile .*chainrule.random"):
             compile(function)(X)
     assert compile(lambda x: x + np.random.default_rng(0).normal())(1.0) == 1.0 + np.random.default_rng(0).normal()
+
+
+def test_draws_of_other_threads_are_not_held_against_a_function() -> None:
+    """Those of a function itself are, also while other threads run."""
+    import random
+
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        traces: list[int] = []
+
+        def f(x: Any) -> Any:
+            traces.append(1)
+            if len(traces) < 3:  # in the first two traces another thread draws
+                drawing = threading.Thread(target=random.random)
+                drawing.start()
+                drawing.join()
+            return x + 1
+
+        assert compile(f)(1.0) == 2.0 and len(traces) == 3
+        with pytest.raises(TypeError, match="drawn from random during compile"):
+            compile(lambda x: x + random.random())(1.0)
+    finally:
+        over.set()
+        other.join()
 
 
 def test_clocks_are_warned_of() -> None:

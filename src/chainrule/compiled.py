@@ -19,7 +19,7 @@ import numpy as np
 
 from .core.arrays import checked_array
 from .core.derived import place_of
-from .core.guards import Guards
+from .core.guards import Guards, undisturbed
 from .core.keywords import translates
 from .core.memory import as_array
 from .core.node import TRACE
@@ -228,7 +228,7 @@ class Compiled:
         planned = self._kept(signature, arrays)
         if planned is None:
             with self._lock:
-                planned = self._kept(signature, arrays) or self._trace(leaves, structure, arrays)
+                planned = self._kept(signature, arrays) or undisturbed(lambda: self._trace(leaves, structure, arrays))
                 if planned is None:
                     return None, arrays
                 self._add(signature, planned, arrays)

@@ -14,7 +14,8 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris, make_classification
 from sklearn.ensemble import BaggingClassifier
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes the next line possible
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -91,6 +92,25 @@ def test_a_search_reaches_the_modules_parameters():
     search = GridSearchCV(NetClassifier(network, max_epochs=4, random_state=0), {"module__hidden": [3, 7]}, cv=2)
     search.fit(X, Y)
     assert search.best_estimator_.module_[0].out_features == search.best_params_["module__hidden"]
+
+
+def test_a_halving_search_gives_the_better_half_more_epochs():
+    grid = {"alpha": [1e-4, 1.0], "learning_rate_init": [1e-5, 1e-2]}
+    perceptron = MLPClassifier((6,), **{**QUICK, "max_iter": 1})
+    settings = {
+        "resource": "max_iter",
+        "min_resources": 6,
+        "max_resources": 24,
+        "factor": 2,
+        "cv": 2,
+        "random_state": 0,
+    }
+    search = HalvingGridSearchCV(perceptron, grid, **settings).fit(X, Y)
+    found = search.cv_results_
+    assert found["iter"].tolist() == [0, 0, 0, 0, 1, 1, 2] and found["n_resources"].tolist() == [6] * 4 + [12, 12, 24]
+    tried = [(params["alpha"], params["learning_rate_init"]) for params in found["params"]]
+    assert set(tried[4:6]) == {tried[i] for i in np.argsort(found["mean_test_score"][:4])[2:]}
+    assert search.best_params_["learning_rate_init"] == 1e-2 and search.best_estimator_.n_iter_ == 24
 
 
 def test_cross_validation_keeps_to_the_folds():

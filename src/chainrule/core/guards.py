@@ -11,12 +11,13 @@ import ctypes
 import functools
 import itertools
 import operator
+import threading
 import types
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +27,29 @@ from .tensor import Parameter, Tensor
 #: Arrays up to this size are compared byte by byte, larger ones by a checksum, which is not kept in as much memory.
 COMPARED_BYTES = 1 << 20
 
+#: How often a function is traced while other threads draw random numbers.
+TRIES = 5
+
 _END = object()
+Made = TypeVar("Made")
+
+
+class Drawn(TypeError):
+    """Random numbers were drawn from a generator of NumPy or Python while a function was traced."""
+
+
+def undisturbed(trace: Callable[[], Made]) -> Made:
+    """Trace, and once more if random numbers were drawn meanwhile that another thread may have drawn.
+
+    The generators of NumPy and Python belong to all threads; a function that draws itself does so each time.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return trace()
+        except Drawn:
+            if threading.active_count() == 1:
+                raise
+    return trace()
 
 
 @dataclass
@@ -123,7 +146,7 @@ class Guards:
         """Raise if a generator of NumPy or Python was drawn from; warn of what else differs from call to call."""
         drawn = self.drawn() or next((note for note in self.notes if "seed" in note), None)
         if drawn is not None:
-            raise TypeError(
+            raise Drawn(
                 f"random numbers were drawn from {drawn} during {purpose}: they would be the same at each later call. "
                 "Draw with chainrule.random (normal, uniform, bernoulli, integers, permutation), or pass the numbers "
                 "as an argument"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..core.guards import Guards
+from ..core.guards import Guards, undisturbed
 from ..core.op import Array, Shape
 from ..core.processes import checksum
 from ..core.tensor import Tensor, constant, traced_leaf
@@ -183,7 +183,7 @@ class TrainingStep:
         key = (structure, last, *[(a.shape, a.dtype.char) for a in leaves])
         found = self._bindings.pop(key, None)
         if found is None or found[1].changed() is not None:
-            plan, guards = self._planned(x, y, last)
+            plan, guards = undisturbed(lambda: self._planned(x, y, last))
             states = self.states[: len(plan.states)]  # later plans may know more of them
             found = bind(plan, states, engine=self._engine, threads=self.threads), guards
         self._bindings[key] = found  # at the end: the first is the one that was not used for longest
