@@ -18,7 +18,7 @@ runtime = pytest.importorskip("onnxruntime")
 def test_a_run_computes_the_same_there(run, csv, task):
     file = csv(task)
     run("train", file, "--target", "target", *QUICK)
-    done = run("export", "runs/data", "model.onnx")
+    done = run("export", "runs/data", "model.onnx", "--network-only")
     assert "model.onnx: takes X (batch, " in done.stdout and "of data preprocessed as its metadata say" in done.stdout
     trained = runs.Trained.load("runs/data")
     X = trained.preprocessor.transform(data.read_features(file))
@@ -39,6 +39,23 @@ def test_probabilities(run, csv, task):
     columns = trained.predict(raw)
     shares = np.stack([v for k, v in columns.items() if k.startswith("probability")], axis=1)
     np.testing.assert_allclose(found, shares[:, -found.shape[1] :], rtol=1e-5, atol=1e-5)
+
+
+def test_columns_go_in_as_they_are(run, csv):
+    """One input for each column, predictions and probabilities as predict writes them, with the stored threshold."""
+    file = csv("binary")
+    run("train", file, "--target", "target", "--threshold", "0.3", *QUICK)
+    done = run("export", "runs/data", "model.onnx")
+    trained, raw = runs.Trained.load("runs/data"), data.read_features(file)
+    names = trained.preprocessor.input_names
+    assert "takes " in done.stdout and all(f"{name} (" in done.stdout for name in names)
+    assert "returns prediction, probabilities" in done.stdout
+    feeds = {name: values[:, None] for name, values in raw.columns.items() if name in names}
+    feeds = {name: np.array([[v[0] or ""] for v in x], object) if x.dtype == object else x for name, x in feeds.items()}
+    labels, shares = runtime.InferenceSession("model.onnx").run(None, feeds)
+    expected = trained.predict(raw)
+    assert labels.tolist() == expected.pop("prediction").tolist()
+    np.testing.assert_allclose(shares, np.stack([*expected.values()], axis=1), atol=1e-6)
 
 
 def test_what_cannot_be_exported(run, refused, csv, tmp_path):

@@ -129,30 +129,45 @@ def sample(model: Path, prompt: str, length: int, temperature: float, seed: int,
 @click.command()
 @options.model
 @click.argument("out_file", type=options.PATH, help="the ONNX file to write, such as model.onnx")
-@click.option("--probabilities", is_flag=True, help="of a classifier: return probabilities instead of logits")
-def export(model: Path, out_file: Path, probabilities: bool) -> None:
+@click.option("--probabilities", is_flag=True, help="of a network alone: return probabilities instead of logits")
+@click.option("--network-only", is_flag=True, help="leave the preprocessing out: take the network's inputs")
+def export(model: Path, out_file: Path, probabilities: bool, network_only: bool) -> None:
     """Write a trained model as ONNX, for other programs to run.
 
-    The preprocessing of the data is not part of it; the file's metadata describe it.
+    The file takes the columns of the data as they are, one input each, and returns predictions and probabilities, as
+    predict does. With --network-only it takes preprocessed data, which its metadata describe, and returns logits.
     """
     with explained():
-        from .. import data, io, nn
+        from .. import runs
 
         if out_file.suffix.lower() != ".onnx":
             raise ValueError(f"OUT_FILE: expected a name ending in .onnx, got {out_file}")
-        network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
-        if probabilities:
-            loss = metadata.get("loss")
-            ends = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid}
-            end = nn.losses.output_activation(loss) if isinstance(loss, str) else ""
-            if end not in ends:
-                raise ValueError(
-                    f"{model} was trained with the loss {loss!r}: its outputs are not logits of probabilities"
-                )
-            network = nn.Sequential(network, ends[end]())
-        stored = metadata.get("preprocessing")
-        example = None if stored is None else data.preprocessing(stored).example()
-        graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph
-        shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
-        prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""
-        say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")
+        if not (network_only or probabilities) and runs.has_raw_columns(model):
+            graph = runs.export_with_preprocessing(runs.Trained.load(model), out_file).graph
+            say("written", f"{out_file}: takes {_inputs(graph)}; returns {', '.join(o.name for o in graph.output)}")
+        else:
+            _export_network(model, out_file, probabilities)
+
+
+def _inputs(graph: Any) -> str:
+    kinds = {1: "float32", 7: "int64", 8: "text", 11: "float64"}
+    return ", ".join(f"{i.name} ({kinds[i.type.tensor_type.elem_type]})" for i in graph.input)
+
+
+def _export_network(model: Path, out_file: Path, probabilities: bool) -> None:
+    from .. import data, io, nn
+
+    network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
+    if probabilities:
+        loss = metadata.get("loss")
+        ends = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid}
+        end = nn.losses.output_activation(loss) if isinstance(loss, str) else ""
+        if end not in ends:
+            raise ValueError(f"{model} was trained with the loss {loss!r}: its outputs are not logits of probabilities")
+        network = nn.Sequential(network, ends[end]())
+    stored = metadata.get("preprocessing")
+    example = None if stored is None else data.preprocessing(stored).example()
+    graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph
+    shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
+    prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""
+    say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from .dataset import MICROSECONDS_A_DAY, MOMENTS, Dataset
 from .record import Record
+from .table_features import MISSING
 from .wording import listed, row_in_file
 
 DAY = MICROSECONDS_A_DAY
+#: The number that NumPy stores for a missing date.
+MISSING_MOMENT = np.iinfo(np.int64).min
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -48,6 +51,61 @@ PARTS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "hour, sine": lambda moments: np.sin(_hours(moments) * np.pi / 12),
     "hour, cosine": lambda moments: np.cos(_hours(moments) * np.pi / 12),
 }
+
+
+class Calendar:
+    """The parts of dates as a program of NumPy functions, for tensors: of microseconds since 1970, in float64.
+
+    Years begin in March, so that the leap day is the last day. The formulas are those of Hinnant, "chrono-compatible
+    low-level date algorithms", 2013.
+    """
+
+    def __init__(self, microseconds: Any) -> None:
+        self.microseconds = microseconds
+        self.days = np.floor(microseconds / DAY)
+        day = self.days + 719_468  # since 1 March of the year 0
+        era = np.floor(day / 146_097)
+        day = day - era * 146_097
+        leap_days = np.floor(day / 1460) - np.floor(day / 36_524) + np.floor(day / 146_096)
+        year = np.floor((day - leap_days) / 365)
+        self.since_march = day - (365 * year + np.floor(year / 4) - np.floor(year / 100))
+        self.months = np.floor((5 * self.since_march + 2) / 153)  # since March
+        self.year = year + 400 * era
+
+    def day_of_year(self) -> Any:
+        """The days since 1 January."""
+        leap = self._divisible(4) - self._divisible(100) + self._divisible(400)
+        return np.where(self.months < 10, self.since_march + 59 + leap, self.since_march - 306)
+
+    def _divisible(self, by: int) -> Any:
+        return (self.year == by * np.floor(self.year / by)).astype(np.float64)
+
+    def season(self) -> Any:
+        """The angle of the day in the year."""
+        return self.day_of_year() * (2 * np.pi / 365.25)
+
+    def hours(self) -> Any:
+        """The hours since midnight."""
+        return (self.microseconds - self.days * DAY) / (DAY / 24)
+
+
+#: As `PARTS`, of a `Calendar`; a weekday is its position in `WEEKDAYS`.
+PROGRAMS: Mapping[str, Callable[[Calendar], Any]] = {
+    "elapsed days": lambda dates: dates.microseconds / DAY,
+    "month": lambda dates: np.where(dates.months < 10, dates.months + 3, dates.months - 9),
+    "day of month": lambda dates: dates.since_march - np.floor((153 * dates.months + 2) / 5) + 1,
+    "weekday": lambda dates: dates.days + 3 - 7 * np.floor((dates.days + 3) / 7),
+    "season, sine": lambda dates: _wave(np.sin, dates.season()),
+    "season, cosine": lambda dates: _wave(np.cos, dates.season()),
+    "hour": lambda dates: dates.hours(),
+    "hour, sine": lambda dates: _wave(np.sin, dates.hours() * (np.pi / 12)),
+    "hour, cosine": lambda dates: _wave(np.cos, dates.hours() * (np.pi / 12)),
+}
+
+
+def _wave(function: Callable[[Any], Any], angle: Any) -> Any:
+    """Return sine or cosine by way of float32: ONNX Runtime has no cosine of float64."""
+    return function(angle.astype(np.float32)).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -96,6 +154,30 @@ class Dates:
             raise ValueError(f"{dataset.source}: the column {min(clash)!r} has the name of a part of a date; rename it")
         return dataset.with_columns(columns)
 
+    def program(self, columns: Mapping[str, Any], categories: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+        """Replace dates as `apply` does, by NumPy functions, so that it can be traced.
+
+        Parameters
+        ----------
+        columns : mapping of str to array or tensor of shape (m, 1)
+            Of dates: microseconds since 1970 as int64, as NumPy stores them.
+        categories : mapping of str to tuple of str
+            Of the columns of texts; their values become positions in these.
+        """
+        found: dict[str, Any] = {}
+        for name, column in columns.items():
+            if name not in self.parts:
+                found[name] = column
+                continue
+            missing, dates = np.equal(column, MISSING_MOMENT), Calendar(column.astype(np.float64))
+            for part in self.parts[name]:
+                values, key = PROGRAMS[part](dates), _named(name, part)
+                if key in categories:
+                    found[key] = _positions(values, missing, categories[key])
+                else:
+                    found[key] = np.where(missing, np.nan, values)
+        return found
+
     @property
     def derived(self) -> set[str]:
         """The names of the columns that replace dates."""
@@ -137,6 +219,15 @@ class Dates:
         known = all(group and set(group) <= PARTS.keys() for group in parts.values())
         record.require(known, f"parts: expected some of {listed(PARTS)}")
         return cls(parts)
+
+
+def _positions(weekdays: Any, missing: Any, known: tuple[str, ...]) -> Any:
+    """Return the positions of weekdays among the known categories; -1 for unknown ones."""
+    places = [known.index(day) if day in known else -1 for day in WEEKDAYS]
+    found = np.where(missing, known.index(MISSING) if MISSING in known else -1, -1)
+    for number, place in enumerate(places):
+        found = np.where(np.logical_and(np.equal(weekdays, number), np.logical_not(missing)), place, found)
+    return found
 
 
 def _named(column: str, part: str) -> str:

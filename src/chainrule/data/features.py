@@ -24,6 +24,29 @@ Nan = Literal["refused", "imputable", "allowed"]
 
 
 @dataclass(frozen=True)
+class RawColumn:
+    """A column of raw data, as a program of the preprocessing takes it: an array of shape (m, width).
+
+    Attributes
+    ----------
+    name : str
+    kind : {"numbers", "categories", "dates"}
+        float64 with NaN for missing values; int64 positions among `labels`, -1 for unknown ones; or int64 microseconds
+        since 1970.
+    width : int
+    labels : tuple of str
+    missing : int
+        The position of a missing category.
+    """
+
+    name: str
+    kind: Literal["numbers", "categories", "dates"]
+    width: int = 1
+    labels: tuple[str, ...] = ()
+    missing: int = -1
+
+
+@dataclass(frozen=True)
 class Scaling:
     """Standardisation of columns: ``(x - mean) / std``, after imputing missing values.
 
@@ -40,13 +63,12 @@ class Scaling:
     fill: tuple[float, ...] | None
 
     def apply(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Standardise the rows of a matrix."""
+        """Standardise the rows of a matrix, an array or a tensor."""
         numbers = values.astype(np.float64)
         if self.fill is not None:
-            numbers = np.where(np.isnan(numbers), self.fill, numbers)
-        numbers -= self.mean
-        numbers /= self.std
-        return numbers
+            numbers = np.where(np.isnan(numbers), np.asarray(self.fill), numbers)
+        scaled: NDArray[np.float64] = (numbers - np.asarray(self.mean)) / np.asarray(self.std)
+        return scaled
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
@@ -137,6 +159,14 @@ class MatrixFeatures:
             store(out, block, self.scaling.apply(rows), dataset)
         fill = self.scaling.fill or ()
         return out, imputed(self.feature_names, missing.tolist(), fill)
+
+    def raw_columns(self) -> tuple[RawColumn, ...]:
+        """What `program` takes: all columns at once."""
+        return (RawColumn("X", "numbers", len(self.input_names)),)
+
+    def program(self, columns: Mapping[str, Any]) -> Any:
+        """The network's input, by NumPy functions that can be traced."""
+        return self.scaling.apply(columns["X"][:, np.array(self.kept)]).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
@@ -245,6 +275,18 @@ class ImageFeatures:
                 f"{self.high:g}: is the scale the same?"
             ]
         return out, []
+
+    def raw_columns(self) -> tuple[RawColumn, ...]:
+        """What `program` takes: the pixels of images as rows."""
+        return (RawColumn("X", "numbers", len(self.input_names)),)
+
+    def program(self, columns: Mapping[str, Any]) -> Any:
+        """The network's input, by NumPy functions that can be traced."""
+        pixels = ((columns["X"] - self.mean) / self.std).astype(np.float32)
+        if not self.channels_first:
+            return pixels
+        channels, height, width = self.input_shape
+        return np.transpose(np.reshape(pixels, (-1, height, width, channels)), (0, 3, 1, 2))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""

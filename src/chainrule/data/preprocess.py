@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .dataset import Dataset
 from .dates import Dates
-from .features import ImageFeatures, Matrix, MatrixFeatures
+from .features import ImageFeatures, Matrix, MatrixFeatures, RawColumn
 from .readings import LeftOut, Reading, reading_from
 from .record import Record
 from .table_features import TableFeatures, require_columns
@@ -205,6 +205,27 @@ class Preprocessor:
         matrix, notes = features.transform(self.dates.apply(rows))
         aside = features.aside((name for name in table if name not in self.dates.parts), self.target.name)
         return matrix, [*aside, *notes]
+
+    def raw_columns(self) -> tuple[RawColumn, ...]:
+        """What `program` takes."""
+        found = {column.name: column for column in self.features.raw_columns()}
+        for name in self.input_names:
+            if name in self.dates.parts:
+                found[name] = RawColumn(name, "dates")
+        return tuple(column for name, column in found.items() if name not in self.dates.derived)
+
+    def program(self, columns: Mapping[str, Any]) -> Any:
+        """The network's input as `transform` gives it, computed by NumPy functions of arrays or tensors.
+
+        An export traces it. The columns are read already: numbers, positions of categories, and dates.
+
+        Parameters
+        ----------
+        columns : mapping of str to array or tensor of shape (m, width)
+            As `raw_columns` says.
+        """
+        categories = {column.name: column.labels for column in self.features.raw_columns() if column.labels}
+        return self.features.program(self.dates.program(columns, categories))
 
     def transform_target(self, y: ArrayLike | Dataset) -> NDArray[Any]:
         """The target as numbers that a loss takes.

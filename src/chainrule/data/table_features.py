@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .features import BLOCK, Matrix, Scaling, imputed, refuse_unscalable, store
+from .features import BLOCK, Matrix, RawColumn, Scaling, imputed, refuse_unscalable, store
 from .record import Record
 from .wording import Counted, counted, listed, row_in_file, suggestion
 
@@ -130,6 +130,19 @@ class TableFeatures:
         require_columns(self.input_names, dataset)
         return columns
 
+    def raw_columns(self) -> tuple[RawColumn, ...]:
+        """What `program` takes."""
+        return raw_columns(self.numeric, dict(zip(self.categorical, self.categories, strict=True)))
+
+    def program(self, columns: Mapping[str, Any]) -> Any:
+        """The network's input, by NumPy functions that can be traced."""
+        parts = []
+        if self.numeric:
+            parts = [self.scaling.apply(np.concatenate([columns[name] for name in self.numeric], axis=1))]
+        for name, known in zip(self.categorical, self.categories, strict=True):
+            parts.append(np.equal(columns[name], np.arange(len(known))).astype(np.float64))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
     def aside(self, names: Iterable[str], target_name: str | None) -> list[str]:
         """Sentences about the columns of these names that are ignored."""
         known = {*self.input_names, *self.left_out, target_name}
@@ -175,6 +188,16 @@ class TableFeatures:
         )
         record.require(all(categories), "a categorical column needs categories")
         return cls(numeric, scaling, categorical, categories, left_out)
+
+
+def raw_columns(numeric: Sequence[str], texts: Mapping[str, tuple[str, ...]]) -> tuple[RawColumn, ...]:
+    """Return the description of columns of numbers and of texts with their known categories."""
+    numbers = (RawColumn(name, "numbers") for name in numeric)
+    categories = (
+        RawColumn(name, "categories", 1, known, known.index(MISSING) if MISSING in known else -1)
+        for name, known in texts.items()
+    )
+    return (*numbers, *categories)
 
 
 def require_columns(names: Sequence[str], dataset: Dataset) -> None:

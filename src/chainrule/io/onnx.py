@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..nn.functional import evaluation_mode
 from ..nn.module import require_module
 from . import onnx_trial
 from .files import write_atomically
+from .onnx_labels import DOMAIN, VERSION, labels_at, positions_of
 from .onnx_layer_rows import Marking
 from .onnx_layers import as_sequential
 from .onnx_module import OnnxModule
@@ -84,36 +86,80 @@ def to_onnx(
     ['MatMul', 'Add', 'Relu']
     """
     require_onnx()
-    from onnx import checker, helper
-
     require_module(model)
     props = texts_of(metadata or {})
     shapes = _inputs(model, example)
     names = _names("input_names", input_names, _arguments(model, len(shapes)))
+    return export(
+        model, [Input(name, *given) for name, given in zip(names, shapes, strict=True)], output_names, props, path
+    )
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a graph: of each example an array of this shape and dtype.
+
+    Attributes
+    ----------
+    labels : sequence of str
+        If the graph takes texts: those whose positions in this sequence the model takes, -1 for others.
+    missing : int
+        The position that stands for an empty text.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    labels: Sequence[str] = ()
+    missing: int = -1
+
+
+def export(
+    model: nn.Module,
+    inputs: Sequence[Input],
+    output_names: Sequence[str] | None,
+    props: dict[str, str],
+    path: str | os.PathLike[str] | None,
+    labels: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """Trace a model on inputs and return it as an ONNX model; `to_onnx` has the arguments.
+
+    Of an output in `labels`, which is positions in a sequence, the graph returns what stands there.
+    """
+    from onnx import TensorProto, checker, helper
+
     statistics = {path: np.asarray(array) for path, array in model.named_buffers()}
     with evaluation_mode(model):
-        traces = [_traced(model, shapes, m) for m in EXAMPLES]
+        traces = [_traced(model, [(given.shape, given.dtype) for given in inputs], m) for m in EXAMPLES]
     named = (*model.named_parameters(), *statistics.items())
     writer = Writer({id(held): path for path, held in named})
-    for i, name in enumerate(names):
-        writer.begin(name, tuple(inputs[i] for inputs, _ in traces))
+    taken = []
+    for i, given in enumerate(inputs):
+        leaves = tuple(leaves[i] for leaves, _ in traces)
+        taken.append(_info(given.name, leaves, helper.np_dtype_to_tensor_dtype(given.dtype)))
+        if given.labels:
+            taken[-1].type.tensor_type.elem_type = TensorProto.STRING
+            writer.reserve("an input", given.name)
+            writer.enter(positions_of(writer, given.name, given.labels, given.missing), leaves)
+        else:
+            writer.begin(given.name, leaves)
     results = list(zip(*(outputs for _, outputs in traces), strict=True))
     defaults = ["output"] if len(results) == 1 else [f"output_{i}" for i in range(len(results))]
     outputs = _names("output_names", output_names, defaults)
     for name in outputs:
         writer.reserve("an output", name)
+    returned = []
     for name, nodes in zip(outputs, results, strict=True):
-        writer.finish(nodes, name)
-    graph = helper.make_graph(
-        writer.nodes,
-        type(model).__name__,
-        [_info(n, [inputs[i] for inputs, _ in traces]) for i, n in enumerate(names)],
-        [_info(n, nodes) for n, nodes in zip(outputs, results, strict=True)],
-        writer.initializers,
-    )
-    made = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name=PRODUCER
-    )
+        kind: int = helper.np_dtype_to_tensor_dtype(nodes[0].dtype)
+        if labels and name in labels:
+            kind = labels_at(writer, writer.write(nodes), labels[name], name)
+        else:
+            writer.finish(nodes, name)
+        returned.append(_info(name, nodes, kind))
+    graph = helper.make_graph(writer.nodes, type(model).__name__, taken, returned, writer.initializers)
+    domains = [helper.make_opsetid("", OPSET)]
+    domains += [helper.make_opsetid(DOMAIN, VERSION)] * any(given.labels for given in inputs)
+    made = helper.make_model(graph, opset_imports=domains, ir_version=IR_VERSION, producer_name=PRODUCER)
     helper.set_model_props(made, props)
     checker.check_model(made, full_check=True)
     if path is not None:
@@ -182,14 +228,15 @@ def _traced(model: nn.Module, inputs: Sequence[tuple[tuple[int, ...], Any]], exa
     return leaves, [constant(output) for output in outputs]
 
 
-def _info(name: str, nodes: Sequence[Tensor]) -> Any:
+def _info(name: str, nodes: Sequence[Tensor], kind: int) -> Any:
+    """Return the description of an input or output of this element type."""
     from onnx import helper
 
     shape: list[Any] = []
     for sizes in zip(*(node.shape for node in nodes), strict=True):
         a, b = line(sizes, name) if len(set(sizes)) > 1 else (0, sizes[0])
         shape.append(b if a == 0 else BATCH if (a, b) == (1, 0) else f"{a}*{BATCH}+{b}")
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(nodes[0].dtype), shape)
+    return helper.make_tensor_value_info(name, kind, shape)
 
 
 def from_onnx(source: str | os.PathLike[str] | Any) -> nn.Module:

@@ -123,6 +123,10 @@ class Writer:
     def begin(self, name: str, leaves: tuple[Tensor, ...]) -> None:
         """Enter an input of the graph; the first one gives the number of examples."""
         self.reserve("an input", name)
+        self.enter(name, leaves)
+
+    def enter(self, name: str, leaves: tuple[Tensor, ...]) -> None:
+        """Enter a value that is written already, with an example in each row."""
         self._known[id(leaves[0])] = leaves, name
         self._first = self._first or name
 

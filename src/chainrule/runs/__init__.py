@@ -1,5 +1,6 @@
 """Training runs in folders: data in, a model file, a history and a record out. What the command line does."""
 
+from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .networks import NETWORKS, network
 from .preparing import Prepared, arrays, prepare, prepare_text
@@ -27,7 +28,9 @@ __all__ = [
     "check_engine",
     "check_same",
     "claimed",
+    "export_with_preprocessing",
     "folder_name",
+    "has_raw_columns",
     "network",
     "prepare",
     "prepare_text",

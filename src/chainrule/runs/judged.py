@@ -74,6 +74,19 @@ class Rule:
             predicted = (scores[:, 1] >= self.threshold).astype(np.int64)
         return scores, predicted, probable
 
+    def program(self, output: Any, loss: str) -> Any:
+        """Return the predicted classes and their probabilities, or the classes alone, as `scored` does, of a tensor."""
+        columns = output.astype(np.float64) / self.temperature
+        one = columns.shape[1] == 1
+        predicted = np.greater(columns[:, 0], 0) if one else np.argmax(columns, axis=1)
+        if nn.losses.activation_of(loss) is None:
+            return (predicted.astype(np.int64),)
+        scores = nn.losses.activate(loss, columns)
+        scores = np.concatenate([1 - scores, scores], axis=1) if one else scores
+        if self.threshold is not None:
+            predicted = np.greater_equal(scores[:, 1], self.threshold)
+        return predicted.astype(np.int64), scores.astype(np.float32)
+
     def predictions(
         self, preprocessor: Preprocessor, loss: str, output: Array, target: Array
     ) -> judging.Predictions | None:
