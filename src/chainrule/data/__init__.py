@@ -6,6 +6,7 @@ on the training split turns either into a network's input.
 
 from typing import Any
 
+from .arrow import ArrowRows
 from .dataset import Dataset
 from .digits import load_digits
 from .files import is_table, read, read_features
@@ -41,6 +42,7 @@ def preprocessing(stored: Any) -> Preprocessor | Characters:
 
 __all__ = [
     "ArrayRows",
+    "ArrowRows",
     "Characters",
     "Dataset",
     "Preprocessor",

@@ -1,5 +1,6 @@
 """Rows that stay on disk: read in pieces, shuffled in blocks that fit into memory."""
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -160,8 +161,20 @@ class ArrayRows(StoredRows):
 
     def read(self, piece: int) -> Iterator[Part]:
         """Yield the rows of a piece."""
-        rows = slice(piece * self._each, (piece + 1) * self._each)
-        yield np.asarray(self._X[rows]), None if self._y is None else np.asarray(self._y[rows])
+        rows = slice(piece * self._each, min((piece + 1) * self._each, len(self._X)))
+        yield _rows(self._X, rows), None if self._y is None else _rows(self._y, rows)
+
+
+def _rows(array: Any, rows: slice) -> Array:
+    """Return consecutive rows; of a file by reading it, since the pages of a mapped file would stay in memory."""
+    whole_file = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
+    if not whole_file or array.filename is None:
+        return np.asarray(array[rows])
+    each = array.nbytes // len(array)
+    shape = (rows.stop - rows.start, *array.shape[1:])
+    count = shape[0] * each // array.itemsize
+    flat = np.fromfile(array.filename, array.dtype, count, offset=array.offset + rows.start * each)
+    return flat.reshape(shape)
 
 
 def blocks(

@@ -1,0 +1,322 @@
+"""Tables of Parquet and Arrow files that stay on disk, read through pyarrow, which is imported when it is needed."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.arguments import integer
+from .dataset import Dataset
+from .preprocess import Preprocessor
+from .stored import BLOCK_BYTES, PART_ROWS, Part, StoredRows
+from .wording import counted, listed, suggestion
+
+SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+#: Rows of a sample to which the preprocessing is fitted.
+SAMPLE_ROWS = 200_000
+#: Different texts of a column that a sample has for certain.
+MOST_TEXTS = 10_000
+
+
+class ArrowRows(StoredRows):
+    """The rows of Parquet or Arrow files, of which some row groups or record batches are in memory at a time.
+
+    Parameters
+    ----------
+    paths : path, or sequence of paths
+        Files of one schema (``.parquet``; ``.arrow``, ``.feather`` and ``.ipc`` without compression of the file),
+        folders of them, or patterns such as ``"part-*.parquet"``. Their rows follow each other in the order of the
+        names.
+    target : str, optional
+        The target's column; without one, the rows have inputs alone.
+    columns : sequence of str, optional
+        The columns of the inputs; by default all others.
+    transform : Preprocessor, optional
+        Prepares inputs and target. Without one the columns must hold numbers, and the target numbers or class ids.
+    block_bytes : int
+        As for `StoredRows`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If no file is found, files differ in their columns, or a column does not exist.
+    ImportError
+        Without pyarrow.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> import pyarrow.parquet as pq
+    >>> import chainrule as cr
+    >>> size = np.linspace(0, 1, 1000)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pq.write_table(pa.table({"size": size, "price": 2 * size}), f"{folder}/a.parquet", row_group_size=300)
+    ...     rows = cr.data.ArrowRows(f"{folder}/*.parquet", "price")
+    ...     prepared = cr.data.ArrowRows(f"{folder}/*.parquet", "price", transform=rows.fit())
+    ...     history = cr.fit(cr.nn.Linear(1, 1), prepared, loss="mse", epochs=20, progress=False)
+    >>> list(rows.pieces), rows.names, history["loss"][-1] < 0.1
+    ([300, 300, 300, 100], ('size',), True)
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        target: str | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        transform: Preprocessor | None = None,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        super().__init__(block_bytes=block_bytes)
+        _arrow()
+        self.files, self.target, self._transform = found(paths), target, transform
+        self._schema = _schema(self.files[0])
+        wanted = [*(columns or ()), *([] if target is None else [target])]
+        for name in wanted:
+            if name not in self._schema.names:
+                names = self._schema.names
+                raise ValueError(
+                    f"{self.files[0]}: there is no column {name!r}; the columns are {listed(names)}."
+                    f"{suggestion(name, names)}"
+                )
+        self.names = tuple(n for n in (columns or self._schema.names) if n != target)
+        self._pieces: list[tuple[Path, int, int]] = []  # file, number within it, rows with a target
+        missing = 0
+        for file in self.files:
+            if not _schema(file).equals(self._schema):
+                raise ValueError(f"{file} has other columns than {self.files[0]}: {_schema(file)}")
+            counts = list(_pieces(file, target))
+            self._pieces += [(file, i, rows - without) for i, (rows, without) in enumerate(counts) if rows > without]
+            missing += sum(without for _, without in counts)
+        if not self._pieces:
+            raise ValueError(f"{self.files[0]}: the table has the columns {listed(self._schema.names)} but no rows")
+        self.notes = [f"left out {counted(missing, 'row')} without a value of {target}"] if missing else []
+
+    @property
+    def pieces(self) -> Sequence[int]:
+        """The number of rows of each row group or record batch."""
+        return [rows for _, _, rows in self._pieces]
+
+    def read(self, piece: int) -> Iterator[Part]:
+        """Yield the rows of a piece as inputs and target."""
+        for batch in self.tables(piece):
+            yield self._prepared(batch)
+
+    def tables(self, piece: int) -> Iterator[Any]:
+        """Yield the rows of a piece as record batches of pyarrow, with the columns of inputs and target."""
+        file, number, _ = self._pieces[piece]
+        for batch in _read(file, number, [*self.names, *([] if self.target is None else [self.target])]):
+            if self.target is not None:
+                batch = self._with_target(batch, file)
+            if batch.num_rows:
+                yield batch
+
+    def _with_target(self, batch: Any, file: Path) -> Any:
+        """Return the rows that have a target."""
+        target = batch.column(self.target)
+        if _arrow().types.is_floating(target.type) and np.isnan(target.drop_null().to_numpy()).any():
+            raise ValueError(f"{file}: the target {self.target!r} holds NaN; store missing values as nulls")
+        return batch.filter(target.is_valid()) if target.null_count else batch
+
+    def sample(self, rows: int = SAMPLE_ROWS, seed: int = 0) -> Dataset:
+        """Return a random sample of the rows, drawn in one pass, with each text and class that occurs at least once.
+
+        Of a column with more than 10,000 texts those found first. All rows, in their order, if there are no more.
+        """
+        drawn = _Sample(integer("rows", rows, at_least=1), integer("seed", seed, at_least=0), self.target)
+        for piece in range(len(self._pieces)):
+            for batch in self.tables(piece):
+                drawn.add(batch)
+        source = f"{self.files[0]}" + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
+        return Dataset.from_frame(drawn.table(), self.target, source=source)
+
+    def fit(self, rows: int = SAMPLE_ROWS, seed: int = 0) -> Preprocessor:
+        """Return the preprocessing fitted to such a sample; of a table with no more rows, to all of them."""
+        return Preprocessor.fit(self.sample(rows, seed))
+
+    def _prepared(self, batch: Any) -> Part:
+        if self._transform is not None:
+            task = None if self.target is None else self._transform.task
+            frame = Dataset.from_frame(_arrow().Table.from_batches([batch]), self.target, task=task)
+            y = None if self.target is None else self._transform.transform_target(frame)
+            return self._transform.transform(frame), y
+        columns = [_numbers(batch.column(name), name) for name in self.names]
+        y = None if self.target is None else _numbers(batch.column(self.target), self.target)
+        return np.stack(columns, axis=1), None if y is None else y if y.dtype.kind in "iu" else y[:, None]
+
+
+class _Sample:
+    """Rows drawn from record batches: those with the least of random numbers, and the first with each text."""
+
+    def __init__(self, rows: int, seed: int, target: str | None) -> None:
+        self._rows, self._target = rows, target
+        self._draws = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(3,))))
+        self._batches: list[Any] = []
+        self._keys: list[NDArray[Any]] = []
+        self._places: list[NDArray[Any]] = []
+        self._seen: dict[str, set[Any]] = {}
+        self._count, self._held, self._limit = 0, 0, np.inf
+
+    def add(self, batch: Any) -> None:
+        """Draw from the rows of a record batch."""
+        keys = self._draws.random(batch.num_rows)
+        keys[self._first_with_a_text(batch)] = -1.0
+        picked = np.flatnonzero(keys < self._limit)
+        if len(picked):
+            self._batches.append(batch.take(_arrow().array(picked)))
+            self._keys.append(keys[picked])
+            self._places.append(self._count + picked)
+            self._held += len(picked)
+        self._count += batch.num_rows
+        if self._held > 2 * self._rows + 65536:
+            self._prune()
+
+    def _first_with_a_text(self, batch: Any) -> list[int]:
+        """Return the rows that have a text or class which no earlier row has."""
+        pa, rows = _arrow(), []
+        for name in batch.schema.names:
+            values = batch.column(name)
+            kind = values.type
+            texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
+            if not texts and not (name == self._target and pa.types.is_integer(kind)):
+                continue
+            seen = self._seen.setdefault(name, set())
+            if len(seen) >= MOST_TEXTS:
+                continue
+            encoded = values if pa.types.is_dictionary(kind) else values.dictionary_encode()
+            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+            used, first = np.unique(codes, return_index=True)
+            dictionary = encoded.dictionary.to_pylist()
+            for code, row in zip(used.tolist(), first.tolist(), strict=True):
+                if code >= 0 and dictionary[code] not in seen and len(seen) < MOST_TEXTS:
+                    seen.add(dictionary[code])
+                    rows.append(row)
+        return rows
+
+    def _prune(self) -> None:
+        """Keep the rows with the least numbers, in their order."""
+        keys = np.concatenate(self._keys)
+        if len(keys) > self._rows:
+            self._limit = np.partition(keys, self._rows)[self._rows]
+        kept = np.flatnonzero(keys < self._limit)
+        table = _arrow().Table.from_batches(self._batches).take(_arrow().array(kept)).combine_chunks()
+        self._batches, self._held = table.to_batches(), len(kept)
+        self._keys, self._places = [keys[kept]], [np.concatenate(self._places)[kept]]
+
+    def table(self) -> Any:
+        """Return the sample."""
+        self._prune()
+        return _arrow().Table.from_batches(self._batches)
+
+
+def _numbers(values: Any, name: str) -> NDArray[Any]:
+    """Return a column as an array of numbers; what is missing as NaN."""
+    pa = _arrow()
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise ValueError(
+            f"column {name!r} holds {kind}; without transform= all columns must hold numbers: give the preprocessing "
+            "that rows.fit() returns, or leave it out of columns="
+        )
+    array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
+
+
+def found(paths: Any) -> list[Path]:
+    """Return the files of a path, pattern or folder, or of several; raise if there are none of a known kind."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    files: list[Path] = []
+    for path in given:
+        text = os.fspath(path)
+        if Path(text).is_dir():
+            inside = sorted(f for f in Path(text).rglob("*") if f.suffix.casefold() in SUFFIXES)
+        elif Path(text).exists():
+            inside = [Path(text)]
+        else:
+            inside = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        if not inside:
+            raise FileNotFoundError(
+                f"{text}: no file found; expected {listed(SUFFIXES)}, a folder of them, or a pattern"
+            )
+        files += inside
+    odd = next((f for f in files if f.suffix.casefold() not in SUFFIXES), None)
+    if odd is not None:
+        raise ValueError(f"{odd}: expected a file that ends in {listed(SUFFIXES)}")
+    return files
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise ImportError("reading rows that stay on disk needs pyarrow: pip install 'chainrule[arrow]'") from error
+    return pyarrow
+
+
+def _parquet(file: Path) -> Any:
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(file, buffer_size=1 << 20)  # not a whole row group at once
+    except _arrow().ArrowException as error:
+        raise ValueError(f"{file}: cannot be read as Parquet: {error}") from None
+
+
+def _ipc(file: Path) -> Any:
+    pa = _arrow()
+    try:
+        return pa.ipc.open_file(pa.OSFile(str(file)))
+    except pa.ArrowException as error:
+        raise ValueError(f"{file}: cannot be read as an Arrow file: {error}") from None
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.casefold() == ".parquet"
+
+
+def _schema(file: Path) -> Any:
+    if not _is_parquet(file):
+        return _ipc(file).schema.remove_metadata()
+    with _parquet(file) as opened:
+        return opened.schema_arrow.remove_metadata()
+
+
+def _pieces(file: Path, target: str | None) -> Iterator[tuple[int, int]]:
+    """Yield the rows of each row group or record batch, and how many are without a target."""
+    if not _is_parquet(file):
+        opened = _ipc(file)
+        for i in range(opened.num_record_batches):
+            batch = opened.get_batch(i)
+            yield batch.num_rows, 0 if target is None else batch.column(target).null_count
+        return
+    with _parquet(file) as opened:
+        for i in range(opened.metadata.num_row_groups):
+            group = opened.metadata.row_group(i)
+            yield group.num_rows, 0 if target is None else _nulls(opened, i, target)
+
+
+def _nulls(opened: Any, group: int, name: str) -> int:
+    """Return how many values of a column are missing in a row group, from its statistics if it has them."""
+    stored = opened.metadata.row_group(group)
+    place = next(k for k in range(stored.num_columns) if stored.column(k).path_in_schema == name)
+    statistics = stored.column(place).statistics
+    if statistics is not None and statistics.has_null_count:
+        return int(statistics.null_count)
+    return int(opened.read_row_group(group, columns=[name]).column(0).null_count)
+
+
+def _read(file: Path, number: int, names: list[str]) -> Iterator[Any]:
+    """Yield the rows of a row group or record batch, some at a time."""
+    if not _is_parquet(file):
+        batch = _ipc(file).get_batch(number).select(names)
+        for start in range(0, batch.num_rows, PART_ROWS):
+            yield batch.slice(start, PART_ROWS)
+        return
+    with _parquet(file) as opened:
+        yield from opened.iter_batches(PART_ROWS, row_groups=[number], columns=names, use_threads=False)
