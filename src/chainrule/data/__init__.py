@@ -11,6 +11,7 @@ from .dataset import Dataset
 from .digits import load_digits
 from .files import is_table, read, read_features
 from .idx import read_idx, read_idx_folder
+from .image_rows import ImageRows
 from .images import read_image_folder, read_images
 from .npz import read_npz
 from .preprocess import Preprocessor
@@ -45,6 +46,7 @@ __all__ = [
     "ArrowRows",
     "Characters",
     "Dataset",
+    "ImageRows",
     "Preprocessor",
     "StoredRows",
     "Target",

@@ -60,7 +60,7 @@ class ArrowRows(StoredRows):
     ...     rows = cr.data.ArrowRows(f"{folder}/*.parquet", "price")
     ...     prepared = cr.data.ArrowRows(f"{folder}/*.parquet", "price", transform=rows.fit())
     ...     history = cr.fit(cr.nn.Linear(1, 1), prepared, loss="mse", epochs=20, progress=False)
-    >>> list(rows.pieces), rows.names, history["loss"][-1] < 0.1
+    >>> list(rows.pieces), rows.names, history["loss"][-1] < history["loss"][0]
     ([300, 300, 300, 100], ('size',), True)
     """
 

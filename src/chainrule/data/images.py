@@ -162,6 +162,18 @@ def _read_classes(
     folder: Path, source: Path, size: Size | None, channels: int | None, max_bytes: int | None, task: str | None
 ) -> Dataset:
     """Read the folders of the classes in a folder."""
+    files, labels, others = files_of_classes(folder, task)
+    pixels, notes = _pixels(files, folder, size, channels, max_bytes)
+    if others:
+        notes.append(f"left out what is no image: {listed(others, 3)}")
+    dataset = Dataset.from_arrays(
+        pixels, np.array(labels), target_name="class", task=task, source=f"{folder}", notes=notes
+    )
+    return replace(dataset, names=_names(files, source))
+
+
+def files_of_classes(folder: Path, task: str | None = "classification") -> tuple[list[Path], list[str], list[str]]:
+    """Return the images in the folders of the classes, their classes, and the names of what is no image."""
     classes = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     files: list[Path] = []
     labels: list[str] = []
@@ -180,13 +192,7 @@ def _read_classes(
             f"{folder}: expected a folder of images for each of at least two classes, or MNIST's files "
             f"(train-images-idx3-ubyte …); found {found}"
         )
-    pixels, notes = _pixels(files, folder, size, channels, max_bytes)
-    if others:
-        notes.append(f"left out what is no image: {listed(others, 3)}")
-    dataset = Dataset.from_arrays(
-        pixels, np.array(labels), target_name="class", task=task, source=f"{folder}", notes=notes
-    )
-    return replace(dataset, names=_names(files, source))
+    return files, labels, others
 
 
 def _names(files: Iterable[Path], folder: Path) -> NDArray[Any]:
@@ -197,10 +203,10 @@ def _pixels(
     files: Sequence[Path], folder: Path, size: Size | None, channels: int | None, max_bytes: int | None
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return images as ``(n, height, width)`` or ``(n, height, width, 3)``, and what was done to them."""
-    heads = [_head(file) for file in files]
+    heads = [head(file) for file in files]
     sizes = Counter(found for found, _ in heads)
     grey = all(mode in GREY for _, mode in heads)
-    wanted = size or _one_size(sizes, files, heads, folder)
+    wanted = size or one_size(sizes, files, heads, folder)
     colours = channels or (1 if grey else 3)
     total = len(files) * wanted[0] * wanted[1] * colours
     limit = 4 << 30 if max_bytes is None else max_bytes
@@ -209,7 +215,7 @@ def _pixels(
     shape = (*wanted, 3) if colours == 3 else wanted
     pixels = np.empty((len(files), *shape), np.uint8)
     for i, file in enumerate(files):
-        pixels[i] = _decoded(file, wanted, colours)
+        pixels[i] = decoded(file, wanted, colours)
     resized = [found for found in sizes if found != wanted]
     notes = []
     if resized:
@@ -224,7 +230,8 @@ def _pixels(
     return pixels, notes
 
 
-def _one_size(sizes: Counter[Size], files: Sequence[Path], heads: Sequence[tuple[Size, str]], folder: Path) -> Size:
+def one_size(sizes: Counter[Size], files: Sequence[Path], heads: Sequence[tuple[Size, str]], folder: Path) -> Size:
+    """Return the size that all images have; raise if there are several."""
     if len(sizes) == 1:
         return next(iter(sizes))
     (usual, number), *_ = sizes.most_common(1)
@@ -239,7 +246,7 @@ def _by(size: Size) -> str:
     return f"{size[0]}×{size[1]}"
 
 
-def _head(file: Path) -> tuple[Size, str]:
+def head(file: Path) -> tuple[Size, str]:
     """Return an image's height and width as it is displayed, and its mode."""
     with _opened(file) as image:
         width, height = image.size
@@ -247,7 +254,7 @@ def _head(file: Path) -> tuple[Size, str]:
         return (width, height) if turned else (height, width), image.mode
 
 
-def _decoded(file: Path, size: Size, channels: int) -> NDArray[Any]:
+def decoded(file: Path, size: Size, channels: int) -> NDArray[Any]:
     """Return an image's pixels: bytes, of its first frame, upright, on white."""
     from PIL import Image, ImageOps
 

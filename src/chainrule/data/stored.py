@@ -167,8 +167,9 @@ class ArrayRows(StoredRows):
 
 def _rows(array: Any, rows: slice) -> Array:
     """Return consecutive rows; of a file by reading it, since the pages of a mapped file would stay in memory."""
-    whole_file = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
-    if not whole_file or array.filename is None:
+    base: Any = getattr(array, "base", None)  # of a part of a file, an array
+    whole_file = isinstance(array, np.memmap) and isinstance(base, mmap.mmap) and array.flags.c_contiguous
+    if not whole_file:
         return np.asarray(array[rows])
     each = array.nbytes // len(array)
     shape = (rows.stop - rows.start, *array.shape[1:])
