@@ -64,6 +64,11 @@ def by_name(frame: Any, argument: str) -> dict[str, Any]:
     return table
 
 
+def is_table(x: Any) -> bool:
+    """Return whether `x` is a data frame, of any library, or a dict of columns."""
+    return _is_table(_opened(x, "X"))
+
+
 def columns(frame: Any, argument: str, names: Sequence[str] | None = None) -> list[Column]:
     """Return the columns of a table, in its order; or those called `names`, in that order.
 

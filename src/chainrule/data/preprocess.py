@@ -12,13 +12,15 @@ from .dates import Dates
 from .features import ImageFeatures, Matrix, MatrixFeatures, RawColumn
 from .readings import LeftOut, Reading, reading_from
 from .record import Record
+from .robust_features import RobustFeatures
 from .table_features import TableFeatures, require_columns
 from .task import Label, Target, Task
 from .wording import counted, listed
 
 #: The format that is written. Format 1 has no dates and no readings.
 FORMAT = 2
-KINDS = {kind.kind: kind for kind in (TableFeatures, MatrixFeatures, ImageFeatures)}
+KINDS = {kind.kind: kind for kind in (TableFeatures, RobustFeatures, MatrixFeatures, ImageFeatures)}
+Features = TableFeatures | RobustFeatures | MatrixFeatures | ImageFeatures
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Preprocessor:
 
     Attributes
     ----------
-    features : TableFeatures, MatrixFeatures or ImageFeatures
+    features : TableFeatures, RobustFeatures, MatrixFeatures or ImageFeatures
         The transformation of the inputs.
     target : Target
         The transformation of the target.
@@ -54,14 +56,16 @@ class Preprocessor:
     (array([0, 1]), ('a', 'b'))
     """
 
-    features: TableFeatures | MatrixFeatures | ImageFeatures
+    features: Features
     target: Target
     notes: tuple[str, ...] = ()
     dates: Dates = field(default_factory=Dates)
     readings: Mapping[str, Reading] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, train: Dataset, impute: bool = False, channels_first: bool = False) -> "Preprocessor":
+    def fit(
+        cls, train: Dataset, impute: bool = False, channels_first: bool = False, robust: bool = False
+    ) -> "Preprocessor":
         """Fit the preprocessing to the training split.
 
         Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; of a date
@@ -78,6 +82,8 @@ class Preprocessor:
             images they always are).
         channels_first : bool
             Whether images become ``(rows, channels, height, width)``, as convolutions take them, instead of rows.
+        robust : bool
+            Whether the columns are prepared for a network that embeds them, as `RobustFeatures` says.
 
         Raises
         ------
@@ -97,8 +103,10 @@ class Preprocessor:
         target = Target.fit(train.y, train.task, train.target_name)
         dates = Dates.fit(train)
         train = dates.apply(train)
-        features: TableFeatures | MatrixFeatures | ImageFeatures
-        if train.columns is not None:
+        features: Features
+        if robust:
+            features, notes = RobustFeatures.fit(train)
+        elif train.columns is not None:
             features, notes = TableFeatures.fit(train)
         elif train.image_shape is not None:
             features, notes = ImageFeatures.fit(train, channels_first)
@@ -156,6 +164,8 @@ class Preprocessor:
 
     def example(self, rows: int = 1, rng: "np.random.Generator | None" = None) -> Matrix:
         """Return an input of the network to see what it takes: normal numbers, or zeros."""
+        if isinstance(self.features, RobustFeatures):
+            return self.features.example(rows, rng)
         shape = (rows, *self.input_shape)
         return np.zeros(shape, np.float32) if rng is None else rng.normal(size=shape).astype(np.float32)
 
@@ -187,14 +197,14 @@ class Preprocessor:
 
     def transform_with_notes(self, dataset: Any) -> tuple[Matrix, list[str]]:
         """As `transform`, with sentences on imputed values, unknown categories and ignored columns."""
-        if not isinstance(self.features, TableFeatures):
+        if not isinstance(self.features, TableFeatures | RobustFeatures):
             return self.features.transform(dataset if isinstance(dataset, Dataset) else Dataset.from_frame(dataset))
         if isinstance(dataset, Dataset):
             require_columns(self.input_names, dataset)
             return self.features.transform(self.dates.apply(dataset), self.target.name)
         return self._transform_table(self.features, dataset)
 
-    def _transform_table(self, features: TableFeatures, frame: Any) -> tuple[Matrix, list[str]]:
+    def _transform_table(self, features: TableFeatures | RobustFeatures, frame: Any) -> tuple[Matrix, list[str]]:
         """Read the columns that are needed; the others may be of any type."""
         from ..frames import by_name  # loads the tensors, which reading arrays does not need
 

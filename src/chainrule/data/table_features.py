@@ -56,7 +56,7 @@ class TableFeatures:
         numbers = {name: column for name, column in train.columns.items() if column.dtype != object}
         texts = {name: Counter(column.tolist()) for name, column in train.columns.items() if column.dtype == object}
         for name, column in numbers.items():
-            _refuse_infinite(name, column, train)
+            refuse_infinite(name, column, train)
         ranges = {name: (np.fmin.reduce(column), np.fmax.reduce(column)) for name, column in numbers.items()}
         n = len(train)
         empty = [name for name in train.columns if _is_empty(name, ranges, texts)]
@@ -103,32 +103,23 @@ class TableFeatures:
         ValueError
             When a column is missing, or a column of numbers holds text (the message names the row) or infinity.
         """
-        columns = self._columns(dataset)
+        columns = required_columns(self.input_names, dataset)
         notes = self.aside(dataset.feature_names, target_name)
         out = np.zeros((len(dataset), len(self.feature_names)), dtype=np.float32)
         if self.numeric:
-            numbers = np.column_stack([_as_numbers(name, columns[name], dataset) for name in self.numeric])
+            numbers = np.column_stack([as_numbers(name, columns[name], dataset) for name in self.numeric])
             notes += imputed(self.numeric, np.isnan(numbers).sum(axis=0).tolist(), self.scaling.fill)
             for start in range(0, len(numbers), BLOCK):
                 block = slice(start, start + BLOCK)
                 store(out[:, : len(self.numeric)], block, self.scaling.apply(numbers[block]), dataset)
         start = len(self.numeric)
         for name, known in zip(self.categorical, self.categories, strict=True):
-            ids = _category_ids(columns[name], known)
+            ids = category_ids(columns[name], known)
             found = np.flatnonzero(ids >= 0)
             out[found, start + ids[found]] = 1
             start += len(known)
-            notes += _unknown(name, columns[name], ids)
+            notes += unknown_categories(name, columns[name], ids)
         return out, notes
-
-    def _columns(self, dataset: Dataset) -> Mapping[str, NDArray[Any]]:
-        if dataset.X is not None:
-            columns: Mapping[str, NDArray[Any]] = dict(zip(dataset.feature_names, dataset.X.T, strict=True))
-        else:
-            assert dataset.columns is not None
-            columns = dataset.columns
-        require_columns(self.input_names, dataset)
-        return columns
 
     def raw_columns(self) -> tuple[RawColumn, ...]:
         """What `program` takes."""
@@ -145,11 +136,7 @@ class TableFeatures:
 
     def aside(self, names: Iterable[str], target_name: str | None) -> list[str]:
         """Sentences about the columns of these names that are ignored."""
-        known = {*self.input_names, *self.left_out, target_name}
-        extra = [name for name in names if name not in known]
-        if not extra:
-            return []
-        return [f"ignored {counted(len(extra), 'column')} that the training split did not have: {listed(extra)}"]
+        return ignored(names, {*self.input_names, *self.left_out, target_name})
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
@@ -200,6 +187,15 @@ def raw_columns(numeric: Sequence[str], texts: Mapping[str, tuple[str, ...]]) ->
     return (*numbers, *categories)
 
 
+def required_columns(names: Sequence[str], dataset: Dataset) -> Mapping[str, NDArray[Any]]:
+    """Return the columns of a data set by name; raise unless those of these names are there."""
+    require_columns(names, dataset)
+    if dataset.columns is not None:
+        return dataset.columns
+    assert dataset.X is not None
+    return dict(zip(dataset.feature_names, dataset.X.T, strict=True))
+
+
 def require_columns(names: Sequence[str], dataset: Dataset) -> None:
     """Raise an error if the rows lack columns of the training split."""
     found = dataset.feature_names
@@ -210,6 +206,14 @@ def require_columns(names: Sequence[str], dataset: Dataset) -> None:
             f"{dataset.source}: lacks {counted(len(lacking), 'column')} of the training split: {listed(lacking)}; "
             f"it has {listed(found)}.{near}"
         )
+
+
+def ignored(names: Iterable[str], known: set[str | None]) -> list[str]:
+    """Return a sentence about the columns that are not known, if there are any."""
+    extra = [name for name in names if name not in known]
+    if not extra:
+        return []
+    return [f"ignored {counted(len(extra), 'column')} that the training split did not have: {listed(extra)}"]
 
 
 def _is_empty(name: str, ranges: Mapping[str, Any], texts: Mapping[str, Counter[str | None]]) -> bool:
@@ -247,7 +251,8 @@ def _fit_categories(name: str, found: Counter[str | None], notes: list[str]) -> 
     return tuple(kept)
 
 
-def _as_numbers(name: str, column: NDArray[Any], dataset: Dataset) -> NDArray[np.float64]:
+def as_numbers(name: str, column: NDArray[Any], dataset: Dataset) -> NDArray[np.float64]:
+    """Return a column of numbers in float64, also one that was read as texts; missing ones are NaN."""
     if column.dtype != object:
         numbers = column.astype(np.float64)
     else:
@@ -260,7 +265,7 @@ def _as_numbers(name: str, column: NDArray[Any], dataset: Dataset) -> NDArray[np
                 f"{column[texts[0]]!r} ({counted(texts.size, 'such row')}): correct it, or leave the field "
                 "empty"
             )
-    _refuse_infinite(name, numbers, dataset)
+    refuse_infinite(name, numbers, dataset)
     return numbers
 
 
@@ -271,7 +276,8 @@ def _number(text: str | None) -> float:
         return np.nan
 
 
-def _refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
+def refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
+    """Raise if a column holds infinite values."""
     bad = np.flatnonzero(np.isinf(column))
     if bad.size:
         raise ValueError(
@@ -280,8 +286,8 @@ def _refuse_infinite(name: str, column: NDArray[Any], dataset: Dataset) -> None:
         )
 
 
-def _category_ids(column: NDArray[Any], known: tuple[str, ...]) -> NDArray[np.intp]:
-    """The position of each value among the known categories; -1 for unknown ones."""
+def category_ids(column: NDArray[Any], known: tuple[str, ...]) -> NDArray[np.intp]:
+    """Return the position of each value among the known categories; -1 for unknown ones."""
     ids: dict[Any, int] = {category: i for i, category in enumerate(known)}
     if column.dtype != object:
         # A file in which every category looks like a number is read as numbers: 7 is then the category "007".
@@ -294,7 +300,8 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _unknown(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str]:
+def unknown_categories(name: str, column: NDArray[Any], ids: NDArray[np.intp]) -> list[str]:
+    """Return a sentence about the rows whose category is not known, if there are any."""
     unknown = np.flatnonzero(ids < 0)
     if not unknown.size:
         return []

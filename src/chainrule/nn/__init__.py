@@ -16,6 +16,7 @@ from .activations import (
     Mish,
     PReLU,
     ReLU,
+    SELU,
     Sigmoid,
     SiLU,
     Softmax,
@@ -26,13 +27,14 @@ from .attention import MultiheadAttention, TransformerEncoderLayer
 from .convolution import Conv1d, Conv2d, ConvTranspose2d
 from .describe import count_parameters
 from .functional import functional_call
-from .layers import Dropout, Dropout2d, Embedding, Flatten, Identity, Linear, PositionEmbedding
+from .layers import Dropout, Dropout2d, Embedding, FadingDropout, Flatten, Identity, Linear, PositionEmbedding
 from .module import Module, from_config
 from .naming import Layer
 from .normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm, batch_mean
 from .pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, Upsample, ZeroPad2d
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Residual, Sequential
+from .tables import MixedActivation, OutputRange, Scale, TableEmbedding
 
 __all__ = [
     "ELU",
@@ -52,6 +54,7 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Embedding",
+    "FadingDropout",
     "Flatten",
     "GroupNorm",
     "Hardswish",
@@ -64,19 +67,24 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Mish",
+    "MixedActivation",
     "Module",
     "MultiheadAttention",
+    "OutputRange",
     "PReLU",
     "Parameter",
     "PositionEmbedding",
     "RMSNorm",
     "ReLU",
     "Residual",
+    "SELU",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "TableEmbedding",
     "Tanh",
     "TransformerEncoderLayer",
     "Upsample",

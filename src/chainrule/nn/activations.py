@@ -119,6 +119,23 @@ class ELU(Activation, names=("elu",)):
         return ops.elu(x, self.alpha)
 
 
+class SELU(Activation, names=("selu",)):
+    """1.0507 · ELU(x, alpha=1.6733): keeps mean 0 and variance 1 from layer to layer.
+
+    Source: Klambauer et al., "Self-normalizing neural networks", 2017.
+
+    Examples
+    --------
+    >>> from chainrule import nn
+    >>> nn.SELU()([-1.0, 2.0]).value.round(3)
+    array([-1.111,  2.101])
+    """
+
+    def function(self, x: Tensor) -> Any:
+        """Apply the activation."""
+        return 1.0507009873554805 * ops.elu(x, 1.6732632423543772)
+
+
 class GELU(Activation, names=("gelu",)):
     """x · Φ(x), Φ being the normal distribution function.
 

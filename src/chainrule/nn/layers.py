@@ -179,14 +179,19 @@ class Dropout(Layer):
             raise TypeError(f"{called(x)} has dtype {x.dtype}, {type(self).__name__} expects float32 or float64")
         # the same elements whatever the dtype: a network in float64 can be compared with one in float32
         draw = uniform(self.counter, seed=self.seed, stream=self._stream, shape=self._drawn(x), dtype=np.float32)
+        share = self._share()
         self.counter = self.counter + 1
-        kept = x.dtype.type(1.0 / (1.0 - self.p))
-        mask: Any = np.where(np.greater_equal(draw, np.float32(self.p)), kept, x.dtype.type(0))
+        kept = as_dtype(1.0 / (1.0 - share), x.dtype)
+        mask: Any = np.where(np.greater_equal(draw, as_dtype(share, np.float32)), kept, x.dtype.type(0))
         return name("D", x * name("M", mask if isinstance(mask, Tensor) else Tensor(mask)))
 
     def _drawn(self, x: Tensor) -> tuple[int, ...]:
         """Return the shape of the mask."""
         return x.shape
+
+    def _share(self) -> Any:
+        """Return the probability in this call, float64."""
+        return np.float64(self.p)
 
     def _placed(self, path: str) -> None:
         depth = path.count(".") + 1 if path else 0
@@ -225,6 +230,40 @@ class Dropout2d(Dropout):
         if x.ndim < 3:
             raise ValueError(f"{called(x)} has shape {x.shape}, Dropout2d expects (m, channels, *space)")
         return (*x.shape[:2], *(1,) * (x.ndim - 2))
+
+
+@described
+class FadingDropout(Dropout):
+    """Dropout whose p falls: constant for half of `steps` training calls, then to 0 along half a cosine.
+
+    Parameters
+    ----------
+    p : float
+        At first; 0 <= p < 1. Source: Holzmüller et al., "Better by default", 2024.
+    steps : int
+        Training calls after which nothing is dropped any more.
+    seed : int
+        At least 0, below 2**64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import nn
+    >>> layer = nn.FadingDropout(0.5, steps=4, seed=1)
+    >>> [int((layer(np.ones(1000)).value == 0).sum()) for call in range(5)]
+    [504, 501, 519, 234, 0]
+    """
+
+    def __init__(self, p: float, steps: int, *, seed: int = 0) -> None:
+        super().__init__(p, seed=seed)
+        self.steps: int = integer("steps", steps, at_least=1)
+
+    def _share(self) -> Any:
+        late = np.minimum(np.maximum(as_dtype(self.counter, np.float64) * (2.0 / self.steps) - 1.0, 0.0), 1.0)
+        return (0.5 * self.p) * (1.0 + np.cos(math.pi * late))
+
+    def _signature(self) -> str:
+        return f"p={self.p:g}, steps={self.steps}"
 
 
 @described

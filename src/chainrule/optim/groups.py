@@ -112,8 +112,9 @@ def _group(place: str, given: Any, settings: Sequence[str]) -> Group:
         raise unexpected(place, f"a dict {_FORM}", given)
     takes = [name for name in settings if name not in COMMON]
     own = {k: v for k, v in given.items() if k not in ("params", "lr_factor")}
-    if isinstance(own.get("lr"), Mapping):
-        own["lr"] = schedules.get(dict(own["lr"]))
+    for key in ("lr", "weight_decay"):
+        if isinstance(own.get(key), Mapping):
+            own[key] = schedules.get(dict(own[key]))
     if unknown := [k for k in own if k not in takes]:
         common = "; it is one for all parameters" if unknown[0] in COMMON else ""
         raise ValueError(f"{place} has no setting {unknown[0]!r}{common}; it takes {', '.join([*takes, 'lr_factor'])}")

@@ -85,13 +85,15 @@ class Optimizer(ABC, metaclass=_Kind):
     """
 
     lr: Any = 1e-3
-    weight_decay: float = field(default=0.0, kw_only=True)
+    weight_decay: Any = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
     groups: Any = field(default=None, kw_only=True, repr=False, metadata=schedules.LATER)
 
     #: Names of the arrays kept for each parameter, each of its shape.
     slots: ClassVar[tuple[str, ...]] = ()
+    #: Whether the weight decay may be a schedule.
+    decays_by_schedule: ClassVar[bool] = False
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
         """Refuse what other libraries' optimisers take: the parameters themselves."""
@@ -116,7 +118,8 @@ class Optimizer(ABC, metaclass=_Kind):
         if not isinstance(lr, schedules.Schedule):
             lr = number("lr", lr, above=0, alternative=" or a schedule")
         object.__setattr__(self, "lr", lr)
-        number("weight_decay", self.weight_decay, at_least=0)
+        if not (self.decays_by_schedule and isinstance(self.weight_decay, schedules.Schedule)):
+            number("weight_decay", self.weight_decay, at_least=0)
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), above=0, alternative=" or None")

@@ -161,8 +161,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay: p ← p (1 - lr · weight_decay) first.
 
-    Parameters as for `Adam`; `weight_decay` is 0.01 by default. Source: Loshchilov & Hutter, "Decoupled weight decay
-    regularization", 2019.
+    Parameters as for `Adam`; `weight_decay` is 0.01 by default, and may be a schedule of its own. Source: Loshchilov &
+    Hutter, "Decoupled weight decay regularization", 2019.
 
     Examples
     --------
@@ -175,11 +175,15 @@ class AdamW(Adam):
     array([0.989, 2.008])
     """
 
-    weight_decay: float = field(default=0.01, kw_only=True)
+    weight_decay: Any = field(default=0.01, kw_only=True)
+
+    decays_by_schedule: ClassVar[bool] = True
 
     def numbers(self, lr: Any, t: Any) -> dict[str, Any]:
         """Return the scalars of update number `t`."""
-        return {**super().numbers(lr, t), "kept": 1.0 - lr * self.weight_decay}
+        decay = self.weight_decay
+        share = decay(t - 1.0) if isinstance(decay, schedules.Schedule) else decay
+        return {**super().numbers(lr, t), "kept": 1.0 - lr * share}
 
     def step(self, g: Any, p: Any, slots: Slots, n: Mapping[str, Any]) -> tuple[Any, Slots]:
         """Return a new parameter and its slots."""
@@ -403,8 +407,9 @@ def _built(config: Mapping[str, Any]) -> Optimizer:
     unknown = [k for k in settings if k not in takes]
     if unknown:
         raise ValueError(f"{kind.__name__} has no setting {', '.join(unknown)}; it takes {', '.join(takes)}")
-    if isinstance(settings.get("lr"), Mapping):
-        settings["lr"] = schedules.get(dict(settings["lr"]))
+    for key in ("lr", "weight_decay"):
+        if isinstance(settings.get(key), Mapping):
+            settings[key] = schedules.get(dict(settings[key]))
     made: Optimizer = kind(**settings)
     return made
 

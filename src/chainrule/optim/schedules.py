@@ -182,6 +182,61 @@ class Cosine(Schedule):
 
 
 @dataclass(frozen=True)
+class FlatCosine(Schedule):
+    """`lr` for half of `steps` updates, then down to 0 along half a cosine.
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.FlatCosine(0.1, steps=4)
+    >>> [round(float(rate(step)), 4) for step in range(5)]
+    [0.1, 0.1, 0.1, 0.05, 0.0]
+    """
+
+    lr: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        number("lr", self.lr, above=0)
+        integer("steps", self.steps, at_least=1)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        late = np.minimum(np.maximum(_real(step) * (2.0 / self.steps) - 1.0, 0.0), 1.0)
+        return (0.5 * self.lr) * (1.0 + np.cos(math.pi * late))
+
+
+@dataclass(frozen=True)
+class CosineCycles(Schedule):
+    """From 0 up to `lr` and down again, along a cosine, `cycles` times, each cycle twice as long as the one before.
+
+    lr · (1 - cos(2π log₂(1 + (2^cycles - 1) step / steps))) / 2. Source: Holzmüller et al., "Better by default", 2024
+    ("coslog").
+
+    Examples
+    --------
+    >>> from chainrule import optim
+    >>> rate = optim.CosineCycles(0.1, steps=15)
+    >>> [step for step in range(16) if rate(step) < 1e-9]
+    [0, 1, 3, 7, 15]
+    """
+
+    lr: float
+    steps: int
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        number("lr", self.lr, above=0)
+        integer("steps", self.steps, at_least=1)
+        integer("cycles", self.cycles, at_least=1)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate."""
+        cycle = np.log2(1.0 + ((2.0**self.cycles - 1.0) / self.steps) * np.minimum(_real(step), self.steps))
+        return (0.5 * self.lr) * (1.0 - np.cos((2.0 * math.pi) * cycle))
+
+
+@dataclass(frozen=True)
 class WarmUp(Schedule):
     """Rises linearly over `steps` updates to the first rate of another schedule, then follows that one.
 
@@ -368,7 +423,8 @@ class ReduceOnPlateau(Adjustable):
 _NAMES: dict[str, type[Schedule]] = {
     kind.__name__: kind
     for kind in (
-        Constant, Adjustable, Step, Exponential, Cosine, WarmUp, Linear, OneCycle, Piecewise, ReduceOnPlateau,
+        Constant, Adjustable, Step, Exponential, Cosine, FlatCosine, CosineCycles, WarmUp, Linear, OneCycle, Piecewise,
+        ReduceOnPlateau,
     )
 }  # fmt: skip
 

@@ -1,0 +1,140 @@
+"""Networks for tables, and how they are trained: the settings of RealMLP-TD (Holzmüller et al., "Better by default",
+2024), in this library's terms.
+
+The article's linear layers compute X W / sqrt(inputs) + b with weights of variance 1. Here they are `Linear` with
+weights of variance 1 / inputs. Adam moves each weight by about the learning rate whatever the size of its gradient, so
+a learning rate divided by sqrt(inputs), and a weight decay multiplied by it, make the same steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import nn, optim
+from ..core.op import Array
+from ..optim import Optimizer
+
+#: Rows, at most, that set the initial weights.
+LOOKED_AT = 1024
+#: Rows of a batch for tables of up to so many rows, and for larger ones.
+BATCHES, LARGEST_BATCH = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512)), 1_024
+#: Epochs at most and at least, and the number of examples that all of them show; large tables need fewer epochs.
+EPOCHS, FEWEST_EPOCHS, EXAMPLES = 256, 4, 20_000_000
+#: Rows, at most, of the validation split.
+HELD_OUT = 50_000
+#: Learning rate, and the weight decay, relative to those of the optimiser, of parameters other than matrices.
+FACTORS = {nn.TableEmbedding: (0.1, 0.1), nn.Scale: (6.0, 6.0), nn.MixedActivation: (0.1, 0.1)}
+BIAS, TABLE = (0.1, 0.0), (1.0, 1.0)
+#: Values of a bias are combinations of so many inputs of its unit.
+COMBINED = 5
+
+
+def network(
+    embedding: nn.TableEmbedding,
+    outputs: int,
+    hidden: Sequence[int],
+    *,
+    activation: str,
+    dropout: float,
+    steps: int,
+) -> nn.Sequential:
+    """Return a network for a table, without the data's initial weights; see `initialize`."""
+    layers: list[nn.Module] = [embedding, nn.Scale(embedding.out_features)]
+    width = embedding.out_features
+    for units in hidden:
+        layers += [nn.Linear(width, units), nn.MixedActivation(activation, units)]
+        layers += [nn.FadingDropout(dropout, steps)] * bool(dropout)
+        width = units
+    layers.append(nn.Linear(width, outputs))
+    return nn.Sequential(*[nn.from_config(layer.config()) for layer in layers])
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a network for a table is trained with unless told otherwise."""
+
+    activation: str
+    lr: float
+    hidden: tuple[int, ...] = (256, 256, 256)
+    dropout: float = 0.15
+    weight_decay: float = 0.02
+
+
+#: By whether the target is a number.
+DEFAULTS = {False: Defaults("selu", 0.04), True: Defaults("mish", 0.2)}
+
+
+def batch_size(rows: int) -> int:
+    """Return the rows of a batch: they grow with the table, and the last batch of an epoch is hardly smaller."""
+    size = next((size for most, size in BATCHES if rows <= most), LARGEST_BATCH)
+    return -(-rows // max(round(rows / size), 1))
+
+
+def epochs(rows: int) -> int:
+    """Return the default number of epochs."""
+    return min(max(round(EXAMPLES / rows), FEWEST_EPOCHS), EPOCHS)
+
+
+def initialize(model: nn.Sequential, X: Array, seed: int = 0) -> nn.Sequential:
+    """Set the weights by the data: each unit's input has a deviation of 1 over some rows, and its bias is minus one of
+    the values that it takes there, or rather a combination of a few.
+
+    Returns the model.
+    """
+    model.initialize(seed)
+    rng = np.random.default_rng([seed, 1])
+    rows = np.sort(rng.permutation(len(X))[:LOOKED_AT])
+    x = nn.Sequential(model[0]).eval()(X[rows]).detach().numpy()
+    for layer in list(model)[1:]:
+        if isinstance(layer, nn.Linear):
+            _set(layer, x, rng)
+        training, layer.training = layer.training, False
+        x = layer(x).detach().numpy()
+        layer.training = training
+    return model
+
+
+def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> None:
+    weight = rng.normal(size=layer.weight.shape)
+    z = x.astype(np.float64) @ weight
+    spread = z.std(axis=0)
+    spread = np.where(spread > 0, spread, math.sqrt(layer.in_features))
+    layer.weight.assign((weight / spread).astype(layer.weight.dtype))
+    shares = rng.exponential(size=(COMBINED, layer.out_features))
+    picked = (z / spread)[rng.integers(len(z), size=shares.shape), np.arange(layer.out_features)]
+    assert layer.bias is not None
+    layer.bias.assign(-(picked * shares / shares.sum(axis=0)).sum(axis=0).astype(layer.bias.dtype))
+
+
+def optimizer(model: nn.Sequential, lr: float, weight_decay: float, steps: int) -> Optimizer:
+    """Return the optimiser of a network for a table, for a run of so many steps."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for i, layer in enumerate(model):
+        for name, _ in layer.named_parameters():
+            found.setdefault(_factors(layer, name), []).append(f"{i}.{name}")
+    groups = []
+    for (rate, decay), paths in found.items():
+        settings: dict[str, Any] = {"params": paths, "lr_factor": rate}
+        groups.append(settings | {"weight_decay": _decay(weight_decay * decay, steps)})
+    return optim.AdamW(
+        optim.CosineCycles(lr, steps), beta2=0.95, weight_decay=_decay(weight_decay, steps), groups=groups
+    )
+
+
+def _decay(most: float, steps: int) -> Any:
+    return optim.FlatCosine(most, steps) if most else 0.0
+
+
+def _factors(layer: Any, name: str) -> tuple[float, float]:
+    """Return the factors of the learning rate and of the weight decay of a parameter."""
+    if isinstance(layer, nn.Linear):
+        root = math.sqrt(layer.in_features)
+        return BIAS if name == "bias" else (1 / root, root)
+    if isinstance(layer, nn.TableEmbedding) and name == "table":
+        return TABLE
+    return FACTORS[type(layer)]
