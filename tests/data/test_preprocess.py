@@ -462,7 +462,7 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
         (
             "table",
             lambda d: d["features"].update(kind="sound"),
-            "features: kind: expected one of table, matrix, image, got 'sound'",
+            "features: kind: expected one of table, robust, matrix, image, got 'sound'",
         ),
         ("table", lambda d: d["features"].update(kind="matrix"), "the key 'input_names' is missing"),
         ("table", lambda d: d["features"]["scaling"].update(fill=None), "a table's scaling needs fill"),

@@ -1,4 +1,4 @@
-"""From the columns of a table to the input of a network with embeddings: robust scales, flags of missing values, ids."""
+"""From the columns of a table to the input of a network that embeds them: robust scales, flags, ids."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -82,7 +82,7 @@ class RobustFeatures:
         texts = {name: Counter(column[rows].tolist()) for name, column in columns.items() if column.dtype == object}
         for name, column in numbers.items():
             refuse_infinite(name, column, train)
-        dropped = {**_useless(numbers), **_useless_texts(texts, len(train))}
+        dropped = {**_useless(numbers), **_useless_texts(texts)}
         left_out = tuple(name for name in columns if name in dropped)
         notes = [
             f"dropped {counted(len(names), 'column')} {reason}: {listed(names)}"
@@ -266,7 +266,7 @@ def _useless(numbers: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     return {**empty, **same}
 
 
-def _useless_texts(texts: Mapping[str, Counter[str | None]], rows: int) -> dict[str, str]:
+def _useless_texts(texts: Mapping[str, Counter[str | None]]) -> dict[str, str]:
     """Return the columns of texts that say nothing, and why."""
     reasons = {}
     for name, found in texts.items():
@@ -274,7 +274,7 @@ def _useless_texts(texts: Mapping[str, Counter[str | None]], rows: int) -> dict[
             reasons[name] = "without any value"
         elif len(found) == 1:
             reasons[name] = "of one value"
-        elif len(found) > 10 and len(found) * 2 > rows:
+        elif len(found) > 10 and len(found) * 2 > found.total():
             reasons[name] = "of texts that differ from row to row"
     return reasons
 

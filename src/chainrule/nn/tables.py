@@ -21,9 +21,9 @@ from .naming import Layer, Namer
 class TableEmbedding(Layer):
     """Embeds the columns of a table: X (m, numbers + others + categories) becomes H.
 
-    Each of the first columns, numbers x, becomes x and cos(2π x f + p) W + b: waves whose frequencies are learned, and a
-    linear map of them. The next columns stay as they are. The last columns, ids of categories, become rows of E. H has
-    the embedded numbers first (without the x), then the columns that stay (the x among them), then the rows of E.
+    Each of the first columns, a number x, becomes x and cos(2π x f + p) W + b: waves of learned frequencies, and a map
+    of them. The next columns stay as they are. The last columns, ids of categories, become rows of E. In H, the maps of
+    the waves come first, then the columns that stay, the x among them, and then the rows of E.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class TableEmbedding(Layer):
         self.numbers: int = integer("numbers", numbers, at_least=0)
         self.others: int = integer("others", others, at_least=0)
         self.categories: int = integer("categories", categories, at_least=0)
-        self.rows: int = integer("rows", rows, at_least=1 if categories else 0)
+        self.rows: int = integer("rows", rows if categories else 0, at_least=1 if categories else 0)
         self.frequencies: int = integer("frequencies", frequencies, at_least=1)
         self.dimensions: int = integer("dimensions", dimensions, at_least=2)
         self.width: int = integer("width", width, at_least=1)
@@ -125,7 +125,8 @@ class TableEmbedding(Layer):
             parts.insert(0, self._waves(x[:, : self.numbers], name))
         if self.categories:
             parts.append(self._rows_of(x[:, plain:], name))
-        return name("H", np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
+        joined: Any = np.concatenate(parts, axis=1)
+        return name("H", joined)
 
     def _waves(self, x: Any, name: Namer) -> Any:
         """Return the learned embeddings of numbers, (m, numbers · (dimensions - 1))."""
@@ -134,7 +135,8 @@ class TableEmbedding(Layer):
         turns: Any = 2 * math.pi * name("F", self.frequency)
         angles = np.transpose(x)[:, :, None] * turns[:, None, :] + np.expand_dims(name("p", self.phase), 1)
         embedded = np.matmul(np.cos(angles), name("W", self.weight)) + np.expand_dims(name("b", self.bias), 1)
-        return np.reshape(np.transpose(embedded, (1, 0, 2)), (x.shape[0], -1))
+        flat: Any = np.reshape(np.transpose(embedded, (1, 0, 2)), (x.shape[0], -1))
+        return flat
 
     def _rows_of(self, x: Any, name: Namer) -> Any:
         """Return the rows of E for columns of ids, (m, categories · width)."""

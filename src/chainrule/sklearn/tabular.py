@@ -13,7 +13,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
-from sklearn.utils import assert_all_finite, check_array, check_consistent_length, check_random_state, compute_sample_weight
+from sklearn.utils import (
+    assert_all_finite,
+    check_array,
+    check_random_state,
+    compute_sample_weight,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -119,8 +124,9 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         dataset = self._read(X, first=True)
-        check_consistent_length(X, y)
         numbers = self._encoded(y)
+        if len(numbers) != len(dataset):
+            raise ValueError(f"inconsistent numbers of samples: X has {len(dataset)} rows, y has {len(numbers)}")
         weights = self._weights(sample_weight, numbers)
         if len(dataset) < 2:
             raise ValueError("X holds 1 sample (n_samples=1); expected at least 2 rows to train on")
@@ -198,7 +204,10 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         validation = None
         if table.held is not None:
             validation = table.X[table.held], self._targets(table.y, table.held, held=True)
-            calls.insert(0, EarlyStopping(self.n_iter_no_change or epochs, metric=watched, maximize=False))
+            stop = tables.patience(watched)
+            if self.n_iter_no_change is not None:
+                stop = EarlyStopping(self.n_iter_no_change, watched, maximize=False)
+            calls.insert(0, stop)
         history = fit(
             network, X, self._targets(table.y, table.train, held=False), loss=loss, metrics=metrics, epochs=epochs,
             optimizer=tables.optimizer(network, self.learning_rate or defaults.lr, self.weight_decay, steps),
@@ -301,7 +310,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         Share of the rows that chooses the best epoch, at most 50,000; 0, and for fewer than 64 rows: none, all rows are
         trained on.
     n_iter_no_change : int or None
-        Epochs without a better validation figure after which to stop; None: train to the end.
+        Epochs without a better validation figure after which to stop; None: 20 and as many as it took to the best.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None
@@ -346,7 +355,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         learning_rate: float | None = None,
         weight_decay: float = 0.02,
         dropout: float = 0.15,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = 0.1,
         class_weight: Any = None,
         max_epochs: int | None = None,
         batch_size: Any = "auto",
@@ -400,10 +409,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
             if unknown := [label for label in given if label not in known]:
                 raise ValueError(f"class_weight names {unknown}; the classes are {self.classes_}")
         elif given != "balanced":
-            raise ValueError(
-                f"class_weight: expected 'balanced', a dict of class -> weight, or None, got {given!r}"
-            )
-        by_class = compute_sample_weight(given, self.classes_[y])
+            raise ValueError(f"class_weight: expected 'balanced', a dict of class -> weight, or None, got {given!r}")
+        by_class: Array = np.asarray(compute_sample_weight(given, self.classes_[y]))
         return by_class if weights is None else weights * by_class
 
     def _task(self) -> tuple[Any, dict[str, Any], int, str]:
@@ -470,7 +477,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         Share of the rows that chooses the best epoch, at most 50,000; 0, and for fewer than 64 rows: none, all rows are
         trained on.
     n_iter_no_change : int or None
-        Epochs without a better validation figure after which to stop; None: train to the end.
+        Epochs without a better validation figure after which to stop; None: 20 and as many as it took to the best.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None

@@ -130,6 +130,8 @@ class EarlyStopping(Callback):
         The smallest change that counts as an improvement.
     maximize : bool or None
         Whether larger is better; None: as the metric's row in ``chainrule.judging.METRICS`` says.
+    growth : float
+        How much longer to wait for each epoch until the best one: patience + growth · its number.
 
     Examples
     --------
@@ -147,8 +149,14 @@ class EarlyStopping(Callback):
     everywhere = True
 
     def __init__(
-        self, patience: int = 10, metric: str | None = None, min_delta: float = 0.0, maximize: bool | None = None
+        self,
+        patience: int = 10,
+        metric: str | None = None,
+        min_delta: float = 0.0,
+        maximize: bool | None = None,
+        growth: float = 0.0,
     ) -> None:
+        self.growth = number("growth", growth, at_least=0)
         self.patience = integer("patience", patience, at_least=1)
         self.min_delta = number("min_delta", min_delta, at_least=0)
         self.metric, self.maximize = metric, maximize
@@ -167,8 +175,10 @@ class EarlyStopping(Callback):
         return compared(run.history[-1], self.metric, "EarlyStopping", self.maximize)
 
     def _stop_if_over(self, run: Run, column: str) -> None:
-        if run.epoch - (self.best_epoch or 0) >= self.patience:
-            run.stop(f"{column} has not improved for {self.patience} epoch{'s' * (self.patience > 1)}")
+        best = self.best_epoch or 0
+        allowed = self.patience + int(self.growth * best)
+        if run.epoch - best >= allowed:
+            run.stop(f"{column} has not improved for {allowed} epoch{'s' * (allowed > 1)}")
 
     def on_epoch(self, run: Run) -> None:
         """Compare the figure; keep the weights if it is the best, stop if patience is exceeded."""

@@ -1,9 +1,9 @@
-"""Networks for tables, and how they are trained: the settings of RealMLP-TD (Holzmüller et al., "Better by default",
-2024), in this library's terms.
+"""Networks for tables, and how they are trained: the settings of RealMLP-TD, in this library's terms.
 
-The article's linear layers compute X W / sqrt(inputs) + b with weights of variance 1. Here they are `Linear` with
-weights of variance 1 / inputs. Adam moves each weight by about the learning rate whatever the size of its gradient, so
-a learning rate divided by sqrt(inputs), and a weight decay multiplied by it, make the same steps.
+Source: Holzmüller et al., "Better by default", 2024. The article's linear layers compute X W / sqrt(inputs) + b with
+weights of variance 1. Here they are `Linear` with weights of variance 1 / inputs. Adam moves each weight by about the
+learning rate whatever the size of its gradient, so a learning rate divided by sqrt(inputs), and a weight decay
+multiplied by it, make the same steps.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from .. import nn, optim
 from ..core.op import Array
 from ..optim import Optimizer
+from .callbacks import EarlyStopping
 
 #: Rows, at most, that set the initial weights.
 LOOKED_AT = 1024
@@ -80,11 +81,19 @@ def epochs(rows: int) -> int:
     return min(max(round(EXAMPLES / rows), FEWEST_EPOCHS), EPOCHS)
 
 
-def initialize(model: nn.Sequential, X: Array, seed: int = 0) -> nn.Sequential:
-    """Set the weights by the data: each unit's input has a deviation of 1 over some rows, and its bias is minus one of
-    the values that it takes there, or rather a combination of a few.
+def patience(metric: str) -> EarlyStopping:
+    """Return what stops a run when the next cycle of the learning rate has ended without an improvement.
 
-    Returns the model.
+    Each cycle ends at twice the epochs of the one before, and a bit more.
+    """
+    return EarlyStopping(20, metric, maximize=False, growth=1.0)
+
+
+def initialize(model: nn.Sequential, X: Array, seed: int = 0) -> nn.Sequential:
+    """Set the weights by the data; return the model.
+
+    Over some rows, the input of each unit gets a deviation of 1, and its bias is minus a value that it takes there, or
+    rather a combination of a few of them.
     """
     model.initialize(seed)
     rng = np.random.default_rng([seed, 1])

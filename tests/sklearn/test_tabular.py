@@ -1,0 +1,127 @@
+"""TabularClassifier and TabularRegressor."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from chainrule.sklearn import TabularClassifier, TabularRegressor
+
+SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 8, "random_state": 0}
+
+
+@pytest.mark.slow
+@parametrize_with_checks([TabularClassifier((16,), max_epochs=40), TabularRegressor((16,), max_epochs=40)])
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+def table(rows=300, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {
+        "x": rng.normal(size=rows), "skewed": np.exp(3 * rng.normal(size=rows)),
+        "few": rng.choice(["a", "b", "c"], rows), "many": rng.choice([f"c{i}" for i in range(20)], rows),
+        "flag": rng.random(rows) < 0.5,
+    }  # fmt: skip
+    signal = columns["x"] + (columns["few"] == "b") - np.array([int(c[1:]) % 2 for c in columns["many"]])
+    columns["x"] = np.where(rng.random(rows) < 0.1, np.nan, columns["x"])
+    return columns, signal
+
+
+def test_learns_numbers_categories_and_missing_values():
+    X, y = table(400)
+    regressor = TabularRegressor(hidden_layer_sizes=(32,), max_epochs=40, random_state=0).fit(X, y)
+    assert regressor.score(X, y) > 0.8
+    assert regressor.features_.layout == (3, 4, 1, 21)  # x, skewed, flag; x is missing, few; many
+    classifier = TabularClassifier(hidden_layer_sizes=(32,), max_epochs=40, random_state=0).fit(X, y > 0)
+    assert classifier.score(X, y > 0) > 0.85
+    assert regressor.predict(X).min() >= y.min()
+    assert regressor.predict(X).max() <= y.max()
+
+
+def test_frames_arrays_and_dicts_are_the_same_table():
+    pandas = pytest.importorskip("pandas")
+    X, y = table(100)
+    models = [TabularRegressor(**SMALL).fit(given, y) for given in (X, pandas.DataFrame(X))]
+    first, second = (model.predict(X) for model in models)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(models[1].predict(pandas.DataFrame(X)[list(X)[::1]]), first)
+    numbers = np.stack([X["x"], X["skewed"]], axis=1)
+    named = TabularRegressor(**SMALL).fit(pandas.DataFrame(numbers, columns=["a", "b"]), y)
+    with pytest.warns(UserWarning, match="feature names"):
+        np.testing.assert_array_equal(
+            named.predict(numbers), TabularRegressor(**SMALL).fit(numbers, y).predict(numbers)
+        )
+
+
+def test_same_seed_same_bits_and_copies_predict_the_same():
+    X, y = table(100)
+    model = TabularClassifier(**SMALL).fit(X, y > 0)
+    again = clone(model).fit(X, y > 0)
+    np.testing.assert_array_equal(model.predict_proba(X), again.predict_proba(X))
+    copy = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(model.predict_proba(X), copy.predict_proba(X))
+
+
+@pytest.mark.parametrize("rows", [40, 200])
+def test_a_weight_of_zero_leaves_a_row_out(rows):
+    X, y = table(rows)
+    weights = np.ones(rows)
+    weights[: rows // 4] = 0
+    kept = {name: column[rows // 4 :] for name, column in X.items()}
+    all_rows = TabularRegressor(**SMALL).fit(X, np.where(weights > 0, y, 1e9), sample_weight=weights)
+    np.testing.assert_allclose(
+        all_rows.predict(kept), TabularRegressor(**SMALL).fit(kept, y[rows // 4 :]).predict(kept), atol=1e-3
+    )
+
+
+def test_class_weight_moves_predictions():
+    X, _ = table(300)
+    rare = np.random.default_rng(5).random(300) < 0.1
+    shares = [
+        TabularClassifier((16,), max_epochs=30, random_state=0, class_weight=given)
+        .fit(X, rare)
+        .predict_proba(X)[:, 1]
+        .mean()
+        for given in (None, "balanced")
+    ]
+    assert shares[0] < 0.2 < 0.3 < shares[1]
+
+
+def test_ensembles_average_networks_of_different_folds():
+    X, y = table(200)
+    model = TabularClassifier(**SMALL, n_ens=3).fit(X, y > 0)
+    assert len(model.networks_) == 3
+    single = [network.state_dict()["2.weight"] for network in model.networks_]
+    assert not np.array_equal(single[0], single[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_ens": 0}, "n_ens: expected an integer ≥ 1, got 0"),
+        ({"dropout": 1.0}, "dropout: expected .*, got 1.0"),
+        ({"batch_size": "big"}, "batch_size: expected .* or 'auto', got 'big'"),
+        ({"activation": "cube"}, "unknown activation 'cube'"),
+        ({"label_smoothing": -1.0}, "label_smoothing: expected"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    X, y = table(70)
+    with pytest.raises(ValueError, match=message):
+        TabularClassifier(**settings).fit(X, y > 0)
+
+
+def test_wrong_data_is_named():
+    X, y = table(70)
+    model = TabularRegressor(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="lacks 1 column of the training split: few"):
+        model.predict({name: column for name, column in X.items() if name != "few"})
+    with pytest.raises(ValueError, match="'x' holds 1 infinite value"):
+        TabularRegressor(**SMALL).fit({**X, "x": np.r_[np.inf, X["x"][1:]]}, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples: X has 70 rows, y has 69"):
+        TabularRegressor(**SMALL).fit(X, y[1:])
