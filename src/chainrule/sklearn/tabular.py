@@ -133,7 +133,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         self.dates_ = Dates.fit(dataset)
         dataset = self.dates_.apply(dataset)
         self.features_, notes = RobustFeatures.fit(dataset, weights)
-        self.notes_ = [*self.dates_.notes(), *notes]
+        self.notes_ = [str(note) for note in (*self.dates_.notes(), *notes)]
         matrix = self.features_.transform(dataset)[0]
         if weights is not None and not weights.all():
             rows = np.flatnonzero(weights)
