@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 
 import numpy as np
@@ -24,7 +25,9 @@ def table(tmp_path_factory):
     x = rng.normal(size=(300, 2))
     kinds = np.where((x**2).sum(axis=1) > 1.4, "far", "near")
     file = tmp_path_factory.mktemp("tune") / "circle.csv"
-    file.write_text("a,b,kind\n" + "".join(f"{a:.4f},{b:.4f},{k}\n" for (a, b), k in zip(x, kinds, strict=True)))
+    file.write_text(
+        "a,b,a b,kind\n" + "".join(f"{a:.4f},{b:.4f},{a * b},{k}\n" for (a, b), k in zip(x, kinds, strict=True))
+    )
     return file
 
 
@@ -77,7 +80,20 @@ def test_a_page_has_the_curves_the_importances_and_all_trials(tmp_path):
 def test_a_search_finds_better_settings_than_bad_ones_and_is_resumed(table, tmp_path):
     pytest.importorskip("optuna")
     out = tmp_path / "search"
-    given = ["--target", "kind", "--epochs", "8", "--hidden", "16", "--batch-size", "32", "--out", out]
+    given = [
+        "--target",
+        "kind",
+        "--epochs",
+        "8",
+        "--hidden",
+        "16",
+        "--batch-size",
+        "32",
+        "--exclude",
+        "a b",
+        "--out",
+        out,
+    ]
     first = chainrule("tune", table, *given, "--trials", 3)
     assert first.exit_code == 0, first.output
     losses = [float(x) for x in re.findall(r"trial \d+ +loss (\S+)", first.output)]
@@ -86,7 +102,8 @@ def test_a_search_finds_better_settings_than_bad_ones_and_is_resumed(table, tmp_
     assert "activation relu, lr 0.001, dropout 0.1" in first.output  # the defaults, first
     # The run with the best settings is there, and is what the printed command trains.
     record = json.loads((out / "best" / "run.json").read_text())
-    command = re.search(r"train +(chainrule train .*)", first.output)[1].split()[1:]
+    command = shlex.split(re.search(r"train +(chainrule train .*)", first.output)[1])[1:]
+    assert command[command.index("--exclude") + 1] == "a b"
     again = chainrule(*command, "--out", tmp_path / "again")
     assert again.exit_code == 0, again.output
     trained = json.loads((tmp_path / "again" / "run.json").read_text())

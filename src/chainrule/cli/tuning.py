@@ -15,7 +15,7 @@ from .output import ended_by_signals, explained, say
 from .training import train
 
 #: Options of `train` about the run in a folder and what is printed, which a search doesn't have.
-NOT_SEARCHED = {"out", "overwrite", "checkpoint_every", "resume", "with_report", "quiet", "engine", "threads"}
+NOT_SEARCHED = {"out", "overwrite", "checkpoint_every", "resume", "with_report", "quiet", "engine", "threads", "shards"}
 #: Of the rows that are trained on, held out to compare trials, unless the command says otherwise.
 VALIDATION, PATIENCE = 0.2, 10
 
@@ -63,23 +63,29 @@ def tune(
             number("minutes", minutes, above=0)
         runs.check_engine(engine, threads)
         asked = {name: value for name, value in given.items() if value is not None and value != ()}
-        data = {name: asked.pop(name, None) for name in ("target", "exclude", "task", "model", "size", "max_bytes")}
-        fixed = options.given(asked)
-        prepared, network = prepared_for(source, fixed, **data)
-        own = {} if prepared.validation is not None else {"validation": VALIDATION}
-        fixed = {**own, "patience": PATIENCE, **fixed}
+        of_network = {name: value for name, value in asked.items() if name in runs.SETTINGS}
+        of_data = {name: value for name, value in asked.items() if name not in runs.SETTINGS}
+        fixed = options.given(of_network)
+        model = of_data.pop("model", None)
+        prepared, network = prepared_for(source, fixed, model=model, **of_data)
+        compared = _compared(prepared, runs.Settings.of(network, prepared.examples, fixed))
         folder = out or Path("runs") / f"{runs.folder_name(options.first(source))}-tune"
         if not quiet:
             say("data", f"{prepared.source}: {len(prepared.train):,} rows to train and validate", *prepared.notes)
             spaces = runs.NETWORKS[network].search
             say("searched", *(f"{name}: {space}" for name, space in spaces.items() if name not in fixed))
         search = runs.tune(
-            prepared, network, fixed, folder, minutes=minutes, trials=trials, resume=resume, engine=engine,
-            threads=threads, told=_said if not quiet else lambda trial: None,
+            prepared, network, {**fixed, **compared}, folder, minutes=minutes, trials=trials, resume=resume,
+            engine=engine, threads=threads, told=_said if not quiet else lambda trial: None,
         )  # fmt: skip
         if not quiet:
-            kept: dict[str, Any] = {name: fixed[name] for name in ("validation", "patience") if name in fixed}
-            _conclude(search, runs, _command(source, {**data, **asked, **kept}, search.best))
+            _conclude(search, runs, _command(source, {**asked, **compared}, search.best))
+
+
+def _compared(prepared: Any, settings: Any) -> dict[str, Any]:
+    """Return the settings by which trials are compared, where the network's own don't hold rows out or stop early."""
+    held = {} if prepared.validation is not None or settings.validation else {"validation": VALIDATION}
+    return held | ({} if settings.patience is not None else {"patience": PATIENCE})
 
 
 def _said(trial: Any) -> None:
@@ -91,10 +97,11 @@ def _command(source: Any, given: dict[str, Any], best: Any) -> str:
     """Return the command that trains with the best settings."""
     if best is None:
         return ""
-    chosen = {**given, **best.settings}
-    chosen = {name: ",".join(x) if isinstance(x, tuple) else x for name, x in chosen.items() if x is not None}
-    words = [f"--{name.replace('_', '-')} {shlex.quote(str(x))}" for name, x in chosen.items()]
-    return " ".join(["chainrule train", shlex.join([source] if isinstance(source, str) else source), *words])
+    words = ["chainrule", "train", *([source] if isinstance(source, str) else source)]
+    for name, value in {**given, **best.settings}.items():
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [f"--{name.replace('_', '-')}", str(each)]
+    return shlex.join(words)
 
 
 def _conclude(search: Any, runs: Any, command: str) -> None:

@@ -4,7 +4,7 @@ from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .networks import NETWORKS, network
 from .preparing import Prepared, arrays, prepare, prepare_text
-from .settings import LOSSES, Settings
+from .settings import LOSSES, SETTINGS, Settings
 from .text import sample
 from .trained import Trained
 from .training import Result, train
@@ -17,6 +17,7 @@ __all__ = [
     "LOSSES",
     "NETWORKS",
     "PAGE",
+    "SETTINGS",
     "TRIALS",
     "Prepared",
     "Result",

@@ -90,3 +90,7 @@ class Settings:
     def loss_for(self, task: str) -> str:
         """Return the name of the loss for a task."""
         return choice("loss", self.loss or LOSSES[task], nn.losses.names(task))
+
+
+#: The settings of the networks, by name; other options are about the data.
+SETTINGS = frozenset(Settings.__dataclass_fields__) - {"model"}
