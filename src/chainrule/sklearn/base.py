@@ -6,7 +6,7 @@ import copy
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,15 +19,18 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from .. import nn
 from ..core.op import Array
+from ..core.processes import Group, checksum
 from ..core.tensor import Tensor
 from ..nn import losses
 from ..nn.sequential import logits_part
 from ..train import NonFiniteError
 from ..train.evaluation import Forward
+from ..train.sharded import sharding_of
+from ..train.together import Guard, group_of, guarded
 from ..train.weights import WeightedTargets, checked_weights
 from .lbfgs import minimise
 from .objective import PenalizedStep
-from .settings import BATCH, Settings, usable_threads
+from .settings import Settings, usable_threads
 from .training import Course, train
 
 #: Rows that go through the module at once; up to the first number they do without a plan.
@@ -134,6 +137,24 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, *, incremental: bool = False) -> Self:
         settings = self._settings()
+        try:
+            with guarded(group_of(settings.distributed)) as guard:
+                return self._fit_together(X, y, sample_weight, settings, guard, incremental)
+        except NonFiniteError as error:
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                f"preprocessed. {str(error)[:1].upper()}{str(error)[1:]}"
+            ) from None
+
+    def _fit_together(
+        self, X: Any, y: Any, sample_weight: Any, settings: Settings, guard: Guard, incremental: bool
+    ) -> Self:
+        group, state = guard.group, self.random_state
+        if state is None and group.size > 1:
+            state = group.firsts(int(np.random.SeedSequence().generate_state(1)[0]))
+        random = check_random_state(state)
+        if settings.rule is None and group.size > 1:
+            raise ValueError("distributed: solver 'lbfgs' runs in one process; expected sgd or adam")
         if incremental and settings.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True: it makes one epoch")
         first = not hasattr(self, "module_") or (not settings.warm_start and not incremental)
@@ -146,21 +167,15 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 "call fit with warm_start=False to make a new one"
             )
         weights = self._weights(sample_weight, given, len(y))
-        random = check_random_state(self.random_state)
         if first:
             self._begin(X, y, random, settings, continuing=incremental or settings.warm_start)
         rows = self._training_rows(X, y, weights)
-        step = self._training_step(settings, rows, incremental=incremental)
+        step = self._training_step(settings, rows, group, incremental=incremental)
         try:
             if settings.rule is None:
                 self._minimise(settings, step, rows)
             else:
-                self._descend(settings, step, rows, random, incremental)
-        except NonFiniteError as error:
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                f"preprocessed. {str(error)[:1].upper()}{str(error)[1:]}"
-            ) from None
+                self._descend(settings, step, rows, random, guard, incremental)
         finally:
             self.module_.load_state_dict(step.model.state_dict())
             if not incremental:
@@ -211,7 +226,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 raise ValueError("sample_weight: expected at least one weight > 0, got only zeros")
         return rows
 
-    def _training_step(self, settings: Settings, rows: Rows, *, incremental: bool) -> PenalizedStep:
+    def _training_step(self, settings: Settings, rows: Rows, group: Group, *, incremental: bool) -> PenalizedStep:
         """Return the step with the module's current weights; in `partial_fit` the previous one if it fits."""
         if not incremental:
             self._course.optimizer = None
@@ -229,7 +244,8 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         step = PenalizedStep(
             logits_part(work, loss), loss, settings.adjustable_rule(), alpha=settings.alpha,
             targets=WeightedTargets(np.empty((0, *self._target_shape()), self._dtype)) if weighted else None,
-            reported=reported, engine=settings.engine, threads=usable_threads(settings.threads),
+            reported=reported, engine=settings.engine, threads=usable_threads(settings.threads) or group.threads,
+            sharding=sharding_of(settings.distributed, group, settings.shards, settings.batch_of(len(rows.X))),
         )  # fmt: skip
         self._step = key, step
         return step
@@ -265,24 +281,33 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             )
 
     def _descend(
-        self, settings: Settings, step: PenalizedStep, rows: Rows, random: np.random.RandomState, incremental: bool
+        self,
+        settings: Settings,
+        step: PenalizedStep,
+        rows: Rows,
+        random: np.random.RandomState,
+        guard: Guard,
+        incremental: bool,
     ) -> None:
-        rules, scored = settings.rules, None
+        rules, scored = replace(settings.rules, verbose=settings.rules.verbose and guard.group.first), None
         if incremental:
             rules = rules.one_epoch()
         if settings.early_stopping:
             rows, held = self._held_out(rows, settings.validation_fraction, random)
             scored = self._scored(step, held)
-        size = settings.batch_size or BATCH
-        if settings.batch_size and size > len(rows.X):
+        state = random.get_state(legacy=False)
+        facts = {"X": checksum([rows.X]), "y": checksum([rows.y]), "random_state": checksum([state["state"]["key"]])}
+        if (settings.batch_size or 0) > len(rows.X):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
             )
         train(
-            step, rows.X, self._packed(step, rows), course=self._course, rules=rules, size=min(size, len(rows.X)),
-            order=_orders(len(rows.X), settings.shuffle, random), scored=scored, callbacks=settings.callbacks,
-            described=self._described(),
+            step, rows.X, self._packed(step, rows), course=self._course, rules=rules,
+            size=settings.batch_of(len(rows.X)), order=_orders(len(rows.X), settings.shuffle, random), scored=scored,
+            callbacks=settings.callbacks, described=self._described(),
+            begin=lambda: guard.begin({**facts, **step.exchanged()}),
         )  # fmt: skip
+        guard.end()
         if self._course.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         elif not incremental and self._course.stopped is None:

@@ -74,6 +74,8 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
 
     Attributes
     ----------
@@ -145,6 +147,8 @@ class MLPClassifier(MultilayerPerceptron, ClassifierPart):
         dtype: str = "auto",
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -212,6 +216,8 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
 
     Attributes
     ----------
@@ -277,5 +283,7 @@ class MLPRegressor(MultilayerPerceptron, RegressorPart):
         dtype: str = "auto",
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
     ) -> None:
         self._keep(locals())

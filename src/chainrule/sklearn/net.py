@@ -222,6 +222,8 @@ class NetClassifier(Net, ClassifierPart):
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
     **module__parameters
         ``module__hidden=64`` is the module's parameter ``hidden``, also in grid searches.
 
@@ -270,6 +272,8 @@ class NetClassifier(Net, ClassifierPart):
         dtype: str = "auto",
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
         **module__parameters: Any,
     ) -> None:
         self._keep(locals())
@@ -332,6 +336,8 @@ class NetRegressor(Net, RegressorPart):
         The trained weights and the predictions have the dtype of X in any case.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
     **module__parameters
         ``module__hidden=64`` is the module's parameter ``hidden``, also in grid searches.
 
@@ -376,6 +382,8 @@ class NetRegressor(Net, RegressorPart):
         dtype: str = "auto",
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
         **module__parameters: Any,
     ) -> None:
         self._keep(locals())

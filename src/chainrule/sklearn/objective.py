@@ -11,6 +11,7 @@ from .. import nn
 from ..core.op import Array
 from ..nn import losses
 from ..train import TrainingStep
+from ..train.sharded import Sharding
 from ..train.weights import WeightedTargets
 
 
@@ -19,7 +20,7 @@ class PenalizedStep(TrainingStep):
 
     Parameters
     ----------
-    model, loss, optimizer, engine, threads
+    model, loss, optimizer, engine, threads, sharding
         As for `TrainingStep`.
     alpha : float
         Strength of the penalty.
@@ -40,9 +41,10 @@ class PenalizedStep(TrainingStep):
         reported: float = 1.0,
         engine: str | None = None,
         threads: int | None = None,
+        sharding: Sharding | None = None,
     ) -> None:
         given = loss if targets is None else targets.loss(loss)
-        super().__init__(model, given, optimizer, engine=engine, threads=threads)
+        super().__init__(model, given, optimizer, engine=engine, threads=threads, sharding=sharding)
         self.targets, self.engine = targets, engine
         self._alpha, self._reported = alpha, reported
 

@@ -58,6 +58,8 @@ class Settings:
     dtype: str = "auto"
     engine: str | None = None
     threads: int | None = None
+    distributed: Any = None
+    shards: int | None = None
 
     @classmethod
     def read(
@@ -99,8 +101,14 @@ class Settings:
             callbacks=tuple(as_callbacks(e.callbacks)),
             dtype=choice("dtype", e.dtype, DTYPES),
             engine=e.engine,
+            distributed=e.distributed,
+            shards=None if e.shards is None else integer("shards", e.shards, at_least=1, alternative=" or None"),
             threads=None if e.threads is None else integer("threads", e.threads, at_least=1, alternative=" or None"),
         )
+
+    def batch_of(self, rows: int) -> int:
+        """Return the examples per step where there are so many in all."""
+        return min(self.batch_size or BATCH, rows)
 
     def adjustable_rule(self) -> Optimizer:
         """Return the optimiser with a learning rate that `Rates` can change; one that goes by a schedule stays so."""

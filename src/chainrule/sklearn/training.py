@@ -110,6 +110,8 @@ class Watch(Callback):
         Without one, the loss decides.
     """
 
+    everywhere = True
+
     def __init__(self, course: Course, rules: Rules, rate: float, examples: int, scored: Scored | None) -> None:
         self._course, self._rules, self._rate, self._examples, self._scored = course, rules, rate, examples, scored
         self._best: list[Array] | None = None
@@ -210,6 +212,7 @@ def train(
     scored: Scored | None = None,
     callbacks: Sequence[Any] = (),
     described: Mapping[str, Any] | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> None:
     """Train until the rules say stop; `step` holds the weights then, and its model does.
 
@@ -230,6 +233,8 @@ def train(
     callbacks : sequence
     described : mapping or None
         What callbacks are told about the run.
+    begin : function or None
+        Called when all is planned, before the first step.
     """
     rule = type(step.optimizer), getattr(step.optimizer, "rate_in_velocity", None)
     kept = course.optimizer if course.rule == rule else None  # another's arrays mean something else
@@ -243,7 +248,10 @@ def train(
         described=described or {},
     )  # fmt: skip
     try:
-        Loop(job).run()
+        loop = Loop(job)
+        if begin is not None:
+            begin()
+        loop.run()
     except NonFiniteError as error:
         if not watch.diverged(error):
             raise

@@ -217,6 +217,7 @@ def fit(
         with guard.alike():
             loop.resume()
         history = loop.run()
+        guard.end()
         if ema:
             history.last_parameters = {path: array.copy() for path, array in training.parameters.items()}
         history.findings = [*of_curves(history.rows, history.best_epoch), *_of_outputs(model, data, loss)]

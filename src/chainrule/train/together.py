@@ -52,11 +52,11 @@ class Guard:
     """What one process of a group tells the others when it begins, and when it fails."""
 
     def __init__(self, group: Group) -> None:
-        self._group, self._begun, self._known = group, False, False
+        self.group, self._begun, self._known = group, False, False
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Wait for all processes; raise if one of them failed, or has other facts than the first."""
-        everyones = self._group.everyones((None, dict(facts)))
+        everyones = self.group.everyones((None, dict(facts)))
         self._known = True  # what is raised here, all processes raise
         failed = [(rank, text) for rank, (text, _) in enumerate(everyones) if text]
         if failed:
@@ -78,18 +78,22 @@ class Guard:
         yield
         self._known = False
 
+    def end(self) -> None:
+        """Note that no process waits for another any more."""
+        self._known = True
+
     def failed(self, error: BaseException) -> None:
         """Tell the others that this process failed: before the beginning in words; later all are ended."""
         text = f"{type(error).__name__}: {error}"
         if self._known:
             return
         if not self._begun:
-            self._group.everyones((text, {}))
+            self.group.everyones((text, {}))
             return
-        place = f"process {self._group.rank} of {self._group.size}"
+        place = f"process {self.group.rank} of {self.group.size}"
         traceback.print_exception(error)
         print(f"chainrule: {place} failed and ends all others: {text}", file=sys.stderr, flush=True)
-        self._group.abort()
+        self.group.abort()
 
 
 @contextlib.contextmanager
