@@ -147,3 +147,11 @@ def test_what_cannot_be_judged():
     assert Predictions.of_outputs(zeros, zeros, "binary_cross_entropy") is None  # several labels
     assert Predictions.of_outputs(zeros, zeros, "mse") is None
     assert Predictions.of_outputs(np.zeros((4, 5, 3)), np.zeros((4, 5), int), "cross_entropy") is None
+
+
+def test_values_are_shown_as_a_person_reads_them():
+    shown = METRICS["rmse"].shown
+    assert [shown(x) for x in (22811.4, -9350.2, 999.96, 0.12345, 0.0, 1.2e-7)] == [
+        *("22,810", "-9,350", "1000", "0.1235", "0", "1.2e-07")
+    ]
+    assert METRICS["accuracy"].shown(0.5) == "50.00 %"

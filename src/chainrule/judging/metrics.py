@@ -63,8 +63,10 @@ class Metric:
         return f"{self.title} of {said.label(1)}" if self.of_one and said.count == 2 else self.title
 
     def shown(self, x: float) -> str:
-        """Return a value as text."""
-        return f"{100 * x:.2f} %" if self.in_percent else f"{x:.4g}"
+        """Return a value as text: four digits, and of thousands all, without an exponent."""
+        if self.in_percent:
+            return f"{100 * x:.2f} %"
+        return f"{float(f'{x:.4g}'):,.0f}" if 1e3 <= abs(x) < 1e15 else f"{x:.4g}"
 
 
 def measure(said: Predictions, weight: Array | None = None) -> tuple[dict[str, float], dict[str, str]]:
