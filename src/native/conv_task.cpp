@@ -189,18 +189,22 @@ public:
     std::size_t workspace() const override { return static_cast<std::size_t>(source_ + result_) * sizeof(T) + 128; }
     void run(const Context& c) override {
         if (s_.examples == 0) return;
-        pack_weights(c.at<T>(weight_));
-        const T* const from = c.at<T>(from_);
-        T* const to = c.at<T>(to_);
-        for_blocks(c, s_.examples, lanes_, s_.flops(), [&](Index, Index first, Index images, char* own) {
-            T* const source = reinterpret_cast<T*>(own);
-            T* const result = source + ceil_div(source_, 16) * 16;
-            packer_.pack(from, first, images, source);
+        start(c);
+        for_blocks(c, s_.examples, lanes_, s_.flops(), [&](Index, Index first, Index images, char* own) { run_some(c, first, first + images, own); });
+    }
+    Division division() const override { return {s_.examples, lanes_, s_.flops() / kConvFlopsPerNanosecond, 1, false}; }
+    void start(const Context& c) override { pack_weights(c.at<T>(weight_)); }
+    void run_some(const Context& c, Index first, Index last, char* own) override {
+        T* const source = reinterpret_cast<T*>(own);
+        T* const result = source + ceil_div(source_, 16) * 16;
+        for (; first < last; first += lanes_) {
+            const Index images = std::min(lanes_, last - first);
+            packer_.pack(c.at<T>(from_), first, images, source);
             for (const Pass& p : passes_) {
                 compute(p, source, result);
-                store(p, result, first, images, to);
+                store(p, result, first, images, c.at<T>(to_));
             }
-        });
+        }
     }
 
 private:
@@ -367,22 +371,22 @@ public:
     }
     std::size_t workspace() const override { return static_cast<std::size_t>(windows_.elements() + places_.elements() + 16) * sizeof(T) + 128; }
     void run(const Context& c) override {
-        const T *const x = c.at<T>(x_), *const y = c.at<T>(y_);
-        T* const w = c.at<T>(w_);
-        T* const sums = parts_ > 1 ? sums_.data() : w;
         for_blocks(c, parts_, 1, s_.flops(), [&](Index part, Index, Index, char* own) {
-            T* const of_x = reinterpret_cast<T*>(own);
-            T* const of_y = of_x + ceil_div(windows_.elements(), 16) * 16;
-            T* const out = sums + part * size_;
-            std::fill_n(out, size_, T(0));
-            for (Index b = blocks_ * part / parts_; b < blocks_ * (part + 1) / parts_; ++b) {
-                const Index first = b * lanes_, images = std::min(lanes_, s_.examples - first);
-                windows_.pack(x, first, images, of_x);
-                places_.pack(y, first, images, of_y);
-                add(of_x, of_y, out);
-            }
+            sum(c, part, blocks_ * part / parts_, blocks_ * (part + 1) / parts_, own);
         });
+        finish(c);
+    }
+    // Where each block has a sum of its own.
+    Division division() const override {
+        if (parts_ != blocks_) return {};
+        return {s_.examples, lanes_, s_.flops() / kConvFlopsPerNanosecond, 2, true};
+    }
+    void run_some(const Context& c, Index first, Index last, char* own) override {
+        for (Index b = first / lanes_; b * lanes_ < last; ++b) sum(c, b, b, b + 1, own);
+    }
+    void finish(const Context& c) override {
         if (parts_ == 1) return;
+        T *const w = c.at<T>(w_), *const sums = sums_.data();
         in_ranges(c, size_, parts_, [&](Index first, Index last, int) {
             for (Index i = first; i < last; ++i) {
                 T sum = sums[i];
@@ -393,6 +397,20 @@ public:
     }
 
 private:
+    // The sum over some blocks of examples.
+    void sum(const Context& c, Index part, Index first_block, Index last_block, char* own) {
+        T* const of_x = reinterpret_cast<T*>(own);
+        T* const of_y = of_x + ceil_div(windows_.elements(), 16) * 16;
+        T* const out = (parts_ > 1 ? sums_.data() : c.at<T>(w_)) + part * size_;
+        std::fill_n(out, size_, T(0));
+        for (Index b = first_block; b < last_block; ++b) {
+            const Index first = b * lanes_, images = std::min(lanes_, s_.examples - first);
+            windows_.pack(c.at<T>(x_), first, images, of_x);
+            places_.pack(c.at<T>(y_), first, images, of_y);
+            add(of_x, of_y, out);
+        }
+    }
+
     Packer<T> plan() {
         std::array<std::vector<Tap>, 2> taps;
         const Packed rows = read_by_windows(s_.axes[0], taps[0]), columns = read_by_windows(s_.axes[1], taps[1]);

@@ -36,6 +36,7 @@ public:
     Extent shape; // collapsed
     std::ptrdiff_t total = 0;
     std::ptrdiff_t tile = 0;
+    std::ptrdiff_t examples = 0; // the first axis
 
     std::size_t workspace() const override { return scratch_bytes; }
 
@@ -83,6 +84,15 @@ public:
     }
 
     void leave_out() override { left_out_ = true; }
+
+    Division division() const override {
+        if (left_out_ || examples == 0 || total == 0) return {};
+        return {examples, 1, nanoseconds(total), 0, false};
+    }
+    void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char* own) override {
+        const std::ptrdiff_t each = total / examples, end = last * each;
+        for (std::ptrdiff_t at = first * each; at < end; at += tile) run_tile(c, at, std::min(tile, end - at), own);
+    }
 
 private:
     std::array<char*, kMostOperands> at_{};
@@ -238,6 +248,7 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
     const Extent& shape = value(group.steps.front().output).shape;
     auto program = std::make_unique<Program>();
     program->total = elements(shape);
+    program->examples = shape.size() > 1 ? shape[0] : 0;
 
     // operands in memory, in the order of their first use; then registers
     std::vector<int> numbers;

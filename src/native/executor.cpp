@@ -137,7 +137,13 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
         tasks_.push_back(update_task(p, n, to));
     }
     end_multiplies(kept);
-    for (const auto& task : tasks_) workspace_each_ = std::max(workspace_each_, whole_lines(task->workspace()));
+    for (const auto& task : tasks_) of_tasks_ = std::max(of_tasks_, whole_lines(task->workspace()));
+    std::vector<char*> addresses(p.values.size(), nullptr);
+    for (std::size_t n = 0; n < p.values.size(); ++n)
+        if (p.values[n].storage != Storage::passed) addresses[n] = address(static_cast<int>(n));
+    pipelines_ = find_pipelines(p, tasks_, addresses, kept);
+    workspace_each_ = of_tasks_;
+    for (const Pipeline& s : pipelines_) workspace_each_ = std::max(workspace_each_, of_tasks_ + static_cast<std::size_t>(s.bytes));
     workspace_memory_.reset(new char[workspace_each_ * static_cast<std::size_t>(threads_) + kLine]);
     workspace_ = aligned(workspace_memory_.get());
     bind();
@@ -286,8 +292,19 @@ char* Executor::address(int n) const {
 }
 
 void Executor::run(Team& team) {
-    const Context now = context(team);
-    for (const auto& task : tasks_) task->run(now);
+    run_steps(context(team));
+}
+
+void Executor::run_steps(const Context& now) {
+    auto pipeline = pipelines_.begin();
+    for (std::size_t t = 0; t < tasks_.size();) {
+        if (pipeline != pipelines_.end() && pipeline->first == t) {
+            run_pipeline(*pipeline, tasks_, bases_.size(), of_tasks_, now);
+            t = pipeline++->last;
+        } else {
+            tasks_[t++]->run(now);
+        }
+    }
 }
 
 void Executor::run_within(const Context& outer) {
@@ -304,10 +321,17 @@ void Executor::run_timed(int times, std::vector<double>& spent, Team& team) {
     const Context now = context(team);
     for (int i = 0; i < times; ++i) {
         auto last = Clock::now();
+        auto pipeline = pipelines_.begin();
         for (std::size_t t = 0; t < tasks_.size(); ++t) {
-            tasks_[t]->run(now);
+            const std::size_t first = t;
+            if (pipeline != pipelines_.end() && pipeline->first == t) { // its time counts as that of its first step
+                run_pipeline(*pipeline, tasks_, bases_.size(), of_tasks_, now);
+                t = pipeline++->last - 1;
+            } else {
+                tasks_[t]->run(now);
+            }
             const auto next = Clock::now();
-            spent[t] += std::chrono::duration<double, std::nano>(next - last).count();
+            spent[first] += std::chrono::duration<double, std::nano>(next - last).count();
             last = next;
         }
     }

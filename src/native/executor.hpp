@@ -41,6 +41,15 @@ struct Ending {
     double nanoseconds = 0; // that the chain will take on one thread
 };
 
+// How a step can be done for some of its examples, the first axis of what it reads and makes.
+struct Division {
+    std::ptrdiff_t examples = 0;  // 0: it cannot
+    std::ptrdiff_t together = 1;  // ranges of examples begin at multiples of that
+    double nanoseconds = 0;       // that all of them take on one thread, about
+    std::size_t inputs = 0;       // so many of the inputs have the examples in front; the others are read whole
+    bool gathers = false;         // the result is not by example, and there after `finish`
+};
+
 // A prepared step. `run` allocates nothing; it may throw std::runtime_error for values that it cannot use.
 class Task {
 public:
@@ -51,6 +60,12 @@ public:
     virtual std::size_t workspace() const { return 0; } // bytes, for each member
     // Ends with a chain from now on; false where that is not possible or not worth it.
     virtual bool end_with(const Ending&) { return false; }
+    // What `run` does, in parts: `start`, `run_some` for ranges of examples in any order, with memory `own`, and `finish`.
+    // It gives the same bits.
+    virtual Division division() const { return {}; }
+    virtual void start(const Context&) {}
+    virtual void run_some(const Context&, std::ptrdiff_t, std::ptrdiff_t, char*) {}
+    virtual void finish(const Context&) {}
 };
 
 // Elementwise steps, which can be run on a part of their elements.
@@ -76,6 +91,29 @@ Place place_of(const ProgramSpec& program, int value);
 
 // Whether the executor has a kernel of its own for this step (of a plan that passes `check`).
 bool has_kernel(const ProgramSpec& program, const GroupSpec& group);
+
+// Steps that follow each other, done one after the other for some examples at a time, so that what they pass on stays in
+// the cache. What only they read has memory for so many examples only, in the workspace of each thread.
+struct Pipeline {
+    struct Inside {
+        int root;
+        std::ptrdiff_t each, offset; // bytes of an example; where it begins
+    };
+    std::size_t first, last; // steps first … last - 1
+    std::ptrdiff_t examples, together;
+    std::ptrdiff_t each; // bytes of an example that the steps read and make
+    double nanoseconds;
+    std::vector<Inside> inside;
+    std::ptrdiff_t bytes; // of the workspace, after what the steps need themselves
+    std::ptrdiff_t chunk = 1, bases = 0; // examples at a time; where the bases of its values are
+};
+
+// The pipelines of a program. `addresses`: where each value lies; `kept`: values that are read after a run.
+std::vector<Pipeline> find_pipelines(const ProgramSpec& program, const std::vector<std::unique_ptr<Task>>& tasks,
+                                     const std::vector<char*>& addresses, const std::vector<int>& kept);
+// `after`: bytes of the workspace that the steps need themselves.
+void run_pipeline(const Pipeline& pipeline, const std::vector<std::unique_ptr<Task>>& tasks, std::size_t values, std::size_t after,
+                  const Context& context);
 
 class Executor {
 public:
@@ -117,6 +155,7 @@ private:
         int value;
     };
 
+    void run_steps(const Context& now);
     void end_multiplies(const std::vector<int>& kept);
     bool may_run_at(std::size_t i, std::size_t j, int product) const;
     bool read_elsewhere(const std::vector<Reading>& readings, std::size_t j, int product, const std::vector<int>& kept) const;
@@ -129,9 +168,10 @@ private:
     std::unique_ptr<char[]> workspace_memory_;
     std::vector<char*> bases_, own_inputs_;
     std::vector<std::unique_ptr<Task>> tasks_;
+    std::vector<Pipeline> pipelines_; // in order
     std::vector<Call> calls_;
     char* workspace_ = nullptr;
-    std::size_t workspace_each_ = 0;
+    std::size_t workspace_each_ = 0, of_tasks_ = 0; // of_tasks_: the part of it that tasks use themselves
     int threads_;
 };
 

@@ -279,7 +279,11 @@ void store_transposed(int rows, int columns, const T* tile, int tile_stride, T* 
             for (int i = 0; i < W; ++i) r[i] = i < part ? load(tile + i * tile_stride + j) : Vec<T>{};
             transpose(r);
             const int count = columns - j < W ? columns - j : W;
-            for (int q = 0; q < count; ++q, to += c_stride) store_partial(to, r[q], part);
+            if (part == W) {
+                for (int q = 0; q < count; ++q, to += c_stride) store(to, r[q]);
+            } else {
+                for (int q = 0; q < count; ++q, to += c_stride) store_partial(to, r[q], part);
+            }
         }
     }
 }

@@ -23,31 +23,41 @@ enum class Pool { largest, back, like };
 template <class T>
 class PoolTask final : public Task {
 public:
-    PoolTask(Pool kind, const std::array<PoolAxis, 2>& axes, Index planes, const std::vector<Place>& inputs, Place out)
-        : kind_(kind), axes_(axes), pairs_(in_pairs(axes[0]) && in_pairs(axes[1])), planes_(planes), inputs_(inputs), out_(out) {
+    PoolTask(Pool kind, const std::array<PoolAxis, 2>& axes, Index planes, Index examples, const std::vector<Place>& inputs, Place out)
+        : kind_(kind), axes_(axes), pairs_(in_pairs(axes[0]) && in_pairs(axes[1])), planes_(planes), examples_(examples), inputs_(inputs), out_(out) {
         for (Index k = 0; k < axes_[0].size; ++k)
             for (Index l = 0; l < axes_[1].size; ++l) offsets_.push_back(k * axes_[0].dilation * axes_[1].in + l * axes_[1].dilation);
     }
     // Of each window in a row the largest element, and the number of its tap.
     std::size_t workspace() const override { return static_cast<std::size_t>(axes_[1].out) * (sizeof(T) + sizeof(std::int32_t)) + 64; }
     void run(const Context& c) override {
+        in_ranges(c, planes_, work(), [&](Index first, Index last, int member) { planes(c, first, last, c.own(member)); });
+    }
+    Division division() const override {
+        return {examples_, 1, kElement * static_cast<double>(planes_ * work()), inputs_.size(), false};
+    }
+    void run_some(const Context& c, Index first, Index last, char* own) override {
+        planes(c, planes_ / examples_ * first, planes_ / examples_ * last, own);
+    }
+
+private:
+    Index work() const { return axes_[0].out * axes_[1].out * axes_[0].size * axes_[1].size; } // of a plane
+
+    void planes(const Context& c, Index first, Index last, char* own) const {
         const T* const x = c.at<T>(inputs_.back());
         const T* const other = kind_ == Pool::largest ? nullptr : c.at<T>(inputs_.front());
         T* const out = c.at<T>(out_);
         const Index whole = axes_[0].in * axes_[1].in, pooled = axes_[0].out * axes_[1].out;
-        in_ranges(c, planes_, pooled * axes_[0].size * axes_[1].size, [&](Index first, Index last, int member) {
-            T* const best = reinterpret_cast<T*>(c.own(member));
-            auto* const at = reinterpret_cast<std::int32_t*>(best + axes_[1].out);
-            for (Index p = first; p < last; ++p) {
-                const T* const plane = x + p * whole;
-                if (kind_ == Pool::largest) largest(plane, out + p * pooled);
-                else if (kind_ == Pool::back) back(plane, other + p * pooled, out + p * whole, best, at);
-                else like(plane, other + p * whole, out + p * pooled, best, at);
-            }
-        });
+        T* const best = reinterpret_cast<T*>(own);
+        auto* const at = reinterpret_cast<std::int32_t*>(best + axes_[1].out);
+        for (Index p = first; p < last; ++p) {
+            const T* const plane = x + p * whole;
+            if (kind_ == Pool::largest) largest(plane, out + p * pooled);
+            else if (kind_ == Pool::back) back(plane, other + p * pooled, out + p * whole, best, at);
+            else like(plane, other + p * whole, out + p * pooled, best, at);
+        }
     }
 
-private:
     // Windows of two that do not overlap.
     static bool in_pairs(const PoolAxis& a) { return a.size == 2 && a.stride == 2 && a.dilation == 1 && a.before == 0 && 2 * a.out <= a.in; }
 
@@ -90,7 +100,7 @@ private:
     Pool kind_;
     std::array<PoolAxis, 2> axes_;
     bool pairs_;
-    Index planes_;
+    Index planes_, examples_;
     std::vector<Place> inputs_;
     Place out_;
     std::vector<Index> offsets_; // of the taps from a window's first
@@ -176,10 +186,11 @@ std::unique_ptr<Task> pool_task(const ProgramSpec& p, const StepSpec& step) {
         require(x.shape[a] == pooled.shape[a], "pooling: the shapes do not match");
         planes *= x.shape[a];
     }
+    const Index examples = axes > n ? x.shape[0] : 0;
     std::vector<Place> inputs;
     for (const int input : step.inputs) inputs.push_back(place_of(p, input));
-    if (x.dtype == DType::float32) return std::make_unique<PoolTask<float>>(kind, found, planes, inputs, place_of(p, step.output));
-    return std::make_unique<PoolTask<double>>(kind, found, planes, inputs, place_of(p, step.output));
+    if (x.dtype == DType::float32) return std::make_unique<PoolTask<float>>(kind, found, planes, examples, inputs, place_of(p, step.output));
+    return std::make_unique<PoolTask<double>>(kind, found, planes, examples, inputs, place_of(p, step.output));
 }
 
 // numbers: axes of the result, strides and dilations of the windows along them.

@@ -188,7 +188,8 @@ void vector_columns(std::ptrdiff_t rows, std::ptrdiff_t n, const char* from, std
 template <class F, class S>
 class StridedReduction final : public Task {
 public:
-    StridedReduction(const Conversion<S>& by, Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side)
+    StridedReduction(const Conversion<S>& by, Place x, Place out, Extent kept, Extent kept_strides, Extent gone, Extent gone_strides, bool side_by_side,
+                     std::ptrdiff_t examples)
         : conversion_(by), x_(x), out_(out), terms_(elements(gone)), outer_(Extent(), {&kNone}), runs_(Extent(), {&kNone}) {
         join_axes(kept, {&kept_strides});
         join_axes(gone, {&gone_strides});
@@ -201,6 +202,28 @@ public:
         results_ = elements(kept);
         outer_ = Odometer<1>(kept, {&kept_strides});
         runs_ = Odometer<1>(gone, {&gone_strides});
+        // each example is a run of the terms of each result
+        const bool apart = width_ == 1 && gone.size() == 1 && gone[0] == examples && terms_ > 0 && results_ > 0;
+        examples_ = apart ? examples : 0;
+        if (apart) parts_.resize(static_cast<std::size_t>(examples * results_));
+    }
+    Division division() const override {
+        return {examples_, 1, kElement * static_cast<double>(results_ * terms_), 1, true};
+    }
+    void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char*) override {
+        Odometer<1> runs = runs_, outer = outer_;
+        for (std::ptrdiff_t i = first; i < last; ++i) {
+            runs.start(i);
+            outer.reset();
+            for (std::ptrdiff_t k = 0; k < results_; ++k, outer.next())
+                parts_[static_cast<std::size_t>(k * examples_ + i)] = along_run(c.at<char>(x_) + outer.at[0] + runs.at[0]);
+        }
+    }
+    void finish(const Context& c) override {
+        for (std::ptrdiff_t k = 0; k < results_; ++k) {
+            const S total = joined([&, i = k * examples_]() mutable { return parts_[static_cast<std::size_t>(i++)]; });
+            conversion_.results(&total, 1, c.at<char>(out_) + k * conversion_.item);
+        }
     }
     void run(const Context& c) override {
         const char* const x = c.at<char>(x_);
@@ -229,13 +252,23 @@ private:
     void one(const char* x, char* out) const {
         Odometer<1> runs = runs_;
         runs.reset();
+        const S total = joined([&] {
+            const S sum = along_run(x + runs.at[0]);
+            runs.next();
+            return sum;
+        });
+        conversion_.results(&total, 1, out);
+    }
+
+    // What runs give, one after the other.
+    template <class Next>
+    S joined(Next next) const {
         S total = start(), part = start();
-        for (std::ptrdiff_t r = 0; r < (terms_ > 0 ? run_count_ : 0); ++r, runs.next()) {
-            part = join(part, along_run(x + runs.at[0]));
+        for (std::ptrdiff_t r = 0; r < (terms_ > 0 ? run_count_ : 0); ++r) {
+            part = join(part, next());
             if (r % kTogether == kTogether - 1) total = join(total, part), part = start();
         }
-        total = join(total, part);
-        conversion_.results(&total, 1, out);
+        return join(total, part);
     }
 
     S along_run(const char* x) const {
@@ -296,6 +329,8 @@ private:
     std::ptrdiff_t terms_, results_ = 0, width_ = 1, across_ = 0; // `width_` results side by side
     std::ptrdiff_t run_ = 0, by_ = 0, run_count_ = 0;              // terms in one loop, and how many such loops
     Odometer<1> outer_, runs_;
+    std::ptrdiff_t examples_ = 0;
+    std::vector<S> parts_; // [result][example]
 };
 
 template <class F, class T, class S>
@@ -401,7 +436,8 @@ std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold
         terms_strides.push_back(over_strides[a]);
     }
     return strided(fold, x.dtype, out.dtype, [&]<class F, class S>(const Conversion<S>& by) -> std::unique_ptr<Task> {
-        return std::make_unique<StridedReduction<F, S>>(by, from, to, kept, kept_strides, terms, terms_strides, side_by_side);
+        return std::make_unique<StridedReduction<F, S>>(by, from, to, kept, kept_strides, terms, terms_strides, side_by_side,
+                                                        !order.empty() && gone[0] && order[0] == 0 ? x.shape[0] : 0);
     });
 }
 

@@ -1,0 +1,72 @@
+"""Steps that are done for some examples at a time: the same numbers as one step after the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import chainrule as cr
+from chainrule import ops
+from tests.tables import for_each
+
+CHANNELS = 6
+
+
+def convolved(x: Any, w: Any) -> Any:
+    return ops.relu(ops.conv(x, w, padding=1))
+
+
+def normalised(x: Any, w: Any) -> Any:
+    centred = x - np.mean(x, axis=(0, 2, 3), keepdims=True)
+    return centred / np.sqrt(np.mean(np.square(centred), axis=(0, 2, 3), keepdims=True) + 1e-5)
+
+
+#: What is computed of images (m, 6, h, h) and filters (6, 3, 3, 6). Some read values of other examples than their own.
+PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
+    "convolutions and pooling": lambda x, w: ops.max_pool(convolved(ops.max_pool(convolved(x, w), 2), w), 2),
+    "normalised": lambda x, w: ops.max_pool(ops.relu(normalised(convolved(x, w), w)), 2),
+    "sums by channel, scaled": lambda x, w: convolved(x, w) * np.sum(np.exp(x), axis=(0, 2, 3))[:, None, None],
+    "sums by channel as if by example": lambda x, w: np.sum(np.exp(x) * x, axis=(0, 2, 3))[:, None, None, None] + x[:6],
+    "examples turned round": lambda x, w: np.square(np.exp(x)[::-1] * x),
+    "channels as examples": lambda x, w: np.swapaxes(np.exp(x[:6]), 0, 1) * np.tanh(x[:6]),
+    "sums by example": lambda x, w: np.sum(np.exp(x), axis=(1, 2, 3))[:, None, None, None] * x,
+    "filters of the images": lambda x, w: ops.conv(
+        x, np.swapaxes(np.exp(x[:6, :, :3, :3]), 1, 3)[:, :, :, :6], padding=1
+    ),
+    "one thing twice": lambda x, w: (np.exp(x), np.sum(np.exp(x) * x, axis=(0, 2, 3)), np.exp(x) + 1),
+}
+
+
+def arrays(m: int, dtype: str = "float32") -> tuple[Any, Any]:
+    rng = np.random.default_rng(m)
+    size = 40 if m == CHANNELS else 12  # enough to be worth a pipeline
+    x = rng.normal(size=(m, CHANNELS, size, size)).astype(dtype)
+    return x, (rng.normal(size=(CHANNELS, 3, 3, CHANNELS)) / 5).astype(dtype)
+
+
+@for_each("program", PROGRAMS)
+def test_programs_of_images(program: str) -> None:
+    f = PROGRAMS[program]
+
+    def loss(x: Any, w: Any) -> Any:
+        out = f(x, w)
+        parts = out if isinstance(out, tuple) else (out,)
+        return sum(np.sum(np.square(part)) for part in parts) / x.size, out
+
+    both = cr.value_and_grad(loss, argnums=(0, 1), has_aux=True, allow_unused=True)
+    for m, dtype in ((CHANNELS, "float32"), (53, "float32"), (41, "float64")):
+        x, w = arrays(m, dtype)
+        wanted = flat(cr.compile(both, engine="numpy")(x, w))
+        one = flat(cr.compile(both, engine="native", threads=1)(x, w))
+        two = flat(cr.compile(both, engine="native", threads=2)(x, w))
+        for a, b, c in zip(wanted, one, two, strict=True):
+            np.testing.assert_allclose(
+                b, a, rtol=0, atol=(2e-4 if dtype == "float32" else 1e-11) * max(1, np.abs(a).max())
+            )
+            np.testing.assert_array_equal(b, c)
+
+
+def flat(results: Any) -> list[Any]:
+    if isinstance(results, tuple | list):
+        return [x for part in results for x in flat(part)]
+    return [np.asarray(results)]
