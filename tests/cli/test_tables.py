@@ -91,3 +91,16 @@ def test_several_files(run, orders):
     predicted = run("predict", "both", "1.csv", "2.csv").stdout
     assert predicted == run("predict", "both", "?.csv").stdout == run("predict", "both", orders).stdout
     assert "24 rows, the split held out" in run("evaluate", "both", "1.csv", "2.csv").stdout
+
+
+def test_columns_to_look_at_are_named_before_training_and_among_the_findings(run, tmp_path):
+    pytest.importorskip("polars")
+    lines = ["case_id,size,paid,late"] + [f"{7 * i},{i % 5},{i % 2 + 5},{'yes' if i % 2 else 'no'}" for i in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    shown = run("train", "t.csv", "--target", "late", "--out", "run", *QUICK).stdout
+    before, after = shown.split("network ")
+    for part, label in ((before, "look at"), (after, "finding")):
+        assert f"{label}" in part and "the column 'case_id' looks like a name of the rows" in part
+        assert "the column 'paid' determines the target alone (area under the ROC curve 1.0000)" in part
+    assert "'size'" not in shown
+    assert "look at" not in run("train", "t.csv", "--target", "late", "--exclude", "case_id,paid", *QUICK).stdout

@@ -205,6 +205,8 @@ def _introduce(prepared: Any, model: Any) -> None:
     what = "characters" if prepared.baselines else "rows"
     rows = f"{prepared.source}: {len(prepared.train):,} {what} to train, {len(prepared.test):,} to test"
     say("data", rows, *prepared.notes)
+    if prepared.suspects:
+        say("look at", *prepared.suspects)
     if prepared.baselines:
         counts = ", ".join(f"{figure(name, x)} by counts of {name}" for name, x in prepared.baselines.items())
         say("baseline", f"nats for each character of the test split: {counts}")

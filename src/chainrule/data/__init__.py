@@ -17,6 +17,7 @@ from .npz import read_npz
 from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
 from .stored import ArrayRows, StoredRows
+from .suspects import suspects
 from .tables import read_parts, read_table
 from .task import Target, Task, infer_task
 from .text import Characters, Text, count_losses, read_text
@@ -70,4 +71,5 @@ __all__ = [
     "read_table",
     "read_text",
     "split",
+    "suspects",
 ]

@@ -134,6 +134,11 @@ class Column:
         """Return the readings of a kind that read every text."""
         return [c.reading for c in self.candidates or () if isinstance(c.reading, kind) and not c.unread]
 
+    @property
+    def plain(self) -> bool:
+        """Whether all can be numbers as programs write them."""
+        return any(reading.is_plain for reading in self.complete(Numbers))
+
     def styles(self) -> set[str]:
         """Return the signs before the fraction that are possible, if numbers have a sign at all."""
         return {n.decimal for n in self.complete(Numbers)} if self.separators else set()
@@ -165,11 +170,16 @@ def decided(columns: Mapping[str, Column], separator: str = ",") -> tuple[dict[s
     """Return the reading of each column, and sentences on those that are unusual or ambiguous."""
     signs = [column.styles() for column in columns.values()]
     commas, points = signs.count({","}), signs.count({"."})
-    comma = commas > points if commas or points else separator == ";"
+    comma = commas > points
+    semicolon = separator == ";" and not points
     orders = [column.orders() for column in columns.values()]
-    day_first = orders.count({True}) > orders.count({False}) or (comma and {False} not in orders)
+    day_first = orders.count({True}) > orders.count({False}) or ((comma or semicolon) and {False} not in orders)
     notes: list[str] = []
-    return {name: _reading(column, comma, day_first, notes) for name, column in columns.items()}, notes
+    readings = {}
+    for name, column in columns.items():
+        # programs write 1.234 for 1.2 and a bit, also between semicolons: only decimal commas elsewhere tell otherwise
+        readings[name] = _reading(column, comma or (semicolon and not column.plain), day_first, notes)
+    return readings, notes
 
 
 def _reading(column: Column, comma: bool, day_first: bool, notes: list[str]) -> Reading:

@@ -16,6 +16,7 @@ from .dataset import Dataset, require_names
 from .evidence import Column, decided
 from .expansion import Expansion
 from .readings import Booleans, LeftOut, Reading, Texts, polars_package, values
+from .suspects import called_id
 from .wording import Counted, counted, listed
 
 if TYPE_CHECKING:
@@ -24,21 +25,8 @@ if TYPE_CHECKING:
 TARGET_NAMES = ("target", "label", "class", "y")
 #: Rows of a Parquet file that are read at a time, if not all at once.
 ROWS = 1 << 17
-#: Names of columns that number the rows, in files that other programs write.
-NUMBERING = (
-    "",
-    "unnamed: 0",
-    "__index_level_0__",
-    "index",
-    "rownames",
-    "row",
-    "row_id",
-    "rowid",
-    "id",
-    "nr",
-    "no",
-    "obs",
-)
+#: Names that other programs give to a column that numbers the rows, besides those that `called_id` knows.
+NUMBERING = ("Unnamed: 0", "__index_level_0__")
 
 OnePath = str | os.PathLike[str]
 Files = OnePath | Sequence[OnePath]
@@ -231,7 +219,7 @@ class Table:
         """Return what the texts of each column mean, and sentences on what is unusual, from all rows."""
         used = [name for name in self.names if name not in exclude]
         evidence: dict[str, Column] = {}
-        numbering = {name for name in used if name.casefold() in NUMBERING and name != target}
+        numbering = {name for name in used if (name in NUMBERING or called_id(name)) and name != target}
         with _explained(self.called):
             row = 0
             for file in self.files:

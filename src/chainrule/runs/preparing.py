@@ -26,6 +26,8 @@ class Prepared:
         Of a text, the end is both test and validation split.
     fingerprint : str
     notes : list of str
+    suspects : list of str
+        Sentences on columns that name rows, or determine the target alone.
     baselines : dict of str to float
         Of a text: what simple counts cost on the test split, in nats for each character.
     """
@@ -38,6 +40,7 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     validation: Any = None
     baselines: dict[str, float] = field(default_factory=dict)
+    suspects: list[str] = field(default_factory=list)
 
     def part(self, split: Any) -> tuple[Array, Array]:
         """Return X and y of a split."""
@@ -85,7 +88,10 @@ def prepare(
     preprocessor = data.Preprocessor.fit(train, impute=True, channels_first=images)
     notes = [note for note in (*dataset.notes, dataset.task_reason, *preprocessor.notes) if note]
     called = source if isinstance(source, str) else dataset.source
-    return Prepared(called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation)
+    return Prepared(
+        called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation,
+        suspects=data.suspects(train),
+    )  # fmt: skip
 
 
 def prepare_text(source: str, *, context: int, test: float = 0.1) -> Prepared:

@@ -77,7 +77,7 @@ def train(
     )  # fmt: skip
     model.eval()
     outcome = _text(prepared, model, loss) if prepared.is_of_text else _judged(prepared, model, loss, parts, settings)
-    history.findings = [*of_curves(history.rows, history.best_epoch), *outcome.findings]
+    history.findings = [*prepared.suspects, *of_curves(history.rows, history.best_epoch), *outcome.findings]
     written = sample(model, preprocessor, threads=threads, engine=engine) if prepared.is_of_text else ""
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
