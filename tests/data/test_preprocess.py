@@ -445,7 +445,9 @@ def test_from_dict_refuses_what_is_nowhere_right(name, wrong):
             continue  # a label may be any integer
         bad = copy.deepcopy(good)
         at(bad, path[:-1])[path[-1]] = wrong
-        with pytest.raises(ValueError, match=r"^(preprocessing|target|dates|scaling|categories|[a-z ]*features): "):
+        with pytest.raises(
+            ValueError, match=r"^(preprocessing|target|dates|n-grams|scaling|categories|[a-z ]*features): "
+        ):
             Preprocessor.from_dict(bad)
 
 
@@ -509,7 +511,7 @@ def test_from_dict_says_what_is_wrong(name, change, message):
 
 def test_what_earlier_versions_wrote_is_read():
     record = ALL_KINDS["table"].to_dict() | {"format": 1}
-    for key in ("dates", "columns", "readings"):
+    for key in ("dates", "ngrams", "columns", "readings"):
         del record[key]
     assert Preprocessor.from_dict(record) == ALL_KINDS["table"]
 

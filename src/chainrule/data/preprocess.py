@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from .dataset import Dataset
 from .dates import Dates
 from .features import ImageFeatures, Matrix, MatrixFeatures, RawColumn
+from .ngrams import Ngrams
 from .readings import LeftOut, Reading, reading_from
 from .record import Record
 from .robust_features import RobustFeatures
@@ -42,6 +43,8 @@ class Preprocessor:
         The columns of dates, and what replaces them before `features` are computed.
     readings : mapping of str to Reading
         Of a table from a file: what the texts of its columns mean.
+    ngrams : Ngrams
+        The columns of texts in words, replaced like dates.
 
     Examples
     --------
@@ -61,6 +64,7 @@ class Preprocessor:
     notes: tuple[str, ...] = ()
     dates: Dates = field(default_factory=Dates)
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    ngrams: Ngrams = field(default_factory=Ngrams)
 
     @classmethod
     def fit(
@@ -69,7 +73,8 @@ class Preprocessor:
         """Fit the preprocessing to the training split.
 
         Columns of numbers are standardised, texts become one-hot categories, constant columns are dropped; of a date
-        the network sees elapsed days, month, weekday, season and hour, as far as they vary. In a table, missing numbers
+        the network sees elapsed days, month, weekday, season and hour, as far as they vary; texts in words, different
+        in most rows, are hashed to numbers, other such texts left out. In a table, missing numbers
         are replaced by the median, and missing texts are a separate category. Images are standardised with one mean
         and one deviation. A regression target is standardised.
 
@@ -101,8 +106,8 @@ class Preprocessor:
         if channels_first and train.image_shape is None:
             raise ValueError(f"{train.source} holds no images: channels_first is for images")
         target = Target.fit(train.y, train.task, train.target_name)
-        dates = Dates.fit(train)
-        train = dates.apply(train)
+        dates, ngrams = Dates.fit(train), Ngrams.fit(train)
+        train = ngrams.apply(dates.apply(train))
         features: Features
         if robust:
             features, notes = RobustFeatures.fit(train)
@@ -119,7 +124,7 @@ class Preprocessor:
             )
         else:
             notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")
-        return cls(features, target, (*dates.notes(), *notes), dates, train.readings)
+        return cls(features, target, (*dates.notes(), *ngrams.notes(), *notes), dates, train.readings, ngrams)
 
     @property
     def task(self) -> Task:
@@ -144,7 +149,11 @@ class Preprocessor:
     @property
     def input_names(self) -> tuple[str, ...]:
         """The columns that raw data must have."""
-        return tuple(dict.fromkeys(self.dates.origin(name) for name in self.features.input_names))
+        return tuple(dict.fromkeys(self.origin(name) for name in self.features.input_names))
+
+    def origin(self, name: str) -> str:
+        """Return the column of the raw data that a column of numbers or categories was made from, or its own name."""
+        return self.dates.origin(self.ngrams.origin(name))
 
     @property
     def input_readings(self) -> dict[str, Reading]:
@@ -201,7 +210,7 @@ class Preprocessor:
             return self.features.transform(dataset if isinstance(dataset, Dataset) else Dataset.from_frame(dataset))
         if isinstance(dataset, Dataset):
             require_columns(self.input_names, dataset)
-            return self.features.transform(self.dates.apply(dataset), self.target.name)
+            return self.features.transform(self.ngrams.apply(self.dates.apply(dataset)), self.target.name)
         return self._transform_table(self.features, dataset)
 
     def _transform_table(self, features: TableFeatures | RobustFeatures, frame: Any) -> tuple[Matrix, list[str]]:
@@ -212,12 +221,24 @@ class Preprocessor:
         needed = {name: values for name, values in table.items() if name in self.input_names}
         rows = Dataset.from_frame(needed or table)
         require_columns(self.input_names, rows)
-        matrix, notes = features.transform(self.dates.apply(rows))
-        aside = features.aside((name for name in table if name not in self.dates.parts), self.target.name)
+        matrix, notes = features.transform(self.ngrams.apply(self.dates.apply(rows)))
+        replaced = {*self.dates.parts, *self.ngrams.columns}
+        aside = features.aside((name for name in table if name not in replaced), self.target.name)
         return matrix, [*aside, *notes]
 
     def raw_columns(self) -> tuple[RawColumn, ...]:
-        """What `program` takes."""
+        """What `program` takes.
+
+        Raises
+        ------
+        ValueError
+            For columns of texts that are hashed, which NumPy functions of arrays cannot do.
+        """
+        if self.ngrams.columns:
+            raise ValueError(
+                f"the texts of {listed(map(repr, self.ngrams.columns))} are hashed, which an exported model cannot do: "
+                "train without them (--exclude)"
+            )
         found = {column.name: column for column in self.features.raw_columns()}
         for name in self.input_names:
             if name in self.dates.parts:
@@ -273,6 +294,7 @@ class Preprocessor:
             "target": self.target.to_dict(),
             "notes": list(self.notes),
             "dates": self.dates.to_dict(),
+            "ngrams": self.ngrams.to_dict(),
             "columns": list(self.readings),
             "readings": [reading.to_dict() for reading in self.readings.values()],
         }
@@ -292,10 +314,13 @@ class Preprocessor:
         record.require(number <= FORMAT, f"unknown format {number}; this version reads formats 1 to {FORMAT}")
         features, target = record.take("features"), Target.from_dict(record.take("target"))
         notes = record.texts("notes")
-        dates, readings = (Dates(), {}) if number == 1 else (Dates.from_dict(record.take("dates")), _readings(record))
+        dates, ngrams, readings = Dates(), Ngrams(), dict[str, Reading]()
+        if number > 1:
+            dates, ngrams = Dates.from_dict(record.take("dates")), Ngrams.from_dict(record.take("ngrams"))
+            readings = _readings(record)
         record.finish()
         kind = Record(features, "features").choice("kind", tuple(KINDS))
-        return cls(KINDS[kind].from_dict(features), target, notes, dates, readings)
+        return cls(KINDS[kind].from_dict(features), target, notes, dates, readings, ngrams)
 
 
 def _readings(record: Record) -> dict[str, Reading]:

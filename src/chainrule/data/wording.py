@@ -46,6 +46,10 @@ class Counted(str):
         self.say, self.about, self.number, self.names = say, about, number, values
         return self
 
+    def __reduce__(self) -> Any:
+        """Copy it by its parts."""
+        return Counted, (self.say, self.about, self.number, self.names)
+
 
 def added_up(notes: Iterable[str]) -> list[str]:
     """Return sentences about the parts of a table as sentences about all of it."""
