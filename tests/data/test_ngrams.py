@@ -78,3 +78,11 @@ def test_records():
     assert Ngrams.from_dict(good) == Ngrams(("a", "b"))
     with pytest.raises(ValueError, match="n-grams: expected 128 buckets of n-grams of length 3"):
         Ngrams.from_dict(good | {"buckets": 64})
+
+
+def test_an_export_says_what_it_cannot_do():
+    fitted = Preprocessor.fit(Dataset.from_columns({"text": sentences(900)}, np.arange(900) % 2))
+    with pytest.raises(
+        ValueError, match=r"the texts of 'text' are hashed, which an exported model cannot do: train wi"
+    ):
+        fitted.raw_columns()

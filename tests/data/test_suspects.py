@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chainrule.data import Dataset, read, suspects
+from chainrule.data import Dataset, read, suspect_columns
 from chainrule.data.suspects import called_id
 
 N = 400
@@ -16,7 +16,7 @@ WORDS = {"u": "red", "v": "blue", "w": "green", "yes": "paid", "no": "open"}
 
 
 def found(y, **columns):
-    sentences = suspects(Dataset.from_columns({"noise": NOISE, **columns}, y, target_name="y"))
+    sentences = suspect_columns(Dataset.from_columns({"noise": NOISE, **columns}, y, target_name="y"))
     return [sentence.split("'")[1] for sentence in sentences]
 
 
@@ -76,7 +76,7 @@ def test_ids():
 
 def test_few_rows_tell_nothing():
     rows = Dataset.from_columns({"a": [1.0, 2.0, 3.0, 4.0]}, [0, 0, 1, 1])
-    assert suspects(rows) == []
+    assert suspect_columns(rows) == []
 
 
 def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):

@@ -17,7 +17,7 @@ from .npz import read_npz
 from .preprocess import Preprocessor
 from .splits import batches, epoch_order, split
 from .stored import ArrayRows, StoredRows
-from .suspects import suspects
+from .suspects import suspect_columns
 from .tables import read_parts, read_table
 from .task import Target, Task, infer_task
 from .text import Characters, Text, count_losses, read_text
@@ -71,5 +71,5 @@ __all__ = [
     "read_table",
     "read_text",
     "split",
-    "suspects",
+    "suspect_columns",
 ]

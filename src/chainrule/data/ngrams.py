@@ -121,4 +121,5 @@ def _hashed(texts: list[bytes]) -> NDArray[np.float64]:
     places = rows[:n] * BUCKETS + (codes >> np.uint32(20)) % BUCKETS
     found = np.bincount(places[whole], signs[whole], len(texts) * BUCKETS).reshape(len(texts), BUCKETS)
     sizes = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, sizes, out=np.zeros_like(found), where=sizes > 0)
+    unit: NDArray[np.float64] = np.divide(found, sizes, out=np.zeros_like(found), where=sizes > 0)
+    return unit

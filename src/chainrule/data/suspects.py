@@ -19,7 +19,7 @@ TOO_GOOD = 0.999
 IMPURE = 0.001
 
 
-def suspects(train: Dataset) -> list[str]:
+def suspect_columns(train: Dataset) -> list[str]:
     """Return a sentence on each column that names rows or determines the target alone.
 
     Parameters
@@ -31,9 +31,9 @@ def suspects(train: Dataset) -> list[str]:
     --------
     >>> import numpy as np
     >>> from chainrule.data import Dataset
-    >>> from chainrule.data.suspects import suspects
+    >>> from chainrule.data.suspects import suspect_columns
     >>> y = np.arange(40) % 2
-    >>> suspects(Dataset.from_columns({"size": np.sin(np.arange(40)), "paid": 3.0 * y + 1}, y))
+    >>> suspect_columns(Dataset.from_columns({"size": np.sin(np.arange(40)), "paid": 3.0 * y + 1}, y))
     ["the column 'paid' determines the target alone (area under the ROC curve 1.0000): leave it out if it is not known \
 when predictions are made"]
     """

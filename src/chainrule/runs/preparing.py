@@ -90,7 +90,7 @@ def prepare(
     called = source if isinstance(source, str) else dataset.source
     return Prepared(
         called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation,
-        suspects=data.suspects(train),
+        suspects=data.suspect_columns(train),
     )  # fmt: skip
 
 
