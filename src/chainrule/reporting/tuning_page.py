@@ -15,7 +15,7 @@ from ..show.document import Block, Column, Document, Heading, LineChart, Paragra
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial: the settings that were tried, as text, the lowest validation loss, and whether it ran to its end."""
+    """A trial: the settings that were tried, as text, none for the defaults; the lowest validation loss; its length."""
 
     number: int
     settings: Mapping[str, str]
@@ -27,7 +27,7 @@ class Trial:
     @property
     def words(self) -> str:
         """The settings as words."""
-        return ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "the defaults"
 
 
 def write_page(file: Path, trials: Sequence[Trial], importances: Mapping[str, float], best: Trial | None) -> None:
@@ -74,7 +74,7 @@ def _table(trials: Sequence[Trial], best: Trial) -> Table:
     ranked = sorted(trials, key=lambda trial: (not trial.ended, trial.loss))
     rows = tuple(
         (
-            str(trial.number), *(trial.settings.get(name, "") for name in names),
+            str(trial.number), *(trial.settings.get(name, "default") for name in names),
             f"{trial.loss:.4g}" if math.isfinite(trial.loss) else "-", str(trial.epochs), f"{trial.seconds:.1f}",
             "" if trial.ended else "ended early",
         )

@@ -18,10 +18,6 @@ class Between:
         """Ask a trial for a value."""
         return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
 
-    def stored(self, value: Any) -> float | None:
-        """Return a value as the trials' file has it; None for one outside of the limits."""
-        return value if self.low <= value <= self.high else None
-
     def __str__(self) -> str:
         """Describe it."""
         return f"{self.low:g} to {self.high:g}{' (logarithmic)' if self.log else ''}"
@@ -37,10 +33,6 @@ class OneOf:
         """Ask a trial for a value."""
         by_text = {typed(value): value for value in self.values}
         return by_text[trial.suggest_categorical(name, list(by_text))]
-
-    def stored(self, value: Any) -> str | None:
-        """Return a value as the trials' file has it; None for one that is not among the values."""
-        return typed(value) if value in self.values else None
 
     def __str__(self) -> str:
         """Describe it."""

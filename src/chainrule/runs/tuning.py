@@ -27,6 +27,8 @@ from .training import train
 TRIALS, PAGE, BEST = "trials.jsonl", "tune.html", "best"
 #: Trials that run to their end, and epochs of each later one, before it can be ended for being worse than the median.
 FULL_TRIALS, FULL_EPOCHS = 5, 3
+#: Ended trials from which on the importance of a setting is more than chance.
+ENOUGH_TRIALS = 20
 
 
 @dataclass
@@ -103,7 +105,7 @@ def tune(
     fixed = {"fingerprint": prepared.fingerprint, "model": model, **json.loads(json.dumps(dict(given)))}
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), _quiet(optuna):
-        study = _study(optuna, folder, fixed, resume, Settings.of(model, prepared.examples, given), spaces)
+        study = _study(optuna, folder, fixed, resume, Settings.of(model, prepared.examples, given).seed)
         work = _Work(optuna, prepared, model, given, folder, spaces, engine, threads, _deadline(minutes))
         search = Search(folder, _read(study))
         left = None if trials is None else max(trials - len(search.trials), 0)
@@ -135,7 +137,8 @@ class _Work:
 
     def run(self, trial: Any) -> float:
         """Train; return the lowest validation loss."""
-        drawn = {name: space.suggest(trial, name) for name, space in self.spaces.items()}
+        tried = self.spaces if trial.number else {}  # first the defaults, whatever they depend on
+        drawn = {name: space.suggest(trial, name) for name, space in tried.items()}
         settings = Settings.of(self.model, self.prepared.examples, {**self.given, **drawn})
         watch = _Watch(trial, self.optuna.TrialPruned, self.deadline)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="trial-") as place:
@@ -195,10 +198,8 @@ def _quiet(optuna: Any) -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def _study(
-    optuna: Any, folder: Path, fixed: dict[str, Any], resume: bool, defaults: Settings, spaces: Mapping[str, Any]
-) -> Any:
-    """Open the search in a folder, or begin one with a trial of the defaults."""
+def _study(optuna: Any, folder: Path, fixed: dict[str, Any], resume: bool, seed: int) -> Any:
+    """Open the search in a folder, or begin one."""
     file = folder / TRIALS
     if file.exists() and not resume:
         raise FileExistsError(f"{folder} already holds a search; continue it with --resume, or choose another --out")
@@ -209,12 +210,10 @@ def _study(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=FULL_TRIALS, n_warmup_steps=FULL_EPOCHS),
     )  # fmt: skip
     # A search that is resumed would draw the same settings again with the same seed.
-    study.sampler = optuna.samplers.TPESampler(seed=defaults.seed + 1000 * len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=seed + 1000 * len(study.trials))
     before = study.user_attrs.get("fixed")
     if before is None:
         study.set_user_attr("fixed", fixed)
-        usual = {name: space.stored(getattr(defaults, name)) for name, space in spaces.items()}
-        study.enqueue_trial({name: value for name, value in usual.items() if value is not None})
     elif before != fixed:
         other = sorted(name for name in {*before, *fixed} if before.get(name) != fixed.get(name))
         raise ValueError(f"{folder} holds a search with a different {', '.join(other)}; choose another --out")
@@ -245,7 +244,8 @@ def _read(study: Any) -> list[Trial]:
 def _importances(optuna: Any, study: Any) -> dict[str, float]:
     """Return how much each setting matters; nothing for too few trials to tell."""
     ended = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-    if len(ended) < 2 * FULL_TRIALS or len({trial.value for trial in ended}) < 2:
+    if len(ended) < ENOUGH_TRIALS or len({trial.value for trial in ended}) < 2:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    names = list(ended[-1].params)
+    return dict(optuna.importance.get_param_importances(study, evaluator=evaluator, params=names))
