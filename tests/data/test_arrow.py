@@ -106,6 +106,21 @@ def test_a_sample_is_fair_and_has_every_text(tmp_path: Path) -> None:
     assert len(rows.sample(40_000)) == count
 
 
+def test_parts_are_split_before_they_are_prepared(tmp_path: Path) -> None:
+    table = a_table(2000)
+    rows = ArrowRows(write(table, tmp_path / "rows.parquet", 300), "bought", columns=["size"])
+    rest, test = rows.split(0.25, seed=1)
+    train, held = rest.split(0.5, seed=1)
+    parts = [part for part in (train, held, test) if isinstance(part, ArrowRows)]
+    samples = [np.asarray(part.sample().columns["size"]) for part in parts]  # type: ignore[index]
+    assert [len(s) for s in samples] == [len(part) for part in parts]
+    found, known = np.concatenate(samples), np.asarray(rows.sample().columns["size"])  # type: ignore[index]
+    np.testing.assert_array_equal(np.sort(found), np.sort(known))
+    assert 0.2 < len(test) / len(rows) < 0.3
+    prepared = parts[0].prepared_by(parts[0].fit())
+    assert sum(len(X) for X, _ in prepared) == len(train)
+
+
 def test_errors_name_the_file_and_what_is_expected(tmp_path: Path) -> None:
     table = a_table(50)
     file = write(table, tmp_path / "rows.parquet", 20)

@@ -1,5 +1,6 @@
 """Tables of Parquet and Arrow files that stay on disk, read through pyarrow, which is imported when it is needed."""
 
+import copy
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.arguments import integer
 from .dataset import Dataset
 from .preprocess import Preprocessor
-from .stored import BLOCK_BYTES, PART_ROWS, Part, StoredRows
+from .stored import BLOCK_BYTES, PART_ROWS, Part, StoredRows, picked
 from .wording import counted, listed, suggestion
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
@@ -58,7 +59,7 @@ class ArrowRows(StoredRows):
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     pq.write_table(pa.table({"size": size, "price": 2 * size}), f"{folder}/a.parquet", row_group_size=300)
     ...     rows = cr.data.ArrowRows(f"{folder}/*.parquet", "price")
-    ...     prepared = cr.data.ArrowRows(f"{folder}/*.parquet", "price", transform=rows.fit())
+    ...     prepared = rows.prepared_by(rows.fit())
     ...     history = cr.fit(cr.nn.Linear(1, 1), prepared, loss="mse", epochs=20, progress=False)
     >>> list(rows.pieces), rows.names, history["loss"][-1] < history["loss"][0]
     ([300, 300, 300, 100], ('size',), True)
@@ -96,12 +97,42 @@ class ArrowRows(StoredRows):
             missing += sum(without for _, without in counts)
         if not self._pieces:
             raise ValueError(f"{self.files[0]}: the table has the columns {listed(self._schema.names)} but no rows")
+        self._counts = [rows for _, _, rows in self._pieces]
+        self._held: tuple[tuple[float, int, bool], ...] = ()  # share and seed of each split, and which part this is
         self.notes = [f"left out {counted(missing, 'row')} without a value of {target}"] if missing else []
 
     @property
     def pieces(self) -> Sequence[int]:
         """The number of rows of each row group or record batch."""
-        return [rows for _, _, rows in self._pieces]
+        return self._counts
+
+    def prepared_by(self, transform: Preprocessor) -> "ArrowRows":
+        """Return the same rows, prepared.
+
+        Examples
+        --------
+        See `ArrowRows`.
+        """
+        other = copy.copy(self)
+        other._transform = transform
+        return other
+
+    def _part(self, share: float, seed: int, *, held: bool) -> StoredRows:
+        other = copy.copy(self)
+        other._held = (*self._held, (share, seed, held))
+        other._counts = [int(other._mask(piece).sum()) for piece in range(len(self._pieces))]
+        if not len(other):
+            part = "held-out" if held else "remaining"
+            raise ValueError(f"share={share:g} of {len(self):,} rows leaves the {part} part empty")
+        return other
+
+    def _mask(self, piece: int) -> NDArray[np.bool_]:
+        """Return which rows of a piece with a target are in this part."""
+        mask = np.ones(self._pieces[piece][2], bool)
+        for share, seed, held in self._held:
+            rows = np.flatnonzero(mask)
+            mask[rows[picked(len(rows), piece, share, seed) != held]] = False
+        return mask
 
     def read(self, piece: int) -> Iterator[Part]:
         """Yield the rows of a piece as inputs and target."""
@@ -111,9 +142,13 @@ class ArrowRows(StoredRows):
     def tables(self, piece: int) -> Iterator[Any]:
         """Yield the rows of a piece as record batches of pyarrow, with the columns of inputs and target."""
         file, number, _ = self._pieces[piece]
+        mask, start = self._mask(piece) if self._held else None, 0
         for batch in _read(file, number, [*self.names, *([] if self.target is None else [self.target])]):
             if self.target is not None:
                 batch = self._with_target(batch, file)
+            if mask is not None:
+                here, start = mask[start : start + batch.num_rows], start + batch.num_rows
+                batch = batch.filter(_arrow().array(here))
             if batch.num_rows:
                 yield batch
 

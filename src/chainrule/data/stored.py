@@ -87,7 +87,10 @@ class StoredRows(ABC):
         (1000, True)
         """
         share, seed = number("share", share, above=0, below=1), integer("seed", seed, at_least=0)
-        return Selected(self, share, seed, held=False), Selected(self, share, seed, held=True)
+        return self._part(share, seed, held=False), self._part(share, seed, held=True)
+
+    def _part(self, share: float, seed: int, *, held: bool) -> "StoredRows":
+        return Selected(self, share, seed, held=held)
 
 
 class Selected(StoredRows):
@@ -108,20 +111,23 @@ class Selected(StoredRows):
 
     def read(self, piece: int) -> Iterator[Part]:
         """Yield the rows of a piece that are picked."""
-        picked, start = self._picked(piece), 0
+        mask, start = self._picked(piece), 0
         for X, y in self._rows.read(piece):
-            here = picked[start : start + length(X)]
+            here = mask[start : start + length(X)]
             start += len(here)
             if here.any():
                 yield take(X, here), None if y is None else take(y, here)
 
     def _picked(self, piece: int) -> NDArray[np.bool_]:
-        # A stream of its own for each piece, different from those of orders.
-        draws = np.random.Philox(np.random.SeedSequence(self._seed, spawn_key=(piece, 1))).random_raw(
-            self._rows.pieces[piece]
-        )
-        picked: NDArray[np.bool_] = (draws < np.uint64(self._share * 2.0**64)) == self._held
-        return picked
+        return picked(self._rows.pieces[piece], piece, self._share, self._seed) == self._held
+
+
+def picked(count: int, piece: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Return which rows of a piece are held out: each with the probability `share`."""
+    # A stream of its own for each piece, different from those of orders.
+    draws = np.random.Philox(np.random.SeedSequence(seed, spawn_key=(piece, 1))).random_raw(count)
+    found: NDArray[np.bool_] = draws < np.uint64(share * 2.0**64)
+    return found
 
 
 class ArrayRows(StoredRows):
