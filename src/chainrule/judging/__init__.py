@@ -3,7 +3,7 @@
 from .baseline import Baseline
 from .bootstrap import intervals
 from .calibration import binned, confidences, fit_temperature
-from .judgement import Judgement, judge, of_classes
+from .judgement import TELLING, Judgement, judge, of_classes
 from .metrics import METRICS, Metric, confusion, measure
 from .predictions import Predictions, UndefinedMetric, scored
 from .ranking import precision_recall_curve, roc_curve
@@ -12,6 +12,7 @@ from .thresholds import CHOICES, best_threshold
 __all__ = [
     "CHOICES",
     "METRICS",
+    "TELLING",
     "Baseline",
     "Judgement",
     "Metric",

@@ -13,8 +13,8 @@ from .bootstrap import Intervals, intervals
 from .metrics import METRICS, confusion, measure
 from .predictions import Predictions
 
-#: Metrics by which a model is compared with the baseline in words, the most telling first.
 TELLING = ("log_loss", "accuracy", "auc", "rmse", "mae")
+"""Metrics by which a model is compared with the baseline in words, the most telling first."""
 #: Fewest examples of a part, and of a class, about which sentences are made; a recall below this is pointed out.
 EXAMPLES, OF_CLASS, LOW_RECALL, OF_LOW_RECALL = 20, 5, 0.05, 20
 #: Classes that a sentence names, and what may help them.

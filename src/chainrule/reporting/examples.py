@@ -12,8 +12,10 @@ import numpy as np
 from ..core.op import Array
 from ..data import Dataset
 from ..io.weights import to_bytes
+from ..judging import Predictions, confusion
 from ..nn import Module, losses
 from ..train import predict
+from .judged import Columns, arrays_of, stored_columns
 
 FILE = "examples.safetensors"
 FORMAT, VERSION = "chainrule-examples", 1
@@ -36,6 +38,8 @@ def examples_bytes(
     decode: Callable[[Array], Array] | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    said: Predictions | None = None,
+    columns: Columns | None = None,
 ) -> bytes:
     """Return the content of ``examples.safetensors`` for a network and examples.
 
@@ -52,6 +56,10 @@ def examples_bytes(
         The label of each class id.
     decode : function or None
         Turns a regression's outputs and targets into the target's own unit.
+    said : judging.Predictions or None
+        The predictions, if they are not those that follow from the outputs alone.
+    columns : judged.Columns or None
+        What the network makes of the columns of a table.
     """
     output = predict(model, X, engine=engine, threads=threads).astype(np.float64)
     arrays: dict[str, Array] = {"sample/X": X[:SAMPLE], "sample/y": y[:SAMPLE]}
@@ -64,6 +72,14 @@ def examples_bytes(
         found = _classified(output, y, activation, loss)
     else:
         found = _measured(output, y, decode)
+    if said is None:
+        said = Predictions.of_outputs(output, y, loss, classes, decode)
+    if said is not None:
+        arrays |= arrays_of(said)
+        if found is not None and said.kind == "classes":
+            found |= _confusion(said)
+    if columns is not None:
+        meta["columns"] = stored_columns(columns)
     if found is not None:
         arrays |= found
         meta["classes"] = _labels(classes, found)
@@ -98,6 +114,11 @@ def _classified(output: Array, y: Array, activation: str, loss: Any) -> dict[str
     if count <= MOST_CLASSES:
         found["confusion"] = np.bincount(true * count + guess, minlength=count * count).reshape(count, count)
     return found
+
+
+def _confusion(said: Predictions) -> dict[str, Array]:
+    """Return the confusion matrix of predictions, which a threshold may have changed."""
+    return {"confusion": confusion(said, np.ones(len(said))).astype(np.int64)} if said.count <= MOST_CLASSES else {}
 
 
 def _measured(output: Array, y: Array, decode: Callable[[Array], Array] | None) -> dict[str, Array] | None:

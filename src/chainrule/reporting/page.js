@@ -90,6 +90,64 @@
     ], { xaxis: { title: named("true") }, yaxis: { title: named("predicted") }, showlegend: false });
   }
 
+  const unit = { range: [-0.02, 1.02], tickformat: ".0%" };
+  const dashed = (x, y) => ({ x, y, mode: "lines", line: { color: css("--dim"), width: 1, dash: "dash" }, hoverinfo: "skip", showlegend: false });
+
+  function judged() {
+    const { roc, precision, calibration, errors, shares, columns, classes } = data.judged;
+    const named = (curves) => curves.map((c, i) => line(c.x, c.y, short(c.name, 20), i, { mode: "lines" }));
+    draw("judged-roc", [dashed([0, 1], [0, 1]), ...named(roc)], {
+      xaxis: { title: "false positive rate", ...unit }, yaxis: { title: "true positive rate", ...unit }, showlegend: roc.length > 1,
+    });
+    draw("judged-precision", [...(precision.length === 1 && shares ? [dashed([0, 1], [shares[0], shares[0]])] : []), ...named(precision)], {
+      xaxis: { title: "recall", ...unit }, yaxis: { title: "precision", ...unit }, showlegend: precision.length > 1,
+    });
+    if (calibration) {
+      const text = calibration.rows.map((n, i) => `${n} examples<br>said ${percent(calibration.said[i])}<br>true ${percent(calibration.true[i])}`);
+      const most = Math.max(...calibration.rows);
+      const size = calibration.rows.map((n) => 6 + 14 * Math.sqrt(n / most));
+      draw("judged-calibration", [dashed([0, 1], [0, 1]), line(calibration.said, calibration.true, "", 0, { mode: "lines+markers", marker: { size, color: colour(0) }, text, hoverinfo: "text" })], {
+        xaxis: { title: "mean probability", ...unit }, yaxis: { title: "frequency", ...unit }, showlegend: false,
+      });
+    }
+    if (data.points) {
+      const { true: t, predicted: p } = data.points;
+      draw("judged-residuals", [dashed([Math.min(...p), Math.max(...p)], [0, 0]), {
+        x: p, y: p.map((v, i) => v - t[i]), mode: "markers", type: "scatter", marker: { size: 6, color: colour(0), opacity: 0.6 },
+        text: p.map((v, i) => `predicted ${number(v)}<br>true ${number(t[i])}`), hoverinfo: "text",
+      }], { xaxis: { title: "predicted" }, yaxis: { title: "predicted − true" }, showlegend: false });
+    }
+    if (errors) {
+      const { counts, edges } = errors;
+      draw("judged-errors", [{
+        type: "bar", x: counts.map((_, i) => (edges[i] + edges[i + 1]) / 2), y: counts, width: counts.map((_, i) => edges[i + 1] - edges[i]),
+        marker: { color: colour(0) }, text: counts.map((n, i) => `${number(edges[i])} to ${number(edges[i + 1])}: ${n} examples`), hoverinfo: "text", textposition: "none",
+      }], { xaxis: { title: "predicted − true" }, yaxis: { title: "examples" }, showlegend: false, bargap: 0 });
+    }
+    if (columns) importance(columns, classes);
+  }
+
+  function importance({ worse, dependence }, classes) {
+    const rows = worse.slice().reverse();
+    const at = rows.map((_, i) => i);
+    draw("judged-importance", [{
+      type: "bar", orientation: "h", y: at, x: rows.map((r) => r[1]), marker: { color: colour(0) },
+      error_x: { type: "data", array: rows.map((r) => r[2]), color: css("--dim"), thickness: 1 },
+      text: rows.map((r) => `${plain(r[0])}: ${number(r[1])} ± ${number(r[2])}`), hoverinfo: "text", textposition: "none",
+    }], { xaxis: { title: "worse by" }, yaxis: { tickvals: at, ticktext: rows.map((r) => short(r[0], 18)), showgrid: false }, showlegend: false });
+    const ends = dependence.flatMap((d) => d.means.flat());
+    const low = Math.min(...ends), high = Math.max(...ends), room = 0.05 * (high - low || 1);
+    dependence.forEach(({ name, values, means }, k) => {
+      const many = means[0].length > 1, texts = typeof values[0] === "string";
+      const title = many ? "probability" : classes.length === 2 ? `probability of ${short(classes[1], 12)}` : "prediction";
+      const lines = means[0].map((_, i) => line(texts ? values.map((_, j) => j) : values, means.map((m) => m[i]), many ? short(classes[i], 16) : "", i, { mode: "lines+markers" }));
+      draw(`judged-dependence-${k}`, lines, {
+        xaxis: { title: short(name, 40), ...(texts ? { tickvals: values.map((_, j) => j), ticktext: values.map((v) => short(v, 12)) } : {}) },
+        yaxis: { title, range: [low - room, high + room] }, showlegend: many,
+      });
+    });
+  }
+
   const flow = data.flow;
   const LINES = { gradient: "‖dW‖ / ‖W‖", update: "‖ΔW‖ / ‖W‖", dead: "dead units", saturated: "saturated values" };
 
@@ -317,6 +375,7 @@
     curves();
     confusion();
     points();
+    judged();
     if (!flow) return;
     const k = Number($("epoch").value);
     ratios(k);

@@ -13,7 +13,7 @@ from ..explain.document import document as derived
 from ..io import write_atomically
 from ..show import html
 from ..show.document import Block, Details, Document, Heading, Link, Paragraph, Place, joined
-from . import sections
+from . import judged, sections
 from .inside import inside
 from .payload import as_script, payload
 from .storage import Stored, read_run
@@ -101,6 +101,7 @@ def document(stored: Stored) -> Document:
     title = f"Training report: {stored.folder.resolve().name}"
     flow = stored.flow if stored.flow is not None and stored.flow.snapshots else None
     parts = (
+        judged.section(stored),
         sections.curves(stored.history),
         sections.predictions(stored),
         sections.gradient_flow(flow) if flow is not None else (),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..core.op import Array
+from . import judged
 from .figures import BINS, DECADES, QUANTILES, finite, spread
 from .flow_file import Flow, Snapshot
 from .storage import Stored
@@ -37,7 +38,7 @@ def as_script(name: str, data: Mapping[str, Any]) -> str:
 def payload(stored: Stored) -> dict[str, Any]:
     """Return the data of everything that the script draws."""
     rows = [stored.history[i] for i in spread(len(stored.history), MOST_EPOCHS)]
-    data: dict[str, Any] = {"history": _history(rows)}
+    data: dict[str, Any] = {"history": _history(rows), "judged": judged.payload(stored)}
     arrays = stored.arrays
     if "confusion" in arrays:
         data["confusion"] = {"labels": stored.meta["classes"], "counts": arrays["confusion"].tolist()}

@@ -12,6 +12,7 @@ from .examples import png
 from .figures import MOST_ELEMENTS, MOST_UNITS
 from .findings import DEAD, SHRINKS, findings, number
 from .flow_file import Flow
+from .judged import verdict
 from .payload import LINES, MOST_EPOCHS, drawn_snapshots
 from .storage import Stored
 
@@ -68,12 +69,13 @@ def facts(stored: Stored, title: str) -> Blocks:
     engine = f"{record['engine']}, {_threads(record.get('threads'))}" if record.get("engine") else ""
     found += [("Engine", engine), ("Time", _time(stored))]
     for split, figures in _mapping(record, "metrics").items():
-        if isinstance(figures, dict):
+        if isinstance(figures, dict) and "judgement" not in record:
             found.append((f"Result, {split} split", ", ".join(f"{k} {_figure(k, v)}" for k, v in figures.items())))
     fields = doc.Fields(tuple((name, value) for name, value in found if value))
     return (
         doc.Heading(title, 1),
         *_warnings(stored),
+        *verdict(stored.record),
         *_found(stored.record),
         fields,
         *_details({**settings, **_mapping(record, "versions")}, record),

@@ -20,6 +20,7 @@ from ..data import Dataset, Preprocessor
 from ..engine import choose
 from ..frames import as_inputs, as_targets
 from ..io.files import checksum
+from ..judging import Predictions
 from ..nn import Module
 from ..nn.sequential import logits_part
 from ..train import History, predict
@@ -29,6 +30,7 @@ from .examples import FORMAT, VERSION, examples_bytes
 from .figures import finite
 from .flow_file import Flow, read_flow
 from .gradient_flow import FILE as FLOW
+from .judged import Columns
 
 #: The entry of the record with the digests of the run's files.
 DIGESTS = "digests"
@@ -241,9 +243,33 @@ def store_run(
 
 
 def store_predictions(
-    folder: Path, model: Module, X: Array, y: Array, loss: str, raw: Dataset, preprocessor: Preprocessor
+    folder: Path,
+    model: Module,
+    X: Array,
+    y: Array,
+    loss: str,
+    raw: Dataset,
+    preprocessor: Preprocessor,
+    *,
+    said: Predictions | None = None,
+    columns: Columns | None = None,
 ) -> None:
     """Write what a network says about a test split, as a training run prepared it.
+
+    Parameters
+    ----------
+    folder : path
+    model : Module
+    X, y : arrays
+        The test split as the network takes it.
+    loss : str
+    raw : Dataset
+        The same rows as they were read.
+    preprocessor : Preprocessor
+    said : judging.Predictions or None
+        The predictions, if they are not those that follow from the network's outputs alone.
+    columns : judged.Columns or None
+        What the network makes of the columns of a table.
 
     Examples
     --------
@@ -259,7 +285,9 @@ def store_predictions(
     True
     """
     decode = preprocessor.inverse_target if preprocessor.task == "regression" else None
-    content = examples_bytes(model, X, y, loss=loss, raw=raw, classes=preprocessor.classes, decode=decode)
+    content = examples_bytes(
+        model, X, y, loss=loss, raw=raw, classes=preprocessor.classes, decode=decode, said=said, columns=columns
+    )
     io.write_atomically(folder / EXAMPLES, content)
 
 

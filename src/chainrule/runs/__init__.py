@@ -2,6 +2,7 @@
 
 from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
+from .importance import importance, partial_dependence
 from .networks import NETWORKS, network
 from .preparing import Prepared, arrays, prepare, prepare_text
 from .settings import LOSSES, SETTINGS, Settings
@@ -32,7 +33,9 @@ __all__ = [
     "export_with_preprocessing",
     "folder_name",
     "has_raw_columns",
+    "importance",
     "network",
+    "partial_dependence",
     "prepare",
     "prepare_text",
     "sample",

@@ -15,13 +15,17 @@ from ..reporting.storage import run_files
 from ..train import Callback, Checkpoint, History, evaluate, fit, predict
 from ..train.diagnostics import of_curves, of_outputs
 from .folders import CHECKPOINT
+from .importance import importance, partial_dependence
 from .judged import Rule, check_rule, row_weights
 from .networks import network
 from .preparing import Prepared
 from .settings import Settings
 from .text import sample
-from .trained import with_loss
+from .trained import Trained, with_loss
 from .versions import versions
+
+#: The columns whose influence a report shows, those of the largest importance.
+DEPENDENCES = 6
 
 
 @dataclass
@@ -94,7 +98,9 @@ def train(
     }  # fmt: skip
     io.write_together(run_files(folder, io.model_bytes(model, described), history.rows, record))
     if report:
-        reporting.store_predictions(folder, model, *prepared.part(prepared.test), loss, prepared.test, preprocessor)
+        _store_for_report(
+            folder, prepared, Trained(model, preprocessor, loss, described, outcome.rule), outcome.judgement
+        )
     else:
         reporting.forget(folder)
     if not history.interrupted:
@@ -153,6 +159,23 @@ class _Outcome:
     stored: dict[str, Any] = field(default_factory=dict)
     recorded: dict[str, Any] = field(default_factory=dict)
     judgement: judging.Judgement | None = None
+    rule: Rule = field(default_factory=Rule)
+
+
+def _store_for_report(folder: Path, prepared: Prepared, trained: Trained, judgement: judging.Judgement | None) -> None:
+    """Write what the report shows of the predictions on the test split, and of the columns of a table."""
+    test, columns = prepared.test, None
+    if judgement is not None:
+        found = importance(trained, test)
+        if found is not None:
+            chosen = [name for name, (mean, _) in found.worse.items() if mean > 0][:DEPENDENCES]
+            dependence = {name: partial_dependence(trained, test, name) for name in chosen}
+            columns = reporting.Columns(found.metric, found.worse, dependence)
+    said = None if judgement is None else judgement.said
+    split = prepared.part(test)
+    reporting.store_predictions(
+        folder, trained.model, *split, trained.loss, test, trained.preprocessor, said=said, columns=columns
+    )
 
 
 def _text(prepared: Prepared, model: nn.Module, loss: str) -> _Outcome:
@@ -176,5 +199,5 @@ def _judged(prepared: Prepared, model: nn.Module, loss: str, parts: _Parts, sett
             judgement = judging.judge(said, rule.baseline, split="the test split", seed=settings.seed)
     stored = {"rule": rule.to_dict()}
     if judgement is None:
-        return _Outcome(metrics, [], stored)
-    return _Outcome(metrics, judgement.findings(), stored, {"judgement": judgement.to_dict()}, judgement)
+        return _Outcome(metrics, [], stored, rule=rule)
+    return _Outcome(metrics, judgement.findings(), stored, {"judgement": judgement.to_dict()}, judgement, rule)

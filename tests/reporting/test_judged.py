@@ -1,0 +1,115 @@
+"""The section of the report on how good a model is, and what it says of the columns of a table."""
+
+import json
+
+import numpy as np
+import pytest
+
+from chainrule import data, runs
+from chainrule.io import load_arrays
+from chainrule.judging import Predictions, roc_curve
+from chainrule.reporting import judged
+from chainrule.reporting.page import document
+from chainrule.reporting.storage import read_run
+from chainrule.show.markdown import markdown as as_markdown
+
+RNG = np.random.default_rng(0)
+N = 240
+
+
+def a_run(folder, target, columns=None, **settings):
+    """Train on columns of which only `signal` and `word` matter, and store what the report needs."""
+    columns = columns or COLUMNS
+    dataset = data.Dataset.from_columns(columns, target, target_name="target")
+    train, test = dataset.split(0.3, 0)
+    prepared = runs.Prepared("made", data.Preprocessor.fit(train), train, test, dataset.fingerprint())
+    runs.train(
+        prepared, runs.Settings(hidden=(8,), epochs=15, lr=0.02, **settings), folder, report=True, progress=False
+    )
+    return read_run(folder)
+
+
+WORDS = RNG.choice(["a", "b"], N)
+COLUMNS = {
+    "noise": RNG.normal(size=N), "signal": RNG.normal(size=N), "word": WORDS.astype(object),
+    "day": np.datetime64("2024-01-01") + RNG.integers(0, 300, N),
+}  # fmt: skip
+VALUE = 3 * COLUMNS["signal"] + 2 * (WORDS == "a")
+TARGETS = {
+    "two": np.where(VALUE > 2, "yes", "no"),
+    "three": np.array(["low", "middle", "high"])[np.digitize(VALUE, [-1, 2])],
+    "value": VALUE,
+    "chance": RNG.permutation(np.where(RNG.random(N) < 0.1, "yes", "no")),
+}
+
+
+@pytest.mark.parametrize("target", ["two", "three", "value"])
+def test_a_good_model(tmp_path, target):
+    stored = a_run(tmp_path, TARGETS[target])
+    text = as_markdown(document(stored))
+    assert "Better than the baseline on the test split" in text and "How good is it?" in text
+    columns = stored.meta["columns"]
+    assert columns["worse"][0][0] == "signal" and columns["of"] == 4
+    depends = {d["name"]: d for d in columns["dependence"]}
+    assert np.shape(depends["signal"]["means"])[1] == {"two": 1, "three": 3, "value": 1}[target]
+    if target != "three":
+        means = np.ravel(depends["signal"]["means"])
+        assert means[-1] > means[0] and np.ravel(depends["word"]["means"])[0] > np.ravel(depends["word"]["means"])[1]
+    drawn = judged.payload(stored)
+    if target == "value":
+        assert sum(drawn["errors"]["counts"]) > 0.9 * 72 and not drawn["roc"]
+    else:
+        assert len(drawn["roc"]) == len(drawn["precision"]) == {"two": 1, "three": 3}[target]
+        assert sum(drawn["calibration"]["rows"]) == 72
+    json.dumps(drawn, allow_nan=False)
+
+
+def test_a_model_that_is_no_better_says_so_at_the_top(tmp_path):
+    stored = a_run(tmp_path, TARGETS["chance"])
+    text = as_markdown(document(stored))
+    assert "etter than the baseline on the test split: not in" in text.split("How good is it?")[0]
+    assert stored.record["judgement"]["better"] is False
+
+
+def test_the_confusion_matrix_is_that_of_the_threshold(tmp_path):
+    stored = a_run(tmp_path, TARGETS["two"], threshold="0.0")
+    assert stored.arrays["confusion"][:, 0].sum() == 0
+    arrays, _ = load_arrays(tmp_path / "examples.safetensors")
+    assert {"roc/1", "precision/1", "calibration"} <= arrays.keys()
+
+
+def test_curves_of_many_rows_are_thinned():
+    true = RNG.integers(0, 2, 5000)
+    p = np.clip(0.5 + 0.2 * true + 0.3 * RNG.normal(size=5000), 0, 1)
+    said = Predictions.of_probabilities(true, np.stack([1 - p, p], axis=1))
+    found = judged.arrays_of(said)["roc/1"]
+    x, y = roc_curve(said, 1)
+    assert found.shape[1] <= judged.MOST_POINTS and found[:, 0].tolist() == [0, 0] and found[:, -1].tolist() == [1, 1]
+    assert np.abs(np.interp(found[0], x, y) - found[1]).max() < 0.02
+
+
+def test_importance_is_scikit_learns(tmp_path):
+    """With the same permutations it would be equal; here, with many of them, nearly so."""
+    inspection = pytest.importorskip("sklearn.inspection")
+    X = RNG.normal(size=(300, 3))
+    y = X[:, 0] + 0.3 * X[:, 1]
+    dataset = data.Dataset.from_arrays(X, y)
+    prepared = runs.Prepared("made", data.Preprocessor.fit(dataset), dataset, dataset, "")
+    runs.train(prepared, runs.Settings(hidden=(8,), epochs=20, lr=0.02), tmp_path, progress=False)
+    trained = runs.Trained.load(tmp_path)
+
+    class Estimator:
+        _estimator_type = "regressor"
+
+        def fit(self, X, y):
+            return self
+
+    def score(_, X, y):
+        said = trained.predict(data.Dataset.from_arrays(X))["prediction"]
+        return -np.sqrt(np.mean((said - y) ** 2))
+
+    expected = inspection.permutation_importance(Estimator(), X, y, scoring=score, n_repeats=20, random_state=0)
+    found = runs.importance(trained, dataset, repeats=20)
+    assert found.metric == "rmse" and list(found.worse) == ["x0", "x1", "x2"]
+    for j in range(3):
+        assert found.worse[f"x{j}"][0] == pytest.approx(expected.importances_mean[j], rel=0.1, abs=0.01)
