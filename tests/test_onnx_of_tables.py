@@ -47,12 +47,17 @@ TARGETS = {
 }
 
 
-def trained(train, target, rule=None, loss=None):
+def trained(train, target, rule=None, loss=None, robust=False):
     """Return a model with random weights for a table."""
     dataset = data.Dataset.from_columns(train, target, target_name="target")
-    preprocessor = data.Preprocessor.fit(dataset)
+    preprocessor = data.Preprocessor.fit(dataset, robust=robust)
     settings = runs.Settings(hidden=(8,), loss=loss)
-    model = runs.network(preprocessor, settings).eval()
+    model = runs.network(preprocessor, settings)
+    if robust:
+        table = preprocessor.features.layout
+        first = nn.TableEmbedding(*table)
+        model = nn.Sequential(first, nn.Linear(first.out_features, preprocessor.output_shape[-1])).initialize(0)
+    model.eval()
     return runs.Trained(model, preprocessor, settings.loss_for(preprocessor.task), {}, rule or Rule())
 
 
@@ -96,10 +101,11 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("robust", [False, True], ids=["standardised", "robust"])
 @for_each(("target", "kinds"), CASES)
-def test_tables(target, kinds):
+def test_tables(target, kinds, robust):
     rng = np.random.default_rng(len(kinds))
-    model = trained(columns(120, rng, kinds), TARGETS[target](rng, 120))
+    model = trained(columns(120, rng, kinds), TARGETS[target](rng, 120), robust=robust)
     new = columns(50, rng, kinds)
     for name, values in new.items():
         if values.dtype == object:

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dataset import Dataset
-from .features import Matrix, imputed
+from .features import Matrix, RawColumn, imputed
 from .record import Record
 from .table_features import (
     MISSING,
     as_numbers,
     category_ids,
     ignored,
+    raw_columns,
     refuse_infinite,
     required_columns,
     unknown_categories,
@@ -198,6 +199,29 @@ class RobustFeatures:
                 place += 1
             notes += unknown_categories(name, columns[name], ids)
         return out, notes
+
+    def raw_columns(self) -> tuple[RawColumn, ...]:
+        """What `program` takes."""
+        return raw_columns(self.numeric, dict(self._texts()))
+
+    def program(self, columns: Mapping[str, Any]) -> Any:
+        """The network's input, by NumPy functions that can be traced."""
+        flags = [np.isnan(columns[name]).astype(np.float64) for name in self.flagged]
+        parts = [*(columns[name] for name in self.numeric), *flags]
+        for name, known in self._texts():
+            if len(known) == 2:
+                sides = 2.0 * columns[name].astype(np.float64) - 1.0
+                parts.append(np.where(np.less(columns[name], 0), 0.0, sides))
+            elif len(known) <= FEW:
+                parts.append(np.equal(columns[name], np.arange(len(known))).astype(np.float64))
+        if parts:
+            z = (np.concatenate(parts, axis=1) - np.asarray(self.medians)) * np.asarray(self.factors)
+            z = np.clip(np.where(np.isnan(z), 0.0, z), -1e30, 1e30)
+            parts = [z / np.sqrt(1.0 + np.square(z / LIMIT))]
+        for name, start in self.embedded.items():
+            ids = np.where(np.less(columns[name], 0), 0, columns[name] + start)
+            parts.append(ids.astype(np.float64))
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
     def aside(self, names: Any, target_name: str | None) -> list[str]:
         """Sentences about the columns of these names that are ignored."""
