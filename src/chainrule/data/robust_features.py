@@ -108,9 +108,16 @@ class RobustFeatures:
         if self.numeric:
             scaled = counted(len(self.numeric), "numeric column")
             notes.append(f"scaled {scaled} by median and quartiles of the training split: {listed(self.numeric)}")
-        for name, known in zip(self.categorical, self.categories, strict=True):
-            many = counted(len(known), "category", "categories")
-            notes.append(f"{'embedded' if len(known) > FEW else 'one-hot encoded'} {name} in {many}")
+        sizes = {name: len(known) for name, known in self._texts()}
+        for done, chosen in (
+            ("one-hot encoded", [name for name, size in sizes.items() if size <= FEW]),
+            ("embedded", [name for name, size in sizes.items() if size > FEW]),
+        ):
+            if chosen:
+                texts = listed(f"{name} ({sizes[name]:,})" for name in chosen)
+                notes.append(
+                    f"{done} {counted(len(chosen), 'column')} of texts, with the number of categories: {texts}"
+                )
         return notes
 
     # -- inputs ------------------------------------------------------------------------------------------------------
