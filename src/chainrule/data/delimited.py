@@ -23,7 +23,7 @@ SEPARATORS = ",;\t|"
 #: Bytes that are parsed at a time.
 BLOCK = 1 << 23
 #: Bytes from which separator and header are inferred.
-BEGINNING = 1 << 20
+BEGINNING = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def sniffed(source: Expansion, header: bool | None, named: Sequence[str], notes:
         notes.append("the file is no UTF-8 text and was read as Windows-1252 (Latin-1)")
     start, rows = b"", []
     for block in _utf8(source, encoding):
-        start += block
+        start += block[:BEGINNING]
         if len(start) >= BEGINNING:
             break
     if not start.strip():

@@ -30,7 +30,8 @@ ODD_WORDS, ODD_SHARE, LEAST_NUMBERS = 5, 0.1, 20
 CODE_DIGITS = 5
 #: Rows that suffice to take numbers such as 20240301 for dates.
 COMPACT_ROWS = 10
-SAMPLE = 1000
+#: Texts that are looked at for units, and the first ones, which exclude most candidates.
+SAMPLE, FIRST = 1000, 100
 
 
 @dataclass
@@ -98,19 +99,33 @@ class Column:
     def add(self, column: "polars.Series", first_row: int) -> None:
         """Take in further rows."""
         pl = polars_package()
-        rows = pl.int_range(first_row, first_row + len(column), eager=True)
-        soft = column.str.to_lowercase().is_in(NO_NUMBER).fill_null(False)
-        self.words |= set(column.filter(soft).unique().to_list()) if soft.any() else set()
-        known = column.is_not_null() & ~soft
-        texts, rows = column.filter(known), rows.filter(known)
-        if not len(texts):
-            return
+        known = column.is_not_null()
+        texts = column.filter(known)
         self.present += len(texts)
-        if self.candidates is None:
-            self.candidates = [Candidate(reading) for reading in _possible(texts)]
-            self.distinct = int(texts.head(SAMPLE).n_unique())
+        if not len(texts) or self.candidates == []:
+            return
+        rows = pl.int_range(first_row, first_row + len(column), eager=True).filter(known)
         whole = texts.cast(pl.Int64, strict=False).is_not_null()
         plain = whole if whole.all() else texts.cast(pl.Float64, strict=False).is_not_null()
+        other = texts.filter(~plain).unique()
+        words = other.filter(other.str.to_lowercase().is_in(NO_NUMBER)).to_list()
+        if words:
+            self.words |= set(words)
+            clear = ~texts.is_in(words)
+            texts, rows, whole, plain = (part.filter(clear) for part in (texts, rows, whole, plain))
+            self.present -= int((~clear).sum())
+        if len(texts):
+            self._compare(texts, rows, whole, plain)
+
+    def _compare(
+        self, texts: "polars.Series", rows: "polars.Series", whole: "polars.Series", plain: "polars.Series"
+    ) -> None:
+        """Drop the candidates that do not fit; `whole`, `plain`: which texts are integers or numbers as they are."""
+        if self.candidates is None:
+            first = texts.head(FIRST)
+            possible = [Candidate(reading) for reading in _possible(texts)]
+            self.candidates = [Candidate(c.reading) for c in possible if c.fits(first, rows.head(FIRST), len(first))]
+            self.distinct = int(texts.head(SAMPLE).n_unique())
         self._look(texts, whole)
         still = []
         for candidate in self.candidates:

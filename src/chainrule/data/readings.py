@@ -278,14 +278,15 @@ class Moments:
     def parse(self, texts: "polars.Series") -> "polars.Series":
         """Return times in microseconds."""
         pl, form = polars_package(), FORMS[self.form]
-        days = texts.str.extract(_PARTS, 1)
+        with_more = bool(texts.str.contains("[:,]").any())
+        days = texts.str.extract(_PARTS, 1) if with_more else texts
         days = days.set(~days.str.contains(f"^{form.pattern}$").fill_null(False), None)
         if "%B" in form.format:  # 5-Jan-2015, Jan. 5, 2015
             days = days.str.replace_all(r"[-., ]+", " ")
         complete = "%d" in form.format
         dates = (days if complete else days + " 1").str.to_date(form.format + ("" if complete else " %d"), strict=False)
         moments: polars.Series = dates.cast(pl.Datetime("us"))
-        if texts.str.contains(":", literal=True).any():
+        if with_more:
             moments = moments + _time_of_day(pl, texts.str.extract(_PARTS, 2))
         return moments
 
