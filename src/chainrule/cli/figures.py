@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -22,7 +23,29 @@ def table(judged: Any) -> list[str]:
         around = " to ".join(map(shown, judged.intervals[name])) if name in judged.intervals else ""
         beside = shown(judged.constant[name]) if name in judged.constant else ""
         rows.append((METRICS[name].title_for(judged.said), shown(x), around, beside))
-    first, *widths = (max(len(row[i]) for row in rows) for i in range(4))
-    lines = [row[0].ljust(first) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths, strict=True))
-             for row in rows]  # fmt: skip
-    return [*lines, *(f"no {METRICS[name].title}: {reason}" for name, reason in judged.undefined.items())]
+    return [*aligned(rows), *(f"no {METRICS[name].title}: {reason}" for name, reason in judged.undefined.items())]
+
+
+def spread(found: Any) -> list[str]:
+    """Return the metrics of a cross-validation in lines: mean, deviation, range over the folds."""
+    import numpy as np
+
+    from ..judging import METRICS
+
+    rows = [(f"{max(found.fold) + 1} folds", "mean", "deviation", "range")]
+    for name, values in found.figures.items():
+        if name in METRICS:
+            mean, deviation, low, high = map(
+                METRICS[name].shown, (np.mean(values), np.std(values), min(values), max(values))
+            )
+            rows.append((METRICS[name].title, mean, deviation, f"{low} to {high}"))
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines, the first column at the left and the others at the right."""
+    first, *widths = (max(len(row[i]) for row in rows) for i in range(len(rows[0])))
+    return [
+        row[0].ljust(first) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths, strict=True))
+        for row in rows
+    ]

@@ -12,7 +12,7 @@ import click
 
 from ..core.arguments import integer
 from . import options, processes
-from .figures import figure, table
+from .figures import figure, spread, table
 from .output import echo, ended_by_signals, explained, say, sizes
 
 #: Lines of the history that are printed, at most.
@@ -58,6 +58,7 @@ SHORT = ("loss", "accuracy", "rmse")
     "the best one on the validation split",
 )
 @click.option("--calibrate", help="temperature: divide the logits by the number that is best on the validation split")
+@click.option("--cv", type=int, metavar="FOLDS", help="cross-validate on the training split first")
 @click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
 @options.seed
 @options.max_bytes
@@ -87,6 +88,7 @@ def train(
     engine: str | None,
     threads: int | None,
     shards: int | None,
+    cv: int | None,
     with_report: bool,
     quiet: bool,
     **settings: Any,
@@ -96,6 +98,8 @@ def train(
     Ctrl-C ends a run after the current step and writes it as it is then. SIGTERM does the same, with exit status 143.
     With --checkpoint-every, a run that was interrupted or killed is resumed by the same command with --resume: the
     weights are the same bit for bit. In a terminal the progress is shown; elsewhere each epoch is a line of the output.
+    With --cv 5, five networks are trained and measured before, each on other rows of the training split; the folder
+    gets their figures, and predictions for all these rows.
     mpiexec -n 4 chainrule train … shares each batch between processes, of which the first prints and writes.
     """
     from .. import reporting, runs
@@ -131,6 +135,10 @@ def train(
                     say("mpi", f"{group.size} processes, threads of each: {threads or group.threads}")
                 if (folder / runs.CHECKPOINT).exists():
                     say("resumed", f"from {folder / runs.CHECKPOINT}")
+            if cv is not None:
+                found = runs.cross_validate(prepared, asked, folder, cv, progress=False, engine=engine, threads=threads)
+                if not quiet:
+                    say("folds", *spread(found))
             shown = progress(quiet)
             try:
                 result = runs.train(

@@ -15,7 +15,7 @@ from .image_rows import ImageRows
 from .images import read_image_folder, read_images
 from .npz import read_npz
 from .preprocess import Preprocessor
-from .splits import batches, epoch_order, split
+from .splits import batches, epoch_order, folds, split
 from .stored import ArrayRows, StoredRows
 from .suspects import suspect_columns
 from .tables import read_parts, read_table
@@ -56,6 +56,7 @@ __all__ = [
     "batches",
     "count_losses",
     "epoch_order",
+    "folds",
     "infer_task",
     "is_table",
     "load_digits",

@@ -1,7 +1,7 @@
 """From raw rows to a network's inputs and targets and back; fitted once, on the training split."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -125,6 +125,17 @@ class Preprocessor:
         else:
             notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")
         return cls(features, target, (*dates.notes(), *ngrams.notes(), *notes), dates, train.readings, ngrams)
+
+    def refit(self, train: Dataset) -> "Preprocessor":
+        """Return one of the same kind and the same classes, fitted on other rows."""
+        features = self.features
+        fresh = Preprocessor.fit(
+            train,
+            impute=True,
+            channels_first=isinstance(features, ImageFeatures) and features.channels_first,
+            robust=isinstance(features, RobustFeatures),
+        )
+        return fresh if self.task == "regression" else replace(fresh, target=self.target)
 
     @property
     def task(self) -> Task:

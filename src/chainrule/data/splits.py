@@ -86,6 +86,49 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     return by_class[rank < np.repeat(taken, sizes)]
 
 
+def folds(n: int, k: int, seed: int = 0, stratify: ArrayLike | None = None) -> Indices:
+    """Assign `n` rows to `k` folds of nearly equal size.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    k : int
+        Number of folds, at least 2 and at most `n`.
+    seed : int
+        Non-negative.
+    stratify : array_like, optional
+        A class label for each row: the rows of each class are spread evenly over the folds.
+
+    Returns
+    -------
+    numpy.ndarray
+        The fold of each row, from 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import data
+    >>> fold = data.folds(10, 3, stratify=[0] * 6 + [1] * 4)
+    >>> np.bincount(fold).tolist(), np.bincount(fold[:6]).tolist()
+    ([4, 3, 3], [2, 2, 2])
+    """
+    n, seed = integer("n", n, at_least=2), integer("seed", seed, at_least=0)
+    k = integer("k", k, at_least=2, at_most=n)
+    order = _shuffled(n, seed, (0, 0))
+    if stratify is not None:
+        labels = np.asarray(stratify)
+        if labels.shape != (n,):
+            raise ValueError(
+                f"stratify has shape {labels.shape}; expected one label for each of the n={n} rows: ({n},)"
+            )
+        _, ids = np.unique(labels, return_inverse=True)
+        order = order[np.argsort(ids[order], kind="stable")]  # class by class, so that each is dealt out in turn
+    found = np.empty(n, np.intp)
+    found[order] = np.arange(n) % k
+    return found
+
+
 def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> Indices:
     """The order in which an epoch visits `n` rows.
 

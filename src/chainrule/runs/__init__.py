@@ -1,5 +1,6 @@
 """Training runs in folders: data in, a model file, a history and a record out. What the command line does."""
 
+from .cross_validation import CrossValidation, cross_validate
 from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .importance import importance, partial_dependence
@@ -20,6 +21,7 @@ __all__ = [
     "PAGE",
     "SETTINGS",
     "TRIALS",
+    "CrossValidation",
     "Prepared",
     "Result",
     "Search",
@@ -30,6 +32,7 @@ __all__ = [
     "check_engine",
     "check_same",
     "claimed",
+    "cross_validate",
     "export_with_preprocessing",
     "folder_name",
     "has_raw_columns",
