@@ -150,7 +150,9 @@ struct Shapes {
     }
 };
 
-constexpr Index kVectorLanes = 2; // a block of images fills at least half of the lanes
+constexpr Index kVectorLanes = 2;      // a block of images fills at least half of the lanes
+constexpr Index kTileVectors = 2;      // of a tile, side by side
+constexpr double kWorthLeaving = 1.08; // times less to compute where columns are done apart
 
 template <class T>
 Index lanes_for(Index examples) {
@@ -201,8 +203,8 @@ public:
             const Index images = std::min(lanes_, last - first);
             packer_.pack(c.at<T>(from_), first, images, source);
             for (const Pass& p : passes_) {
-                compute(p, source, result);
-                store(p, result, first, images, c.at<T>(to_));
+                compute(p, source, result + (p.columns.start - p.line.start) * lanes_);
+                if (p.last) store(p, result, first, images, c.at<T>(to_));
             }
         }
     }
@@ -211,6 +213,8 @@ private:
     // What is computed with the same taps: for the adjoint one phase of the result.
     struct Pass {
         Positions rows, columns;
+        Positions line;                              // the columns of all passes that fill one result
+        bool last = true;                            // of those passes
         std::vector<Index> offsets;                  // of the rows of the second operand
         std::vector<std::pair<Index, Index>> within; // of each row, the range of them that lies in the array and not in zeros
         Index depth = 0, start = 0, pitch = 0, runs = 0, run = 0, weights = 0;
@@ -238,8 +242,8 @@ private:
         }
         Packer<T> packer(adjoint_ ? s_.y : s_.x, packed[0], packed[1], lanes_);
         for (const Positions& rows : positions[0])
-            for (const Positions& columns : positions[1]) {
-                Pass p = {rows, columns, {}};
+            for (const auto& [columns, line, last] : parts(positions[1], packed[1], taps[1])) {
+                Pass p = {rows, columns, line, last, {}, {}};
                 p.start = rows.start * packer.pitch() + columns.start * lanes_;
                 for (const auto& [k, down] : rows.taps)
                     for (Index c = 0; c < read_each(); ++c)
@@ -254,6 +258,36 @@ private:
                 passes_.push_back(p);
             }
         return packer;
+    }
+
+    struct Part {
+        Positions columns, line;
+        bool last;
+    };
+
+    // Columns whose windows reach zeros beyond the array apart from others, if that leaves out enough of their taps.
+    std::vector<Part> parts(const std::vector<Positions>& lines, const Packed& packed, const std::vector<Tap>& taps) const {
+        std::vector<Part> all;
+        for (const Positions& line : lines) {
+            std::vector<Part> found;
+            Index left = 0;
+            for (Index i = 0; i < line.count; i += kTileVectors) {
+                Positions some = {line.first + i * line.step, std::min(kTileVectors, line.count - i), line.step, line.start + i, {}};
+                for (const auto& tap : line.taps) {
+                    const Tap& t = taps[static_cast<std::size_t>(tap.first)];
+                    const Index at = packed.at(some.start + tap.second, static_cast<std::size_t>(t.phase)), end = at + (some.count - 1) * packed.stride;
+                    if (end >= 0 && at < packed.in) some.taps.push_back(tap);
+                }
+                left += some.count * static_cast<Index>(some.taps.size());
+                if (!found.empty() && found.back().columns.taps == some.taps) found.back().columns.count += some.count;
+                else found.push_back({some, line, false});
+            }
+            const bool worth = lanes_ > 1 && kWorthLeaving * static_cast<double>(left) < static_cast<double>(line.count) * static_cast<double>(line.taps.size());
+            if (!worth) found = {{line, line, false}};
+            found.back().last = true;
+            all.insert(all.end(), found.begin(), found.end());
+        }
+        return all;
     }
 
     // For each row, from which of the second operand's rows to which it reads: those of taps within the array.
@@ -277,9 +311,9 @@ private:
     // Images in lanes: row by row. One image: all rows at once, and what lies between them is computed for nothing.
     void pitch(Pass& p) const {
         const bool flat = lanes_ == 1;
-        p.pitch = flat ? packer_.pitch() : p.columns.count * lanes_;
+        p.pitch = flat ? packer_.pitch() : p.line.count * lanes_;
         p.runs = flat ? 1 : p.rows.count;
-        p.run = flat ? (p.rows.count - 1) * p.pitch + p.columns.count : p.pitch;
+        p.run = flat ? (p.rows.count - 1) * p.pitch + p.columns.count : p.columns.count * lanes_;
     }
 
     void pack_weights(const T* w) {
@@ -324,20 +358,20 @@ private:
     void store(const Pass& p, const T* result, Index first, Index images, T* to) const {
         const auto& by = (adjoint_ ? s_.x : s_.y).strides;
         const Index plane = p.rows.count * p.pitch;
-        const bool whole = lanes_ > 1 && p.columns.step == 1 && p.rows.step == 1;
-        to += first * by[0] + p.rows.first * by[2] + p.columns.first;
+        const bool whole = lanes_ > 1 && p.line.step == 1 && p.rows.step == 1;
+        to += first * by[0] + p.rows.first * by[2] + p.line.first;
         for (Index c = 0; c < rows(); ++c, to += by[1], result += plane) {
             if (whole) {
-                const auto count = static_cast<int>(p.rows.count * p.columns.count);
+                const auto count = static_cast<int>(p.rows.count * p.line.count);
                 tile_kernels<T>().store_transposed(count, static_cast<int>(images), result, static_cast<int>(lanes_), to, by[0]);
                 continue;
             }
             for (Index h = 0; h < p.rows.count; ++h) {
                 const T* from = result + h * p.pitch;
                 T* row = to + h * p.rows.step * by[2];
-                if (lanes_ == 1 && p.columns.step == 1) std::copy_n(from, p.columns.count, row);
+                if (lanes_ == 1 && p.line.step == 1) std::copy_n(from, p.line.count, row);
                 else
-                    for (Index q = 0; q < p.columns.count; ++q, from += lanes_, row += p.columns.step)
+                    for (Index q = 0; q < p.line.count; ++q, from += lanes_, row += p.line.step)
                         for (Index i = 0; i < images; ++i) row[i * by[0]] = from[i];
             }
         }

@@ -112,8 +112,20 @@ CHAINRULE_INLINE F64 load_partial(const double* p, int n) {
 CHAINRULE_INLINE void store_partial(float* p, F32 v, int n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), (__m512)v);
+#elif defined(__AVX2__) // its masked stores are slow on some processors
+    if (n >= 8) return _mm256_storeu_ps(p, (__m256)v);
+    __m128 part = _mm256_castps256_ps128((__m256)v);
+    if ((n & 4) != 0) {
+        _mm_storeu_ps(p, part);
+        p += 4, part = _mm256_extractf128_ps((__m256)v, 1);
+    }
+    if ((n & 2) != 0) {
+        _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+        p += 2, part = _mm_movehl_ps(part, part);
+    }
+    if ((n & 1) != 0) _mm_store_ss(p, part);
 #else
-    for (int i = 0; i < n; ++i) p[i] = v[i]; // masked stores of AVX2 are slow on some processors
+    for (int i = 0; i < n; ++i) p[i] = v[i];
 #endif
 }
 

@@ -24,6 +24,7 @@ def normalised(x: Any, w: Any) -> Any:
 #: What is computed of images (m, 6, h, h) and filters (6, 3, 3, 6). Some read values of other examples than their own.
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "convolutions and pooling": lambda x, w: ops.max_pool(convolved(ops.max_pool(convolved(x, w), 2), w), 2),
+    "windows that reach beyond": lambda x, w: ops.conv(ops.conv(np.exp(x), w, padding=4, dilation=2), w) / 9,
     "normalised": lambda x, w: ops.max_pool(ops.relu(normalised(convolved(x, w), w)), 2),
     "sums by channel, scaled": lambda x, w: convolved(x, w) * np.sum(np.exp(x), axis=(0, 2, 3))[:, None, None],
     "sums by channel as if by example": lambda x, w: np.sum(np.exp(x) * x, axis=(0, 2, 3))[:, None, None, None] + x[:6],
