@@ -28,6 +28,9 @@ class Communicator:
     def bcast(self, value, root=0):
         return self.allgather(value)[root]
 
+    def Barrier(self):
+        self._world.barrier.wait(30)
+
     def Allgatherv(self, sent, received):
         buffer, counts = received
         parts = self.allgather(np.array(sent))

@@ -1,9 +1,13 @@
 """Shards of a batch, and the tree along which their parts are summed."""
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import chainrule as cr
+from chainrule.core import processes
 from chainrule.core.processes import WHOLE, Group, Layout, _fair_share, checksum
 from chainrule.core.shards import cut, summed, within
 from chainrule.core.tensor import tensor
@@ -55,8 +59,18 @@ def test_a_node_outside_of_a_span_is_not_in_it():
     assert within((2, 2), (0, 8)) == [] and within((6, 8), (0, 5)) == []
 
 
-@for_each("size", SIZES)
-def test_sums_over_processes_are_the_tree_for_short_and_long_arrays_of_each_dtype(size):
+@for_each("memory", [processes.MEMORY, "/nowhere"])
+def test_sums_over_processes_are_the_tree_for_short_and_long_arrays_of_each_dtype(memory):
+    """In memory that is shared, and in messages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "MEMORY", memory)
+        for size in SIZES:
+            assert_sums(size)
+    left = Path(memory).glob("chainrule-*")
+    assert not [file for file in left if file.stat().st_mtime > time.time() - 5]
+
+
+def assert_sums(size):
     single, double = np.float32, np.float64
     for shards, length, dtype in [
         (8, 3, single), (5, WHOLE, single), (8, WHOLE + 1, double), (3, WHOLE // 4 + 1, single), (8, 0, double)

@@ -5,8 +5,11 @@ Nothing here imports MPI: the caller gives a communicator of mpi4py, or any obje
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import platform
+import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +20,10 @@ import numpy as np
 from .op import Array
 from .shards import Span, cut, summed, within
 
+#: Where a file is memory.
+MEMORY = "/dev/shm"
+#: Up to this many bytes are put into memory that the processes of a machine share; beyond, they are sent.
+SHARED = 1 << 26
 #: Up to this many bytes, every process gets all parts of a sum and adds them up; above, each adds up a piece of it.
 WHOLE = 32_768
 
@@ -70,7 +77,9 @@ class Group:
         self.comm = comm
         self.rank: int = 0 if comm is None else comm.Get_rank()
         self.size: int = 1 if comm is None else comm.Get_size()
-        self.threads: int | None = None if self.size == 1 else _fair_share(self.everyones(_place()), self.rank)
+        places = self.everyones(_place())
+        self.threads: int | None = None if self.size == 1 else _fair_share(places, self.rank)
+        self._together = len({machine for machine, _ in places}) == 1
         self._sums: dict[Any, _Sum] = {}
 
     @property
@@ -95,7 +104,8 @@ class Group:
         """Sum over shards: `nodes` are the sums of this process's nodes, in their order."""
         key = layout, out.shape, out.dtype
         if key not in self._sums:
-            self._sums[key] = _Sum(self, layout, out)
+            shared = self._together and WHOLE < out.nbytes and out.nbytes * layout.shards <= SHARED
+            self._sums[key] = (_SharedSum if shared else _Sum)(self, layout, out)
         return self._sums[key](nodes[: len(layout.nodes(self.rank))], out)
 
     def rows(self, counts: Sequence[int], own: Array, out: Array) -> Array:
@@ -159,15 +169,65 @@ class _Sum:
             comm.Allgatherv(sent, [self._received, self._arrives])
             np.copyto(out, self._total(self._known).reshape(self._shape))
             return out
-        place = 0
-        for start, stop in self._pieces:
-            for node in flat:
-                self._sent[place : place + stop - start] = node[start:stop]
-                place += stop - start
-        comm.Alltoallv([self._sent, self._leaves], [self._received, self._arrives])
+        comm.Alltoallv([self._packed(flat), self._leaves], [self._received, self._arrives])
         piece = self._total(self._known)
         comm.Allgatherv(piece, [out.reshape(-1), [stop - start for start, stop in self._pieces]])
         return out
 
+    def _packed(self, nodes: list[Array]) -> Array:
+        """Return the pieces of all nodes, those for one process side by side."""
+        if len(nodes) == 1:
+            return nodes[0]
+        place = 0
+        for start, stop in self._pieces:
+            for node in nodes:
+                self._sent[place : place + stop - start] = node[start:stop]
+                place += stop - start
+        return self._sent
+
     def _total(self, known: dict[Span, Array]) -> Array:
         return summed(known, (0, self._layout.shards), np.add)
+
+
+class _SharedSum(_Sum):
+    """A sum over shards in memory that the processes of one machine share, so that nothing is sent."""
+
+    def __init__(self, group: Group, layout: Layout, out: Array) -> None:
+        super().__init__(group, layout, out)
+        count = sum(map(len, self._nodes))
+        self._total_place: Array | None = None
+        memory = _shared_memory(group, (count + 1) * out.nbytes)
+        if memory is None:
+            return
+        *rows, self._total_place = np.frombuffer(memory, out.dtype).reshape(count + 1, out.size)
+        known = dict(zip([node for nodes in self._nodes for node in nodes], rows, strict=True))
+        self._mine = [known[node].reshape(self._shape) for node in self._nodes[group.rank]]
+        self._known = {node: row[self._own] for node, row in known.items()}
+
+    def __call__(self, nodes: Sequence[Array], out: Array) -> Array:
+        if self._total_place is None:  # the processes could not share memory
+            return super().__call__(nodes, out)
+        for place, node in zip(self._mine, nodes, strict=True):
+            np.copyto(place, node)
+        self._group.comm.Barrier()
+        np.copyto(self._total_place[self._own], self._total(self._known))
+        self._group.comm.Barrier()
+        np.copyto(out.reshape(-1), self._total_place)
+        return out
+
+
+def _shared_memory(group: Group, size: int) -> mmap.mmap | None:
+    """Return memory that all processes of the group see, or None if one of them does not; no file is left behind."""
+    path, memory = None, None
+    if group.first:
+        with contextlib.suppress(OSError, AttributeError):
+            number, path = tempfile.mkstemp(prefix="chainrule-", dir=MEMORY)
+            os.posix_fallocate(number, 0, size)  # now, since a full file system would end the process later
+            os.close(number)
+    path = group.firsts(path)
+    with contextlib.suppress(OSError, TypeError, ValueError), open(path, "r+b") as file:
+        memory = mmap.mmap(file.fileno(), size)
+    everyones = group.everyones(memory is not None)
+    if group.first and path is not None:
+        os.unlink(path)
+    return memory if all(everyones) else None
