@@ -25,15 +25,15 @@ def test_parts_are_those_of_the_calendar():
         assert found["weekday"][i] == WEEKDAYS[day.weekday()] == f"{day:%a}"
         assert found["hour"][i] == pytest.approx(hour)
         season = 2 * np.pi * (day.timetuple().tm_yday - 1) / 365.25
-        assert found["season, sine"][i] == pytest.approx(np.sin(season))
-        assert found["season, cosine"][i] == pytest.approx(np.cos(season))
+        assert found["sine of season"][i] == pytest.approx(np.sin(season))
+        assert found["cosine of season"][i] == pytest.approx(np.cos(season))
 
 
 def test_only_parts_that_vary_are_used():
     assert Dates.fit(dates("2024-03-04", "2024-03-11")).parts["t"][:2] == ("elapsed days", "day of month")
     assert "hour" not in Dates.fit(dates("2024-03-04", "2025-01-01")).parts["t"]
     assert Dates.fit(dates("2024-03-04T05", "2024-03-04T06")).parts["t"] == (
-        "elapsed days", "hour", "hour, sine", "hour, cosine",
+        "elapsed days", "hour", "sine of hour", "cosine of hour",
     )  # fmt: skip
     assert Dates.fit(dates("2024-03-04", "2024-03-04")).parts["t"] == ("elapsed days",)
 

@@ -45,11 +45,11 @@ PARTS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "month": lambda moments: moments.astype("M8[M]").view(np.int64) % 12 + 1,
     "day of month": lambda moments: _days_since(moments, "M") + 1,
     "weekday": _weekday,
-    "season, sine": lambda moments: np.sin(_season(moments)),
-    "season, cosine": lambda moments: np.cos(_season(moments)),
+    "sine of season": lambda moments: np.sin(_season(moments)),
+    "cosine of season": lambda moments: np.cos(_season(moments)),
     "hour": _hours,
-    "hour, sine": lambda moments: np.sin(_hours(moments) * np.pi / 12),
-    "hour, cosine": lambda moments: np.cos(_hours(moments) * np.pi / 12),
+    "sine of hour": lambda moments: np.sin(_hours(moments) * np.pi / 12),
+    "cosine of hour": lambda moments: np.cos(_hours(moments) * np.pi / 12),
 }
 
 
@@ -95,11 +95,11 @@ PROGRAMS: Mapping[str, Callable[[Calendar], Any]] = {
     "month": lambda dates: np.where(dates.months < 10, dates.months + 3, dates.months - 9),
     "day of month": lambda dates: dates.since_march - np.floor((153 * dates.months + 2) / 5) + 1,
     "weekday": lambda dates: dates.days + 3 - 7 * np.floor((dates.days + 3) / 7),
-    "season, sine": lambda dates: _wave(np.sin, dates.season()),
-    "season, cosine": lambda dates: _wave(np.cos, dates.season()),
+    "sine of season": lambda dates: _wave(np.sin, dates.season()),
+    "cosine of season": lambda dates: _wave(np.cos, dates.season()),
     "hour": lambda dates: dates.hours(),
-    "hour, sine": lambda dates: _wave(np.sin, dates.hours() * (np.pi / 12)),
-    "hour, cosine": lambda dates: _wave(np.cos, dates.hours() * (np.pi / 12)),
+    "sine of hour": lambda dates: _wave(np.sin, dates.hours() * (np.pi / 12)),
+    "cosine of hour": lambda dates: _wave(np.cos, dates.hours() * (np.pi / 12)),
 }
 
 

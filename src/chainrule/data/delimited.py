@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = ",;\t|"
 #: Bytes that are parsed at a time.
-BLOCK = 1 << 23
+BLOCK = 1 << 22
 #: Bytes from which separator and header are inferred.
 BEGINNING = 1 << 16
 

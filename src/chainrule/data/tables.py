@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TARGET_NAMES = ("target", "label", "class", "y")
 #: Rows of a Parquet file that are read at a time, if not all at once.
-ROWS = 1 << 17
+ROWS = 1 << 16
 #: Names that other programs give to a column that numbers the rows, besides those that `called_id` knows.
 NUMBERING = ("Unnamed: 0", "__index_level_0__")
 
