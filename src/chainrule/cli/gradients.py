@@ -50,7 +50,7 @@ def backprop(
             dataset = trained.read(source, column, max_bytes)
             network, preprocessor = trained.model, trained.preprocessor
         else:
-            prepared = runs.prepare(source, target, seed=seed, max_bytes=max_bytes)
+            prepared = runs.prepare(source, target, model=settings.model, seed=seed, max_bytes=max_bytes)
             dataset, preprocessor = prepared.train, prepared.preprocessor
             network = runs.network(preprocessor, settings)
         batch = dataset.take(range(min(batch_size, len(dataset))))

@@ -33,13 +33,19 @@ features: Decorator = _source(
 model: Decorator = click.argument("model", type=PATH, help="a model.safetensors, or the folder of its run")
 target: Decorator = click.option("--target", help="the column to predict (for tables) or the array (for NPZ)")
 network: Decorator = click.option(
-    "--model", help="the network: mlp, for images lenet or cnn, for texts charlm; default: mlp, or charlm for .txt"
+    "--model",
+    help="the network: tabular or mlp, for images lenet or cnn, for texts charlm; default: tabular, for images mlp, "
+    "for .txt charlm",
 )
 hidden: Decorator = click.option(
-    "--hidden", help="units of the hidden layers of mlp, such as 128,64; none for no hidden layer; default: 256,128"
+    "--hidden",
+    help="units of the hidden layers, such as 128,64; none for no hidden layer; default: tabular 256,256,256, mlp "
+    "256,128",
 )
 activation: Decorator = click.option(
-    "--activation", help="relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softplus; default: relu"
+    "--activation",
+    help="relu, leaky_relu, elu, selu, gelu, silu, mish, sigmoid, tanh, softplus; default: relu, tabular selu, or mish "
+    "for numbers",
 )
 seed: Decorator = click.option(
     "--seed", default=0, help="seed of the split, the initial weights, the order of examples and dropout"

@@ -37,20 +37,33 @@ SHORT = ("loss", "accuracy", "rmse")
 @click.option(
     "--dropout",
     type=float,
-    help="fraction of values dropped in training; default: mlp 0.1, lenet 0.2, cnn 0.3, charlm 0",
+    help="fraction of values dropped in training; default: tabular 0.15, mlp 0.1, lenet 0.2, cnn 0.3, charlm 0",
 )
 @click.option(
-    "--epochs", type=int, help="passes over the training split; default: 30, of images and texts fewer if they are many"
+    "--epochs",
+    type=int,
+    help="passes over the training split; default: tabular 256, others 30; fewer if there are many examples",
 )
-@click.option("--batch-size", default=32, help="examples per step")
-@click.option("--lr", type=float, help="learning rate; default: 0.001, cnn and charlm 0.002")
-@click.option("--schedule", default="cosine", help="learning rate over the run: cosine (down to 0) or constant")
-@click.option("--optimizer", default="adam", help="adam, adamw, sgd, rmsprop, adagrad, lion")
+@click.option("--batch-size", type=int, help="examples per step; default: 32, tabular 64 to 1024, by the rows")
+@click.option(
+    "--lr", type=float, help="learning rate; default: 0.001, cnn and charlm 0.002, tabular 0.04, or 0.2 for numbers"
+)
+@click.option(
+    "--schedule", help="learning rate over the run: cosine (down to 0), cycles (the default of tabular) or constant"
+)
+@click.option("--optimizer", help="adam, adamw (the one of tabular), sgd, rmsprop, adagrad, lion; default: adam")
+@click.option(
+    "--label-smoothing", type=float, help="share of each target that is spread over the classes; default: tabular 0.1"
+)
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
 @click.option(
     "--test", type=float, help="fraction held out for the final test, of a text its end; default: 0.2, of a text 0.1"
 )
-@click.option("--validation", default=0.0, help="fraction of the training split held out for validation")
+@click.option(
+    "--validation",
+    type=float,
+    help="fraction of the training split held out for validation; default: tabular 0.2, 50,000 rows at most, others 0",
+)
 @click.option("--class-weight", help="of a classifier: balanced, or weights by class such as '{\"yes\": 5}'")
 @click.option(
     "--threshold",
@@ -119,7 +132,9 @@ def train(
         if with_report:
             reporting.require_plotly()  # before the training, not after it
         prepared, network = prepared_for(source, given, target, task, model, size, max_bytes, exclude)
-        asked = runs.Settings.of(network, prepared.examples, given)
+        asked = runs.Settings.of(
+            network, prepared.examples, given, own_validation=prepared.validation is not None
+        )  # fmt: skip
         asked.loss_for(prepared.preprocessor.task)
         runs.check_engine(engine, threads)
         with runs.claimed(out, options.first(source), overwrite=overwrite, resume=resume) as (folder, ended):
@@ -157,8 +172,8 @@ def train(
 
 
 def network_for(source: Any, model: str | None) -> str:
-    """Return the name of the network that is trained."""
-    return model or ("charlm" if Path(options.first(source)).suffix.lower() == ".txt" else "mlp")
+    """Return the name of the network that is trained, as far as the source's name tells; images have another one."""
+    return model or ("charlm" if Path(options.first(source)).suffix.lower() == ".txt" else "tabular")
 
 
 def prepared_for(
@@ -181,10 +196,10 @@ def prepared_for(
         options.refuse_for_texts(file, exclude=exclude or None, target=target, task=task, size=size)
         return runs.prepare_text(file, context=first.context or 1, test=first.test), network
     prepared = runs.prepare(
-        source, target, task, model=network, test=first.test, seed=first.seed, max_bytes=max_bytes,
+        source, target, task, model=model, test=first.test, seed=first.seed, max_bytes=max_bytes,
         size=options.image_size(size), exclude=options.names(exclude),
     )  # fmt: skip
-    return prepared, network
+    return prepared, prepared.model
 
 
 @click.command()

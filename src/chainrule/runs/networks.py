@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .. import data, nn
+from ..core.op import Array
+from ..data.robust_features import RobustFeatures
 from ..nn import activations
+from ..optim import Optimizer
+from ..train import EarlyStopping, tables
 from .search_space import Between, OneOf, Space
 
 if TYPE_CHECKING:
@@ -23,6 +27,10 @@ OF_ALL: Mapping[str, Space] = {
 }
 
 
+def _plain_optimizer(model: nn.Sequential, preprocessor: Any, settings: Settings, steps: int) -> Optimizer:
+    return settings.make_optimizer(steps)
+
+
 @dataclass(frozen=True)
 class Network:
     """A row of `NETWORKS`.
@@ -31,8 +39,9 @@ class Network:
     ----------
     layers : function
         (preprocessor, settings) -> the layers before the last one, and how many numbers they give.
-    takes : {"rows", "images", "text"}
-        What its input is: rows of numbers, images with their channels first, or windows of characters' ids.
+    takes : {"rows", "table", "images", "text"}
+        What its input is: rows of numbers, columns that the network embeds, images with their channels first, or
+        windows of characters' ids.
     defaults : mapping
         The settings that it takes besides those of every network, and those whose default is its own.
     epochs : (int, int)
@@ -43,6 +52,16 @@ class Network:
         How the weights of the last layer are drawn.
     search : mapping
         The settings that a search tries, with what it tries for them.
+    held_out : function
+        The number of rows -> the default share of the validation split.
+    batch_size : function
+        The number of rows trained on -> the default size of a batch.
+    begin : function
+        (network, preprocessor, X, y, settings, number of steps): prepares a network for the run.
+    optimizer : function
+        (network, preprocessor, settings, number of steps) -> the optimiser.
+    stopping : function
+        (settings, figure to watch) -> what stops a run with a validation split early, or None.
     """
 
     layers: Callable[[Any, Settings], tuple[list[nn.Module], int]]
@@ -52,6 +71,11 @@ class Network:
     examples: int = 600_000
     last: Any = "he_uniform"
     search: Mapping[str, Space] = field(default_factory=dict)
+    held_out: Callable[[int], float] = lambda rows: 0.0
+    batch_size: Callable[[int], int] = lambda rows: 32
+    begin: Callable[[nn.Sequential, Any, Array, Array, Settings, int], object] = lambda *given: None
+    optimizer: Callable[[nn.Sequential, Any, Settings, int], Optimizer] = _plain_optimizer
+    stopping: Callable[[Settings, str], EarlyStopping | int | None] = lambda settings, watched: settings.patience
 
     def default_epochs(self, rows: int) -> int:
         """Return the default number of epochs for this many examples."""
@@ -80,6 +104,45 @@ def _mlp(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.M
         layers += [nn.Dropout(settings.dropout)] * bool(settings.dropout)
         width = units
     return layers, width
+
+
+def _tabular(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:
+    """A network that embeds the columns of a table; its weights are drawn when the data is there."""
+    assert isinstance(preprocessor.features, RobustFeatures)
+    numbers, others, ids, rows = preprocessor.features.layout
+    embedding = nn.TableEmbedding(numbers, others, ids, rows)
+    activation = settings.activation or _defaults(preprocessor).activation
+    hidden = settings.hidden or ()
+    layers = tables.layers(embedding, hidden, activation=activation, dropout=settings.dropout)
+    return layers, hidden[-1] if hidden else embedding.out_features
+
+
+def _defaults(preprocessor: data.Preprocessor) -> tables.Defaults:
+    return tables.DEFAULTS[preprocessor.task == "regression"]
+
+
+def _begin(
+    model: nn.Sequential, preprocessor: data.Preprocessor, X: Array, y: Array, settings: Settings, steps: int
+) -> None:
+    limits = (float(y.min()), float(y.max())) if preprocessor.task == "regression" else None
+    tables.begin(model, X, steps=steps, seed=settings.seed, limits=limits)
+
+
+def _in_groups(model: nn.Sequential, preprocessor: data.Preprocessor, settings: Settings, steps: int) -> Optimizer:
+    """Return the optimiser of a network for tables: each kind of parameter has a learning rate of its own."""
+    if settings.optimizer != "adamw":
+        raise ValueError(
+            f"optimizer: the model tabular is trained with adamw, got {settings.optimizer!r}; leave it out"
+        )
+    defaults = _defaults(preprocessor)
+    rate = settings.rate(settings.lr or defaults.lr, steps)
+    return tables.optimizer(model, rate, defaults.weight_decay, steps)
+
+
+def _patience(settings: Settings, watched: str) -> EarlyStopping | int | None:
+    if settings.patience is not None:
+        return EarlyStopping(settings.patience, watched, maximize=False)
+    return tables.patience(watched)
 
 
 def _lenet(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:
@@ -145,6 +208,31 @@ NETWORKS: Mapping[str, Network] = {
             "activation": OneOf(("relu", "silu", "tanh")),
             **OF_ALL,
         },
+    ),
+    "tabular": Network(
+        _tabular,
+        "table",
+        {
+            "hidden": (256, 256, 256),
+            "activation": None,
+            "dropout": 0.15,
+            "lr": None,
+            "schedule": "cycles",
+            "optimizer": "adamw",
+            "label_smoothing": tables.SMOOTHING,
+        },
+        epochs=(tables.FEWEST_EPOCHS, tables.EPOCHS),
+        examples=tables.EXAMPLES,
+        search={
+            "hidden": OneOf(((128,), (256, 256), (256, 256, 256), (512, 512))),
+            "lr": Between(0.01, 0.5, log=True),
+            "dropout": Between(0.0, 0.4),
+        },
+        held_out=tables.held_out,
+        batch_size=tables.batch_size,
+        begin=_begin,
+        optimizer=_in_groups,
+        stopping=_patience,
     ),
     "lenet": Network(
         _lenet, "images", {"activation": "relu", "dropout": 0.2, "lr": 1e-3}, epochs=(10, 30), search=OF_ALL

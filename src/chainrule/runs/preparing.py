@@ -30,6 +30,8 @@ class Prepared:
         Sentences on columns that name rows, or determine the target alone.
     baselines : dict of str to float
         Of a text: what simple counts cost on the test split, in nats for each character.
+    model : str
+        The network that the data is prepared for.
     """
 
     source: str
@@ -41,6 +43,7 @@ class Prepared:
     validation: Any = None
     baselines: dict[str, float] = field(default_factory=dict)
     suspects: list[str] = field(default_factory=list)
+    model: str = "charlm"
 
     def part(self, split: Any) -> tuple[Array, Array]:
         """Return X and y of a split."""
@@ -68,30 +71,41 @@ def prepare(
     target: str | None = None,
     task: str | None = None,
     *,
-    model: str = "mlp",
+    model: str | None = None,
     test: float = 0.2,
     seed: int = 0,
     max_bytes: int | None = None,
     size: tuple[int, int] | None = None,
     exclude: Sequence[str] = (),
 ) -> Prepared:
-    """Read data, split it, and fit the preprocessing for a network of rows or images on the training split."""
+    """Read data, split it, and fit the preprocessing for a network on the training split.
+
+    Without a model, it is the default for data of this kind.
+    """
     if isinstance(source, str) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
-        raise ValueError(f"model: {model} is no network for texts, and {source} is one; use charlm")
+        raise ValueError(f"model: {model or 'tabular'} is no network for texts, and {source} is one; use charlm")
     dataset = data.read(source, target, task, max_bytes=max_bytes, size=size, exclude=exclude)
     if size is not None and dataset.names is None:
         raise ValueError(f"size: only images in folders are resized, {source} holds none; leave it out")
+    model = model or default_model(dataset)
     images = NETWORKS[model].takes == "images"
     if images and dataset.image_shape is None:
-        raise ValueError(f"model: {model} is a network for images, and {source} holds none; use mlp")
+        raise ValueError(f"model: {model} is a network for images, and {source} holds none; use tabular")
     train, held = dataset.split(test, seed)
-    preprocessor = data.Preprocessor.fit(train, impute=True, channels_first=images)
+    preprocessor = data.Preprocessor.fit(
+        train, impute=True, channels_first=images, robust=NETWORKS[model].takes == "table"
+    )
     notes = [note for note in (*dataset.notes, dataset.task_reason, *preprocessor.notes) if note]
     called = source if isinstance(source, str) else dataset.source
     return Prepared(
         called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation,
-        suspects=data.suspect_columns(train),
+        suspects=data.suspect_columns(train), model=model,
     )  # fmt: skip
+
+
+def default_model(dataset: data.Dataset) -> str:
+    """Return the name of the network for data of this kind."""
+    return "tabular" if dataset.image_shape is None else "mlp"
 
 
 def prepare_text(source: str, *, context: int, test: float = 0.1) -> Prepared:

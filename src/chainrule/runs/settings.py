@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,12 @@ from ..nn import activations
 from .judged import check_threshold
 from .networks import NETWORKS
 
-#: Schedules of the learning rate: from its value to 0 along half a cosine over the run, or constant.
-SCHEDULES = ("cosine", "constant")
+#: Schedules of the learning rate over a run: from its value to 0 along half a cosine, up and down in cycles, constant.
+SCHEDULES: Mapping[str, Callable[[float, int], optim.Schedule]] = {
+    "cosine": optim.Cosine,
+    "cycles": optim.CosineCycles,
+    "constant": lambda lr, steps: optim.schedules.Constant(lr),
+}
 #: The default loss of each task.
 LOSSES = {"binary": "binary_cross_entropy", "multiclass": "cross_entropy", "regression": "mse"}
 #: Settings that only some networks take; None for the others.
@@ -31,7 +35,7 @@ class Settings:
     epochs: int = 30
     batch_size: int = 32
     optimizer: str = "adam"
-    lr: float = 1e-3
+    lr: float | None = 1e-3
     schedule: str = "cosine"
     l2: float = 0.0
     test: float = 0.2
@@ -45,6 +49,7 @@ class Settings:
     class_weight: str | None = None
     threshold: str | None = None
     calibrate: str | None = None
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         choice("model", self.model, tuple(NETWORKS))
@@ -57,7 +62,8 @@ class Settings:
         number("test", self.test, above=0, below=1)
         number("validation", self.validation, at_least=0, below=1)
         number("l2", self.l2, at_least=0)
-        choice("schedule", self.schedule, SCHEDULES)
+        number("label_smoothing", self.label_smoothing, at_least=0, below=1)
+        choice("schedule", self.schedule, tuple(SCHEDULES))
         if self.calibrate is not None:
             choice("calibrate", self.calibrate, ("temperature",))
         check_threshold(self.threshold)
@@ -66,8 +72,10 @@ class Settings:
         self.make_optimizer(1)
 
     @classmethod
-    def of(cls, model: str, rows: int, given: Mapping[str, Any]) -> Settings:
+    def of(cls, model: str, rows: int, given: Mapping[str, Any], *, own_validation: bool = False) -> Settings:
         """Return the settings of a run: what was `given`, and the network's defaults for this many examples.
+
+        With `own_validation` the data has a validation split, so none is held out unless it is asked for.
 
         Raises
         ------
@@ -75,7 +83,12 @@ class Settings:
             For a setting that the network does not take, or that is out of its range.
         """
         row = NETWORKS[choice("model", model, tuple(NETWORKS))]
-        settings = {"model": model, **dict.fromkeys(OF_SOME), "epochs": row.default_epochs(rows), **row.defaults}
+        share = 0.0 if own_validation else row.held_out(rows)
+        trained = max(rows - round(rows * float(given.get("validation", share))), 1)
+        by_size = {
+            "epochs": row.default_epochs(rows), "validation": share, "batch_size": row.batch_size(trained)
+        }  # fmt: skip
+        settings = {"model": model, **dict.fromkeys(OF_SOME), **by_size, **row.defaults}
         for name in OF_SOME:
             if name in given and name not in row.defaults:
                 others = ", ".join(n for n, other in NETWORKS.items() if name in other.defaults)
@@ -84,8 +97,11 @@ class Settings:
 
     def make_optimizer(self, steps: int) -> optim.Optimizer:
         """Return the optimiser for a run of a number of steps."""
-        optimizer = optim.get(self.optimizer, lr=self.lr)
-        return optim.get(optimizer, lr=optim.Cosine(self.lr, steps)) if self.schedule == "cosine" else optimizer
+        return optim.get(self.optimizer, lr=self.rate(1e-3 if self.lr is None else self.lr, steps))
+
+    def rate(self, lr: float, steps: int) -> optim.Schedule:
+        """Return the schedule of the learning rate."""
+        return SCHEDULES[self.schedule](lr, steps)
 
     def loss_for(self, task: str) -> str:
         """Return the name of the loss for a task."""

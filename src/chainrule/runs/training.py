@@ -12,12 +12,13 @@ from ..core.op import Array
 from ..core.processes import Group
 from ..engine import choose
 from ..reporting.storage import run_files
-from ..train import Callback, Checkpoint, History, evaluate, fit, predict
+from ..train import Callback, Checkpoint, History, evaluate, fit, predict, tables
 from ..train.diagnostics import of_curves, of_outputs
+from ..train.metrics import accuracy
 from .folders import CHECKPOINT
 from .importance import importance, partial_dependence
 from .judged import Rule, check_rule, row_weights
-from .networks import network
+from .networks import NETWORKS, network
 from .preparing import Prepared
 from .settings import Settings
 from .text import sample
@@ -68,12 +69,17 @@ def train(
     loss = settings.loss_for(preprocessor.task)
     parts = _Parts.of(prepared, settings)
     check_rule(settings, preprocessor.task, loss, parts.held is not None)
-    optimizer = settings.make_optimizer(settings.epochs * -(-parts.rows // settings.batch_size))
+    row, steps = NETWORKS[settings.model], settings.epochs * -(-parts.rows // settings.batch_size)
+    trained_by = tables.smoothed(loss, settings.label_smoothing)
+    metrics = None if trained_by is loss else {"accuracy": accuracy, "log_loss": nn.losses.get(loss)}
+    stopping = row.stopping(settings, "val_log_loss" if metrics else "val_loss") if parts.held is not None else None
+    row.begin(model, preprocessor, parts.X, parts.y, settings, steps)
     saving = None if checkpoint_every is None else Checkpoint(folder / CHECKPOINT, epochs=checkpoint_every)
     history = fit(
-        model, parts.X, parts.y, loss=loss, optimizer=optimizer, epochs=settings.epochs,
+        model, parts.X, parts.y, loss=trained_by, metrics=metrics,
+        optimizer=row.optimizer(model, preprocessor, settings, steps), epochs=settings.epochs,
         batch_size=settings.batch_size, validation=parts.validation, seed=settings.seed, l2=settings.l2,
-        early_stopping=settings.patience, progress=progress, engine=engine, threads=threads,
+        early_stopping=stopping, progress=progress, engine=engine, threads=threads,
         callbacks=[reporting.GradientFlow(folder, parts.X, parts.y)] if report else (),
         checkpoint=saving, resume=saving is not None, shards=shards,
         distributed=group.comm if group else None,

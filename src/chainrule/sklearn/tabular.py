@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from .. import data, nn, ops
+from .. import data, nn, ops, optim
 from ..core.arguments import boolean, integer, number
 from ..core.op import Array
 from ..data.dates import Dates
@@ -35,8 +34,6 @@ from ..train.evaluation import Forward
 from ..train.weights import checked_weights
 from .settings import usable_threads
 
-#: Tables of fewer rows have no validation split: it would choose by chance.
-FEW_ROWS = 64
 #: Rows that go through a network at once when it predicts.
 AT_ONCE = 8192
 
@@ -75,8 +72,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         """Return the loss, further metrics, the number of outputs, and the figure that chooses the best epoch."""
 
     @abstractmethod
-    def _targets(self, y: Array, rows: Array, held: bool) -> Array:
-        """Return the targets of some rows as the loss takes them."""
+    def _targets(self, y: Array) -> Array:
+        """Return targets as the loss takes them."""
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -140,7 +137,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             if not len(rows):
                 raise ValueError("sample_weight: expected at least one weight > 0, got only zeros")
             matrix, numbers, weights = matrix[rows], numbers[rows], weights[rows]
-        if len(matrix) < FEW_ROWS:
+        if len(matrix) < tables.FEW_ROWS:
             matrix, numbers, weights = _merged(matrix, numbers, weights)
         self._standardise(numbers, weights)
         self.networks_, self.histories_ = [], []
@@ -176,7 +173,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
     def _splits(self, rows: int, y: Array, random: np.random.RandomState) -> list[tuple[Array, Array | None]]:
         """Return the rows that each network is trained on, and those that are held out."""
         everything = np.arange(rows)
-        if rows < FEW_ROWS or not self.validation_fraction:
+        if rows < tables.FEW_ROWS or not self.validation_fraction:
             return [(everything, None)] * self.n_ens
         strata = None if self._regression or np.bincount(y.astype(int)).min() < max(self.n_ens, 2) else y
         if self.n_ens > 1:
@@ -194,23 +191,26 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         size, epochs = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
         steps = epochs * -(-len(table.train) // size)
         numbers, others, ids, table_rows = self.features_.layout
-        network = tables.network(
-            nn.TableEmbedding(numbers, others, ids, table_rows), outputs, self.hidden_layer_sizes,
-            activation=self.activation or defaults.activation, dropout=self.dropout, steps=steps,
-        )  # fmt: skip
+        embedding, hidden = nn.TableEmbedding(numbers, others, ids, table_rows), list(self.hidden_layer_sizes)
+        activation = self.activation or defaults.activation
+        layers = tables.layers(embedding, hidden, activation=activation, dropout=self.dropout)
+        network = nn.Sequential(*layers, nn.Linear([embedding.out_features, *hidden][-1], outputs))
         X = table.X if len(table.train) == len(table.X) else table.X[table.train]
-        tables.initialize(network, X, seed)
+        y = self._targets(table.y[table.train])
+        limits = (float(y.min()), float(y.max())) if self._regression else None
+        tables.begin(network, X, steps=steps, seed=seed, limits=limits)
         calls = list(as_callbacks(self.callbacks))
         validation = None
         if table.held is not None:
-            validation = table.X[table.held], self._targets(table.y, table.held, held=True)
+            validation = table.X[table.held], self._targets(table.y[table.held])
             stop = tables.patience(watched)
             if self.n_iter_no_change is not None:
                 stop = EarlyStopping(self.n_iter_no_change, watched, maximize=False)
             calls.insert(0, stop)
+        rate = optim.CosineCycles(self.learning_rate or defaults.lr, steps)
         history = fit(
-            network, X, self._targets(table.y, table.train, held=False), loss=loss, metrics=metrics, epochs=epochs,
-            optimizer=tables.optimizer(network, self.learning_rate or defaults.lr, self.weight_decay, steps),
+            network, X, y, loss=loss, metrics=metrics, epochs=epochs,
+            optimizer=tables.optimizer(network, rate, self.weight_decay, steps),
             batch_size=size, validation=validation, seed=seed, callbacks=calls, progress=bool(self.verbose),
             sample_weight=None if table.weights is None else table.weights[table.train],
             engine=self.engine, threads=usable_threads(self.threads),
@@ -414,18 +414,13 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         return by_class if weights is None else weights * by_class
 
     def _task(self) -> tuple[Any, dict[str, Any], int, str]:
-        if len(self.classes_) == 2:
-            return "binary_cross_entropy", {}, 1, "val_loss"
-        if not self.label_smoothing:
-            return "cross_entropy", {}, len(self.classes_), "val_loss"
-        loss = functools.partial(losses.cross_entropy, label_smoothing=self.label_smoothing)
-        return loss, {"log_loss": losses.cross_entropy}, len(self.classes_), "val_log_loss"
+        loss, outputs = (
+            ("binary_cross_entropy", 1) if len(self.classes_) == 2 else ("cross_entropy", len(self.classes_))
+        )
+        return tables.smoothed(loss, self.label_smoothing), {"log_loss": losses.get(loss)}, outputs, "val_log_loss"
 
-    def _targets(self, y: Array, rows: Array, held: bool) -> Array:
-        if len(self.classes_) > 2:
-            return y[rows].astype(np.int64)
-        smoothing = 0.0 if held else self.label_smoothing
-        return (y[rows, None] * (1 - smoothing) + smoothing / 2).astype(np.float32)
+    def _targets(self, y: Array) -> Array:
+        return y.astype(np.int64) if len(self.classes_) > 2 else y[:, None].astype(np.float32)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, (m, n_classes), in the order of ``classes_``.
@@ -514,7 +509,6 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
     _regression = True
     _mean: float
     _spread: float
-    _range: tuple[float, float]
 
     def __init__(
         self,
@@ -562,13 +556,12 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         self._spread = float(np.sqrt(np.average((y - self._mean) ** 2, weights=weights))) or 1.0
         if not (np.isfinite(self._mean) and np.isfinite(self._spread)):
             raise ValueError(f"y lies between {y.min():.4g} and {y.max():.4g}, which float64 cannot standardise")
-        self._range = float(y.min()), float(y.max())
 
     def _task(self) -> tuple[Any, dict[str, Any], int, str]:
         return "mse", {}, 1, "val_loss"
 
-    def _targets(self, y: Array, rows: Array, held: bool) -> Array:
-        return ((y[rows, None] - self._mean) / self._spread).astype(np.float32)
+    def _targets(self, y: Array) -> Array:
+        return ((y[:, None] - self._mean) / self._spread).astype(np.float32)
 
     def predict(self, X: Any) -> Array:
         """Return the prediction for every row of X, (m,), within the range of the targets in training.
@@ -577,5 +570,5 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         ----------
         X : data frame or array of shape (m, n_features)
         """
-        found = [np.clip(z[:, 0] * self._spread + self._mean, *self._range) for z in self._outputs(X)]
-        return np.asarray(np.mean(found, axis=0))
+        found = np.mean([z[:, 0] for z in self._outputs(X)], axis=0)
+        return np.asarray(found * self._spread + self._mean)

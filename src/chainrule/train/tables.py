@@ -8,6 +8,7 @@ multiplied by it, make the same steps.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import numpy as np
 
 from .. import nn, optim
 from ..core.op import Array
-from ..optim import Optimizer
+from ..nn import losses
+from ..optim import Optimizer, Schedule
 from .callbacks import EarlyStopping
 
 #: Rows, at most, that set the initial weights.
@@ -26,8 +28,10 @@ LOOKED_AT = 1024
 BATCHES, LARGEST_BATCH = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 512)), 1_024
 #: Epochs at most and at least, and the number of examples that all of them show; large tables need fewer epochs.
 EPOCHS, FEWEST_EPOCHS, EXAMPLES = 256, 4, 20_000_000
-#: Rows, at most, of the validation split.
-HELD_OUT = 50_000
+#: Rows, at most, of the validation split; tables of fewer rows than the second number have none.
+HELD_OUT, FEW_ROWS = 50_000, 64
+#: Share of each target that is spread over all classes.
+SMOOTHING = 0.1
 #: Learning rate, and the weight decay, relative to those of the optimiser, of parameters other than matrices.
 FACTORS = {nn.TableEmbedding: (0.1, 0.1), nn.Scale: (6.0, 6.0), nn.MixedActivation: (0.1, 0.1)}
 BIAS, TABLE = (0.1, 0.0), (1.0, 1.0)
@@ -35,24 +39,15 @@ BIAS, TABLE = (0.1, 0.0), (1.0, 1.0)
 COMBINED = 5
 
 
-def network(
-    embedding: nn.TableEmbedding,
-    outputs: int,
-    hidden: Sequence[int],
-    *,
-    activation: str,
-    dropout: float,
-    steps: int,
-) -> nn.Sequential:
-    """Return a network for a table, without the data's initial weights; see `initialize`."""
-    layers: list[nn.Module] = [embedding, nn.Scale(embedding.out_features)]
+def layers(embedding: nn.TableEmbedding, hidden: Sequence[int], *, activation: str, dropout: float) -> list[nn.Module]:
+    """Return the layers of a network for a table, before the last one."""
     width = embedding.out_features
+    made: list[nn.Module] = [embedding, nn.Scale(width)]
     for units in hidden:
-        layers += [nn.Linear(width, units), nn.MixedActivation(activation, units)]
-        layers += [nn.FadingDropout(dropout, steps)] * bool(dropout)
+        made += [nn.Linear(width, units), nn.MixedActivation(activation, units)]
+        made += [nn.FadingDropout(dropout, 1) for _ in range(bool(dropout))]
         width = units
-    layers.append(nn.Linear(width, outputs))
-    return nn.Sequential(*[nn.from_config(layer.config()) for layer in layers])
+    return made
 
 
 @dataclass(frozen=True)
@@ -68,6 +63,11 @@ class Defaults:
 
 #: By whether the target is a number.
 DEFAULTS = {False: Defaults("selu", 0.04), True: Defaults("mish", 0.2)}
+
+
+def held_out(rows: int) -> float:
+    """Return the default share of the validation split: a fifth, of large tables less, of small ones nothing."""
+    return 0.0 if rows < FEW_ROWS else min(0.2, HELD_OUT / rows)
 
 
 def batch_size(rows: int) -> int:
@@ -89,22 +89,27 @@ def patience(metric: str) -> EarlyStopping:
     return EarlyStopping(20, metric, maximize=False, growth=1.0)
 
 
-def initialize(model: nn.Sequential, X: Array, seed: int = 0) -> nn.Sequential:
-    """Set the weights by the data; return the model.
+def begin(
+    model: nn.Sequential, X: Array, *, steps: int, seed: int = 0, limits: tuple[float, float] | None = None
+) -> nn.Sequential:
+    """Set the weights by the data, and when dropout fades; return the model.
 
     Over some rows, the input of each unit gets a deviation of 1, and its bias is minus a value that it takes there, or
-    rather a combination of a few of them.
+    rather a combination of a few of them. Predictions stay within the limits, if there are any.
     """
+    if limits is not None:
+        model.append(nn.OutputRange(*limits))
     model.initialize(seed)
     rng = np.random.default_rng([seed, 1])
     rows = np.sort(rng.permutation(len(X))[:LOOKED_AT])
-    x = nn.Sequential(model[0]).eval()(X[rows]).detach().numpy()
-    for layer in list(model)[1:]:
-        if isinstance(layer, nn.Linear):
-            _set(layer, x, rng)
-        training, layer.training = layer.training, False
-        x = layer(x).detach().numpy()
-        layer.training = training
+    x = X[rows]
+    for layer in model:
+        if isinstance(layer, nn.FadingDropout):
+            layer.steps = steps
+        elif not isinstance(layer, nn.OutputRange):
+            if isinstance(layer, nn.Linear):
+                _set(layer, x, rng)
+            x = layer(x).detach().numpy()
     return model
 
 
@@ -120,19 +125,28 @@ def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> None:
     layer.bias.assign(-(picked * shares / shares.sum(axis=0)).sum(axis=0).astype(layer.bias.dtype))
 
 
-def optimizer(model: nn.Sequential, lr: float, weight_decay: float, steps: int) -> Optimizer:
+def smoothed(loss: str, share: float = SMOOTHING) -> Any:
+    """Return a cross-entropy of which a share of each target is spread over all classes; other losses as they are."""
+    if share and loss == "cross_entropy":
+        return functools.partial(losses.cross_entropy, label_smoothing=share)
+    return functools.partial(_of_two, share=share) if share and loss == "binary_cross_entropy" else loss
+
+
+def _of_two(output: Any, target: Any, *, share: float, reduction: str = "mean") -> Any:
+    return losses.binary_cross_entropy(output, target * (1 - share) + share / 2, reduction=reduction)
+
+
+def optimizer(model: nn.Sequential, rate: Schedule, weight_decay: float, steps: int) -> Optimizer:
     """Return the optimiser of a network for a table, for a run of so many steps."""
     found: dict[tuple[float, float], list[str]] = {}
     for i, layer in enumerate(model):
         for name, _ in layer.named_parameters():
             found.setdefault(_factors(layer, name), []).append(f"{i}.{name}")
     groups = []
-    for (rate, decay), paths in found.items():
-        settings: dict[str, Any] = {"params": paths, "lr_factor": rate}
+    for (factor, decay), paths in found.items():
+        settings: dict[str, Any] = {"params": paths, "lr_factor": factor}
         groups.append(settings | {"weight_decay": _decay(weight_decay * decay, steps)})
-    return optim.AdamW(
-        optim.CosineCycles(lr, steps), beta2=0.95, weight_decay=_decay(weight_decay, steps), groups=groups
-    )
+    return optim.AdamW(rate, beta2=0.95, weight_decay=_decay(weight_decay, steps), groups=groups)
 
 
 def _decay(most: float, steps: int) -> Any:
