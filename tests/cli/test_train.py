@@ -32,7 +32,7 @@ def test_what_a_run_writes(run, tmp_path):
         "model": "mlp", "hidden": [8], "activation": "relu", "dropout": 0.1, "epochs": 2, "batch_size": 32,
         "optimizer": "adam", "lr": 0.001, "schedule": "cosine", "l2": 0.0, "test": 0.2, "validation": 0.1,
         "patience": None, "seed": 3, "loss": None, "context": None, "width": None, "layers": None,
-        "class_weight": None, "threshold": None, "calibrate": None,
+        "class_weight": None, "threshold": None, "calibrate": None, "label_smoothing": 0.0,
     }  # fmt: skip
     assert found["seed"] == 3 and found["versions"]["chainrule"] == cr.__version__
     assert found["versions"].keys() == {"chainrule", "numpy", "python", "machine"}
@@ -81,10 +81,11 @@ def test_the_same_seed_gives_the_same_weights_in_two_processes(run, tmp_path):
     assert figures[0] == figures[1] != figures[2]
 
 
+@pytest.mark.parametrize("network", [("--model", "mlp", "--epochs", "40", "--lr", "0.01"), ()])
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_tables(run, csv, tmp_path, task):
+def test_tables(run, csv, tmp_path, task, network):
     file = csv(task)
-    result = run("train", file, "--target", "target", "--hidden", "16", "--epochs", "40", "--lr", "0.01")
+    result = run("train", file, "--target", "target", "--hidden", "16", *network)
     found = record(tmp_path / "runs" / "data")
     assert found["task"] == task and found["target"] == "target" and found["source"] == str(file)
     said = " ".join(result.stdout.split())
@@ -153,7 +154,7 @@ REFUSED = [
     (["digits", "--hidden", "8,,8"], "got '8,,8'"),
     (["digits", "--hidden", "0"], "hidden: expected an integer ≥ 1, got 0"),
     (["digits", "--hidden", "-3"], "got -3"),
-    (["digits", "--lr", "0"], "lr: expected a number > 0 or a schedule, got 0.0"),
+    (["digits", "--lr", "0"], "lr: expected a number > 0, got 0.0"),
     (["digits", "--lr", "nan"], "got nan"),
     (["digits", "--epochs", "0"], "epochs: expected an integer ≥ 1, got 0"),
     (["digits", "--batch-size", "-1"], "batch_size: expected an integer ≥ 1, got -1"),
@@ -167,7 +168,7 @@ REFUSED = [
     (["digits", "--validation", "0.1", "--patience", "0"], "patience: expected an integer ≥ 1, got 0"),
     (["digits", "--activation", "nope"], "activation 'nope'"),
     (["digits", "--optimizer", "nope"], "no optimiser 'nope'; there are SGD"),
-    (["digits", "--schedule", "nope"], "schedule: expected 'cosine' or 'constant', got 'nope'"),
+    (["digits", "--schedule", "nope"], "schedule: expected 'cosine', 'cycles' or 'constant', got 'nope'"),
     (["digits", "--engine", "nope"], "engine: expected one of"),
     (["digits", "--loss", "mse"], "loss: expected 'cross_entropy', 'focal' or 'hinge', got 'mse'"),
     (["digits", "--threads", "0"], "threads: expected an integer ≥ 1, got 0"),

@@ -255,7 +255,7 @@ def test_networks_that_do_not_fit(refused, pictures, csv):
         "train", "digits", "--model", "lenet"
     )
     assert "cnn is a network for images" in refused("train", csv(), "--target", "target", "--model", "cnn")
-    assert "expected 'mlp', 'lenet'" in refused("train", "digits", "--model", "resnet")
+    assert "expected 'mlp', 'tabular', 'lenet'" in refused("train", "digits", "--model", "resnet")
     assert "hidden: the model cnn does not take it" in refused("train", "digits", "--model", "cnn", "--hidden", "3")
     assert "size: only images in folders are resized" in refused("train", "digits", "--size", "4x4")
     assert "size: expected height and width such as 28x28, got '4'" in refused("train", pictures, "--size", "4")

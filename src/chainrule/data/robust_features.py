@@ -28,6 +28,10 @@ FEW = 8
 #: The smooth limit of scaled values.
 LIMIT = 3.0
 
+#: Why a column is left out, as notes say it: the noun, and what follows.
+EMPTY, CONSTANT = ("column", " without any value"), ("constant column", "")
+NAMING = ("column", " of texts that differ from row to row")
+
 Numbers = NDArray[np.float64]
 
 
@@ -86,9 +90,9 @@ class RobustFeatures:
         dropped = {**_useless(numbers), **_useless_texts(texts)}
         left_out = tuple(name for name in columns if name in dropped)
         notes = [
-            f"dropped {counted(len(names), 'column')} {reason}: {listed(names)}"
-            for reason in dict.fromkeys(dropped.values())
-            if (names := [name for name in left_out if dropped[name] == reason])
+            f"dropped {counted(len(names), noun)}{reason}: {listed(names)}"
+            for noun, reason in dict.fromkeys(dropped.values())
+            if (names := [name for name in left_out if dropped[name] == (noun, reason)])
         ]
         if len(left_out) == len(columns):
             raise ValueError(f"no usable feature is left: {'; '.join(notes)}")
@@ -288,25 +292,25 @@ class RobustFeatures:
         return replace(made, medians=medians, factors=factors)
 
 
-def _useless(numbers: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+def _useless(numbers: Mapping[str, NDArray[Any]]) -> dict[str, tuple[str, str]]:
     """Return the columns of numbers that say nothing, and why."""
     ranges = {name: (np.fmin.reduce(column), np.fmax.reduce(column)) for name, column in numbers.items()}
-    empty = {name: "without any value" for name, (low, _) in ranges.items() if np.isnan(low)}
+    empty = {name: EMPTY for name, (low, _) in ranges.items() if np.isnan(low)}
     constant = {name for name, (low, high) in ranges.items() if low == high}
-    same = {name: "of one value" for name in constant if not np.isnan(numbers[name]).any()}
+    same = {name: CONSTANT for name in constant if not np.isnan(numbers[name]).any()}
     return {**empty, **same}
 
 
-def _useless_texts(texts: Mapping[str, Counter[str | None]]) -> dict[str, str]:
+def _useless_texts(texts: Mapping[str, Counter[str | None]]) -> dict[str, tuple[str, str]]:
     """Return the columns of texts that say nothing, and why."""
     reasons = {}
     for name, found in texts.items():
         if set(found) == {None}:
-            reasons[name] = "without any value"
+            reasons[name] = EMPTY
         elif len(found) == 1:
-            reasons[name] = "of one value"
+            reasons[name] = CONSTANT
         elif len(found) > 10 and len(found) * 2 > found.total():
-            reasons[name] = "of texts that differ from row to row"
+            reasons[name] = NAMING
     return reasons
 
 
