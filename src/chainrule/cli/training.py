@@ -73,6 +73,11 @@ SHORT = ("loss", "accuracy", "rmse")
 @click.option("--calibrate", help="temperature: divide the logits by the number that is best on the validation split")
 @click.option("--cv", type=int, metavar="FOLDS", help="cross-validate on the training split first")
 @click.option("--patience", type=int, help="epochs without improvement after which to stop; the best weights are kept")
+@click.option(
+    "--on-disk/--in-memory",
+    default=None,
+    help="read Parquet and Arrow files while the network trains, or before; default: on disk if they exceed 1 GiB",
+)
 @options.seed
 @options.max_bytes
 @click.option("--out", type=options.PATH, help="the run's folder; default: runs/NAME, numbered")
@@ -93,6 +98,7 @@ def train(
     task: str | None,
     model: str | None,
     size: str | None,
+    on_disk: bool | None,
     max_bytes: int | None,
     out: Path | None,
     overwrite: bool,
@@ -131,7 +137,7 @@ def train(
         runs.Settings.of(network_for(source, model), 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes, exclude)
+        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes, exclude, on_disk)
         asked = runs.Settings.of(
             network, prepared.examples, given, own_validation=prepared.validation is not None
         )  # fmt: skip
@@ -185,6 +191,7 @@ def prepared_for(
     size: str | None = None,
     max_bytes: int | None = None,
     exclude: Sequence[str] | None = None,
+    on_disk: bool | None = False,
 ) -> tuple[Any, str]:
     """Read and prepare the data of a run; return them, and the name of the network."""
     from .. import runs
@@ -195,6 +202,13 @@ def prepared_for(
         file = options.first(source)
         options.refuse_for_texts(file, exclude=exclude or None, target=target, task=task, size=size)
         return runs.prepare_text(file, context=first.context or 1, test=first.test), network
+    if runs.stays_on_disk(source, on_disk):
+        if size is not None:
+            raise ValueError(f"size: is for folders of images, and {options.first(source)} is a table; leave it out")
+        prepared = runs.prepare_on_disk(
+            source, target, task, model=model, test=first.test, seed=first.seed, exclude=options.names(exclude)
+        )
+        return prepared, prepared.model
     prepared = runs.prepare(
         source, target, task, model=model, test=first.test, seed=first.seed, max_bytes=max_bytes,
         size=options.image_size(size), exclude=options.names(exclude),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.arguments import integer
+from ..core.arguments import integer, number
 from .dataset import Dataset
 from .preprocess import Preprocessor
 from .stored import BLOCK_BYTES, PART_ROWS, Part, StoredRows, picked
@@ -117,7 +117,12 @@ class ArrowRows(StoredRows):
         other._transform = transform
         return other
 
-    def _part(self, share: float, seed: int, *, held: bool) -> StoredRows:
+    def split(self, share: float, seed: int = 0) -> "tuple[ArrowRows, ArrowRows]":
+        """Return the rows without a random share of them, and these; see `StoredRows.split`."""
+        share, seed = number("share", share, above=0, below=1), integer("seed", seed, at_least=0)
+        return self._part(share, seed, held=False), self._part(share, seed, held=True)
+
+    def _part(self, share: float, seed: int, *, held: bool) -> "ArrowRows":
         other = copy.copy(self)
         other._held = (*self._held, (share, seed, held))
         other._counts = [int(other._mask(piece).sum()) for piece in range(len(self._pieces))]
@@ -159,7 +164,7 @@ class ArrowRows(StoredRows):
             raise ValueError(f"{file}: the target {self.target!r} holds NaN; store missing values as nulls")
         return batch.filter(target.is_valid()) if target.null_count else batch
 
-    def sample(self, rows: int = SAMPLE_ROWS, seed: int = 0) -> Dataset:
+    def sample(self, rows: int = SAMPLE_ROWS, seed: int = 0, *, task: str | None = None) -> Dataset:
         """Return a random sample of the rows, drawn in one pass, with each text and class that occurs at least once.
 
         Of a column with more than 10,000 texts those found first. All rows, in their order, if there are no more.
@@ -169,7 +174,7 @@ class ArrowRows(StoredRows):
             for batch in self.tables(piece):
                 drawn.add(batch)
         source = f"{self.files[0]}" + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
-        return Dataset.from_frame(drawn.table(), self.target, source=source)
+        return Dataset.from_frame(drawn.table(), self.target, task=task, source=source)
 
     def fit(self, rows: int = SAMPLE_ROWS, seed: int = 0) -> Preprocessor:
         """Return the preprocessing fitted to such a sample; of a table with no more rows, to all of them."""

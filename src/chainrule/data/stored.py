@@ -87,10 +87,7 @@ class StoredRows(ABC):
         (1000, True)
         """
         share, seed = number("share", share, above=0, below=1), integer("seed", seed, at_least=0)
-        return self._part(share, seed, held=False), self._part(share, seed, held=True)
-
-    def _part(self, share: float, seed: int, *, held: bool) -> "StoredRows":
-        return Selected(self, share, seed, held=held)
+        return Selected(self, share, seed, held=False), Selected(self, share, seed, held=True)
 
 
 class Selected(StoredRows):
@@ -119,7 +116,8 @@ class Selected(StoredRows):
                 yield take(X, here), None if y is None else take(y, here)
 
     def _picked(self, piece: int) -> NDArray[np.bool_]:
-        return picked(self._rows.pieces[piece], piece, self._share, self._seed) == self._held
+        mask = picked(self._rows.pieces[piece], piece, self._share, self._seed)
+        return mask if self._held else ~mask
 
 
 def picked(count: int, piece: int, share: float, seed: int) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .importance import importance, partial_dependence
 from .networks import NETWORKS, network
+from .on_disk import prepare_on_disk, stays_on_disk
 from .preparing import Prepared, arrays, prepare, prepare_text
 from .settings import LOSSES, SETTINGS, Settings
 from .text import sample
@@ -40,8 +41,10 @@ __all__ = [
     "network",
     "partial_dependence",
     "prepare",
+    "prepare_on_disk",
     "prepare_text",
     "sample",
+    "stays_on_disk",
     "train",
     "tune",
     "versions",

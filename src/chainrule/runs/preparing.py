@@ -32,6 +32,8 @@ class Prepared:
         Of a text: what simple counts cost on the test split, in nats for each character.
     model : str
         The network that the data is prepared for.
+    stored : data.ArrowRows or None
+        All rows to train on, if they stay on disk; `train` and `test` are samples then.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Prepared:
     baselines: dict[str, float] = field(default_factory=dict)
     suspects: list[str] = field(default_factory=list)
     model: str = "charlm"
+    stored: data.ArrowRows | None = None
 
     def part(self, split: Any) -> tuple[Array, Array]:
         """Return X and y of a split."""
@@ -57,6 +60,8 @@ class Prepared:
     @property
     def examples(self) -> int:
         """How many examples the training split has: rows, or windows of a text."""
+        if self.stored is not None:
+            return len(self.stored)
         return (len(self.train) - 1) // self.preprocessor.context if self.is_of_text else len(self.train)
 
 

@@ -19,6 +19,7 @@ from .folders import CHECKPOINT
 from .importance import importance, partial_dependence
 from .judged import Rule, check_rule, row_weights
 from .networks import NETWORKS, network
+from .on_disk import held_out
 from .preparing import Prepared
 from .settings import Settings
 from .text import sample
@@ -76,7 +77,7 @@ def train(
     row.begin(model, preprocessor, parts.X, parts.y, settings, steps)
     saving = None if checkpoint_every is None else Checkpoint(folder / CHECKPOINT, epochs=checkpoint_every)
     history = fit(
-        model, parts.X, parts.y, loss=trained_by, metrics=metrics,
+        model, *parts.given, loss=trained_by, metrics=metrics,
         optimizer=row.optimizer(model, preprocessor, settings, steps), epochs=settings.epochs,
         batch_size=settings.batch_size, validation=parts.validation, seed=settings.seed, l2=settings.l2,
         early_stopping=stopping, progress=progress, engine=engine, threads=threads,
@@ -95,7 +96,7 @@ def train(
     record = {
         "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
         "settings": asdict(settings), "seed": settings.seed, "engine": choose(engine), "threads": threads,
-        "examples": {"train": len(prepared.train), "test": len(prepared.test)}, "parameters": model.num_parameters,
+        "examples": {"train": parts.all_rows, "test": len(prepared.test)}, "parameters": model.num_parameters,
         "fingerprint": prepared.fingerprint, "notes": prepared.notes, "versions": versions(), "seconds": seconds,
         "epochs": len(history), "stopped": history.stopped, "best_epoch": history.best_epoch,
         "metrics": outcome.metrics, "findings": history.findings, **outcome.recorded,
@@ -136,11 +137,24 @@ class _Parts:
     rows: int
     validation: float | tuple[Array, Array] | None
     held: tuple[Array, Array] | None
+    stored: Any = None
+
+    @property
+    def given(self) -> tuple[Any, Any]:
+        """What `fit` takes: the arrays, or rows that stay on disk, of which these are a sample."""
+        return (self.X, self.y) if self.stored is None else (self.stored, None)
+
+    @property
+    def all_rows(self) -> int:
+        """How many rows there are to train on and to validate with; of rows on disk, without the latter."""
+        return len(self.X) if self.stored is None else self.rows
 
     @classmethod
     def of(cls, prepared: Prepared, settings: Settings) -> _Parts:
         X, y = prepared.part(prepared.train)
         own, share = prepared.validation, settings.validation
+        if prepared.stored is not None:
+            return cls._of_stored(prepared, prepared.stored, X, y, settings)
         if own is not None and share:
             raise ValueError(f"validation: {prepared.source} has its own validation split; leave this out")
         if own is None and settings.patience is not None and not share:
@@ -154,6 +168,18 @@ class _Parts:
             raise ValueError(f"validation={share:g} of {len(X)} rows leaves the training split empty")
         trained, rows = data.split(len(X), share, settings.seed)  # as `fit` does
         return cls(X, y, len(trained), share, (X[rows], y[rows]))
+
+    @classmethod
+    def _of_stored(cls, prepared: Prepared, rows: data.ArrowRows, X: Array, y: Array, settings: Settings) -> _Parts:
+        if settings.class_weight is not None:
+            raise ValueError(
+                "class_weight: rows that stay on disk all count the same; leave it out, or use --in-memory"
+            )
+        held = None
+        if settings.validation:
+            rows, sampled = held_out(rows, settings.validation, settings.seed)
+            held = prepared.part(sampled)
+        return cls(X, y, len(rows), held, held, rows.prepared_by(prepared.preprocessor))
 
 
 @dataclass
