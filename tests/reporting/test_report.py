@@ -17,9 +17,10 @@ from click.testing import CliRunner
 import chainrule as cr
 from chainrule import cli, io, nn, runs
 from chainrule.data import Dataset
-from chainrule.reporting import figures
+from chainrule.reporting import figures, sections
 from chainrule.reporting.examples import examples_bytes, png
 from chainrule.reporting.payload import as_script
+from chainrule.reporting.storage import read_run
 from chainrule.show.document import clean
 
 pytest.importorskip("plotly", reason="needs plotly: pip install 'chainrule[report]'")
@@ -71,6 +72,16 @@ def test_it_says_what_was_trained_and_how(page):
                  "Better than the baseline on the test split", "training split", "snapshot",
                  "that the epochs took", "5\u202f%"):  # fmt: skip
         assert part in text, part
+
+
+def test_settings_that_a_network_chooses_itself_are_not_shown_as_none(tmp_path):
+    record = {"settings": {"lr": None, "activation": None, "batch_size": 64}, "parameters": 9, "loss": "mse"}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    rows = [{"epoch": i + 1, "loss": 1.0, "lr": rate} for i, rate in enumerate((0.05, 0.2, 0.1))]
+    (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stored = read_run(tmp_path)
+    assert sections._network(stored) == "9 parameters"
+    assert sections._training(stored, record["settings"]) == "3 epochs, batches of 64, learning rate 0.2, loss mse"
 
 
 def test_the_data_is_that_of_the_run(digits, page):

@@ -122,7 +122,7 @@ def _network(stored: Stored) -> str:
     if stored.flow is not None and stored.flow.layers and all(len(x["shape"]) == 2 for x in stored.flow.layers):
         layers = stored.flow.layers
         sizes = "-".join(str(n) for n in (layers[0]["shape"][0], *(x["shape"][1] for x in layers)))
-    activation = _mapping(stored.record, "settings").get("activation", "")
+    activation = _mapping(stored.record, "settings").get("activation") or ""
     count = stored.model.num_parameters if stored.model is not None else stored.record.get("parameters")
     return ", ".join(p for p in (sizes, str(activation), f"{count:,} parameters") if p)
 
@@ -130,7 +130,9 @@ def _network(stored: Stored) -> str:
 def _training(stored: Stored, settings: Mapping[str, Any]) -> str:
     parts = [f"{len(stored.history)} epochs"] if stored.record else []
     names = {"batch_size": "batches of {}", "optimizer": "{}", "lr": "learning rate {}", "seed": "seed {}"}
-    parts += [form.format(settings[k]) for k, form in names.items() if k in settings]
+    rates = [row["lr"] for row in stored.history if isinstance(row.get("lr"), int | float)]
+    given = dict(settings) if settings.get("lr") is not None or not rates else {**settings, "lr": max(rates)}
+    parts += [form.format(given[k]) for k, form in names.items() if given.get(k) is not None]
     if stored.record.get("loss"):
         parts.append(f"loss {stored.record['loss']}")
     if stored.record.get("stopped"):
