@@ -142,7 +142,7 @@ def _in_groups(model: nn.Sequential, preprocessor: data.Preprocessor, settings: 
 def _patience(settings: Settings, watched: str) -> EarlyStopping | int | None:
     if settings.patience is not None:
         return EarlyStopping(settings.patience, watched, maximize=False)
-    return tables.patience(watched)
+    return tables.patience(watched, settings.epochs)
 
 
 def _lenet(preprocessor: data.Preprocessor, settings: Settings) -> tuple[list[nn.Module], int]:

@@ -203,7 +203,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         validation = None
         if table.held is not None:
             validation = table.X[table.held], self._targets(table.y[table.held])
-            stop = tables.patience(watched)
+            stop = tables.patience(watched, epochs)
             if self.n_iter_no_change is not None:
                 stop = EarlyStopping(self.n_iter_no_change, watched, maximize=False)
             calls.insert(0, stop)
@@ -310,7 +310,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         Share of the rows that chooses the best epoch, at most 50,000; 0, and for fewer than 64 rows: none, all rows are
         trained on.
     n_iter_no_change : int or None
-        Epochs without a better validation figure after which to stop; None: 20 and as many as it took to the best.
+        Epochs without a better validation figure after which to stop; None: a quarter of all, and
+        as many as it took to the best.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None
@@ -472,7 +473,8 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         Share of the rows that chooses the best epoch, at most 50,000; 0, and for fewer than 64 rows: none, all rows are
         trained on.
     n_iter_no_change : int or None
-        Epochs without a better validation figure after which to stop; None: 20 and as many as it took to the best.
+        Epochs without a better validation figure after which to stop; None: a quarter of all, and
+        as many as it took to the best.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None

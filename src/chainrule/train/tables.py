@@ -81,12 +81,12 @@ def epochs(rows: int) -> int:
     return min(max(round(EXAMPLES / rows), FEWEST_EPOCHS), EPOCHS)
 
 
-def patience(metric: str) -> EarlyStopping:
+def patience(metric: str, epochs: int) -> EarlyStopping:
     """Return what stops a run when the next cycle of the learning rate has ended without an improvement.
 
     Each cycle ends at twice the epochs of the one before, and a bit more.
     """
-    return EarlyStopping(20, metric, maximize=False, growth=1.0)
+    return EarlyStopping(max(epochs // 4, 1), metric, maximize=False, growth=1.0)
 
 
 def begin(
