@@ -107,3 +107,18 @@ def test_sentences_about_parts_are_added_up(tmp_path):
         "imputed 10 missing values of a with the training median 9.5",
         "10 rows hold a category of c that the training split did not have, encoded as zeros: w, x",
     ]
+
+
+@pytest.mark.parametrize("block", [1 << 22, 40])
+def test_rows_with_too_few_fields_are_said(tmp_path, block, monkeypatch):
+    path = tmp_path / "t.csv"
+    lines = ["a,y,b"] + [f"{i},{i % 2},{'' if i % 5 else i}" for i in range(50)]
+    path.write_text("\n".join(lines) + "\n")
+    assert not any("fewer fields" in note for note in read(path, "y").notes)
+    lines[8], lines[31] = "7,1", '"30",0'
+    path.write_text("\n".join([*lines[:20], "", " ", *lines[20:]]) + "\n")
+    monkeypatch.setattr(delimited, "BLOCK", block)
+    said = "2 rows have fewer fields than the first row, the first is row 8: what they lack was read as missing"
+    dataset = read(path, "y")
+    assert said in dataset.notes
+    assert said in added_up(note for part, _ in read_parts(path, dataset.readings) for note in part.notes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .expansion import Expansion
 from .readings import MISSING, polars_package
-from .wording import counted, listed
+from .wording import Counted, counted, listed
 
 if TYPE_CHECKING:
     import polars
@@ -50,8 +50,13 @@ class Delimited:
         """Which of these columns hold texts: all."""
         return list(columns)
 
-    def parts(self, columns: Sequence[str], rows: int | None = None) -> "Iterator[polars.DataFrame]":
-        """Yield these columns as texts without spaces around them, null where missing; `rows` has no effect."""
+    def parts(
+        self, columns: Sequence[str], rows: int | None = None, notes: list[str] | None = None
+    ) -> "Iterator[polars.DataFrame]":
+        """Yield these columns as texts without spaces around them, null where missing; `rows` has no effect.
+
+        Sentences on rows with too few fields, whose other values are missing, are added to `notes`.
+        """
         pl = polars_package()
         schema = dict.fromkeys(self.names, pl.String)
         row = 0
@@ -63,6 +68,8 @@ class Delimited:
                 frame = pl.read_csv(rows_only, has_header=False, schema=schema, separator=self.separator)
             except pl.exceptions.PolarsError as error:
                 raise ValueError(f"{self.source.path}: {self._reason(block, row, error)}") from None
+            if notes is not None:
+                notes += self._short_rows(rows_only, frame, row)
             row += frame.height
             yield frame.select(stripped(pl, name) for name in columns)
 
@@ -91,6 +98,14 @@ class Delimited:
                 f"{self.source.path}: its last row has {counted(found, 'field')} of {of}; the file looks truncated"
             )
 
+    def _short_rows(self, block: bytes, frame: "polars.DataFrame", first_row: int) -> list[str]:
+        width, separators = len(self.names), block.count(self.separator.encode())
+        if not frame[self.names[-1]].null_count() or (b'"' not in block and separators == (width - 1) * frame.height):
+            return []
+        lines = csv.reader(io.StringIO(block.decode(), newline=""), delimiter=self.separator)
+        short = [row for row, fields in enumerate(lines) if len(fields) < width and any(map(str.strip, fields))]
+        return [Counted(_said_short, (), len(short), [f"{first_row + short[0] + 1:,}"])] if short else []
+
     def _reason(self, block: bytes, first_row: int, error: Exception) -> str:
         """Say what is wrong with rows that polars refuses."""
         lines = csv.reader(io.StringIO(block.decode(errors="replace"), newline=""), delimiter=self.separator)
@@ -111,6 +126,15 @@ def stripped(pl: Any, name: str) -> Any:
     """Return a column of texts without spaces around them, null where missing."""
     text = pl.col(name).str.strip_chars()
     return pl.when(text.is_in(MISSING)).then(None).otherwise(text).alias(name)
+
+
+def _said_short(rows: int, first: Sequence[str]) -> str:
+    verb = "has" if rows == 1 else "have"
+    shortest = min(first, key=lambda number: int(number.replace(",", "")))
+    return (
+        f"{counted(rows, 'row')} {verb} fewer fields than the first row, the first is row {shortest}: what they lack "
+        "was read as missing"
+    )
 
 
 def sniffed(source: Expansion, header: bool | None, named: Sequence[str], notes: list[str]) -> Delimited:

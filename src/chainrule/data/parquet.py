@@ -40,7 +40,9 @@ class Parquet:
         """Which of these columns hold texts."""
         return [name for name in columns if self.schema[name] == polars_package().String]
 
-    def parts(self, columns: Sequence[str], rows: int | None = None) -> "Iterator[polars.DataFrame]":
+    def parts(
+        self, columns: Sequence[str], rows: int | None = None, notes: list[str] | None = None
+    ) -> "Iterator[polars.DataFrame]":
         """Yield these columns, `rows` at a time or all at once; texts stripped, and null where missing."""
         pl, path = polars_package(), self.source.path
         for name in columns:  # before their values take memory

@@ -17,7 +17,7 @@ from .evidence import Column, decided
 from .expansion import Expansion
 from .readings import Booleans, LeftOut, Reading, Texts, polars_package, values
 from .suspects import called_id
-from .wording import Counted, counted, listed
+from .wording import Counted, added_up, counted, listed
 
 if TYPE_CHECKING:
     import polars
@@ -154,7 +154,7 @@ def read_parts(
     decided_now, notes = ({}, []) if readings else table.decide()
     notes = [*table.notes, *notes]
     rows = 0
-    for frame, places, blank in table.parts(readings or decided_now, ROWS, keep):
+    for frame, places, blank in table.parts(readings or decided_now, ROWS, keep, notes):
         notes += [Counted(blank_rows, (), blank)] if blank else []
         if not len(places):
             continue
@@ -162,7 +162,7 @@ def read_parts(
         kept = {name: frame[_kept(name)].to_list() for name in keep}
         part = frame.drop(_kept(name) for name in keep)
         yield Dataset.from_frame(part, source=table.called, notes=notes, rows=places), kept
-        notes = []
+        notes.clear()
     if not rows:
         raise table.without_rows()
 
@@ -241,7 +241,9 @@ class Table:
     def read(self, readings: Mapping[str, Reading], notes: list[str]) -> "tuple[polars.DataFrame, NDArray[Any]]":
         """Return all rows that have a value, and the position of each."""
         pl = polars_package()
-        parts = list(self.parts(readings))
+        short: list[str] = []
+        parts = list(self.parts(readings, notes=short))
+        notes += added_up(short)
         height = sum(len(places) for _, places, _ in parts)
         if not height:
             raise self.without_rows()
@@ -253,7 +255,11 @@ class Table:
         return frame.with_columns(pl.col(whole).cast(pl.Int64)), np.concatenate([places for _, places, _ in parts])
 
     def parts(
-        self, readings: Mapping[str, Reading], rows: int | None = None, keep: Sequence[str] = ()
+        self,
+        readings: Mapping[str, Reading],
+        rows: int | None = None,
+        keep: Sequence[str] = (),
+        notes: list[str] | None = None,
     ) -> "Iterator[tuple[polars.DataFrame, NDArray[Any], int]]":
         """Yield rows that have a value, the position of each, and how many have none.
 
@@ -265,7 +271,7 @@ class Table:
         with _explained(self.called):
             for file in self.files:
                 before = start
-                for part in file.parts(list(dict.fromkeys([*used, *keep])), rows):
+                for part in file.parts(list(dict.fromkeys([*used, *keep])), rows, notes):
                     at = f"{file.source.path}", start - before
                     frame = part.select(_meaning(part[name], readings.get(name), *at) for name in used)
                     blank = _blank(part.select(used))
