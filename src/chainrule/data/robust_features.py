@@ -238,7 +238,7 @@ class RobustFeatures:
         """Sentences about the columns of these names that are ignored."""
         return ignored(names, {*self.input_names, *self.left_out, target_name})
 
-    def example(self, rows: int, rng: np.random.Generator | None) -> Matrix:
+    def example(self, rows: int, rng: "np.random.Generator | None") -> Matrix:
         """Inputs to see what a network takes: zeros, or normal numbers and any ids."""
         shape = rows, len(self.feature_names)
         if rng is None:
