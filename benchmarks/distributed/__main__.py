@@ -91,7 +91,7 @@ def print_predicted(works: dict[str, Work]) -> None:
         for name, work in works.items():
             pairs = [f"{speedup(work, n, network):.1f}/{work.alone() / simulated(work, n, network):.1f}" for n in MANY]
             larger = batch_for(work, 16, network)
-            print(f"  {name:<20} {'  '.join(pairs)}   best at {most(work, network)}; half of 16 from b{larger}")
+            print(f"  {name:<20} {'  '.join(pairs)}   best at {most(work, network)}; half of 16 from batch {larger}")
         print(f"  {'processes':<20} {', '.join(map(str, MANY))}")
 
 

@@ -118,12 +118,11 @@ def most(work: Work, network: Network, limit: int = 1024) -> int:
     return min(range(1, min(limit, work.batch) + 1), key=lambda processes: (step(work, processes, network), processes))
 
 
-def batch_for(work: Work, processes: int, network: Network, efficiency: float = 0.5) -> int:
-    """Return the batch from which so many processes are used to a share of their time, doubling from the work's own."""
+def batch_for(work: Work, processes: int, network: Network, efficiency: float = 0.5) -> int | None:
+    """Return the batch from which a share of the processes' time is used, doubling the work's own; None for none."""
     batch = work.batch
-    while batch < 2**30:
-        larger = replace(work, batch=batch)
-        if speedup(larger, processes, network) >= efficiency * processes:
-            break
+    while batch < 1000 * work.batch:
+        if speedup(replace(work, batch=batch), processes, network) >= efficiency * processes:
+            return batch
         batch *= 2
-    return batch
+    return None
