@@ -14,12 +14,13 @@ from benchmarks.layers.measure import PEERS, Layers
 from benchmarks.layers.workloads import trainings
 from benchmarks.machine import thread_numbers, usual_threads
 from benchmarks.memory import COMPARED, WORKLOADS, Memory
+from benchmarks.multiplies import Multiplies, all_shapes, parse_shapes
 from benchmarks.overhead import Overhead
 from benchmarks.report import row_name
 from benchmarks.sides import DEFAULT_PAIRS, SIDES
 from benchmarks.workloads import GRID, QUICK, Workload, select
 
-Measurement = Grid | Layers | Memory | Overhead
+Measurement = Grid | Layers | Memory | Multiplies | Overhead
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -76,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     instead.add_argument(
         "--layers", action="store_true", help="convolution, recurrence, attention beside PyTorch and JAX"
     )
+    instead.add_argument(
+        "--gemm", action="store_true", help="matrix multiplies beside NumPy and PyTorch; --workload: 128x784x128,…"
+    )
     instead.add_argument("--list", action="store_true", help="list workloads, sides and default pairs")
     parser.add_argument(
         "--workload", metavar="NAMES", help="comma-separated names or their beginnings up to a slash (default: all)"
@@ -83,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sides", metavar="A,B,…", help="pair the first side with each of the others")
     parser.add_argument("--pairs", metavar="A:B,…", help="the pairs; a side with itself shows the noise")
     parser.add_argument("--threads", metavar="N,…", help="numbers of threads (default: 1,2; --memory: 1)")
-    parser.add_argument("--seconds", type=float, help="seconds for which each pair alternates (default: 2)")
+    parser.add_argument("--seconds", type=float, help="seconds for which sides alternate (default: 2; --gemm: 0.1)")
     parser.add_argument("--format", choices=("text", "markdown"), default="text", help="of the table")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements as they arrive")
     parser.add_argument("--quick", action="store_true", help="three workloads, one thread, half a second per pair")
@@ -103,6 +107,10 @@ def _measurement(options: argparse.Namespace) -> Measurement:
         if not set(peers) <= set(PEERS):
             raise ValueError(f"--layers: expected sides among {', '.join(PEERS)}, got {options.sides!r}")
         return Layers(trainings(options.workload.split(",") if options.workload else None), peers, threads, seconds)
+    if options.gemm:
+        _refuse(options, "--gemm", "sides", "pairs", "quick")
+        shapes = parse_shapes(options.workload) if options.workload else all_shapes()
+        return Multiplies(shapes, threads, options.seconds or 0.1)
     if options.overhead:
         _refuse(options, "--overhead", "workload", "sides", "pairs")
         return Overhead(threads, seconds)

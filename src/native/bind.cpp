@@ -15,10 +15,13 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <tuple>
 
+#include "blocking.hpp"
 #include "executor.hpp"
 #include "interpreter_lock.hpp"
 #include "kernels.hpp"
+#include "multiply_rate.hpp"
 #include "pace.hpp"
 
 namespace nb = nanobind;
@@ -291,7 +294,17 @@ NB_MODULE(_native, m) {
     m.def("without_kernel", &without_kernel, nb::arg("values"), nb::arg("groups"), nb::arg("inputs"), nb::arg("states"), nb::arg("outputs"),
           nb::arg("updates"), nb::arg("arena"), nb::arg("bodies") = Bodies(), "The groups of a plan that have no kernel here.");
     m.def("instruction_set", [] { return std::string(chainrule::kernels().name); }, "The instruction set in use.");
+    m.def("vector_bytes", [] { return chainrule::kernels().gemm_f32.width * static_cast<int>(sizeof(float)); }, "Bytes of a vector.");
     m.def("select", [](const std::string& name) { return chainrule::select(name.c_str()); }, "Choose an instruction set; for tests.");
+    m.def("caches", [] { const chainrule::Caches& c = chainrule::caches(); return std::make_tuple(c.first, c.second, c.third); },
+          "Bytes of the caches: first and second level of a core, and the third.");
+    m.def("blocking", [] { const chainrule::Blocking b = chainrule::blocking(); return std::make_tuple(b.strip, b.panels, b.reuse); },
+          "How multiplies are cut and copied; see blocking.hpp.");
+    m.def("default_blocking", [] { const chainrule::Blocking b = chainrule::default_blocking(); return std::make_tuple(b.strip, b.panels, b.reuse); },
+          "The blocking that follows from the caches.");
+    m.def("set_blocking", [](std::ptrdiff_t strip, std::ptrdiff_t panels, std::ptrdiff_t reuse) { chainrule::set_blocking({strip, panels, reuse}); },
+          nb::arg("strip"), nb::arg("panels"), nb::arg("reuse"), "Plan multiplies with this from now on; results stay the same.");
+    m.def("multiply_rate", &chainrule::multiply_rate<float>, "Flop/s of one thread in float32, from the first-level cache.");
     m.def("default_threads", &chainrule::default_threads, "Threads that this process may use.");
     nb::class_<Block>(m, "Block");
     body.def("__init__", [](LoopBody* made, const std::vector<ValueRow>& values, const std::vector<GroupRow>& groups, std::vector<int> inputs,

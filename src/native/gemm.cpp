@@ -19,7 +19,7 @@ constexpr std::ptrdiff_t kPanelsOfReuse = 3;
 constexpr std::ptrdiff_t kPages = 64;
 constexpr std::ptrdiff_t kLeastPlaces = 8;
 constexpr std::ptrdiff_t kTilesGathered = 8;
-constexpr std::ptrdiff_t kColumnsGathered = 64;
+constexpr std::ptrdiff_t kColumnsGathered = 16;
 // A block of C should be in the first-level cache when its epilogue runs, and big enough to be worth a call.
 constexpr std::ptrdiff_t kBlockBytes = 16 * 1024;
 // Multiply-adds that are worth a block of their own, which another thread may take.

@@ -12,6 +12,7 @@
 
 #include "gemm.hpp"
 #include "kernels.hpp"
+#include "multiply_rate.hpp"
 #include "philox.hpp"
 #include "team.hpp"
 
@@ -53,21 +54,13 @@ std::unique_ptr<T[], Free> values(std::ptrdiff_t n) {
     return x;
 }
 
-// Tiles that stay in the first-level cache: as near the processor's rate as a multiply comes.
-template <class T>
-double peak() {
-    const Gemm<T> g(kernels().gemm_f32.rows, 64, 256, {256, 1}, {64, 1}, 64);
-    const auto a = values<T>(256 * 64), b = values<T>(256 * 64), c = values<T>(64 * 64), space = values<T>(1 << 16);
-    return g.flops() / seconds([&] { g.run(a.get(), b.get(), c.get(), false, {}, space.get()); }) * 1e-9;
-}
-
 template <class T>
 void gemm(const char* type, Team& team) {
     const std::ptrdiff_t shapes[][3] = {
         {32, 64, 32},    {32, 32, 10},     {128, 784, 128}, {128, 128, 10}, {256, 784, 512},
         {256, 512, 512}, {256, 1024, 512}, {10000, 4, 32},  {10000, 16, 4}, {1024, 1024, 1024},
     };
-    std::printf("%s, %s, %d threads, GFLOP/s; peak of one thread %.1f\n", type, kernels().name, team.size(), peak<T>());
+    std::printf("%s, %s, %d threads, GFLOP/s; peak of one thread %.1f\n", type, kernels().name, team.size(), multiply_rate<T>() * 1e-9);
     std::printf("  batch x in x out      X W       XT dZ     dZ WT\n");
     for (const auto& [batch, in, out] : shapes) {
         const auto x = values<T>(batch * in), w = values<T>(in * out), z = values<T>(batch * out);
@@ -82,7 +75,7 @@ void gemm(const char* type, Team& team) {
                      zw = rate(inputs, z.get(), w.get(), x.get());
         std::printf("  %5td x %4td x %4td  %8.1f  %8.1f  %8.1f\n", batch, in, out, xw, xz, zw);
     }
-    std::printf("  peak of one thread %.1f\n", peak<T>());
+    std::printf("  peak of one thread %.1f\n", multiply_rate<T>() * 1e-9);
 }
 
 #define NAME(name) #name,

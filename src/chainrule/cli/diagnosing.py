@@ -10,7 +10,8 @@ from .output import explained, say
 
 
 @click.command()
-def doctor() -> None:
+@click.option("--calibrate", is_flag=True, help="Measure for some seconds how multiplies are best blocked; store it.")
+def doctor(calibrate: bool) -> None:
     """Print which engine, threads and versions are in use."""
     from .. import engine, runs
 
@@ -21,8 +22,11 @@ def doctor() -> None:
             from ..engine.native import default_threads, instruction_set
 
             lines.append(f"native engine: {instruction_set()}, {default_threads()} threads")
+            lines += _multiplies(calibrate)
         else:
             lines.append("native engine: not installed, because no C++ compiler was found")
+            if calibrate:
+                raise ValueError("--calibrate needs the native engine, which is not installed")
         say("engine", *lines)
         numbers = ", ".join(f"{name} {number}" for name, number in runs.versions().items())
         say("mpi", _mpi())
@@ -38,3 +42,28 @@ def _mpi() -> str:
     name = MPI.Get_library_version().splitlines()[0].split(",")[0].strip()
     mpiexec = shutil.which("mpiexec") or "not in PATH"
     return f"{name}, MPI {'.'.join(map(str, MPI.Get_version()))}, mpiexec: {mpiexec}"
+
+
+def _multiplies(calibrate: bool) -> list[str]:
+    """Lines about caches and the blocks of multiplies, after a calibration if wanted."""
+    from ..engine import _native, calibration
+
+    if calibrate:
+        chosen, gain = calibration.calibrate()
+        usual = calibration.Blocking(*_native.default_blocking())
+        said = (
+            "the usual blocks are the fastest" if chosen == usual else f"{gain:.2f} times as fast as the usual blocks"
+        )
+        how = f"calibrated now: {said}; stored in {calibration.stored_in()}"
+    elif calibration.stored() is not None:
+        how = f"calibrated: {calibration.stored_in()}"
+    else:
+        how = "not calibrated (chainrule doctor --calibrate)"
+    first, second, third = (f"{size // 1024:,} KiB" for size in _native.caches())
+    strip, panels, reuse = _native.blocking()
+    return [
+        f"caches: {first} and {second} a core, {third} shared; {_native.vector_bytes()} bytes in a vector",
+        f"multiply rate: {_native.multiply_rate() * 1e-9:.0f} Gflop/s of one thread in float32",
+        f"blocks: {strip / 1024:.3g} KiB of rows, {panels / 1024:.4g} KiB of panels, copies from {reuse} rows",
+        how,
+    ]

@@ -39,8 +39,26 @@ def without_kernel(
 def instruction_set() -> str:
     """The instruction set in use."""
 
+def vector_bytes() -> int:
+    """Bytes of a vector."""
+
 def select(arg: str, /) -> bool:
     """Choose an instruction set; for tests."""
+
+def caches() -> tuple[int, int, int]:
+    """Bytes of the caches: first and second level of a core, and the third."""
+
+def blocking() -> tuple[int, int, int]:
+    """How multiplies are cut and copied; see blocking.hpp."""
+
+def default_blocking() -> tuple[int, int, int]:
+    """The blocking that follows from the caches."""
+
+def set_blocking(strip: int, panels: int, reuse: int) -> None:
+    """Plan multiplies with this from now on; results stay the same."""
+
+def multiply_rate() -> float:
+    """Flop/s of one thread in float32, from the first-level cache."""
 
 def default_threads() -> int:
     """Threads that this process may use."""

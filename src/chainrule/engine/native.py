@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.op import Array
 from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Loop, Plan, Step, Value
-from . import _native
+from . import _native, calibration
 from .base import Binding
 from .numpy import COPIED_BYTES, loop_call
 
@@ -300,3 +300,6 @@ def instruction_set() -> str:
 def default_threads() -> int:
     """Return the number of threads that the process may use."""
     return int(_native.default_threads())
+
+
+calibration.apply()
