@@ -68,7 +68,8 @@ def tune(
         fixed = options.given(of_network)
         model = of_data.pop("model", None)
         prepared, network = prepared_for(source, fixed, model=model, **of_data)
-        compared = _compared(prepared, runs.Settings.of(network, prepared.examples, fixed))
+        own = prepared.validation is not None
+        compared = _compared(runs.Settings.of(network, prepared.examples, fixed, own_validation=own), own)
         folder = out or Path("runs") / f"{runs.folder_name(options.first(source))}-tune"
         if not quiet:
             say("data", f"{prepared.source}: {len(prepared.train):,} rows to train and validate", *prepared.notes)
@@ -82,10 +83,13 @@ def tune(
             _conclude(search, runs, _command(source, {**asked, **compared}, search.best))
 
 
-def _compared(prepared: Any, settings: Any) -> dict[str, Any]:
+def _compared(settings: Any, own_validation: bool) -> dict[str, Any]:
     """Return the settings by which trials are compared, where the network's own don't hold rows out or stop early."""
-    held = {} if prepared.validation is not None or settings.validation else {"validation": VALIDATION}
-    return held | ({} if settings.patience is not None else {"patience": PATIENCE})
+    from .. import runs
+
+    held = {} if own_validation or settings.validation else {"validation": VALIDATION}
+    stopping = runs.NETWORKS[settings.model].stopping(settings, "val_loss")
+    return held | ({} if stopping is not None else {"patience": PATIENCE})
 
 
 def _said(trial: Any) -> None:

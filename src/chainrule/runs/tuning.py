@@ -105,7 +105,7 @@ def tune(
     fixed = {"fingerprint": prepared.fingerprint, "model": model, **json.loads(json.dumps(dict(given)))}
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder), _quiet(optuna):
-        study = _study(optuna, folder, fixed, resume, Settings.of(model, prepared.examples, given).seed)
+        study = _study(optuna, folder, fixed, resume, _settings(model, prepared, given).seed)
         work = _Work(optuna, prepared, model, given, folder, spaces, engine, threads, _deadline(minutes))
         search = Search(folder, _read(study))
         left = None if trials is None else max(trials - len(search.trials), 0)
@@ -139,7 +139,7 @@ class _Work:
         """Train; return the lowest validation loss."""
         tried = self.spaces if trial.number else {}  # first the defaults, whatever they depend on
         drawn = {name: space.suggest(trial, name) for name, space in tried.items()}
-        settings = Settings.of(self.model, self.prepared.examples, {**self.given, **drawn})
+        settings = _settings(self.model, self.prepared, {**self.given, **drawn})
         watch = _Watch(trial, self.optuna.TrialPruned, self.deadline)
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="trial-") as place:
             try:
@@ -172,7 +172,8 @@ class _Watch(Callback):
 
     def on_epoch(self, run: Run) -> None:
         """Report the epoch."""
-        loss = run.history[-1]["val_loss"]
+        row = run.history[-1]
+        loss = row.get("val_log_loss", row["val_loss"])  # with smoothed labels the loss says less
         self.loss = min(self.loss, loss)
         self.trial.report(self.loss, run.epoch)
         if self.trial.should_prune():
@@ -218,6 +219,10 @@ def _study(optuna: Any, folder: Path, fixed: dict[str, Any], resume: bool, seed:
         other = sorted(name for name in {*before, *fixed} if before.get(name) != fixed.get(name))
         raise ValueError(f"{folder} holds a search with a different {', '.join(other)}; choose another --out")
     return study
+
+
+def _settings(model: str, prepared: Prepared, given: Mapping[str, Any]) -> Settings:
+    return Settings.of(model, prepared.examples, given, own_validation=prepared.validation is not None)
 
 
 def _deadline(minutes: float | None) -> float:
