@@ -219,7 +219,6 @@ NETWORKS: Mapping[str, Network] = {
             "lr": None,
             "schedule": "cycles",
             "optimizer": "adamw",
-            "label_smoothing": tables.SMOOTHING,
         },
         epochs=(tables.FEWEST_EPOCHS, tables.EPOCHS),
         examples=tables.EXAMPLES,

@@ -356,7 +356,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         learning_rate: float | None = None,
         weight_decay: float = 0.02,
         dropout: float = 0.15,
-        label_smoothing: float = 0.1,
+        label_smoothing: float = 0.0,
         class_weight: Any = None,
         max_epochs: int | None = None,
         batch_size: Any = "auto",

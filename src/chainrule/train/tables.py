@@ -30,8 +30,6 @@ BATCHES, LARGEST_BATCH = ((1_024, 64), (8_192, 128), (30_000, 256), (100_000, 51
 EPOCHS, FEWEST_EPOCHS, EXAMPLES = 256, 4, 20_000_000
 #: Rows, at most, of the validation split; tables of fewer rows than the second number have none.
 HELD_OUT, FEW_ROWS = 50_000, 64
-#: Share of each target that is spread over all classes.
-SMOOTHING = 0.1
 #: Learning rate, and the weight decay, relative to those of the optimiser, of parameters other than matrices.
 FACTORS = {nn.TableEmbedding: (0.1, 0.1), nn.Scale: (6.0, 6.0), nn.MixedActivation: (0.1, 0.1)}
 BIAS, TABLE = (0.1, 0.0), (1.0, 1.0)
@@ -125,7 +123,7 @@ def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> None:
     layer.bias.assign(-(picked * shares / shares.sum(axis=0)).sum(axis=0).astype(layer.bias.dtype))
 
 
-def smoothed(loss: str, share: float = SMOOTHING) -> Any:
+def smoothed(loss: str, share: float) -> Any:
     """Return a cross-entropy of which a share of each target is spread over all classes; other losses as they are."""
     if share and loss == "cross_entropy":
         return functools.partial(losses.cross_entropy, label_smoothing=share)
