@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,3 +139,17 @@ def test_predictions_on_a_terminal_and_in_a_pipe(run, trained, tmp_path):
     assert len(rows) == 61 == len(lines[-61:])
     assert {row[0] for row in rows[1:]} <= {name + HOSTILE for name in ("yes", "no", "maybe")}
     assert [next(csv.reader([line])) for line in lines[-61:]] == [[printable(cell) for cell in row] for row in rows]
+
+
+def test_lines_of_a_long_run_end_with_the_time_left(capsys, monkeypatch):
+    import chainrule as cr
+    from chainrule.cli import epoch_lines
+
+    ticks = iter(range(0, 10_000, 100))  # an epoch takes 100 seconds
+    monkeypatch.setattr(epoch_lines, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    digits = cr.data.load_digits()
+    lines = epoch_lines.EpochLines()
+    monkeypatch.setattr(lines, "_bar", cr.Callback())
+    cr.fit(cr.nn.Linear(64, 10), digits.X, digits.y, epochs=3, progress=lines)
+    ends = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()]
+    assert ends[0] == "accuracy" and ends[1:3] == ["3:20 left", "1:40 left"] and "left" not in ends[3]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..train.callbacks import Callback, Run
 from ..train.history import TIMES
-from ..train.progress import is_terminal, shown
+from ..train.progress import duration, is_terminal, seconds_left, shown
 from .output import echo
 
 
@@ -19,8 +20,12 @@ def progress(quiet: bool) -> Callback | bool | None:
     return None if is_terminal(sys.stdout) else EpochLines()
 
 
+#: Seconds from which the time left is worth a word.
+LEAST = 10
+
+
 class EpochLines(Callback):
-    """Prints a line each epoch, and shows the bar besides if standard error is a terminal."""
+    """Prints a line each epoch, with the time left if that is long; shows the bar if standard error is a terminal."""
 
     def __init__(self) -> None:
         self._bar = shown(None) or Callback()
@@ -28,6 +33,7 @@ class EpochLines(Callback):
 
     def on_begin(self, run: Run) -> None:
         """Begin the bar."""
+        self._began, self._first = time.perf_counter(), run.step
         self._bar.on_begin(run)
 
     def on_slice(self, run: Run) -> None:
@@ -37,8 +43,11 @@ class EpochLines(Callback):
 
     def on_epoch(self, run: Run) -> None:
         """Print the epoch's figures, below their names if it is the first."""
-        for line in lines(run.history.rows[-1:], named=not self._named):
+        left = seconds_left(run, time.perf_counter() - self._began, self._first)
+        *names, figures = lines(run.history.rows[-1:], named=not self._named)
+        for line in names:
             echo(line)
+        echo(figures if left is None or left < LEAST else f"{figures}  {duration(left)} left")
         sys.stdout.flush()
         self._named = True
         self._bar.on_epoch(run)

@@ -72,11 +72,11 @@ class _Line(Callback):
         """Show the line."""
 
     def _text(self, run: Run, ended: bool = False) -> str:
-        taken, made = time.perf_counter() - self._began, run.step - self._first
+        taken, each = time.perf_counter() - self._began, run.steps_per_epoch
         when = duration(taken) if ended else ""
-        each = run.steps_per_epoch
-        if made and not ended and each:
-            when = f"{duration(taken / made * (run.epochs * each - run.step))} left"
+        left = None if ended else seconds_left(run, taken, self._first)
+        if left is not None:
+            when = f"{duration(left)} left"
         within = run.step - run.epoch * each
         epoch = f"epoch {run.epoch}/{run.epochs}"
         if within and not ended:
@@ -143,6 +143,12 @@ def _figures(run: Run) -> str:
     shares = [row["waited"] / row["seconds"]] if row.get("waited") and row["seconds"] else []
     slow = [f"waited for rows {share:.0%}" for share in shares if share > WORTH_SAYING]
     return "  ".join([summary({k: v for k, v in row.items() if k != "lr"}), *slow])
+
+
+def seconds_left(run: Run, taken: float, first: int) -> float | None:
+    """Return how long the run still takes if its steps go on as since step `first`; None if that is not known."""
+    made, each = run.step - first, run.steps_per_epoch
+    return taken / made * (run.epochs * each - run.step) if made and each else None
 
 
 def duration(seconds: float) -> str:
