@@ -42,6 +42,8 @@ def test_a_table(run, csv, tmp_path, elsewhere, task):
     shown = run("evaluate", folder, file).stdout
     assert "16 rows, the split held out in training" in shown
     assert f"{found['test']['rmse' if task == 'regression' else 'log_loss']:.4g}" in shown and "baseline" in shown
+    columns = run("evaluate", folder, file, "--importance").stdout.split("worse by")[1]
+    assert all(name in columns for name in runs.Trained.load(folder).preprocessor.input_names)
     assert "80 rows, all rows" in run("evaluate", folder / "model.safetensors", file, "--all").stdout
 
     result = run("predict", folder, file)

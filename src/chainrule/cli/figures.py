@@ -42,6 +42,14 @@ def spread(found: Any) -> list[str]:
     return aligned(rows)
 
 
+def columns_of(found: Any) -> list[str]:
+    """Return the importances of columns in lines: by how much the metric gets worse, and the deviation of that."""
+    from ..judging import METRICS
+
+    rows = [(f"{METRICS[found.metric].title} worse by", "mean", "deviation")]
+    return aligned(rows + [(name, f"{mean:.4g}", f"{spread:.2g}") for name, (mean, spread) in found.worse.items()])
+
+
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return rows as lines, the first column at the left and the others at the right."""
     first, *widths = (max(len(row[i]) for row in rows) for i in range(len(rows[0])))

@@ -13,7 +13,7 @@ import click
 
 from ..show.document import printable
 from . import options
-from .figures import figure, table
+from .figures import columns_of, figure, table
 from .output import echo, emit, explained, say
 
 
@@ -22,8 +22,11 @@ from .output import echo, emit, explained, say
 @options.source
 @options.target
 @click.option("--all", "everything", is_flag=True, help="all rows, also those the model was trained on")
+@click.option("--importance", is_flag=True, help="how much worse it gets if the values of a column are permuted")
 @options.max_bytes
-def evaluate(model: Path, source: Any, target: str | None, everything: bool, max_bytes: int | None) -> None:
+def evaluate(
+    model: Path, source: Any, target: str | None, everything: bool, importance: bool, max_bytes: int | None
+) -> None:
     """Measure a trained model on data."""
     from .. import runs
 
@@ -48,6 +51,11 @@ def evaluate(model: Path, source: Any, target: str | None, everything: bool, max
             say("figures", *table(judged))
             for sentence in filter(None, (judged.headline, *judged.findings())):
                 say("", sentence)
+        if importance:
+            found = None if judged is None else runs.importance(trained, rows)
+            if found is None:
+                raise ValueError("importance: is of the columns of tables of 100 columns at most; leave it out")
+            say("columns", *columns_of(found))
 
 
 @click.command()
