@@ -70,6 +70,18 @@ def test_the_last_update_is_not_that_of_a_schedule_at_its_end(tmp_path, data, mo
     assert last.figures[0, "update"] > 0
 
 
+def test_the_sample_has_no_weights(tmp_path, data, model):
+    """The figures before the first step are those of a run in which all examples count the same."""
+    X, y = (a[:120] for a in data)
+    found = []
+    for weights in (None, np.linspace(0.1, 3, 120)):
+        flow = cr.GradientFlow(tmp_path, X, y)
+        cr.fit(model.initialize(0), X, y, epochs=1, callbacks=[flow], progress=False, sample_weight=weights)
+        found.append(read_flow(flow.path).snapshots[0].figures)
+    for key in ((0, "gradient"), (1, "dZ")):
+        np.testing.assert_array_equal(found[0][key], found[1][key])
+
+
 def test_training_goes_on_as_without_it(tmp_path, data):
     X, y = data
     weights = []

@@ -29,6 +29,7 @@ from ..nn.activations import LogSoftmax, Softmax
 from ..nn.module import Module
 from ..nn.naming import Layer, labels
 from ..train import Callback, Run
+from ..train.weights import unweighted
 from . import figures
 from .figures import SATURATED
 
@@ -223,7 +224,7 @@ class _Snapshot:
             mark = frozenset({recording})
             parameters = {name: Tensor(value, recordings=mark) for name, value in training.parameters.items()}
             output, _ = functional_call(training.model, {**parameters, **training.buffers}, Tensor(self.X))
-            objective = training.loss(output, self.y)
+            objective = unweighted(training.loss)(output, self.y)
             if training.l1 or training.l2:
                 objective = objective + losses.penalty(parameters, l1=training.l1, l2=training.l2)
             named = {node.name: node for node in topological([objective]) if node.name in self._kept}

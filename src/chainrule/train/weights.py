@@ -94,6 +94,7 @@ class WeightedTargets:
                 )
             return weighted_mean(values, weights, losses.shares(of, output, target))
 
+        vars(weighted_loss)["unweighted"] = of  # of targets alone, for who looks at examples without their weights
         return weighted_loss
 
     def total(self, loss: Any) -> Callable[[Any, Any], Any]:
@@ -109,6 +110,11 @@ class WeightedTargets:
     def metric(self, metric: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """Return `metric` for packed targets. It ignores the weights."""
         return lambda output, packed: metric(output, self.unpack(packed)[0])
+
+
+def unweighted(loss: Any) -> Any:
+    """Return the loss of targets alone, given one of packed targets; other losses as they are."""
+    return getattr(getattr(loss, "_chainrule_loss", loss), "unweighted", loss)
 
 
 def weighted_mean(values: Any, weights: Any, shares: Any = None) -> Any:
