@@ -87,7 +87,7 @@ def _side_row(side: str, sides: Sequence[str], shared: dict[str, list[int]], res
         s: [_seconds(results[name, s], folds) for name, folds in shared.items()] for s in {side, OURS} & set(sides)
     }
     cells = [side, f"{np.mean(ranks):.2f}", f"{np.mean(list(means[side].values())):.3f}", f"{sum(seconds[side]):.0f}"]
-    if OURS not in sides:
+    if side == OURS or OURS not in sides:
         return (*cells, "-", "-", "-", "-")
     ratio = np.exp(np.mean(np.log(np.divide(seconds[side], seconds[OURS]))))
     verdicts = [compared(results[name, OURS], results[name, side], folds) for name, folds in shared.items()]

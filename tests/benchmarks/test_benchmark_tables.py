@@ -93,6 +93,8 @@ def test_the_report_ranks_sides_and_says_where_ours_is_worse(capsys):
     text = report.report([*ours, *theirs, *bad], "text")
     row = next(line for line in text.splitlines() if line.startswith("LightGBM")).split()
     assert row[1:] == ["1.00", f"{(0.102 + 1.2) / 2:.3f}", "7", "0.71", "0", "1", "1"]
+    ours = next(line for line in text.splitlines() if line.startswith("chainrule")).split()
+    assert ours[1:] == ["1.50", f"{(0.2 + 1.2) / 2:.3f}", "12", "-", "-", "-", "-"]
     assert "caravan: 30.0% of the predicted classes are wrong, 10.0% if the most frequent one is" in text
     assert "wine: worse than the baseline, with 1.200 of its error." in text
 
