@@ -128,6 +128,7 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
             if (!calls_[g]) throw PlanError("no kernel for " + p.groups[g].steps.front().op + ", and no call given");
             task = std::make_unique<HostTask>(calls_[g]);
         }
+        if (threads_ > 1) task->share(threads_);
         tasks_.push_back(std::move(task));
     }
     for (const auto& [state, n] : p.updates) {

@@ -58,6 +58,8 @@ public:
     // Called before the first run and whenever a root has moved.
     virtual void bind(const Context&) {}
     virtual std::size_t workspace() const { return 0; } // bytes, for each member
+    // Makes ready for sharing its work out to so many threads in a way of its own.
+    virtual void share(int) {}
     // Ends with a chain from now on; false where that is not possible or not worth it.
     virtual bool end_with(const Ending&) { return false; }
     // What `run` does, in parts: `start`, `run_some` for ranges of examples in any order, with memory `own`, and `finish`.

@@ -41,6 +41,10 @@ public:
             return Strides{x.strides[nx - 2] / size, x.strides[nx - 1] / size};
         };
         a_strides_ = strides(a, na), b_strides_ = strides(b, nb);
+        if (!batch.empty() && na == nc && a.shape[0] == batch[0]) {
+            examples_ = batch[0];
+            by_example_ = nb == nc && b.shape[0] == batch[0] ? 2 : 1;
+        }
         join_stack(batch, sa, sb, sc, m, n * size);
         count_ = elements(c.shape);
         batches_ = elements(batch);
@@ -68,18 +72,17 @@ public:
                 gemm_.run(c.at<T>(a_), c.at<T>(b_), c.at<T>(c_), false, end, c.workspace);
             return;
         }
-        const char *a = c.at<char>(a_), *b = c.at<char>(b_);
-        char* out = c.at<char>(c_);
-        const auto some = [&](std::ptrdiff_t first, std::ptrdiff_t last, char* own) {
-            Odometer<3> walk = walk_;
-            walk.start(first);
-            for (std::ptrdiff_t i = first; i < last; ++i, walk.next())
-                gemm_.run(reinterpret_cast<const T*>(a + walk.at[0]), reinterpret_cast<const T*>(b + walk.at[1]),
-                          reinterpret_cast<T*>(out + walk.at[2]), false, Epilogue{}, own);
-        };
-        if (!c.team.worth(flops_ / kFlopsPerNanosecond)) return some(0, batches_, c.workspace);
+        if (!c.team.worth(flops_ / kFlopsPerNanosecond)) return some(c, 0, batches_, c.workspace);
         const auto parts = static_cast<int>(std::min(batches_, kMostParts));
-        c.team.run(parts, [&](int part, int member) { some(batches_ * part / parts, batches_ * (part + 1) / parts, c.own(member)); });
+        c.team.run(parts, [&](int part, int member) { some(c, batches_ * part / parts, batches_ * (part + 1) / parts, c.own(member)); });
+    }
+
+    Division division() const override {
+        if (batches_ == 1 || empty_ || count_ == 0 || examples_ == 0) return {};
+        return {examples_, 1, flops_ / kFlopsPerNanosecond, by_example_, false};
+    }
+    void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char* own) override {
+        some(c, batches_ / examples_ * first, batches_ / examples_ * last, own);
     }
 
     bool end_with(const Ending& ending) override {
@@ -90,6 +93,17 @@ public:
     }
 
 private:
+    // Multiplies first … last - 1 of the stack.
+    void some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char* own) const {
+        const char *a = c.at<char>(a_), *b = c.at<char>(b_);
+        char* out = c.at<char>(c_);
+        Odometer<3> walk = walk_;
+        walk.start(first);
+        for (std::ptrdiff_t i = first; i < last; ++i, walk.next())
+            gemm_.run(reinterpret_cast<const T*>(a + walk.at[0]), reinterpret_cast<const T*>(b + walk.at[1]),
+                      reinterpret_cast<T*>(out + walk.at[2]), false, Epilogue{}, own);
+    }
+
     struct Working {
         const Context* context;
         const MatmulTask* task;
@@ -133,6 +147,8 @@ private:
     Gemm<T> gemm_;
     Odometer<3> walk_;
     std::ptrdiff_t count_ = 0, batches_ = 1;
+    std::ptrdiff_t examples_ = 0; // the first axis of the stack, if A has it
+    std::size_t by_example_ = 0;  // operands that have it
     std::ptrdiff_t m_ = 0, n_ = 0, k_ = 0;
     Strides a_strides_{}, b_strides_{};
     Ending ending_;

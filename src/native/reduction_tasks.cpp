@@ -28,8 +28,9 @@ const VecKernels<T>& vector_kernels() {
 template <class T>
 class MatrixReduction final : public Task {
 public:
-    MatrixReduction(Place x, Place out, std::ptrdiff_t rows, std::ptrdiff_t columns, bool along_rows, Fold fold)
-        : x_(x), out_(out), rows_(rows), columns_(columns), along_rows_(along_rows), fold_(fold) {
+    // `examples`: equal parts of the rows that can be reduced by themselves.
+    MatrixReduction(Place x, Place out, std::ptrdiff_t rows, std::ptrdiff_t columns, bool along_rows, Fold fold, std::ptrdiff_t examples)
+        : x_(x), out_(out), rows_(rows), columns_(columns), along_rows_(along_rows), fold_(fold), examples_(examples) {
         const bool large = rows * columns >= kThreadedWork;
         if (along_rows && rows == 1 && large) block_ = kPartWork;
         if (!along_rows && large && columns < kWideRow) block_ = std::max<std::ptrdiff_t>(kPartWork / columns, 1);
@@ -58,6 +59,15 @@ public:
                 kernel().sum_columns(rows_, last - first, x + first, columns_, false, out + first);
             }, kColumns);
         }
+    }
+
+    Division division() const override {
+        if (!along_rows_ || block_ > 0 || examples_ == 0) return {};
+        return {examples_, 1, kElement * static_cast<double>(rows_ * columns_), 1, false};
+    }
+    void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char*) override {
+        const std::ptrdiff_t each = rows_ / examples_;
+        reduce_rows((last - first) * each, c.at<T>(x_) + first * each * columns_, c.at<T>(out_) + first * each);
     }
 
 private:
@@ -104,6 +114,7 @@ private:
     std::ptrdiff_t rows_, columns_;
     bool along_rows_;
     Fold fold_;
+    std::ptrdiff_t examples_;
     std::ptrdiff_t block_ = 0; // columns, or rows, that are added up at once
     std::vector<T> parts_;
 };
@@ -417,8 +428,9 @@ std::unique_ptr<Task> fold_task(const ProgramSpec& p, const StepSpec& step, Fold
     const bool last = trailing == over.size(), first = leading == over.size();
     if (dense && real(x.dtype) && out.dtype == x.dtype && elements(x.shape) > 0 && ((fold == Fold::sum && (last || first)) || (extreme && last))) {
         const std::ptrdiff_t rows = last ? elements(kept) : elements(over), columns = last ? elements(over) : elements(kept);
-        if (x.dtype == DType::float32) return std::make_unique<MatrixReduction<float>>(from, to, rows, columns, last, fold);
-        return std::make_unique<MatrixReduction<double>>(from, to, rows, columns, last, fold);
+        const std::ptrdiff_t examples = x.shape.size() > 1 && !gone[0] ? x.shape[0] : 0;
+        if (x.dtype == DType::float32) return std::make_unique<MatrixReduction<float>>(from, to, rows, columns, last, fold, examples);
+        return std::make_unique<MatrixReduction<double>>(from, to, rows, columns, last, fold, examples);
     }
     // the smaller of the two steps is the inner one
     std::ptrdiff_t along_kept = std::numeric_limits<std::ptrdiff_t>::max(), along_gone = along_kept;
