@@ -18,6 +18,7 @@ from ..ops.logic import IDENTITY
 from .factors import move_factors
 from .loops import merge_loops
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Loop, Plan, Step, Value, contiguous_strides
+from .recompute import computed_again
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
 from .verify import verify
@@ -199,10 +200,11 @@ class _Builder:
         updates |= {s: self.of(node) for s, node in finals.items() if id(node) in after}
         self._name(kept, names)
         groups = _grouped(self.steps, self.values, updates.values())
+        lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
+        computed_again(groups, self.values, lasting)
         in_place = states_in_place(self.values, groups, self.states, updates)
         if self.own_outputs:
             in_place = {n: s for n, s in in_place.items() if n not in out}
-        lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
         steps, arena = Storage(self.values, groups, lasting, in_place).assign()
         return Plan(
             values=tuple(self.values),

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import LOOP
+from ..core.op import LOOP, VIEW
+from ..core.replay import computed, inside, one_of
 from ..core.reverse import topological
 from ..core.tensor import Tensor
-from ..ops.loop_body import Body, Part, pieces
+from ..ops.loop_body import Body, Part, leaf_like, pieces
 from .simplify import Rewriter
 
 
@@ -52,10 +53,37 @@ def _merged(
     """Return one node for several; its body, trimmed, and its parts, as the old body has them and as its own has."""
     nodes = sorted(nodes, key=lambda node: -len(node.attrs["parts"]))  # so those of several parts stay in one piece
     wanted = list(dict.fromkeys(p for node in nodes for p in node.attrs["parts"]))
-    body, parts, used = nodes[0].attrs["body"].trimmed(wanted)
-    kept = tuple([inputs[k] for k in used])
+    body, moved, views = _views_before(rewriter, nodes[0].attrs["body"], wanted, inputs)
+    body, parts, used = body.trimmed(moved)
+    kept = tuple([(*inputs, *views)[k] for k in used])
     made = rewriter.made(nodes[0].op, kept, {"body": body, "parts": tuple(parts)})  # type: ignore[arg-type]
     return made, body, wanted, parts
+
+
+def _views_before(
+    rewriter: Rewriter, body: Body, parts: Sequence[Part], inputs: tuple[Tensor, ...]
+) -> tuple[Body, list[Part], list[Tensor]]:
+    """Return a body that gets rearranged constants, transposed weights for instance, as further inputs.
+
+    A loop reads arrays in C order: they are rearranged once, and not by the product of every step. Also
+    returned are the parts, as the new body has them, and the further inputs.
+    """
+    given = dict(zip(map(id, body.constants), inputs[len(inputs) - len(body.constants) :], strict=True))
+    order, _ = inside([*body.new, *(body.node(p) for p in parts)], one_of(body.leaves))
+    found = [
+        node for node in order if node.op is not None and node.op.kind == VIEW and node.size == node.inputs[0].size
+    ]
+    found = [node for node in found if id(node.inputs[0]) in given]
+    if not found:
+        return body, list(parts), []
+    leaves = {id(node): leaf_like(node) for node in found}
+    made = computed(order, {id(leaf): leaf for leaf in body.leaves} | leaves)
+    new_order = list({id(made[id(node)]): made[id(node)] for node in order}.values())
+    constants = [*body.constants, *leaves.values()]
+    new = [made[id(node)] for node in body.new]
+    moved = Body((body.carries, body.xs, constants), new, new_order, body.length, body.reverse)
+    views = [rewriter.made(node.op, (given[id(node.inputs[0])],), node.attrs) for node in found]  # type: ignore[arg-type]
+    return moved, [moved.place(made[id(body.node(p))]) if p.stacked else p for p in parts], views
 
 
 def _cut(node: Tensor, made: Tensor, body: Body, old: list[Part], parts: list[Part]) -> Any:

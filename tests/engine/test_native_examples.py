@@ -1,5 +1,6 @@
-"""Steps that the native engine runs block by block, and loops whose rows threads share: the values of NumPy's engine,
-and the same bits for any number of threads.
+"""Steps that run for a few examples at a time, and loops whose rows threads share.
+
+The native engine gives the values of NumPy's, and the same bits for any number of threads.
 """
 
 from typing import Any
@@ -68,7 +69,7 @@ FUNCTIONS = [softmax, attention, normalized, turned, read_in_whole, joined, flat
 @for_each("dtype", KINDS)
 @for_each("shape", [(16, 40, 63), (31, 33, 63), (2, 150, 81), (1, 300, 90), (5, 7, 9)])
 @for_each("function", FUNCTIONS)
-def test_blocks(function: Any, shape: tuple[int, ...], dtype: Any) -> None:
+def test_steps_of_examples(function: Any, shape: tuple[int, ...], dtype: Any) -> None:
     def with_gradient(x: Any, s: Any) -> Any:
         (x,) = x
         out = function(x)
@@ -80,7 +81,7 @@ def test_blocks(function: Any, shape: tuple[int, ...], dtype: Any) -> None:
     check(with_gradient, x, threads=THREADS, tolerance=1e-4 if dtype == np.float32 else 1e-11)
 
 
-def test_a_state_is_updated_after_the_blocks() -> None:
+def test_a_state_is_updated_after_all_examples() -> None:
     def function(x: Any, s: Any) -> Any:
         (x,), (w,) = x, s
         y = softmax(x * w)
