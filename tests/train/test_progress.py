@@ -78,7 +78,7 @@ def test_the_bar_moves_within_an_epoch(monkeypatch, data, make):
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "PAUSE", 0.0)
-    monkeypatch.setattr("chainrule.train.feed.SLICE", 0.0)
+    monkeypatch.setattr("chainrule.train.loop.SLICE", 0.0)
     cr.fit(make(), *data, epochs=2, batch_size=15, engine="numpy")
     lines = [line.removesuffix("\x1b[K") for line in stream.getvalue().split("\r")[1:]]
     assert lines[1].startswith("━" * 2 + "─" * 18 + "  epoch 1/2, 25 %  ") and " left  loss " in lines[1]

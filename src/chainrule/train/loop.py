@@ -201,7 +201,7 @@ class Loop:
         elif (saving := self.job.checkpoint) and saving.steps:
             most = saving.steps - self.progress.step % saving.steps
         if pace is None:
-            return feed.run(self.training, self.progress.batch, most)
+            return feed.run(self.training, self.progress.batch, most, SLICE)
         started = time.perf_counter()
         made = feed.run(self.training, self.progress.batch, min(most or pace.steps, pace.steps), math.inf)
         pace.made(len(made), time.perf_counter() - started)
