@@ -205,7 +205,7 @@ NETWORKS: Mapping[str, Network] = {
         {"hidden": (256, 128), "activation": "relu", "dropout": 0.1, "lr": 1e-3},
         search={
             "hidden": OneOf(((), (32,), (128, 64), (256, 128), (256, 256, 256), (512, 256))),
-            "activation": OneOf(("relu", "silu", "tanh")),
+            "activation": OneOf(("relu", "silu", "gelu")),
             **OF_ALL,
         },
     ),
