@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Recording, traced_leaf
+from ..core.node import Recording
+from ..core.tensor import traced_leaf
 from ..plan import build
 from . import _native
 
