@@ -11,7 +11,7 @@ import chainrule as cr
 
 pytest.importorskip("chainrule.engine._native", reason="the native engine was not built")
 
-from chainrule.engine import _native, calibration
+from chainrule.engine import _native, blocking, calibration
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def entry(**changed):
     return {"strip": 4096, "panels": 65536, "reuse": 100, **changed}
 
 
-def store(folder, entries, number=calibration.FORMAT):
+def store(folder, entries, number=blocking.FORMAT):
     (folder / "multiplies.json").write_text(json.dumps({"format": number, "machines": entries}), encoding="utf-8")
 
 
 def test_without_a_file_the_blocks_follow_from_the_caches(folder):
     _native.set_blocking(*_native.default_blocking())
-    calibration.apply()
+    blocking.apply()
     assert _native.blocking() == _native.default_blocking()
     first, second, third = _native.caches()
     strip, panels, _ = _native.blocking()
@@ -42,10 +42,10 @@ def test_without_a_file_the_blocks_follow_from_the_caches(folder):
 
 
 def test_this_machine_finds_its_own_entry(folder):
-    store(folder, {"another machine": entry(reuse=7), calibration.machine(): entry()})
-    calibration.apply()
+    store(folder, {"another machine": entry(reuse=7), blocking.machine(): entry()})
+    blocking.apply()
     assert _native.blocking() == (4096, 65536, 100)
-    assert calibration.stored() == calibration.Blocking(4096, 65536, 100)
+    assert blocking.stored() == blocking.Blocking(4096, 65536, 100)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_damaged_file_is_ignored_with_a_warning_that_names_it(folder, text):
     (folder / "multiplies.json").write_text(text, encoding="utf-8")
     before = _native.blocking()
     with pytest.warns(RuntimeWarning, match=r"calibration .* ignored: .*multiplies\.json"):
-        calibration.apply()
+        blocking.apply()
     assert _native.blocking() == before
     with pytest.raises(ValueError, match=r"multiplies\.json"):
         calibration.calibrate()  # and not overwritten
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_ignored_with_a_warning_that_names_it(folder, text):
 
 def test_calibrating_stores_what_is_then_used(folder, monkeypatch):
     """Times are made up: the smaller the panels, the faster; a gain within the noise is none."""
-    usual = calibration.Blocking(*_native.default_blocking())
+    usual = blocking.Blocking(*_native.default_blocking())
 
     def compared(choices):
         return [1.0 if c == choices[0] else 0.5 if c.panels < choices[0].panels else 0.99 for c in choices]
@@ -80,15 +80,15 @@ def test_calibrating_stores_what_is_then_used(folder, monkeypatch):
     monkeypatch.setattr(calibration, "_compared", compared)
     chosen, gain = calibration.calibrate()
     assert asdict(chosen) == asdict(usual) | {"panels": usual.panels // 2} and gain == 2
-    assert calibration.stored() == chosen and _native.blocking() == (chosen.strip, chosen.panels, chosen.reuse)
+    assert blocking.stored() == chosen and _native.blocking() == (chosen.strip, chosen.panels, chosen.reuse)
     assert [p.name for p in folder.iterdir()] == ["multiplies.json"]
 
 
 def test_measuring_leaves_the_blocks_as_they_were(folder, monkeypatch):
     monkeypatch.setattr(calibration, "SHAPES", ((8, 9, 10),))
     before = _native.blocking()
-    usual = calibration.Blocking(*before)
-    relative = calibration._compared([usual, calibration.Blocking(1, 1, 1)])
+    usual = blocking.Blocking(*before)
+    relative = calibration._compared([usual, blocking.Blocking(1, 1, 1)])
     assert relative[0] == 1 and relative[1] > 0 and _native.blocking() == before
 
 
@@ -113,10 +113,10 @@ def test_a_training_step_is_the_same_to_the_bit(folder, blocking):
 def test_the_file_is_in_the_folder_of_caches(monkeypatch, tmp_path):
     monkeypatch.delenv("CHAINRULE_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert calibration.stored_in() == tmp_path / "chainrule" / "multiplies.json"
+    assert blocking.stored_in() == tmp_path / "chainrule" / "multiplies.json"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert calibration.stored_in() == tmp_path / ".cache" / "chainrule" / "multiplies.json"
+    assert blocking.stored_in() == tmp_path / ".cache" / "chainrule" / "multiplies.json"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        calibration.apply()
+        blocking.apply()

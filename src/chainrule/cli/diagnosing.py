@@ -46,17 +46,17 @@ def _mpi() -> str:
 
 def _multiplies(calibrate: bool) -> list[str]:
     """Lines about caches and the blocks of multiplies, after a calibration if wanted."""
-    from ..engine import _native, calibration
+    from ..engine import _native, blocking, calibration
 
     if calibrate:
         chosen, gain = calibration.calibrate()
-        usual = calibration.Blocking(*_native.default_blocking())
+        usual = blocking.Blocking(*_native.default_blocking())
         said = (
             "the usual blocks are the fastest" if chosen == usual else f"{gain:.2f} times as fast as the usual blocks"
         )
-        how = f"calibrated now: {said}; stored in {calibration.stored_in()}"
-    elif calibration.stored() is not None:
-        how = f"calibrated: {calibration.stored_in()}"
+        how = f"calibrated now: {said}; stored in {blocking.stored_in()}"
+    elif blocking.stored() is not None:
+        how = f"calibrated: {blocking.stored_in()}"
     else:
         how = "not calibrated (chainrule doctor --calibrate)"
     first, second, third = (f"{size // 1024:,} KiB" for size in _native.caches())

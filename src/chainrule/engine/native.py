@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.op import Array
 from ..plan.model import BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Loop, Plan, Step, Value
-from . import _native, calibration
+from . import _native, blocking
 from .base import Binding
 from .numpy import COPIED_BYTES, loop_call
 
@@ -302,4 +302,4 @@ def default_threads() -> int:
     return int(_native.default_threads())
 
 
-calibration.apply()
+blocking.apply()
