@@ -1,5 +1,7 @@
 """Rows on disk: every row is visited once, bits equal those of arrays where the order is the same, threads end."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +199,65 @@ def test_no_thread_is_left_after_a_run_that_stops_early(kind: str) -> None:
     history = cr.fit(network(), given_, loss="mse", epochs=50, progress=False, callbacks=[lambda run: run.stop("done")])
     assert len(history) == 1
     assert not readers()
+
+
+class Stuck(ArrayRows):
+    """Rows of which a later piece never arrives."""
+
+    going_on: threading.Event
+
+    def read(self, piece: int) -> Iterator[tuple[Any, Any]]:
+        if piece == 3:
+            self.going_on.wait(60)
+        yield from super().read(piece)
+
+
+class Begun(cr.Callback):
+    """Calls something when the training begins."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def on_begin(self, run: Any) -> None:
+        self.call()
+
+
+@pytest.mark.parametrize("kind", ["rows", "batches", "an epoch's first batch"])
+def test_ctrl_c_does_not_wait_for_a_reader_that_is_stuck(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = examples(400)
+    going_on = threading.Event()
+
+    def batches(epoch: int) -> Iterator[tuple[Any, Any]]:
+        for i, start in enumerate(range(0, 400, 50)):
+            if (epoch, i) == ((1, 0) if kind.startswith("an epoch") else (0, 3)):
+                going_on.wait(60)
+            yield X[start : start + 50], y[start : start + 50]
+
+    rows = Stuck(X, y, piece_rows=50, block_bytes=50 * 20)
+    rows.going_on = going_on
+    given_: Any = rows if kind == "rows" else batches
+    settings_: Any = {"loss": "mse", "epochs": 3, "batch_size": 50, "shuffle": False, "progress": False}
+    model, file = network(), tmp_path / "run.safetensors"
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("chainrule.train.ahead._PATIENCE", 0.1)
+    try:
+        history = cr.fit(model, given_, checkpoint=file, callbacks=[Begun(interrupt.start)], **settings_)
+        assert history.interrupted and "interrupted in epoch" in history.stopped
+        assert not going_on.is_set() and readers()  # it is stuck, and no one waited for it
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        going_on.set()
+        interrupt.join()
+    for reader in readers():
+        reader.join(10)
+    assert not readers()
+    resumed, whole = network(), network()
+    cr.fit(resumed, given_, checkpoint=file, resume=True, callbacks=[Begun(list)], **settings_)
+    cr.fit(whole, given_, **settings_)
+    assert weights(resumed) == weights(whole)
 
 
 def test_batches_read_ahead_are_those_of_the_iterator() -> None:

@@ -10,8 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 _END = object()
-#: Seconds after which a reader that waits for room looks whether it is still wanted.
+#: Seconds after which one that waits looks whether it still has to.
 _LOOK = 0.05
+#: Seconds that `close` waits for a thread in the middle of an item, after which it will end by itself.
+_PATIENCE = 1.0
+
+
+class GivenUp(Exception):
+    """The program no longer waits for an item."""
 
 
 class ReadAhead:
@@ -25,6 +31,9 @@ class ReadAhead:
         In which the thread runs; by default a copy of the caller's.
     depth : int
         Items that wait at most; one more is being made.
+    given_up : function, optional
+        Says, while the program waits for an item, whether it is to wait no longer: `GivenUp` is raised then, and the
+        item can be asked for again.
 
     Attributes
     ----------
@@ -39,9 +48,13 @@ class ReadAhead:
     """
 
     def __init__(
-        self, source: Callable[[], Iterator[Any]], context: contextvars.Context | None = None, depth: int = 1
+        self,
+        source: Callable[[], Iterator[Any]],
+        context: contextvars.Context | None = None,
+        depth: int = 1,
+        given_up: Callable[[], bool] = bool,
     ) -> None:
-        self.waited = 0.0
+        self.waited, self._given_up = 0.0, given_up
         self._ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
         self._stopped = threading.Event()
         self._over = False
@@ -82,8 +95,10 @@ class ReadAhead:
         if self._over:
             raise StopIteration
         started = time.perf_counter()
-        item, error = self._ready.get()
-        self.waited += time.perf_counter() - started
+        try:
+            item, error = self._wait()
+        finally:
+            self.waited += time.perf_counter() - started
         if item is _END:
             self._over = True
             self._thread.join()
@@ -92,8 +107,16 @@ class ReadAhead:
             raise StopIteration
         return item
 
+    def _wait(self) -> tuple[Any, BaseException | None]:
+        while True:
+            try:
+                return self._ready.get(timeout=_LOOK)
+            except queue.Empty:
+                if self._given_up():
+                    raise GivenUp from None
+
     def close(self) -> None:
-        """Stop the thread, and wait until it has ended."""
+        """Stop the thread, and wait until it has ended, unless it is stuck."""
         self._over = True
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE)

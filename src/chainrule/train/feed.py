@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import math
 import time
@@ -15,7 +16,7 @@ from ..core.op import Array
 from ..core.tree import flatten, tree_map
 from ..data.rows import length, take
 from ..engine import Binding
-from .ahead import ReadAhead
+from .ahead import GivenUp, ReadAhead
 from .step import TrainingStep
 
 #: Milliseconds after which a run of steps returns, so that Ctrl-C and progress are handled.
@@ -41,6 +42,8 @@ class Feed(ABC):
         Whether a step has started but not finished.
     waited : float or None
         Seconds that an epoch has waited for a reader so far; None without one.
+    given_up : function
+        Says, while batches are waited for, whether to wait no longer: no steps are made then.
     """
 
     size: int
@@ -49,6 +52,7 @@ class Feed(ABC):
     accumulate: int = 1
     torn = False
     waited: float | None = None
+    given_up: Callable[[], bool] = bool
 
     @abstractmethod
     def bind(self, training: TrainingStep) -> None:
@@ -83,6 +87,16 @@ class Feed(ABC):
     def last(self, batch: int) -> bool:
         """Whether an update follows a batch."""
         return (batch + 1) % self.accumulate == 0 or self.ended(batch + 1)
+
+
+@contextlib.contextmanager
+def closed_if_it_fails(feed: Feed) -> Iterator[None]:
+    """End what reads ahead if nobody gets the feed."""
+    try:
+        yield
+    except BaseException:
+        feed.close()
+        raise
 
 
 class Rows(Feed):
@@ -199,7 +213,8 @@ class Stream(Feed):
         self._started: tuple[int, int] | None = None
         self._fresh = False  # whether no step has been made since
         self._recent: dict[int, tuple[Any, Any, bool]] = {}
-        self.start(0, 0)
+        with closed_if_it_fails(self):
+            self.start(0, 0)
         if self.ahead is None:
             raise ValueError("X has no batches; expected at least one pair (X, y)")
         self.size = length(self.ahead[0])
@@ -208,13 +223,15 @@ class Stream(Feed):
         """Read the first batch of an epoch, unless it has been read to be checked."""
         if self._started != (epoch, batch) or not self._fresh:
             self.close()
-            known = self._context is None
-            self._iterator = self._source(epoch) if known else ReadAhead(lambda: self._source(epoch), self._context)
+            self._iterator = self._source(epoch) if self._context is None else self._read_ahead(epoch)
             self.ahead: tuple[Any, Any] | None = next(self._iterator, None)
             self._next = 0
             while self._next < batch and self.ahead is not None:
                 self.ahead, self._next = next(self._iterator, None), self._next + 1
             self._started, self._fresh = (epoch, batch), True
+
+    def _read_ahead(self, epoch: int) -> ReadAhead:
+        return ReadAhead(lambda: self._source(epoch), self._context, given_up=lambda: self.given_up())
 
     def bind(self, training: TrainingStep) -> None:
         """Plan the step of the first batch."""
@@ -231,7 +248,10 @@ class Stream(Feed):
         end = time.perf_counter() + limit / 1000
         while self.ahead is not None and len(made) < (most or KEPT) and time.perf_counter() < end:
             (x, y), self._fresh = self.ahead, False
-            self.ahead = next(self._iterator, None)
+            try:
+                self.ahead = next(self._iterator, None)
+            except GivenUp:
+                break
             self._next += 1
             last = self._next % self.accumulate == 0 or self.ahead is None
             self._recent[self._next - 1] = x, y, last

@@ -17,6 +17,7 @@ from ..core.op import Array
 from ..core.processes import Group, checksum
 from ..io.files import sweep
 from ..nn import Module
+from .ahead import GivenUp
 from .blas import limited
 from .callbacks import Callback, Run
 from .checkpoint import Checkpoint, Progress, load_checkpoint, save_checkpoint
@@ -107,6 +108,8 @@ class Loop:
             job.model or self.training.model, self.history, job.epochs, job.feed.size, job.feed.batches or 0,
             self.training, p.epoch, p.step, settings=dict(job.described),
         )  # fmt: skip
+        if self._pace is None:  # other processes would wait for this one's steps
+            job.feed.given_up = lambda: run.stopping is not None
         self._before = self.training.snapshot()
         largest = 2 * job.feed.size * max(a.size for a in self.training.parameters.values())
         threads = limited(self.training.threads, largest)
@@ -147,13 +150,19 @@ class Loop:
     def _epoch(self, run: Run) -> None:
         job, p, training, feed = self.job, self.progress, self.training, self.job.feed
         started = time.perf_counter() - p.seconds
-        feed.start(p.epoch, p.batch)
+        try:
+            feed.start(p.epoch, p.batch)
+        except GivenUp:
+            return
         feed.bind(training)
         # of the loss, the metrics, and if it is not known beforehand the number of examples
         sums = list(p.sums) or [0.0] * (1 + len(training.metrics) + (feed.examples is None))
         self._copy()
         while not feed.ended(p.batch):
-            for results, count in self._steps():
+            made = self._steps()
+            if not made:  # what reads batches ahead was not waited for
+                return
+            for results, count in made:
                 if not math.isfinite(results[0]):
                     raise self._explained(p.batch)
                 for i, value in enumerate(results):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core.op import Array
-from .ahead import ReadAhead
-from .feed import SLICE, Feed, Made, Rows
+from .ahead import GivenUp, ReadAhead
+from .feed import SLICE, Feed, Made, Rows, closed_if_it_fails
 from .step import TrainingStep
 
 Block = tuple[Any, Any, Array]
@@ -37,7 +37,8 @@ class StoredFeed(Feed):
         self._block: Rows | None = None
         self._first = 0  # the number of the block's first batch in the epoch
         self._started: tuple[int, int] | None = None
-        self.start(0, 0)
+        with closed_if_it_fails(self):
+            self.start(0, 0)
 
     @property
     def shown(self) -> tuple[Any, Any]:
@@ -55,7 +56,8 @@ class StoredFeed(Feed):
         """Read the first block of an epoch, and those before a batch."""
         if self._started != (epoch, batch):
             self.close()
-            self._reader, self._block, self._first = ReadAhead(lambda: self._blocks(epoch), self._context), None, 0
+            self._block, self._first = None, 0
+            self._reader = ReadAhead(lambda: self._blocks(epoch), self._context, given_up=lambda: self.given_up())
             self._next()
             while self._is_behind(batch):
                 self._next()
@@ -91,7 +93,10 @@ class StoredFeed(Feed):
         """Make steps within a block."""
         self._started = None
         if batch >= self._end:
-            self._next()
+            try:
+                self._next()
+            except GivenUp:
+                return []
             self.bind(training)
         if self._block is None:
             raise ValueError(f"the rows ended after {batch} batches of {self.batches}: were the files changed?")
