@@ -68,9 +68,9 @@ def test_within_a_step_the_epoch_is_taken_back(data, make, train, identical, mon
     one_epoch = train(make(dropout=0.2), X, y, epochs=1)[0]
     run = Rows.run
 
-    def torn(self, training, batch, most):
+    def torn(self, training, batch, most, limit):
         if training.updates < one_epoch_of_updates:
-            return run(self, training, batch, most)
+            return run(self, training, batch, most, limit)
         self.torn = True
         for p in training.parameters.values():
             p[...] = np.nan
