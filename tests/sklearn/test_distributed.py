@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 
 from chainrule import nn
-from chainrule.sklearn import MLPClassifier, MLPRegressor, NetClassifier
+from chainrule.sklearn import MLPClassifier, MLPRegressor, NetClassifier, TabularClassifier, TabularRegressor
 from tests.communicator import World, in_ranks
 from tests.tables import for_each
 
@@ -67,3 +67,37 @@ def test_numbers_that_are_not_finite_are_an_error_in_all_processes():
     for error in world.run(lambda comm: fitted("regressor", comm, **many)):
         assert isinstance(error, ValueError) and "Solver produced non-finite" in str(error)
     assert world.aborted is None
+
+
+SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 3, "random_state": 1, "threads": 1, "shards": 3}
+TABLES = {
+    "classifier": (TabularClassifier(**SMALL, n_ens=2, class_weight="balanced"), LABELS),
+    "regressor": (TabularRegressor(**SMALL), VALUES[:, 0]),
+}
+TABLE = {"kind": np.where(X[:, 1] > 0.5, "u", "v"), **{f"x{i}": np.where(X[:, i] > 2, np.nan, X[:, i]) for i in (0, 2)}}
+
+
+def fitted_to_table(kind, comm=None, table=TABLE, **more):
+    estimator, y = TABLES[kind]
+    estimator = clone(estimator).set_params(distributed=comm, **more).fit(table, y)
+    states = [{k: a.tobytes() for k, a in network.state_dict().items()} for network in estimator.networks_]
+    predicted = estimator.predict_proba(table) if kind == "classifier" else estimator.predict(table)
+    return states, [history["val_loss"] for history in estimator.histories_], predicted.tobytes()
+
+
+@for_each("kind", TABLES)
+def test_estimators_of_tables_give_the_same_bits_in_any_number_of_processes(kind):
+    expected = fitted_to_table(kind)
+    assert in_ranks(3, lambda comm: fitted_to_table(kind, comm)) == [expected] * 3
+
+
+def test_a_table_that_one_process_cannot_read_ends_the_training_in_all():
+    world = World(3)
+    bad = TABLE | {"x0": [[1, 2]] * len(X)}
+    errors = world.run(lambda comm: fitted_to_table("regressor", comm, bad if comm.Get_rank() == 1 else TABLE))
+    assert "x0" in str(errors[1])
+    for error in (errors[0], errors[2]):
+        assert isinstance(error, RuntimeError) and "since process 1 failed" in str(error) and "x0" in str(error)
+    assert world.aborted is None
+    found = in_ranks(2, lambda comm: fitted_to_table("regressor", comm, random_state=None))
+    assert found[0] == found[1]

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from .. import data, nn, ops, optim
 from ..core.arguments import boolean, integer, number
 from ..core.op import Array
+from ..core.processes import Group
 from ..data.dates import Dates
 from ..data.robust_features import RobustFeatures
 from ..frames import is_table
@@ -31,6 +32,7 @@ from ..nn import losses
 from ..train import EarlyStopping, History, fit, tables
 from ..train.callbacks import as_callbacks
 from ..train.evaluation import Forward
+from ..train.together import Guard, group_of, guarded
 from ..train.weights import checked_weights
 from .settings import usable_threads
 
@@ -116,8 +118,15 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         sample_weight : array of shape (m,) or None
             Weight of each example; 0 excludes it.
         """
+        with guarded(group_of(self.distributed)) as guard:
+            return self._fit_together(X, y, sample_weight, guard)
+
+    def _fit_together(self, X: Any, y: Any, sample_weight: Any, guard: Guard) -> Self:
+        group, state = guard.group, self.random_state
+        if state is None and group.size > 1:
+            state = group.firsts(int(np.random.SeedSequence().generate_state(1)[0]))
         self._check_settings()
-        random = check_random_state(self.random_state)
+        random = check_random_state(state)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
         dataset = self._read(X, first=True)
@@ -143,10 +152,11 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         self.networks_, self.histories_ = [], []
         for train, held in self._splits(len(matrix), numbers, random):
             seed = int(random.randint(2**31))
-            self._train(_Table(matrix, numbers, weights, train, held), seed)
+            self._train(_Table(matrix, numbers, weights, train, held), seed, group)
             if self.histories_[-1].interrupted:
                 warnings.warn("Training interrupted by user.", stacklevel=2)
                 break
+        guard.end()
         self._forwards = [self._planned(network) for network in self.networks_]
         self.n_iter_ = max(len(history) for history in self.histories_)
         return self
@@ -167,6 +177,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             number("learning_rate", self.learning_rate, above=0, alternative=" or None")
         if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             integer("batch_size", self.batch_size, at_least=1, alternative=" or 'auto'")
+        if self.shards is not None:
+            integer("shards", self.shards, at_least=1, alternative=" or None")
         if self.activation is not None:
             nn.activations.get(self.activation)
 
@@ -185,7 +197,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         train, held = train_test_split(everything, test_size=size, random_state=random, stratify=strata)
         return [(np.sort(train), np.sort(held))]
 
-    def _train(self, table: _Table, seed: int) -> None:
+    def _train(self, table: _Table, seed: int, group: Group) -> None:
         defaults, (loss, metrics, outputs, watched) = tables.DEFAULTS[self._regression], self._task()
         size = self.batch_size if self.batch_size != "auto" else tables.batch_size(len(table.train))
         size, epochs = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
@@ -213,7 +225,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             optimizer=tables.optimizer(network, rate, self.weight_decay, steps),
             batch_size=size, validation=validation, seed=seed, callbacks=calls, progress=bool(self.verbose),
             sample_weight=None if table.weights is None else table.weights[table.train],
-            engine=self.engine, threads=usable_threads(self.threads),
+            engine=self.engine, threads=usable_threads(self.threads), shards=self.shards,
+            distributed=None if self.distributed is None else group,
         )  # fmt: skip
         self.networks_.append(network.eval())
         self.histories_.append(history)
@@ -322,6 +335,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         As for ``chainrule.fit``.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
 
     Attributes
     ----------
@@ -368,6 +383,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         callbacks: Any = (),
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -386,6 +403,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         self.callbacks = callbacks
         self.engine = engine
         self.threads = threads
+        self.distributed = distributed
+        self.shards = shards
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -485,6 +504,8 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         As for ``chainrule.fit``.
     engine, threads
         As for ``chainrule.compile``; without `threads`, what OMP_NUM_THREADS allows.
+    distributed, shards
+        As for ``chainrule.fit``: the processes that share each batch, all of which call `fit` with the same data.
 
     Attributes
     ----------
@@ -530,6 +551,8 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         callbacks: Any = (),
         engine: str | None = None,
         threads: int | None = None,
+        distributed: Any = None,
+        shards: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -546,6 +569,8 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         self.callbacks = callbacks
         self.engine = engine
         self.threads = threads
+        self.distributed = distributed
+        self.shards = shards
 
     def _encoded(self, y: Any) -> Array:
         numbers: Array = column_or_1d(

@@ -18,8 +18,8 @@ from .nonfinite import NonFiniteError
 
 def group_of(distributed: Any) -> Group:
     """Return the processes that an argument `distributed` names: a communicator, "mpi" for all, None for this one."""
-    if distributed is None:
-        return Group()
+    if distributed is None or isinstance(distributed, Group):
+        return distributed or Group()
     if isinstance(distributed, str) and distributed == "mpi":
         distributed = world()
     if not all(hasattr(distributed, name) for name in ("Get_rank", "Get_size", "allgather", "Allgatherv")):
@@ -98,15 +98,16 @@ class Guard:
 
 @contextlib.contextmanager
 def guarded(group: Group) -> Iterator[Guard]:
-    """Let no process of the group wait for one that has failed."""
+    """Let no process of the group wait for one that has failed; one such block may be within another."""
     guard = Guard(group)
     try:
         yield guard
     except NonFiniteError:
         raise  # all have the same numbers, so all raise it
     except BaseException as error:
-        if group.size > 1:
+        if group.size > 1 and not vars(error).get("told"):
             guard.failed(error)
+            vars(error)["told"] = True  # a block around this one must not tell it again, since nobody would listen
         raise
 
 
