@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chainrule as cr
-from chainrule.data import ArrowRows, Dataset, Preprocessor
+from chainrule import data
+from chainrule.data import ArrowRows, Preprocessor
 
 WRITTEN = ("parquet", "arrow")
 
@@ -63,9 +64,7 @@ def test_what_is_read_is_what_was_written(
     found = ArrowRows(folder if grouped else f"{folder}/part-*.{suffix}", "y")
     assert len(found) == known.num_rows
     X, y = (np.concatenate(part) for part in zip(*found, strict=True))
-    np.testing.assert_array_equal(
-        X, np.stack([known["a"].to_numpy().astype(np.float32), known["n"].to_numpy()], axis=1)
-    )
+    np.testing.assert_array_equal(X, np.stack([known["a"].to_numpy(), known["n"].to_numpy()], axis=1))
     np.testing.assert_array_equal(y[:, 0], known["y"].to_numpy())
     assert bool(found.notes) == (known.num_rows < whole.num_rows)
 
@@ -75,7 +74,7 @@ def test_prepared_rows_are_those_of_the_table_in_memory(suffix: str, tmp_path: P
     table = a_table(1000)
     file = write(table, tmp_path / f"rows.{suffix}", 130)
     rows = ArrowRows(file, "bought")
-    whole = Dataset.from_frame(table, "bought")
+    whole = data.read(write(table, tmp_path / "whole.parquet", 1000), "bought")
     prepared = Preprocessor.fit(whole)
     assert rows.fit() == prepared
     X, y = (np.concatenate(part) for part in zip(*ArrowRows(file, "bought", transform=prepared), strict=True))
@@ -84,6 +83,94 @@ def test_prepared_rows_are_those_of_the_table_in_memory(suffix: str, tmp_path: P
     model = cr.nn.Linear(X.shape[1], 1)
     unknown = ArrowRows(file, columns=rows.names, transform=prepared)
     assert len(cr.predict(model, unknown)) == table.num_rows
+
+
+TEXTS = {
+    "numbers": ["1", " 2 ", "30", "4", "5"],
+    "decimal commas": ["1,5", "2,25", "1.000,5", "7", "8,0"],
+    "missing": ["a", "", " NA", "b", None],
+    "dates": ["2020-01-31", "2021-05-03", None, "2019-12-01", "2020-02-02"],
+    "times": ["14:30", "9:05", "0:00", "23:59", "7:07"],
+    "words": ["yes", "no", "no", "yes", "?"],
+    "codes": ["01234", "04321", "99999", "00001", "12345"],
+    "texts": [" a", "a", "b ", "c", "a b"],
+}
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_texts_mean_what_they_mean_in_a_table_in_memory(suffix: str, tmp_path: Path) -> None:
+    count = 500
+    rng = np.random.default_rng(1)
+    kinds = [pa.string(), pa.large_string(), pa.string_view()]
+    columns = {
+        name: pa.array(
+            [texts[k] for k in rng.integers(0, len(texts), count)], kinds[i % (3 if suffix == "parquet" else 2)]
+        )
+        for i, (name, texts) in enumerate(TEXTS.items())
+    }
+    table = pa.table({"id": np.arange(count), **columns, "": np.arange(count), "y": rng.choice(["no", "yes"], count)})
+    rows = ArrowRows(write(table, tmp_path / f"rows.{suffix}", 60), "y")
+    whole = data.read(write(table, tmp_path / "whole.parquet", count), "y")
+    prepared = Preprocessor.fit(whole)
+    assert rows.fit() == prepared
+    assert {type(reading).__name__ for reading in prepared.readings.values()} >= {
+        "Numbers",
+        "Moments",
+        "Clock",
+        "LeftOut",
+    }
+    X, y = (np.concatenate(part) for part in zip(*rows.prepared_by(prepared), strict=True))
+    np.testing.assert_array_equal(X, prepared.transform(whole))
+    np.testing.assert_array_equal(y, prepared.transform_target(whole))
+    rest, held = rows.split(0.01, seed=1)
+    assert rest.fit().readings == prepared.readings, "all rows of the files decide"
+    assert held.sample(readings=prepared.readings).feature_names == whole.feature_names
+
+
+def test_texts_that_cannot_be_read_as_in_training_are_named(tmp_path: Path) -> None:
+    good = pa.table({"n": [str(i) for i in range(40)], "y": np.arange(40.0)})
+    prepared = ArrowRows(write(good, tmp_path / "good.parquet", 10), "y").fit()
+    bad = pa.table({"n": [*map(str, range(30)), "many", *map(str, range(9))], "y": np.arange(40.0)})
+    rows = ArrowRows(write(bad, tmp_path / "bad.parquet", 20), "y", transform=prepared)
+    with pytest.raises(
+        ValueError, match=r"bad\.parquet, row group 2: row 11 of the column 'n' holds 'many', expected a numb"
+    ):
+        list(rows)
+    lacking = pa.table({"n": np.arange(3.0), "y": ["a", "NA", "b"]})
+    with pytest.raises(ValueError, match="the target 'y' holds texts that stand for missing values"):
+        ArrowRows(write(lacking, tmp_path / "lacking.parquet", 20), "y").fit()
+
+
+def test_a_sample_that_is_too_small_for_the_texts_has_them_all(tmp_path: Path) -> None:
+    table = pa.table({"kind": [f"t{i % 50}" for i in range(1000)], "y": np.arange(1000) % 2})
+    sample = ArrowRows(write(table, tmp_path / "rows.parquet", 300), "y").sample(3)
+    assert sample.columns is not None and sorted(sample.columns["kind"]) == sorted({f"t{i}" for i in range(50)})
+
+
+def test_files_that_change_while_they_are_read_are_an_error(tmp_path: Path) -> None:
+    file = write(a_table(100), tmp_path / "rows.parquet", 20)
+    rows = ArrowRows(file, "bought")
+    write(a_table(130), file, 20)
+    with pytest.raises(ValueError, match=r"rows\.parquet was changed after its rows were counted"):
+        rows.fit()
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"rows\.parquet"):
+        rows.fit()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": [1.0], "y": [[1]]}, "the target 'y' is of type list<"),
+        ({"y": [1.0]}, "the target 'y' is its only column"),
+    ],
+)
+def test_columns_that_cannot_be_trained_on_are_named(columns: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        ArrowRows(write(pa.table(columns), tmp_path / "rows.parquet", 10), "y")
+    twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["a", "a", "y"])
+    with pytest.raises(ValueError, match="several columns of the same name: 'a'"):
+        ArrowRows(write(twice, tmp_path / "twice.parquet", 10), "y")
 
 
 def test_a_sample_is_fair_and_has_every_text(tmp_path: Path) -> None:

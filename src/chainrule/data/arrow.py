@@ -1,9 +1,9 @@
 """Tables of Parquet and Arrow files that stay on disk, read through pyarrow, which is imported when it is needed."""
 
 import copy
-import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.arguments import integer, number
+from .arrow_files import found, pieces_of, pyarrow_package, read_piece, schema_of, stamp
+from .arrow_texts import TextReader, is_text
 from .dataset import Dataset
 from .preprocess import Preprocessor
-from .stored import BLOCK_BYTES, PART_ROWS, Part, StoredRows, picked
+from .readings import Reading
+from .stored import BLOCK_BYTES, Part, StoredRows, picked
 from .wording import counted, listed, suggestion
 
-SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
 #: Rows of a sample to which the preprocessing is fitted.
 SAMPLE_ROWS = 200_000
 #: Different texts of a column that a sample has for certain.
@@ -75,9 +77,10 @@ class ArrowRows(StoredRows):
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         super().__init__(block_bytes=block_bytes)
-        _arrow()
+        pyarrow_package()
         self.files, self.target, self._transform = found(paths), target, transform
-        self._schema = _schema(self.files[0])
+        self._stamps = {file: stamp(file) for file in self.files}
+        self._schema = schema_of(self.files[0])
         wanted = [*(columns or ()), *([] if target is None else [target])]
         for name in wanted:
             if name not in self._schema.names:
@@ -87,12 +90,13 @@ class ArrowRows(StoredRows):
                     f"{suggestion(name, names)}"
                 )
         self.names = tuple(n for n in (columns or self._schema.names) if n != target)
+        self._check_columns()
         self._pieces: list[tuple[Path, int, int]] = []  # file, number within it, rows with a target
         missing = 0
         for file in self.files:
-            if not _schema(file).equals(self._schema):
-                raise ValueError(f"{file} has other columns than {self.files[0]}: {_schema(file)}")
-            counts = list(_pieces(file, target))
+            if not schema_of(file).equals(self._schema):
+                raise ValueError(f"{file} has other columns than {self.files[0]}: {schema_of(file)}")
+            counts = list(pieces_of(file, target))
             self._pieces += [(file, i, rows - without) for i, (rows, without) in enumerate(counts) if rows > without]
             missing += sum(without for _, without in counts)
         if not self._pieces:
@@ -100,6 +104,19 @@ class ArrowRows(StoredRows):
         self._counts = [rows for _, _, rows in self._pieces]
         self._held: tuple[tuple[float, int, bool], ...] = ()  # share and seed of each split, and which part this is
         self.notes = [f"left out {counted(missing, 'row')} without a value of {target}"] if missing else []
+
+    def _check_columns(self) -> None:
+        names, target, file = self._schema.names, self.target, self.files[0]
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise ValueError(f"{file} has several columns of the same name: {twice!r}")
+        if not self.names:
+            raise ValueError(f"{file}: the target {target!r} is its only column; expected at least one feature")
+        if target is not None and pyarrow_package().types.is_nested(self._schema.field(target).type):
+            raise ValueError(
+                f"{file}: the target {target!r} is of type {self._schema.field(target).type}; "
+                "expected numbers, booleans, texts or dates"
+            )
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -141,40 +158,71 @@ class ArrowRows(StoredRows):
 
     def read(self, piece: int) -> Iterator[Part]:
         """Yield the rows of a piece as inputs and target."""
-        for batch in self.tables(piece):
+        readings = None if self._transform is None else self._transform.readings
+        for batch in self.tables(piece, self._texts(readings) if readings else None):
             yield self._prepared(batch)
 
-    def tables(self, piece: int) -> Iterator[Any]:
-        """Yield the rows of a piece as record batches of pyarrow, with the columns of inputs and target."""
+    def tables(self, piece: int, read: Callable[[Any, str, int], Any] | None = None) -> Iterator[Any]:
+        """Yield the rows of a piece as record batches of pyarrow, with the columns of inputs and target.
+
+        `read` is called with each batch before rows are left out, with where it is from and its first row there.
+        """
         file, number, _ = self._pieces[piece]
-        mask, start = self._mask(piece) if self._held else None, 0
-        for batch in _read(file, number, [*self.names, *([] if self.target is None else [self.target])]):
+        if stamp(file) != self._stamps[file]:
+            raise ValueError(
+                f"{file} was changed after its rows were counted: begin again, with files that stay as they are"
+            )
+        mask, start, first = self._mask(piece) if self._held else None, 0, 0
+        for raw in read_piece(file, number, self._columns):
+            batch, lacking = raw, 0 if self.target is None else raw.column(self.target).null_count
+            if read is not None:
+                batch, first = read(raw, f"{file}, row group {number + 1}", first), first + raw.num_rows
             if self.target is not None:
-                batch = self._with_target(batch, file)
+                batch = self._with_target(batch, file, lacking)
             if mask is not None:
                 here, start = mask[start : start + batch.num_rows], start + batch.num_rows
-                batch = batch.filter(_arrow().array(here))
+                batch = batch.filter(pyarrow_package().array(here))
             if batch.num_rows:
                 yield batch
 
-    def _with_target(self, batch: Any, file: Path) -> Any:
-        """Return the rows that have a target."""
+    @property
+    def _columns(self) -> list[str]:
+        return [*self.names, *([] if self.target is None else [self.target])]
+
+    def _texts(self, readings: Mapping[str, Reading] | None) -> TextReader:
+        return TextReader(self._schema, self._columns, self.target, readings)
+
+    def _with_target(self, batch: Any, file: Path, lacking: int) -> Any:
+        """Return the rows that have a target, of which the file says that so many lack it."""
         target = batch.column(self.target)
-        if _arrow().types.is_floating(target.type) and np.isnan(target.drop_null().to_numpy()).any():
+        if target.null_count > lacking:
+            raise ValueError(
+                f"{file}: the target {self.target!r} holds texts that stand for missing values, such as '' or 'NA'; "
+                "store missing values as nulls"
+            )
+        if pyarrow_package().types.is_floating(target.type) and np.isnan(target.drop_null().to_numpy()).any():
             raise ValueError(f"{file}: the target {self.target!r} holds NaN; store missing values as nulls")
         return batch.filter(target.is_valid()) if target.null_count else batch
 
-    def sample(self, rows: int = SAMPLE_ROWS, seed: int = 0, *, task: str | None = None) -> Dataset:
+    def sample(
+        self, rows: int = SAMPLE_ROWS, seed: int = 0, *, task: str | None = None,
+        readings: Mapping[str, Reading] | None = None,
+    ) -> Dataset:  # fmt: skip
         """Return a random sample of the rows, drawn in one pass, with each text and class that occurs at least once.
 
         Of a column with more than 10,000 texts those found first. All rows, in their order, if there are no more.
+        What the texts of a column mean, all rows of the files decide as in `read_table`, unless `readings` say it.
         """
         drawn = _Sample(integer("rows", rows, at_least=1), integer("seed", seed, at_least=0), self.target)
+        texts = self._texts(readings)
         for piece in range(len(self._pieces)):
-            for batch in self.tables(piece):
+            for batch in self.tables(piece, texts):
                 drawn.add(batch)
         source = f"{self.files[0]}" + (f" and {len(self.files) - 1} more" if len(self.files) > 1 else "")
-        return Dataset.from_frame(drawn.table(), self.target, task=task, source=source)
+        found, notes = texts.decided()
+        table = texts.finished(drawn.table(), source)
+        dataset = Dataset.from_frame(table, self.target, task=task, source=source, notes=notes)
+        return replace(dataset, readings=found)
 
     def fit(self, rows: int = SAMPLE_ROWS, seed: int = 0) -> Preprocessor:
         """Return the preprocessing fitted to such a sample; of a table with no more rows, to all of them."""
@@ -183,7 +231,7 @@ class ArrowRows(StoredRows):
     def _prepared(self, batch: Any) -> Part:
         if self._transform is not None:
             task = None if self.target is None else self._transform.task
-            frame = Dataset.from_frame(_arrow().Table.from_batches([batch]), self.target, task=task)
+            frame = Dataset.from_frame(pyarrow_package().Table.from_batches([batch]), self.target, task=task)
             y = None if self.target is None else self._transform.transform_target(frame)
             return self._transform.transform(frame), y
         columns = [_numbers(batch.column(name), name) for name in self.names]
@@ -209,7 +257,7 @@ class _Sample:
         keys[self._first_with_a_text(batch)] = -1.0
         picked = np.flatnonzero(keys < self._limit)
         if len(picked):
-            self._batches.append(batch.take(_arrow().array(picked)))
+            self._batches.append(batch.take(pyarrow_package().array(picked)))
             self._keys.append(keys[picked])
             self._places.append(self._count + picked)
             self._held += len(picked)
@@ -219,12 +267,12 @@ class _Sample:
 
     def _first_with_a_text(self, batch: Any) -> list[int]:
         """Return the rows that have a text or class which no earlier row has."""
-        pa, rows = _arrow(), []
+        pa, rows = pyarrow_package(), []
         for name in batch.schema.names:
             values = batch.column(name)
             kind = values.type
-            texts = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
-            if not texts and not (name == self._target and pa.types.is_integer(kind)):
+            classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+            if not (is_text(kind) or pa.types.is_dictionary(kind) or (name == self._target and classes)):
                 continue
             seen = self._seen.setdefault(name, set())
             if len(seen) >= MOST_TEXTS:
@@ -243,21 +291,21 @@ class _Sample:
         """Keep the rows with the least numbers, in their order."""
         keys = np.concatenate(self._keys)
         if len(keys) > self._rows:
-            self._limit = np.partition(keys, self._rows)[self._rows]
+            self._limit = max(np.partition(keys, self._rows)[self._rows], 0.0)  # those below 0 are kept in any case
         kept = np.flatnonzero(keys < self._limit)
-        table = _arrow().Table.from_batches(self._batches).take(_arrow().array(kept)).combine_chunks()
+        table = pyarrow_package().Table.from_batches(self._batches).take(pyarrow_package().array(kept)).combine_chunks()
         self._batches, self._held = table.to_batches(), len(kept)
         self._keys, self._places = [keys[kept]], [np.concatenate(self._places)[kept]]
 
     def table(self) -> Any:
         """Return the sample."""
         self._prune()
-        return _arrow().Table.from_batches(self._batches)
+        return pyarrow_package().Table.from_batches(self._batches)
 
 
 def _numbers(values: Any, name: str) -> NDArray[Any]:
     """Return a column as an array of numbers; what is missing as NaN."""
-    pa = _arrow()
+    pa = pyarrow_package()
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         raise ValueError(
@@ -265,98 +313,4 @@ def _numbers(values: Any, name: str) -> NDArray[Any]:
             "that rows.fit() returns, or leave it out of columns="
         )
     array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
-
-
-def found(paths: Any) -> list[Path]:
-    """Return the files of a path, pattern or folder, or of several; raise if there are none of a known kind."""
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    files: list[Path] = []
-    for path in given:
-        text = os.fspath(path)
-        if Path(text).is_dir():
-            inside = sorted(f for f in Path(text).rglob("*") if f.suffix.casefold() in SUFFIXES)
-        elif Path(text).exists():
-            inside = [Path(text)]
-        else:
-            inside = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-        if not inside:
-            raise FileNotFoundError(
-                f"{text}: no file found; expected {listed(SUFFIXES)}, a folder of them, or a pattern"
-            )
-        files += inside
-    odd = next((f for f in files if f.suffix.casefold() not in SUFFIXES), None)
-    if odd is not None:
-        raise ValueError(f"{odd}: expected a file that ends in {listed(SUFFIXES)}")
-    return files
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise ImportError("reading rows that stay on disk needs pyarrow: pip install 'chainrule[arrow]'") from error
-    return pyarrow
-
-
-def _parquet(file: Path) -> Any:
-    from pyarrow import parquet
-
-    try:
-        return parquet.ParquetFile(file, buffer_size=1 << 20)  # not a whole row group at once
-    except _arrow().ArrowException as error:
-        raise ValueError(f"{file}: cannot be read as Parquet: {error}") from None
-
-
-def _ipc(file: Path) -> Any:
-    pa = _arrow()
-    try:
-        return pa.ipc.open_file(pa.OSFile(str(file)))
-    except pa.ArrowException as error:
-        raise ValueError(f"{file}: cannot be read as an Arrow file: {error}") from None
-
-
-def _is_parquet(file: Path) -> bool:
-    return file.suffix.casefold() == ".parquet"
-
-
-def _schema(file: Path) -> Any:
-    if not _is_parquet(file):
-        return _ipc(file).schema.remove_metadata()
-    with _parquet(file) as opened:
-        return opened.schema_arrow.remove_metadata()
-
-
-def _pieces(file: Path, target: str | None) -> Iterator[tuple[int, int]]:
-    """Yield the rows of each row group or record batch, and how many are without a target."""
-    if not _is_parquet(file):
-        opened = _ipc(file)
-        for i in range(opened.num_record_batches):
-            batch = opened.get_batch(i)
-            yield batch.num_rows, 0 if target is None else batch.column(target).null_count
-        return
-    with _parquet(file) as opened:
-        for i in range(opened.metadata.num_row_groups):
-            group = opened.metadata.row_group(i)
-            yield group.num_rows, 0 if target is None else _nulls(opened, i, target)
-
-
-def _nulls(opened: Any, group: int, name: str) -> int:
-    """Return how many values of a column are missing in a row group, from its statistics if it has them."""
-    stored = opened.metadata.row_group(group)
-    place = next(k for k in range(stored.num_columns) if stored.column(k).path_in_schema == name)
-    statistics = stored.column(place).statistics
-    if statistics is not None and statistics.has_null_count:
-        return int(statistics.null_count)
-    return int(opened.read_row_group(group, columns=[name]).column(0).null_count)
-
-
-def _read(file: Path, number: int, names: list[str]) -> Iterator[Any]:
-    """Yield the rows of a row group or record batch, some at a time."""
-    if not _is_parquet(file):
-        batch = _ipc(file).get_batch(number).select(names)
-        for start in range(0, batch.num_rows, PART_ROWS):
-            yield batch.slice(start, PART_ROWS)
-        return
-    with _parquet(file) as opened:
-        yield from opened.iter_batches(PART_ROWS, row_groups=[number], columns=names, use_threads=False)
+    return array.astype(np.int64) if array.dtype.kind == "b" else array

@@ -1,6 +1,6 @@
 """Deciding what the texts of a table's columns mean, from all rows: part by part, for they need not fit in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from .readings import (
     STYLES,
     Booleans,
     Clock,
+    LeftOut,
     Moments,
     Numbers,
     Reading,
@@ -18,11 +19,14 @@ from .readings import (
     polars_package,
     unit_of,
 )
+from .suspects import called_id
 from .wording import counted, listed
 
 if TYPE_CHECKING:
     import polars
 
+#: Names that other programs give to a column that numbers the rows, besides those that `called_id` knows.
+NUMBERING = ("Unnamed: 0", "__index_level_0__")
 #: Texts among numbers that may be missing values: at most so many different ones, in at most this share of the rows, if
 #: there are at least this many different numbers (fewer may be names of categories).
 ODD_WORDS, ODD_SHARE, LEAST_NUMBERS = 5, 0.1, 20
@@ -179,6 +183,57 @@ def _hard(reading: Reading, whole: "polars.Series", plain: "polars.Series") -> "
     if not isinstance(reading, Numbers) or reading.before or reading.after:
         return None
     return ~(plain if reading.decimal == "." else whole)
+
+
+class Evidence:
+    """What the rows of a table say about the columns that hold texts, or may number the rows.
+
+    Parameters
+    ----------
+    texts, names : sequence of str
+        The columns of texts, and all.
+    target : str, optional
+    """
+
+    def __init__(self, texts: Sequence[str], names: Sequence[str], target: str | None = None) -> None:
+        self._texts, self._target = list(texts), target
+        self._columns: dict[str, Column] = {}
+        self._numbering = {name for name in names if (name in NUMBERING or called_id(name)) and name != target}
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that it looks at."""
+        return list(dict.fromkeys([*self._texts, *sorted(self._numbering)]))
+
+    def add(self, part: "polars.DataFrame", row: int) -> None:
+        """Take in further rows of these columns, texts stripped, the first of which is number `row`."""
+        pl = polars_package()
+        for name in [name for name in self._texts if part[name].dtype == pl.String]:  # in some files, perhaps
+            self._columns.setdefault(name, Column(name)).add(part[name], row)
+        self._numbering = {name for name in self._numbering if _numbers_rows(part[name], row)}
+
+    def decided(self, separator: str = ",", exclude: Sequence[str] = ()) -> tuple[dict[str, Reading], list[str]]:
+        """Return what the columns mean, and sentences on what is unusual."""
+        readings, notes = decided(self._columns, separator)
+        found = readings.get(self._target) if self._target is not None else None
+        if isinstance(found, Booleans) and found != Booleans("false", "true"):
+            readings[str(self._target)] = Texts()  # predictions are these words
+        for name in sorted(self._numbering):
+            notes.append(f"left out the column {name!r}, which numbers the rows" if name else _NAMELESS)
+        return readings | {name: LeftOut() for name in (*self._numbering, *exclude)}, notes
+
+
+_NAMELESS = "left out the column without a name, which numbers the rows"
+
+
+def _numbers_rows(column: "polars.Series", start: int) -> bool:
+    """Whether a column counts the rows from 0 or 1, whose first is number `start`."""
+    pl = polars_package()
+    numbers = column.cast(pl.Int64, strict=False)
+    begin = numbers[0] if len(numbers) else None
+    if begin not in (start, start + 1):
+        return False
+    return bool((numbers == pl.int_range(begin, begin + len(numbers), eager=True)).fill_null(False).all())
 
 
 def decided(columns: Mapping[str, Column], separator: str = ",") -> tuple[dict[str, Reading], list[str]]:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from . import delimited, parquet
 from .dataset import Dataset, require_names
-from .evidence import Column, decided
+from .evidence import Evidence
 from .expansion import Expansion
-from .readings import Booleans, LeftOut, Reading, Texts, polars_package, values
-from .suspects import called_id
+from .readings import LeftOut, Reading, Texts, polars_package, values
 from .wording import Counted, added_up, counted, listed
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 TARGET_NAMES = ("target", "label", "class", "y")
 #: Rows of a Parquet file that are read at a time, if not all at once.
 ROWS = 1 << 16
-#: Names that other programs give to a column that numbers the rows, besides those that `called_id` knows.
-NUMBERING = ("Unnamed: 0", "__index_level_0__")
 
 OnePath = str | os.PathLike[str]
 Files = OnePath | Sequence[OnePath]
@@ -218,25 +215,16 @@ class Table:
     def decide(self, exclude: Sequence[str] = (), target: str | None = None) -> tuple[dict[str, Reading], list[str]]:
         """Return what the texts of each column mean, and sentences on what is unusual, from all rows."""
         used = [name for name in self.names if name not in exclude]
-        evidence: dict[str, Column] = {}
-        numbering = {name for name in used if (name in NUMBERING or called_id(name)) and name != target}
+        texts = [name for name in used if any(name in file.texts(used) for file in self.files)]
+        evidence = Evidence(texts, used, target)
         with _explained(self.called):
             row = 0
             for file in self.files:
-                looked = dict.fromkeys([*file.texts(used), *numbering])
-                for part in file.parts(list(looked), ROWS) if looked else ():
-                    for name in file.texts(used):
-                        evidence.setdefault(name, Column(name)).add(part[name], row)
-                    numbering = {name for name in numbering if _numbers_rows(part[name], row)}
+                for part in file.parts(evidence.wanted, ROWS) if evidence.wanted else ():
+                    evidence.add(part, row)
                     row += part.height
         separators = [f.separator for f in self.files if isinstance(f, delimited.Delimited)]
-        readings, notes = decided(evidence, separators[0] if separators else ",")
-        found = readings.get(target) if target is not None else None
-        if isinstance(found, Booleans) and found != Booleans("false", "true"):
-            readings[str(target)] = Texts()  # predictions are these words
-        for name in sorted(numbering):
-            notes.append(f"left out the column {name!r}, which numbers the rows" if name else _NAMELESS)
-        return readings | {name: LeftOut() for name in (*numbering, *exclude)}, notes
+        return evidence.decided(separators[0] if separators else ",", exclude)
 
     def read(self, readings: Mapping[str, Reading], notes: list[str]) -> "tuple[polars.DataFrame, NDArray[Any]]":
         """Return all rows that have a value, and the position of each."""
@@ -273,7 +261,7 @@ class Table:
                 before = start
                 for part in file.parts(list(dict.fromkeys([*used, *keep])), rows, notes):
                     at = f"{file.source.path}", start - before
-                    frame = part.select(_meaning(part[name], readings.get(name), *at) for name in used)
+                    frame = part.select(meaning(part[name], readings.get(name), *at) for name in used)
                     blank = _blank(part.select(used))
                     places = np.arange(start, start + part.height)
                     start += part.height
@@ -285,10 +273,7 @@ class Table:
         return ValueError(f"{self.called}: the table has the columns {listed(self.names)} but no rows")
 
 
-_NAMELESS = "left out the column without a name, which numbers the rows"
-
-
-def _meaning(column: "polars.Series", reading: Reading | None, path: str, start: int) -> "polars.Series":
+def meaning(column: "polars.Series", reading: Reading | None, path: str, start: int) -> "polars.Series":
     """Return what a column of texts means; `start` is the position of its first row in the file."""
     pl = polars_package()
     if reading is None or isinstance(reading, Texts) or column.dtype != pl.String:
@@ -355,13 +340,3 @@ def _blank(frame: "polars.DataFrame") -> NDArray[Any]:
         return np.zeros(frame.height, bool)
     found: NDArray[Any] = frame.select(pl.all_horizontal(pl.all().is_null())).to_series().to_numpy()
     return found
-
-
-def _numbers_rows(column: "polars.Series", start: int) -> bool:
-    """Whether a column counts the rows from 0 or 1, whose first is number `start`."""
-    pl = polars_package()
-    numbers = column.cast(pl.Int64, strict=False)
-    begin = numbers[0] if len(numbers) else None
-    if begin not in (start, start + 1):
-        return False
-    return bool((numbers == pl.int_range(begin, begin + len(numbers), eager=True)).fill_null(False).all())

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import data
-from ..data.arrow import SAMPLE_ROWS, SUFFIXES, found
+from ..data.arrow import SAMPLE_ROWS
+from ..data.arrow_files import SUFFIXES, found
 from .networks import NETWORKS
 from .preparing import Prepared
 
@@ -54,7 +55,8 @@ def prepare_on_disk(
     whole = data.ArrowRows(source, target)
     rows = data.ArrowRows(source, target, columns=_kept(whole, exclude))
     rest, held = rows.split(test, seed)
-    train, tested = rest.sample(seed=seed, task=task), held.sample(seed=seed, task=task)
+    train = rest.sample(seed=seed, task=task)
+    tested = held.sample(seed=seed, task=task, readings=train.readings)
     preprocessor = data.Preprocessor.fit(train, impute=True, robust=NETWORKS[model].takes == "table")
     notes = [
         f"{len(rest):,} rows to train on stay on disk: the preprocessing is fitted to {len(train):,} of them",
@@ -68,10 +70,10 @@ def prepare_on_disk(
     )  # fmt: skip
 
 
-def held_out(rows: Any, share: float, seed: int) -> tuple[Any, data.Dataset]:
+def held_out(rows: Any, share: float, seed: int, readings: Any) -> tuple[Any, data.Dataset]:
     """Return the rows to train on, and a sample of the others, to validate with."""
     rest, held = rows.split(share, seed)
-    return rest, held.sample(SAMPLE_ROWS, seed)
+    return rest, held.sample(SAMPLE_ROWS, seed, readings=readings)
 
 
 def _kept(rows: data.ArrowRows, exclude: Sequence[str]) -> list[str]:

@@ -177,7 +177,8 @@ class _Parts:
             )
         held = None
         if settings.validation:
-            rows, sampled = held_out(rows, settings.validation, settings.seed)
+            readings = prepared.preprocessor.readings
+            rows, sampled = held_out(rows, settings.validation, settings.seed, readings)
             held = prepared.part(sampled)
         return cls(X, y, len(rows), held, held, rows.prepared_by(prepared.preprocessor))
 
