@@ -125,3 +125,15 @@ def test_wrong_data_is_named():
         TabularRegressor(**SMALL).fit({**X, "x": np.r_[np.inf, X["x"][1:]]}, y)
     with pytest.raises(ValueError, match="inconsistent numbers of samples: X has 70 rows, y has 69"):
         TabularRegressor(**SMALL).fit(X, y[1:])
+
+
+def test_texts_in_words_are_read():
+    """As on the command line: by their n-grams, while texts that name rows are left out."""
+    rng = np.random.default_rng(0)
+    good = np.arange(600) % 2 == 0
+    words = np.where(good, "works very well", "broke at once").astype(object)
+    table = {"review": words + [f" {n}" for n in rng.integers(10**6, size=600)], "x": rng.normal(size=600)}
+    model = TabularClassifier(max_epochs=5, random_state=0).fit(table, good)
+    assert model.ngrams_.columns == ("review",) and "n-grams" in " ".join(model.notes_)
+    new = {"review": np.array(["it works very well", "it broke at once"], object), "x": np.zeros(2)}
+    assert model.predict(new).tolist() == [True, False]

@@ -26,6 +26,7 @@ from ..core.arguments import boolean, integer, number
 from ..core.op import Array
 from ..core.processes import Group
 from ..data.dates import Dates
+from ..data.ngrams import Ngrams
 from ..data.robust_features import RobustFeatures
 from ..frames import is_table
 from ..nn import losses
@@ -56,6 +57,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
 
     _regression: bool
     dates_: Dates
+    ngrams_: Ngrams
     features_: RobustFeatures
     networks_: list[nn.Sequential]
     histories_: list[History]
@@ -136,10 +138,10 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         weights = self._weights(sample_weight, numbers)
         if len(dataset) < 2:
             raise ValueError("X holds 1 sample (n_samples=1); expected at least 2 rows to train on")
-        self.dates_ = Dates.fit(dataset)
-        dataset = self.dates_.apply(dataset)
+        self.dates_, self.ngrams_ = Dates.fit(dataset), Ngrams.fit(dataset)
+        dataset = self.ngrams_.apply(self.dates_.apply(dataset))
         self.features_, notes = RobustFeatures.fit(dataset, weights)
-        self.notes_ = [str(note) for note in (*self.dates_.notes(), *notes)]
+        self.notes_ = [str(note) for note in (*self.dates_.notes(), *self.ngrams_.notes(), *notes)]
         matrix = self.features_.transform(dataset)[0]
         if weights is not None and not weights.all():
             rows = np.flatnonzero(weights)
@@ -239,7 +241,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any) -> list[Array]:
         """Return the outputs of each network for every row of X, float64."""
         check_is_fitted(self)
-        matrix = self.features_.transform(self.dates_.apply(self._read(X, first=False)))[0]
+        dataset = self.ngrams_.apply(self.dates_.apply(self._read(X, first=False)))
+        matrix = self.features_.transform(dataset)[0]
         rows = len(matrix)
         padded = matrix
         if rows % AT_ONCE:  # few different sizes, so few plans
@@ -341,7 +344,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array
-    dates_, features_ : Dates, RobustFeatures
+    dates_, ngrams_, features_ : Dates, Ngrams, RobustFeatures
         How the columns become the networks' input.
     networks_, histories_ : list
         The trained networks, and how each training went.
@@ -509,7 +512,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
 
     Attributes
     ----------
-    dates_, features_ : Dates, RobustFeatures
+    dates_, ngrams_, features_ : Dates, Ngrams, RobustFeatures
         How the columns become the networks' input.
     networks_, histories_ : list
         The trained networks, and how each training went.
