@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from .. import data, io, judging, nn
 from ..core.op import Array
 from ..train import evaluate, predict
-from ..train.evaluation import measure
+from ..train.evaluation import Forward, measure
 from .judged import Rule
 from .preparing import arrays
 
@@ -36,6 +36,10 @@ class Trained:
     loss: str
     metadata: dict[str, Any]
     rule: Rule
+    _forward: Forward = field(init=False, repr=False)  # planned once for all parts of a table
+
+    def __post_init__(self) -> None:
+        self._forward = Forward(self.model)
 
     @classmethod
     def load(cls, path: str | Path) -> Trained:
@@ -134,7 +138,7 @@ class Trained:
     def outputs(self, dataset: data.Dataset) -> tuple[Array, Array]:
         """Return the network's outputs, and the targets as the loss takes them."""
         X, y = arrays(self.preprocessor, dataset)
-        return predict(self.model, X), y
+        return self._forward(X), y
 
     def held_out(self, dataset: Any) -> tuple[Any, str]:
         """Return the rows that the model was not trained on, as far as that is known, and a description of them."""
@@ -150,7 +154,7 @@ class Trained:
 
     def predict(self, dataset: data.Dataset) -> dict[str, Array]:
         """Return column name -> values: the prediction and, for classes, the probability of each."""
-        output = predict(self.model, self.preprocessor.transform(dataset))
+        output = self._forward(self.preprocessor.transform(dataset))
         if self.preprocessor.task == "regression":
             values = np.asarray(nn.losses.activate(self.loss, output.astype(np.float64)))
             return {"prediction": self.preprocessor.inverse_target(values.astype(output.dtype))}
