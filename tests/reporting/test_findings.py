@@ -49,6 +49,18 @@ def test_each_thing_is_said_once(figures, said):
     assert said in found[0]
 
 
+def test_vanishing_is_a_matter_of_layers_before_the_last():
+    """Neither parameters without a pre-activation nor an output layer of few units make it vanish."""
+    sizes = [1e-5, 0.004, 0.04, 0.05, 2.0]
+    layers = [{"name": name} for name in ("0.phase", "layer 1", "layer 2", "layer 3", "layer 4")]
+    figures = {(i, "gradient"): np.array(size) for i, size in enumerate(sizes)}
+    figures |= {(i, "Z"): np.zeros(3) for i in range(1, 5)}
+    made = Flow(layers, [Snapshot(0, 0, 0, figures, {})], {}, None)
+    assert findings(made) == []
+    figures[1, "gradient"] = np.array(1e-5)
+    assert "0.05 in layer 3, 1.0·10⁻⁵ in layer 1: 5,000 times less" in findings(made)[0]
+
+
 def test_names_of_many_layers_are_few():
     many = flow(gradient=[0.0] * 3)
     many.layers[:] = [{"name": f"layer {i}"} for i in range(20)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .flow_file import Flow
 
 #: Thresholds of the diagnoses: a factor between layers, shares of units and values, sizes of an update.
-SHRINKS = 100.0
+SHRINKS = 50.0
 DEAD = 0.20
 SATURATED, SATURATED_ONE_SIDED = 0.50, 0.90
 LARGE_UPDATE, SMALL_UPDATE = 0.1, 1e-6
@@ -58,7 +58,12 @@ def _none(flow: Flow) -> Iterable[str]:
 
 
 def _shrinking(flow: Flow) -> Iterable[str]:
-    sizes = {i: x for i, x in _of(flow, "gradient").items() if math.isfinite(x) and x > 0}
+    # of layers alone: how far other parameters, such as the phases of an embedding, have to move says nothing
+    everywhere = _of(flow, "gradient")
+    layers = [i for i in everywhere if (i, "Z") in flow.snapshots[-1].figures] or [*everywhere]
+    if len(layers) > 3:  # nor does the last one: it has few units, and so small weights for the size of its gradient
+        layers = layers[:-1]
+    sizes = {i: x for i in layers if math.isfinite(x := everywhere[i]) and x > 0}
     if not sizes:
         return
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
