@@ -12,6 +12,7 @@ from chainrule.judging import (
     intervals,
     judge,
     measure,
+    of_overfitting,
 )
 
 RNG = np.random.default_rng(0)
@@ -81,7 +82,7 @@ def test_words_of_a_good_and_a_bad_model():
     ranking = judge(of_two(true, sigmoid(2 * true + RNG.normal(size=400))), baseline, split="the test split")
     assert not ranking.is_better and "not in log loss, accuracy." in ranking.headline
     said = " ".join(ranking.findings())
-    assert "No better than guessing" in said and "Probabilities no better than the classes' shares" in said
+    assert "ccuracy no better than guessing" in said and "Probabilities no better than the classes' shares" in said
     silent = judge(of_two(true, sigmoid(true - 4.0)), baseline)
     assert any(s.startswith("Never predicted on the data: yes (") for s in silent.findings())
     reverse = judge(of_two(true, sigmoid(-3 - 2 * true + 0.1 * RNG.normal(size=400))), baseline)
@@ -94,6 +95,29 @@ def test_a_class_that_is_hardly_found():
     predicted[90:119] = 0
     said = Predictions.of_probabilities(true, np.eye(3)[predicted] * 0.9 + 0.03, ("a", "b", "c"))
     assert any("Hardly found on the data: c (1 of 30 examples)" in s for s in judge(said).findings())
+
+
+def test_an_order_better_than_chance_with_few_right_classes():
+    """As a threshold for F1 gives: more errors than the usual class, but the AUC is better."""
+    true = (RNG.random(600) < 0.1).astype(int)
+    p = sigmoid(2 * true - 2 + RNG.normal(size=600))
+    said = Predictions.of_probabilities(true, np.stack([1 - p, p], axis=1), ("no", "yes"), threshold=0.2)
+    found = [s for s in judge(said, Baseline.of_classes(true, 2)).findings() if "guessing" in s]
+    assert len(found) == 1 and found[0].startswith("Accuracy no better than guessing: ")
+    assert "is better than chance" in found[0]
+
+
+@pytest.mark.parametrize("gap", [1.1, 3.0])
+def test_better_on_the_training_split(gap):
+    true = RNG.normal(size=300)
+    values = judge(Predictions.of_values(true, true + 0.6 * RNG.normal(size=300)), Baseline.of_values(true))
+    p = sigmoid(2 * (true > 0) - 1 + 0.3 * RNG.normal(size=300))
+    classes = judge(of_two((true > 0).astype(int), p), Baseline((0.5, 0.5)))
+    for judged, name in ((values, "rmse"), (classes, "log_loss")):
+        found = list(of_overfitting(judged, {name: judged.figures[name] / gap}))
+        assert len(found) == (gap > 2)
+        assert all(s.startswith("Much better on the training split than on the data: ") for s in found)
+    assert list(of_overfitting(judge(values.said), {"rmse": 0.0})) == []
 
 
 def test_few_examples_may_be_chance():

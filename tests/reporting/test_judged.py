@@ -71,9 +71,22 @@ def test_a_model_that_is_no_better_says_so_at_the_top(tmp_path):
     assert stored.record["judgement"]["better"] is False
 
 
-def test_the_confusion_matrix_is_that_of_the_threshold(tmp_path):
-    stored = a_run(tmp_path, TARGETS["two"], threshold="0.0")
-    assert stored.arrays["confusion"][:, 0].sum() == 0
+def test_the_predictions_are_those_of_the_rule(tmp_path):
+    """Matrix, worst examples and facts have the run's threshold and temperature."""
+    stored = a_run(tmp_path, TARGETS["two"], threshold="0.0", calibrate="temperature", validation=0.2)
+    assert stored.arrays["confusion"][:, 0].sum() == 0 and (stored.arrays["worst/predicted"] == 1).all()
+    trained = runs.Trained.load(tmp_path)
+    test = data.Dataset.from_columns(COLUMNS, TARGETS["two"], target_name="target").split(0.3, 0)[1]
+    row = int(stored.arrays["worst/rows"][0])
+    p = trained.predict(test)[f"probability {test.y[row]}"][row]
+    np.testing.assert_allclose(stored.arrays["worst/probability"][0], p, rtol=1e-5)
+    assert trained.rule.temperature != 1
+    said = as_markdown(document(stored)).split("How good is it?")[0]
+    assert "predicts yes where its probability is at least 0" in said
+    assert f"the temperature {trained.rule.temperature:.4g}" in said
+    assert "F1 of yes" in as_markdown(document(stored))
+    day = dict(stored.meta["features"][0])["day"]
+    assert np.datetime64(day) == test.columns["day"][row] and len(day) == 10
     arrays, _ = load_arrays(tmp_path / "examples.safetensors")
     assert {"roc/1", "precision/1", "calibration"} <= arrays.keys()
 

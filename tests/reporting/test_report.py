@@ -332,7 +332,7 @@ def test_of_a_run_that_diverged_there_is_a_report_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [f"{x},{1000 * x * x}" for x in range(-40, 40)]
     (tmp_path / "d.csv").write_text("\n".join(["x,y", *rows]))
-    wild = ["--optimizer", "sgd", "--lr", "1e6", "--hidden", "8", "--epochs", "9"]
+    wild = ["--model", "mlp", "--optimizer", "sgd", "--lr", "1e6", "--hidden", "8", "--epochs", "9"]
     found = CliRunner().invoke(cli.app, ["train", "d.csv", "--target", "y", "--report", *wild])
     assert found.exit_code == 1
     assert "stopped being finite" in found.output

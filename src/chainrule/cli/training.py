@@ -257,6 +257,8 @@ def _conclude(result: Any, with_epochs: bool) -> None:
     if result.history.stopped:
         best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
         say("stopped", result.history.stopped + best)
+    if result.rule:
+        say("rule", *result.rule)
     for split, figures in result.metrics.items():
         if split == "test" and result.judgement is not None:
             say("test", *table(result.judgement))

@@ -3,7 +3,7 @@
 from .baseline import Baseline
 from .bootstrap import intervals
 from .calibration import binned, confidences, fit_temperature
-from .judgement import TELLING, Judgement, judge, of_classes
+from .judgement import TELLING, Judgement, judge, of_classes, of_overfitting
 from .metrics import METRICS, Metric, confusion, measure
 from .predictions import Predictions, UndefinedMetric, scored
 from .ranking import precision_recall_curve, roc_curve
@@ -27,6 +27,7 @@ __all__ = [
     "judge",
     "measure",
     "of_classes",
+    "of_overfitting",
     "precision_recall_curve",
     "roc_curve",
     "scored",

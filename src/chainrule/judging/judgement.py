@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ EXAMPLES, OF_CLASS, LOW_RECALL, OF_LOW_RECALL = 20, 5, 0.05, 20
 #: Classes that a sentence names, and what may help them.
 NAMED = 6
 HELP = "Weights of the examples may help (sample_weight=, --class-weight)."
+#: The least share of what a model gains over the baseline on the training split that it should gain on others, too.
+KEPT = 0.75
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Judgement:
         if self.said.kind == "values":
             return [] if self.baseline is None else list(_of_values(self))
         usual = None if self.baseline is None else self.baseline.usual
-        return [*of_classes(self.said, usual, self.split), *_of_probabilities(self)]
+        auc = self.figures.get("auc") if self.gains.get("auc", (0.0, 0.0))[0] > 0 else None
+        return [*of_classes(self.said, usual, self.split, auc), *_of_probabilities(self)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the predictions in JSON's types."""
@@ -131,8 +134,49 @@ def _gain(judged: Judgement, name: str) -> float:
     return METRICS[name].better * (judged.figures[name] - judged.constant[name])
 
 
-def of_classes(said: Predictions, usual: int | None, split: str) -> Iterator[str]:
+def of_overfitting(judged: Judgement, trained: Mapping[str, float]) -> Iterator[str]:
+    """Yield a sentence if much of what a model gains over the baseline on the training split is lost on the other one.
+
+    Parameters
+    ----------
+    judged : Judgement
+    trained : dict of str to float
+        The metrics of the training split.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule.judging import Baseline, Predictions, judge, of_overfitting
+    >>> true = np.arange(100.0)
+    >>> judged = judge(Predictions.of_values(true, true + 25 * np.sin(true)), Baseline.of_values(true))
+    >>> [s.partition(". ")[0] for s in of_overfitting(judged, {"rmse": 5.0})]
+    ['Much better on the training split than on the data: the RMSE is 5 and 17.68']
+    """
+    measured = judged.constant.keys() & judged.intervals.keys() & judged.figures.keys() & trained.keys()
+    name = next((n for n in ("log_loss", "rmse") if n in measured), None)
+    if name is None or len(judged.said) < EXAMPLES:
+        return
+    before, after, constant = trained[name], judged.figures[name], judged.constant[name]
+    if before < judged.intervals[name][0] and constant - after < KEPT * (constant - before):
+        metric = METRICS[name]
+        yield (
+            f"Much better on the training split than on {judged.split}: the {metric.title} is "
+            f"{metric.shown(before)} and {metric.shown(after)}. Part of what was learned does not hold for other "
+            "examples; more of them, fewer columns or more dropout may help."
+        )
+
+
+def of_classes(said: Predictions, usual: int | None, split: str, auc: float | None = None) -> Iterator[str]:
     """Yield what predicted classes say: no better than the usual class, classes that are never or hardly found.
+
+    Parameters
+    ----------
+    said : Predictions
+    usual : int or None
+        The most frequent class of the training split.
+    split : str
+    auc : float or None
+        Given if it is surely better than chance.
 
     Examples
     --------
@@ -148,9 +192,13 @@ def of_classes(said: Predictions, usual: int | None, split: str) -> Iterator[str
     accuracy = right.sum() / len(said)
     guessed = counts[usual] / len(said) if usual is not None else 0.0
     if usual is not None and accuracy <= guessed and np.count_nonzero(counts) > 1:
+        head, rest = "No better than guessing", ""
+        if auc is not None:
+            head = "Accuracy no better than guessing"
+            rest = f" The AUC, {auc:.3f}, is better than chance: the order of the probabilities tells more."
         yield (
-            f"No better than guessing: {100 * accuracy:.1f}\u202f% of {split} are right; always saying "
-            f"{said.label(usual)}, the most frequent class, gives {100 * guessed:.1f}\u202f%."
+            f"{head}: {100 * accuracy:.1f}\u202f% of {split} are right; always saying "
+            f"{said.label(usual)}, the most frequent class, gives {100 * guessed:.1f}\u202f%.{rest}"
         )
     never = (table.sum(axis=0) == 0) & (counts >= OF_CLASS)
     if never.any():

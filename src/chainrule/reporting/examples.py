@@ -15,7 +15,7 @@ from ..io.weights import to_bytes
 from ..judging import Predictions, confusion
 from ..nn import Module, losses
 from ..train import predict
-from .judged import Columns, arrays_of, stored_columns
+from .judged import Columns, arrays_of, moment, stored_columns
 
 FILE = "examples.safetensors"
 FORMAT, VERSION = "chainrule-examples", 1
@@ -69,7 +69,7 @@ def examples_bytes(
     if output.ndim > 2:
         pass  # outputs for each step of a sequence: there are no single examples to show
     elif activation in ("softmax", "sigmoid") or len(classes):
-        found = _classified(output, y, activation, loss)
+        found = _classified(output, y, activation, loss, said)
     else:
         found = _measured(output, y, decode)
     if said is None:
@@ -91,7 +91,11 @@ def examples_bytes(
     return to_bytes(arrays, meta)
 
 
-def _classified(output: Array, y: Array, activation: str, loss: Any) -> dict[str, Array] | None:
+def _classified(
+    output: Array, y: Array, activation: str, loss: Any, said: Predictions | None
+) -> dict[str, Array] | None:
+    if said is not None and said.scores is not None and said.has_probabilities:
+        return _worst(said.scores, said.true, said.predicted)
     columns = output.reshape(len(output), -1)
     shares = np.asarray(losses.activate(loss, columns))
     if columns.shape[1] == 1:
@@ -105,7 +109,12 @@ def _classified(output: Array, y: Array, activation: str, loss: Any) -> dict[str
     guess, count = np.argmax(shares, axis=1).astype(np.int64), shares.shape[1]
     if len(true) != len(guess) or true.min() < 0 or true.max() >= count:
         return None
-    rows = np.arange(len(true))
+    return _worst(shares, true, guess)
+
+
+def _worst(shares: Array, true: Array, guess: Array) -> dict[str, Array]:
+    """Return the examples with the lowest probability of the true class, and the confusion matrix."""
+    rows, count = np.arange(len(true)), shares.shape[1]
     worst = np.argsort(shares[rows, true], kind="stable")[:MOST_WORST]
     found = {
         "worst/rows": worst, "worst/true": true[worst], "worst/predicted": guess[worst],
@@ -156,6 +165,8 @@ def _text(value: Any) -> str:
     if value is None or value != value:
         return "missing"
     said = f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
+    if isinstance(value, np.datetime64):
+        said = moment(value)
     return said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…"
 
 

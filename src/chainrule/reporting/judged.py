@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,14 @@ def stored_columns(columns: Columns) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.datetime64):
+        return moment(value)
     return float(value) if isinstance(value, np.floating | int) else str(value)
+
+
+def moment(value: np.datetime64) -> str:
+    """Return a date as text, without a time if that is midnight."""
+    return re.sub(r"(T00:00(:00)?|:00)?(\.0+)?$", "", str(value)).replace("T", " ")
 
 
 def verdict(record: Mapping[str, Any]) -> Blocks:
@@ -145,6 +153,7 @@ def _table(stored: Stored, judged: Mapping[str, Any]) -> doc.Block:
     """Return the metrics of the test split with their intervals, the baseline's, and those of the training split."""
     metrics = stored.record.get("metrics") or {}
     test, trained = metrics.get("test") or {}, metrics.get("train") or {}
+    classes = stored.meta.get("classes") or []
     beside, around = judged.get("baseline") or {}, judged.get("intervals") or {}
     rows = []
     for name, row in judging.METRICS.items():
@@ -152,7 +161,8 @@ def _table(stored: Stored, judged: Mapping[str, Any]) -> doc.Block:
             continue
         found = (test[name], trained.get(name), beside.get(name))
         shown = [row.shown(x) if isinstance(x, int | float) else "–" for x in found]
-        rows.append((row.title, *shown, " to ".join(map(row.shown, around[name])) if name in around else "–"))
+        title = f"{row.title} of {classes[1]}" if row.of_one and len(classes) == 2 else row.title
+        rows.append((title, *shown, " to ".join(map(row.shown, around[name])) if name in around else "–"))
     names = ("test split", "training split", "baseline", "95 % interval (test)")
     return doc.Table((doc.Column(""), *(doc.Column(name, "number") for name in names)), tuple(rows))
 

@@ -66,6 +66,8 @@ def facts(stored: Stored, title: str) -> Blocks:
     if stored.model is not None or record.get("parameters"):
         found.append(("Network", _network(stored)))
     found.append(("Training", _training(stored, settings)))
+    rule = record.get("rule")
+    found.append(("Rule", "; ".join(map(str, rule)) if isinstance(rule, list) else ""))
     engine = f"{record['engine']}, {_threads(record.get('threads'))}" if record.get("engine") else ""
     found += [("Engine", engine), ("Time", _time(stored))]
     for split, figures in _mapping(record, "metrics").items():
@@ -131,7 +133,8 @@ def _training(stored: Stored, settings: Mapping[str, Any]) -> str:
     parts = [f"{len(stored.history)} epochs"] if stored.record else []
     names = {"batch_size": "batches of {}", "optimizer": "{}", "lr": "learning rate {}", "seed": "seed {}"}
     rates = [row["lr"] for row in stored.history if isinstance(row.get("lr"), int | float)]
-    given = dict(settings) if settings.get("lr") is not None or not rates else {**settings, "lr": max(rates)}
+    peak = f"{max(rates):.4g}" if rates else None
+    given = {**settings, "lr": settings["lr"] if settings.get("lr") is not None else peak}
     parts += [form.format(given[k]) for k, form in names.items() if given.get(k) is not None]
     if stored.record.get("loss"):
         parts.append(f"loss {stored.record['loss']}")

@@ -66,6 +66,19 @@ class Rule:
             return replace(rule, threshold=judging.best_threshold(said, settings.threshold))
         return rule if settings.threshold is None else replace(rule, threshold=float(settings.threshold))
 
+    def described(self, preprocessor: Preprocessor, settings: Settings) -> list[str]:
+        """Return sentences on how classes are predicted, unless it is by the largest output."""
+        found = []
+        if settings.calibrate is not None:
+            found.append(f"divides the logits by the temperature {self.temperature:.4g}, from the validation split")
+        if self.threshold is not None:
+            by = {"f1": "F1", "balanced": "balanced accuracy"}.get(str(settings.threshold))
+            chosen = f": the largest {by} on the validation split" if by else ""
+            found.append(
+                f"predicts {preprocessor.classes[1]} where its probability is at least {self.threshold:.4g}{chosen}"
+            )
+        return found
+
     def scored(self, output: Array, loss: str) -> tuple[Array, Array, bool]:
         """Return a score of each class, the predicted classes, and whether the scores are probabilities."""
         columns = output.reshape(len(output), -1).astype(np.float64) / self.temperature

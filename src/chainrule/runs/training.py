@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Result:
     resumable: bool = False  # its checkpoint is in the folder, for it did not end
     sample: str = ""  # of a model of characters: what it writes
     judgement: judging.Judgement | None = None  # on the test split
+    rule: Sequence[str] = ()  # sentences on how outputs become predictions
 
 
 def train(
@@ -113,7 +115,8 @@ def train(
     if not history.interrupted:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     resumable = (folder / CHECKPOINT).exists()
-    return Result(folder, model, history, outcome.metrics, seconds, resumable, written, outcome.judgement)
+    rule = outcome.recorded.get("rule", ())
+    return Result(folder, model, history, outcome.metrics, seconds, resumable, written, outcome.judgement, rule)
 
 
 @dataclass
@@ -233,4 +236,6 @@ def _judged(prepared: Prepared, model: nn.Module, loss: str, parts: _Parts, sett
     stored = {"rule": rule.to_dict()}
     if judgement is None:
         return _Outcome(metrics, [], stored, rule=rule)
-    return _Outcome(metrics, judgement.findings(), stored, {"judgement": judgement.to_dict()}, judgement, rule)
+    findings = [*judgement.findings(), *judging.of_overfitting(judgement, metrics["train"])]
+    recorded = {"judgement": judgement.to_dict(), "rule": rule.described(preprocessor, settings)}
+    return _Outcome(metrics, findings, stored, recorded, judgement, rule)
