@@ -114,7 +114,7 @@ GRID: tuple[Workload, ...] = (
     _classifier((64, 32, 10), 32, "sgd", 256),
     _classifier((64, 32, 10), 32, "adam", 256),
     _classifier((20, 50, 100, 2), 64, "adam", 256),
-    _classifier((100, 200, 300, 200, 10), 64, "sgd", 64),
+    _classifier((100, 250, 250, 10), 64, "sgd", 64),
     _classifier((784, 128, 10), 32, "sgd", 256),
     _classifier((784, 128, 10), 32, "adam", 256),
     _classifier((784, 128, 10), 128, "sgd", 64),

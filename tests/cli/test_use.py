@@ -240,7 +240,8 @@ def test_pictures(run, pictures, network, tmp_path):
     _, metadata = cr.load(tmp_path / "run" / "model.safetensors")
     assert metadata["preprocessing"]["features"]["channels_first"] is True
     pytest.importorskip("onnx")
-    assert "takes X (batch, 1, 16, 14)" in run("export", "run", "images.onnx").stdout
+    assert "takes X (batch, 1, 16, 14)" in run("export", "run", "images.onnx", "--network-only").stdout
+    assert "takes X (float64); returns prediction, probabilities" in run("export", "run", "whole.onnx").stdout
 
 
 def test_pictures_of_another_kind(run, pictures):

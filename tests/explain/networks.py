@@ -19,6 +19,7 @@ ACTIVATIONS = {
     "softmax": nn.Softmax(),
     "log_softmax": nn.LogSoftmax(),
     "mish": nn.Mish(),
+    "selu": nn.SELU(),
     "hardswish": nn.Hardswish(),
     "prelu": nn.PReLU(),
 }
@@ -32,6 +33,10 @@ LAYERS = {
     "flatten": nn.Flatten(),
     "rms_norm": nn.RMSNorm(5),
     "group_norm": nn.GroupNorm(1, 5),
+    "scale": nn.Scale(5),
+    "mixed_activation": nn.MixedActivation("selu", 5),
+    "output_range": nn.OutputRange([-1.0] * 5, [1.0] * 5),
+    "fading_dropout": nn.FadingDropout(0.3, 50),
 }
 #: Layers of series and images, with the shapes of these.
 OF_SPACE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
@@ -47,6 +52,7 @@ OF_SPACE: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "dropout2d": (nn.Dropout2d(0.3), (3, 2, 2)),
     "zero_pad2d": (nn.ZeroPad2d((1, 0, 0, 1)), (1, 2, 2)),
     "upsample": (nn.Upsample(scale_factor=2), (1, 2, 2)),
+    "table_embedding": (nn.TableEmbedding(2, 1, frequencies=3, seed=1), (3,)),
     "residual": (nn.Residual(nn.Conv2d(2, 2, 1, seed=1)), (2, 2, 2)),
 }
 #: Layers of sequences, with the shapes of these.

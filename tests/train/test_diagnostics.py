@@ -60,7 +60,7 @@ def outputs(output, target, loss, **more):
 def test_outputs_of_classes():
     assert outputs(logits(IDS), IDS, "cross_entropy") == ""
     said = outputs(logits(np.zeros(100, int)), IDS, "cross_entropy", classes=("a", "b", "c"))
-    assert "No better than guessing: 70.0\u202f% of the test split are right; always saying a" in said
+    assert "No better than guessing: 70.0 % of the test split are right; always saying a" in said
     assert "Never predicted on the test split: b (20 examples), c (10 examples)." in said
     ignoring = np.where(IDS == 2, 1, IDS)
     for target in (IDS, np.eye(3)[IDS]):

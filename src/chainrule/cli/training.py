@@ -176,8 +176,11 @@ def train(
 
 
 def network_for(source: Any, model: str | None) -> str:
-    """Return the name of the network that is trained, as far as the source's name tells; images have another one."""
-    return model or ("charlm" if Path(options.first(source)).suffix.lower() == ".txt" else "tabular")
+    """Return the name of the network that is trained, as far as the source's name tells."""
+    first = Path(options.first(source))
+    if model is not None or first.suffix.lower() == ".txt":
+        return model or "charlm"
+    return "mlp" if first.is_dir() or f"{first}" == "digits" else "tabular"
 
 
 def prepared_for(

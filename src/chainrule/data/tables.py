@@ -131,7 +131,7 @@ def read_parts(
     keep: Sequence[str] = (),
     max_bytes: int | None = None,
 ) -> Iterator[tuple[Dataset, dict[str, list[Any]]]]:
-    """Read a table part by part: the rows that `read_table_features` reads at once.
+    r"""Read a table part by part: the rows that `read_table_features` reads at once.
 
     Parameters
     ----------
@@ -145,6 +145,18 @@ def read_parts(
     part : Dataset
         Its `rows` are positions in the whole table.
     kept : dict of str to list
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chainrule import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "rows.csv"
+    ...     _ = file.write_text("size,kind\n1,a\n2,b\n3,a\n")
+    ...     parts = [(len(part), kept) for part, kept in data.read_parts(file, {}, keep=["kind"])]
+    >>> parts
+    [(3, {'kind': ['a', 'b', 'a']})]
     """
     table = Table.open(path, None, list(readings), max_bytes)
     require_names(keep, table.names, table.called)

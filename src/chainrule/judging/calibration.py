@@ -17,6 +17,15 @@ def confidences(said: Predictions) -> tuple[Array, Array]:
     """Return the probabilities that are judged, and whether what they are of is true.
 
     Of two classes it is the probability of the second one; of more, that of the most probable class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import judging
+    >>> said = judging.Predictions.of_probabilities(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]))
+    >>> probabilities, right = judging.confidences(said)
+    >>> probabilities, right
+    (array([0.1, 0.6, 0.3]), array([False,  True,  True]))
     """
     assert said.scores is not None
     if said.count == 2:

@@ -44,6 +44,15 @@ class Judgement:
         The metrics of the baseline.
     gains : dict of str to (float, float)
         95 % intervals of by how much a metric is better than the baseline's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import judging
+    >>> said = judging.Predictions.of_probabilities(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]))
+    >>> judgement = judging.judge(said, None, split="the test split", seed=0)
+    >>> round(judgement.figures["accuracy"], 3)
+    0.667
     """
 
     said: Predictions
@@ -197,8 +206,8 @@ def of_classes(said: Predictions, usual: int | None, split: str, auc: float | No
             head = "Accuracy no better than guessing"
             rest = f" The AUC, {auc:.3f}, is better than chance: the order of the probabilities tells more."
         yield (
-            f"{head}: {100 * accuracy:.1f}\u202f% of {split} are right; always saying "
-            f"{said.label(usual)}, the most frequent class, gives {100 * guessed:.1f}\u202f%.{rest}"
+            f"{head}: {100 * accuracy:.1f} % of {split} are right; always saying "
+            f"{said.label(usual)}, the most frequent class, gives {100 * guessed:.1f} %.{rest}"
         )
     never = (table.sum(axis=0) == 0) & (counts >= OF_CLASS)
     if never.any():

@@ -43,6 +43,13 @@ class Metric:
         Whether it is shown as a percentage.
     of_one : bool
         Whether it is, of two classes, about the second one only.
+
+    Examples
+    --------
+    >>> from chainrule import judging
+    >>> auc = judging.METRICS["auc"]
+    >>> auc.title, auc.needs, auc.better
+    ('AUC', 'scores', 1)
     """
 
     name: str
@@ -96,7 +103,17 @@ def _accuracy(said: Predictions, weight: Array) -> float:
 
 
 def confusion(said: Predictions, weight: Array) -> Array:
-    """Return the weight of the examples of each true class (row) with each predicted class (column)."""
+    """Return the weight of the examples of each true class (row) with each predicted class (column).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import judging
+    >>> said = judging.Predictions.of_probabilities(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]))
+    >>> judging.confusion(said, np.ones(3))
+    array([[1., 0.],
+           [1., 1.]])
+    """
     count = said.count
     return np.bincount(said.true * count + said.predicted, weight, count * count).reshape(count, count)
 

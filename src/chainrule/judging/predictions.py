@@ -16,7 +16,19 @@ Kind = Literal["classes", "values"]
 
 
 class UndefinedMetric(ValueError):
-    """A metric has no value for these examples; the message says why."""
+    """A metric has no value for these examples; the message says why.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import judging
+    >>> said = judging.Predictions.of_probabilities(np.array([1, 1]), np.array([[0.9, 0.1], [0.4, 0.6]]))
+    >>> try:
+    ...     judging.METRICS["auc"].function(said, np.ones(2))
+    ... except judging.UndefinedMetric:
+    ...     print("one class alone has no AUC")
+    one class alone has no AUC
+    """
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,14 @@ def scored(columns: Array, loss: str) -> tuple[Array, Array, bool]:
     columns : array of shape (m, classes) or (m, 1)
         Outputs of a network; one column is of the second of two classes.
     loss : str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from chainrule import judging
+    >>> scores, predicted, probable = judging.scored(np.array([[0.0], [2.0]]), "binary_cross_entropy")
+    >>> predicted.tolist(), probable, scores.round(2).tolist()
+    ([0, 1], True, [[0.5, 0.5], [0.12, 0.88]])
     """
     wide = columns.shape[1] > 1
     scores = np.asarray(losses.activate(loss, columns))

@@ -36,6 +36,12 @@ class Columns:
         Column -> by how much the metric gets worse if the column is permuted, and the deviation of that.
     dependence : mapping of str to (values, array)
         Column -> some values, and the mean prediction for each of them, ``(values, outputs)``.
+
+    Examples
+    --------
+    >>> from chainrule.reporting import Columns
+    >>> Columns("rmse", {"size": (2.0, 0.1)}).worse["size"]
+    (2.0, 0.1)
     """
 
     metric: str

@@ -39,7 +39,7 @@ def of_curves(rows: Sequence[Mapping[str, Any]], best_epoch: int | None = None) 
     elif rise > RISE and best_epoch is None:
         yield (
             f"Overfitting: the validation loss was {held[best]:.4g} in epoch {best + 1} and is {_end(held):.4g} at the "
-            f"end, {100 * rise:.0f}\u202f% more. Early stopping keeps the weights of the best epoch."
+            f"end, {100 * rise:.0f} % more. Early stopping keeps the weights of the best epoch."
         )
 
 
