@@ -12,8 +12,8 @@ from .conftest import QUICK
 pa = pytest.importorskip("pyarrow")
 
 
-def houses(rows=3000):
-    rng = np.random.default_rng(0)
+def houses(rows=3000, seed=0):
+    rng = np.random.default_rng(seed)
     size, kind = rng.normal(size=rows), rng.choice(["flat", "house"], rows)
     price = 3 * size + 2 * (kind == "house") + 0.1 * rng.normal(size=rows)
     return pa.table({"size": size, "kind": kind, "price": price, "dear": np.where(price > 1, "yes", "no")})
@@ -35,6 +35,22 @@ def test_a_network_trains_on_rows_on_disk(run, tmp_path, model, target, exclude)
     assert all("waited" in json.loads(line) for line in (tmp_path / "a" / "history.jsonl").read_text().splitlines())
     run("predict", "a", "houses.parquet", "--out", "predicted.csv")
     assert len((tmp_path / "predicted.csv").read_text().splitlines()) == 3001
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_a_network_is_evaluated_on_the_rows_that_were_held_out(run, tmp_path, suffix):
+    texts = pa.array([f" {i % 40}" if i % 9 else "NA" for i in range(1000)])  # numbers
+    table = houses(1000).append_column("age", texts)
+    name = write(table, tmp_path / f"houses.{suffix}", 150).name
+    run("train", name, "--target", "price", "--exclude", "dear", *QUICK, "--on-disk", "--out", "a")
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    tested = record["examples"]["test"]
+    found = run("evaluate", "a", name)
+    assert f"{tested} rows, the split held out in training" in found.output
+    assert f"{record['metrics']['test']['rmse']:.4g}" in found.output
+    assert "1,000 rows, all rows" in run("evaluate", "a", name, "--all").output
+    other = write(houses(900, 1).append_column("age", texts[:900]), tmp_path / f"other.{suffix}", 150).name
+    assert "900 rows, all rows" in run("evaluate", "a", other).output
 
 
 def test_arrow_files_and_patterns_are_one_table(run, tmp_path):

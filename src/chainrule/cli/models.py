@@ -33,8 +33,7 @@ def evaluate(
     with explained():
         trained = runs.Trained.load(model)
         column = target or options.own_target(trained, source)
-        dataset = trained.read(source, column, max_bytes)
-        rows, which = (dataset, "all rows") if everything else trained.held_out(dataset)
+        rows, which = runs.to_measure(trained, source, column, everything, max_bytes)
         notes = []
         if trained.is_of_text and (unknown := int((trained.preprocessor.encode(rows.content) == 0).sum())):
             notes = [f"{unknown:,} of them are not in the training text"]

@@ -5,7 +5,7 @@ from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .importance import importance, partial_dependence
 from .networks import NETWORKS, network
-from .on_disk import prepare_on_disk, stays_on_disk
+from .on_disk import prepare_on_disk, stays_on_disk, to_measure
 from .preparing import Prepared, arrays, prepare, prepare_text
 from .settings import LOSSES, SETTINGS, Settings
 from .text import sample
@@ -45,6 +45,7 @@ __all__ = [
     "prepare_text",
     "sample",
     "stays_on_disk",
+    "to_measure",
     "train",
     "tune",
     "versions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..data.arrow import SAMPLE_ROWS
 from ..data.arrow_files import SUFFIXES, found
 from .networks import NETWORKS
 from .preparing import Prepared
+from .trained import Trained
 
 #: Bytes of Parquet files from which they stay on disk without being asked to.
 LARGE = 1 << 30
@@ -65,9 +67,48 @@ def prepare_on_disk(
     ]
     called = source if isinstance(source, str) else f"{source[0]} and {len(source) - 1} more"
     return Prepared(
-        called, preprocessor, train, tested, train.fingerprint(), notes,
+        called, preprocessor, train, tested, _fingerprint(train, preprocessor), notes,
         suspects=data.suspect_columns(train), model=model, stored=rest,
     )  # fmt: skip
+
+
+def to_measure(
+    trained: Trained, source: Any, target: str | None, everything: bool, max_bytes: int | None = None
+) -> tuple[Any, str]:
+    """Return rows that a model was not trained on, as far as that is known, or all; and a description of them.
+
+    Of rows that stay on disk a sample.
+    """
+    if trained.is_of_text or not (stays_on_disk(source) or (trained.metadata.get("on_disk") and _can_stay(source))):
+        dataset = trained.read(source, target, max_bytes)
+        return (dataset, "all rows") if everything else trained.held_out(dataset)
+    preprocessor, metadata = trained.preprocessor, trained.metadata
+    target = target or preprocessor.target_name
+    rows = data.ArrowRows(source, target, columns=sorted(preprocessor.input_names))
+    drawn: Any = {"task": preprocessor.task, "readings": preprocessor.readings}
+    which, picked = "all rows", rows
+    if not everything and metadata.get("on_disk"):
+        share: Any = metadata["test"]
+        seed: Any = metadata["seed"]
+        rest, held = rows.split(share, seed)
+        if _fingerprint(rest.sample(seed=seed, **drawn), preprocessor) == metadata["fingerprint"]:
+            which, picked = "the split held out in training (all rows: --all)", held
+    sample = picked.sample(**drawn)
+    return sample, which if len(sample) == len(picked) else f"drawn from {len(picked):,}: {which}"
+
+
+def _fingerprint(rows: data.Dataset, preprocessor: data.Preprocessor) -> str:
+    """Return a checksum of the columns that a model takes, and of the target."""
+    assert rows.columns is not None
+    names = sorted(preprocessor.input_names)
+    return replace(rows, columns={n: rows.columns[n] for n in names}, feature_names=tuple(names)).fingerprint()
+
+
+def _can_stay(source: Any) -> bool:
+    try:
+        return stays_on_disk(source, True)
+    except ValueError:
+        return False
 
 
 def held_out(rows: Any, share: float, seed: int, readings: Any) -> tuple[Any, data.Dataset]:

@@ -94,7 +94,8 @@ def train(
     written = sample(model, preprocessor, threads=threads, engine=engine) if prepared.is_of_text else ""
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
-                 "fingerprint": prepared.fingerprint, **outcome.stored}  # fmt: skip
+                 "fingerprint": prepared.fingerprint, **({} if prepared.stored is None else {"on_disk": True}),
+                 **outcome.stored}  # fmt: skip
     record = {
         "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
         "settings": asdict(settings), "seed": settings.seed, "engine": choose(engine), "threads": threads,
