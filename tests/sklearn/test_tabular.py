@@ -137,3 +137,10 @@ def test_texts_in_words_are_read():
     assert model.ngrams_.columns == ("review",) and "n-grams" in " ".join(model.notes_)
     new = {"review": np.array(["it works very well", "it broke at once"], object), "x": np.zeros(2)}
     assert model.predict(new).tolist() == [True, False]
+
+
+def test_training_ends_when_the_loss_is_as_good_as_zero():
+    """Of a column that tells the target the loss falls on and on, below any that matters."""
+    y = np.arange(128) % 2
+    model = TabularClassifier(random_state=0).fit(np.stack([y, np.sin(np.arange(128))], axis=1).astype(float), y)
+    assert model.score(np.stack([y, y], axis=1).astype(float), y) == 1 and model.n_iter_ < 200

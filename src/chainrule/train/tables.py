@@ -59,6 +59,8 @@ class Defaults:
     weight_decay: float = 0.02
 
 
+#: By how much the loss has to fall: where a column tells the target it goes on falling, to 1e-20 and further.
+LEAST_GAIN = 1e-6
 #: By whether the target is a number.
 DEFAULTS = {False: Defaults("selu", 0.04), True: Defaults("mish", 0.2)}
 
@@ -84,7 +86,7 @@ def patience(metric: str, epochs: int) -> EarlyStopping:
 
     Each cycle ends at twice the epochs of the one before, and a bit more.
     """
-    return EarlyStopping(max(epochs // 4, 1), metric, maximize=False, growth=1.0)
+    return EarlyStopping(max(epochs // 4, 1), metric, maximize=False, growth=1.0, min_delta=LEAST_GAIN)
 
 
 def begin(
