@@ -45,7 +45,9 @@ def test_folds_that_are_refused():
 def test_predictions_are_those_of_the_other_folds(tmp_path, task):
     y = RNG.choice(["no", "yes"], 60) if task == "binary" else RNG.normal(size=60)
     given = prepared(y)
-    found = runs.cross_validate(given, QUICK, tmp_path, 3, progress=False)
+    told = []
+    found = runs.cross_validate(given, QUICK, tmp_path, 3, after=lambda *args: told.append(args), progress=False)
+    assert [(k, result.metrics["test"]["loss"]) for k, result in told] == [*enumerate(found.figures["loss"], 1)]
     for k in range(3):
         rows = np.flatnonzero(found.fold == k)
         trained = runs.Trained.load(tmp_path / "folds" / str(k + 1))
@@ -70,6 +72,11 @@ def test_a_class_of_one_row(tmp_path):
     given = prepared(y)
     found = runs.cross_validate(given, QUICK, tmp_path, 4, progress=False)
     assert len(found.figures["accuracy"]) == 4 and set(found.predictions) >= {"probability rare"}
+
+
+def test_more_folds_than_rows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="cv: expected an integer ≥ 2 and ≤ 48, got 49"):
+        runs.cross_validate(prepared(RNG.normal(size=60)), QUICK, tmp_path, 49)
 
 
 def test_texts_are_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,10 @@ def train(
                 if (folder / runs.CHECKPOINT).exists():
                     say("resumed", f"from {folder / runs.CHECKPOINT}")
             if cv is not None:
-                found = runs.cross_validate(prepared, asked, folder, cv, progress=False, engine=engine, threads=threads)
+                found = runs.cross_validate(
+                    prepared, asked, folder, cv, after=None if quiet else _tell_fold, progress=False,
+                    engine=engine, threads=threads,
+                )  # fmt: skip
                 if not quiet:
                     say("folds", *spread(found))
             shown = progress(quiet)
@@ -249,6 +253,13 @@ def _introduce(prepared: Any, model: Any) -> None:
         counts = ", ".join(f"{figure(name, x)} by counts of {name}" for name, x in prepared.baselines.items())
         say("baseline", f"nats for each character of the test split: {counts}")
     say("network", f"{sizes(model)}, {model.num_parameters:,} parameters")
+
+
+def _tell_fold(number: int, result: Any) -> None:
+    figures = result.metrics["test"]
+    named = ", ".join(f"{name} {figure(name, figures[name])}" for name in SHORT if name in figures)
+    say("fold", f"{number}: {named}, {result.seconds:.1f} s")
+    sys.stdout.flush()
 
 
 def _conclude(result: Any, with_epochs: bool) -> None:

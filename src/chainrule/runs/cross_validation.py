@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io as text
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ..core.op import Array
 from .preparing import Prepared
 from .settings import Settings
 from .trained import Trained
-from .training import train
+from .training import Result, train
 
 #: What is written into the folder of a run: the figures, the predictions for all rows, and a run for each fold.
 FIGURES, PREDICTIONS, FOLDS = "cross_validation.json", "out_of_fold.csv", "folds"
@@ -42,7 +43,15 @@ class CrossValidation:
     predictions: dict[str, Array]
 
 
-def cross_validate(prepared: Prepared, settings: Settings, folder: Path, folds: int, **how: Any) -> CrossValidation:
+def cross_validate(
+    prepared: Prepared,
+    settings: Settings,
+    folder: Path,
+    folds: int,
+    *,
+    after: Callable[[int, Result], None] | None = None,
+    **how: Any,
+) -> CrossValidation:
     """Train and measure a network for each fold of the training split, and write what was found into a folder.
 
     Parameters
@@ -55,6 +64,8 @@ def cross_validate(prepared: Prepared, settings: Settings, folder: Path, folds: 
         rows of the training split, and the runs in ``folds/1``, ….
     folds : int
         At least 2. Of classes, each fold has the same share of each as far as that is possible.
+    after : function or None
+        Called with the number of each fold, from 1, and what was found.
     how
         As for `train`.
     """
@@ -62,6 +73,7 @@ def cross_validate(prepared: Prepared, settings: Settings, folder: Path, folds: 
     if prepared.is_of_text:
         raise ValueError("cv: is for tables and images, and this is a text; leave it out")
     whole, kind = prepared.train, prepared.preprocessor
+    integer("cv", folds, at_least=2, at_most=len(whole))
     fold = data.folds(len(whole), folds, settings.seed, None if kind.task == "regression" else whole.y)
     figures: dict[str, list[float]] = {}
     predictions: dict[str, Array] = {}
@@ -72,6 +84,8 @@ def cross_validate(prepared: Prepared, settings: Settings, folder: Path, folds: 
         there.mkdir(parents=True, exist_ok=True)
         once = replace(prepared, preprocessor=kind.refit(part), train=part, test=held, validation=None)
         result = train(once, settings, there, **how)
+        if after is not None:
+            after(k + 1, result)
         for name, value in result.metrics["test"].items():
             figures.setdefault(name, []).append(value)
         for name, values in Trained.load(there).predict(held).items():
