@@ -12,6 +12,8 @@ NOISE = RNG.normal(size=N)
 BINARY = np.where(RNG.random(N) < 0.3, "yes", "no")
 CLASSES = np.array(["u", "v", "w"])[RNG.integers(3, size=N)]
 MEASURED = RNG.lognormal(size=N)
+PLACES = RNG.integers(20, size=N)
+KINDS, PRICES = np.array([f"kind {i}" for i in PLACES], object), np.exp(PLACES / 5.0)
 WORDS = {"u": "red", "v": "blue", "w": "green", "yes": "paid", "no": "open"}
 
 
@@ -38,6 +40,7 @@ LEAKS = {
     "ids of three classes": (CLASSES, np.unique(CLASSES, return_inverse=True)[1] * 1.0),
     "another unit": (MEASURED, MEASURED * 2.54 + 1),
     "its logarithm": (MEASURED, -np.log(MEASURED)),
+    "a category for each price": (PRICES, KINDS),
 }
 
 
@@ -54,6 +57,8 @@ HONEST = {
     "words that differ": (CLASSES, np.array([f"w{i // 2}" for i in range(N)], object)),
     "correlated": (MEASURED, np.log(MEASURED) + NOISE / 5),
     "numbers with holes": (MEASURED, np.floor(NOISE * 1e9)),
+    "a category of similar prices": (PRICES * np.exp(NOISE / 20), KINDS),
+    "a few rows of each category": (MEASURED, np.array([f"w{i // 3}" for i in range(N)], object)),
     "constant": (BINARY, np.ones(N)),
     "nothing": (BINARY, np.full(N, np.nan)),
 }

@@ -78,7 +78,7 @@ def _is_id(name: str, column: NDArray[Any]) -> bool:
 def _leak(values: NDArray[Any], y: NDArray[Any], regression: bool) -> str:
     """Return how a column determines the target, empty if it does not."""
     if values.dtype == object:
-        return "" if regression else _pure(values, y)
+        return _following(values, y) if regression else _pure(values, y)
     numbers = values.astype(np.float64) if values.dtype.kind != "M" else values.view(np.int64).astype(np.float64)
     present = ~(np.isnat(values) if values.dtype.kind == "M" else np.isnan(values))
     numbers, y = numbers[present], y[present]
@@ -92,6 +92,19 @@ def _leak(values: NDArray[Any], y: NDArray[Any], regression: bool) -> str:
         area = _area(numbers, ids == 1)
         return f"area under the ROC curve {max(area, 1 - area):.4f}" if max(area, 1 - area) > TOO_GOOD else ""
     return _pure(numbers, y)
+
+
+def _following(values: NDArray[Any], y: NDArray[Any]) -> str:
+    """Say whether a target of numbers is nearly the same wherever a text is, if nearly all texts occur often."""
+    _, groups = np.unique(np.array([str(v) for v in values.tolist()]), return_inverse=True)
+    rows = np.bincount(groups)
+    often = rows[groups] >= 5
+    if often.sum() < 0.9 * len(y) or len(np.unique(y[often])) < 2:
+        return ""
+    ranks, groups = _ranks(y[often]), groups[often]
+    means = np.bincount(groups, ranks)[groups] / rows[groups]
+    explained = float(np.sqrt(np.var(means) / np.var(ranks)))
+    return f"correlation of ranks with its means {explained:.4f}" if explained > TOO_GOOD else ""
 
 
 def _pure(values: NDArray[Any], y: NDArray[Any]) -> str:
