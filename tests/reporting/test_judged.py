@@ -52,6 +52,7 @@ def test_a_good_model(tmp_path, target):
     assert columns["worse"][0][0] == "signal" and columns["of"] == 4
     depends = {d["name"]: d for d in columns["dependence"]}
     assert np.shape(depends["signal"]["means"])[1] == {"two": 1, "three": 3, "value": 1}[target]
+    assert [depends[name]["ordered"] for name in ("signal", "word")] == [True, False]
     if target != "three":
         means = np.ravel(depends["signal"]["means"])
         assert means[-1] > means[0] and np.ravel(depends["word"]["means"])[0] > np.ravel(depends["word"]["means"])[1]

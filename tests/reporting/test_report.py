@@ -18,7 +18,7 @@ import chainrule as cr
 from chainrule import cli, io, nn, runs
 from chainrule.data import Dataset
 from chainrule.reporting import figures, sections
-from chainrule.reporting.examples import examples_bytes, png
+from chainrule.reporting.examples import digits, examples_bytes, png
 from chainrule.reporting.payload import as_script
 from chainrule.reporting.storage import read_run
 from chainrule.show.document import clean
@@ -352,3 +352,8 @@ def test_a_run_worse_than_guessing_is_told(tmp_path, data):
     text = " ".join(Page(cr.report(tmp_path).read_text("utf-8")).text)
     assert "Diagnostics of the run:" in text and "Never predicted on the examples of this report: rare" in text
     assert "No better than guessing" in text
+
+
+def test_numbers_in_the_table_of_worst_examples_have_no_exponent():
+    said = [digits(x) for x in (677051.4, 77000.0, 1203.5, 0.00012, -2.5e8, 1e20)]
+    assert said == ["677,051", "77,000", "1203.5", "0.00012", "-250,000,000", "1e+20"]

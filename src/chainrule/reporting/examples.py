@@ -164,10 +164,15 @@ def _features(raw: Dataset, row: int) -> list[list[str]]:
 def _text(value: Any) -> str:
     if value is None or value != value:
         return "missing"
-    said = f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
+    said = digits(float(value)) if isinstance(value, float | np.floating) else str(value)
     if isinstance(value, np.datetime64):
         said = moment(value)
     return said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…"
+
+
+def digits(value: float) -> str:
+    """Return a number as text: five digits, and of large ones all before the point, without an exponent."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.5g}"
 
 
 def _images(raw: Dataset, rows: Array) -> Array | None:

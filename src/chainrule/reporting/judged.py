@@ -78,7 +78,12 @@ def _thinned(x: Array, y: Array) -> Array:
 def stored_columns(columns: Columns) -> dict[str, Any]:
     """Return what is said of the columns in JSON's types."""
     dependence = [
-        {"name": name, "values": [_plain(v) for v in values], "means": np.asarray(means).tolist()}
+        {
+            "name": name,
+            "values": [_plain(v) for v in values],
+            "ordered": not isinstance(values[0], str),
+            "means": np.asarray(means).tolist(),
+        }
         for name, (values, means) in columns.dependence.items()
     ]
     worse = [[name, mean, spread] for name, (mean, spread) in list(columns.worse.items())[:MOST_COLUMNS]]

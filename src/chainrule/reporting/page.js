@@ -137,12 +137,12 @@
     }], { xaxis: { title: "worse by" }, yaxis: { tickvals: at, ticktext: rows.map((r) => short(r[0], 18)), showgrid: false }, showlegend: false });
     const ends = dependence.flatMap((d) => d.means.flat());
     const low = Math.min(...ends), high = Math.max(...ends), room = 0.05 * (high - low || 1);
-    dependence.forEach(({ name, values, means }, k) => {
+    dependence.forEach(({ name, values, ordered, means }, k) => {
       const many = means[0].length > 1, texts = typeof values[0] === "string";
       const title = many ? "probability" : classes.length === 2 ? `probability of ${short(classes[1], 12)}` : "prediction";
-      const lines = means[0].map((_, i) => line(texts ? values.map((_, j) => j) : values, means.map((m) => m[i]), many ? short(classes[i], 16) : "", i, { mode: "lines+markers" }));
+      const lines = means[0].map((_, i) => line(texts ? values.map((_, j) => j) : values, means.map((m) => m[i]), many ? short(classes[i], 16) : "", i, { mode: ordered === false ? "markers" : "lines+markers" }));
       draw(`judged-dependence-${k}`, lines, {
-        xaxis: { title: short(name, 40), ...(texts ? { tickvals: values.map((_, j) => j), ticktext: values.map((v) => short(v, 12)) } : {}) },
+        xaxis: { title: short(name, 40), ...(texts ? { tickvals: values.map((_, j) => j), ticktext: values.map((v) => short(v, 12)), tickangle: values.length > 4 ? -30 : 0 } : {}) },
         yaxis: { title, range: [low - room, high + room] }, showlegend: many,
       });
     });

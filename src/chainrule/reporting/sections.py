@@ -8,7 +8,7 @@ from typing import Any
 from ..core.op import Array
 from ..show import document as doc
 from ..train.history import TIMES
-from .examples import png
+from .examples import digits, png
 from .figures import MOST_ELEMENTS, MOST_UNITS
 from .findings import DEAD, SHRINKS, findings, number
 from .flow_file import Flow
@@ -254,7 +254,7 @@ def _said(i: int, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> tuple
     """Return the true and the predicted value, with their probabilities."""
     true, guess = arrays["worst/true"][i], arrays["worst/predicted"][i]
     if "worst/probability" not in arrays:
-        return f"{float(true):.5g}", f"{float(guess):.5g}"
+        return digits(float(true)), digits(float(guess))
     labels: Sequence[Any] = meta["classes"]
     p, q = (percent(float(arrays[k][i])) for k in ("worst/probability", "worst/probability of predicted"))
     found = doc.Text(str(labels[int(guess)]), "" if true == guess else "bad")
