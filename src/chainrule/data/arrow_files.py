@@ -10,6 +10,8 @@ from .stored import PART_ROWS
 from .wording import listed
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
+#: Bytes that are read ahead of an open row group, in all and for each column.
+BUFFERS, LARGEST_BUFFER, SMALLEST_BUFFER = 1 << 24, 1 << 20, 1 << 14
 
 
 def found(paths: Any) -> list[Path]:
@@ -44,11 +46,12 @@ def pyarrow_package() -> Any:
     return pyarrow
 
 
-def _parquet(file: Path) -> Any:
+def _parquet(file: Path, columns: int = 1) -> Any:
     from pyarrow import parquet
 
+    size = max(min(BUFFERS // columns, LARGEST_BUFFER), SMALLEST_BUFFER)
     try:
-        return parquet.ParquetFile(file, buffer_size=1 << 20)  # not a whole row group at once
+        return parquet.ParquetFile(file, buffer_size=size)  # not a whole row group at once
     except pyarrow_package().ArrowException as error:
         raise ValueError(f"{file}: cannot be read as Parquet: {error}") from None
 
@@ -110,5 +113,5 @@ def read_piece(file: Path, number: int, names: list[str]) -> Iterator[Any]:
         for start in range(0, batch.num_rows, PART_ROWS):
             yield batch.slice(start, PART_ROWS)
         return
-    with _parquet(file) as opened:
+    with _parquet(file, len(names)) as opened:
         yield from opened.iter_batches(PART_ROWS, row_groups=[number], columns=names, use_threads=False)
