@@ -53,7 +53,9 @@ SHORT = ("loss", "accuracy", "rmse")
     "--schedule", help="learning rate over the run: cosine (down to 0), cycles (the default of tabular) or constant"
 )
 @click.option("--optimizer", help="adam, adamw (the one of tabular), sgd, rmsprop, adagrad, lion; default: adam")
-@click.option("--label-smoothing", type=float, help="share of each target that is spread over the classes; default: 0")
+@click.option(
+    "--label-smoothing", type=float, help="share of each target that is spread over the classes; default: tabular 0.1"
+)
 @click.option("--l2", default=0.0, help="L2 regularisation of the weights")
 @click.option(
     "--test", type=float, help="fraction held out for the final test, of a text its end; default: 0.2, of a text 0.1"

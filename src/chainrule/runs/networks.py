@@ -219,6 +219,7 @@ NETWORKS: Mapping[str, Network] = {
             "lr": None,
             "schedule": "cycles",
             "optimizer": "adamw",
+            "label_smoothing": tables.SMOOTHING,
         },
         epochs=(tables.FEWEST_EPOCHS, tables.EPOCHS),
         examples=tables.EXAMPLES,

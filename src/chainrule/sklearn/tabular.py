@@ -91,7 +91,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             if not isinstance(X, Mapping):
                 validate_data(self, X, reset=first, skip_check_array=True)
             dataset = data.Dataset.from_frame(X, source="X")
-            if first or hasattr(self, "feature_names_in_"):
+            if hasattr(self, "feature_names_in_"):
                 return dataset
             columns = {f"x{i}": column for i, column in enumerate((dataset.columns or {}).values())}
             return data.Dataset.from_columns(columns, source="X")
@@ -374,7 +374,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         learning_rate: float | None = None,
         weight_decay: float = 0.02,
         dropout: float = 0.15,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = tables.SMOOTHING,
         class_weight: Any = None,
         max_epochs: int | None = None,
         batch_size: Any = "auto",

@@ -59,6 +59,8 @@ class Defaults:
     weight_decay: float = 0.02
 
 
+#: Share of each target that is spread over all classes.
+SMOOTHING = 0.1
 #: By how much the loss has to fall: where a column tells the target it goes on falling, to 1e-20 and further.
 LEAST_GAIN = 1e-6
 #: By whether the target is a number.
