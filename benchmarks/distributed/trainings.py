@@ -98,7 +98,7 @@ def sum_seconds(group: Group, size: int) -> float:
 
 
 def message_seconds(group: Group, size: int) -> float:
-    """Return the least time of a message from the first process to the second, half of the way there and back."""
+    """Return the least time of a message from the first process to the second, half of a round trip."""
     buffer = np.ones(size, np.uint8)
 
     def there_and_back() -> None:
