@@ -53,10 +53,12 @@ def command(*arguments):
 
 
 def called(folder, *arguments, timeout=60):
+    """Run the command with its own folder of temporary files: some of the programs here write into it or delete it."""
+    (folder / "temporary").mkdir(exist_ok=True)
     return subprocess.run(
         command(*arguments),
         cwd=folder,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "TMPDIR": str(folder / "temporary")},
         capture_output=True,
         text=True,
         timeout=timeout,
