@@ -127,3 +127,15 @@ def test_importance_is_scikit_learns(tmp_path):
     assert found.metric == "rmse" and list(found.worse) == ["x0", "x1", "x2"]
     for j in range(3):
         assert found.worse[f"x{j}"][0] == pytest.approx(expected.importances_mean[j], rel=0.1, abs=0.01)
+
+
+def test_importance_of_wide_tables_is_measured_on_fewer_rows(tmp_path):
+    X = RNG.normal(size=(900, 120)).astype(np.float32)
+    dataset = data.Dataset.from_arrays(X, 2 * X[:, 7])
+    prepared = runs.Prepared("made", data.Preprocessor.fit(dataset), dataset, dataset, "")
+    runs.train(prepared, runs.Settings(hidden=(8,), epochs=4, lr=0.02), tmp_path, progress=False)
+    trained = runs.Trained.load(tmp_path)
+    found = runs.importance(trained, dataset)
+    assert next(iter(found.worse)) == "x7" and len(found.worse) == 120
+    assert 200 <= found.rows <= 200_000 / (120 * found.repeats)
+    assert runs.importance(trained, dataset.take(np.arange(90))).rows == 90

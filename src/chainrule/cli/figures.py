@@ -46,7 +46,7 @@ def columns_of(found: Any) -> list[str]:
     """Return the importances of columns in lines: by how much the metric gets worse, and the deviation of that."""
     from ..judging import METRICS
 
-    rows = [(f"{METRICS[found.metric].title} worse by", "mean", "deviation")]
+    rows = [(f"{METRICS[found.metric].title} worse by", f"mean of {found.repeats}", "deviation")]
     return aligned(rows + [(name, f"{mean:.4g}", f"{spread:.2g}") for name, (mean, spread) in found.worse.items()])
 
 

@@ -53,7 +53,8 @@ def evaluate(
         if importance:
             found = None if judged is None else runs.importance(trained, rows)
             if found is None:
-                raise ValueError("importance: is of the columns of tables of 100 columns at most; leave it out")
+                most = runs.IMPORTANCE_COLUMNS
+                raise ValueError(f"importance: is of the columns of tables, {most} at most; leave it out")
             say("columns", *columns_of(found))
 
 

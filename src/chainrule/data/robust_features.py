@@ -335,5 +335,6 @@ def _scaled(column: Numbers, median: float, factor: float) -> Numbers:
     """Return a column centred, scaled and smoothly limited; NaN becomes 0, the median."""
     with np.errstate(over="ignore"):
         z = np.clip((column - median) * factor, -1e30, 1e30)
-    z /= np.hypot(1.0, z / LIMIT)
-    return np.nan_to_num(z, copy=False)
+    z /= np.sqrt(1.0 + np.square(z / LIMIT))
+    z[np.isnan(z)] = 0.0
+    return z

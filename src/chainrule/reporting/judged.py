@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import judging
 from ..core.op import Array
+from ..data.wording import counted
 from ..show import document as doc
 
 if TYPE_CHECKING:
@@ -34,18 +35,22 @@ class Columns:
         A key of `judging.METRICS`.
     worse : mapping of str to (float, float)
         Column -> by how much the metric gets worse if the column is permuted, and the deviation of that.
+    rows, repeats : int
+        How many rows that was measured on, and how often each column was permuted.
     dependence : mapping of str to (values, array)
         Column -> some values, and the mean prediction for each of them, ``(values, outputs)``.
 
     Examples
     --------
     >>> from chainrule.reporting import Columns
-    >>> Columns("rmse", {"size": (2.0, 0.1)}).worse["size"]
+    >>> Columns("rmse", {"size": (2.0, 0.1)}, rows=100, repeats=5).worse["size"]
     (2.0, 0.1)
     """
 
     metric: str
     worse: Mapping[str, tuple[float, float]]
+    rows: int
+    repeats: int
     dependence: Mapping[str, tuple[Sequence[Any], Array]] = field(default_factory=dict)
 
 
@@ -87,7 +92,10 @@ def stored_columns(columns: Columns) -> dict[str, Any]:
         for name, (values, means) in columns.dependence.items()
     ]
     worse = [[name, mean, spread] for name, (mean, spread) in list(columns.worse.items())[:MOST_COLUMNS]]
-    return {"metric": columns.metric, "worse": worse, "of": len(columns.worse), "dependence": dependence}
+    return {
+        "metric": columns.metric, "worse": worse, "of": len(columns.worse), "rows": columns.rows,
+        "repeats": columns.repeats, "dependence": dependence,
+    }  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
@@ -133,12 +141,10 @@ def section(stored: Stored) -> Blocks:
             _chart("errors", "Distribution of the errors", "Predicted minus true; the extremes are left out.")
         )
     if columns.get("worse"):
-        title = judging.METRICS[columns["metric"]].title
-        charts.append(
-            _chart(
-                "importance", "Importance of the columns", f"How much worse the {title} gets if a column is permuted."
-            )
-        )
+        said = f"How much worse the {judging.METRICS[columns['metric']].title} gets if a column is permuted"
+        if "rows" in columns:
+            said += f" ({counted(columns['rows'], 'row')}, {columns['repeats']} permutations each)"
+        charts.append(_chart("importance", "Importance of the columns", f"{said}."))
     parts: Blocks = (doc.Heading("How good is it?", anchor="judged"), _table(stored, judged), *_undefined(judged))
     parts += (doc.Columns(tuple(charts)),) if charts else ()
     if columns.get("dependence"):

@@ -3,6 +3,7 @@
 from .cross_validation import CrossValidation, cross_validate
 from .exporting import export_with_preprocessing, has_raw_columns
 from .folders import CHECKPOINT, check_same, claimed, folder_name
+from .importance import COLUMNS as IMPORTANCE_COLUMNS
 from .importance import importance, partial_dependence
 from .networks import NETWORKS, network
 from .on_disk import prepare_on_disk, stays_on_disk, to_measure
@@ -17,6 +18,7 @@ from .versions import blas, check_engine, versions
 __all__ = [
     "BEST",
     "CHECKPOINT",
+    "IMPORTANCE_COLUMNS",
     "LOSSES",
     "NETWORKS",
     "PAGE",

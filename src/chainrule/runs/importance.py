@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .trained import Trained
 
 #: Rows that are predicted for at most, and how often a column is permuted; columns of wider tables are not judged.
-ROWS, REPEATS, COLUMNS = 2000, 5, 100
+ROWS, REPEATS, COLUMNS = 2000, 5, 400
+#: Predictions for all permutations together: of wide tables, fewer rows are predicted for, but not fewer than these.
+PREDICTIONS, FEWEST_ROWS = 200_000, 200
 #: Of a partial dependence: rows, points of a column of numbers, categories, and classes.
 DEPENDENCE_ROWS, POINTS, CATEGORIES, CLASSES = 300, 12, 8, 5
 
@@ -32,10 +34,14 @@ class Importance:
         A key of `judging.METRICS`.
     worse : dict of str to (float, float)
         Column -> mean and standard deviation over the permutations.
+    rows, repeats : int
+        How many rows were predicted for, and how often each column was permuted.
     """
 
     metric: str
     worse: dict[str, tuple[float, float]]
+    rows: int
+    repeats: int
 
 
 def importance(trained: Trained, dataset: Dataset, *, repeats: int = REPEATS, seed: int = 0) -> Importance | None:
@@ -48,22 +54,28 @@ def importance(trained: Trained, dataset: Dataset, *, repeats: int = REPEATS, se
     if not 0 < len(columns) <= COLUMNS:
         return None
     rng = np.random.default_rng(integer("seed", seed, at_least=0))
-    rows = _sample(dataset, ROWS, rng)
-    columns = _columns(trained, rows)
+    rows = _sample(dataset, max(min(ROWS, PREDICTIONS // (repeats * len(columns))), FEWEST_ROWS), rng)
+    n, columns = len(rows), _columns(trained, rows)
     metric = _metric(trained, rows)
 
-    def error(part: Dataset) -> float:
-        said = trained.rule.predictions(trained.preprocessor, trained.loss, *trained.outputs(part))
-        assert said is not None
-        return -metric.better * metric.function(said, np.ones(len(said)))
+    def errors(part: Dataset) -> list[float]:
+        outputs, targets = trained.outputs(part)
+        found = []
+        for start in range(0, len(part), n):  # a permutation each
+            one = outputs[start : start + n], targets[start : start + n]
+            said = trained.rule.predictions(trained.preprocessor, trained.loss, *one)
+            assert said is not None
+            found.append(-metric.better * metric.function(said, np.ones(n)))
+        return found
 
-    whole = error(rows)
-    found = {}
+    (whole,), found = errors(rows), {}
+    again = rows.take(np.tile(np.arange(n), repeats))
+    repeated = _columns(trained, again)
     for name, values in columns.items():
-        orders = [rng.permutation(len(rows)) for _ in range(repeats)]
-        worse = [error(_with(rows, columns, name, values[order])) - whole for order in orders]
-        found[name] = float(np.mean(worse)), float(np.std(worse))
-    return Importance(metric.name, dict(sorted(found.items(), key=lambda item: -item[1][0])))
+        orders = np.concatenate([rng.permutation(n) for _ in range(repeats)])
+        worse = np.subtract(errors(_with(again, repeated, name, values[orders])), whole)
+        found[name] = float(worse.mean()), float(worse.std())
+    return Importance(metric.name, dict(sorted(found.items(), key=lambda item: -item[1][0])), n, repeats)
 
 
 def partial_dependence(trained: Trained, dataset: Dataset, name: str, *, seed: int = 0) -> tuple[list[Any], Array]:

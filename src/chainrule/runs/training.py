@@ -207,7 +207,7 @@ def _store_for_report(folder: Path, prepared: Prepared, trained: Trained, judgem
         if found is not None:
             chosen = [name for name, (mean, _) in found.worse.items() if mean > 0][:DEPENDENCES]
             dependence = {name: partial_dependence(trained, test, name) for name in chosen}
-            columns = reporting.Columns(found.metric, found.worse, dependence)
+            columns = reporting.Columns(found.metric, found.worse, found.rows, found.repeats, dependence)
     said = None if judgement is None else judgement.said
     split = prepared.part(test)
     reporting.store_predictions(
