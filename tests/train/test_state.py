@@ -10,7 +10,9 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.core.guards import Guards
 from chainrule.train import TrainingStep
+from chainrule.train.feed import Rows
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(48, 3)).astype(np.float32), RNG.normal(size=(48, 2)).astype(np.float32)
@@ -91,6 +93,74 @@ def test_settings_that_a_callback_changes_take_effect_in_the_next_epoch() -> Non
         nn.Linear(3, 2), X, Y, loss=loss, optimizer=optim.SGD(1e-30), epochs=3, callbacks=[Anneal()], progress=False
     )
     np.testing.assert_allclose(np.diff(history["loss"]), 100.0, rtol=1e-4)
+
+
+class Scaled(nn.Module):
+    """Multiplies by a setting; may also store something in itself while it is traced."""
+
+    def __init__(self, stores: str) -> None:
+        self.inner, self.stores, self.rows, self.seen = nn.Linear(3, 2), stores, 0, []
+        self.settings = {"scale": 1.0}
+
+    def forward(self, x: Any) -> Any:
+        if self.stores == "attribute":
+            self.rows = len(x)
+        elif self.stores == "entry":
+            self.seen.append(len(x))
+        elif self.stores == "setting of short batches" and len(x) < 16:
+            self.settings["scale"] = 3.0
+        return self.settings["scale"] * self.inner(x)
+
+
+@pytest.mark.parametrize(
+    ("stores", "looks", "scales"),
+    [
+        ("nothing", 1, (1.0, 1.0)),  # the functions are looked through once for both sizes
+        ("attribute", 1, (1.0, 1.0)),
+        ("entry", 2, (1.0, 1.0)),
+        ("setting of short batches", 2, (1.0, 3.0)),
+    ],
+)
+def test_plans_of_several_batch_sizes_follow_the_settings(
+    stores: str, looks: int, scales: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    original = Guards.__init__
+    monkeypatch.setattr(Guards, "__init__", lambda self, functions: (made.append(self), original(self, functions))[1])
+    model = Scaled(stores)
+    step = TrainingStep(model, lambda output, target: np.sum(output**2), optim.SGD(1e-30))
+    W, b = (p.value.copy() for p in model.parameters())
+
+    def losses() -> list[float]:
+        return [step.run(X[:n], Y[:n])[0] for n in (16, 5)]
+
+    def expected(*scales: float) -> list[float]:
+        return [float(np.sum((s * (X[:n] @ W + b)) ** 2)) for n, s in zip((16, 5), scales, strict=True)]
+
+    np.testing.assert_allclose(losses(), expected(*scales), rtol=1e-5)
+    assert len(made) == looks
+    model.settings["scale"] = 2.0
+    changed = (2.0, 3.0) if stores == "setting of short batches" else (2.0, 2.0)
+    np.testing.assert_allclose(losses(), expected(*changed), rtol=1e-5)
+
+
+def test_a_plan_that_has_been_dropped_is_made_anew_when_a_setting_has_changed() -> None:
+    model = Scaled("nothing")
+    step = TrainingStep(model, lambda output, target: np.sum(output**2), optim.SGD(1e-30))
+    feed = Rows(X, Y, len(X), 16, lambda epoch: np.arange(len(X)))
+    feed.start(0, 0)
+
+    def loss() -> Any:
+        feed.bind(step)
+        return feed.run(step, 0, 1)[0][0][0]
+
+    before = loss()
+    for rows in range(1, 9):  # as many plans as are kept
+        step.run(X[:rows], Y[:rows])
+    model.settings["scale"] = 2.0
+    np.testing.assert_allclose(loss(), 4 * before, rtol=1e-5)
+    model.settings["scale"] = 3.0
+    np.testing.assert_allclose(loss(), 9 * before, rtol=1e-5)
 
 
 def test_buffers_of_a_module_in_the_loss_are_kept() -> None:

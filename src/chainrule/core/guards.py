@@ -112,9 +112,14 @@ class Guards:
             values = tuple(get())
             contents = {k: content_of(v) for k, v in enumerate(values) if _can_change(v)}
             self._bindings.append(_Binding(names, get, values, contents, entries))
-        generators: list[tuple[str, Any]] = [("np.random", np.random), ("random", random), *reads.generators]
-        self._generators = [(name, g, _state(g)) for name, g in generators]
+        self._generators = [("np.random", np.random), ("random", random), *reads.generators]
+        self.complete = True  # whether all of it is guarded still: nothing was forgotten
+        self.begin()
         self._arrange()
+
+    def begin(self) -> None:
+        """Note where the generators of random numbers are before a trace."""
+        self._before = [_state(g) for _, g in self._generators]
 
     def _arrange(self) -> None:
         """Put all values in one row, which `changed` compares without a step in Python for each."""
@@ -140,7 +145,8 @@ class Guards:
 
     def drawn(self) -> str | None:
         """Return the name of a generator of random numbers that has been drawn from since, None if there is none."""
-        return next((name for name, g, before in self._generators if _state(g) != before), None)
+        now = zip(self._generators, self._before, strict=True)
+        return next((name for (name, g), before in now if _state(g) != before), None)
 
     def require_no_draws(self, purpose: str) -> None:
         """Raise if a generator of NumPy or Python was drawn from; warn of what else differs from call to call."""
@@ -173,6 +179,7 @@ class Guards:
         for b in list(self._bindings):
             if b.difference() is None:
                 continue
+            self.complete = False
             if b.entries:
                 self._bindings.remove(b)
             else:

@@ -125,6 +125,8 @@ class Rows(Feed):
 
     def bind(self, training: TrainingStep) -> None:
         """Plan the steps for the sizes of batches; anew if what model or loss read has changed."""
+        if self._bindings and training.are_current(self._bindings.values()):
+            return
         kinds = [(self._rows(b), self.last(b)) for b in (*range(min(self.accumulate, self.batches)), self.batches - 1)]
         self._bindings = {
             (n, last): training.binding(take(self._X, slice(n)), take(self._y, slice(n)), last)

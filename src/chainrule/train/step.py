@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -183,13 +183,33 @@ class TrainingStep:
         key = (structure, last, *[(a.shape, a.dtype.char) for a in leaves])
         found = self._bindings.pop(key, None)
         if found is None or found[1].changed() is not None:
-            plan, guards = undisturbed(lambda: self._planned(x, y, last))
+            plan, guards = undisturbed(lambda: self._guarded(x, y, last))
             states = self.states[: len(plan.states)]  # later plans may know more of them
             found = bind(plan, states, engine=self._engine, threads=self.threads), guards
         self._bindings[key] = found  # at the end: the first is the one that was not used for longest
         if len(self._bindings) > PLANS:
             del self._bindings[next(iter(self._bindings))]
         return found[0]
+
+    def are_current(self, bindings: Collection[Binding]) -> bool:
+        """Whether these are bindings of this step, and nothing that they depend on has changed."""
+        self._look_at_frozen()
+        found = [guards for binding, guards in self._bindings.values() if binding in bindings]
+        return len(found) == len(bindings) and all(guards.changed() is None for guards in dict.fromkeys(found))
+
+    def _guarded(self, x: Any, y: Any, last: bool) -> tuple[Plan, Guards]:
+        """Plan the step; its guards are those of another plan, if tracing changes nothing that they guard."""
+        for _, guards in self._bindings.values():
+            if guards.complete and guards.changed() is None:
+                guards.begin()
+                plan = self._planned(x, y, last, guards)
+                if guards.changed() is None:
+                    return plan, guards
+                break
+        guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
+        plan = self._planned(x, y, last, guards)
+        guards.settle()
+        return plan, guards
 
     def _look_at_frozen(self) -> None:
         """Take over new values of frozen parameters; raise if others are frozen by now."""
@@ -232,10 +252,9 @@ class TrainingStep:
     def plan(self, x_shape: Shape, x_dtype: Any, y_shape: Shape, y_dtype: Any) -> Plan:
         """Plan the step for batches of these shapes."""
         x, y = (np.broadcast_to(np.zeros((), d), s) for s, d in ((x_shape, x_dtype), (y_shape, y_dtype)))
-        return self._planned(x, y, True)[0]
+        return self._guarded(x, y, True)[0]
 
-    def _planned(self, x: Any, y: Any, last: bool) -> tuple[Plan, Guards]:
-        guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
+    def _planned(self, x: Any, y: Any, last: bool, guards: Guards) -> Plan:
         with Trace("a training step") as trace, self.generator:
             mark = frozenset({trace})
             x, y = (_inputs(nest, name, mark) for nest, name in ((x, "X"), (y, "Y")))
@@ -267,12 +286,11 @@ class TrainingStep:
             inputs = flatten((x, y))[0]
             plan, captured = build([loss, *measured], inputs, states=leaves, updates=updates, name="training step")
         trace.hand_back()
-        guards.settle()
         if captured:
             raise ValueError(
                 "the model uses parameters that are not registered in it: assign their modules to attributes"
             )
-        return plan, guards
+        return plan
 
     def _read_outside(self, trace: Trace) -> tuple[list[Tensor], list[Any]]:
         """Return the leaves of all states outside of the model, and what this step replaces them with."""
