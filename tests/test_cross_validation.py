@@ -9,6 +9,7 @@ import pytest
 from chainrule import data, runs
 from chainrule.data.splits import folds
 from chainrule.judging import Predictions, measure
+from chainrule.runs.training import _Parts
 
 RNG = np.random.default_rng(0)
 QUICK = runs.Settings(hidden=(6,), epochs=4, lr=0.02)
@@ -65,6 +66,30 @@ def test_predictions_are_those_of_the_other_folds(tmp_path, task):
     assert [int(line["row"]) for line in lines] == (given.train.rows + 1).tolist()
     assert [line["kind"] for line in lines] == [str(v) for v in given.train.y.tolist()]
     assert [line["prediction"] for line in lines] == [str(v) for v in found.predictions["prediction"].tolist()]
+
+
+def test_groups_stay_together_in_all_splits(tmp_path):
+    table = {"person": np.repeat(np.arange(20), 6), "a": RNG.normal(size=120), "kind": np.tile(["u", "v"], 60)}
+    file = tmp_path / "table.csv"
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    file.write_text("\n".join([",".join(table), *(",".join(map(str, row)) for row in rows)]) + "\n")
+    given = runs.prepare(str(file), "kind", groups="person")
+    assert "groups of person: 16 to train, 4 to test" in given.notes and given.preprocessor.input_names == ("a",)
+    settings = runs.Settings(hidden=(6,), epochs=2, validation=0.2)
+    found = runs.cross_validate(given, settings, tmp_path, 4, progress=False)
+    people = given.train.groups
+    assert all(len(set(found.fold[people == person].tolist())) == 1 for person in set(people.tolist()))
+    runs.train(given, settings, tmp_path, progress=False)
+    trained = runs.Trained.load(tmp_path)
+    held, which = trained.held_out(trained.read(str(file), "kind"))
+    assert which.startswith("the split held out") and held.rows.tolist() == given.test.rows.tolist()
+    assert not set(table["person"][held.rows].tolist()) & set(people.tolist())
+    parts = _Parts.of(given, settings)
+    assert len(parts.given[0]) % 6 == 0 and len(parts.given[0]) + len(parts.held[0]) == len(given.train)
+    with pytest.raises(ValueError, match=r"has no column 'persons'.*Did you mean 'person'"):
+        runs.prepare(str(file), "kind", groups="persons")
+    with pytest.raises(ValueError, match=r"groups: .* is no table with columns"):
+        runs.prepare("digits", groups="x0")
 
 
 def test_a_class_of_one_row(tmp_path):

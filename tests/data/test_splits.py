@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainrule.data import batches, epoch_order, split
+from chainrule.data.splits import folds
 
 
 @given(n=st.integers(2, 500), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 2**70))
@@ -95,6 +96,25 @@ def test_batches_cover_the_epoch(n, size, epoch, shuffle):
     assert all(len(part) == size for part in parts[:-1])
 
 
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=2, max_size=20), fraction=st.floats(0.1, 0.9), seed=st.integers(0, 99)
+)
+def test_groups_stay_together(sizes, fraction, seed):
+    groups = np.random.default_rng(seed).permutation(np.repeat([f"g{i}" for i in range(len(sizes))], sizes))
+    n, wanted = len(groups), round(len(groups) * fraction)
+    if not 0 < wanted < n:
+        return
+    train, test = split(n, fraction, seed, groups=groups)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(n))
+    assert len(train) and len(test) and not set(groups[train]) & set(groups[test])
+    assert abs(len(test) - wanted) <= max(sizes)
+    k = min(len(sizes), 4)
+    found = folds(n, k, seed, groups=groups)
+    assert set(found.tolist()) == set(range(k))
+    assert all(len(set(found[groups == group].tolist())) == 1 for group in set(groups))
+    assert np.ptp(np.bincount(found)) <= max(sizes)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -111,6 +131,10 @@ def test_batches_cover_the_epoch(n, size, epoch, shuffle):
             ValueError,
             r"stratify has shape \(2,\)",
         ),
+        (lambda: split(9, 0.01, called="test"), ValueError, "test=0.01 of 9 rows leaves the test split empty"),
+        (lambda: split(3, 0.4, groups=["a", "b"]), ValueError, r"groups has shape \(2,\)"),
+        (lambda: split(3, 0.4, groups=["a"] * 3), ValueError, "groups: expected at least 2 different ones, got 1"),
+        (lambda: folds(4, 3, groups=list("aabb")), ValueError, "groups: expected at least 3 different ones, got 2"),
         (lambda: split(3, 0.4, 0, [1, 2, 3]), ValueError, "3 classes in 3 rows, one row each"),
         (lambda: epoch_order(5, 0, -1), ValueError, "epoch: .*got -1"),
         (lambda: batches(5, 0), ValueError, "batch_size: .*got 0"),

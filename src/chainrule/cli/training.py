@@ -26,6 +26,7 @@ SHORT = ("loss", "accuracy", "rmse")
 @options.source
 @options.target
 @click.option("--exclude", multiple=True, metavar="COLUMN,…", help="columns of a table to leave out")
+@click.option("--groups", metavar="COLUMN", help="rows with the same value here stay together in all splits")
 @click.option("--loss", help="loss function; default: cross-entropy or mean squared error, by the task")
 @click.option("--task", help="binary, multiclass or regression, instead of the inferred one")
 @options.network
@@ -96,6 +97,7 @@ def train(
     source: Any,
     target: str | None,
     exclude: tuple[str, ...],
+    groups: str | None,
     task: str | None,
     model: str | None,
     size: str | None,
@@ -138,7 +140,9 @@ def train(
         runs.Settings.of(network_for(source, model), 1, given)  # refuses wrong settings before the data is read
         if with_report:
             reporting.require_plotly()  # before the training, not after it
-        prepared, network = prepared_for(source, given, target, task, model, size, max_bytes, exclude, on_disk)
+        prepared, network = prepared_for(
+            source, given, target, task, model, size, max_bytes, exclude, on_disk, groups
+        )  # fmt: skip
         asked = runs.Settings.of(
             network, prepared.examples, given, own_validation=prepared.validation is not None
         )  # fmt: skip
@@ -199,6 +203,7 @@ def prepared_for(
     max_bytes: int | None = None,
     exclude: Sequence[str] | None = None,
     on_disk: bool | None = False,
+    groups: str | None = None,
 ) -> tuple[Any, str]:
     """Read and prepare the data of a run; return them, and the name of the network."""
     from .. import runs
@@ -207,18 +212,20 @@ def prepared_for(
     first = runs.Settings.of(network, 1, given)
     if runs.NETWORKS[network].takes == "text":
         file = options.first(source)
-        options.refuse_for_texts(file, exclude=exclude or None, target=target, task=task, size=size)
+        options.refuse_for_texts(file, exclude=exclude or None, target=target, task=task, size=size, groups=groups)
         return runs.prepare_text(file, context=first.context or 1, test=first.test), network
     if runs.stays_on_disk(source, on_disk):
         if size is not None:
             raise ValueError(f"size: is for folders of images, and {options.first(source)} is a table; leave it out")
+        if groups is not None:
+            raise ValueError("groups: rows that stay on disk are split one by one; use --in-memory")
         prepared = runs.prepare_on_disk(
             source, target, task, model=model, test=first.test, seed=first.seed, exclude=options.names(exclude)
         )
         return prepared, prepared.model
     prepared = runs.prepare(
         source, target, task, model=model, test=first.test, seed=first.seed, max_bytes=max_bytes,
-        size=options.image_size(size), exclude=options.names(exclude),
+        size=options.image_size(size), exclude=options.names(exclude), groups=groups,
     )  # fmt: skip
     return prepared, prepared.model
 

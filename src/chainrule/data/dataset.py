@@ -60,6 +60,8 @@ class Dataset:
         Of the rows, where they have any: the files of images.
     readings : mapping of str to Reading
         Of a table from a file: what the texts of its columns mean.
+    groups : array or None
+        The label of each row's group; splits keep groups whole.
 
     Examples
     --------
@@ -88,6 +90,7 @@ class Dataset:
     validation: "Dataset | None" = None
     names: NDArray[Any] | None = None
     readings: Mapping[str, "Reading"] = field(default_factory=dict)
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         """Check that the other splits have the features of the training split."""
@@ -315,21 +318,46 @@ class Dataset:
             validation=None,
             rows=chosen if self.rows is None else self.rows[chosen],
             names=None if self.names is None else self.names[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
         )
 
     def with_columns(self, columns: Mapping[str, NDArray[Any]]) -> "Dataset":
         """The same rows with these columns."""
         return replace(self, columns=columns, feature_names=tuple(columns), test=None, validation=None)
 
+    def grouped_by(self, name: str) -> "Dataset":
+        """The rows without one of the columns, which says what belongs together: splits keep its groups whole.
+
+        Examples
+        --------
+        >>> from chainrule import data
+        >>> rows = data.Dataset.from_columns({"who": ["a", "b", "b", "c"], "x": [1, 2, 3, 4]}, [5, 6, 7, 8])
+        >>> train, test = rows.grouped_by("who").split(0.5)
+        >>> sorted([len(set(train.groups)), len(set(test.groups))])
+        [1, 2]
+        """
+        if self.columns is None:
+            raise ValueError(f"groups: {self.source} is no table with columns; leave it out")
+        require_names([name], list(self.columns), self.source)
+        if self.test is not None or self.validation is not None:
+            raise ValueError(f"groups: {self.source} is split already; leave it out")
+        column = self.columns[name]
+        labels = np.array(["" if v is None else str(v) for v in column.tolist()]) if column.dtype == object else column
+        rest = {other: values for other, values in self.columns.items() if other != name}
+        if not rest:
+            raise ValueError(f"{self.source}: the column {name!r} of the groups is the only one besides the target")
+        return replace(self.with_columns(rest), groups=labels)
+
     def without_target(self) -> "Dataset":
         """The features alone, without target and other splits."""
         return replace(self, y=None, task=None, task_reason="", test=None, validation=None)
 
-    def split(self, fraction: float = 0.2, seed: int = 0) -> "tuple[Dataset, Dataset]":
+    def split(self, fraction: float = 0.2, seed: int = 0, *, called: str = "fraction") -> "tuple[Dataset, Dataset]":
         """The training and the test split.
 
         If the source has its own test split, that is used, and `fraction` and `seed` have no effect.
-        Otherwise rows are drawn by `chainrule.data.split`, stratified by class when the task has classes.
+        Otherwise rows are drawn by `chainrule.data.split`: whole groups if there are any, or else stratified by class
+        when the task has classes.
 
         Parameters
         ----------
@@ -337,6 +365,8 @@ class Dataset:
             Fraction of the rows in the test split.
         seed : int
             Non-negative.
+        called : str
+            What the fraction is called in error messages.
 
         Returns
         -------
@@ -345,7 +375,8 @@ class Dataset:
         if self.test is not None:
             return replace(self, test=None, validation=None), self.test
         has_classes = self.task in ("binary", "multiclass")
-        train, test = split(len(self), fraction, seed, self.y if has_classes else None)
+        stratify = self.y if has_classes else None
+        train, test = split(len(self), fraction, seed, stratify, groups=self.groups, called=called)
         return self.take(train), self.take(test)
 
     def fingerprint(self) -> str:
@@ -360,7 +391,7 @@ class Dataset:
         shape = None if self.image_shape is None else list(self.image_shape)
         digest.update(json.dumps([list(self.feature_names), self.target_name, shape]).encode())
         arrays = [self.X] if self.columns is None else list(self.columns.values())
-        for array in [*arrays, self.y]:
+        for array in [*arrays, self.y, *([] if self.groups is None else [self.groups])]:
             _feed(digest, array)
         for other in (self.test, self.validation):
             digest.update(b"" if other is None else other.fingerprint().encode())

@@ -17,7 +17,15 @@ from .wording import counted
 Indices = NDArray[np.intp]
 
 
-def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = None) -> tuple[Indices, Indices]:
+def split(
+    n: int,
+    fraction: float,
+    seed: int = 0,
+    stratify: ArrayLike | None = None,
+    *,
+    groups: ArrayLike | None = None,
+    called: str = "fraction",
+) -> tuple[Indices, Indices]:
     """Split `n` rows into a training and a test split.
 
     Parameters
@@ -31,6 +39,10 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     stratify : array_like, optional
         A class label for each row: the test split then holds `fraction` of each class (rounded so that the
         sizes add up), and every class keeps at least one row in the training split.
+    groups : array_like, optional
+        A label for each row: the rows of a group stay together, so that the fraction is only nearly right.
+    called : str
+        What the fraction is called in error messages.
 
     Returns
     -------
@@ -50,16 +62,33 @@ def split(n: int, fraction: float, seed: int = 0, stratify: ArrayLike | None = N
     (7, 3, True)
     """
     n, seed = integer("n", n, at_least=1), integer("seed", seed, at_least=0)
-    fraction = number("fraction", fraction, above=0, below=1)
+    fraction = number(called, fraction, above=0, below=1)
     wanted = round(n * fraction)
     if not 0 < wanted < n:
         part = "test" if wanted == 0 else "training"
-        raise ValueError(f"fraction={fraction} of {counted(n, 'row')} leaves the {part} split empty")
-    order = _shuffled(n, seed, ())
-    test = order[:wanted] if stratify is None else _stratified(order, wanted, np.asarray(stratify))
+        raise ValueError(f"{called}={fraction} of {counted(n, 'row')} leaves the {part} split empty")
     is_test = np.zeros(n, dtype=bool)
-    is_test[test] = True
+    if groups is not None:
+        ids, sizes = _group_ids(groups, n, 2)
+        sequence = _shuffled(len(sizes), seed, ())
+        totals = np.cumsum(sizes[sequence])[:-1]
+        taken = int(np.argmin(np.abs(totals - wanted))) + 1
+        is_test = np.isin(ids, sequence[:taken])
+    else:
+        order = _shuffled(n, seed, ())
+        is_test[order[:wanted] if stratify is None else _stratified(order, wanted, np.asarray(stratify))] = True
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+
+def _group_ids(groups: ArrayLike, n: int, least: int) -> tuple[Indices, Indices]:
+    """Return the number of each row's group, and the sizes of the groups."""
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups has shape {labels.shape}; expected one label for each of the n={n} rows: ({n},)")
+    _, ids, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(sizes) < least:
+        raise ValueError(f"groups: expected at least {least} different ones, got {len(sizes)}")
+    return ids, sizes
 
 
 def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
@@ -86,7 +115,9 @@ def _stratified(order: Indices, wanted: int, labels: NDArray[Any]) -> Indices:
     return by_class[rank < np.repeat(taken, sizes)]
 
 
-def folds(n: int, k: int, seed: int = 0, stratify: ArrayLike | None = None) -> Indices:
+def folds(
+    n: int, k: int, seed: int = 0, stratify: ArrayLike | None = None, *, groups: ArrayLike | None = None
+) -> Indices:
     """Assign `n` rows to `k` folds of nearly equal size.
 
     Parameters
@@ -99,6 +130,8 @@ def folds(n: int, k: int, seed: int = 0, stratify: ArrayLike | None = None) -> I
         Non-negative.
     stratify : array_like, optional
         A class label for each row: the rows of each class are spread evenly over the folds.
+    groups : array_like, optional
+        A label for each row: the rows of a group are in the same fold, the folds nearly of a size.
 
     Returns
     -------
@@ -115,6 +148,14 @@ def folds(n: int, k: int, seed: int = 0, stratify: ArrayLike | None = None) -> I
     """
     n, seed = integer("n", n, at_least=2), integer("seed", seed, at_least=0)
     k = integer("k", k, at_least=2, at_most=n)
+    if groups is not None:
+        ids, sizes = _group_ids(groups, n, k)
+        order = _shuffled(len(sizes), seed, (0, 0))
+        filled, places = np.zeros(k, np.intp), np.empty(len(sizes), np.intp)
+        for group in order[np.argsort(-sizes[order], kind="stable")].tolist():  # the largest first
+            places[group] = filled.argmin()
+            filled[places[group]] += sizes[group]
+        return places[ids]
     order = _shuffled(n, seed, (0, 0))
     if stratify is not None:
         labels = np.asarray(stratify)

@@ -63,7 +63,8 @@ def cross_validate(
         Gets ``cross_validation.json`` with the metrics of each fold, ``out_of_fold.csv`` with the predictions for the
         rows of the training split, and the runs in ``folds/1``, ….
     folds : int
-        At least 2. Of classes, each fold has the same share of each as far as that is possible.
+        At least 2. Of classes, each fold has the same share of each as far as that is possible; the rows of a group
+        are in the same fold.
     after : function or None
         Called with the number of each fold, from 1, and what was found.
     how
@@ -74,7 +75,8 @@ def cross_validate(
         raise ValueError("cv: is for tables and images, and this is a text; leave it out")
     whole, kind = prepared.train, prepared.preprocessor
     integer("cv", folds, at_least=2, at_most=len(whole))
-    fold = data.folds(len(whole), folds, settings.seed, None if kind.task == "regression" else whole.y)
+    strata = None if kind.task == "regression" else whole.y
+    fold = data.folds(len(whole), folds, settings.seed, strata, groups=whole.groups)
     figures: dict[str, list[float]] = {}
     predictions: dict[str, Array] = {}
     for k in range(folds):

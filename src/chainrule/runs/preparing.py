@@ -32,6 +32,8 @@ class Prepared:
         Of a text: what simple counts cost on the test split, in nats for each character.
     model : str
         The network that the data is prepared for.
+    groups : str or None
+        The column whose groups stay together.
     stored : data.ArrowRows or None
         All rows to train on, if they stay on disk; `train` and `test` are samples then.
     """
@@ -46,6 +48,7 @@ class Prepared:
     baselines: dict[str, float] = field(default_factory=dict)
     suspects: list[str] = field(default_factory=list)
     model: str = "charlm"
+    groups: str | None = None
     stored: data.ArrowRows | None = None
 
     def part(self, split: Any) -> tuple[Array, Array]:
@@ -82,10 +85,12 @@ def prepare(
     max_bytes: int | None = None,
     size: tuple[int, int] | None = None,
     exclude: Sequence[str] = (),
+    groups: str | None = None,
 ) -> Prepared:
     """Read data, split it, and fit the preprocessing for a network on the training split.
 
-    Without a model, it is the default for data of this kind.
+    Without a model, it is the default for data of this kind. The rows of a group, by a column of a table, which the
+    network does not see, are in the same split.
     """
     if isinstance(source, str) and Path(source).suffix.lower() == ".txt" and Path(source).is_file():
         raise ValueError(f"model: {model or 'tabular'} is no network for texts, and {source} is one; use charlm")
@@ -96,15 +101,20 @@ def prepare(
     images = NETWORKS[model].takes == "images"
     if images and dataset.image_shape is None:
         raise ValueError(f"model: {model} is a network for images, and {source} holds none; use tabular")
-    train, held = dataset.split(test, seed)
+    if groups is not None:
+        dataset = dataset.grouped_by(groups)
+    train, held = dataset.split(test, seed, called="test")
     preprocessor = data.Preprocessor.fit(
         train, impute=True, channels_first=images, robust=NETWORKS[model].takes == "table"
     )
     notes = [note for note in (*dataset.notes, dataset.task_reason, *preprocessor.notes) if note]
+    if train.groups is not None and held.groups is not None:
+        counts = len(set(train.groups.tolist())), len(set(held.groups.tolist()))
+        notes.append(f"groups of {groups}: {counts[0]:,} to train, {counts[1]:,} to test")
     called = source if isinstance(source, str) else dataset.source
     return Prepared(
         called, preprocessor, train, held, dataset.fingerprint(), notes, dataset.validation,
-        suspects=data.suspect_columns(train), model=model,
+        suspects=data.suspect_columns(train), model=model, groups=groups,
     )  # fmt: skip
 
 

@@ -147,6 +147,9 @@ class Trained:
         share: Any = self.metadata.get("test")
         seed: Any = self.metadata.get("seed")
         numbers = isinstance(share, float) and isinstance(seed, int)
+        groups: Any = self.metadata.get("groups")
+        if isinstance(groups, str) and groups in dataset.feature_names:
+            dataset = dataset.grouped_by(groups)
         if numbers and dataset.fingerprint() == self.metadata.get("fingerprint"):
             _, test = dataset.split(share, seed)
             return test, "the split held out in training (all rows: --all)"

@@ -86,7 +86,7 @@ def train(
         callbacks=[reporting.GradientFlow(folder, parts.X, parts.y)] if report else (),
         checkpoint=saving, resume=saving is not None, shards=shards,
         distributed=group.comm if group else None,
-        sample_weight=row_weights(settings.class_weight, preprocessor, parts.y),
+        sample_weight=row_weights(settings.class_weight, preprocessor, parts.given[1]),
     )  # fmt: skip
     model.eval()
     outcome = _text(prepared, model, loss) if prepared.is_of_text else _judged(prepared, model, loss, parts, settings)
@@ -95,6 +95,7 @@ def train(
     seconds = time.perf_counter() - started
     described = {"loss": loss, "preprocessing": preprocessor.to_dict(), "seed": settings.seed, "test": settings.test,
                  "fingerprint": prepared.fingerprint, **({} if prepared.stored is None else {"on_disk": True}),
+                 **({} if prepared.groups is None else {"groups": prepared.groups}),
                  **outcome.stored}  # fmt: skip
     record = {
         "source": prepared.source, "task": preprocessor.task, "target": preprocessor.target_name, "loss": loss,
@@ -141,12 +142,15 @@ class _Parts:
     rows: int
     validation: float | tuple[Array, Array] | None
     held: tuple[Array, Array] | None
+    chosen: Array | None = None  # the rows to train on, if `fit` does not choose them
     stored: Any = None
 
     @property
     def given(self) -> tuple[Any, Any]:
         """What `fit` takes: the arrays, or rows that stay on disk, of which these are a sample."""
-        return (self.X, self.y) if self.stored is None else (self.stored, None)
+        if self.stored is not None:
+            return self.stored, None
+        return (self.X, self.y) if self.chosen is None else (self.X[self.chosen], self.y[self.chosen])
 
     @property
     def all_rows(self) -> int:
@@ -168,10 +172,10 @@ class _Parts:
             return cls(X, y, len(X), held, held)
         if not share:
             return cls(X, y, len(X), None, None)
-        if len(X) - round(len(X) * share) < 1:
-            raise ValueError(f"validation={share:g} of {len(X)} rows leaves the training split empty")
-        trained, rows = data.split(len(X), share, settings.seed)  # as `fit` does
-        return cls(X, y, len(trained), share, (X[rows], y[rows]))
+        groups = getattr(prepared.train, "groups", None)
+        trained, rows = data.split(len(X), share, settings.seed, groups=groups, called="validation")  # as `fit` does
+        held = X[rows], y[rows]
+        return cls(X, y, len(trained), share, held) if groups is None else cls(X, y, len(trained), held, held, trained)
 
     @classmethod
     def _of_stored(cls, prepared: Prepared, rows: data.ArrowRows, X: Array, y: Array, settings: Settings) -> _Parts:
@@ -184,7 +188,7 @@ class _Parts:
             readings = prepared.preprocessor.readings
             rows, sampled = held_out(rows, settings.validation, settings.seed, readings)
             held = prepared.part(sampled)
-        return cls(X, y, len(rows), held, held, rows.prepared_by(prepared.preprocessor))
+        return cls(X, y, len(rows), held, held, stored=rows.prepared_by(prepared.preprocessor))
 
 
 @dataclass
