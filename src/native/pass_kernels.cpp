@@ -6,11 +6,7 @@ namespace chainrule::CHAINRULE_ISA {
 namespace {
 
 // Vectors at a time: enough that choosing the next step costs little beside it, few enough for the registers.
-#if CHAINRULE_VECTOR_BYTES == 64
 constexpr int kTogether = 8;
-#else
-constexpr int kTogether = 4;
-#endif
 
 template <class T>
 CHAINRULE_INLINE Vec<T> one_where(Mask<T> m) {
