@@ -20,7 +20,7 @@ from benchmarks.layers.workloads import Training
 from chainrule import nn, optim
 from chainrule.core.processes import Group, Layout
 from chainrule.train.feed import Rows
-from chainrule.train.sharded import Sharding, default_shards
+from chainrule.train.sharded import Sharding
 from chainrule.train.step import TrainingStep
 from chainrule.train.together import launched, world
 
@@ -118,7 +118,7 @@ def main(names: list[str]) -> None:
     found: dict[str, Any] = {"processes": group.size, "steps": {}}
     for name in names:
         batch = NETWORKS[name][1]
-        found["steps"][name] = step_seconds(name, batch, 1, Sharding(group, default_shards(batch)))
+        found["steps"][name] = step_seconds(name, batch, 1, Sharding(group, group.size))
     if group.size > 1:
         found["sums"] = {size: sum_seconds(group, size) for size in SIZES}
         found["messages"] = {size: message_seconds(group, size) for size in (8, *SIZES)}

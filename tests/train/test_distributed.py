@@ -9,7 +9,6 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
-from chainrule.train.sharded import default_shards
 from tests.communicator import World, in_ranks
 from tests.tables import for_each
 
@@ -172,9 +171,9 @@ def test_draws_that_are_not_by_row_differ_from_shard_to_shard():
     assert in_ranks(2, run) == [run(None)] * 2
 
 
-def test_default_shards_depend_on_the_batch_alone():
-    expected = trained("adam, ragged last batch", shards=default_shards(32))
-    for found in in_ranks(2, lambda comm: trained("adam, ragged last batch", comm)):
+def test_each_process_has_one_shard_by_default():
+    expected = trained("adam, ragged last batch", shards=3)
+    for found in in_ranks(3, lambda comm: trained("adam, ragged last batch", comm)):
         assert_same(found, expected)
     with pytest.raises(ValueError, match="shards: expected an integer ≥ 1, got 0"):
         trained("adam, ragged last batch", shards=0)
@@ -191,6 +190,24 @@ def test_a_run_resumes_on_another_number_of_processes_to_the_same_bits(tmp_path)
     with pytest.raises(ValueError, match="shards was 8, is 4"):
         trained("norm and dropout", shards=4, epochs=5, **more)
     assert os.listdir(tmp_path) == [file.name]
+
+
+def test_a_run_keeps_its_shards_on_another_number_of_processes(tmp_path):
+    """Also on one process that no longer says that there were several."""
+    for sizes in ((3, 2), (2, 1)):
+        file = tmp_path / f"{sizes[0]}.safetensors"
+        expected = trained("adam, ragged last batch", shards=sizes[0])
+        more = {"checkpoint": file, "resume": True}
+        in_ranks(sizes[0], lambda comm, more=more: trained("adam, ragged last batch", comm, epochs=1, **more))
+        if sizes[1] == 1:
+            found = [trained("adam, ragged last batch", **more)]
+        else:
+            found = in_ranks(sizes[1], lambda comm, more=more: trained("adam, ragged last batch", comm, **more))
+        for one in found:
+            assert_same(one, expected)
+    file.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match="safetensors"):
+        trained("adam, ragged last batch", **more)
 
 
 class Rate(cr.Callback):

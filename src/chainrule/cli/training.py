@@ -88,7 +88,7 @@ SHORT = ("loss", "accuracy", "rmse")
 @click.option("--resume", is_flag=True, help="resume from the checkpoint in the folder, if there is one")
 @click.option("--engine", help="native or numpy; default: native if it was built")
 @options.threads
-@click.option("--shards", type=int, help="parts of a batch that the processes of mpiexec share; default: 8 at most")
+@click.option("--shards", type=int, help="parts of a batch that the processes of mpiexec share; default: one each")
 @click.option(
     "--report", "with_report", is_flag=True, help="record the gradients during training, and write report.html"
 )

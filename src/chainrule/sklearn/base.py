@@ -245,7 +245,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             logits_part(work, loss), loss, settings.adjustable_rule(), alpha=settings.alpha,
             targets=WeightedTargets(np.empty((0, *self._target_shape()), self._dtype)) if weighted else None,
             reported=reported, engine=settings.engine, threads=usable_threads(settings.threads) or group.threads,
-            sharding=sharding_of(settings.distributed, group, settings.shards, settings.batch_of(len(rows.X))),
+            sharding=sharding_of(settings.distributed, group, settings.shards),
         )  # fmt: skip
         self._step = key, step
         return step

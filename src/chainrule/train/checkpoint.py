@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -108,6 +109,17 @@ def save_checkpoint(
     except TypeError as error:
         raise TypeError(f"checkpoint: expected numbers, text and arrays in a callback's state() ({error})") from None
     save_arrays(path, arrays, {"format": FORMAT, "version": VERSION, "record": text})
+
+
+def kept_shards(checkpoint: Any, first: bool) -> int | None:
+    """Return how many shards batches are cut into in the run to resume; what cannot be read is reported later."""
+    path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
+    if not first or not isinstance(path, str | os.PathLike) or not Path(path).exists():
+        return None
+    with contextlib.suppress(LookupError, TypeError, ValueError, OSError, RecursionError, AttributeError):
+        found = json.loads(load_checked(path)[1]["record"])["settings"].get("shards")
+        return found if isinstance(found, int) and found > 0 else None
+    return None
 
 
 def load_checkpoint(

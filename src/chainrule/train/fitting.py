@@ -25,7 +25,7 @@ from ..nn.module import require_module
 from ..nn.sequential import logits_part
 from ..random import Generator
 from .callbacks import Callback, EarlyStopping, PlateauRate, as_callbacks
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, kept_shards
 from .diagnostics import of_curves, of_outputs
 from .evaluation import Forward, check_outputs, measure, outputs_of
 from .examples import Examples, Visits, of_arrays, of_batches
@@ -140,7 +140,7 @@ def fit(
         or "mpi" for all that ``mpiexec`` has started. The first one prints, saves and calls the callbacks.
     shards : int or None
         Into how many parts a batch is cut for them. The same number gives the same weights, bit for bit, for any number
-        of processes. Default: 8 with `distributed`, fewer for batches below 128 rows; else batches are not cut.
+        of processes. Default: as many as there are processes, or as a checkpoint to resume from was saved with.
 
     Returns
     -------
@@ -182,6 +182,7 @@ def fit(
         calls.append(PlateauRate(optimizer.lr))
     group = group_of(distributed)
     threads = group.threads if threads is None else threads
+    shards = shards if shards is not None or not resume else group.firsts(kept_shards(checkpoint, group.first))
     whole, model = model, logits_part(model, loss)
     visits = Visits(loss, epochs, batch_size, bool(shuffle), seed, accumulate, validation, sample_weight)
     with guarded(group) as guard, contextlib.ExitStack() as ends:
@@ -198,7 +199,7 @@ def fit(
         training = TrainingStep(
             model, trained_by, optimizer, l1=l1, l2=l2, metrics=measured, engine=engine, threads=threads,
             seed=seed % 2**64, accumulate=accumulate > 1, weight_of=packed.total(loss) if packed else None, ema=ema,
-            sharding=sharding_of(distributed, group, shards, data.feed.size),
+            sharding=sharding_of(distributed, group, shards),
         )  # fmt: skip
         settings = _settings(training, data, visits, ema)
         further = {"dropout seeds": dropout_seeds, "metrics": list(figures), "model": repr(model)}

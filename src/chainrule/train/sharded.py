@@ -19,26 +19,12 @@ from ..ops.collective import joined_rows, shared_sum, sum_over_shards
 from ..ops.logic import IDENTITY
 from ..plan import Plan
 
-#: How many shards a batch is cut into by default, and the rows that a shard then has at least.
-SHARDS, ROWS = 8, 16
 
-
-def default_shards(batch: int) -> int:
-    """Return the number of shards of a batch of so many rows: 8, or fewer for small batches, but at least 2.
-
-    Examples
-    --------
-    >>> [default_shards(rows) for rows in (8, 32, 64, 100, 1000)]
-    [2, 2, 4, 4, 8]
-    """
-    return min(SHARDS, max(2, 1 << max(batch // ROWS, 1).bit_length() - 1))
-
-
-def sharding_of(distributed: Any, group: Group, shards: int | None, batch: int) -> Sharding | None:
-    """Return how batches of so many rows are cut, by the arguments of `fit`; None if they are not."""
+def sharding_of(distributed: Any, group: Group, shards: int | None) -> Sharding | None:
+    """Return how batches are cut, by the arguments of `fit`: by default into one shard for each process."""
     if distributed is None and shards is None:
         return None
-    return Sharding(group, default_shards(batch) if shards is None else integer("shards", shards, at_least=1))
+    return Sharding(group, group.size if shards is None else integer("shards", shards, at_least=1))
 
 
 @dataclass(frozen=True)
