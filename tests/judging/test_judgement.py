@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import optimize, special
 
 from chainrule.judging import (
     CHOICES,
@@ -152,6 +153,25 @@ def test_temperature(k, temperature):
         return -np.mean(np.log(shares[np.arange(4000), true]))
 
     assert loss(found) <= min(loss(found * f) for f in (0.9, 0.99, 1.01, 1.1))
+
+
+@pytest.mark.parametrize("n", [12, 3000])
+def test_temperature_with_a_prior(n):
+    """It is the least of log loss and penalty, found by SciPy: few examples, all right, change little."""
+    logits = RNG.normal(size=(n, 3)) * 3
+    true = logits.argmax(axis=1)
+    if n > 12:
+        true[:500] = RNG.integers(0, 3, 500)
+
+    def penalised(logarithm):
+        scaled = logits / np.exp(logarithm)
+        log_shares = scaled - special.logsumexp(scaled, axis=1, keepdims=True)
+        return -log_shares[np.arange(n), true].sum() + logarithm**2 / (2 * 0.2**2)
+
+    expected = np.exp(optimize.minimize_scalar(penalised, bounds=(-3, 3), method="bounded").x)
+    assert fit_temperature(logits, true, 0.2) == pytest.approx(expected, rel=1e-3)
+    free = fit_temperature(logits, true)
+    assert free < 0.02 < 0.8 < expected < 1 if n == 12 else free == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("by", CHOICES)

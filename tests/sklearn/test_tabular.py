@@ -7,10 +7,12 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from chainrule.sklearn import TabularClassifier, TabularRegressor
 
+RNG = np.random.default_rng(0)
 SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 8, "random_state": 0}
 
 
@@ -114,6 +116,23 @@ def test_wrong_settings_are_named(settings, message):
     X, y = table(70)
     with pytest.raises(ValueError, match=message):
         TabularClassifier(**settings).fit(X, y > 0)
+
+
+def test_probabilities_are_corrected_for_smoothed_labels():
+    """Labels smoothed much, and classes that are certain: without the temperature no probability is near to 1."""
+    X = RNG.normal(size=(400, 3))
+    y = (X[:, 0] > 0) * 2 + (X[:, 1] > 0)
+    X += 0.2 * np.sign(X)
+    settings = {"hidden_layer_sizes": (32,), "max_epochs": 40, "random_state": 0}
+    model = TabularClassifier(label_smoothing=0.3, n_ens=2, **settings).fit(X, y)
+    assert len(model.temperatures_) == 2 and max(model.temperatures_) < 0.8
+    found = log_loss(y, model.predict_proba(X))
+    corrected, model.temperatures_ = model.temperatures_, [1.0, 1.0]
+    assert found < 0.6 * log_loss(y, model.predict_proba(X))
+    model.temperatures_ = corrected
+    assert pickle.loads(pickle.dumps(model)).predict_proba(X).tolist() == model.predict_proba(X).tolist()
+    assert TabularClassifier(label_smoothing=0.0, **settings).fit(X, y).temperatures_ == [1.0]
+    assert TabularRegressor(**settings).fit(X, y).temperatures_ == [1.0]
 
 
 def test_wrong_data_is_named():

@@ -58,7 +58,11 @@ def calibration_error(said: Predictions, weight: Array) -> float:
     return float(np.abs(sums - right).sum() / counts.sum())
 
 
-def fit_temperature(logits: Array, true: Array) -> float:
+#: The standard deviation of the logarithm of a temperature before the data is seen, where a prior is asked for.
+SPREAD = 0.2
+
+
+def fit_temperature(logits: Array, true: Array, spread: float | None = None) -> float:
     """Return the number by which dividing the logits gives the least log loss.
 
     Parameters
@@ -67,6 +71,9 @@ def fit_temperature(logits: Array, true: Array) -> float:
         One column is the logit of the second of two classes.
     true : array of shape (m,)
         Class ids.
+    spread : float or None
+        Standard deviation of a normal prior on the logarithm of the temperature, which keeps that of few examples near
+        1: where all of them are right, the least log loss has the temperature 0. None: no prior.
 
     Examples
     --------
@@ -75,17 +82,21 @@ def fit_temperature(logits: Array, true: Array) -> float:
     >>> sure = np.array([[4.0], [4.0], [4.0], [4.0]])  # but right in three of four: log 3 would do
     >>> print(round(fit_temperature(sure, np.array([1, 1, 1, 0])) * np.log(3), 3))
     4.0
+    >>> print(round(fit_temperature(sure[:3], np.array([1, 1, 1]), spread=0.2), 3))
+    0.998
     """
     wide = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
     margins = (wide - wide[np.arange(len(wide)), true][:, None]).astype(np.float64)
 
-    def slope(inverse: float) -> float:
-        """The derivative of the log loss, a convex function of the inverse temperature."""
-        powers = np.exp(inverse * margins - np.max(inverse * margins, axis=1, keepdims=True))
-        return float(np.mean((powers * margins).sum(axis=1) / powers.sum(axis=1)))
+    def slope(logarithm: float) -> float:
+        """The derivative of the log loss and the prior by the logarithm of the inverse temperature."""
+        scaled = np.exp(logarithm) * margins
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        of_loss = float(np.mean((powers * scaled).sum(axis=1) / powers.sum(axis=1)))
+        return of_loss if spread is None else of_loss + logarithm / (spread**2 * len(true))
 
     low, high = -np.log(MOST_TEMPERATURE), np.log(MOST_TEMPERATURE)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     return float(np.exp(-(low + high) / 2))

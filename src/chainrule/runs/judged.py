@@ -56,9 +56,10 @@ class Rule:
             return cls(judging.Baseline.of_values(preprocessor.inverse_target(trained)))
         true = trained.reshape(-1).astype(np.int64)
         rule = cls(judging.Baseline.of_classes(true, len(preprocessor.classes)))
-        if settings.calibrate is not None and held is not None:
-            output, target = held
-            fitted = judging.fit_temperature(output, target.reshape(-1).astype(np.int64))
+        if (settings.calibrate is not None or settings.label_smoothing) and held is not None:
+            output, target = held  # smoothed labels make probabilities that are too near to each other
+            spread = None if settings.calibrate is not None else judging.SPREAD
+            fitted = judging.fit_temperature(output, target.reshape(-1).astype(np.int64), spread)
             rule = replace(rule, temperature=fitted)
         if settings.threshold in judging.CHOICES and held is not None:
             said = rule.predictions(preprocessor, loss, *held)
@@ -69,7 +70,7 @@ class Rule:
     def described(self, preprocessor: Preprocessor, settings: Settings) -> list[str]:
         """Return sentences on how classes are predicted, unless it is by the largest output."""
         found = []
-        if settings.calibrate is not None:
+        if self.temperature != 1:
             found.append(f"divides the logits by the temperature {self.temperature:.4g}, from the validation split")
         if self.threshold is not None:
             by = {"f1": "F1", "balanced": "balanced accuracy"}.get(str(settings.threshold))

@@ -21,7 +21,7 @@ from sklearn.utils import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from .. import data, nn, ops, optim
+from .. import data, judging, nn, ops, optim
 from ..core.arguments import boolean, integer, number
 from ..core.op import Array
 from ..core.processes import Group
@@ -60,6 +60,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
     ngrams_: Ngrams
     features_: RobustFeatures
     networks_: list[nn.Sequential]
+    temperatures_: list[float]
     histories_: list[History]
 
     # -- what a kind says --------------------------------------------------------------------------------------------
@@ -78,6 +79,10 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _targets(self, y: Array) -> Array:
         """Return targets as the loss takes them."""
+
+    def _temperature(self, outputs: Array, y: Array) -> float:
+        """Return what the outputs are divided by, fitted to the rows that were held out."""
+        return 1.0
 
     # -- data --------------------------------------------------------------------------------------------------------
 
@@ -151,15 +156,15 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         if len(matrix) < tables.FEW_ROWS:
             matrix, numbers, weights = _merged(matrix, numbers, weights)
         self._standardise(numbers, weights)
-        self.networks_, self.histories_ = [], []
+        self.networks_, self.histories_, self.temperatures_, forwards = [], [], [], []
         for train, held in self._splits(len(matrix), numbers, random):
             seed = int(random.randint(2**31))
-            self._train(_Table(matrix, numbers, weights, train, held), seed, group)
+            forwards.append(self._train(_Table(matrix, numbers, weights, train, held), seed, group))
             if self.histories_[-1].interrupted:
                 warnings.warn("Training interrupted by user.", stacklevel=2)
                 break
         guard.end()
-        self._forwards = [self._planned(network) for network in self.networks_]
+        self._forwards = forwards
         self.n_iter_ = max(len(history) for history in self.histories_)
         return self
 
@@ -199,7 +204,7 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         train, held = train_test_split(everything, test_size=size, random_state=random, stratify=strata)
         return [(np.sort(train), np.sort(held))]
 
-    def _train(self, table: _Table, seed: int, group: Group) -> None:
+    def _train(self, table: _Table, seed: int, group: Group) -> Forward:
         defaults, (loss, metrics, outputs, watched) = tables.DEFAULTS[self._regression], self._task()
         size = self.batch_size if self.batch_size != "auto" else tables.batch_size(len(table.train))
         size, epochs = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
@@ -232,6 +237,12 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         self.networks_.append(network.eval())
         self.histories_.append(history)
+        forward = self._planned(network)
+        held = table.held
+        self.temperatures_.append(
+            1.0 if held is None else self._temperature(_outputs(forward, table.X[held]), table.y[held])
+        )
+        return forward
 
     # -- outputs -----------------------------------------------------------------------------------------------------
 
@@ -243,12 +254,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         dataset = self.ngrams_.apply(self.dates_.apply(self._read(X, first=False)))
         matrix = self.features_.transform(dataset)[0]
-        rows = len(matrix)
-        padded = matrix
-        if rows % AT_ONCE:  # few different sizes, so few plans
-            full = min(max(1 << (rows - 1).bit_length(), 16), -(-rows // AT_ONCE) * AT_ONCE)
-            padded = np.concatenate([matrix, np.repeat(matrix[-1:], full - rows, axis=0)])
-        return [np.asarray(forward(padded)[:rows], np.float64) for forward in self._forwards]
+        found = zip(self._forwards, self.temperatures_, strict=True)
+        return [_outputs(forward, matrix) / temperature for forward, temperature in found]
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether there are networks to predict with."""
@@ -273,6 +280,15 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
+
+
+def _outputs(forward: Forward, matrix: Array) -> Array:
+    """Return the outputs of a network for every row, float64."""
+    rows, padded = len(matrix), matrix
+    if rows % AT_ONCE:  # few different sizes, so few plans
+        full = min(max(1 << (rows - 1).bit_length(), 16), -(-rows // AT_ONCE) * AT_ONCE)
+        padded = np.concatenate([matrix, np.repeat(matrix[-1:], full - rows, axis=0)])
+    return np.asarray(forward(padded)[:rows], np.float64)
 
 
 def _texts(column: Array) -> Array:
@@ -315,7 +331,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
     weight_decay, dropout : float
         Both fall to 0 in the second half of training.
     label_smoothing : float
-        Share of each target that is spread over all classes.
+        Share of each target that is spread over all classes. It makes probabilities too equal, which a temperature
+        corrects that is fitted to the validation split.
     class_weight : dict, "balanced" or None
         Weight of the examples of each class.
     max_epochs : int or None
@@ -348,6 +365,8 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         How the columns become the networks' input.
     networks_, histories_ : list
         The trained networks, and how each training went.
+    temperatures_ : list of float
+        What the outputs of each network are divided by before they become probabilities.
     notes_ : list of str
         Sentences on the columns.
     n_features_in_, feature_names_in_, n_iter_
@@ -444,6 +463,11 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
 
     def _targets(self, y: Array) -> Array:
         return y.astype(np.int64) if len(self.classes_) > 2 else y[:, None].astype(np.float32)
+
+    def _temperature(self, outputs: Array, y: Array) -> float:
+        if not self.label_smoothing:
+            return 1.0
+        return judging.fit_temperature(outputs, y.astype(np.int64), judging.SPREAD)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, (m, n_classes), in the order of ``classes_``.
