@@ -64,6 +64,13 @@ def _ours(task: Task, frame: Frame, threads: int) -> Any:
     return _of("chainrule.sklearn", task, "Tabular{}", random_state=0)
 
 
+def _ours_simple(task: Task, frame: Frame, threads: int) -> Any:
+    """The settings of RealMLP-TD-S."""
+    rate = {"learning_rate": 0.07} if task == "regression" else {}
+    simple = {"embed_numbers": False, "dropout": 0.0, "weight_decay": 0.0, **rate}
+    return _of("chainrule.sklearn", task, "Tabular{}", random_state=0, **simple)
+
+
 def _hist_gradient_boosting(task: Task, frame: Frame, threads: int) -> Any:
     return _of("sklearn.ensemble", task, "HistGradientBoosting{}", random_state=0)
 
@@ -143,6 +150,7 @@ SIDES = {
     for side in (
         Side("baseline", _baseline, "sklearn"),
         Side("chainrule", _ours, "chainrule.sklearn:TabularClassifier", prepare=lambda frame: frame),
+        Side("chainrule simple", _ours_simple, "chainrule.sklearn:TabularClassifier", prepare=lambda frame: frame),
         Side("RealMLP-TD", _realmlp("RealMLP_TD_{}"), "pytabkit", prepare=imputed, large=False),
         Side("RealMLP-TD-S", _realmlp("RealMLP_TD_S_{}"), "pytabkit", prepare=imputed, large=False),
         Side("sklearn MLP", _mlp, "sklearn", large=False),

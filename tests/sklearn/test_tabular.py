@@ -135,6 +135,16 @@ def test_probabilities_are_corrected_for_smoothed_labels():
     assert TabularRegressor(**settings).fit(X, y).temperatures_ == [1.0]
 
 
+def test_numbers_without_embeddings():
+    table = {"x": RNG.normal(size=300), "z": RNG.normal(size=300), "kind": RNG.choice(["a", "b", "c"], 300)}
+    y = table["x"] * (table["kind"] == "b")
+    settings = {"hidden_layer_sizes": (32,), "max_epochs": 30, "random_state": 0}
+    model = TabularRegressor(embed_numbers=False, learning_rate=0.07, **settings).fit(table, y)
+    assert model.networks_[0][0].frequency is None and model.networks_[0][0].out_features == 5
+    assert model.score(table, y) > 0.9
+    assert TabularRegressor(**settings).fit(table, y).networks_[0][0].out_features == 4 * 2 + 3
+
+
 def test_wrong_data_is_named():
     X, y = table(70)
     model = TabularRegressor(**SMALL).fit(X, y)

@@ -175,7 +175,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         number("dropout", self.dropout, at_least=0, below=1)
         number("weight_decay", self.weight_decay, at_least=0)
         integer("n_ens", self.n_ens, at_least=1)
-        boolean("verbose", self.verbose)
+        for name in ("verbose", "embed_numbers"):
+            boolean(name, getattr(self, name))
         as_callbacks(self.callbacks)
         for name in ("max_epochs", "n_iter_no_change"):
             if getattr(self, name) is not None:
@@ -210,6 +211,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         size, epochs = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
         steps = epochs * -(-len(table.train) // size)
         numbers, others, ids, table_rows = self.features_.layout
+        if not self.embed_numbers:
+            numbers, others = 0, numbers + others
         embedding, hidden = nn.TableEmbedding(numbers, others, ids, table_rows), list(self.hidden_layer_sizes)
         activation = self.activation or defaults.activation
         layers = tables.layers(embedding, hidden, activation=activation, dropout=self.dropout)
@@ -324,6 +327,9 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : sequence of int
+    embed_numbers : bool
+        Whether numbers are embedded by waves. Without it training is faster; with ``dropout=0`` and ``weight_decay=0``,
+        too, it is the simpler RealMLP-TD-S.
     activation : str or None
         None: ``"selu"``, mixed with the identity as the network learns.
     learning_rate : float or None
@@ -389,6 +395,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         self,
         hidden_layer_sizes: Any = (256, 256, 256),
         *,
+        embed_numbers: bool = True,
         activation: str | None = None,
         learning_rate: float | None = None,
         weight_decay: float = 0.02,
@@ -409,6 +416,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         shards: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.embed_numbers = embed_numbers
         self.activation = activation
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -505,6 +513,9 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : sequence of int
+    embed_numbers : bool
+        Whether numbers are embedded by waves. Without it training is faster; with ``dropout=0`` and ``weight_decay=0``,
+        too, it is the simpler RealMLP-TD-S.
     activation : str or None
         None: ``"mish"``, mixed with the identity as the network learns.
     learning_rate : float or None
@@ -564,6 +575,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         self,
         hidden_layer_sizes: Any = (256, 256, 256),
         *,
+        embed_numbers: bool = True,
         activation: str | None = None,
         learning_rate: float | None = None,
         weight_decay: float = 0.02,
@@ -582,6 +594,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         shards: int | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.embed_numbers = embed_numbers
         self.activation = activation
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
