@@ -15,6 +15,8 @@ from ..core.op import ELEMENTWISE, LOOP, Shape
 from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor, latest, original
 from ..ops.logic import IDENTITY
+from .common_factors import draw_out_factors
+from .early import computed_early
 from .factors import move_factors
 from .loops import merge_loops
 from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Loop, Plan, Step, Value, contiguous_strides
@@ -83,7 +85,7 @@ def build(
     rewriter = Rewriter()
     with np.errstate(all="ignore"):  # constants are computed
         new = merge_loops(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
-        new = move_factors(rewriter, new)
+        new = draw_out_factors(rewriter, move_factors(rewriter, new))
     rewriter.rewrite([*inputs, *states])  # registers their names
     builder = _Builder(name, own_outputs)
     captured = list(rewriter.captured.values())
@@ -201,6 +203,7 @@ class _Builder:
         self._name(kept, names)
         groups = _grouped(self.steps, self.values, updates.values())
         lasting = {self.values[i].root for i in (*out, *kept.values(), *updates.values())}
+        computed_early(groups, self.values, lasting)
         computed_again(groups, self.values, lasting)
         in_place = states_in_place(self.values, groups, self.states, updates)
         if self.own_outputs:

@@ -24,7 +24,7 @@ def move_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
     if not any(id(node) in ways and not ways[id(node)] and id(_rest(node)) in ways for node in order):
         return list(roots)
     moved = _rebuilt(rewriter, order, roots, _demands(order, ways, roots), ways)
-    return moved if _work(topological(moved)) < _work(order) else list(roots)
+    return moved if work(topological(moved)) < work(order) else list(roots)
 
 
 def _factor(node: Tensor) -> Tensor | None:
@@ -129,6 +129,6 @@ def _rebuilt(
     return [new[id(r)] for r in roots]
 
 
-def _work(order: Sequence[Tensor]) -> int:
+def work(order: Sequence[Tensor]) -> int:
     """Return the number of elements computed."""
     return sum([math.prod(n.shape) + 1 for n in order if n.op is not None and n.value is None])
