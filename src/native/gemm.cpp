@@ -102,7 +102,7 @@ Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, S
         panels_ = padded<T>(b_.row == 1 ? 0 : k_);
         plan_rows(1, 8);
     } else {
-        plan_tiles(room.bytes > 0);
+        plan_tiles(room.ended);
     }
     workspace_ = kHeader + panels_ + rows_of_a_;
     if (transposed_) workspace_ += padded<T>(kTileRowsMax * 2 * width);

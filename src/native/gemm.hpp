@@ -34,7 +34,8 @@ struct Epilogue {
 // What an epilogue wants of the workspace.
 struct Room {
     std::size_t bytes = 0;
-    bool whole = true; // C is wanted itself; if not, blocks may live in the workspace, where the epilogue sees them
+    bool ended = false; // there is one
+    bool whole = true;  // C is wanted itself; if not, blocks may live in the workspace, where the epilogue sees them
 };
 
 // How one multiply of given sizes and strides is done: made once, run many times. T is float or double.

@@ -88,7 +88,7 @@ public:
     bool end_with(const Ending& ending) override {
         if (ending_.chain != nullptr || batches_ != 1 || empty_ || flops_ <= kEndingFlops) return false;
         ending_ = ending;
-        gemm_ = Gemm<T>(m_, n_, k_, a_strides_, b_strides_, n_, {ending.chain->workspace(), ending.whole});
+        gemm_ = Gemm<T>(m_, n_, k_, a_strides_, b_strides_, n_, {ending.chain->workspace(), true, ending.whole});
         return true;
     }
 
