@@ -23,11 +23,7 @@ public:
         char* const to = c.at<char>(to_);
         if (count_ == 0 || (from == to && dense_ && runs_ == 1)) return; // nothing, or made in its place
         if (runs_ > 1) {
-            in_ranges(c, runs_, run_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
-                Odometer<2> walk = walk_;
-                walk.start(first);
-                for (std::ptrdiff_t i = first; i < last; ++i, walk.next()) copy(from + walk.at[0], to + walk.at[1], run_);
-            });
+            in_ranges(c, runs_, run_, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) { copy_runs(from, to, first, last); });
         } else {
             in_ranges(c, run_, 1, [&](std::ptrdiff_t first, std::ptrdiff_t last, int) {
                 copy(from + first * from_by_, to + first * to_by_, last - first);
@@ -35,7 +31,18 @@ public:
         }
     }
 
+    // All of it between other places, on the calling thread.
+    void copy_at(const char* from, char* to) const {
+        if (count_ > 0) copy_runs(from, to, 0, runs_);
+    }
+
 private:
+    void copy_runs(const char* from, char* to, std::ptrdiff_t first, std::ptrdiff_t last) const {
+        Odometer<2> walk = walk_;
+        walk.start(first);
+        for (std::ptrdiff_t i = first; i < last; ++i, walk.next()) copy(from + walk.at[0], to + walk.at[1], run_);
+    }
+
     void copy(const char* from, char* to, std::ptrdiff_t n) const {
         if (dense_) {
             std::memmove(to, from, static_cast<std::size_t>(n * size_));
@@ -54,7 +61,7 @@ private:
 };
 
 // Several tasks that make one step.
-class Sequence final : public Task {
+class Sequence : public Task {
 public:
     std::vector<std::unique_ptr<Task>> tasks;
     void run(const Context& c) override {
@@ -64,6 +71,24 @@ public:
         std::size_t most = 0;
         for (const auto& t : tasks) most = std::max(most, t->workspace());
         return most;
+    }
+};
+
+// Arrays side by side; along another axis than the first, example by example.
+class Concatenation final : public Sequence {
+public:
+    struct Part {
+        Place from, to;
+        std::ptrdiff_t from_step, to_step; // from example to example
+        CopyTask example;
+    };
+    std::ptrdiff_t examples = 0, count = 0;
+    std::vector<Part> parts;
+
+    Division division() const override { return {count > 0 ? examples : 0, 1, kElement * static_cast<double>(count), parts.size(), false}; }
+    void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char*) override {
+        for (std::ptrdiff_t i = first; i < last; ++i)
+            for (const Part& p : parts) p.example.copy_at(c.at<char>(p.from) + i * p.from_step, c.at<char>(p.to) + i * p.to_step);
     }
 };
 
@@ -96,7 +121,8 @@ std::unique_ptr<Task> concatenate_task(const ProgramSpec& p, const StepSpec& ste
     require(step.numbers.size() == 1 && !out.shape.empty(), "concatenate: expected one axis");
     const auto axis = static_cast<std::size_t>(step.numbers[0]);
     require(axis < out.shape.size(), "concatenate: the axis is out of range");
-    auto all = std::make_unique<Sequence>();
+    auto all = std::make_unique<Concatenation>();
+    if (axis > 0) all->examples = out.shape[0], all->count = elements(out.shape);
     std::ptrdiff_t at = 0;
     for (const int n : step.inputs) {
         const ValueSpec& x = value(p, n);
@@ -106,6 +132,10 @@ std::unique_ptr<Task> concatenate_task(const ProgramSpec& p, const StepSpec& ste
         Place to = place_of(p, step.output);
         to.offset += at * out.strides[axis];
         all->tasks.push_back(std::make_unique<CopyTask>(place_of(p, n), to, x.shape, x.strides, out.strides, item(x)));
+        if (axis > 0) {
+            const Extent shape(x.shape.begin() + 1, x.shape.end()), by(x.strides.begin() + 1, x.strides.end()), to_by(out.strides.begin() + 1, out.strides.end());
+            all->parts.push_back({place_of(p, n), to, x.strides[0], out.strides[0], {place_of(p, n), to, shape, by, to_by, item(x)}});
+        }
         at += x.shape[axis];
     }
     require(at == out.shape[axis], "concatenate: the parts do not fill the result");

@@ -55,11 +55,15 @@ private:
     const ValueSpec& value(int n) const { return p_.values[at(n)]; }
     int root(int n) const { return value(n).root; }
 
-    // Whether a value has the examples in front, one after the other, and so has its root.
+    // Whether a value has the examples in front, each of them within the same example of its root.
     bool by_example(int n, Index examples) const {
         const ValueSpec &v = value(n), &whole = value(v.root);
-        return !v.shape.empty() && !whole.shape.empty() && v.shape[0] == examples && whole.shape[0] == examples && contiguous(v) &&
-               elements(v.shape) == elements(whole.shape);
+        if (v.shape.empty() || whole.shape.empty() || v.shape[0] != examples || whole.shape[0] != examples || !contiguous(whole) ||
+            elements(v.shape) != elements(whole.shape) || v.strides[0] != whole.strides[0])
+            return false;
+        const Index offset = v.root == n ? 0 : v.offset, rest = (examples - 1) * v.strides[0];
+        const auto [low, high] = span(v);
+        return offset + low >= 0 && offset + high - rest <= whole.strides[0];
     }
     Index bytes_each(int n, Index examples) const { return elements(value(n).shape) / examples * static_cast<Index>(size_of(value(n).dtype)); }
 

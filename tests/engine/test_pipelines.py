@@ -34,6 +34,11 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "filters of the images": lambda x, w: ops.conv(
         x, np.swapaxes(np.exp(x[:6, :, :3, :3]), 1, 3)[:, :, :, :6], padding=1
     ),
+    "side by side, turned": lambda x, w: np.concatenate(
+        [np.swapaxes(np.exp(x), 1, 2), np.swapaxes(np.tanh(x) * x, 1, 2)[:, :, ::-1]], axis=2
+    ),
+    "side by side along the examples": lambda x, w: np.concatenate([np.exp(x), np.tanh(x)])[: len(x)] * x,
+    "products of an example's own": lambda x, w: np.swapaxes(np.exp(x) / 9, 2, 3) @ np.tanh(x),
     "one thing twice": lambda x, w: (np.exp(x), np.sum(np.exp(x) * x, axis=(0, 2, 3)), np.exp(x) + 1),
 }
 

@@ -61,3 +61,30 @@ def test_the_gates_of_a_recurrent_layer_are_put_together_once() -> None:
     loops = [s.body for s in gradient.plan(w, x).steps if s.op.name == "scan"]  # type: ignore[union-attr]
     names = [s.op.name for s in loops[-1].operations]  # type: ignore[union-attr]
     assert names.count("concatenate") == 1 and "place" not in names
+
+
+def test_joined_in_the_order_in_which_a_reshape_reads() -> None:
+    def function(x: Any, y: Any) -> Any:
+        z = np.concatenate([np.sin(x), np.cos(y)])
+        return np.reshape(np.transpose(z, (1, 0, 2)), (5, 12)), np.reshape(z, (2, 30))
+
+    x, y = np.random.default_rng(0).normal(size=(2, 1, 5, 6))
+    for name in engine.available():
+        step = cr.compile(lambda x, y: function(x, y)[0], engine=name)
+        np.testing.assert_allclose(step(x, y), function(x, y)[0], 1e-12)
+        assert [s.op.name for s in step.plan(x, y).operations] == ["sin", "cos", "concatenate"]
+        for found, expected in zip(cr.compile(function, engine=name)(x, y), function(x, y), strict=True):
+            np.testing.assert_allclose(found, expected, 1e-12)
+
+
+def test_one_copy_in_another_order_for_all_its_readers() -> None:
+    def function(x: Any) -> Any:
+        z = np.swapaxes(np.sin(x), 0, 1)
+        return np.reshape(z, (6, 10)) @ np.reshape(z, (10, 6)), np.reshape(z, -1)
+
+    x = np.random.default_rng(0).normal(size=(5, 6, 2))
+    for name in engine.available():
+        step = cr.compile(function, engine=name)
+        for found, expected in zip(step(x), function(x), strict=True):
+            np.testing.assert_allclose(found, expected, 1e-12)
+        assert [s.op.name for s in step.plan(x).operations].count("identity") == 1

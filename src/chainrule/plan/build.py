@@ -128,6 +128,7 @@ class _Builder:
         self.inputs: list[int] = []
         self.states: list[int] = []
         self.steps: list[Step] = []
+        self.dense: dict[int, int] = {}  # views -> copies of them in C order
         self.alive: list[Tensor] = []  # references to numbered nodes, so that their ids are not reused
 
     # -- values ------------------------------------------------------------------------------------------------------
@@ -254,7 +255,9 @@ class _Builder:
             source = self.values[inputs[0]]
             layout = _view_layout(node, source)
             if layout is None:  # no strides describe this view of the source: copy the source first
-                source = self.values[self._copied(source)]
+                if inputs[0] not in self.dense:
+                    self.dense[inputs[0]] = self._copied(source)
+                source = self.values[self.dense[inputs[0]]]
                 layout = _view_layout(node, source)
                 assert layout is not None
             offset, strides = layout

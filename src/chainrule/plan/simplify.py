@@ -25,7 +25,7 @@ ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
     row_of(f) for f in (np.add, np.subtract, np.multiply, np.divide, np.negative)
 )
 RESHAPE, TRANSPOSE, BROADCAST_TO = (row_of(f) for f in (np.reshape, np.transpose, np.broadcast_to))
-RELU, MATMUL = row_of(ops.relu), row_of(np.matmul)
+CONCATENATE, RELU, MATMUL = row_of(np.concatenate), row_of(ops.relu), row_of(np.matmul)
 
 
 class Followed(Exception):
@@ -328,6 +328,19 @@ def _of_the_first(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, An
     return rw.made(op, x.inputs, attrs) if _made_by(x, op) else None
 
 
+def _reshape(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    """Joined arrays that a reshape would copy in another order of the axes are joined in that order."""
+    (x,) = inputs
+    if not _made_by(x, TRANSPOSE) or not _made_by(x.inputs[0], CONCATENATE):
+        return _of_the_first(op, inputs, attrs, rw)
+    (joined,), axes = x.inputs, x.attrs["axes"]
+    memory = np.empty(joined.shape, np.uint8)  # never accessed
+    if np.may_share_memory(np.reshape(np.transpose(memory, axes), attrs["shape"]), memory):
+        return None
+    parts = tuple([rw.made(TRANSPOSE, (part,), {"axes": axes}) for part in joined.inputs])
+    return rw.made(op, (rw.made(CONCATENATE, parts, {"axis": axes.index(joined.attrs["axis"])}),), attrs)
+
+
 def _sum(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     (x,), axis = inputs, attrs["axis"]
     if not axis and op.shape(x, **attrs) == (x.shape, x.dtype):
@@ -374,7 +387,7 @@ RULES: dict[Operation, Callable[..., Tensor | None]] = {
     row_of(np.greater): _positive,
     row_of(np.sum): _sum,
     TRANSPOSE: _transpose,
-    RESHAPE: _of_the_first,
+    RESHAPE: _reshape,
     BROADCAST_TO: _of_the_first,
     SLICE: _slice,
     MATMUL: _product,
