@@ -59,7 +59,7 @@ public:
         if (c.team.worth(nanoseconds(total))) {
             c.team.run(parts, [&](int part, int member) { run_tile(c, part * tile, tile, c.own(member)); });
         } else {
-            for (int part = 0; part < parts; ++part) run_tile(c, part * tile, tile, c.own(0));
+            for (int part = 0; part < parts; ++part) run_tile(c, part * tile, tile, c.own(0), part > 0);
         }
     }
 
@@ -79,8 +79,8 @@ public:
 
     void run_part(const Context& c, std::ptrdiff_t first, std::ptrdiff_t n, int operand, const char* memory, char* own) const override {
         const std::ptrdiff_t item = operands[static_cast<std::size_t>(operand)].item;
-        for (const std::ptrdiff_t last = first + n; first < last; first += tile, memory += tile * item)
-            run_tile(c, first, std::min(tile, last - first), own, operand, memory);
+        for (std::ptrdiff_t at = 0; at < n; at += tile, memory += tile * item)
+            run_tile(c, first + at, std::min(tile, n - at), own, at > 0, operand, memory);
     }
 
     void leave_out() override { left_out_ = true; }
@@ -90,8 +90,8 @@ public:
         return {examples, 1, nanoseconds(total), 0, false};
     }
     void run_some(const Context& c, std::ptrdiff_t first, std::ptrdiff_t last, char* own) override {
-        const std::ptrdiff_t each = total / examples, end = last * each;
-        for (std::ptrdiff_t at = first * each; at < end; at += tile) run_tile(c, at, std::min(tile, end - at), own);
+        const std::ptrdiff_t each = total / examples, start = first * each, end = last * each;
+        for (std::ptrdiff_t at = start; at < end; at += tile) run_tile(c, at, std::min(tile, end - at), own, at > start);
     }
 
 private:
@@ -99,7 +99,8 @@ private:
     std::vector<Instruction> calls_; // of a single tile: its operands do not move from run to run
     bool left_out_ = false;          // something else runs it
 
-    void run_tile(const Context& c, std::ptrdiff_t first, std::ptrdiff_t most, char* own, int operand = -1,
+    // `again`: after the tile before, with the same memory `own`.
+    void run_tile(const Context& c, std::ptrdiff_t first, std::ptrdiff_t most, char* own, bool again = false, int operand = -1,
                   const char* memory = nullptr) const {
         const std::ptrdiff_t n = std::min(most, total - first);
         std::array<char*, kMostOperands> at;
@@ -110,7 +111,7 @@ private:
             char* const base = c.at<char>(o.place);
             const std::ptrdiff_t column = first % shape.back();
             if (o.rows_alike && column + n <= shape.back()) at[k] = base + column * o.item; // as it lies
-            else collect(o, base, first, n, at[k]);
+            else if (!again || !o.rows_alike || tile % shape.back() != 0) collect(o, base, first, n, at[k]); // else it is there
         }
         if (operand >= 0) at[static_cast<std::size_t>(operand)] = const_cast<char*>(memory); // which is only read
         for (Instruction i : instructions) {
