@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.arguments import integer, number
-from .arrow_files import found, pieces_of, pyarrow_package, read_piece, schema_of, stamp
+from .arrow_files import found, pieces_of, pyarrow_package, schema_of, stamp
+from .arrow_pieces import read_piece
 from .arrow_texts import TextReader, is_text
 from .dataset import Dataset
 from .preprocess import Preprocessor

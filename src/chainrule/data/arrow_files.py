@@ -1,17 +1,14 @@
-"""Files of Parquet and Arrow: their columns, and their row groups or record batches one at a time."""
+"""Files of Parquet and Arrow: which there are, their columns, and how many rows their pieces have."""
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .stored import PART_ROWS
 from .wording import listed
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
-#: Bytes that are read ahead of an open row group, in all and for each column.
-BUFFERS, LARGEST_BUFFER, SMALLEST_BUFFER = 1 << 24, 1 << 20, 1 << 14
 
 
 def found(paths: Any) -> list[Path]:
@@ -46,25 +43,32 @@ def pyarrow_package() -> Any:
     return pyarrow
 
 
-def _parquet(file: Path, columns: int = 1) -> Any:
+def parquet_file(file: Path, buffer_size: int = 0, metadata: Any = None) -> Any:
+    """Open a Parquet file, to be read through buffers of some bytes for each column."""
     from pyarrow import parquet
 
-    size = max(min(BUFFERS // columns, LARGEST_BUFFER), SMALLEST_BUFFER)
     try:
-        return parquet.ParquetFile(file, buffer_size=size)  # not a whole row group at once
+        # without pre_buffer=False, pyarrow reads whole row groups at once, whatever buffer_size is
+        return parquet.ParquetFile(file, buffer_size=buffer_size, pre_buffer=False, metadata=metadata)
     except pyarrow_package().ArrowException as error:
         raise ValueError(f"{file}: cannot be read as Parquet: {error}") from None
 
 
-def _ipc(file: Path) -> Any:
+def arrow_file(file: Path, names: Sequence[str] | None = None) -> Any:
+    """Open an Arrow file, of which only some columns are read."""
     pa = pyarrow_package()
     try:
-        return pa.ipc.open_file(pa.OSFile(str(file)))
+        opened = pa.ipc.open_file(pa.OSFile(str(file)))
+        if names is None:
+            return opened
+        fields = [opened.schema.get_field_index(name) for name in names]
+        return pa.ipc.open_file(pa.OSFile(str(file)), options=pa.ipc.IpcReadOptions(included_fields=fields))
     except pa.ArrowException as error:
         raise ValueError(f"{file}: cannot be read as an Arrow file: {error}") from None
 
 
-def _is_parquet(file: Path) -> bool:
+def is_parquet(file: Path) -> bool:
+    """Whether a file is one of Parquet, by its name."""
     return file.suffix.casefold() == ".parquet"
 
 
@@ -76,42 +80,35 @@ def stamp(file: Path) -> tuple[int, int]:
 
 def schema_of(file: Path) -> Any:
     """Return the columns of a file."""
-    if not _is_parquet(file):
-        return _ipc(file).schema.remove_metadata()
-    with _parquet(file) as opened:
+    if not is_parquet(file):
+        return arrow_file(file).schema.remove_metadata()
+    with parquet_file(file) as opened:
         return opened.schema_arrow.remove_metadata()
 
 
 def pieces_of(file: Path, target: str | None) -> Iterator[tuple[int, int]]:
     """Yield the rows of each row group or record batch, and how many are without a target."""
-    if not _is_parquet(file):
-        opened = _ipc(file)
+    if not is_parquet(file):
+        opened = arrow_file(file, [target or schema_of(file).names[0]])
         for i in range(opened.num_record_batches):
             batch = opened.get_batch(i)
             yield batch.num_rows, 0 if target is None else batch.column(target).null_count
         return
-    with _parquet(file) as opened:
+    with parquet_file(file) as opened:
         for i in range(opened.metadata.num_row_groups):
             group = opened.metadata.row_group(i)
             yield group.num_rows, 0 if target is None else _nulls(opened, i, target)
 
 
+def column_of(row_group: Any, name: str) -> Any:
+    """Return what the metadata of a row group says of a column."""
+    places = range(row_group.num_columns)
+    return next(c for c in map(row_group.column, places) if c.path_in_schema == name)
+
+
 def _nulls(opened: Any, group: int, name: str) -> int:
     """Return how many values of a column are missing in a row group, from its statistics if it has them."""
-    stored = opened.metadata.row_group(group)
-    place = next(k for k in range(stored.num_columns) if stored.column(k).path_in_schema == name)
-    statistics = stored.column(place).statistics
+    statistics = column_of(opened.metadata.row_group(group), name).statistics
     if statistics is not None and statistics.has_null_count:
         return int(statistics.null_count)
     return int(opened.read_row_group(group, columns=[name]).column(0).null_count)
-
-
-def read_piece(file: Path, number: int, names: list[str]) -> Iterator[Any]:
-    """Yield the rows of a row group or record batch, some at a time."""
-    if not _is_parquet(file):
-        batch = _ipc(file).get_batch(number).select(names)
-        for start in range(0, batch.num_rows, PART_ROWS):
-            yield batch.slice(start, PART_ROWS)
-        return
-    with _parquet(file, len(names)) as opened:
-        yield from opened.iter_batches(PART_ROWS, row_groups=[number], columns=names, use_threads=False)

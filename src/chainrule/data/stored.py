@@ -1,5 +1,6 @@
 """Rows that stay on disk: read in pieces, shuffled in blocks that fit into memory."""
 
+import math
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,17 @@ from .splits import epoch_order
 Array = NDArray[Any]
 Part = tuple[Any, Any]
 
-#: Rows that are read, checked and transformed at a time, at most.
-PART_ROWS = 16384
+#: Rows that are read, checked and transformed at a time, at most, and their bytes.
+PART_ROWS, PART_BYTES = 16384, 8 * 1024 * 1024
 #: Bytes of the rows that are shuffled together.
 BLOCK_BYTES = 64 * 1024 * 1024
 #: Pieces from which the rows of one block come.
 PLACES = 8
+
+
+def part_rows(width: float) -> int:
+    """Return how many rows of so many bytes each are read at a time."""
+    return max(1, min(PART_ROWS, int(PART_BYTES / max(width, 1))))
 
 
 class StoredRows(ABC):
@@ -66,7 +72,7 @@ class StoredRows(ABC):
 
     @abstractmethod
     def read(self, piece: int) -> Iterator[Part]:
-        """Yield the rows of a piece in order, in parts (X, y) of at most `PART_ROWS` rows; y is None without target."""
+        """Yield the rows of a piece in order, in parts (X, y) of at most 16,384 rows; y is None without target."""
 
     def __len__(self) -> int:
         return int(sum(self.pieces))
@@ -135,8 +141,8 @@ class ArrayRows(StoredRows):
     ----------
     X, y : array-like with a shape
         As many rows each; ``numpy.load(path, mmap_mode="r")`` gives such arrays. `y` may be None.
-    piece_rows : int
-        Consecutive rows that are read together.
+    piece_rows : int, optional
+        Consecutive rows that are read together; by default, and at most, 16,384 or as many as 8 MiB hold.
     block_bytes : int
         As for `StoredRows`.
 
@@ -149,13 +155,15 @@ class ArrayRows(StoredRows):
     ([2, 2, 1], 5)
     """
 
-    def __init__(self, X: Any, y: Any = None, *, piece_rows: int = PART_ROWS, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, X: Any, y: Any = None, *, piece_rows: int | None = None, block_bytes: int = BLOCK_BYTES) -> None:
         super().__init__(block_bytes=block_bytes)
-        self._X, self._y, self._each = X, y, min(integer("piece_rows", piece_rows, at_least=1), PART_ROWS)
+        self._X, self._y = X, y
         if not hasattr(X, "shape") or not len(X.shape) or not X.shape[0]:
             raise ValueError(f"X: expected an array with rows, got {type(X).__name__} of shape {np.shape(X)}")
         if y is not None and len(y) != len(X):
             raise ValueError(f"y has {len(y):,} rows, X has {len(X):,}")
+        most = part_rows(math.prod(X.shape[1:]) * getattr(getattr(X, "dtype", None), "itemsize", 8))
+        self._each = most if piece_rows is None else min(integer("piece_rows", piece_rows, at_least=1), most)
 
     @property
     def pieces(self) -> Sequence[int]:
