@@ -183,7 +183,7 @@ class _Builder:
     ) -> Plan:
         """Build the plan."""
         results = [*outputs, *keep.values()]
-        early, late = _updates_last(_ordered([*results, *finals.values()]), finals.values(), results)
+        early, late = _updates_last(_ordered([*results, *finals.values()]), results)
         for node in early:
             self._emit(node)
         changing = {self.states[s] for s, node in finals.items() if self.number.get(id(node)) != self.states[s]}
@@ -355,27 +355,21 @@ def _ordered(outputs: Sequence[Tensor]) -> list[Tensor]:
     return order
 
 
-def _updates_last(order: Sequence[Tensor], finals: Any, results: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def _updates_last(order: Sequence[Tensor], results: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Move the updates of states, and the elementwise operations that only updates use, to the end of the order.
 
     All other operations have then read the old values, so that updates can be done in place.
     """
-    final_ids = {id(f) for f in finals}
-    if not final_ids:
-        return list(order), []
-    users: dict[int, list[Tensor]] = {}
-    for node in order:
-        for x in node.inputs:
-            users.setdefault(id(x), []).append(node)
-    taken = {id(o) for o in results}
-    late: set[int] = set()
+    needed = {id(node) for node in results}  # before any state changes
+    early, late = [], []
     for node in reversed(order):
-        if id(node) in taken or node.op is None or node.op.kind != ELEMENTWISE:
-            continue
-        using = users.get(id(node), [])
-        if all(id(u) in late for u in using) and (using or id(node) in final_ids):
-            late.add(id(node))
-    return [n for n in order if id(n) not in late], [n for n in order if id(n) in late]
+        assert node.op is not None
+        if node.op.kind == ELEMENTWISE and id(node) not in needed:
+            late.append(node)
+        else:
+            early.append(node)
+            needed.update(map(id, node.inputs))
+    return early[::-1], late[::-1]
 
 
 def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[int]) -> list[list[Step]]:

@@ -342,6 +342,8 @@ def contiguous_strides(shape: Shape, itemsize: int) -> tuple[int, ...]:
     """Return the strides of a C-ordered array."""
     if len(shape) < 2:
         return (itemsize,) * len(shape)
+    if len(shape) == 2:
+        return itemsize * max(shape[1], 1), itemsize
     strides = []
     step = itemsize
     for d in reversed(shape):

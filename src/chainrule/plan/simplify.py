@@ -196,17 +196,20 @@ def _key(x: Any) -> Any:
 
     Types count: an index 0 is a position, while ``Slot(0)`` stands for an index array.
     """
-    if isinstance(x, dict):
+    kind = type(x)
+    if kind is int or kind is bool or x is None:
+        return (kind, x)
+    if kind is dict:
         return tuple([(k, _key(x[k])) for k in sorted(x)])
     if isinstance(x, tuple | list):
-        return (type(x), tuple([_key(i) for i in x]))
+        return (kind, tuple([_key(i) for i in x]))
     if isinstance(x, slice):
         return ("slice", _key(x.start), _key(x.stop), _key(x.step))
     if isinstance(x, np.ndarray):
         return ("array", x.shape, x.dtype.str, x.tobytes())
     if isinstance(x, float):
-        return (type(x), np.float64(x).tobytes())  # tells -0 from 0; one nan is like another
-    return (type(x), x)
+        return (kind, np.float64(x).tobytes())  # tells -0 from 0; one nan is like another
+    return (kind, x)
 
 
 def _uniform(value: Any) -> bool:

@@ -54,8 +54,9 @@ def verify(plan: Plan | Planned) -> None:
     """
     for one in (plan,) if isinstance(plan, Plan) else plan.plans:
         _values(one)
-        _dataflow(one)
-        _memory(one)
+        steps = list(_numbered(one))
+        _dataflow(one, steps)
+        _memory(one, steps)
         _tiles(one)
 
 
@@ -66,39 +67,39 @@ def _require(condition: bool, message: str, *parts: Any) -> None:
 
 
 def _values(plan: Plan) -> None:
-    count = len(plan.values)
+    count, states = len(plan.values), len(plan.states)
     for place, v in enumerate(plan.values):
-        if v.number != place:
-            raise PlanError(f"value {place} is numbered {v.number}")
-        if v.storage not in _STORAGES:
-            raise PlanError(f"{v} has unknown storage {v.storage!r}")
-        if v.dtype.kind not in "fbiu" or not v.dtype.isnative:
-            raise PlanError(f"{v} has dtype {v.dtype}, which no engine computes with")
-        if v.shape and min(v.shape) < 0:
-            raise PlanError(f"{v} has a negative length: {v.shape}")
-        if len(v.strides) != len(v.shape):
-            raise PlanError(f"{v} has {len(v.shape)} axes and {len(v.strides)} strides")
-        if not 0 <= v.root < count:
-            raise PlanError(f"{v} has root {v.root}, there are {count} values")
-        if (v.storage == CONSTANT) != (v.array is not None):
-            raise PlanError(f"{v} ({v.storage}): constants, and only they, have content")
-        if v.storage == VIEW:
+        number, shape, dtype, storage, root, offset, strides, array, state, _ = v
+        if number != place:
+            raise PlanError(f"value {place} is numbered {number}")
+        if storage not in _STORAGES:
+            raise PlanError(f"{v} has unknown storage {storage!r}")
+        if dtype.kind not in "fbiu" or not dtype.isnative:
+            raise PlanError(f"{v} has dtype {dtype}, which no engine computes with")
+        if shape and min(shape) < 0:
+            raise PlanError(f"{v} has a negative length: {shape}")
+        if len(strides) != len(shape):
+            raise PlanError(f"{v} has {len(shape)} axes and {len(strides)} strides")
+        if not 0 <= root < count:
+            raise PlanError(f"{v} has root {root}, there are {count} values")
+        if (storage == CONSTANT) != (array is not None):
+            raise PlanError(f"{v} ({storage}): constants, and only they, have content")
+        if storage == VIEW:
             _view(plan, v)
-        elif v.root != place:
-            raise PlanError(f"{v} is not a view, but its root is %{v.root}")
-        elif v.array is not None:
-            _constant(v, v.array)
-        elif v.strides != contiguous_strides(v.shape, v.dtype.itemsize):
+        elif root != place:
+            raise PlanError(f"{v} is not a view, but its root is %{root}")
+        elif array is not None:
+            _constant(v, array)
+        elif strides != contiguous_strides(shape, dtype.itemsize):
             raise PlanError(f"{v} has memory of its own, but gaps in it")
-        if v.state is not None:
-            _require(v.storage == BUFFER, "{} ({}) is written into a state", v, v.storage)
-            _require(0 <= v.state < len(plan.states), "{} is written into state {}, which is none", v, v.state)
-        elif v.storage == BUFFER:
-            if not 0 <= v.offset <= plan.arena - v.nbytes:
-                end = v.offset + v.nbytes
-                raise PlanError(f"buffer {v} has bytes {v.offset} to {end}, the arena {plan.arena}")
-            if v.offset % ALIGNMENT:
-                raise PlanError(f"buffer {v} begins at byte {v.offset}, no multiple of {ALIGNMENT}")
+        if state is not None:
+            _require(storage == BUFFER, "{} ({}) is written into a state", v, storage)
+            _require(0 <= state < states, "{} is written into state {}, which is none", v, state)
+        elif storage == BUFFER:
+            if not 0 <= offset <= plan.arena - v.nbytes:
+                raise PlanError(f"buffer {v} has bytes {offset} to {offset + v.nbytes}, the arena {plan.arena}")
+            if offset % ALIGNMENT:
+                raise PlanError(f"buffer {v} begins at byte {offset}, no multiple of {ALIGNMENT}")
     for title, numbers in ((INPUT, plan.inputs), (STATE, plan.states)):
         there = [v.number for v in plan.values if v.storage == title]
         message = "the plan's {0}s are {1}, the values that are {0}s {2}"
@@ -135,7 +136,7 @@ def _numbered(plan: Plan) -> Iterator[tuple[int, Step, Fused | None]]:
             yield g, step, None
 
 
-def _dataflow(plan: Plan) -> None:
+def _dataflow(plan: Plan, steps: Sequence[tuple[int, Step, Fused | None]]) -> None:
     """Every value is made once, before it is read, by an operation that gives its shape and dtype."""
     v = plan.values
     for g, part in enumerate(plan.steps):
@@ -146,14 +147,15 @@ def _dataflow(plan: Plan) -> None:
             message = "step {} has registers for {}, not for {}"
             _require(part.registers.keys() == here, message, g, set(part.registers), here)
     ready = {x.number for x in v if x.storage in (INPUT, CONSTANT, STATE)}
-    for g, step, fused in _numbered(plan):
+    for g, step, fused in steps:
         for i in (*step.inputs, step.output):
             if not 0 <= i < len(v):
                 raise PlanError(f"{_at(g, step)} names %{i}; there are {len(v)} values")
         for i in step.inputs:
-            if v[i].root not in ready:
+            read = v[i]
+            if read.root not in ready:
                 raise PlanError(f"{_at(g, step)} reads %{i} before it is written")
-            if v[i].storage == PASSED and (fused is None or i not in fused.registers):
+            if read.storage == PASSED and (fused is None or i not in fused.registers):
                 raise PlanError(f"{_at(g, step)} reads %{i}, a register of another step")
         out = v[step.output]
         if step.output in ready:
@@ -220,24 +222,22 @@ def _updates(plan: Plan) -> None:
         _require(v[i].root not in changing, "%{} is a result, but lies in a state that changes", i)
 
 
-def _memory(plan: Plan) -> None:
+def _memory(plan: Plan, steps: Sequence[tuple[int, Step, Fused | None]]) -> None:
     """Simulate the run: what is written over a byte, a state or a register must not be read any more.
 
     What is computed must be read; as every step is checked, that makes all of them useful.
     """
     v = plan.values
     last: dict[int, int] = {}
-    end = 0
-    for _, step, _ in _numbered(plan):
+    for t, (_, step, _) in enumerate(steps):
         for i in step.inputs:
-            last[v[i].root] = end
-        end += 1
+            last[v[i].root] = t
     for i in plan.results:
-        last[v[i].root] = end
+        last[v[i].root] = len(steps)
     arena = _Stretches()
     registers: dict[int, int] = {}
     current = -1
-    for t, (g, step, fused) in enumerate(_numbered(plan)):
+    for t, (g, step, fused) in enumerate(steps):
         if g != current:
             current, registers = g, {}
         out = v[step.output]
