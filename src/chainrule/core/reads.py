@@ -325,5 +325,7 @@ def _is_setting(x: Any, name: str, value: Any) -> bool:
 def _of_a_library(module: str | None) -> bool:
     """Whether a module is Python's, NumPy's, ours or installed: its code is not read."""
     top = (module or "").partition(".")[0]
+    if top in _LIBRARIES:
+        return True
     path = str(getattr(sys.modules.get(top), "__file__", None) or "")
-    return top in _LIBRARIES or "site-packages" in path or "dist-packages" in path
+    return "site-packages" in path or "dist-packages" in path

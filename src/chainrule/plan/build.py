@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Loop, Plan, Step, Value
 from .recompute import computed_again
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
-from .verify import verify
+from .verify import differs_in_sizes_only, verify
 
 
 def build(
@@ -35,6 +35,7 @@ def build(
     keep: Mapping[str, Tensor] | None = None,
     name: str = "function",
     own_outputs: bool = False,
+    earlier: Iterable[Plan] = (),
 ) -> tuple[Plan, list[Parameter]]:
     """Plan the computation of traced `outputs` from traced `inputs` and `states`.
 
@@ -51,11 +52,13 @@ def build(
         The name of the function, for printing.
     own_outputs
         Whether each output is in a buffer of its own.
+    earlier
+        Plans of the same function. One that differs from them in sizes only is not verified again.
 
     Returns
     -------
     plan
-        Verified.
+        Verified, itself or as one of a kind.
     captured
         Parameters that the graph uses in addition to its inputs; they are further inputs of the plan, in this order.
 
@@ -97,7 +100,8 @@ def build(
     finals = dict(zip(updates, new[n : n + len(updates)], strict=True))
     kept = dict(zip(keep, new[n + len(updates) :], strict=True))
     plan = builder.plan(new[:n], finals, kept, rewriter.names)
-    verify(plan)
+    if not any(differs_in_sizes_only(plan, one) for one in earlier):
+        verify(plan)
     return plan, [p for p, _ in captured]
 
 

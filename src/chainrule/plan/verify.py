@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -9,7 +10,21 @@ from typing import Any, Protocol
 
 from ..core.op import ELEMENTWISE, Array
 from ..core.op import VIEW as VIEW_KIND
-from .model import ALIGNMENT, BUFFER, CONSTANT, INPUT, PASSED, STATE, VIEW, Fused, Plan, Step, Value, contiguous_strides
+from .model import (
+    ALIGNMENT,
+    BUFFER,
+    CONSTANT,
+    INPUT,
+    PASSED,
+    STATE,
+    VIEW,
+    Fused,
+    Loop,
+    Plan,
+    Step,
+    Value,
+    contiguous_strides,
+)
 
 _STORAGES = frozenset({INPUT, CONSTANT, STATE, BUFFER, VIEW, PASSED})
 
@@ -58,6 +73,25 @@ def verify(plan: Plan | Planned) -> None:
         _dataflow(one, steps)
         _memory(one, steps)
         _tiles(one)
+
+
+def differs_in_sizes_only(one: Plan, other: Plan) -> bool:
+    """Whether two plans have the same steps, on values in the same kinds of places: lengths and offsets may differ.
+
+    Plans of one function for several batch sizes do. Once one of them is verified, so is the way in which all are made.
+    """
+    return all(map(operator.eq, _form(one), _form(other)))
+
+
+def _form(plan: Plan) -> Iterator[Any]:
+    """Yield all that is in a plan besides sizes and numbers."""
+    yield from (plan.inputs, plan.states, plan.outputs, plan.updates, plan.kept, len(plan.values), len(plan.steps))
+    yield [(len(v.shape), v.dtype, v.storage, v.root, v.state) for v in plan.values]
+    for step in plan.steps:
+        if isinstance(step, Fused):
+            yield step.registers, step.register_dtypes, [(s.op, s.inputs, s.output) for s in step.steps]
+        else:
+            yield step.op, step.inputs, step.output, isinstance(step, Loop)
 
 
 def _require(condition: bool, message: str, *parts: Any) -> None:

@@ -284,7 +284,10 @@ class TrainingStep:
                 i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
             }
             inputs = flatten((x, y))[0]
-            plan, captured = build([loss, *measured], inputs, states=leaves, updates=updates, name="training step")
+            plan, captured = build(
+                [loss, *measured], inputs, states=leaves, updates=updates, name="training step",
+                earlier=[binding.plan for binding, _ in self._bindings.values()],
+            )  # fmt: skip
         trace.hand_back()
         if captured:
             raise ValueError(
