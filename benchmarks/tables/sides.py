@@ -61,14 +61,14 @@ def _baseline(task: Task, frame: Frame, threads: int) -> Any:
 
 
 def _ours(task: Task, frame: Frame, threads: int) -> Any:
-    return _of("chainrule.sklearn", task, "Tabular{}", random_state=0)
+    return _of("chainrule.sklearn", task, "Tabular{}", random_state=0, threads=threads)
 
 
 def _ours_simple(task: Task, frame: Frame, threads: int) -> Any:
     """The settings of RealMLP-TD-S."""
     rate = {"learning_rate": 0.07} if task == "regression" else {}
     simple = {"embed_numbers": False, "dropout": 0.0, "weight_decay": 0.0, **rate}
-    return _of("chainrule.sklearn", task, "Tabular{}", random_state=0, **simple)
+    return _of("chainrule.sklearn", task, "Tabular{}", random_state=0, threads=threads, **simple)
 
 
 def _hist_gradient_boosting(task: Task, frame: Frame, threads: int) -> Any:
