@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from chainrule.sklearn import TabularClassifier, TabularRegressor
+from chainrule.sklearn import TabularClassifier, TabularRegressor, tabular
 
 RNG = np.random.default_rng(0)
 SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 8, "random_state": 0}
@@ -110,6 +110,7 @@ def test_ensembles_average_networks_of_different_folds():
         ({"batch_size": "big"}, "batch_size: expected .* or 'auto', got 'big'"),
         ({"activation": "cube"}, "unknown activation 'cube'"),
         ({"label_smoothing": -1.0}, "label_smoothing: expected"),
+        ({"refit": "yes"}, "refit: expected True, False or 'auto', got 'yes'"),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -131,8 +132,29 @@ def test_probabilities_are_corrected_for_smoothed_labels():
     assert found < 0.6 * log_loss(y, model.predict_proba(X))
     model.temperatures_ = corrected
     assert pickle.loads(pickle.dumps(model)).predict_proba(X).tolist() == model.predict_proba(X).tolist()
-    assert TabularClassifier(label_smoothing=0.0, **settings).fit(X, y).temperatures_ == [1.0]
-    assert TabularRegressor(**settings).fit(X, y).temperatures_ == [1.0]
+    assert TabularClassifier(label_smoothing=0.0, **settings).fit(X, y).temperatures_ == [1.0, 1.0]
+    assert TabularRegressor(**settings).fit(X, y).temperatures_ == [1.0, 1.0]
+
+
+def test_a_second_network_is_trained_on_all_rows(monkeypatch):
+    X = RNG.normal(size=(120, 3))
+    y = X[:, 0] + 0.5 * RNG.normal(size=120)
+
+    def trained(**more):
+        return TabularRegressor((16,), max_epochs=20, random_state=0, **more).fit(X, y)
+
+    model, alone = trained(), trained(refit=False)
+    first, second = model.histories_
+    assert len(second) == first.best_epoch < len(first) and "val_loss" not in second[0]
+    weights = [m.networks_[0].state_dict()["2.weight"] for m in (model, alone)]
+    assert len(alone.networks_) == 1 and np.array_equal(*weights)
+    of_second = model.predict(X) * 2 - alone.predict(X)
+    model.networks_, model.temperatures_ = model.networks_[1:], model.temperatures_[1:]
+    assert np.allclose(pickle.loads(pickle.dumps(model)).predict(X), of_second, atol=1e-5)
+    assert [len(trained(**more).networks_) for more in ({"n_ens": 2}, {"validation_fraction": 0})] == [2, 1]
+    assert all("val_loss" in history[0] for history in trained(n_ens=2).histories_)
+    monkeypatch.setattr(tabular, "FEW_TO_REFIT", 100)
+    assert [len(trained(refit=refit).networks_) for refit in ("auto", True)] == [1, 2]
 
 
 def test_numbers_without_embeddings():

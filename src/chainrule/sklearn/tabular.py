@@ -31,12 +31,14 @@ from ..data.robust_features import RobustFeatures
 from ..frames import is_table
 from ..nn import losses
 from ..train import EarlyStopping, History, fit, tables
-from ..train.callbacks import as_callbacks
+from ..train.callbacks import Callback, Run, as_callbacks
 from ..train.evaluation import Forward
 from ..train.together import Guard, group_of, guarded
 from ..train.weights import checked_weights
 from .settings import usable_threads
 
+#: Rows of tables, at most, of which a network is trained on all rows unless told otherwise.
+FEW_TO_REFIT = 10_000
 #: Rows that go through a network at once when it predicts.
 AT_ONCE = 8192
 
@@ -50,6 +52,17 @@ class _Table:
     weights: Array | None
     train: Array
     held: Array | None
+
+
+class _Until(Callback):
+    """Ends a training after a number of epochs, as if it had gone on: the schedules are those of all epochs."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch(self, run: Run) -> None:
+        if run.epoch >= self.epoch:
+            run.stop(f"epoch {self.epoch} was the best of the network with a validation split")
 
 
 class Tabular(BaseEstimator):  # type: ignore[misc]
@@ -163,10 +176,19 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             if self.histories_[-1].interrupted:
                 warnings.warn("Training interrupted by user.", stacklevel=2)
                 break
+        best = self.histories_[0].best_epoch
+        if best and self._refits(len(matrix)) and not self.histories_[0].interrupted:
+            everything = _Table(matrix, numbers, weights, np.arange(len(matrix)), None)
+            forwards.append(self._train(everything, int(random.randint(2**31)), group, epochs=best))
+            self.temperatures_[1] = self.temperatures_[0]
         guard.end()
         self._forwards = forwards
         self.n_iter_ = max(len(history) for history in self.histories_)
         return self
+
+    def _refits(self, rows: int) -> bool:
+        """Whether a network is trained on all rows besides the one whose validation split chose its epoch."""
+        return self.n_ens == 1 and bool(rows <= FEW_TO_REFIT if self.refit == "auto" else self.refit)
 
     def _check_settings(self) -> None:
         for width in self.hidden_layer_sizes:
@@ -185,6 +207,8 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
             number("learning_rate", self.learning_rate, above=0, alternative=" or None")
         if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             integer("batch_size", self.batch_size, at_least=1, alternative=" or 'auto'")
+        if not (isinstance(self.refit, bool) or (isinstance(self.refit, str) and self.refit == "auto")):
+            raise ValueError(f"refit: expected True, False or 'auto', got {self.refit!r}")
         if self.shards is not None:
             integer("shards", self.shards, at_least=1, alternative=" or None")
         if self.activation is not None:
@@ -205,11 +229,11 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         train, held = train_test_split(everything, test_size=size, random_state=random, stratify=strata)
         return [(np.sort(train), np.sort(held))]
 
-    def _train(self, table: _Table, seed: int, group: Group) -> Forward:
+    def _train(self, table: _Table, seed: int, group: Group, epochs: int | None = None) -> Forward:
         defaults, (loss, metrics, outputs, watched) = tables.DEFAULTS[self._regression], self._task()
         size = self.batch_size if self.batch_size != "auto" else tables.batch_size(len(table.train))
-        size, epochs = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
-        steps = epochs * -(-len(table.train) // size)
+        size, most = min(size, len(table.train)), self.max_epochs or tables.epochs(len(table.train))
+        steps = most * -(-len(table.train) // size)
         numbers, others, ids, table_rows = self.features_.layout
         if not self.embed_numbers:
             numbers, others = 0, numbers + others
@@ -223,15 +247,17 @@ class Tabular(BaseEstimator):  # type: ignore[misc]
         tables.begin(network, X, steps=steps, seed=seed, limits=limits)
         calls = list(as_callbacks(self.callbacks))
         validation = None
+        if epochs is not None:
+            calls.append(_Until(epochs))
         if table.held is not None:
             validation = table.X[table.held], self._targets(table.y[table.held])
-            stop = tables.patience(watched, epochs)
+            stop = tables.patience(watched, most)
             if self.n_iter_no_change is not None:
                 stop = EarlyStopping(self.n_iter_no_change, watched, maximize=False)
             calls.insert(0, stop)
         rate = optim.CosineCycles(self.learning_rate or defaults.lr, steps)
         history = fit(
-            network, X, y, loss=loss, metrics=metrics, epochs=epochs,
+            network, X, y, loss=loss, metrics=metrics, epochs=most,
             optimizer=tables.optimizer(network, rate, self.weight_decay, steps),
             batch_size=size, validation=validation, seed=seed, callbacks=calls, progress=bool(self.verbose),
             sample_weight=None if table.weights is None else table.weights[table.train],
@@ -351,6 +377,9 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
     n_iter_no_change : int or None
         Epochs without a better validation figure after which to stop; None: a quarter of all, and
         as many as it took to the best.
+    refit : bool or "auto"
+        Whether a second network is trained on all rows, for as many epochs as were best for the first one, and averaged
+        with it, if `n_ens` is 1. ``"auto"``: of tables of up to 10,000 rows.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None
@@ -406,6 +435,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         batch_size: Any = "auto",
         validation_fraction: float = 0.2,
         n_iter_no_change: int | None = None,
+        refit: Any = "auto",
         n_ens: int = 1,
         random_state: Any = None,
         verbose: bool = False,
@@ -427,6 +457,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.refit = refit
         self.n_ens = n_ens
         self.random_state = random_state
         self.verbose = verbose
@@ -532,6 +563,9 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
     n_iter_no_change : int or None
         Epochs without a better validation figure after which to stop; None: a quarter of all, and
         as many as it took to the best.
+    refit : bool or "auto"
+        Whether a second network is trained on all rows, for as many epochs as were best for the first one, and averaged
+        with it, if `n_ens` is 1. ``"auto"``: of tables of up to 10,000 rows.
     n_ens : int
         Networks that are averaged; if several, each has another fold as its validation split.
     random_state : int, RandomState or None
@@ -584,6 +618,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         batch_size: Any = "auto",
         validation_fraction: float = 0.2,
         n_iter_no_change: int | None = None,
+        refit: Any = "auto",
         n_ens: int = 1,
         random_state: Any = None,
         verbose: bool = False,
@@ -603,6 +638,7 @@ class TabularRegressor(RegressorMixin, Tabular):  # type: ignore[misc]
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
+        self.refit = refit
         self.n_ens = n_ens
         self.random_state = random_state
         self.verbose = verbose
