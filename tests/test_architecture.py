@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src" / "chainrule"
+from tests import sources
+from tests.sources import ROOT
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.
 LOADED_WHEN_USED = (
@@ -39,6 +39,7 @@ STATE = {
     ("core.node", "FUNCTIONS"): "NumPy function -> implementation: filled while chainrule.ops is imported",
     ("ops.complex_pair", "COMPLEX"): "NumPy function -> implementation on complex pairs: filled like FUNCTIONS",
     ("core.dispatch", "_place_of_out"): "a fact about each function of NumPy, asked once: where its argument out is",
+    ("adapters.source_lines", "_statements"): "a fact about the text of a program: the statements in it",
     ("core.reads", "_code"): "a fact about each code object, which never changes: the names that it loads",
     ("ops.table", "_loop"): "a fact about each NumPy ufunc, asked once: the dtypes that it computes in",
     ("nn.describe", "KNOWN"): "layers by name: each enters itself where it is defined",
@@ -59,17 +60,17 @@ FORBIDDEN_FILES = {"utils", "util", "helpers", "helper", "common", "misc", "mana
 
 def module_name(path: Path) -> str:
     """Return ``ops.table`` for ``ops/table.py``, ``ops`` for its ``__init__.py``, ``__init__`` for chainrule's."""
-    parts = path.relative_to(SOURCE).with_suffix("").parts
+    parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-TEXTS = {module_name(path): path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.py"))}
+TEXTS = {module_name(path): text for path, text in sources.texts().items()}
 
 
 @functools.cache
 def trees() -> dict[str, ast.Module]:
     """Return the syntax tree of each module."""
-    return {module: ast.parse(text) for module, text in TEXTS.items()}
+    return {module_name(path): tree for path, tree in sources.trees().items()}
 
 
 def foreign_imports(node: ast.AST, at_top: bool = True) -> Iterator[tuple[str, int, bool]]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 
-import chainrule
 from chainrule.ops import rows
+from tests.sources import trees
 
-SOURCE = Path(chainrule.__file__).parent
 NAMES = {op.name for op in rows()}
 
 #: Where operations may be named: their rows, and the translations of ONNX's, PyTorch's and JAX's names.
@@ -84,10 +82,9 @@ def literals(tree: ast.Module) -> Iterator[tuple[str, int]]:
 @functools.cache
 def found() -> list[tuple[str, str, int]]:
     places = []
-    for path in sorted(SOURCE.rglob("*.py")):
-        place = path.relative_to(SOURCE).as_posix()
-        if not place.startswith(HOMES):
-            places += [(place, *one) for one in literals(ast.parse(path.read_text(encoding="utf-8")))]
+    for path, tree in trees().items():
+        if not path.as_posix().startswith(HOMES):
+            places += [(path.as_posix(), *one) for one in literals(tree)]
     return places
 
 

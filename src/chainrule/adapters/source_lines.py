@@ -6,6 +6,7 @@ A copied function runs the code of the original, so its lines are those of the u
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import linecache
@@ -76,11 +77,10 @@ def making_lines(
     finally:
         sys.settrace(before)
     found: dict[str, SourceLine] = {}
-    read: dict[str, list[ast.stmt]] = {}
     for name, made in watch.made.items():
         best = _best(made, names.get(name, name))
         if best is not None:
-            found[name] = statement_at(best.code.co_filename, best.line, read)
+            found[name] = statement_at(best.code.co_filename, best.line)
     return found
 
 
@@ -94,29 +94,27 @@ def definition_of(f: Any) -> SourceLine | None:
     return None if code is None else statement_at(code.co_filename, code.co_firstlineno)
 
 
-def statement_at(filename: str, line: int, read: dict[str, list[ast.stmt]] | None = None) -> SourceLine:
-    """Return the innermost statement that a line belongs to; `read` keeps the statements of files."""
+def statement_at(filename: str, line: int) -> SourceLine:
+    """Return the innermost statement that a line belongs to."""
     lines = linecache.getlines(filename)
     file = filename if Path(filename).exists() else "<cell>" if "ipy" in filename or lines else filename
     start, end = line, line
-    read = {} if read is None else read
-    if filename not in read:
-        read[filename] = _statements("".join(lines))
-    for node in read[filename]:
+    for node in _statements("".join(lines)):
         if node.lineno <= line <= (node.end_lineno or node.lineno):
             start, end = node.lineno, min(node.end_lineno or line, _before_body(node))
     return SourceLine(file, start, " ".join(part.partition("  #")[0].strip() for part in lines[start - 1 : end]))
 
 
-def _statements(source: str) -> list[ast.stmt]:
+@functools.lru_cache(4)  # an audit asks for many lines of the same few files
+def _statements(source: str) -> tuple[ast.stmt, ...]:
     """Return all statements of a program, outer ones first; none if it is not Python."""
     try:
         nodes: list[ast.AST] = [ast.parse(source)]
     except SyntaxError:
-        return []
+        return ()
     for node in nodes:  # expressions, most of a program, contain no statements
         nodes += [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
-    return [node for node in nodes if isinstance(node, ast.stmt)]
+    return tuple(node for node in nodes if isinstance(node, ast.stmt))
 
 
 def _before_body(node: ast.stmt) -> int:

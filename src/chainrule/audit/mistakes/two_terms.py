@@ -8,7 +8,7 @@ found is a mistake of the term in which it differs from the right one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -101,11 +101,21 @@ def _fitted(context: Context, values: Values, wanted: Sequence[Array]) -> Form |
     pairs = [(t,) for t in terms] + list(itertools.combinations(terms, 2))
     arrays = [{t: t.of(g, p).ravel() for t in terms} for g, p in known]
     for chosen in pairs:
-        weights = [_weights([a[t] for t in chosen], w.ravel()) for a, w in zip(arrays, wanted, strict=True)]
-        solved = [w for w in weights if w is not None]
-        if len(solved) == len(weights) and _are_lawful(context, solved):
+        solved = _solved([([a[t] for t in chosen], w.ravel()) for a, w in zip(arrays, wanted, strict=True)])
+        if solved is not None and _are_lawful(context, solved):
             return Form(chosen, tuple(solved))
     return None
+
+
+def _solved(equations: Iterable[tuple[Sequence[Array], Array]]) -> list[Array] | None:
+    """Return the weights of terms at every point; None, at the first without, if there are none."""
+    found = []
+    for terms, wanted in equations:
+        weights = _weights(terms, wanted)
+        if weights is None:
+            return None
+        found.append(weights)
+    return found
 
 
 def _weights(terms: Sequence[Array], wanted: Array) -> Array | None:
