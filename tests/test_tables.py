@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from tests.tables import for_each, in_turn
+from tests.tables import for_each, in_turn, some
 
 
 @for_each("scale", [1, 2])
@@ -48,6 +48,13 @@ def test_a_part_runs_in_all_runs_and_the_others_in_slow_ones() -> None:
     (mark,) = one_in_three.pytestmark  # type: ignore[attr-defined]
     assert mark.args == ("part", in_turn(range(3), 3))
     assert list(inspect.signature(one_in_three).parameters) == ["seen", "part"]
+
+
+def test_a_share_of_random_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAINRULE_ONE_IN", raising=False)
+    assert some(60) == 60
+    monkeypatch.setenv("CHAINRULE_ONE_IN", "7")
+    assert (some(70), some(71), some(1)) == (10, 11, 1)
 
 
 def test_an_empty_table_fails_and_all_skipped_is_skipped() -> None:

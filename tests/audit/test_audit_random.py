@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.audit.report import WRONG
+from tests.tables import slow, some
 
 ACTIVATIONS = {
     "tanh": (np.tanh, lambda z, a: 1 - a**2),
@@ -146,7 +147,7 @@ def rounds(examples):
 
 
 #: The same property with a few networks in every run of the tests, and with many in the slow ones.
-FEW_AND_MANY = pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.slow)])
+FEW_AND_MANY = pytest.mark.parametrize("examples", [3, slow(some(60))])
 
 
 @FEW_AND_MANY

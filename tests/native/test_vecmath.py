@@ -21,6 +21,7 @@ from tests.native.core import (
     names,
     unary,
 )
+from tests.tables import some
 
 pytestmark = pytest.mark.slow  # building the library takes a minute; tests/engine runs it as it was installed
 
@@ -333,7 +334,7 @@ def test_accuracy_of_all_floats(function):
 @pytest.mark.slow
 @pytest.mark.parametrize("function", names("CHAINRULE_UNARY"))
 def test_accuracy_of_many_doubles(function):
-    errors = worst(library().core_name().decode(), "float64", function, 11, 10_000_000)
+    errors = worst(library().core_name().decode(), "float64", function, 11, some(10_000_000))
     assert errors[function] <= bound(function, "float64")
 
 
