@@ -39,9 +39,12 @@ from click.testing import CliRunner
 from chainrule.cli import app
 from chainrule.core import op as table
 from chainrule.core.node import FUNCTIONS
+from tests.tables import slow
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+#: Documents whose blocks run for seconds.
+LONG = {"from-scikit-learn.md", "scikit-learn.md"}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 RUN = {"python", "console", "sh"}
@@ -250,7 +253,7 @@ def no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+@pytest.mark.parametrize("document", [slow(d) if d.name in LONG else d for d in DOCUMENTS], ids=name_of)
 def test_the_blocks_of_a_document_run(document: Path, tmp_path: Path, no_screen: None, own_operations: None) -> None:
     text = document.read_text(encoding="utf-8")
     found = blocks(text, name_of(document))

@@ -24,6 +24,7 @@ from chainrule.core.op import REDUCE, register
 from chainrule.ops.elementwise import REAL, elementwise_row
 from chainrule.ops.reduce import normalize_axis, reduction_examples, restore, shape_rule
 from tests.explain.test_source import agree
+from tests.tables import slow
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(4, 3))
@@ -175,7 +176,7 @@ def test_a_function_with_it_is_explained_in_every_notation(added: Added) -> None
     assert max(derivation.errors().values()) < 1e-12
 
 
-@pytest.mark.parametrize("notation", ["gradients", "delta", "dict"])
+@pytest.mark.parametrize("notation", ["gradients", slow("delta"), slow("dict")])
 def test_a_network_with_it_is_explained_and_its_source_agrees(added: Added, notation: str) -> None:
     model, y = module(added).to("float64"), RNG.normal(size=(9, 2))
     agree(model, RNG.normal(size=(9, 3)), y, "half_mse")  # the source runs with NumPy alone, agrees to 1e-12

@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.audit.report import RIGHT
+from tests.tables import in_turn
 
 RNG = np.random.default_rng(5)
 X, IMAGES = RNG.normal(size=(6, 4)), RNG.normal(size=(2, 3, 3, 2))
@@ -105,7 +106,7 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("style", in_turn(STYLES), ids=lambda c: c.__name__)
 def test_names_of_several_meanings_are_read_as_what_fits(style):
     inputs, options, names, step = STYLES[style]
     report = cr.audit_module(style(), inputs, **options)

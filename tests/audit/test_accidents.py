@@ -71,7 +71,7 @@ CONDITIONS = {
 }  # fmt: skip
 
 
-@for_each("case", CONDITIONS, every=3)
+@for_each("case", CONDITIONS, every=4)
 def test_the_condition_of_an_accident_is_said(case):
     forward, backward, inputs, condition = CONDITIONS[case]
     report = cr.audit_layer(forward, backward, *inputs)

@@ -11,7 +11,7 @@ import chainrule as cr
 from chainrule.adapters.recording import Traced, Watch
 from chainrule.audit.report import RIGHT, UNSEEN
 from chainrule.core.tensor import Tensor
-from tests.tables import slow
+from tests.tables import in_turn, slow
 
 rng = np.random.default_rng(5)
 P = {"W1": rng.normal(size=(4, 6)), "b1": 0.1 * rng.normal(size=6), "W2": rng.normal(size=(6, 3)), "b2": np.zeros(3)}
@@ -93,7 +93,7 @@ def by_copyto(Z):
 RELUS = [by_mask, by_out, by_example, by_element, by_list, in_place_product, by_copyto]
 
 
-@pytest.mark.parametrize("relu", RELUS)
+@pytest.mark.parametrize("relu", in_turn(RELUS))
 def test_writes_into_arrays_are_recorded(relu):
     given = dict(forward=with_relu(relu), loss=half_mse, parameters=P, X=X, Y=Y)
     report = cr.audit(backward, **given)
@@ -119,7 +119,7 @@ def dropout_of_its_own(X, p):
     return {"X": X, "Z1": Z1, "A1": A1, "D1": D1, "H": H, "Z2": H @ p["W2"] + p["b2"]}
 
 
-@pytest.mark.parametrize("forward", [dropout, dropout_of_its_own])
+@pytest.mark.parametrize("forward", [dropout, slow(dropout_of_its_own)])
 def test_randomness_is_replayed_and_put_back(forward):
     state, own = np.random.get_state()[1].copy(), GENERATOR.bit_generator.state
     given = dict(forward=forward, loss=half_mse, parameters=P, X=X, Y=Y)
@@ -268,7 +268,7 @@ def through_time(X, p):
         slow("no tanh", "dh[2]", "missing-activation-derivative", False),
         slow("last step alone", "dWh", "missing-term", True),
         ("last step alone", "dWh", "missing-term", False),
-        ("state after the step", "dWh", "wrong-operand", True),
+        slow("state after the step", "dWh", "wrong-operand", True),
         slow("state after the step", "dWh", "wrong-operand", False),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.audit.report import INHERITED, RIGHT, WRONG
+from tests.tables import in_turn
 
 RNG = np.random.default_rng(11)
 
@@ -60,8 +61,9 @@ def relu_itself(summed):
     return backward
 
 
-@pytest.mark.parametrize("m", [16, 9])
-@pytest.mark.parametrize("summed", [(), ("dW1",), ("db2",)], ids=str)
+@pytest.mark.parametrize(
+    ("m", "summed"), in_turn([(m, summed) for m in (16, 9) for summed in ((), ("dW1",), ("db2",))], every=4), ids=str
+)
 def test_the_explanation_that_needs_no_constant_comes_first(m, summed):
     parameters, X, Y = columns((4, 7, 5, 3), m)
     report = cr.audit(relu_itself(summed), forward=forward, loss=cross_entropy, parameters=parameters, X=X, Y=Y)

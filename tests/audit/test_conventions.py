@@ -7,6 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule.audit.deliberate import Clipping
+from tests.tables import slow
 
 rng = np.random.default_rng(0)
 X, W, B = rng.normal(size=(6, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
@@ -181,10 +182,10 @@ def by_each_norm(grads, bound):
 @pytest.mark.parametrize(
     ("clip", "bound", "said"),
     [
-        (by_value, 5, ""),
+        slow(by_value, 5, ""),
         (by_value, 0.3, "clipped by value to ±0.3"),
         (by_their_norm, 0.5, "clipped by the norm of all gradients together, to 0.5"),
-        (by_each_norm, 0.5, "clipped by norm to 0.5"),
+        slow(by_each_norm, 0.5, "clipped by norm to 0.5"),
     ],
 )
 def test_clipped_gradients_are_right_and_the_report_says_so(clip, bound, said):
@@ -231,8 +232,8 @@ SIZES = ((4, 5), (5, 3), (3, 2))
 @pytest.mark.parametrize(
     ("layer", "name", "cause"),
     [
-        (Halved, "dx", "constant-factor"),
-        (Divided, "dx", "double-mean"),
+        slow(Halved, "dx", "constant-factor"),
+        slow(Divided, "dx", "double-mean"),
         (Doubled, "doubled2.dW", "constant-factor"),
     ],
 )

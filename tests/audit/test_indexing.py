@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from tests.tables import in_turn
 
 RNG = np.random.default_rng(3)
 X, KERNEL = RNG.normal(size=(4, 9)), RNG.normal(size=3)
@@ -38,7 +39,7 @@ SLIDING = {
 }
 
 
-@pytest.mark.parametrize("case", SLIDING)
+@pytest.mark.parametrize("case", in_turn(SLIDING))
 def test_windows(case):
     options, expected = SLIDING[case]
     report = cr.audit_layer(slide, lambda dout, cache: slide_backward(dout, cache, **options), X, KERNEL)
@@ -80,7 +81,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("case", LAYERS)
+@pytest.mark.parametrize("case", in_turn(LAYERS, every=2))
 def test_layers(case):
     forward, backward, cause = LAYERS[case]
     report = cr.audit_layer(forward, backward, IMAGE if case in ("axes", "maximum") else X)

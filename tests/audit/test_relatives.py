@@ -339,7 +339,7 @@ IN_TIME = {
 }
 
 
-@for_each(("subject", "cause"), list(NAMED.items()), every=3)
+@for_each(("subject", "cause"), list(NAMED.items()), every=5)
 def test_the_cause_is_named(subject, cause):
     report = subject()
     assert report.findings and report.findings[0].cause == cause, str(report)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
+from tests.tables import slow
 
 rng = np.random.default_rng(21)
 
@@ -41,7 +42,7 @@ SHAPES = (5, 3), (5, 4), (5, 4), (3, 16), (4, 16), (16,)
 INPUTS = tuple(rng.normal(size=s) for s in SHAPES)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed", [False, slow(True)])
 def test_an_lstm_cell(packed):
     def forward(*inputs):
         h, c, cache = cell(*inputs)

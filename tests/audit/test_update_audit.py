@@ -10,6 +10,7 @@ import pytest
 import chainrule as cr
 from chainrule.audit.update_forms import Steps, forms_of, moves, reference
 from chainrule.audit.update_judge import RULES, _made
+from tests.tables import in_turn
 
 CASES = {}
 
@@ -595,7 +596,7 @@ def parameters_held_uphill():
     return held(step)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", in_turn(CASES, every=2))
 def test_an_update_gets_the_right_verdict(name):
     make, rule, cause, form, settings = CASES[name]
     report = cr.audit_optimizer(make(), rule, **settings)

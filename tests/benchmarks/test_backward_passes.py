@@ -33,9 +33,9 @@ network_gradients = cache(lambda forward, loss, data, output: numeric.network_gr
 
 
 def of_style(style):
-    """Take one case in four, and of large networks none, which are slow to differentiate by differences."""
+    """Take one case in six, and of large networks none, which are slow to differentiate by differences."""
     cases = [c for c in CASES if c.setting.style == style]
-    fast = [c for c in cases if not c.family.startswith("mnist")][::4]
+    fast = [c for c in cases if not c.family.startswith("mnist")][::6]
     return pytest.mark.parametrize("case", [c if c in fast else slow(c) for c in cases], ids=lambda c: c.title)
 
 

@@ -63,7 +63,7 @@ BEGINNINGS = [
 ]
 
 
-@pytest.mark.parametrize(("layers", "loss"), in_turn(product(BEGINNINGS, cr.nn.losses.names())))
+@pytest.mark.parametrize(("layers", "loss"), in_turn(product(BEGINNINGS, cr.nn.losses.names()), every=6))
 def test_models_whatever_they_begin_with(layers, loss, tmp_path):
     cr.save(tmp_path / "model.safetensors", nn.Sequential(*layers))
     for more in ((), ("--layout", "columns")):

@@ -39,7 +39,7 @@ def _flags(count: int) -> list[tuple[bool, ...]]:
     return [every] if count == 1 else [every, *[tuple(i == k for i in range(count)) for k in range(count)]]
 
 
-@for_each(("op", "example"), _cases(), every=3)
+@for_each(("op", "example"), _cases(), every=6)
 def test_every_row_gives_what_single_calls_give(op: Operation, example: Any) -> None:
     inputs = [np.asarray(x) for x in example.inputs]
     for flags in _flags(len(inputs)):

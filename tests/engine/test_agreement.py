@@ -35,11 +35,11 @@ def fewer_rows(workload: Workload) -> Workload:
 
 
 def cases(workloads: list[Workload]) -> list[Any]:
-    """Each workload as it is, slow where it is large; the large ones with fewer rows besides."""
+    """Each workload as it is, slow where it is large, or the second of two; the large ones with fewer rows besides."""
     found = []
-    for workload in workloads:
+    for k, workload in enumerate(workloads):
         large = workload.flops() > LARGE or workload.batch > 1000
-        found.append(pytest.param(workload, id=workload.name, marks=[pytest.mark.slow] if large else []))
+        found.append(pytest.param(workload, id=workload.name, marks=[pytest.mark.slow] if large or k % 2 else []))
         if large:
             found.append(pytest.param(fewer_rows(workload), id=f"{workload.name}, fewer rows"))
     return found

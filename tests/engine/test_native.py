@@ -26,7 +26,7 @@ from tests.engine.native_cases import Training, check, near, run, same_bits
 from tests.engine.native_mutants import attempt, described, mutate, plans
 from tests.ops.checking import points
 from tests.plan.graphs import arrays, dtypes, interpret, planned, programs, shapes
-from tests.tables import for_each, slow
+from tests.tables import for_each, slow, some
 
 CASES = [pytest.param(op, e, id=f"{op.name}-{i}") for op in ops.rows() for i, e in enumerate(points(op))]
 KINDS = [np.float32, np.float64]
@@ -50,7 +50,7 @@ def test_every_row(op: Operation, example: Example, dtype: Any) -> None:
 
 
 @for_each("dtype", KINDS)
-@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable], every=2)
+@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable], every=4)
 def test_every_gradient(op: Operation, example: Example, dtype: Any) -> None:
     inputs = casted(example.inputs, dtype)
     places = [k for k, x in enumerate(inputs) if x.dtype.kind == "f"]
@@ -198,8 +198,8 @@ def test_no_elements_and_no_axes(shape: Any) -> None:
         check(function, arrays([shape], float))
 
 
-@pytest.mark.parametrize("shape", [(500, 401), (200_001,), (3, 70_000), (70_000, 3), (7, 300, 90)])
 @pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("shape", [(500, 401), slow((200_001,)), slow((3, 70_000)), slow((70_000, 3)), (7, 300, 90)])
 def test_large_chains(shape: Any, dtype: Any) -> None:
     def function(x: Any, s: Any) -> Any:
         x, row = x
@@ -212,7 +212,7 @@ def test_large_chains(shape: Any, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize(
-    ("m", "k", "n"), [(128, 784, 128), (200, 100, 300), (1000, 1000, 1), (1, 900, 900), slow(60, 20_000, 50)]
+    ("m", "k", "n"), [(128, 784, 128), slow(200, 100, 300), slow(1000, 1000, 1), (1, 900, 900), slow(60, 20_000, 50)]
 )
 def test_large_products(m: int, k: int, n: int, dtype: Any) -> None:
     def function(x: Any, s: Any) -> Any:
@@ -746,7 +746,7 @@ def test_batches_with_wrong_arguments_are_refused() -> None:
 PLANS = plans()
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [50, slow(some(2000))])
 def test_malformed_programs_are_never_executed(examples: int) -> None:
     unhealthy = [HealthCheck.too_slow, HealthCheck.data_too_large]
 

@@ -79,7 +79,7 @@ ROWS = [op for op in ops.rows() if op.kind == ELEMENTWISE and op.kernel and op.n
 
 
 @for_each("dtype", ["bool", *INTEGERS])
-@for_each("op", ROWS, ids=lambda op: op.name, every=3)
+@for_each("op", ROWS, ids=lambda op: op.name, every=6)
 def test_elementwise_rows_on_whole_numbers(op: Operation, dtype: str) -> None:
     a, *more = [draw(dtype, (6, 9), k) for k in range(len(op.domain))]
     if more:
@@ -146,7 +146,7 @@ VIEWS = {
 
 @DTYPES
 @for_each("view", VIEWS)
-@for_each("shape", [(7,), (0, 3), (3, 0), (3, 40, 5), (40, 5, 33), (2, 3, 4, 5), (5, 700)], every=3)
+@for_each("shape", [(7,), (0, 3), (3, 0), (3, 40, 5), (40, 5, 33), (2, 3, 4, 5), (5, 700)], every=4)
 def test_reductions(dtype: str, view: str, shape: Any) -> None:
     x = draw(dtype, shape)
     axes = [None, *range(len(shape)), *[a for a in ((0, -1), (1, 2), (0, 2)) if len(shape) > 2]]

@@ -15,6 +15,7 @@ import chainrule as cr
 from chainrule.engine.native import NativeBinding, instruction_set
 from tests.engine.native_cases import same_bits
 from tests.plan.graphs import arrays, planned
+from tests.tables import slow, some
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="counts threads as Linux shows them")
 
@@ -166,7 +167,7 @@ ENDING = """
 """
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, slow(some(30))])
 def test_the_interpreter_ends_while_daemon_threads_are_in_the_engine(times: int) -> None:
     for k in range(times):
         done = finished(ENDING.format(pause=k * 3 % 10 / 100))
@@ -186,7 +187,7 @@ NAMED = """
 """
 
 
-@pytest.mark.parametrize("name", ["avx3", "AVX2", "no such set"])
+@pytest.mark.parametrize("name", ["avx3", slow("AVX2"), slow("no such set")])
 def test_an_unknown_instruction_set_is_an_error(name: str) -> None:
     printed = finished(NAMED, CHAINRULE_ISA=name).stdout
     assert printed.startswith(f"CHAINRULE_ISA is '{name}', expected one of avx512, avx2, neon, portable; ")

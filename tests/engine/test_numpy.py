@@ -43,7 +43,7 @@ def casted(inputs: Any, dtype: Any) -> list[Any]:
 
 
 @for_each("dtype", [np.float32, np.float64])
-@for_each(("op", "example"), CASES)
+@for_each(("op", "example"), CASES, every=3)
 def test_every_row_runs_as_eagerly(op: Operation, example: Example, dtype: Any) -> None:
     inputs = casted(example.inputs, dtype)
     attrs = dict(example.attrs)
@@ -55,7 +55,7 @@ def test_every_row_runs_as_eagerly(op: Operation, example: Example, dtype: Any) 
     assert expected.dtype == found.dtype
 
 
-@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable])
+@for_each(("op", "example"), [c for c in CASES if c.values[0].differentiable], every=3)
 def test_every_row_differentiates_as_eagerly(op: Operation, example: Example) -> None:
     inputs = casted(example.inputs, np.float64)
     places = [k for k, x in enumerate(inputs) if x.dtype.kind == "f"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import chainrule as cr
 from chainrule import explain, nn
 from chainrule.nn.describe import KNOWN
-from tests.tables import in_turn, slow
+from tests.tables import in_turn, slow, some
 
 from .networks import ACTIVATIONS, CLASSES, LAYERS, LOSSES, OF_SEQUENCES, OF_SPACE, data, network, shaken
 
@@ -72,7 +72,7 @@ def close(got, truth):
     np.testing.assert_allclose(got, truth, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("activation", in_turn(ACTIVATIONS, every=2))
+@pytest.mark.parametrize("activation", in_turn(ACTIVATIONS, every=4))
 def test_every_activation(activation):
     agree(network(ACTIVATIONS[activation]), *data("cross_entropy"), "cross_entropy")
 
@@ -113,7 +113,7 @@ def test_embedding():
 OUTPUTS = [(loss, n) for n in (3, 1) for loss in LOSSES if n > 1 or loss not in CLASSES]
 
 
-@pytest.mark.parametrize(("loss", "outputs"), in_turn(OUTPUTS, every=2))
+@pytest.mark.parametrize(("loss", "outputs"), in_turn(OUTPUTS))
 def test_every_loss(loss, outputs):
     agree(network(nn.Sigmoid(), outputs=outputs), *data(loss, outputs), loss)
 
@@ -125,13 +125,13 @@ def test_targets_in_every_form():
     agree(network(nn.ReLU(), outputs=1), X, (ids > 1) * 1.0, "mse")
 
 
-@pytest.mark.parametrize("loss", in_turn(LOSSES, every=2))
+@pytest.mark.parametrize("loss", in_turn(LOSSES))
 def test_columns_with_every_loss(loss):
     agree_in_columns(network(nn.Tanh()), *data(loss), loss)
     agree_in_columns(network(nn.Tanh()), *data(loss), loss, "delta")
 
 
-@pytest.mark.parametrize("layer", in_turn([*ACTIVATIONS.values(), *LAYERS.values()]), ids=repr)
+@pytest.mark.parametrize("layer", in_turn([*ACTIVATIONS.values(), *LAYERS.values()], every=6), ids=repr)
 def test_columns_with_every_layer(layer):
     agree_in_columns(network(layer, nn.Tanh()), *data("half_mse"), "half_mse", "dict")
 
@@ -206,7 +206,8 @@ def test_names_that_are_no_python_names():
 
 
 @pytest.mark.parametrize(
-    "text", ['a"""; import os; """b', '"""\'; import os', "a\\", 'a"', "'''", "\n\nimport os\n", "m", "X", "Y", "dW1"]
+    "text",
+    in_turn(['a"""; import os; """b', '"""\'; import os', "a\\", 'a"', "'''", "\n\nimport os\n", "m", "X", "Y", "dW1"]),
 )
 def test_no_name_gets_out_of_its_quotes(text):
     class Named(nn.Module):
@@ -246,7 +247,7 @@ hidden = st.lists(
 )
 
 
-@pytest.mark.parametrize("examples", [3, slow(50)])
+@pytest.mark.parametrize("examples", [3, slow(some(50))])
 def test_random_architectures(examples):
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(hidden, st.sampled_from(LOSSES), st.integers(1, 3), st.integers(4, 6), st.booleans())

@@ -18,6 +18,7 @@ from chainrule.formula.names import display_name
 from chainrule.formula.printer import latex_form, text_form
 from chainrule.formula.rules import RULES, simplify
 from chainrule.formula.source import numpy_form
+from tests.tables import in_turn, slow
 
 from ..explain.networks import ACTIVATIONS, CLASSES, LAYERS, LOSSES, data, network, shaken
 from .latex_reader import on_one_line
@@ -189,7 +190,7 @@ def test_the_number_of_examples_is_a_symbol_even_when_it_equals_a_width():
 
 
 @pytest.mark.parametrize("layout", ["rows", "columns"])
-@pytest.mark.parametrize("notation", ["gradients", "delta", "dict"])
+@pytest.mark.parametrize("notation", [slow("gradients"), "delta", slow("dict")])
 def test_layouts_and_notations_hold(layout, notation):
     for loss in ("cross_entropy", "binary_cross_entropy", "mse"):
         X, Y = data(loss, m=5)  # as many as features in the hidden layer: vectors must not be confused
@@ -582,7 +583,7 @@ def test_printed_formulas_mean_what_they_say(e):
 UNARY_ROWS = [op.name for op in rows() if op.kind == ELEMENTWISE and len(op.domain) == 1 and op.differentiable]
 
 
-@pytest.mark.parametrize("op", UNARY_ROWS)
+@pytest.mark.parametrize("op", in_turn(UNARY_ROWS))
 def test_functions_of_sums_and_in_products(op):
     a, b = (name(n, (3, 3)) for n in "ab")
     for inner in (a, make("add", a, b), make("multiply", a, b), make("square", a)):

@@ -15,6 +15,7 @@ from chainrule.judging import (
     measure,
     of_overfitting,
 )
+from tests.tables import slow
 
 RNG = np.random.default_rng(0)
 
@@ -108,7 +109,7 @@ def test_an_order_better_than_chance_with_few_right_classes():
     assert "is better than chance" in found[0]
 
 
-@pytest.mark.parametrize("gap", [1.1, 3.0])
+@pytest.mark.parametrize("gap", [1.1, slow(3.0)])
 def test_better_on_the_training_split(gap):
     true = RNG.normal(size=300)
     values = judge(Predictions.of_values(true, true + 0.6 * RNG.normal(size=300)), Baseline.of_values(true))

@@ -237,10 +237,10 @@ def trials() -> list[Trial]:
 
 
 def test_a_sample_agrees_with_numpy(trials: list[Trial]) -> None:
-    """One trial of every third function, and some of all."""
+    """One trial of every fifth function, and some of all."""
     names = {trial.name.partition("-")[0]: trial for trial in trials}
     sample = np.random.default_rng(7).permutation(len(trials))[:30]
-    assert differences([*[*names.values()][::3], *(trials[i] for i in sample)]) == []
+    assert differences([*[*names.values()][::5], *(trials[i] for i in sample)]) == []
 
 
 #: Differences that are there, by how the name of the call begins: dtypes that tensors do not have, ways of computing.

@@ -60,7 +60,7 @@ ARITHMETIC: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize(("f", "inputs"), in_turn(TRANSFORMED + ARITHMETIC, every=2))
+@pytest.mark.parametrize(("f", "inputs"), in_turn(TRANSFORMED + ARITHMETIC, every=4))
 def test_value_and_gradient(f: Any, inputs: Any) -> None:
     expected = f(*inputs)
     found = f(*[cr.tensor(x) for x in inputs])

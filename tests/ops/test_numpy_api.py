@@ -725,7 +725,7 @@ def gradients(c: Case, arrays: Any, weights: Any) -> list[Any]:
     return [np.zeros(x.shape) if g is None else np.asarray(g) for x, g in zip(arrays, found, strict=True)]
 
 
-@for_each("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth], every=4)
+@for_each("c", [pytest.param(c, id=f"{named(c)}-{i}") for i, c in enumerate(CASES) if c.smooth], every=8)
 def test_gradient(c: Case) -> None:
     r = np.random.default_rng(4)
     with np.errstate(all="ignore"):

@@ -288,7 +288,7 @@ def test_value(op: Operation, example: Example) -> None:
     np.testing.assert_array_equal(tensor.value, found)
 
 
-@for_each(("op", "example"), cases(SMOOTH), every=2)
+@for_each(("op", "example"), cases(SMOOTH), every=4)
 def test_jacobian(op: Operation, example: Example) -> None:
     check_first_order(op, example)
 
@@ -320,7 +320,7 @@ def test_forward_derivative_agrees_with_the_reverse_pass(op: Operation, example:
     close(np.sum(g * moved), sum(np.sum(v * b) for v, b in zip(directions, back, strict=True)), 1e-10, op.name)
 
 
-@for_each(("op", "example"), cases(op for op in SMOOTH if not op.flat), every=6)
+@for_each(("op", "example"), cases(op for op in SMOOTH if not op.flat), every=12)
 def test_gradient_of_the_gradient(op: Operation, example: Example) -> None:
     check_second_order(op, example)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from chainrule import nn, optim
+from tests.tables import in_turn
 
 pytest.importorskip("scipy")
 RNG = np.random.default_rng(1)
@@ -18,7 +19,8 @@ def rosenbrock(p):
 
 
 @pytest.mark.parametrize(
-    "method", ["L-BFGS-B", "BFGS", "CG", "TNC", "SLSQP", "Newton-CG", "trust-ncg", "trust-krylov", "trust-constr"]
+    "method",
+    in_turn(["L-BFGS-B", "BFGS", "CG", "TNC", "SLSQP", "Newton-CG", "trust-ncg", "trust-krylov", "trust-constr"]),
 )
 def test_every_method_finds_the_minimum(method):
     start = {"x": np.array(-1.2), "y": np.array(1.0)}

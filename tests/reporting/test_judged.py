@@ -12,6 +12,7 @@ from chainrule.reporting import judged
 from chainrule.reporting.page import document
 from chainrule.reporting.storage import read_run
 from chainrule.show.markdown import markdown as as_markdown
+from tests.tables import slow
 
 RNG = np.random.default_rng(0)
 N = 240
@@ -43,7 +44,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("target", ["two", "three", "value"])
+@pytest.mark.parametrize("target", ["two", slow("three"), "value"])
 def test_a_good_model(tmp_path, target):
     stored = a_run(tmp_path, TARGETS[target])
     text = as_markdown(document(stored))

@@ -301,12 +301,15 @@ def test_images(tmp_path, shape):
 
 
 def test_a_later_run_without_a_report_leaves_nothing_of_the_earlier(tmp_path):
-    prepared = runs.prepare("digits")
+    (tmp_path / "d.csv").write_text("x,y\n" + "1,no\n2,yes\n" * 30)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    prepared = runs.prepare(str(tmp_path / "d.csv"), "y", model="mlp")
     settings = runs.Settings(hidden=(4,), epochs=1)
-    runs.train(prepared, settings, tmp_path, progress=False, report=True)
-    assert {p.name for p in tmp_path.iterdir()} > {"gradient_flow.jsonl", "examples.safetensors"}
-    runs.train(prepared, settings, tmp_path, progress=False)
-    assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "history.jsonl", "run.json"}
+    runs.train(prepared, settings, folder, progress=False, report=True)
+    assert {p.name for p in folder.iterdir()} > {"gradient_flow.jsonl", "examples.safetensors"}
+    runs.train(prepared, settings, folder, progress=False)
+    assert {p.name for p in folder.iterdir()} == {"model.safetensors", "history.jsonl", "run.json"}
 
 
 def test_the_command_line(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ Quiet.__name__ = "CutOff"
 WRITTEN = ({"epochs": 1}, {"epochs": None, "steps": 3}, {"epochs": 2, "steps": 1})
 
 
-@pytest.mark.parametrize(("at", "where", "name"), in_turn(product((7, 10), WRITTEN, RUNS), every=5), ids=str)
+@pytest.mark.parametrize(("at", "where", "name"), in_turn(product((7, 10), WRITTEN, RUNS), every=7), ids=str)
 def test_resumed_runs_are_bit_identical(data, make, train, identical, tmp_path, name, where, at):
     network, settings = RUNS[name]
     settings = {**settings, "epochs": 5, "seed": 4}
