@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,13 @@ def as_array(x: Any, argument: str) -> Array:
         if isinstance(x, list | tuple):
             raise kind(f"{argument} cannot be read as an array: {error}") from None
         raise kind(f"{argument} is {_described(x)}, which cannot be read as an array{remedy or f': {error}'}") from None
+
+
+def is_finite(array: Array) -> bool:
+    """Whether all elements of an array of real numbers are finite."""
+    flat = array.ravel("K")
+    # the sum of squares takes one pass; where it overflows, the elements decide
+    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(flat).all())
 
 
 def _described(x: Any, array: Array | None = None) -> str:

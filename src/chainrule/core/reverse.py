@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from .arrays import is_finite
 from .broadcasting import unbroadcast
 from .node import FUNCTIONS, STANDING
-from .op import Array
 from .selection import Selections
 from .tensor import Tensor, Written, inputs_of, latest, original
 
@@ -148,7 +147,7 @@ def reverse(
         # on arrays, an infinite derivative is seen in the result; the conditions of selections are computed only then
         selections = Selections() if recorded else None
         reached, selecting = _cotangents(order, needed, starts, kept, given, selections)
-        if selecting and not recorded and not all([_is_finite(g) for g in reached.values()]):
+        if selecting and not recorded and not all([is_finite(g) for g in reached.values()]):
             reached, _ = _cotangents(order, needed, starts, kept, given, Selections())
     gradients = []
     for t in wanted:
@@ -159,12 +158,6 @@ def reverse(
         else:
             gradients.append(None)
     return gradients, reached if keep else {}
-
-
-def _is_finite(g: Array) -> bool:
-    """Whether all elements are finite, and their squares."""
-    flat = g.ravel("K")
-    return math.isfinite(flat.dot(flat))
 
 
 def _cotangents(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arrays import is_finite
 from ..core.op import Array
 from ..core.processes import Group, checksum
 from ..io.files import sweep
@@ -198,7 +199,9 @@ class Loop:
         self.job.feed.forget()
 
     def _require_finite(self) -> None:
-        if not all(np.isfinite(s).all() for s in self.training.states if s.dtype.kind == "f"):
+        with np.errstate(all="ignore"):
+            finite = all([is_finite(s) for s in self.training.states if s.dtype.kind == "f"])
+        if not finite:
             raise self._explained(self.progress.batch - 1)
 
     def _steps(self) -> Made:

@@ -123,6 +123,7 @@ class TrainingStep:
         first = self.optimizer.init(self._blocks.vectors, self._blocks.groups)
         state, self._state_structure = flatten(dict(sorted(first.items())))
         self.optimizer_state: list[Array] = [np.array(s, order="C") for s in state]
+        self._state: dict[str, Any] = unflatten(self._state_structure, self.optimizer_state)  # the same arrays
         self._bindings: dict[Any, tuple[Binding, Guards]] = {}
         self.generator = Generator(seed)
         self._outside: dict[tuple[int, str], tuple[State, Array]] = {}
@@ -168,13 +169,12 @@ class TrainingStep:
     @property
     def rate(self) -> Array | None:
         """The learning rate among the optimiser's states, to be written to; None unless it is `Adjustable`."""
-        found: Array | None = unflatten(self._state_structure, self.optimizer_state).get("lr")
-        return found
+        return self._state.get("lr")
 
     @property
     def updates(self) -> int:
         """The number of updates that have been made."""
-        return int(unflatten(self._state_structure, self.optimizer_state)["step"])
+        return int(self._state["step"])
 
     def binding(self, x: Any, y: Any, last: bool = True) -> Binding:
         """Return the bound plan for batches of this shape and dtype, planned anew if what it depends on has changed."""
