@@ -9,8 +9,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
+from chainrule import nn
 from chainrule.sklearn import TabularClassifier, TabularRegressor, tabular
+from chainrule.train import tables
 
 RNG = np.random.default_rng(0)
 SMALL = {"hidden_layer_sizes": (16,), "max_epochs": 8, "random_state": 0}
@@ -134,6 +137,19 @@ def test_probabilities_are_corrected_for_smoothed_labels():
     assert pickle.loads(pickle.dumps(model)).predict_proba(X).tolist() == model.predict_proba(X).tolist()
     assert TabularClassifier(label_smoothing=0.0, **settings).fit(X, y).temperatures_ == [1.0, 1.0]
     assert TabularRegressor(**settings).fit(X, y).temperatures_ == [1.0, 1.0]
+
+
+def test_initial_weights_do_not_depend_on_threads_of_blas():
+    X = RNG.normal(size=(1000, 6)).astype(np.float32)
+    found = []
+    for threads in (1, 2):
+        layers = tables.layers(nn.TableEmbedding(6), (256, 256, 256), activation="mish", dropout=0.1)
+        with threadpool_limits(threads):
+            network = tables.begin(nn.Sequential(*layers, nn.Linear(256, 1)), X, steps=10)
+        found.append(network.state_dict())
+        z = network.eval()(X).detach().numpy()
+        assert abs(z.std() - 1) < 0.02  # each unit has a deviation of 1 over the data
+    assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
 
 
 def test_a_second_network_is_trained_on_all_rows(monkeypatch):

@@ -108,14 +108,15 @@ def begin(
     for layer in model:
         if isinstance(layer, nn.FadingDropout):
             layer.steps = steps
+        elif isinstance(layer, nn.Linear):
+            x = _set(layer, x, rng)
         elif not isinstance(layer, nn.OutputRange):
-            if isinstance(layer, nn.Linear):
-                _set(layer, x, rng)
             x = layer(x).detach().numpy()
     return model
 
 
-def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> None:
+def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> Array:
+    """Set the weights; return the outputs, from float64: BLAS's products of float32 depend on its number of threads."""
     weight = rng.normal(size=layer.weight.shape)
     z = x.astype(np.float64) @ weight
     spread = z.std(axis=0)
@@ -123,8 +124,10 @@ def _set(layer: nn.Linear, x: Array, rng: np.random.Generator) -> None:
     layer.weight.assign((weight / spread).astype(layer.weight.dtype))
     shares = rng.exponential(size=(COMBINED, layer.out_features))
     picked = (z / spread)[rng.integers(len(z), size=shares.shape), np.arange(layer.out_features)]
+    bias: Array = -(picked * shares / shares.sum(axis=0)).sum(axis=0)
     assert layer.bias is not None
-    layer.bias.assign(-(picked * shares / shares.sum(axis=0)).sum(axis=0).astype(layer.bias.dtype))
+    layer.bias.assign(bias.astype(layer.bias.dtype))
+    return np.asarray(z / spread + bias)
 
 
 def smoothed(loss: str, share: float) -> Any:
