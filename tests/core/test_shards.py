@@ -1,13 +1,12 @@
 """Shards of a batch, and the tree along which their parts are summed."""
 
-import time
-from pathlib import Path
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.core import processes
 from chainrule.core.processes import WHOLE, Group, Layout, _fair_share, checksum
 from chainrule.core.shards import cut, summed, within
 from chainrule.core.tensor import tensor
@@ -47,6 +46,37 @@ def test_nodes_of_all_processes_are_the_leaves_of_the_tree_and_sum_to_its_root(s
         assert summed(known, (0, shards), lambda a, b: a + b) == by_hand(parts)
 
 
+@for_each("lacking", [None, "memfd_create", "fstat"])
+def test_processes_share_rows_for_their_nodes_where_the_system_lets_them(lacking):
+    """It has no files in memory, or that of another process is not the one that was meant."""
+
+    def refused(name):
+        raise OSError
+
+    found = {"memfd_create": refused, "fstat": lambda number: SimpleNamespace(st_ino=object())}
+    like, layout = np.zeros(WHOLE, np.float32), Layout.of(5, 2)
+
+    def rank(comm):
+        group = Group(comm)
+        rows = group.shared(layout, "a", like)
+        if lacking:
+            assert rows is None
+            return
+        own = group.own_rows(layout)
+        rows[own] = group.rank + 1
+        group.wait()
+        assert rows.shape == (4, WHOLE) and rows[:, -1].tolist() == [1, 1, 2, 2]  # shards 0 and 1, 2 | 3, 4
+        assert group.shared(layout, "a", like) is rows and not np.shares_memory(group.shared(layout, "b", like), rows)
+        assert group.shared(layout, "c", like[:9]) is None and group.shared(Layout.of(1000, 2), "d", like) is None
+        assert group.shared(layout, "e", np.broadcast_to(np.float32(0), 1 << 30)) is None  # there is no room
+
+    with pytest.MonkeyPatch.context() as patch:
+        if lacking:
+            patch.setattr(os, lacking, found[lacking], raising=False)
+        in_ranks(2, rank)
+    assert Group().shared(layout, "a", like) is None
+
+
 def test_the_order_of_a_sum_matters_so_that_the_tree_is_needed():
     parts = np.random.default_rng(0).normal(size=(8, 100)).astype(np.float32)
     chain = parts[0]
@@ -59,15 +89,9 @@ def test_a_node_outside_of_a_span_is_not_in_it():
     assert within((2, 2), (0, 8)) == [] and within((6, 8), (0, 5)) == []
 
 
-@for_each("memory", [processes.MEMORY, "/nowhere"])
-def test_sums_over_processes_are_the_tree_for_short_and_long_arrays_of_each_dtype(memory):
-    """In memory that is shared, and in messages."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "MEMORY", memory)
-        for size in SIZES:
-            assert_sums(size)
-    left = Path(memory).glob("chainrule-*")
-    assert not [file for file in left if file.stat().st_mtime > time.time() - 5]
+@for_each("size", SIZES)
+def test_sums_over_processes_are_the_tree_for_short_and_long_arrays_of_each_dtype(size):
+    assert_sums(size)
 
 
 def assert_sums(size):

@@ -3,12 +3,19 @@
 import functools
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from chainrule.core.apply import apply
+from chainrule.core.processes import Group
+from chainrule.core.tensor import tensor
+from chainrule.ops.collective import FINISHED, SHARED_NODES
+from chainrule.train.sharded import Sharding
+from chainrule.train.step import TrainingStep
 from tests.communicator import World, in_ranks
 from tests.tables import for_each
 
@@ -80,6 +87,10 @@ RUNS = {
         {"optimizer": ADAM},
     ),
     "batches": (normalised, batches, None, {"optimizer": ADAM}),
+    "gradients in shared memory": (
+        lambda: nn.Sequential(nn.Linear(6, 300), nn.ReLU(), nn.Linear(300, 40), nn.ReLU(), nn.Linear(40, 3)), X, IDS,
+        {"optimizer": ADAM, "accumulate": 2, "batch_size": 12},
+    ),
     "pairs of a batch": (
         dense, X, IDS, {"optimizer": ADAM, "loss": lambda z, y: np.mean((z[:, None] - z[None, :]) ** 2), "metrics": []}
     ),
@@ -103,7 +114,14 @@ def assert_same(found, expected):
 
 
 #: Those that the fast tests try.
-QUICK = ("images", "accumulation and averages", "two outputs", "penalties and clipping", "batches")
+QUICK = (
+    "images",
+    "gradients in shared memory",
+    "accumulation and averages",
+    "two outputs",
+    "penalties and clipping",
+    "batches",
+)
 
 
 @for_each("kind", QUICK)
@@ -126,6 +144,41 @@ def test_the_numpy_engine_takes_part_with_its_own_bits():
     expected = trained("norm and dropout", shards=5, engine="numpy")
     for found in in_ranks(3, lambda comm: trained("norm and dropout", comm, 5, engine="numpy")):
         assert_same(found, expected)
+
+
+@for_each("last", [True, False])
+def test_no_process_writes_gradients_while_another_may_still_read_those_of_the_step_before(last):
+    make, X, y, settings = RUNS["gradients in shared memory"]
+
+    def rank(comm):
+        sharding = Sharding(Group(comm), 3)
+        step = TrainingStep(make(), "cross_entropy", settings["optimizer"], accumulate=True, sharding=sharding)
+        return step.binding(X[:12], y[:12], last).plan
+
+    for plan in in_ranks(2, rank):
+        (rows,) = [i for i, step in enumerate(plan.operations) if step.op is SHARED_NODES]
+        (end,) = [i for i, step in enumerate(plan.operations) if step.op is FINISHED]
+        reads = [
+            i for i, step in enumerate(plan.operations)
+            if any(plan.values[n].root == plan.operations[rows].output for n in step.inputs)
+        ]  # fmt: skip
+        assert reads and rows < min(reads) and max(reads) < end
+        written = {plan.values[n].state for n in (plan.operations[rows].output, *plan.operations[rows].inputs)}
+        assert len(written) > 1 and None not in written  # where the others read it, without a copy
+
+
+def test_a_step_is_finished_when_all_processes_have_finished_it():
+    arrived = []
+
+    def rank(comm):
+        group = Group(comm)
+        if group.rank == 1:
+            time.sleep(0.05)
+        arrived.append(comm.Get_rank())
+        apply(FINISHED, (tensor(X),), {"group": group})
+        return len(arrived)
+
+    assert in_ranks(2, rank) == [2, 2]
 
 
 @for_each("kind", QUICK)

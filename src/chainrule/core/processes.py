@@ -9,7 +9,6 @@ import contextlib
 import mmap
 import os
 import platform
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ import numpy as np
 from .op import Array
 from .shards import Span, cut, summed, within
 
-#: Where a file is memory.
-MEMORY = "/dev/shm"
-#: Up to this many bytes are put into memory that the processes of a machine share; beyond, they are sent.
-SHARED = 1 << 26
+#: Bytes of memory that the processes of a machine share, at most; what needs more is sent.
+RESERVED = 1 << 30
+#: Sums that shards are added up from, at most, by each process for itself; of more, each adds up a piece.
+FEW = 8
+#: Bytes to which shared arrays are aligned.
+ALIGNMENT = 64
 #: Up to this many bytes, every process gets all parts of a sum and adds them up; above, each adds up a piece of it.
 WHOLE = 32_768
 
@@ -79,7 +80,9 @@ class Group:
         self.size: int = 1 if comm is None else comm.Get_size()
         places = self.everyones(_place())
         self.threads: int | None = None if self.size == 1 else _fair_share(places, self.rank)
-        self._together = len({machine for machine, _ in places}) == 1
+        together = self.size > 1 and len({machine for machine, _ in places}) == 1
+        self._memory = _SharedMemory.of(self) if together else None
+        self._shared: dict[Any, Array | None] = {}
         self._sums: dict[Any, _Sum] = {}
 
     @property
@@ -104,9 +107,33 @@ class Group:
         """Sum over shards: `nodes` are the sums of this process's nodes, in their order."""
         key = layout, out.shape, out.dtype
         if key not in self._sums:
-            shared = self._together and WHOLE < out.nbytes and out.nbytes * layout.shards <= SHARED
-            self._sums[key] = (_SharedSum if shared else _Sum)(self, layout, out)
+            self._sums[key] = _Sum(self, layout, out)
         return self._sums[key](nodes[: len(layout.nodes(self.rank))], out)
+
+    def shared(self, layout: Layout, name: str, like: Any) -> Array | None:
+        """Return an array that all processes share: a row for each node of the tree that a process sums up alone.
+
+        The rows, in the order of the shards, are as long as a vector `like`, or a little longer. None if the processes
+        do not share memory, or if messages are better, since the vector is short or there are many nodes. Arrays that
+        are in use at the same time have different names.
+        """
+        (size,), dtype = like.shape, np.dtype(like.dtype)
+        key = layout, name, size, dtype
+        if key not in self._shared:
+            count = sum(len(layout.nodes(rank)) for rank in range(self.size))
+            worth = count <= FEW and size * dtype.itemsize > WHOLE
+            self._shared[key] = self._memory.rows(count, size, dtype) if self._memory and worth else None
+        return self._shared[key]
+
+    def own_rows(self, layout: Layout) -> slice:
+        """Return which rows of a shared array this process writes."""
+        first = sum(len(layout.nodes(rank)) for rank in range(self.rank))
+        return slice(first, first + len(layout.nodes(self.rank)))
+
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.comm is not None:
+            self.comm.Barrier()
 
     def rows(self, counts: Sequence[int], own: Array, out: Array) -> Array:
         """Join the rows of all processes, which have so many each."""
@@ -189,45 +216,44 @@ class _Sum:
         return summed(known, (0, self._layout.shards), np.add)
 
 
-class _SharedSum(_Sum):
-    """A sum over shards in memory that the processes of one machine share, so that nothing is sent."""
+class _SharedMemory:
+    """Memory of the first process that all processes of a machine use: a file without a name, so none is left behind.
 
-    def __init__(self, group: Group, layout: Layout, out: Array) -> None:
-        super().__init__(group, layout, out)
-        count = sum(map(len, self._nodes))
-        self._total_place: Array | None = None
-        memory = _shared_memory(group, (count + 1) * out.nbytes)
-        if memory is None:
-            return
-        *rows, self._total_place = np.frombuffer(memory, out.dtype).reshape(count + 1, out.size)
-        known = dict(zip([node for nodes in self._nodes for node in nodes], rows, strict=True))
-        self._mine = [known[node].reshape(self._shape) for node in self._nodes[group.rank]]
-        self._known = {node: row[self._own] for node, row in known.items()}
+    All take the same arrays from it in the same order. What is not written to takes no memory.
+    """
 
-    def __call__(self, nodes: Sequence[Array], out: Array) -> Array:
-        if self._total_place is None:  # the processes could not share memory
-            return super().__call__(nodes, out)
-        for place, node in zip(self._mine, nodes, strict=True):
-            np.copyto(place, node)
-        self._group.comm.Barrier()
-        np.copyto(self._total_place[self._own], self._total(self._known))
-        self._group.comm.Barrier()
-        np.copyto(out.reshape(-1), self._total_place)
-        return out
+    def __init__(self, mapped: mmap.mmap) -> None:
+        self._mapped, self._taken = mapped, 0
+
+    @classmethod
+    def of(cls, group: Group) -> _SharedMemory | None:
+        """Return the memory of a group, each process of which calls this; None if one of them cannot use it."""
+        with contextlib.ExitStack() as ends:
+            own = group.firsts(_unnamed_file(ends) if group.first else None)
+            mapped = None
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                process, number, identity = own
+                with open(f"/proc/{process}/fd/{number}", "r+b") as file:
+                    if os.fstat(file.fileno()).st_ino == identity:  # else processes have other numbers there
+                        mapped = mmap.mmap(file.fileno(), RESERVED)
+            usable = all(group.everyones(mapped is not None))
+        return cls(mapped) if mapped is not None and usable else None
+
+    def rows(self, count: int, size: int, dtype: np.dtype[Any]) -> Array | None:
+        """Return an array of aligned rows, of at least so many elements; None if there is no room for it."""
+        width = -(-size * dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        start, self._taken = self._taken, self._taken + count * width
+        if self._taken > RESERVED:
+            return None
+        array = np.frombuffer(self._mapped, np.uint8, count * width, start)
+        return array.view(dtype).reshape(count, -1)
 
 
-def _shared_memory(group: Group, size: int) -> mmap.mmap | None:
-    """Return memory that all processes of the group see, or None if one of them does not; no file is left behind."""
-    path, memory = None, None
-    if group.first:
-        with contextlib.suppress(OSError, AttributeError):
-            number, path = tempfile.mkstemp(prefix="chainrule-", dir=MEMORY)
-            os.posix_fallocate(number, 0, size)  # now, since a full file system would end the process later
-            os.close(number)
-    path = group.firsts(path)
-    with contextlib.suppress(OSError, TypeError, ValueError), open(path, "r+b") as file:
-        memory = mmap.mmap(file.fileno(), size)
-    everyones = group.everyones(memory is not None)
-    if group.first and path is not None:
-        os.unlink(path)
-    return memory if all(everyones) else None
+def _unnamed_file(ends: contextlib.ExitStack) -> tuple[int, int, int] | None:
+    """Return process, number and identity of a file in memory, which is open until others have it open, too."""
+    with contextlib.suppress(OSError, AttributeError):
+        number = os.memfd_create("chainrule")
+        ends.callback(os.close, number)
+        os.ftruncate(number, RESERVED)
+        return os.getpid(), number, os.fstat(number).st_ino
+    return None

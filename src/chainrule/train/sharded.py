@@ -15,7 +15,7 @@ from ..core.shards import SHARD, Shard, cut
 from ..core.tensor import Tensor
 from ..core.trace import Trace, put_back
 from ..core.tree import flatten, paths, unflatten
-from ..ops.collective import joined_rows, shared_sum, sum_over_shards
+from ..ops.collective import SharedSums, joined_rows, shared_sum
 from ..ops.logic import IDENTITY
 from ..plan import Plan
 
@@ -95,6 +95,7 @@ class ShardedPass:
         self._counts = tuple([sum(stop - start for start, stop in part) for part in owned])
         self.copies: list[dict[str, Tensor]] = []  # of the parameters, one for each shard
         self.buffers: dict[str, Tensor] = {}
+        self.sums = SharedSums(group, layout)
         self._shards: list[Shard] = []
         self._outputs: list[Any] = []
 
@@ -129,10 +130,7 @@ class ShardedPass:
 
     def sum(self, gradients: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the sums over shards of gradients in blocks, one mapping for each pass."""
-        return {
-            name: sum_over_shards([of_one[name] for of_one in gradients], self.group, self.layout)
-            for name in gradients[0]
-        }
+        return {name: self.sums.sum([of_one[name] for of_one in gradients], name) for name in gradients[0]}
 
 
 def _part(x: Any, shard: Shard) -> Any:

@@ -17,6 +17,7 @@ from ..core.tree import flatten, paths, tree_map, unflatten
 from ..engine import bind
 from ..engine.base import Binding
 from ..nn import losses
+from ..ops.collective import SharedSums
 from ..ops.logic import identity
 from ..ops.table import as_dtype
 from ..plan import Plan, build
@@ -183,9 +184,9 @@ class TrainingStep:
         key = (structure, last, *[(a.shape, a.dtype.char) for a in leaves])
         found = self._bindings.pop(key, None)
         if found is None or found[1].changed() is not None:
-            plan, guards = undisturbed(lambda: self._guarded(x, y, last))
-            states = self.states[: len(plan.states)]  # later plans may know more of them
-            found = bind(plan, states, engine=self._engine, threads=self.threads), guards
+            plan, shared, guards = undisturbed(lambda: self._guarded(x, y, last))
+            states = self.states[: len(plan.states) - len(shared)]  # later plans may know more of them
+            found = bind(plan, [*states, *shared], engine=self._engine, threads=self.threads), guards
         self._bindings[key] = found  # at the end: the first is the one that was not used for longest
         if len(self._bindings) > PLANS:
             del self._bindings[next(iter(self._bindings))]
@@ -197,19 +198,22 @@ class TrainingStep:
         found = [guards for binding, guards in self._bindings.values() if binding in bindings]
         return len(found) == len(bindings) and all(guards.changed() is None for guards in dict.fromkeys(found))
 
-    def _guarded(self, x: Any, y: Any, last: bool) -> tuple[Plan, Guards]:
-        """Plan the step; its guards are those of another plan, if tracing changes nothing that they guard."""
+    def _guarded(self, x: Any, y: Any, last: bool) -> tuple[Plan, list[Array], Guards]:
+        """Plan the step, and return the last of its states, which processes share.
+
+        The guards are those of another plan, if tracing changes nothing that they guard.
+        """
         for _, guards in self._bindings.values():
             if guards.complete and guards.changed() is None:
                 guards.begin()
-                plan = self._planned(x, y, last, guards)
+                planned = self._planned(x, y, last, guards)
                 if guards.changed() is None:
-                    return plan, guards
+                    return *planned, guards
                 break
         guards = Guards([self.model, self.loss, self.optimizer, *self.metrics.values()])
-        plan = self._planned(x, y, last, guards)
+        planned = self._planned(x, y, last, guards)
         guards.settle()
-        return plan, guards
+        return *planned, guards
 
     def _look_at_frozen(self) -> None:
         """Take over new values of frozen parameters; raise if others are frozen by now."""
@@ -254,7 +258,7 @@ class TrainingStep:
         x, y = (np.broadcast_to(np.zeros((), d), s) for s, d in ((x_shape, x_dtype), (y_shape, y_dtype)))
         return self._guarded(x, y, True)[0]
 
-    def _planned(self, x: Any, y: Any, last: bool, guards: Guards) -> Plan:
+    def _planned(self, x: Any, y: Any, last: bool, guards: Guards) -> tuple[Plan, list[Array]]:
         with Trace("a training step") as trace, self.generator:
             mark = frozenset({trace})
             x, y = (_inputs(nest, name, mark) for nest, name in ((x, "X"), (y, "Y")))
@@ -267,7 +271,7 @@ class TrainingStep:
             def run(parameters: Mapping[str, Tensor], rows: Any) -> tuple[Any, dict[str, Tensor]]:
                 return called(self.model, {**parameters, **frozen, **buffers}, rows)
 
-            loss, output, new_buffers, gradients = self._differentiated(trace, run, x, y, blocks)
+            loss, output, new_buffers, gradients, sums = self._differentiated(trace, run, x, y, blocks)
             slopes, new_further = self._summed(gradients, further, (output, y), last)
             new_blocks, new_state = blocks, unflatten(self._state_structure, state)
             if last:
@@ -283,6 +287,9 @@ class TrainingStep:
             updates = {
                 i: _like(new, old) for i, (new, old) in enumerate(zip(updated, leaves, strict=True)) if new is not old
             }
+            for node, array in sums.finished(list(updates.values())) if sums else ():
+                updates[len(leaves)] = node
+                leaves.append(traced_leaf(array.shape, array.dtype, mark))
             inputs = flatten((x, y))[0]
             plan, captured = build(
                 [loss, *measured], inputs, states=leaves, updates=updates, name="training step",
@@ -293,7 +300,7 @@ class TrainingStep:
             raise ValueError(
                 "the model uses parameters that are not registered in it: assign their modules to attributes"
             )
-        return plan
+        return plan, [array for _, array in sums.places] if sums else []
 
     def _read_outside(self, trace: Trace) -> tuple[list[Tensor], list[Any]]:
         """Return the leaves of all states outside of the model, and what this step replaces them with."""
@@ -325,14 +332,14 @@ class TrainingStep:
 
     def _differentiated(
         self, trace: Trace, run: Callable[[Mapping[str, Any], Any], Any], x: Any, y: Any, blocks: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Any, dict[str, Tensor], dict[str, Any]]:
-        """Trace forward and backward pass; return loss, output, new buffers, and the gradients in blocks."""
+    ) -> tuple[Tensor, Any, dict[str, Tensor], dict[str, Any], SharedSums | None]:
+        """Trace both passes; return loss, output, new buffers, the gradients in blocks, and how they were summed."""
         parameters: dict[str, Tensor] = self._blocks.cut(blocks)
         if self.sharding is None:
             output, new_buffers = run(parameters, x)
             loss, objective = self.objective(output, y, parameters)
             (gradients,) = gradients_of(loss, objective, [parameters])
-            return loss, output, new_buffers, self._blocks.joined(gradients)
+            return loss, output, new_buffers, self._blocks.joined(gradients), None
         passes = self.sharding.forward(trace, run, x, lambda: self._blocks.cut(tree_map(identity, dict(blocks))))
         output = passes.output()
         loss, objective = self.objective(output, y, parameters)
@@ -342,7 +349,7 @@ class TrainingStep:
             zeros = {k: np.zeros(p.shape, p.dtype) for k, p in parameters.items()}
             given = {k: zeros[k] if g is None else g for k, g in of_penalty.items()}
             slopes = {name: slopes[name] + part for name, part in self._blocks.joined(given).items()}
-        return loss, output, passes.buffers, slopes
+        return loss, output, passes.buffers, slopes, passes.sums
 
     def updated(self, gradients: Mapping[str, Array]) -> dict[str, Array]:
         """Return the parameters after another update, with these gradients; the state does not change."""
