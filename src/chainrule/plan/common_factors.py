@@ -20,7 +20,7 @@ def draw_out_factors(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor
     order = topological(roots)
     uses = Counter([id(x) for node in order for x in node.inputs])
     uses.update(map(id, roots))
-    if not any([_is_sum(node) and all([_opens(x, node, uses) for x in node.inputs]) for node in order]):
+    if not any([_is_sum(node) and _common(node, node.inputs, uses) for node in order]):
         return list(roots)
     new: dict[int, Tensor] = {}
     place: dict[int, int] = {}  # in the order of computation
@@ -63,9 +63,7 @@ def _drawn_out(
 
     Of several factors it is the one computed last, so that as much as possible can be computed before.
     """
-    one, other = terms
-    ids = {id(x) for x in _factors(other, node, uses)}
-    both = [x for x in _factors(one, node, uses) if id(x) in ids and x.shape == node.shape]
+    both = _common(node, terms, uses)
     if not both:
         return None
     common = max(both, key=lambda x: place.get(id(x), 0))
@@ -78,6 +76,15 @@ def _drawn_out(
     assert node.op is not None
     uses[id(common)] -= 1
     return rewriter.made(MULTIPLY, (common, rewriter.made(node.op, tuple(rests), {})), {})
+
+
+def _common(node: Tensor, terms: tuple[Tensor, ...], uses: Counter[int]) -> list[Tensor]:
+    """Return the factors, of the sum's shape, that both of its terms have."""
+    one, other = terms
+    if not (_opens(one, node, uses) and _opens(other, node, uses)):
+        return []
+    ids = {id(x) for x in _factors(other, node, uses)}
+    return [x for x in _factors(one, node, uses) if id(x) in ids and x.shape == node.shape]
 
 
 def _factors(x: Tensor, like: Tensor, uses: Counter[int]) -> list[Tensor]:
