@@ -23,6 +23,7 @@ import pytest
 
 from tests import sources
 from tests.sources import ROOT
+from tests.tables import slow
 
 #: Not loaded by ``import chainrule``; each loads when a function that needs it is called.
 LOADED_WHEN_USED = (
@@ -97,7 +98,7 @@ def test_imports_keep_the_contracts() -> None:
     assert linted(ROOT / "pyproject.toml") == ""
 
 
-@pytest.mark.parametrize(("lower", "higher"), [("plan", "formula"), ("core", "ops"), ("runs", "cli")])
+@pytest.mark.parametrize(("lower", "higher"), [("plan", "formula"), slow("core", "ops"), slow("runs", "cli")])
 def test_imports_of_a_higher_layer_are_seen(tmp_path: Path, lower: str, higher: str) -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     swapped = re.sub(rf'"({lower}|{higher})",', lambda m: f'"{higher if m[1] == lower else lower}",', text)

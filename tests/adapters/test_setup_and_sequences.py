@@ -143,6 +143,7 @@ def back_in_time(dhs, cache, shift=0):
     return dxs, above, dWx, dWh
 
 
+@pytest.mark.slow
 def test_a_dict_of_states_with_the_first_in_it():
     h0 = rng.normal(size=(5, 1))
     report = cr.audit_layer(unrolled, back_in_time, XS, h0, WX, WH)

@@ -398,6 +398,7 @@ def at_one_position(dout, p, factor=1.0, position=LARGEST):
 
 
 @for_each("position", [LARGEST, FIRST])
+@pytest.mark.slow
 def test_a_softmax_that_reads_one_position_of_dout(position):
     z = rng.normal(size=(6, 3))
     forward = lambda z: (probabilities(z),) * 2  # noqa: E731

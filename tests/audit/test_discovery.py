@@ -314,6 +314,7 @@ X, Y = np.random.randn(2, 9), np.ones((1, 9))
     assert not audit_parts(written(tmp_path, HEAD + late)).ok
 
 
+@pytest.mark.slow
 def test_data_on_which_nothing_is_computed_are_not_used(tmp_path):
     text = """
 class Correlation:

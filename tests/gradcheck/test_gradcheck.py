@@ -79,7 +79,7 @@ def real_inputs(example):
     return [x.astype(np.float64) if np.asarray(x).dtype.kind == "f" else x for x in map(np.asarray, example.inputs)]
 
 
-@for_each(("op", "example"), list(table(twice=False)), every=6)
+@for_each(("op", "example"), list(table(twice=False)), every=12)
 def test_every_row_of_the_operation_table(op, example):
     result = passing(row_function(op, example.attrs), *real_inputs(example), full=True)
     assert result.full and result.max_error < 1e-6

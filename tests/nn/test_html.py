@@ -89,6 +89,7 @@ def test_a_shared_module_is_shown_once():
     assert Reader(nn.Sequential(layer, nn.ReLU(), layer)._repr_html_()).text.count("Linear") == 1
 
 
+@pytest.mark.slow
 def test_deep_and_long_ones():
     deep = nn.Linear(1, 1)
     for _ in range(300):

@@ -288,7 +288,7 @@ def test_value(op: Operation, example: Example) -> None:
     np.testing.assert_array_equal(tensor.value, found)
 
 
-@for_each(("op", "example"), cases(SMOOTH), every=4)
+@for_each(("op", "example"), cases(SMOOTH))
 def test_jacobian(op: Operation, example: Example) -> None:
     check_first_order(op, example)
 

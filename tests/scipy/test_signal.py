@@ -46,6 +46,7 @@ def test_of_any_number_of_axes(shapes: Any, mode: str) -> None:
 
 @for_each("mode", MODES)
 @for_each("more", [{"boundary": "wrap"}, {"boundary": "symm"}, {"fillvalue": 1.5}, {}])
+@pytest.mark.slow
 def test_of_matrices(mode: str, more: Any) -> None:
     for a, b in (((5, 4), (3, 2)), ((4, 4), (4, 3)), ((3, 4), (5, 4)) if mode != "valid" else ((5, 5), (1, 1))):
         for name in ("convolve2d", "correlate2d"):

@@ -86,6 +86,7 @@ def fitted_to_table(kind, comm=None, table=TABLE, **more):
 
 
 @for_each("kind", TABLES)
+@pytest.mark.slow
 def test_estimators_of_tables_give_the_same_bits_in_any_number_of_processes(kind):
     expected = fitted_to_table(kind)
     assert in_ranks(3, lambda comm: fitted_to_table(kind, comm)) == [expected] * 3

@@ -33,6 +33,7 @@ def test_calibration(method):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.slow
 def test_thresholds_and_importances():
     model = classifier().fit(X, Y)
     fixed = FixedThresholdClassifier(model, threshold=0.9).fit(X, Y)

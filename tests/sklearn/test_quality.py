@@ -17,6 +17,7 @@ def test_as_good_as_scikit_learn(name):
     assert found["ours"] > (0.3 if name == "diabetes" else 0.95)
 
 
+@pytest.mark.slow
 def test_one_fold_of_a_small_data_set():
     (ours, theirs), *_ = estimators.fold_scores("wine", 0)
     assert ours == theirs > 0.9
