@@ -48,11 +48,17 @@ struct Part {
 
 std::vector<Part> parts_in_place(const ProgramSpec& p) {
     const auto value = [&](int n) -> const ValueSpec& { return p.values[static_cast<std::size_t>(n)]; };
+    std::set<int> read;
+    for (const GroupSpec& group : p.groups)
+        for (const StepSpec& step : group.steps)
+            for (const int n : step.inputs) read.insert(value(n).root);
+    // A whole in the memory of a state may be written before its step only if no step reads the old state.
+    const auto free_before = [&](const ValueSpec& v) { return v.state < 0 || !read.contains(p.states[static_cast<std::size_t>(v.state)]); };
     std::vector<Part> parts;
     std::set<int> taken; // wholes, which move themselves, and roots that have a place already
     for (const GroupSpec& group : p.groups) {
         const StepSpec& step = group.steps.front();
-        if (step.op != "concatenate" || step.numbers != std::vector<std::int64_t>{0} || value(step.output).state >= 0) continue;
+        if (step.op != "concatenate" || step.numbers != std::vector<std::int64_t>{0} || !free_before(value(step.output))) continue;
         if (!taken.insert(step.output).second) continue;
         std::ptrdiff_t offset = 0;
         for (const int n : step.inputs) {
@@ -86,7 +92,8 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     std::size_t bytes = whole_lines(static_cast<std::size_t>(p.arena)) + kLine;
     const std::vector<Part> parts = parts_in_place(p);
     std::map<int, char*> wholes;
-    for (const Part& part : parts) wholes[part.whole] = nullptr;
+    for (const Part& part : parts)
+        if (p.values[static_cast<std::size_t>(part.whole)].state < 0) wholes[part.whole] = nullptr;
     for (const auto& whole : wholes)
         bytes += whole_lines(static_cast<std::size_t>(span(p.values[static_cast<std::size_t>(whole.first)]).second));
     for (const int n : p.inputs)
@@ -120,7 +127,7 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     for (const Part& part : parts) {
         const std::ptrdiff_t end = part.offset + span(p.values[static_cast<std::size_t>(part.root)]).second;
         if (end <= span(p.values[static_cast<std::size_t>(part.whole)]).second) // else the step is refused below
-            bases_[static_cast<std::size_t>(part.root)] = wholes[part.whole] + part.offset;
+            bases_[static_cast<std::size_t>(part.root)] = bases_[static_cast<std::size_t>(part.whole)] + part.offset;
     }
     for (std::size_t g = 0; g < p.groups.size(); ++g) {
         std::unique_ptr<Task> task = task_of(p, p.groups[g]);

@@ -279,6 +279,24 @@ def test_states() -> None:
     check(lambda x, s: ([], {0: s[0] + 1}), [], [np.array(3)])
 
 
+def test_parts_of_a_state_that_nobody_reads_are_made_in_its_memory() -> None:
+    def step(x: Any, s: Any) -> Any:
+        return [], {0: np.concatenate([x[0] @ x[0], np.exp(x[0]), np.sum(x[0], axis=0, keepdims=True)])}
+
+    inputs, old = arrays([(20, 20)], float), arrays([(41, 20)], float)
+    check(step, inputs, old)
+    plan = planned(step, inputs, old)
+    (join,) = [made for made in plan.operations if made.op.name == "concatenate"]
+    binding = NativeBinding(plan, old)
+    assert all(np.shares_memory(binding.value(n), old[0]) for n in join.inputs)
+    # of one that is read, before its new parts or with them
+    check(lambda x, s: ([np.sum(s[0])], step(x, s)[1]), inputs, old)
+    check(lambda x, s: ([s[0][::2]], step(x, s)[1]), inputs, old)
+    check(lambda x, s: ([], step([x[0] * np.sum(s[0])], s)[1]), inputs, old)
+    check(lambda x, s: ([], {0: np.concatenate([s[0][20:40] @ x[0], np.exp(s[0][:21])])}), inputs, old)
+    check(lambda x, s: ([], {**step(x, s)[1], 1: s[0] + 1.0}), inputs, [*old, *old])
+
+
 def test_states_of_a_wrong_form_are_refused() -> None:
     plan = planned(lambda x, s: ([], {0: s[0] + 1.0}), [], [np.zeros((3, 2))])
     with pytest.raises(ValueError, match=r"state 0 has shape \(2, 3\), float64; the plan was made for shape \(3, 2\)"):
