@@ -136,7 +136,22 @@ def extremes(scan: Any, w: Any, x: Any) -> Any:
     return scan(step, x[0] * w["b"][0], x)
 
 
-PROGRAMS = [rnn, lstm, single, numbers, backwards, nested, remembered, counted, without, passing, kernels, extremes]
+def sliced(scan: Any, w: Any, x: Any) -> Any:
+    """The reverse pass reads a part of one product, all of another, overlapping parts of a third, and of the carry."""
+
+    def step(h: Any, x: Any) -> Any:
+        z = h @ w["v"][:4]
+        h = np.tanh(z[:, :4]) * z[:, 8:12] + np.sin(h[:, :1] * h[:, 3:])
+        y = x @ w["v"][4:]
+        q = (h * h) @ w["v"][:4]
+        return h, (np.cos(y) * y[:, :1], q[:, 1:7] * q[:, 3:9] * q[:, 9, None], np.square(h.T[2:3]))
+
+    return scan(step, w["h"], x)
+
+
+PROGRAMS = [
+    rnn, lstm, single, numbers, backwards, nested, remembered, counted, without, passing, kernels, extremes, sliced,
+]  # fmt: skip
 SIZES = {"some": (5, 2), "one step": (1, 2), "no example": (3, 0)}
 
 
@@ -279,6 +294,18 @@ def test_only_what_is_read_is_computed_and_kept() -> None:
     again = cr.compile(cr.grad(total(remembered, cr.scan), allow_unused=True)).plan(w, x)
     forward = next(s for s in again.steps if s.op.name == "scan")  # type: ignore[union-attr]
     assert len(forward.body.outputs) == 2  # type: ignore[union-attr]  # h, before and after
+
+    def gate(scan: Any, w: Any, x: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            z = h @ w["v"][:4]
+            return np.tanh(z[:, :4]) * z[:, 8:12] + x[:, :1], None
+
+        return scan(step, w["h"], x)[0]
+
+    parts = cr.compile(cr.grad(total(gate, cr.scan), allow_unused=True)).plan(w, x)
+    forward = next(s for s in parts.steps if s.op.name == "scan")  # type: ignore[union-attr]
+    widths = [forward.body.values[n].shape[-1] for n in forward.body.outputs]  # type: ignore[union-attr]
+    assert widths == [4] * 3, str(parts)  # of the product only what is read
 
 
 def test_parameters_are_read_at_each_call() -> None:

@@ -2,6 +2,7 @@
 
 The reverse pass of one step is recorded as a graph. What it reads of the step's own values are stacked inputs of the
 new loop: values that cost something to compute are kept, views and cheap combinations of kept ones are computed again.
+Of a value that is read in parts only, the parts are kept if they are smaller.
 Cotangents of the carry are its carry. Those of constants, sums over all steps, are carried as well, unless a product
 of matrices has them: the sum over t of A_tᵀ B_t is one product of all rows, computed after the loop.
 """
@@ -151,16 +152,7 @@ def _to_save(body: Body, gradients: Any) -> list[Tensor]:
     """Return the nodes of a step whose values its reverse pass gets from the forward pass."""
     own = {id(node): k for k, node in enumerate(body.order)}
     free = {id(leaf) for leaf in (*body.xs, *body.constants)}
-    read = {id(n): n for n in inside(gradients, one_of(body.order))[1]}
-    wanted: dict[int, Tensor] = {}
-    while read:
-        _, node = read.popitem()
-        if id(node) in free or id(node) in wanted or (node.op is None and node.value is not None):
-            continue
-        if node.op is not None and (node.op.kind == VIEW or node.dtype.kind != "f"):
-            read |= {id(x): x for x in node.inputs}
-        else:
-            wanted[id(node)] = node
+    wanted = _read(inside(gradients, one_of(body.order))[1], free)
     cheap: set[int] = set()
 
     def at_hand(x: Tensor) -> bool:
@@ -177,6 +169,30 @@ def _to_save(body: Body, gradients: Any) -> list[Tensor]:
         else:
             wanted[key] = node
     return sorted(wanted.values(), key=lambda node: own[id(node)])
+
+
+def _read(nodes: Sequence[Tensor], free: set[int]) -> dict[int, Tensor]:
+    """Return what values that are read are made of: the sources of views, or the views if these are smaller."""
+    ways: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}  # source -> the views, or itself, by which it is read
+    seen: set[tuple[int, int]] = set()
+    left = [(node, node) for node in nodes]
+    while left:
+        node, read = left.pop()
+        constant = node.op is None and node.value is not None
+        if constant or id(node) in free or (id(node), id(read)) in seen:
+            continue
+        seen.add((id(node), id(read)))
+        if node.op is not None and node.op.kind == VIEW and len(node.inputs) == 1:
+            left.append((node.inputs[0], read))
+        elif node.op is not None and (node.op.kind == VIEW or node.dtype.kind != "f"):
+            left += [(x, x) for x in node.inputs]
+        else:
+            ways.setdefault(id(node), (node, {}))[1][id(read)] = read
+    wanted: dict[int, Tensor] = {}
+    for key, (node, views) in ways.items():
+        smaller = sum([view.size for view in views.values()]) < node.size
+        wanted |= views if smaller else {key: node}
+    return wanted
 
 
 def _node(x: Any, like: Tensor) -> Tensor:
