@@ -17,6 +17,7 @@ import chainrule as cr
 from chainrule.core.node import FUNCTIONS
 from tests.ops.differential import DTYPES, ENGINES, WEAK, Trial, difference, equal, outcome, special
 from tests.ops.test_numpy_api import CASES, named
+from tests.tables import some
 
 #: How many units in the last place a ufunc may differ by from NumPy's, which is not exact itself.
 ULP = (
@@ -269,13 +270,15 @@ KNOWN = {
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int8", "uint64", "other"])
 def test_every_third_agrees_with_numpy(trials: list[Trial], dtype: str) -> None:
-    """By the dtype of the first array; every third, for the time that it takes."""
+    """By the dtype of the first array; every third, or some of them, for the time that they take."""
 
     def kind(trial: Trial) -> str:
         first = next((str(x.dtype) for x in trial.args if isinstance(x, np.ndarray | np.generic)), "other")
         return first if first in ("float32", "float64", "bool", "int8", "uint64") else "other"
 
-    found = differences([trial for trial in trials if kind(trial) == dtype][1::3])
+    third = [trial for trial in trials if kind(trial) == dtype][1::3]
+    order = np.random.default_rng(0).permutation(len(third))[: some(len(third))]
+    found = differences([third[i] for i in order])
     assert [difference for difference in found if not difference.startswith(tuple(KNOWN))] == []
 
 
