@@ -435,6 +435,23 @@ def test_a_plan_printed_says_which_steps_numpy_does() -> None:
     assert "NumPy" not in str(noted(product, "native"))
 
 
+def test_the_engine_looks_for_steps_without_a_kernel_only_where_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    module: Any = sys.modules["chainrule.engine.native"]
+    original = module._native.without_kernel
+    monkeypatch.setattr(module._native, "without_kernel", lambda *rows: asked.append(1) or original(*rows))
+    inputs = arrays([(4, 4)], float)
+    for function, times in ((lambda x, s: ([x[0] @ x[0]], {}), 0), (lambda x, s: ([np.linalg.inv(x[0])], {}), 1)):
+        plan = planned(function, inputs)
+        asked.clear()
+        binding = NativeBinding(plan)
+        binding.run(inputs)
+        assert len(asked) == times
+        np.testing.assert_allclose(
+            binding.value(plan.outputs[0]), [inputs[0] @ inputs[0], np.linalg.inv(inputs[0])][times]
+        )
+
+
 def test_a_fused_step_that_numpy_does_is_said_too(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(lambda x, s: ([np.tanh(x[0]) * 2.0 + x[0]], {}), arrays([(4, 4)], float))
     monkeypatch.setattr("chainrule.engine.native.without_kernel", lambda plan: [0])

@@ -102,8 +102,6 @@ class NativeBinding(Binding):
                 raise ValueError(
                     f"state {k}: expected a writable C-ordered array; np.array(state, order='C') returns one"
                 )
-        rows, bodies = described(plan), _bodies(plan)
-        self._calls: dict[int, Any] = dict.fromkeys(_native.without_kernel(*rows, **bodies))
         own = weakref.ref(self)  # a strong reference from the callback would be a reference cycle
 
         def host(group: int) -> None:
@@ -111,22 +109,26 @@ class NativeBinding(Binding):
             assert binding is not None
             binding._calls[group]()
 
-        self._program = _native.Program(
-            *rows,
-            _constants(plan),
-            [_memory(s) for s in states],
-            list(self._calls),
-            host,
-            threads or _native.default_threads(),
-            list(plan.kept.values()),
-            **bodies,
-        )
+        rows, bodies, constants = described(plan), _bodies(plan), _constants(plan)
+        memory, kept = [_memory(s) for s in states], list(plan.kept.values())
+        most = threads or _native.default_threads()
+
+        def program(left: list[int]) -> Any:
+            return _native.Program(*rows, constants, memory, left, host, most, kept, **bodies)
+
+        left: list[int] = []
+        try:  # most plans leave nothing to NumPy; to ask first would check the plan twice
+            self._program = program(left)
+        except _native.PlanError:
+            left = _native.without_kernel(*rows, **bodies)
+            if not left:
+                raise
+            self._program = program(left)
         self._block = self._program.block()
         self._given: list[Array | None] = [None] * len(plan.inputs)
         self._arrays: dict[int, Array] = {}
         self._inputs = [self._array(n) for n in plan.inputs]
-        for g in self._calls:
-            self._calls[g] = self._numpy_calls(plan.steps[g])
+        self._calls: dict[int, Any] = {g: self._numpy_calls(plan.steps[g]) for g in left}
 
     @property
     def left_to_numpy(self) -> tuple[str, ...]:
