@@ -15,6 +15,7 @@ const Caches& caches();
 struct Blocking {
     std::ptrdiff_t strip;  // bytes of A's rows of one tile, which stay in the first-level cache
     std::ptrdiff_t panels; // bytes of B's panels, which stay in the second-level cache
+    // (where A is copied, twice as much for a tile's rows and a panel together, and half as much for the copies)
     std::ptrdiff_t reuse;  // rows of A from which B is copied, although it can be read well in place
 };
 

@@ -46,6 +46,13 @@ bool collides(std::ptrdiff_t stride) {
     return stride * static_cast<std::ptrdiff_t>(sizeof(T)) % kCollision == 0;
 }
 
+// What the next tile adds to: it would wait for it.
+template <class T>
+void fetch_rows(const T* c, std::ptrdiff_t c_row, std::ptrdiff_t rows, std::ptrdiff_t columns) {
+    for (; rows > 0; --rows, c += c_row)
+        for (std::ptrdiff_t j = 0; j < columns; j += 64 / static_cast<std::ptrdiff_t>(sizeof(T))) __builtin_prefetch(c + j, 1);
+}
+
 template <class T>
 const GemmKernels<T>& gemm_kernels() {
     if constexpr (sizeof(T) == sizeof(float)) return kernels().gemm_f32;
@@ -92,7 +99,7 @@ Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, S
         workspace_ = inner_ + padded<T>(m * n * k_parts_);
         a_ = a, b_ = b, m_ = m, n_ = n, c_row_ = c_row, exchanged_ = false;
         row_blocks_ = column_blocks_ = 1;
-        column_block_ = n;
+        column_block_ = n, tile_rows_ = m;
         make_room(room);
         return;
     }
@@ -116,7 +123,7 @@ void Gemm<T>::make_room(const Room& room) {
     if (apart_) {
         std::ptrdiff_t most = 0;
         for (int i = 0; i < blocks(); ++i) most = std::max(most, block(i).rows * block(i).columns);
-        workspace_ += padded<T>(most);
+        workspace_ += padded<T>(most * together_);
     }
     own_at_ = workspace_;
     workspace_ += (room.bytes + 63) / 64 * 64;
@@ -138,26 +145,30 @@ void Gemm<T>::plan_tiles(bool ended) {
     read_a_ = a_.column == 1 ? ReadA::kRows : a_.row == 1 ? ReadA::kColumns : ReadA::kAny;
     read_b_ = b_.column == 1 ? ReadB::kInPlace : b_.row == 1 ? ReadB::kColumns : ReadB::kAny;
 
-    const std::ptrdiff_t depth = std::max<std::ptrdiff_t>(by.strip / (kernels_->rows * size), 1);
-    k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, depth));
+    const bool reused = n_ >= kPanelsOfReuse * panel && m_ > 1;
+    strips_ = read_a_ == ReadA::kAny || (read_a_ == ReadA::kColumns && reused);
+
+    const std::ptrdiff_t in_first = strips_ ? 2 * by.strip / (kernels_->rows + panel) : by.strip / kernels_->rows;
+    k_block_ = k_ == 0 ? 1 : ceil_div(k_, ceil_div(k_, std::max<std::ptrdiff_t>(in_first / size, 1)));
     if (read_b_ == ReadB::kInPlace && m_ >= (near(width * size) ? by.reuse : kReuse)) read_b_ = ReadB::kRows;
-    const std::ptrdiff_t fitting = by.panels / size / k_block_ / panel * panel;
+    const std::ptrdiff_t fitting = strips_ ? kColumns : by.panels / size / k_block_ / panel * panel;
     std::ptrdiff_t across = ceil_div(n_, std::clamp(fitting, panel, kColumns));
     // Two threads that share panels to be packed would both pack them; but an epilogue wants long rows.
     const bool packed = read_b_ != ReadB::kInPlace || n_ % width != 0;
     if (across == 1 && n_ >= 2 * panel && flops() > 16 * kBlockWork && packed && !ended) across = 2;
     column_block_ = ceil_div(ceil_div(n_, panel), across) * panel;
     column_blocks_ = static_cast<int>(ceil_div(n_, column_block_));
-    const bool reused = n_ >= kPanelsOfReuse * panel && m_ > 1;
-    strips_ = read_a_ == ReadA::kAny || (read_a_ == ReadA::kColumns && reused);
     // Few columns of A at a time would fetch each line of it several times over.
     plan_rows(column_blocks_, (strips_ ? kTilesGathered : 1) * kernels_->rows);
 
     panels_ = padded<T>(std::min(column_block_, ceil_div(n_, width) * width) * k_block_);
+    const std::ptrdiff_t of_tile = kernels_->rows * (k_block_ + width);
     if (strips_) {
-        rows_of_a_ = padded<T>(ceil_div(tiles_, row_blocks_) * (kernels_->rows * k_block_ + width));
+        const std::ptrdiff_t of_block = ceil_div(tiles_, row_blocks_) * of_tile;
+        together_ = static_cast<int>(std::clamp<std::ptrdiff_t>(by.panels / 2 / size / of_block, 1, row_blocks_));
+        rows_of_a_ = padded<T>(together_ * of_block);
     } else if (read_a_ == ReadA::kRows && reused && collides<T>(a_.row) && k_ > width) {
-        rows_of_a_ = padded<T>(kernels_->rows * (k_block_ + width));
+        rows_of_a_ = padded<T>(of_tile);
     }
 }
 
@@ -170,6 +181,7 @@ void Gemm<T>::plan_rows(std::ptrdiff_t across, std::ptrdiff_t least) {
     cuts = std::max(cuts, std::min(ceil_div(std::min(worth, kBlocksWanted), across), ceil_div(m_, least)));
     if (cuts > 1 && across % 2 == 1) cuts += cuts % 2;
     tiles_ = ceil_div(m_, kernels_->rows);
+    tile_rows_ = m_ / tiles_, longer_ = m_ % tiles_;
     row_blocks_ = static_cast<int>(std::clamp<std::ptrdiff_t>(cuts, 1, tiles_));
 }
 
@@ -181,9 +193,16 @@ Block Gemm<T>::inner_block(int i) const {
 }
 
 template <class T>
-Block Gemm<T>::block(int i) const {
-    const Block b = inner_block(i);
+Block Gemm<T>::blocks_together(int first, int last) const {
+    Block b = inner_block(first);
+    const Block end = inner_block(last - 1);
+    b.rows = end.row + end.rows - b.row;
     return exchanged_ ? Block{b.column, b.columns, b.row, b.rows} : b;
+}
+
+template <class T>
+Block Gemm<T>::block(int i) const {
+    return blocks_together(i, i + 1);
 }
 
 template <class T>
@@ -283,33 +302,44 @@ void Gemm<T>::run_some(int first, int last, const T* a, const T* b, T* c, bool a
                        char* space) const {
     if (exchanged_) std::swap(a, b);
     if (dots_) return run_dots(first, last, a, b, c, add, end, space);
-    Header& header = *reinterpret_cast<Header*>(space);
-    T* panels = reinterpret_cast<T*>(space + kHeader);
-    while (first < last) {
-        const int across = first / row_blocks_;
-        const int until = std::min(last, (across + 1) * row_blocks_);
-        const Block head = inner_block(first);
-        std::ptrdiff_t done = 0;
-        do { // at least once, so that C is set and finished for k = 0 too
-            const std::ptrdiff_t k = std::min(k_block_, k_ - done);
-            const T* b_part = b + done * b_.row;
-            if (header.packed != across) pack_panels(b_part, k, head.column, head.columns, panels);
-            header.packed = k == k_ ? across : -1;
-            for (int i = first; i < until; ++i) {
-                T* to_c = c;
-                std::ptrdiff_t c_row = c_row_;
-                if (apart_) {
-                    const Block b = block(i);
-                    c_row = b.columns;
-                    to_c = reinterpret_cast<T*>(space + block_at_) - (b.row * c_row + b.column);
-                }
-                run_tiles(i, k, a + done * a_.column, b_part, panels, space, to_c, c_row, add || done > 0);
-                if (done + k >= k_) finish(end, i, to_c, c_row, space);
-            }
-            done += k;
-        } while (done < k_);
-        first = until;
+    for (int until; first < last; first = until) { // copies of A serve all columns
+        until = strips_ ? last : std::min(last, (first / row_blocks_ + 1) * row_blocks_);
+        run_depths(first, until, a, b, c, add, end, space);
     }
+}
+
+// Some blocks, one block of k after the other.
+template <class T>
+void Gemm<T>::run_depths(int first, int last, const T* a, const T* b, T* c, bool add, const Epilogue& end,
+                         char* space) const {
+    Header& header = *reinterpret_cast<Header*>(space);
+    std::ptrdiff_t done = 0;
+    do { // at least once, so that C is set and finished for k = 0 too
+        const std::ptrdiff_t k = std::min(k_block_, k_ - done);
+        const T *a_part = a + done * a_.column, *b_part = b + done * b_.row;
+        Tiles copied = {0, 0};
+        for (int i = first, until; i < last; i = until) {
+            const int across = i / row_blocks_, down = i % row_blocks_;
+            until = std::min({last, (across + 1) * row_blocks_, i + together_});
+            const Block head = inner_block(i);
+            if (header.packed != across) pack_panels(b_part, k, head.column, head.columns, reinterpret_cast<T*>(space + kHeader));
+            header.packed = across;
+            const Tiles tiles = {tiles_ * down / row_blocks_, tiles_ * (down + until - i) / row_blocks_};
+            if (strips_ && (tiles.first != copied.first || tiles.last != copied.last)) gather_strips(a_part, tiles, k, space);
+            copied = tiles;
+            T* to_c = c;
+            std::ptrdiff_t c_row = c_row_;
+            if (apart_) {
+                const Block part = blocks_together(i, until);
+                c_row = part.columns;
+                to_c = reinterpret_cast<T*>(space + block_at_) - (part.row * c_row + part.column);
+            }
+            run_tiles(tiles, head, k, a_part, b_part, space, to_c, c_row, add || done > 0);
+            for (int j = i; j < until && done + k >= k_; ++j) finish(end, j, to_c, c_row, space);
+        }
+        if (k < k_) header.packed = -1;
+        done += k;
+    } while (done < k_);
 }
 
 template <class T>
@@ -355,13 +385,13 @@ void Gemm<T>::gather_rows(const T* a, std::ptrdiff_t rows, std::ptrdiff_t k, T* 
     for (std::ptrdiff_t i = 0; i < rows; ++i) std::copy_n(a + i * a_.row, k, out + i * (k + kernels_->width));
 }
 
-// Copies the tiles of a block of A, whose columns are adjacent: tile by tile, its columns one after the other.
+// Copies tiles of A, whose columns are adjacent: tile by tile, its columns one after the other.
 template <class T>
-void Gemm<T>::gather_strips(const T* a, std::ptrdiff_t first, std::ptrdiff_t last, std::ptrdiff_t k, T* out) const {
+void Gemm<T>::gather_strips(const T* a, const Tiles& tiles, std::ptrdiff_t k, char* space) const {
     for (std::ptrdiff_t p = 0; p < k; p += kColumnsGathered) {
         const std::ptrdiff_t count = std::min(kColumnsGathered, k - p);
-        T* strip = out;
-        for (std::ptrdiff_t t = first; t < last; ++t) {
+        T* strip = reinterpret_cast<T*>(space + kHeader + panels_);
+        for (std::ptrdiff_t t = tiles.first; t < tiles.last; ++t) {
             const std::ptrdiff_t row = row_at(t), rows = row_at(t + 1) - row;
             const T* from = a + row * a_.row + p * a_.column;
             T* const to = strip + p * rows;
@@ -376,68 +406,66 @@ void Gemm<T>::gather_strips(const T* a, std::ptrdiff_t first, std::ptrdiff_t las
     }
 }
 
+// Where A is copied, one panel of B after the other stays in the first-level cache while it meets all tiles, which stay
+// in the second; else it is the other way round, the rows of a tile in the first and the panels in the second.
 template <class T>
-void Gemm<T>::run_tiles(int block, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space, T* c,
+void Gemm<T>::run_tiles(const Tiles& tiles, const Block& part, std::ptrdiff_t k, const T* a, const T* b, char* space, T* c,
                         std::ptrdiff_t c_row, bool add) const {
-    const Block part = inner_block(block);
-    const int down = block % row_blocks_;
-    const std::ptrdiff_t first = tiles_ * down / row_blocks_, last = tiles_ * (down + 1) / row_blocks_;
-    T* gathered = reinterpret_cast<T*>(space + kHeader + panels_);
-    T* turned = reinterpret_cast<T*>(space + kHeader + panels_ + rows_of_a_);
-    const bool by_rows = read_a_ == ReadA::kRows;
-    if (strips_) gather_strips(a, first, last, k, gathered);
-    for (std::ptrdiff_t t = first; t < last; ++t) {
-        const std::ptrdiff_t row = row_at(t), rows = row_at(t + 1) - row;
-        Tile<T> tile = {k, a + row * a_.row, by_rows ? a_.row : a_.column, nullptr, 0, nullptr, c_row, 0, add};
-        if (strips_) {
-            tile.a = gathered, tile.a_stride = rows;
-            gathered += rows * k + kernels_->width;
-        } else if (rows_of_a_ != 0) {
-            gather_rows(tile.a, rows, k, gathered);
+    if (strips_) return run_panels(tiles, part, {k, nullptr, 0, b, b_.row, c, c_row, 0, add}, space);
+    const std::ptrdiff_t stride = read_a_ == ReadA::kRows ? a_.row : a_.column;
+    for (std::ptrdiff_t t = tiles.first; t < tiles.last; ++t) {
+        Tile<T> tile = {k, a + row_at(t) * a_.row, stride, b, b_.row, c, c_row, 0, add};
+        if (rows_of_a_ != 0) {
+            T* const gathered = reinterpret_cast<T*>(space + kHeader + panels_);
+            gather_rows(tile.a, row_at(t + 1) - row_at(t), k, gathered);
             tile.a = gathered, tile.a_stride = k + kernels_->width;
         }
-        run_row(tile, static_cast<int>(rows), row, part, b, packed, turned, c, c_row);
+        run_panels({t, t + 1}, part, tile, space);
     }
 }
 
-// The tiles of some rows, side by side.
+// Some tiles with all panels. `all` has the first element of B and of C; of A, that of the tile or, copied, none.
 template <class T>
-void Gemm<T>::run_row(Tile<T>& tile, int rows, std::ptrdiff_t row, const Block& part, const T* b, const T* panel,
-                      T* turned, T* c, std::ptrdiff_t c_row) const {
-    const int width = kernels_->width;
-    const bool by_rows = read_a_ == ReadA::kRows, add = tile.add;
-    for (std::ptrdiff_t j = 0; j < part.columns; j += 2 * width) {
-        if (rows == 1 && !transposed_ && read_b_ == ReadB::kInPlace && part.columns - j >= 8 * width) {
-            tile.b = b + part.column + j;
-            tile.b_stride = b_.row;
-            tile.last = width;
-            tile.c = c + row * c_row + part.column + j;
-            kernels_->wide_row[by_rows ? 0 : 1](tile);
-            panel += tile.k * 8 * width;
-            j += 6 * width;
-            continue;
-        }
-        const int columns = static_cast<int>(std::min<std::ptrdiff_t>(2 * width, part.columns - j));
-        const int across = (columns + width - 1) / width;
+void Gemm<T>::run_panels(const Tiles& tiles, const Block& part, const Tile<T>& all, char* space) const {
+    const std::ptrdiff_t width = kernels_->width;
+    const bool by_rows = read_a_ == ReadA::kRows;
+    const auto& tiles_of_a = by_rows ? kernels_->by_rows : kernels_->by_columns;
+    const T* panel = reinterpret_cast<const T*>(space + kHeader);
+    std::ptrdiff_t columns = 0;
+    for (std::ptrdiff_t j = 0; j < part.columns; j += columns) {
+        const bool wide = m_ == 1 && !transposed_ && read_b_ == ReadB::kInPlace && part.columns - j >= 8 * width;
+        columns = wide ? 8 * width : std::min(2 * width, part.columns - j);
+        const std::ptrdiff_t across = (columns + width - 1) / width, column = part.column + j;
+        const T* strip = reinterpret_cast<const T*>(space + kHeader + panels_);
+        Tile<T> tile = all;
         const bool in_place = read_b_ == ReadB::kInPlace && columns % width == 0;
-        tile.b = in_place ? b + part.column + j : panel;
-        tile.b_stride = in_place ? b_.row : across * width;
-        tile.last = columns - (across - 1) * width;
-        const auto run = (by_rows ? kernels_->by_rows : kernels_->by_columns)[across - 1][rows];
-        if (!transposed_) {
-            tile.c = c + row * c_row + part.column + j;
-            run(tile);
-        } else {
-            T* to = c + (part.column + j) * c_row + row;
-            tile.c = turned;
-            tile.c_stride = 2 * width;
-            tile.last = width;
-            if (add) kernels_->load_transposed(rows, columns, to, c_row, turned, 2 * width);
-            run(tile);
-            kernels_->store_transposed(rows, columns, turned, 2 * width, to, c_row);
+        if (in_place) tile.b += column;
+        else tile.b = panel, tile.b_stride = across * width;
+        tile.last = static_cast<int>(columns - (across - 1) * width);
+        for (std::ptrdiff_t t = tiles.first; t < tiles.last; ++t) {
+            const std::ptrdiff_t row = row_at(t), rows = row_at(t + 1) - row;
+            if (strips_) tile.a = strip, tile.a_stride = rows, strip += rows * tile.k + width;
+            const auto run = wide ? kernels_->wide_row[by_rows ? 0 : 1] : tiles_of_a[across - 1][rows];
+            tile.c = all.c + (transposed_ ? column * all.c_stride + row : row * all.c_stride + column);
+            if (tile.add && !transposed_) fetch_rows(tile.c + (strips_ ? rows * all.c_stride : columns), all.c_stride, rows, columns);
+            if (transposed_) run_turned(tile, run, static_cast<int>(rows), static_cast<int>(columns), space);
+            else run(tile);
         }
-        panel += tile.k * across * width;
+        panel += all.k * across * width;
     }
+}
+
+// A tile whose C is stored transposed.
+template <class T>
+void Gemm<T>::run_turned(Tile<T> tile, typename GemmKernels<T>::Run run, int rows, int columns, char* space) const {
+    const int stride = 2 * kernels_->width;
+    T* const turned = reinterpret_cast<T*>(space + kHeader + panels_ + rows_of_a_);
+    T* const to = std::exchange(tile.c, turned);
+    const std::ptrdiff_t c_row = std::exchange(tile.c_stride, stride);
+    tile.last = kernels_->width;
+    if (tile.add) kernels_->load_transposed(rows, columns, to, c_row, turned, stride);
+    run(tile);
+    kernels_->store_transposed(rows, columns, turned, stride, to, c_row);
 }
 
 template class Gemm<float>;

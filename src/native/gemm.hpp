@@ -1,6 +1,7 @@
 // Matrix multiply C = A B or C += A B for any strides of A and B.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 
@@ -76,6 +77,9 @@ public:
 private:
     enum class ReadA { kRows, kColumns, kAny };
     enum class ReadB { kInPlace, kRows, kColumns, kAny };
+    struct Tiles { // first … last - 1
+        std::ptrdiff_t first, last;
+    };
     struct Header { // at the start of a thread's workspace
         int packed;  // the column block whose panels follow, or -1
     };
@@ -84,16 +88,18 @@ private:
     bool near(std::ptrdiff_t vector) const;
     void plan_rows(std::ptrdiff_t across, std::ptrdiff_t least);
     Block inner_block(int i) const;
+    Block blocks_together(int first, int last) const; // of the same columns
     void run_some(int first, int last, const T* a, const T* b, T* c, bool add, const Epilogue& end, char* space) const;
+    void run_depths(int first, int last, const T* a, const T* b, T* c, bool add, const Epilogue& end, char* space) const;
     void run_dots(int first, int last, const T* a, const T* b, T* c, bool add, const Epilogue& end, char* space) const;
-    std::ptrdiff_t row_at(std::ptrdiff_t tile) const { return m_ * tile / tiles_; }
+    std::ptrdiff_t row_at(std::ptrdiff_t tile) const { return tile * tile_rows_ + std::min(tile, longer_); }
     void pack_panels(const T* b, std::ptrdiff_t k, std::ptrdiff_t column, std::ptrdiff_t columns, T* out) const;
     void gather_rows(const T* a, std::ptrdiff_t rows, std::ptrdiff_t k, T* out) const;
-    void gather_strips(const T* a, std::ptrdiff_t first, std::ptrdiff_t last, std::ptrdiff_t k, T* out) const;
-    void run_tiles(int block, std::ptrdiff_t k, const T* a, const T* b, const T* packed, char* space, T* c,
+    void gather_strips(const T* a, const Tiles& tiles, std::ptrdiff_t k, char* space) const;
+    void run_tiles(const Tiles& tiles, const Block& part, std::ptrdiff_t k, const T* a, const T* b, char* space, T* c,
                    std::ptrdiff_t c_row, bool add) const;
-    void run_row(Tile<T>& tile, int rows, std::ptrdiff_t row, const Block& part, const T* b, const T* panel, T* turned,
-                 T* c, std::ptrdiff_t c_row) const;
+    void run_panels(const Tiles& tiles, const Block& part, const Tile<T>& all, char* space) const;
+    void run_turned(Tile<T> tile, typename GemmKernels<T>::Run run, int rows, int columns, char* space) const;
     void run_part(int i, const T* a, const T* b, T* partial, char* space) const;
     void add_parts(const T* partial, T* c, bool add, const Epilogue& end, char* space) const;
     void finish(const Epilogue& end, int block, const T* c, std::ptrdiff_t c_row, char* space) const;
@@ -110,9 +116,11 @@ private:
     ReadB read_b_ = ReadB::kInPlace;
     std::ptrdiff_t k_block_ = 1;
     std::ptrdiff_t column_block_ = 1; // columns of a block, whole panels
-    std::ptrdiff_t tiles_ = 1; // into which the rows are cut, evenly
+    std::ptrdiff_t tiles_ = 1; // into which the rows are cut: all of so many rows, the first `longer_` of one more
+    std::ptrdiff_t tile_rows_ = 0, longer_ = 0;
     int row_blocks_ = 0, column_blocks_ = 0;
     bool strips_ = false; // the tiles of A are copied
+    int together_ = 1;    // so many row blocks of them at a time
     std::size_t panels_ = 0, rows_of_a_ = 0; // bytes in the workspace, after the header
     std::size_t workspace_ = 0;
     std::size_t block_at_ = 0, own_at_ = 0; // in the workspace: a block of C, and the epilogue's bytes
