@@ -19,14 +19,6 @@ constexpr int kRows = 4;
 #endif
 static_assert(kRows <= kTileRowsMax);
 
-// Sums of `dots`: all of them, a vector of each filter and one of a tap have to fit in the registers.
-#if defined(__AVX512F__) || defined(__ARM_NEON)
-constexpr int kDotFilters = 4, kDotTaps = 6;
-#else
-constexpr int kDotFilters = 3, kDotTaps = 3;
-#endif
-static_assert(kDotFilters <= kDotFiltersMax && kDotTaps <= kDotTapsMax);
-
 constexpr std::ptrdiff_t kWorthPrefetch = 128;
 
 // Each element of C is the chain of fused multiply-adds over k in order, whatever the tile's size, so results don't
@@ -314,51 +306,6 @@ void strip(std::ptrdiff_t k, const T* a, std::ptrdiff_t column, T* out) {
     }
 }
 
-template <class T, int R, int N>
-void dots(const Dots<T>& d) {
-    constexpr int W = kWidth<T>;
-    Vec<T> sum[R][N];
-    for (int i = 0; i < R; ++i)
-        for (int j = 0; j < N; ++j) sum[i][j] = Vec<T>{};
-    const T* b[N];
-    for (int j = 0; j < N; ++j) b[j] = d.b + d.taps[j];
-    const T* a = d.a;
-    for (std::ptrdiff_t row = 0; row < d.rows; ++row, a += d.a_row) {
-        Vec<T> left[R];
-        std::ptrdiff_t q = 0;
-        for (; q + W <= d.run; q += W) {
-#pragma GCC unroll 4
-            for (int i = 0; i < R; ++i) left[i] = load(a + i * d.a_next + q);
-#pragma GCC unroll 6
-            for (int j = 0; j < N; ++j) {
-                const Vec<T> right = load(b[j] + q);
-#pragma GCC unroll 4
-                for (int i = 0; i < R; ++i) sum[i][j] = fma(left[i], right, sum[i][j]);
-            }
-        }
-        if (q < d.run) {
-            const int rest = static_cast<int>(d.run - q);
-            for (int i = 0; i < R; ++i) left[i] = load_partial(a + i * d.a_next + q, rest);
-            for (int j = 0; j < N; ++j) {
-                const Vec<T> right = load_partial(b[j] + q, rest);
-                for (int i = 0; i < R; ++i) sum[i][j] = fma(left[i], right, sum[i][j]);
-            }
-        }
-        for (int j = 0; j < N; ++j) b[j] += d.b_row;
-    }
-#pragma GCC unroll 6
-    for (int j = 0; j < N; ++j)
-#pragma GCC unroll 4
-        for (int i = 0; i < R; ++i) d.c[j * d.c_tap + i] += sum_lanes(sum[i][j]);
-}
-
-template <class T, int R, int N>
-void fill_dots(GemmKernels<T>& g) {
-    g.dots[R][N] = dots<T, R, N>;
-    if constexpr (N > 1) fill_dots<T, R, N - 1>(g);
-    else if constexpr (R > 1) fill_dots<T, R - 1, kDotTaps>(g);
-}
-
 template <class T, int R>
 void fill_strips(GemmKernels<T>& g) {
     g.pack_strip[R] = strip<T, R>;
@@ -382,9 +329,6 @@ GemmKernels<T> table() {
     fill<T, 2, false, kRows>(g.by_columns[1]);
     fill<T, 1, false, kRows, true>(g.taps[0]);
     fill<T, 2, false, kRows, true>(g.taps[1]);
-    g.dot_filters = kDotFilters;
-    g.dot_taps = kDotTaps;
-    fill_dots<T, kDotFilters, kDotTaps>(g);
     g.wide_row[0] = tile<T, 1, 8, true>;
     g.wide_row[1] = tile<T, 1, 8, false>;
     g.store_transposed = store_transposed<T>;

@@ -11,6 +11,7 @@ const Kernels& kernels() {
         Kernels k = {};
         k.name = CHAINRULE_NAME(CHAINRULE_ISA);
         fill_gemm(k);
+        fill_convolutions(k);
         fill_scalar(k.vec_f32);
         fill_scalar(k.vec_f64);
         fill_functions(k);

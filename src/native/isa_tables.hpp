@@ -6,6 +6,7 @@
 namespace chainrule::CHAINRULE_ISA {
 
 void fill_gemm(Kernels& k);
+void fill_convolutions(Kernels& k);
 void fill_functions(Kernels& k);
 void fill_elementwise(Kernels& k);
 void fill_passes(Kernels& k);

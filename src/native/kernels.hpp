@@ -40,6 +40,32 @@ struct Dots {
 constexpr int kDotFiltersMax = 4;
 constexpr int kDotTapsMax = 6;
 
+// One register tile of C = A B (+ C), whose A is read through offsets: row i, column p is a[rows[i] + depth[p]]. B is a
+// panel: its rows of whole vectors lie one after the other.
+template <class T>
+struct Gather {
+    std::ptrdiff_t k;
+    const T* a;
+    const std::ptrdiff_t* rows;
+    const std::ptrdiff_t* depth;
+    const T* b;
+    T* c;
+    std::ptrdiff_t c_stride;
+    int last; // valid columns of the tile's last vector, 1 … width
+    bool add; // the sums start from C, else from zero
+};
+
+constexpr int kGatherAcross = 3; // most vectors across
+constexpr int kGatherRowsMax = 10;
+
+template <class T>
+struct ConvKernels {
+    int gather_rows[kGatherAcross]; // most rows of a tile, by vectors across - 1
+    void (*gather[kGatherAcross][kGatherRowsMax + 1])(const Gather<T>&);
+    int dot_filters, dot_taps; // most of each that `dots` takes
+    void (*dots[kDotFiltersMax + 1][kDotTapsMax + 1])(const Dots<T>&);
+};
+
 constexpr int kTileRowsMax = 16;
 
 template <class T>
@@ -52,8 +78,6 @@ struct GemmKernels {
     Run by_columns[2][kTileRowsMax + 1]; // A's elements of one column are adjacent
     Run wide_row[2]; // one row, eight vectors across: A's elements adjacent, or not
     Run taps[2][kTileRowsMax + 1]; // as by_columns, with rows of B anywhere
-    int dot_filters, dot_taps;     // most of each that `dots` takes
-    void (*dots[kDotFiltersMax + 1][kDotTapsMax + 1])(const Dots<T>&);
     // c[j c_stride + i] = tile[i tile_stride + j], and the reverse; the tile has whole vectors.
     void (*store_transposed)(int rows, int columns, const T* tile, int tile_stride, T* c, std::ptrdiff_t c_stride);
     void (*load_transposed)(int rows, int columns, const T* c, std::ptrdiff_t c_stride, T* tile, int tile_stride);
@@ -62,7 +86,7 @@ struct GemmKernels {
                 std::ptrdiff_t c_stride, bool add);
     // k × n of B into panels, two vectors wide or at last one, each k rows of adjacent elements; zeros beyond n.
     void (*pack_rows)(std::ptrdiff_t k, std::ptrdiff_t n, const T* b, std::ptrdiff_t row, T* out);
-    // The same for one panel (n <= 2 width), with a stride of `stride` elements.
+    // The same for one panel of at most `stride` columns, with a stride of `stride` elements.
     void (*pack_columns)(std::ptrdiff_t k, int n, const T* b, std::ptrdiff_t column, T* out, int stride);
     // [rows]: k columns of so many adjacent elements, one after the other; a vector beyond the last is overwritten.
     void (*pack_strip[kTileRowsMax + 1])(std::ptrdiff_t k, const T* a, std::ptrdiff_t column, T* out);
@@ -72,6 +96,8 @@ struct Kernels {
     const char* name;
     GemmKernels<float> gemm_f32;
     GemmKernels<double> gemm_f64;
+    ConvKernels<float> conv_f32;
+    ConvKernels<double> conv_f64;
     VecKernels<float> vec_f32;
     VecKernels<double> vec_f64;
     CommonKernels common;
