@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, LOOP, Shape
+from ..core.op import ELEMENTWISE, LOOP, REDUCE, Shape
 from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor, latest, original
 from ..ops.logic import IDENTITY
@@ -381,8 +381,9 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
 
     A step joins the last group of its shape, provided that its inputs are available there and that no group in between
     computes something large: values that wait for their reader occupy memory. Scalars need almost no memory; they are
-    computed as early as possible, so that they do not split a group of larger steps. The steps that compute `last`, the
-    new values of states, stay after all steps that read the old values.
+    computed as early as possible, so that they do not split a group of larger steps. So are sums and the like, while
+    what they read is in the cache. The steps that compute `last`, the new values of states, stay after all steps that
+    read the old values.
 
     A step that reads a result of its group through a view begins a new group: fused steps run tile by tile, and the
     elements it reads may belong to a tile that has not been computed.
@@ -408,11 +409,17 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
                     break
         if chosen is None:
             chosen = _Group(out.shape if elementwise else None, size)
-            groups.insert(ready + 1 if elementwise and single else end, chosen)
+            early = single if elementwise else ready >= 0 and _makes_little(step, size, values)
+            groups.insert(ready + 1 if early else end, chosen)
         chosen.steps.append(step)
         chosen.made.add(step.output)
         maker[out.root] = chosen
     return [g.steps for g in groups.ordered]
+
+
+def _makes_little(step: Step, size: int, values: Sequence[Value]) -> bool:
+    """Whether a step reduces an array to much less: done early, it may be the last that needs the array."""
+    return step.op.kind == REDUCE and 4 * size <= math.prod(values[step.inputs[0]].shape)
 
 
 class _Groups:
