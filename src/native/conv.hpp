@@ -387,10 +387,11 @@ public:
         if (parts_ == 1) return;
         T *const w = c.at<T>(w_), *const sums = sums_.data();
         in_ranges(c, size_, parts_, [&](Index first, Index last, int) {
-            for (Index i = first; i < last; ++i) {
-                T sum = sums[i];
-                for (Index part = 1; part < parts_; ++part) sum += sums[part * size_ + i];
-                w[i] = sum;
+            for (Index from = first; from < last; from += kSumTogether) {
+                const Index end = std::min(from + kSumTogether, last);
+                std::copy(sums + from, sums + end, w + from);
+                for (Index part = 1; part < parts_; ++part)
+                    for (Index i = from; i < end; ++i) w[i] += sums[part * size_ + i];
             }
         });
     }
@@ -420,6 +421,7 @@ protected:
 private:
     static constexpr Index kMostSums = 16;                // parts of a sum over examples
     static constexpr Index kSumsBytes = 32 * 1024 * 1024; // that they may take together
+    static constexpr Index kSumTogether = 1024;           // elements that stay in the cache while all parts are added
 
     void sum(const Context& c, Index part, char* own) {
         T* const of_x = reinterpret_cast<T*>(own);

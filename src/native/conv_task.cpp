@@ -3,6 +3,7 @@
 // Images are packed with the zeros around them. The columns and rows that a stride skips lie apart, in phases: then every
 // tap of every window is a constant distance from the window's place. The lanes of vectors hold channels of the result,
 // where these fill them, else images ([channel][row][column][image]), or, of few images, places.
+#include "blocking.hpp"
 #include "conv.hpp"
 
 namespace chainrule {
@@ -48,10 +49,15 @@ bool fill_lanes(Index channels) {
     return 6 * channels >= 5 * width * ceil_div(channels, width);
 }
 
+// Both ways add the same products in the same order. Where two vectors hold all channels, a block of images is as fast if
+// it stays in the cache.
 template <class T>
 std::unique_ptr<Task> taps(const Shapes& s, bool adjoint, Place from, Place weight, Place to) {
-    const bool channels = fill_lanes<T>((adjoint ? s.channels : s.filters) / s.groups);
-    return channels ? taps_of_channels<T>(s, adjoint, from, weight, to) : taps_of_images<T>(s, adjoint, from, weight, to);
+    const Index channels = (adjoint ? s.channels : s.filters) / s.groups, width = tile_kernels<T>().width;
+    const Index read = s.channels * s.axes[0].in * s.axes[1].in, made = s.filters * s.axes[0].out * s.axes[1].out;
+    const bool block_fits = 2 * s.examples >= width && 2 * width * (read + made) * static_cast<Index>(sizeof(T)) <= caches().second;
+    if (fill_lanes<T>(channels) && (channels > 2 * width || !block_fits)) return taps_of_channels<T>(s, adjoint, from, weight, to);
+    return taps_of_images<T>(s, adjoint, from, weight, to);
 }
 
 template <class T>
