@@ -15,7 +15,9 @@ constexpr std::ptrdiff_t kTile = 1024;          // elements: a register of doubl
 constexpr double kPassStep = 0.03, kPlain = 0.06, kFunction = 0.5;
 constexpr int kMostOperands = 96;               // operands and registers of one program
 
-enum class Walk { whole, scalar, strided };
+enum class Walk { whole, scalar, row, strided }; // row: one number for each row of a tile's length
+
+bool steps_by_zero(Walk walk) { return walk == Walk::scalar || walk == Walk::row; }
 
 struct Operand {
     Place place;
@@ -79,8 +81,11 @@ public:
 
     void run_part(const Context& c, std::ptrdiff_t first, std::ptrdiff_t n, int operand, const char* memory, char* own) const override {
         const std::ptrdiff_t item = operands[static_cast<std::size_t>(operand)].item;
-        for (std::ptrdiff_t at = 0; at < n; at += tile, memory += tile * item)
-            run_tile(c, first + at, std::min(tile, n - at), own, at > 0, operand, memory);
+        const bool by_rows = std::any_of(operands.begin(), operands.end(), [](const Operand& o) { return o.walk == Walk::row; });
+        for (std::ptrdiff_t at = 0, some = 0; at < n; at += some, memory += some * item) {
+            some = std::min(by_rows ? tile - (first + at) % tile : tile, n - at);
+            run_tile(c, first + at, some, own, at > 0, operand, memory);
+        }
     }
 
     void leave_out() override { left_out_ = true; }
@@ -107,8 +112,9 @@ private:
         addresses(c, first, own, at);
         for (std::size_t k = 0; k < operands.size(); ++k) {
             const Operand& o = operands[k];
-            if (o.walk != Walk::strided) continue;
             char* const base = c.at<char>(o.place);
+            if (o.walk == Walk::row) at[k] = base + offset_of_row(o, first / tile);
+            if (o.walk != Walk::strided) continue;
             const std::ptrdiff_t column = first % shape.back();
             if (o.rows_alike && column + n <= shape.back()) at[k] = base + column * o.item; // as it lies
             else if (!again || !o.rows_alike || tile % shape.back() != 0) collect(o, base, first, n, at[k]); // else it is there
@@ -118,6 +124,12 @@ private:
             aim(i, at);
             i.call(i, n);
         }
+    }
+
+    std::ptrdiff_t offset_of_row(const Operand& o, std::ptrdiff_t row) const {
+        std::ptrdiff_t offset = 0;
+        for (std::size_t a = shape.size() - 1; a-- > 0; row /= shape[a]) offset += row % shape[a] * o.strides[a];
+        return offset;
     }
 
     // Where operands and registers lie for a tile.
@@ -325,7 +337,8 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
             whole = whole && (o.strides[a] == order[a] * o.item || program->shape[a] == 1);
             fixed = fixed && o.strides[a] == 0;
         }
-        o.walk = whole || program->total <= 1 ? Walk::whole : fixed && !whole_only[k] ? Walk::scalar : Walk::strided;
+        const bool by_row = !whole_only[k] && tile == program->shape.back() && program->total > tile && o.strides.back() == 0;
+        o.walk = whole || program->total <= 1 ? Walk::whole : fixed && !whole_only[k] ? Walk::scalar : by_row ? Walk::row : Walk::strided;
         if (o.walk == Walk::strided) {
             o.scratch = static_cast<int>(reserve(o.item));
             const bool along = o.strides.back() == o.item;
@@ -348,7 +361,7 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
         for (std::size_t i = 0; i < step.inputs.size(); ++i) {
             const int k = instructions[s].in[i] = index(step.inputs[i]);
             const auto o = static_cast<std::size_t>(k);
-            instructions[s].by[i] = o < numbers.size() && program->operands[o].walk == Walk::scalar ? 0 : 1;
+            instructions[s].by[i] = o < numbers.size() && steps_by_zero(program->operands[o].walk) ? 0 : 1;
         }
         instructions[s].out = index(step.output);
         set_call(instructions[s]);
