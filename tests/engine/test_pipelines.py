@@ -84,3 +84,18 @@ def flat(results: Any) -> list[Any]:
     if isinstance(results, tuple | list):
         return [x for part in results for x in flat(part)]
     return [np.asarray(results)]
+
+
+@for_each("times", (2, 3, 5))
+def test_results_in_the_memory_of_what_later_examples_read(times: int) -> None:
+    """Sums of rows of an array that is not needed afterwards: the next result, of longer rows, lies where it was."""
+    x = np.random.default_rng(times).normal(size=(96, 4096)).astype("float32")
+    factors = np.linspace(1, 2, times * x.shape[1]).astype("float32")
+
+    def f(x: Any) -> Any:
+        ordered = np.sort(x * 2, axis=1)
+        return np.sort(np.sum(ordered * ordered, axis=1, keepdims=True) * factors, axis=1)[:, :: x.shape[1]]
+
+    expected = np.sum(np.square(2.0 * x), axis=1, keepdims=True) * factors[:: x.shape[1]]
+    for threads in (1, 2):
+        np.testing.assert_allclose(cr.compile(f, engine="native", threads=threads)(x), expected, rtol=1e-5)
