@@ -97,12 +97,13 @@ def test_bitwise_the_same_for_any_number_of_threads(left, right, dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layouts", ["rows-rows", "rows-columns", "columns-rows", "spread-spread"])
 def test_bitwise_the_same_however_it_is_blocked(layouts, dtype):
-    """Sizes of all kinds: many blocks, tiles with a rest, a narrow C that is transposed, a sum in parts."""
+    """Sizes of all kinds: many blocks, some of them together, tiles with a rest, a transposed C, a sum in parts."""
     left, right = layouts.split("-")
-    for m, n, k in ((70, 130, 150), (96, 512, 300), (300, 10, 700), (10, 300, 700), (33, 17, 2), (30, 40, 2100)):
+    sizes = ((70, 130, 150), (96, 512, 300), (300, 10, 700), (10, 300, 700), (33, 17, 2), (30, 40, 2100), (300, 64, 90))
+    for m, n, k in sizes:
         for add in (False, True):
             one = check(m, n, k, left, right, dtype, add=add)
-            for blocking in ((1, 1, 1), (1200, 8192, 1), (1200, 1 << 20, 10**6), (1 << 20, 1, 10**6)):
+            for blocking in ((1, 1, 1), (1200, 8192, 1), (1200, 32000, 1), (1200, 1 << 20, 10**6), (1 << 20, 1, 10**6)):
                 with Blocked(*blocking):
                     check(m, n, k, left, right, dtype, add=add, threads=1 + add, wanted=one)
 
