@@ -9,6 +9,7 @@ pl = pytest.importorskip("polars")
 
 from chainrule.data import delimited, is_table, read, read_features, read_parts, tables  # noqa: E402
 from chainrule.data.wording import added_up  # noqa: E402
+from tests.tables import slow  # noqa: E402
 
 ROWS = 300
 
@@ -31,8 +32,13 @@ def same(first, second):
     return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype != object)
 
 
-@pytest.mark.parametrize("form", ["csv", "csv.gz", "utf-16", "parquet"])
-@pytest.mark.parametrize("block", [1 << 23, 200, 64])
+FORMS = ("csv", "csv.gz", "utf-16", "parquet")
+#: Forms, and bytes or rows that are read at a time; the fewer, the longer it takes.
+READ = [("csv", 1 << 23), ("csv.gz", 1 << 23), ("csv", 1000), ("utf-16", 1000), ("parquet", 200)]
+OTHERS = [(form, block) for block in (1 << 23, 200, 64) for form in FORMS if (form, block) not in READ]
+
+
+@pytest.mark.parametrize(("form", "block"), [*READ, *(slow(*case) for case in OTHERS)])
 def test_parts_are_the_rows_of_the_whole_table(table, form, block, monkeypatch):
     whole = read(table, "y")
     path = table

@@ -10,6 +10,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn, optim
+from tests.tables import slow
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(42, 4)), RNG.integers(0, 3, 42)
@@ -65,7 +66,7 @@ def generator() -> Any:
     yield from PAIRS
 
 
-@pytest.mark.parametrize("engine", ["numpy", None])
+@pytest.mark.parametrize("engine", [slow("numpy"), None])
 @pytest.mark.parametrize("how", GIVEN)
 def test_batches_train_as_the_arrays_do(how: str, engine: Any) -> None:
     settings = {"engine": engine, "validation": (X[:9], Y[:9])}
