@@ -131,6 +131,17 @@ def test_any_number_of_processes_gives_the_same_bits(kind):
         assert_same(found, expected)
 
 
+def test_gradients_that_are_sent_give_the_same_bits_as_those_in_shared_memory(monkeypatch):
+    def refused(name):
+        raise OSError
+
+    kind = "gradients in shared memory"
+    expected = trained(kind, shards=3, epochs=1)
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    for found in in_ranks(2, lambda comm: trained(kind, comm, 3, epochs=1)):
+        assert_same(found, expected)
+
+
 @pytest.mark.slow
 @for_each("kind", RUNS)
 def test_up_to_more_processes_than_shards_give_the_same_bits(kind):
