@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.test_arrow import write
+from tests.tables import slow
 
 from .conftest import QUICK
 
@@ -19,8 +20,15 @@ def houses(rows=3000, seed=0):
     return pa.table({"size": size, "kind": kind, "price": price, "dear": np.where(price > 1, "yes", "no")})
 
 
-@pytest.mark.parametrize("model", ["tabular", "mlp"])
-@pytest.mark.parametrize(("target", "exclude"), [("price", "dear"), ("dear", "price")])
+@pytest.mark.parametrize(
+    ("model", "target", "exclude"),
+    [
+        ("tabular", "price", "dear"),
+        ("mlp", "dear", "price"),
+        slow("tabular", "dear", "price"),
+        slow("mlp", "price", "dear"),
+    ],
+)
 def test_a_network_trains_on_rows_on_disk(run, tmp_path, model, target, exclude):
     write(houses(), tmp_path / "houses.parquet", 500)
     options = ("--target", target, "--exclude", exclude, "--model", model, "--epochs", "4", "--hidden", "16")
@@ -37,7 +45,7 @@ def test_a_network_trains_on_rows_on_disk(run, tmp_path, model, target, exclude)
     assert len((tmp_path / "predicted.csv").read_text().splitlines()) == 3001
 
 
-@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("suffix", ["parquet", slow("arrow")])
 def test_a_network_is_evaluated_on_the_rows_that_were_held_out(run, tmp_path, suffix):
     texts = pa.array([f" {i % 40}" if i % 9 else "NA" for i in range(1000)])  # numbers
     table = houses(1000).append_column("age", texts)

@@ -20,6 +20,7 @@ import chainrule as cr
 from chainrule import data
 from chainrule.data import ArrowRows, Preprocessor, arrow_pieces, stored
 from chainrule.data.stored import _parts
+from tests.tables import in_turn
 
 WRITTEN = ("parquet", "arrow")
 
@@ -101,7 +102,7 @@ TEXTS = {
 }
 
 
-@pytest.mark.parametrize("suffix", WRITTEN)
+@pytest.mark.parametrize("suffix", in_turn(WRITTEN))
 def test_texts_mean_what_they_mean_in_a_table_in_memory(suffix: str, tmp_path: Path) -> None:
     count = 500
     rng = np.random.default_rng(1)
