@@ -69,6 +69,31 @@ def test_arrow_files_and_patterns_are_one_table(run, tmp_path):
     assert json.loads((tmp_path / "a" / "run.json").read_text())["examples"]["test"] in range(120, 240)
 
 
+@pytest.mark.parametrize("how", ["--on-disk", "--in-memory"])
+def test_a_folder_of_files_is_one_table_for_each_command(run, tmp_path, how):
+    table = houses(300)
+    (tmp_path / "parts" / "2024").mkdir(parents=True)
+    write(table.slice(0, 100), tmp_path / "parts" / "a.arrow", 50)
+    write(table.slice(100, 100), tmp_path / "parts" / "b.feather", 50)
+    write(table.slice(200, 100), tmp_path / "parts" / "2024" / "c.parquet", 50)
+    (tmp_path / "parts" / "_SUCCESS").write_text("")
+    (tmp_path / "parts" / "._c.parquet").write_text("no table")
+    run("train", "parts", "--target", "price", "--exclude", "dear", *QUICK, how, "--out", "a")
+    tested = json.loads((tmp_path / "a" / "run.json").read_text())["examples"]["test"]
+    assert f"{tested} rows" in run("evaluate", "a", "parts").output
+    for source, rows in (("parts", 300), ("parts/a.arrow", 100), ("parts/b.feather", 100)):
+        run("predict", "a", source, "--out", "predicted.csv")
+        assert len((tmp_path / "predicted.csv").read_text().splitlines()) == rows + 1
+
+
+def test_columns_of_other_types_can_be_left_out(run, refused, tmp_path):
+    table = houses(200).append_column("vector", pa.array([[1.0, 2.0]] * 200))
+    write(table, tmp_path / "houses.parquet", 100)
+    given = ("train", "houses.parquet", "--target", "price", *QUICK, "--on-disk")
+    assert "houses.parquet: column 'vector' is of type list<" in refused(*given)
+    run(*given, "--exclude", "vector,dear")
+
+
 def test_the_report_is_that_of_a_sample(run, tmp_path):
     pytest.importorskip("plotly")
     write(houses(800), tmp_path / "houses.parquet", 200)

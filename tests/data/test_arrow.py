@@ -166,13 +166,18 @@ def test_files_that_change_while_they_are_read_are_an_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": [1.0], "y": [[1]]}, "the target 'y' is of type list<"),
+        ({"a": [1.0], "y": [[1]]}, r"the target 'y' is of type list<.*expected numbers, booleans, texts or dates$"),
+        ({"a": [[1.0]], "y": [1.0]}, r"rows.parquet: column 'a' is of type list<.*leave this column out$"),
+        ({"a": [{"b": 1}], "y": [1.0]}, "column 'a' is of type struct<"),
+        ({"a": [b"1"], "y": [1.0]}, "column 'a' is of type binary"),
         ({"y": [1.0]}, "the target 'y' is its only column"),
     ],
 )
 def test_columns_that_cannot_be_trained_on_are_named(columns: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         ArrowRows(write(pa.table(columns), tmp_path / "rows.parquet", 10), "y")
+    nested = write(pa.table({"b": [1.0], "a": [[1.0]], "y": [1.0]}), tmp_path / "nested.parquet", 10)
+    assert len(ArrowRows(nested, "y", columns=["b"])) == 1
     twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["a", "a", "y"])
     with pytest.raises(ValueError, match="several columns of the same name: 'a'"):
         ArrowRows(write(twice, tmp_path / "twice.parquet", 10), "y")

@@ -32,9 +32,9 @@ def same(first, second):
     return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype != object)
 
 
-FORMS = ("csv", "csv.gz", "utf-16", "parquet")
+FORMS = ("csv", "csv.gz", "utf-16", "parquet", "arrow", "feather")
 #: Forms, and bytes or rows that are read at a time; the fewer, the longer it takes.
-READ = [("csv", 1 << 23), ("csv.gz", 1 << 23), ("csv", 1000), ("utf-16", 1000), ("parquet", 200)]
+READ = [("csv", 1 << 23), ("csv.gz", 1 << 23), ("csv", 1000), ("utf-16", 1000), ("parquet", 200), ("arrow", 200)]
 OTHERS = [(form, block) for block in (1 << 23, 200, 64) for form in FORMS if (form, block) not in READ]
 
 
@@ -47,13 +47,21 @@ def test_parts_are_the_rows_of_the_whole_table(table, form, block, monkeypatch):
         path.write_bytes(gzip.compress(table.read_bytes()))
     elif form == "utf-16":
         path.write_text(table.read_text(), encoding="utf-16")
-    elif form == "parquet":
-        path = table.with_suffix(".parquet")
-        pl.read_csv(table, separator=";", infer_schema=False).write_parquet(path)
+    elif form != "csv":
+        path = table.with_suffix(f".{form}")
+        typed = pl.read_csv(table, separator=";", infer_schema=False)
+        if form == "parquet":
+            typed.write_parquet(path)
+        else:
+            typed.write_ipc(path, compression="zstd" if form == "feather" else "uncompressed")
     monkeypatch.setattr(delimited, "BLOCK", block)
     monkeypatch.setattr(tables, "ROWS", block)
     again = read(path, "y")
-    assert again.columns.keys() == whole.columns.keys() == {"row", "size", "day", "note"} or form == "parquet"
+    assert again.columns.keys() == whole.columns.keys() == {"row", "size", "day", "note"} or form in (
+        "parquet",
+        "arrow",
+        "feather",
+    )
     assert all(same(again.columns[name], column) for name, column in whole.columns.items())
     parts = list(read_parts(path, again.readings, keep=["note", "row"]))
     assert (len(parts) > 1) == (block < 1 << 20 and form != "csv.gz")

@@ -286,7 +286,7 @@ def test_bad_tables(tmp_path, content, target, message):
         ("a.parquet", b"", "cannot be read as a table"),
         ("a.csv.gz", gzip.compress(b"a,y\n1,0\n2,1\n", mtime=0)[:-3], "gzip stream is damaged or truncated"),
         ("a.csv.gz", b"a,y\n1,0\n", "gzip stream is damaged"),
-        ("a.xlsx", b"PK", "expected a table (.csv, .tsv, .parquet), an .npz archive, a folder"),
+        ("a.xlsx", b"PK", "expected a table (.csv, .tsv, .parquet, .arrow), an .npz archive, a folder"),
         ("a", b"a,y\n", "unknown kind of file"),
     ],
 )

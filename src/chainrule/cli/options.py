@@ -116,9 +116,7 @@ def called(source: Any) -> str:
 
 def own_target(trained: Any, source: Any) -> str | None:
     """Return, for tables, the column that the model was trained to predict."""
-    from ..data.arrow_files import SUFFIXES
+    from .. import data
 
-    suffix = Path(first(source)).suffix.lower()
-    is_table = suffix in (".csv", ".tsv", ".gz", ".npz", *SUFFIXES) and not Path(first(source)).is_dir()
     name: str | None = trained.preprocessor.target_name
-    return name if is_table else None
+    return name if data.is_table(source) or Path(first(source)).suffix.lower() == ".npz" else None

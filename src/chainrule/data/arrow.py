@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.arguments import integer, number
+from ..frames import EXPECTED
 from .arrow_files import found, pieces_of, pyarrow_package, schema_of, stamp
 from .arrow_pieces import read_piece
 from .arrow_texts import TextReader, is_text
@@ -113,11 +114,12 @@ class ArrowRows(StoredRows):
             raise ValueError(f"{file} has several columns of the same name: {twice!r}")
         if not self.names:
             raise ValueError(f"{file}: the target {target!r} is its only column; expected at least one feature")
-        if target is not None and pyarrow_package().types.is_nested(self._schema.field(target).type):
-            raise ValueError(
-                f"{file}: the target {target!r} is of type {self._schema.field(target).type}; "
-                "expected numbers, booleans, texts or dates"
-            )
+        for name in self._columns:
+            kind = self._schema.field(name).type
+            if _holds_other_things(kind):
+                expected = EXPECTED.partition(":")[0] if name == target else EXPECTED
+                what = "the target" if name == target else "column"
+                raise ValueError(f"{file}: {what} {name!r} is of type {kind}; {expected}")
 
     @property
     def pieces(self) -> Sequence[int]:
@@ -302,6 +304,14 @@ class _Sample:
         """Return the sample."""
         self._prune()
         return pyarrow_package().Table.from_batches(self._batches)
+
+
+def _holds_other_things(kind: Any) -> bool:
+    types = pyarrow_package().types
+    return bool(
+        types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind) or types.is_binary_view(kind) or types.is_interval(kind)
+    )  # fmt: skip
 
 
 def _numbers(values: Any, name: str) -> NDArray[Any]:

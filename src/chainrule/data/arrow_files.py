@@ -18,20 +18,28 @@ def found(paths: Any) -> list[Path]:
     for path in given:
         text = os.fspath(path)
         if Path(text).is_dir():
-            inside = sorted(f for f in Path(text).rglob("*") if f.suffix.casefold() in SUFFIXES)
+            those = inside(Path(text))
         elif Path(text).exists():
-            inside = [Path(text)]
+            those = [Path(text)]
         else:
-            inside = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-        if not inside:
+            those = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        if not those:
             raise FileNotFoundError(
                 f"{text}: no file found; expected {listed(SUFFIXES)}, a folder of them, or a pattern"
             )
-        files += inside
+        files += those
     odd = next((f for f in files if f.suffix.casefold() not in SUFFIXES), None)
     if odd is not None:
         raise ValueError(f"{odd}: expected a file that ends in {listed(SUFFIXES)}")
     return files
+
+
+def inside(folder: Path) -> list[Path]:
+    """Return the Parquet and Arrow files in a folder and in its folders, in the order of their names."""
+    if not folder.is_dir():
+        return []
+    named = (f for f in folder.rglob("*") if f.suffix.casefold() in SUFFIXES and not f.name.startswith((".", "_")))
+    return sorted(f for f in named if f.is_file())
 
 
 def pyarrow_package() -> Any:

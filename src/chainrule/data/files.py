@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .arrow_files import SUFFIXES, inside
 from .dataset import Dataset
 from .digits import load_digits
 from .idx import FAMILY_FILE, read_idx, read_idx_folder
@@ -15,10 +16,10 @@ from .wording import suggestion
 
 DIGITS = "digits"
 OWN_TARGETS = {"digits": "digit", "folder": "label", "classes": "class"}
-TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+TABLES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", *SUFFIXES)
 KINDS = (
-    "a table (.csv, .tsv, .parquet), an .npz archive, a folder of MNIST-family IDX files or of images by class, or "
-    "'digits'"
+    "a table (.csv, .tsv, .parquet, .arrow), an .npz archive, a folder of MNIST-family IDX files or of images by "
+    "class, or 'digits'"
 )
 
 
@@ -39,9 +40,9 @@ def read(
     Parameters
     ----------
     path : path, sequence of paths, or "digits"
-        A table (``.csv``, ``.tsv``, ``.parquet``, or several files; see `read_table`), an NPZ archive (`read_npz`), a
-        folder of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or ``"digits"`` for the
-        embedded ones (`load_digits`; a folder of that name is ``"./digits"``).
+        A table (``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, or several files; see `read_table`), an NPZ archive
+        (`read_npz`), a folder of IDX files (`read_idx_folder`) or of images by class (`read_image_folder`), or
+        ``"digits"`` for the embedded ones (`load_digits`; a folder of that name is ``"./digits"``).
     target : str, optional
         A table's column, or an NPZ archive's array. Images with label files and the digits have their own.
     task : {"binary", "multiclass", "regression", "classification"}, optional
@@ -76,7 +77,7 @@ def read(
     >>> len(digits), digits.task
     (1797, 'multiclass')
     """
-    paths = matching(path)
+    paths = [DIGITS] if path == DIGITS else matching(path)
     if len(paths) > 1:
         _refuse_other_files(paths)
         return read_table(paths, target, task, exclude, header, max_bytes=max_bytes, readings=readings)
@@ -103,7 +104,8 @@ def read(
 def _refuse_other_files(paths: Sequence[OnePath]) -> None:
     other = [path for path in paths if not is_table(path)]
     if other:
-        raise ValueError(f"{other[0]}: of several files, each must be a table (.csv, .tsv, .parquet); give one source")
+        expected = "a table (.csv, .tsv, .parquet, .arrow)"
+        raise ValueError(f"{other[0]}: of several files, each must be {expected}; give one source")
 
 
 def _refuse_other_task(task: str | None) -> None:
@@ -148,7 +150,7 @@ def read_features(
     >>> len(rows), rows.feature_names
     (3, ('x0', 'x1'))
     """
-    paths = matching(path)
+    paths = [DIGITS] if path == DIGITS else matching(path)
     if len(paths) > 1:
         _refuse_other_files(paths)
         return read_table_features(paths, header, max_bytes=max_bytes, readings=readings)
@@ -189,7 +191,7 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, Path]:
 
 
 def is_table(path: Files) -> bool:
-    """Whether these are files of a table, by their names.
+    """Whether these are files of a table, by their names; or a folder of Parquet or Arrow files.
 
     Examples
     --------
@@ -197,9 +199,10 @@ def is_table(path: Files) -> bool:
     >>> data.is_table("cars.csv.gz"), data.is_table("digits")
     (True, False)
     """
-    return all(
-        f"{one}".casefold().endswith(TABLES) for one in ([path] if isinstance(path, str | os.PathLike) else path)
-    )
+    if path == DIGITS:
+        return False
+    paths = [path] if isinstance(path, str | os.PathLike) else path
+    return all(f"{one}".casefold().endswith(TABLES) or bool(inside(Path(one))) for one in paths)
 
 
 def _holds_idx(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and Parquet through polars, which is imported when the first table is read."""
+"""Tables: CSV, TSV, Parquet and Arrow through polars, which is imported when the first table is read."""
 
 import glob
 import os
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import delimited, parquet
+from . import columnar, delimited
+from .arrow_files import SUFFIXES, inside
 from .dataset import Dataset, require_names
 from .evidence import Evidence
 from .expansion import Expansion
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import polars
 
 TARGET_NAMES = ("target", "label", "class", "y")
-#: Rows of a Parquet file that are read at a time, if not all at once.
+#: Rows of a Parquet or Arrow file that are read at a time, if not all at once.
 ROWS = 1 << 16
 
 OnePath = str | os.PathLike[str]
@@ -44,8 +45,9 @@ def read_table(
     Parameters
     ----------
     path : path or sequence of paths
-        ``.csv``, ``.tsv`` (also with the suffix ``.gz``) or ``.parquet``; several files with the same columns are read
-        as one table. A path with ``*`` or ``?`` stands for all files that match, in alphabetical order. CSV is UTF-8,
+        ``.csv``, ``.tsv`` (also with the suffix ``.gz``), ``.parquet``, ``.arrow``, ``.feather`` or ``.ipc``; several
+        files with the same columns are read as one table. A path with ``*`` or ``?`` stands for all files that match,
+        in alphabetical order, and a folder of Parquet or Arrow files for all of them. CSV is UTF-8,
         UTF-16 or Windows-1252; commas, semicolons, tabs and vertical bars are recognised as separators; empty fields
         and ``?``, ``-``, ``NA``, ``n/a``, ``nan``, ``null`` and the like are missing. All rows decide whether the
         texts of a column are numbers (also with decimal commas, signs between thousands, currencies, units),
@@ -199,7 +201,7 @@ class Table:
         Sentences on how the files are written.
     """
 
-    files: "list[delimited.Delimited | parquet.Parquet]"
+    files: "list[delimited.Delimited | columnar.Columnar]"
     called: str
     names: tuple[str, ...]
     notes: tuple[str, ...]
@@ -311,11 +313,11 @@ def blank_rows(number: int, _: Any) -> str:
 
 
 def matching(path: Files) -> list[OnePath]:
-    """Return the files of a path or a sequence of paths, each of which may be a pattern."""
+    """Return the files of a path or a sequence of paths, each of which may be a pattern, or a folder of a table."""
     paths: list[OnePath] = []
     for one in [path] if isinstance(path, str | os.PathLike) else path:
         pattern = not Path(one).exists() and any(sign in f"{one}" for sign in "*?[")
-        found = sorted(glob.glob(f"{one}")) if pattern else [one]
+        found: Sequence[OnePath] = sorted(glob.glob(f"{one}")) if pattern else (inside(Path(one)) or [one])
         if not found:
             raise FileNotFoundError(f"{one}: no file matches")
         paths += found
@@ -324,10 +326,10 @@ def matching(path: Files) -> list[OnePath]:
 
 def _opened(
     source: Expansion, header: bool | None, named: Sequence[str], notes: list[str]
-) -> "delimited.Delimited | parquet.Parquet":
+) -> "delimited.Delimited | columnar.Columnar":
     with _explained(f"{source.path}"):
-        is_parquet = Path(source.path).suffix.casefold() == ".parquet"
-        file = parquet.opened(source) if is_parquet else delimited.sniffed(source, header, named, notes)
+        has_types = Path(source.path).suffix.casefold() in SUFFIXES
+        file = columnar.opened(source) if has_types else delimited.sniffed(source, header, named, notes)
     if not file.names:
         raise ValueError(f"{source.path}: the table has no columns")
     return file

@@ -9,33 +9,24 @@ from typing import Any
 
 from .. import data
 from ..data.arrow import SAMPLE_ROWS
-from ..data.arrow_files import SUFFIXES, found
+from ..data.arrow_files import SUFFIXES, found, inside, schema_of
 from .networks import NETWORKS
 from .preparing import Prepared
 from .trained import Trained
 
-#: Bytes of Parquet files from which they stay on disk without being asked to.
+#: Bytes of Parquet and Arrow files from which they stay on disk without being asked to.
 LARGE = 1 << 30
-#: Suffixes of files that are read in no other way.
-ONLY_ON_DISK = tuple(suffix for suffix in SUFFIXES if suffix != ".parquet")
 
 
 def stays_on_disk(source: str | Sequence[str], asked: bool | None = None) -> bool:
     """Whether the rows of a source are read while a network trains, rather than before; None: if they are many."""
     paths = [source] if isinstance(source, str) else list(source)
-    suffixes = {Path(path).suffix.casefold() for path in paths}
-    known = suffixes <= {*SUFFIXES, ""} and suffixes & {*SUFFIXES} == suffixes
-    folders = all(Path(path).is_dir() and any(Path(path).rglob("*.parquet")) for path in paths)
-    if asked:
-        if not (known or folders):
-            raise ValueError(f"on_disk: expected files that end in {', '.join(SUFFIXES)}, got {paths[0]}")
-        return True
-    if not known or asked is False:
-        return folders and asked is None
-    if suffixes & {*ONLY_ON_DISK}:
-        return True
-    files = [Path(path) for path in paths if Path(path).is_file()] or (found(source) if known else [])
-    return sum(file.stat().st_size for file in files) > LARGE
+    known = all(Path(path).suffix.casefold() in SUFFIXES or inside(Path(path)) for path in paths)
+    if asked and not known:
+        raise ValueError(f"on_disk: expected files that end in {', '.join(SUFFIXES)}, got {paths[0]}")
+    if asked is not None or not known:
+        return bool(asked)
+    return sum(file.stat().st_size for file in found(paths)) > LARGE
 
 
 def prepare_on_disk(
@@ -54,8 +45,8 @@ def prepare_on_disk(
     model = model or "tabular"
     if NETWORKS[model].takes not in ("table", "rows"):
         raise ValueError(f"model: {model} is no network for tables, and {source} holds one; use tabular")
-    whole = data.ArrowRows(source, target)
-    rows = data.ArrowRows(source, target, columns=_kept(whole, exclude))
+    names = [name for name in schema_of(found(source)[0]).names if name != target]
+    rows = data.ArrowRows(source, target, columns=_kept(names, exclude) if exclude else None)
     rest, held = rows.split(test, seed)
     train = rest.sample(seed=seed, task=task)
     tested = held.sample(seed=seed, task=task, readings=train.readings)
@@ -117,8 +108,8 @@ def held_out(rows: Any, share: float, seed: int, readings: Any) -> tuple[Any, da
     return rest, held.sample(SAMPLE_ROWS, seed, readings=readings)
 
 
-def _kept(rows: data.ArrowRows, exclude: Sequence[str]) -> list[str]:
-    unknown = [name for name in exclude if name not in rows.names]
+def _kept(names: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    unknown = [name for name in exclude if name not in names]
     if unknown:
-        raise ValueError(f"exclude: there is no column {unknown[0]!r}; the columns are {', '.join(rows.names[:20])}")
-    return [name for name in rows.names if name not in exclude]
+        raise ValueError(f"exclude: there is no column {unknown[0]!r}; the columns are {', '.join(names[:20])}")
+    return [name for name in names if name not in exclude]

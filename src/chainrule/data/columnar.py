@@ -1,4 +1,4 @@
-"""Parquet files: their columns and rows, part by part."""
+"""Parquet and Arrow files: their columns and rows, part by part."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..frames import EXPECTED
+from .arrow_files import is_parquet
 from .delimited import stripped
 from .expansion import Expansion
 from .readings import polars_package
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parquet:
-    """A Parquet file.
+class Columnar:
+    """A Parquet or Arrow file.
 
     Attributes
     ----------
@@ -48,8 +49,8 @@ class Parquet:
         for name in columns:  # before their values take memory
             if self.schema[name].is_nested():
                 raise ValueError(f"column {name!r} of {path} is of type {self.schema[name]}; {EXPECTED}")
-        frame = pl.scan_parquet(path).select(pl.col(self.stored[name]).alias(name) for name in columns)
-        height = pl.scan_parquet(path).select(pl.len()).collect().item()
+        frame = self._scan().select(pl.col(self.stored[name]).alias(name) for name in columns)
+        height = self._scan().select(pl.len()).collect().item()
         step = rows or max(height, 1)
         texts = self.texts(columns)
         self._check(pl, len(columns), texts, min(step, height))
@@ -63,13 +64,18 @@ class Parquet:
         if texts:
             # a dictionary holds a text once, however many rows have it
             lengths = pl.col([self.stored[name] for name in texts]).str.len_bytes().cast(pl.UInt64)
-            sizes = pl.scan_parquet(self.source.path).select(lengths).slice(0, rows).sum().collect()
+            sizes = self._scan().select(lengths).slice(0, rows).sum().collect()
             self.source.check(rows * width + sum(sizes.row(0)), size)
 
+    def _scan(self) -> Any:
+        pl, path = polars_package(), Path(self.source.path)
+        return pl.scan_parquet(path) if is_parquet(path) else pl.scan_ipc(path)
 
-def opened(source: Expansion) -> Parquet:
+
+def opened(source: Expansion) -> Columnar:
     """Read what columns a file has."""
-    schema = polars_package().read_parquet_schema(source.path)
-    return Parquet(
+    pl, path = polars_package(), Path(source.path)
+    schema = pl.read_parquet_schema(path) if is_parquet(path) else pl.read_ipc_schema(path)
+    return Columnar(
         source, {name.strip(): dtype for name, dtype in schema.items()}, {name.strip(): name for name in schema}
     )
