@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule import data
-from chainrule.data import ArrowRows, Preprocessor, arrow_pieces, stored
+from chainrule.data import ArrowRows, Preprocessor, arrow, arrow_pieces, stored
+from chainrule.data.arrow import _Sample
 from chainrule.data.stored import _parts
 from tests.tables import in_turn
 
@@ -201,6 +202,31 @@ def test_a_sample_is_fair_and_has_every_text(tmp_path: Path) -> None:
     np.testing.assert_array_equal(places, rows.sample(2000, seed=1).columns["place"])  # type: ignore[index]
     assert not np.array_equal(places, rows.sample(2000, seed=2).columns["place"])  # type: ignore[index]
     assert len(rows.sample(40_000)) == count
+
+
+@pytest.mark.parametrize("kind", ["long texts", "short texts", "numbers"])
+def test_a_sample_takes_bounded_memory(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, size = 6000, 300_000
+    columns: dict[str, Any] = {"place": np.arange(count), "y": np.arange(count) // 1000}
+    if kind == "numbers":
+        columns |= {f"x{i}": np.arange(count) for i in range(30)}
+    else:
+        columns["note"] = [f"{i} " * (200 if kind == "long texts" else 1) for i in range(count)]
+    rows = ArrowRows(write(pa.table(columns), tmp_path / "rows.parquet", 500), "y")
+    monkeypatch.setattr(arrow, "SAMPLE_BYTES", size)
+    drawn = _Sample(count, 0, "y")
+    most = 0.0
+    for piece in range(len(rows.pieces)):
+        for batch in rows.tables(piece):
+            drawn.add(batch)
+            most = max(most, sum(held.nbytes for held in drawn._batches))
+    assert most < 2 * size
+    table = drawn.table()
+    each = 32 * 8 if kind == "numbers" else table["note"].nbytes / table.num_rows + 64 + 16
+    assert 0.9 * size < table.num_rows * each < 1.1 * size
+    assert set(table["y"].to_pylist()) == set(range(6)), "each class"
+    halves = np.histogram(table["place"].to_numpy(), bins=2, range=(0, count))[0] / table.num_rows
+    np.testing.assert_allclose(halves, 0.5, atol=0.05 if kind == "numbers" else 0.35)
 
 
 def test_parts_are_split_before_they_are_prepared(tmp_path: Path) -> None:

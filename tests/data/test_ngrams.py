@@ -7,7 +7,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import nn
-from chainrule.data import Dataset, Preprocessor
+from chainrule.data import Dataset, Preprocessor, ngrams
 from chainrule.data.ngrams import BUCKETS, Ngrams, hashed
 
 WORDS = "the quick brown fox jumps over lazy dogs while seven wizards mix jugs of liquid oxygen".split()
@@ -86,3 +86,13 @@ def test_an_export_says_what_it_cannot_do():
         ValueError, match=r"the texts of 'text' are hashed, which an exported model cannot do: train wi"
     ):
         fitted.raw_columns()
+
+
+def test_texts_are_hashed_alike_in_blocks_of_any_size(monkeypatch):
+    texts = [None, "", "to be or not", "a" * 300, *(f"note {i}" for i in range(50))]
+    known = ngrams.hashed(texts)
+    each = np.concatenate([ngrams.hashed([text]) for text in texts])
+    np.testing.assert_array_equal(known, each)
+    for block in (1, 40, 1000):
+        monkeypatch.setattr(ngrams, "BLOCK", block)
+        np.testing.assert_array_equal(ngrams.hashed(texts), known)

@@ -21,8 +21,10 @@ from .readings import Reading
 from .stored import BLOCK_BYTES, Part, StoredRows, picked
 from .wording import counted, listed, suggestion
 
-#: Rows of a sample to which the preprocessing is fitted.
-SAMPLE_ROWS = 200_000
+#: Rows of a sample to which the preprocessing is fitted, and their bytes, at most.
+SAMPLE_ROWS, SAMPLE_BYTES = 200_000, 128 * 1024 * 1024
+#: Bytes that a number, and what a text adds to its letters, take in a data set.
+NUMBER, TEXT = 8, 64
 #: Different texts of a column that a sample has for certain.
 MOST_TEXTS = 10_000
 
@@ -213,7 +215,9 @@ class ArrowRows(StoredRows):
     ) -> Dataset:  # fmt: skip
         """Return a random sample of the rows, drawn in one pass, with each text and class that occurs at least once.
 
-        Of a column with more than 10,000 texts those found first. All rows, in their order, if there are no more.
+        Of a column with more than 10,000 texts those found first. All rows, in their order, if there are no more. The
+        sample has fewer rows if they would take more than 128 MiB; the rows that are kept for their texts take at most
+        half of it.
         What the texts of a column mean, all rows of the files decide as in `read_table`, unless `readings` say it.
         """
         drawn = _Sample(integer("rows", rows, at_least=1), integer("seed", seed, at_least=0), self.target)
@@ -250,28 +254,35 @@ class _Sample:
         self._draws = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(3,))))
         self._batches: list[Any] = []
         self._keys: list[NDArray[Any]] = []
-        self._places: list[NDArray[Any]] = []
         self._seen: dict[str, set[Any]] = {}
-        self._count, self._held, self._limit = 0, 0, np.inf
+        self._held, self._limit = 0, np.inf
+        self._bytes, self._kept_for_texts = 0.0, 0.0
 
     def add(self, batch: Any) -> None:
         """Draw from the rows of a record batch."""
-        keys = self._draws.random(batch.num_rows)
-        keys[self._first_with_a_text(batch)] = -1.0
+        keys, width = self._draws.random(batch.num_rows), _width(batch)
+        if self._target is not None:  # each class is in the sample, whatever its size
+            keys[self._first_with_a_text(batch, [self._target])] = -1.0
+        left = int((SAMPLE_BYTES / 2 - self._kept_for_texts) / width)
+        if left > 0:
+            others = [name for name in batch.schema.names if name != self._target]
+            first = self._first_with_a_text(batch, others)[:left]
+            keys[first] = -1.0
+            self._kept_for_texts += width * len(first)
         picked = np.flatnonzero(keys < self._limit)
         if len(picked):
-            self._batches.append(batch.take(pyarrow_package().array(picked)))
+            taken = _those(batch, keys < self._limit)
+            self._batches.append(taken)
             self._keys.append(keys[picked])
-            self._places.append(self._count + picked)
             self._held += len(picked)
-        self._count += batch.num_rows
-        if self._held > 2 * self._rows + 65536:
+            self._bytes += _width(taken) * len(picked)
+        if self._held > 2 * self._rows + 65536 or self._bytes > 1.5 * SAMPLE_BYTES:
             self._prune()
 
-    def _first_with_a_text(self, batch: Any) -> list[int]:
+    def _first_with_a_text(self, batch: Any, names: Sequence[str]) -> list[int]:
         """Return the rows that have a text or class which no earlier row has."""
         pa, rows = pyarrow_package(), []
-        for name in batch.schema.names:
+        for name in names:
             values = batch.column(name)
             kind = values.type
             classes = pa.types.is_integer(kind) or pa.types.is_boolean(kind)
@@ -292,18 +303,32 @@ class _Sample:
 
     def _prune(self) -> None:
         """Keep the rows with the least numbers, in their order."""
+        self._rows = min(self._rows, max(1, int(SAMPLE_BYTES * self._held / max(self._bytes, 1))))
         keys = np.concatenate(self._keys)
         if len(keys) > self._rows:
             self._limit = max(np.partition(keys, self._rows)[self._rows], 0.0)  # those below 0 are kept in any case
-        kept = np.flatnonzero(keys < self._limit)
-        table = pyarrow_package().Table.from_batches(self._batches).take(pyarrow_package().array(kept)).combine_chunks()
-        self._batches, self._held = table.to_batches(), len(kept)
-        self._keys, self._places = [keys[kept]], [np.concatenate(self._places)[kept]]
+        self._batches = [_those(batch, k < self._limit) for batch, k in zip(self._batches, self._keys, strict=True)]
+        self._keys = [k[k < self._limit] for k in self._keys]
+        self._held = sum(batch.num_rows for batch in self._batches)
+        self._bytes = sum(_width(batch) * batch.num_rows for batch in self._batches)
 
     def table(self) -> Any:
         """Return the sample."""
         self._prune()
-        return pyarrow_package().Table.from_batches(self._batches)
+        return pyarrow_package().Table.from_batches(self._batches).combine_chunks()
+
+
+def _those(batch: Any, mask: NDArray[np.bool_]) -> Any:
+    """Return some rows of a record batch, without the memory of the others."""
+    return batch.take(pyarrow_package().array(np.flatnonzero(mask)))
+
+
+def _width(batch: Any) -> float:
+    """Return how many bytes a row takes in a data set, about."""
+    each = [
+        TEXT + column.nbytes / max(batch.num_rows, 1) if is_text(column.type) else NUMBER for column in batch.columns
+    ]
+    return float(sum(each))
 
 
 def _holds_other_things(kind: Any) -> bool:

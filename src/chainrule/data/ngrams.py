@@ -14,8 +14,8 @@ from .wording import counted
 LENGTH, BUCKETS = 3, 128
 #: Texts in words: of so many words and so many different texts at least; fewer rows cannot tell what matters in them.
 LEAST_WORDS, LEAST_ROWS = 2.5, 500
-#: Rows that are hashed at a time.
-BLOCK = 8192
+#: Bytes of texts that are hashed at a time.
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,13 @@ def _in_words(column: NDArray[Any]) -> bool:
 
 def hashed(texts: "list[str] | list[str | None]") -> NDArray[np.float64]:
     """Return a row of `BUCKETS` numbers for each text."""
-    out = np.zeros((len(texts), BUCKETS))
-    for start in range(0, len(texts), BLOCK):
-        block = [b"" if text is None else f" {text.casefold()} ".encode() for text in texts[start : start + BLOCK]]
-        out[start : start + BLOCK] = _hashed(block)
+    out, block, size = np.zeros((len(texts), BUCKETS)), list[bytes](), 0
+    for i, text in enumerate(texts):
+        block.append(b"" if text is None else f" {text.casefold()} ".encode())
+        size += len(block[-1])
+        if size >= BLOCK or i == len(texts) - 1:
+            out[i + 1 - len(block) : i + 1] = _hashed(block)
+            block, size = [], 0
     return out
 
 
