@@ -1,5 +1,5 @@
 // Convolutions with a channel of the result in each lane of a vector: the image's elements are broadcast.
-#include "conv.hpp"
+#include "conv_sums.hpp"
 
 namespace chainrule::convolution {
 namespace {

@@ -1,5 +1,5 @@
 // Convolutions with an image in each lane of a vector, or, where there are few images, adjacent places in the lanes.
-#include "conv.hpp"
+#include "conv_sums.hpp"
 
 namespace chainrule::convolution {
 namespace {
