@@ -324,3 +324,38 @@ def test_bad_arguments_are_named(arguments: Any, message: str) -> None:
 def test_weights_of_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="sample_weight"):
         cr.fit(network(), ArrayRows(*examples(10)), loss="mse", sample_weight=np.ones(10))
+
+
+def test_batches_of_a_pytorch_loader_are_read_ahead_in_their_order() -> None:
+    torch = pytest.importorskip("torch")
+    X, y = examples(130)
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    loader = torch.utils.data.DataLoader(pairs, batch_size=40)
+    found = []
+    for given_ in (loader, [(X[i : i + 40], y[i : i + 40]) for i in range(0, 130, 40)]):
+        model = network()
+        cr.fit(model, given_, loss="mse", epochs=2, progress=False)
+        found.append(weights(model))
+    assert found[0] == found[1]
+    assert not readers()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda X, y: (X[:, :3], y), r"X has shape \(20, 3\), Linear expects \(…, 4\)"),
+        (lambda X, y: (X[:0], y[:0]), r"X: batch 2: X has shape \(0, 4\): no examples"),
+        (lambda X, y: (X, y[:7]), r"X: batch 2: y has shape \(7, 1\).*20 rows"),
+        (lambda X, y: X, r"X: batch 2: expected a pair"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_an_error_also_if_it_is_read_ahead(bad: Any, message: str) -> None:
+    X, y = examples(20)
+
+    def batches() -> Iterator[Any]:
+        yield X, y
+        yield bad(X, y)
+
+    with pytest.raises((ValueError, TypeError), match=message):
+        cr.fit(network(), batches, loss="mse", epochs=1, progress=False)
+    assert not readers()
