@@ -88,7 +88,9 @@ def build(
     rewriter = Rewriter()
     with np.errstate(all="ignore"):  # constants are computed
         new = merge_loops(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
-        new = draw_out_factors(rewriter, move_factors(rewriter, new))
+        new = move_factors(rewriter, new)
+        if updates:  # a training step; what else is compiled overflows where NumPy does
+            new = draw_out_factors(rewriter, new)
     rewriter.rewrite([*inputs, *states])  # registers their names
     builder = _Builder(name, own_outputs)
     captured = list(rewriter.captured.values())

@@ -2,6 +2,9 @@
 
 Gradients through an activation of several terms are such sums. What is left in brackets is the derivative itself,
 which depends on nothing that comes from behind: it can be computed with the activation (`early.py`).
+
+Of very large numbers a + b may overflow where the sum of the products does not, and infinities may meet in one and not
+in the other. This is therefore done for training steps only, whose results no one computes with NumPy.
 """
 
 from __future__ import annotations
