@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 from chainrule import nn
-from chainrule.sklearn import TabularClassifier, TabularRegressor, tabular
+from chainrule.sklearn import TabularClassifier, TabularRegressor, tabular_base
 from chainrule.train import tables
 
 RNG = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def test_a_second_network_is_trained_on_all_rows(monkeypatch):
     assert np.allclose(pickle.loads(pickle.dumps(model)).predict(X), of_second, atol=1e-5)
     assert [len(trained(**more).networks_) for more in ({"n_ens": 2}, {"validation_fraction": 0})] == [2, 1]
     assert all("val_loss" in history[0] for history in trained(n_ens=2).histories_)
-    monkeypatch.setattr(tabular, "FEW_TO_REFIT", 100)
+    monkeypatch.setattr(tabular_base, "FEW_TO_REFIT", 100)
     assert [len(trained(refit=refit).networks_) for refit in ("auto", True)] == [1, 2]
 
 
