@@ -58,12 +58,14 @@ class Training:
 
 
 def trainings(names: list[str] | None = None) -> list[Training]:
-    """All of them, or those of the names given, "lenet" or "lenet/b32". Raises a ValueError for other names."""
-    everything = [Training(network, batch) for network in NETWORKS for batch in BATCHES]
+    """All of them, or those of the names given: "lenet", or "lenet/b16" of any batch size.
+
+    Raises a ValueError for other names.
+    """
     chosen = []
     for name in names or list(NETWORKS):
-        found = [t for t in everything if name in (t.name, t.network)]
-        if not found:
-            raise ValueError(f"--workload: expected names among {', '.join(t.name for t in everything)}, got {name!r}")
-        chosen += found
+        network, slash, batch = name.partition("/b")
+        if network not in NETWORKS or (slash and not (batch.isdecimal() and int(batch) > 0)):
+            raise ValueError(f"--workload: expected one of {', '.join(NETWORKS)}, as gpt or gpt/b16, got {name!r}")
+        chosen += [Training(network, size) for size in ((int(batch),) if slash else BATCHES)]
     return chosen

@@ -14,9 +14,10 @@ from benchmarks.layers.workloads import BATCHES, NETWORKS, Training, trainings
 
 def test_names_choose_networks_and_batches():
     assert len(trainings()) == len(NETWORKS) * len(BATCHES)
-    assert [t.name for t in trainings(["gpt", "lenet/b8"])] == ["gpt/b8", "gpt/b32", "gpt/b128", "lenet/b8"]
-    with pytest.raises(ValueError, match=r"--workload.*lenet/b32.*'alexnet'"):
-        trainings(["alexnet"])
+    assert [t.name for t in trainings(["gpt", "lenet/b16"])] == ["gpt/b8", "gpt/b32", "gpt/b128", "lenet/b16"]
+    for name in ("alexnet", "alexnet/b8", "lenet/b", "lenet/b0", "lenet/b-8", "lenet/b8.0", "lenet/8"):
+        with pytest.raises(ValueError, match=rf"--workload.*gpt/b16, got '{name}'"):
+            trainings([name])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
