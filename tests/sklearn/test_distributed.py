@@ -82,7 +82,7 @@ def fitted_to_table(kind, comm=None, table=TABLE, **more):
     estimator = clone(estimator).set_params(distributed=comm, **more).fit(table, y)
     states = [{k: a.tobytes() for k, a in network.state_dict().items()} for network in estimator.networks_]
     predicted = estimator.predict_proba(table) if kind == "classifier" else estimator.predict(table)
-    return states, [history["val_loss"] for history in estimator.histories_], predicted.tobytes()
+    return states, [history["loss"] for history in estimator.histories_], predicted.tobytes()
 
 
 @for_each("kind", TABLES)

@@ -163,16 +163,11 @@ def _inputs(graph: Any) -> str:
 
 
 def _export_network(model: Path, out_file: Path, probabilities: bool) -> None:
-    from .. import data, io, nn
+    from .. import data, io, runs
 
     network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
     if probabilities:
-        loss = metadata.get("loss")
-        ends = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid}
-        end = nn.losses.output_activation(loss) if isinstance(loss, str) else ""
-        if end not in ends:
-            raise ValueError(f"{model} was trained with the loss {loss!r}: its outputs are not logits of probabilities")
-        network = nn.Sequential(network, ends[end]())
+        network = runs.with_probabilities(runs.Trained.load(model))
     stored = metadata.get("preprocessing")
     example = None if stored is None else data.preprocessing(stored).example()
     graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph

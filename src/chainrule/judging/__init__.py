@@ -2,7 +2,7 @@
 
 from .baseline import Baseline
 from .bootstrap import intervals
-from .calibration import SPREAD, binned, confidences, fit_temperature
+from .calibration import binned, confidences, fit_temperature
 from .judgement import TELLING, Judgement, judge, of_classes, of_overfitting
 from .metrics import METRICS, Metric, confusion, measure
 from .predictions import Predictions, UndefinedMetric, scored
@@ -12,7 +12,6 @@ from .thresholds import CHOICES, best_threshold
 __all__ = [
     "CHOICES",
     "METRICS",
-    "SPREAD",
     "TELLING",
     "Baseline",
     "Judgement",

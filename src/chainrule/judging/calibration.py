@@ -83,7 +83,7 @@ def fit_temperature(logits: Array, true: Array, spread: float | None = None) -> 
     >>> print(round(fit_temperature(sure, np.array([1, 1, 1, 0])) * np.log(3), 3))
     4.0
     >>> print(round(fit_temperature(sure[:3], np.array([1, 1, 1]), spread=0.2), 3))
-    0.998
+    0.992
     """
     wide = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits
     margins = (wide - wide[np.arange(len(wide)), true][:, None]).astype(np.float64)

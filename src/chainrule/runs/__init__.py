@@ -1,7 +1,7 @@
 """Training runs in folders: data in, a model file, a history and a record out. What the command line does."""
 
 from .cross_validation import CrossValidation, cross_validate
-from .exporting import export_with_preprocessing, has_raw_columns
+from .exporting import export_with_preprocessing, has_raw_columns, with_probabilities
 from .folders import CHECKPOINT, check_same, claimed, folder_name
 from .importance import COLUMNS as IMPORTANCE_COLUMNS
 from .importance import importance, partial_dependence
@@ -51,4 +51,5 @@ __all__ = [
     "train",
     "tune",
     "versions",
+    "with_probabilities",
 ]

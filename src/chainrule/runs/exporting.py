@@ -70,6 +70,28 @@ def export_with_preprocessing(trained: Trained, path: str | os.PathLike[str] | N
     return export(whole, inputs, names, texts_of(trained.metadata), path, labels)
 
 
+class Probabilities(nn.Module):
+    """A classifier as a function of preprocessed data: it returns the probabilities that `Trained.predict` does."""
+
+    def __init__(self, model: nn.Module, loss: str, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.loss, self.temperature = loss, temperature
+
+    def forward(self, X: Any) -> Any:
+        """Return the probabilities of all classes, or the one of the second of two classes."""
+        return nn.losses.activate(self.loss, self.model(X) / self.temperature)
+
+
+def with_probabilities(trained: Trained) -> nn.Module:
+    """Return the network of a classifier, ended by what makes its logits probabilities."""
+    if nn.losses.output_activation(trained.loss) not in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"the model was trained with the loss {trained.loss!r}: its outputs are not logits of probabilities"
+        )
+    return Probabilities(trained.model, trained.loss, trained.rule.temperature)
+
+
 def _free(name: str, taken: list[str]) -> str:
     return name if name not in taken else _free(f"{name}_", taken)
 

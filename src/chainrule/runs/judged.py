@@ -12,6 +12,7 @@ import numpy as np
 from .. import judging, nn
 from ..core.op import Array
 from ..data.record import Record
+from ..judging import calibration
 
 if TYPE_CHECKING:
     from ..data import Preprocessor
@@ -58,7 +59,7 @@ class Rule:
         rule = cls(judging.Baseline.of_classes(true, len(preprocessor.classes)))
         if (settings.calibrate is not None or settings.label_smoothing) and held is not None:
             output, target = held  # smoothed labels make probabilities that are too near to each other
-            spread = None if settings.calibrate is not None else judging.SPREAD
+            spread = None if settings.calibrate is not None else calibration.SPREAD
             fitted = judging.fit_temperature(output, target.reshape(-1).astype(np.int64), spread)
             rule = replace(rule, temperature=fitted)
         if settings.threshold in judging.CHOICES and held is not None:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .. import judging, ops
 from ..core.arguments import number
 from ..core.op import Array
+from ..judging import calibration
 from ..nn import losses
 from ..train import tables
 from .tabular_base import Tabular
@@ -182,7 +183,7 @@ class TabularClassifier(ClassifierMixin, Tabular):  # type: ignore[misc]
     def _temperature(self, outputs: Array, y: Array) -> float:
         if not self.label_smoothing:
             return 1.0
-        return judging.fit_temperature(outputs, y.astype(np.int64), judging.SPREAD)
+        return judging.fit_temperature(outputs, y.astype(np.int64), calibration.SPREAD)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of every class, (m, n_classes), in the order of ``classes_``.
