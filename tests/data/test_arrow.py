@@ -403,7 +403,7 @@ import chainrule as cr
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rows = cr.data.ArrowRows(sys.argv[1], "y", block_bytes=8 << 20)
 model = cr.nn.Sequential(cr.nn.Linear(len(rows.names), 8), cr.nn.ReLU(), cr.nn.Linear(8, 1))
-history = cr.fit(model, rows, loss="mse", epochs=1, batch_size=4096, validation=0.1, progress=False)
+history = cr.fit(model, rows, loss="mse", epochs=1, batch_size=512, validation=0.1, progress=False)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"grown": (after - before) * 1024, "loss": history["loss"][-1]}))
 """
