@@ -37,7 +37,6 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "where": "an argument of NumPy's functions",
     },
     "nn/activations.py": dict.fromkeys(["relu", "sigmoid", "tanh", "softplus", "softmax"], ACTIVATION),
-    "cli/models.py": dict.fromkeys(["sigmoid", "softmax"], PREDICTION),
     "runs/networks.py": {"relu": ACTIVATION},
     "runs/settings.py": {"relu": ACTIVATION},
     "explain/recording.py": dict.fromkeys(["identity", "sigmoid", "softmax"], PREDICTION),

@@ -41,6 +41,15 @@ def test_probabilities(run, csv, task):
     np.testing.assert_allclose(found, shares[:, -found.shape[1] :], rtol=1e-5, atol=1e-5)
 
 
+def test_probabilities_of_a_network_without_preprocessing(run, tmp_path):
+    model = nn.Sequential(nn.Linear(3, 4, seed=0))
+    cr.save(tmp_path / "m", model, {"loss": "cross_entropy"})
+    run("export", "m", "model.onnx", "--probabilities")
+    X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    found = runtime.InferenceSession("model.onnx").run(None, {"X": X})[0]
+    np.testing.assert_allclose(found, np.asarray(cr.softmax(cr.predict(model, X))), rtol=1e-5, atol=1e-6)
+
+
 def test_columns_go_in_as_they_are(run, csv):
     """One input for each column, predictions and probabilities as predict writes them, with the stored threshold."""
     file = csv("binary")

@@ -165,9 +165,10 @@ def _inputs(graph: Any) -> str:
 def _export_network(model: Path, out_file: Path, probabilities: bool) -> None:
     from .. import data, io, runs
 
-    network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
     if probabilities:
-        network = runs.with_probabilities(runs.Trained.load(model))
+        network, metadata = runs.with_probabilities(model)
+    else:
+        network, metadata = io.load(model / "model.safetensors" if model.is_dir() else model)
     stored = metadata.get("preprocessing")
     example = None if stored is None else data.preprocessing(stored).example()
     graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph

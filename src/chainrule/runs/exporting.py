@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import nn
+from .. import nn, ops
 from ..data import Preprocessor, preprocessing
 from ..data.features import RawColumn
 from ..io import load
@@ -71,25 +71,33 @@ def export_with_preprocessing(trained: Trained, path: str | os.PathLike[str] | N
 
 
 class Probabilities(nn.Module):
-    """A classifier as a function of preprocessed data: it returns the probabilities that `Trained.predict` does."""
+    """The end of a classifier: turns logits into the probabilities that `Trained.predict` returns."""
 
-    def __init__(self, model: nn.Module, loss: str, temperature: float) -> None:
+    def __init__(self, loss: str, temperature: float) -> None:
         super().__init__()
-        self.model = model
         self.loss, self.temperature = loss, temperature
 
-    def forward(self, X: Any) -> Any:
+    def forward(self, logits: Any) -> Any:
         """Return the probabilities of all classes, or the one of the second of two classes."""
-        return nn.losses.activate(self.loss, self.model(X) / self.temperature)
+        return nn.losses.activate(self.loss, logits / self.temperature)
 
 
-def with_probabilities(trained: Trained) -> nn.Module:
-    """Return the network of a classifier, ended by what makes its logits probabilities."""
-    if nn.losses.output_activation(trained.loss) not in ("softmax", "sigmoid"):
-        raise ValueError(
-            f"the model was trained with the loss {trained.loss!r}: its outputs are not logits of probabilities"
-        )
-    return Probabilities(trained.model, trained.loss, trained.rule.temperature)
+def with_probabilities(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network of a classifier's model file, ended by what makes its logits probabilities, and the metadata.
+
+    The file, or its folder, need not hold the preprocessing of a run.
+    """
+    file = Path(path)
+    model, metadata = load(file / "model.safetensors" if file.is_dir() else file)
+    loss = metadata.get("loss")
+    end = nn.losses.activation_of(loss) if isinstance(loss, str) else None
+    if not (end is ops.softmax or end is ops.sigmoid):
+        raise ValueError(f"{file} was trained with the loss {loss!r}: its outputs are not logits of probabilities")
+    assert isinstance(loss, str)
+    rule = Rule()
+    if metadata.get("rule") is not None:
+        rule = Rule.from_dict(metadata["rule"], len(preprocessing(metadata.get("preprocessing")).classes))
+    return nn.Sequential(model, Probabilities(loss, rule.temperature)), metadata
 
 
 def _free(name: str, taken: list[str]) -> str:
