@@ -32,6 +32,7 @@ OTHERS = (  # of networks in these benchmarks
     *((256, 512, 512), (96, 300, 224), (64, 300, 200)),
 )
 SAMPLE_SECONDS = 4e-4
+PAUSE_SECONDS = 5e-3
 TOLERANCE = 1e-3
 HEAD = ("m×k×n", "threads", "layout", "native", "spread", "compiled", "numpy", "torch", "ratio", "spread")
 LEGEND = """\
@@ -98,12 +99,11 @@ class Multiplies:
         timed = [result for result in results if result["status"] == "timed"]
         parts = [machine_lines(record)]
         if timed:
-            rates = [result["multiply_rate"] * 1e-9 for result in timed]
+            rates = [result["multiply_rate"]["rate"] * 1e-9 for result in timed]
             parts[0] += (
                 f"\nMultiply rate of one thread, from the first-level cache: {min(rates):.0f}–{max(rates):.0f} Gflop/s"
             )
-            rows = [_row(case, result["threads"]) for result in timed for case in result["cases"]]
-            parts += [table(HEAD, rows, style), LEGEND, table(SUMMARY_HEAD, summary(timed), style)]
+            parts += [shapes_table(timed, style), LEGEND, summary_table(timed, style)]
         return "\n\n".join([*parts, *left_out(results)]) + "\n"
 
 
@@ -122,6 +122,19 @@ def summary(timed: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         at = f"{_name(worst['shape'])} {worst['layout']}"
         rows.append((str(threads), str(len(cases)), f"{ratios.min():.2f}", at, f"{low:.2f}", f"{middle:.2f}", below))
     return rows
+
+
+def shapes_table(timed: Sequence[dict[str, Any]], style: Style, shapes: Sequence[Shape] | None = None) -> str:
+    """The rates of all shapes, or of those given, in each layout."""
+    wanted = None if shapes is None else {tuple(shape) for shape in shapes}
+    found = [(case, result["threads"]) for result in timed for case in result["cases"]]
+    rows = [_row(case, threads) for case, threads in found if wanted is None or tuple(case["shape"]) in wanted]
+    return table(HEAD, rows, style)
+
+
+def summary_table(timed: Sequence[dict[str, Any]], style: Style) -> str:
+    """How far the ratios reach, of all shapes, for each number of threads."""
+    return table(SUMMARY_HEAD, summary(timed), style)
 
 
 def _name(shape: Sequence[int]) -> str:
@@ -157,7 +170,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "status": "timed",
         "cases": cases,
-        "multiply_rate": _native.multiply_rate(),
+        "multiply_rate": {"rate": _native.multiply_rate()},
         "thread_pools": machine.blas_threads(),
         "load_average": machine.load_average(),
     }
@@ -209,6 +222,8 @@ def _compared(sides: dict[str, Callable[[], Any]], shape: Shape, job: dict[str, 
         while len(times["native"]) < measure.LEAST_PAIRS or time.perf_counter() < end:
             for name, side in sides.items():
                 times[name].append(_timed(side, counts[name]))
+                if job["threads"] > 1:
+                    time.sleep(PAUSE_SECONDS)  # until threads that spin after their work have gone to sleep
     finally:
         gc.enable()
     best = min((name for name in PEERS if name in sides), key=lambda name: np.median(times[name]))

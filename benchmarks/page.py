@@ -15,16 +15,21 @@ from typing import Any
 
 from benchmarks.__main__ import Measurement, measure
 from benchmarks.grid import Grid, write_json
+from benchmarks.layers.measure import PEERS, Layers
+from benchmarks.layers.workloads import trainings
 from benchmarks.machine import usual_threads
 from benchmarks.memory import COMPARED, WORKLOADS, Memory, peaks_table
+from benchmarks.multiplies import OTHERS, Multiplies, all_shapes, shapes_table, summary_table
 from benchmarks.overhead import Overhead, cases_table
 from benchmarks.programs.__main__ import PROGRAMS, Programs, programs_table
-from benchmarks.report import Style, left_out, machine_lines, microseconds, table
+from benchmarks.report import Style, conditions, left_out, machine_lines, microseconds, table
 from benchmarks.workloads import GRID, select
 
 NATIVE_PAIRS = [("chainrule_native", "jax_scan"), ("chainrule_native", "torch_eager")]
 NUMPY_PAIRS = [("chainrule_eager", "torch_eager"), ("chainrule_compiled", "numpy_hand")]
 NUMPY_WORKLOADS = ["64-32-10", "784-128-10/b128"]
+LAYERS = ["lenet/b8", "lenet/b32", "lenet/b128", "cnn/b32", "lstm/b32", "gru/b32", "gpt/b16", "makemore/b32"]
+SHAPES = [*OTHERS, (1024, 1024, 1024)]  # of the multiplies that are shown; the summary is of all
 Table = Callable[[Sequence[dict[str, Any]], Style], str]
 HEAD = ("workload", "threads", "side", "µs", "peer", "µs", "times faster", "quartiles", "multiply rate")
 
@@ -46,8 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
     grid = Grid(list(GRID), NATIVE_PAIRS, threads, options.seconds)
+    layers = Layers(trainings(LAYERS), list(PEERS), threads, options.seconds)
+    multiplies = Multiplies(all_shapes(), threads, options.seconds / 20)
     measurements: list[tuple[str, str, Measurement, Table]] = [
         ("native", "The native engine", grid, pairs_table),
+        ("layers", "Convolution, recurrence and attention", layers, pairs_table),
+        ("multiplies", "Matrix multiplications", multiplies, multiplies_table),
         ("numpy", "The NumPy engine", replace(grid, workloads=select(NUMPY_WORKLOADS), pairs=NUMPY_PAIRS), pairs_table),
         ("overhead", "Overhead of a step", Overhead(threads, options.seconds), cases_table),
         ("memory", "Memory", Memory(select(list(WORKLOADS)), list(COMPARED), [1]), peaks_table),
@@ -70,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _section(title: str, results: Sequence[dict[str, Any]], as_table: Table) -> str:
     """A heading, the table of results, and the measurements that were skipped."""
     measured = [result for result in results if result["status"] in ("timed", "measured")]
-    parts = [f"## {title}", *([as_table(measured, "markdown")] if measured else []), *left_out(results)]
+    found = conditions(measured)
+    parts = [f"## {title}", *([f"Measured at: {found}."] if found else [])]
+    parts += [*([as_table(measured, "markdown")] if measured else []), *left_out(results)]
     return "\n\n".join(parts)
 
 
@@ -84,6 +95,11 @@ def pairs_table(results: Sequence[dict[str, Any]], style: Style) -> str:
         name = result["workload"], str(result["threads"])
         rows.append((*name, a, mine, b, other, f"{ratio['median']:.2f}", quartiles, f"{100 * share:.0f}%"))
     return table(HEAD, rows, style)
+
+
+def multiplies_table(results: Sequence[dict[str, Any]], style: Style) -> str:
+    """Some shapes, and the summary of all of them."""
+    return f"{shapes_table(results, style, SHAPES)}\n\n{summary_table(results, style)}"
 
 
 if __name__ == "__main__":

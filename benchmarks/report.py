@@ -8,13 +8,14 @@ from typing import Any, Literal
 Style = Literal["text", "markdown"]
 HEAD = (
     *("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread"),
-    *("Gflop/s", "A share", "B share"),
+    *("Gflop/s", "A share", "B share", "load"),
 )
 BUSY = 0.5  # a load average, before the first measurement, from which on something else is running
 LEGEND = """\
 µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
 of the pairs and its quartiles; above 1, A is faster. Gflop/s: the machine's float32 multiply rate, measured in the same
-process; share: how much of it the step's matrix multiplies reach."""
+process; share: how much of it the step's matrix multiplies and convolutions reach. load: the load average then; 1 for
+each thread is this measurement's own."""
 
 
 def report(record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:
@@ -95,7 +96,25 @@ def _row(result: dict[str, Any]) -> tuple[str, ...]:
         cells += [microseconds(time["median"]), f"{microseconds(time['lower'])}–{microseconds(time['upper'])}"]
     rate = f"{result['multiply_rate']['rate'] / 1e9:.0f}"
     cells += [f"{ratio['median']:.2f}", f"{ratio['lower']:.2f}–{ratio['upper']:.2f}", rate, *shares]
-    return tuple(cells)
+    load = result["load_average"]
+    return (*cells, f"{load[0]:.1f}" if load else "unknown")
+
+
+def conditions(results: Sequence[dict[str, Any]]) -> str:
+    """The range of the load averages and, for each number of threads, of the multiply rates that were measured."""
+    parts = []
+    loads = [result["load_average"][0] for result in results if result.get("load_average")]
+    if loads:
+        parts.append(f"load average {min(loads):.1f} to {max(loads):.1f} (1 for each thread is this measurement's own)")
+    rates: dict[int, list[float]] = {}
+    for result in results:
+        rate = result.get("multiply_rate")
+        if rate is not None:
+            rates.setdefault(result["threads"], []).append(rate["rate"] * 1e-9)
+    for threads, found in rates.items():
+        plural = "" if threads == 1 else "s"
+        parts.append(f"multiply rate {min(found):.0f} to {max(found):.0f} Gflop/s on {threads} thread{plural}")
+    return "; ".join(parts)
 
 
 def microseconds(seconds: float) -> str:

@@ -9,6 +9,8 @@ import numpy as np
 from benchmarks.layers.workloads import ADAM_RATE, CONTEXT, FEATURES, HEADS, HIDDEN, INPUTS, SGD_RATE, WIDE, Training
 from benchmarks.sides.side import Runner, Unsupported, library
 
+MULTIPLIES = ("matmul", "conv", "conv_input", "conv_weight")  # names of operations
+
 
 def make(training: Training, threads: int) -> Runner:
     if "native" not in library("chainrule.engine").available():
@@ -48,6 +50,21 @@ class Epochs:
 
     def gradients(self) -> list[Any]:
         return []
+
+    def flops(self) -> int:
+        """Floating-point operations of the step's multiplications of matrices and its convolutions."""
+        return _flops(self._binding.plan)
+
+
+def _flops(plan: Any) -> int:
+    total = 0
+    for step in plan.operations:
+        if step.op.kind == "loop":
+            total += step.attrs["body"].length * _flops(step.body)
+        elif step.op.name in MULTIPLIES:
+            shapes = [plan.values[i].shape for i in (step.output, *step.inputs)]
+            total += step.op.flops(*shapes, **step.attrs)
+    return total
 
 
 def network(nn: Any, training: Training) -> Any:

@@ -13,17 +13,12 @@ from benchmarks import machine, measure
 from benchmarks.grid import description
 from benchmarks.layers.workloads import NETWORKS, Training
 from benchmarks.process import measured, skipped
-from benchmarks.report import Style, fastest, left_out, machine_lines, microseconds, table
+from benchmarks.report import Style, report
 from benchmarks.sides import SIDES, Unsupported
 
 PEERS = ("torch_eager", "jax_scan")  # modules of this package and names of sides
 OURS = "chainrule_native"
 PAUSE_SECONDS = 0.01
-HEAD = ("workload", "threads", "A", "B", "A µs", "A spread", "B µs", "B spread", "B/A", "spread", "Gflop/s", "load")
-LEGEND = """\
-µs: wall time of a training step, median over blocks, with its quartiles. B/A: how many times longer B took, median
-of the pairs and its quartiles; above 1, A is faster. Gflop/s: the float32 multiply rate of NumPy at 1024³ in the same
-process. load: the load average then; 1 per thread is this measurement's own."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +53,7 @@ class Layers:
         return f"{result['workload']} {result['threads']}T {result['pair'][1]}  {result['ratio']['median']:.2f}"
 
     def report(self, record: dict[str, Any], results: Sequence[dict[str, Any]], style: Style) -> str:
-        """The machine, the table, and the faster of the peers of each row."""
-        timed = [result for result in results if result["status"] == "timed"]
-        parts = [machine_lines(record)]
-        if timed:
-            summary = table(("workload", "threads", "side", "fastest peer", "times faster"), fastest(timed), style)
-            parts += [table(HEAD, [_row(result) for result in timed], style), LEGEND, summary]
-        return "\n\n".join([*parts, *left_out(results)]) + "\n"
-
-
-def _row(result: dict[str, Any]) -> tuple[str, ...]:
-    cells = [result["workload"], str(result["threads"]), *result["pair"]]
-    for time in result["times"]:
-        cells += [microseconds(time["median"]), f"{microseconds(time['lower'])}–{microseconds(time['upper'])}"]
-    ratio, load = result["ratio"], result["load_average"]
-    cells += [f"{ratio['median']:.2f}", f"{ratio['lower']:.2f}–{ratio['upper']:.2f}"]
-    return (*cells, f"{result['multiply_rate'] / 1e9:.0f}", f"{load[0]:.1f}" if load else "unknown")
+        return report(record, results, style)
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -100,12 +80,21 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         runners.append(runner)
     pause = PAUSE_SECONDS if job["threads"] > 1 else 0.0
     first, second = measure.alternate(runners[0], runners[1], job["seconds"], job["block_seconds"], pause)
+    rate = measure.multiply_rate(1024, 1024, 1024)
+    flops = runners[0].flops()
+    sides = []
+    for name, times in zip((OURS, job["peer"]), (first, second), strict=True):
+        summary = measure.spread(times)
+        share = flops / summary.median / rate
+        sides.append(
+            {"side": name, "seconds_per_step": asdict(summary), "multiply_share": share, "samples": times}
+        )
     return {
         "status": "timed",
-        "times": [asdict(measure.spread(times)) for times in (first, second)],
-        "samples": [first, second],
+        "sides": sides,
         "ratio": asdict(measure.spread(measure.pair_ratios(first, second))),
-        "multiply_rate": measure.multiply_rate(1024, 1024, 1024),
+        "step_flops": flops,
+        "multiply_rate": {"rate": rate},
         "thread_pools": machine.blas_threads(),
         "load_average": machine.load_average(),
     }

@@ -45,7 +45,8 @@ def result(pair, ratio, workload="w", threads=1):
     ]
     spread_of_ratio = {"median": ratio, "lower": ratio / 2, "upper": ratio * 2, "count": 9}
     found = {"workload": workload, "threads": threads, "pair": list(pair), "status": "timed"}
-    return {**found, "sides": sides, "ratio": spread_of_ratio, "multiply_rate": {"rate": 5e10}}
+    found |= {"multiply_rate": {"rate": 5e10}, "load_average": [0.5, 0.4, 0.3]}
+    return {**found, "sides": sides, "ratio": spread_of_ratio}
 
 
 def test_spread_by_hand():
@@ -129,6 +130,7 @@ def test_report_has_figures_shares_and_what_is_missing():
         "50",
         "26%",
         "26%",
+        "0.5",
     ]
     assert "- ghost: skipped: ghost is not installed" in text
     assert record["machine"]["cpu"] in text

@@ -44,16 +44,28 @@ def test_sides_start_at_the_loss_of_a_guess(network, peer):
     }
     found = run(job)
     assert found["status"] == "timed", found
-    assert [len(samples) for samples in found["samples"]] == [found["ratio"]["count"]] * 2
+    assert [len(side["samples"]) for side in found["sides"]] == [found["ratio"]["count"]] * 2
+
+
+def test_the_work_of_a_step_is_that_of_its_products():
+    pytest.importorskip("chainrule.engine._native", reason="the native engine was not built")
+    from benchmarks.layers.chainrule_native import make
+
+    # Forward and for the weights; the hidden layers and the embedding also have gradients of their inputs.
+    assert make(Training("makemore", 8), 1).flops() == 2 * 3 * 8 * (80 * 200 + 200 * 27)
+    conv = 2 * 8 * (28 * 28 * 6 * 25 * 2 + 10 * 10 * 16 * 6 * 25 * 3)  # none for the images
+    affine = 2 * 3 * 8 * (400 * 120 + 120 * 84 + 84 * 10)
+    assert make(Training("lenet", 8), 1).flops() == conv + affine
 
 
 def test_from_the_command_to_its_file(tmp_path, capsys, monkeypatch):
     figure = {"median": 2e-5, "lower": 1e-5, "upper": 4e-5, "count": 9}
+    side = {"seconds_per_step": figure, "multiply_share": 0.5}
     answers = {
-        "torch_eager": {"status": "timed", "times": [figure] * 2, "ratio": {**figure, "median": 3.0}},
+        "torch_eager": {"status": "timed", "sides": [side] * 2, "ratio": {**figure, "median": 3.0}},
         "jax_scan": {"status": "wrong", "side": "jax_scan", "reason": "the first loss is 9"},
     }
-    answers["torch_eager"] |= {"multiply_rate": 5e10, "load_average": [0.5, 0.1, 0.1]}
+    answers["torch_eager"] |= {"multiply_rate": {"rate": 5e10}, "load_average": [0.5, 0.1, 0.1]}
     monkeypatch.setattr(measure, "measured", lambda module, job, limit: answers[job["peer"]])
     monkeypatch.setattr("benchmarks.sides.Side.absent", lambda side: None)
     file = tmp_path / "layers.json"

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import page
 from benchmarks.memory import STATUS, Memory
+from benchmarks.multiplies import Multiplies
 from benchmarks.overhead import CASES, Overhead
 from benchmarks.process import measured
 from benchmarks.sides import Side
@@ -73,8 +74,13 @@ def test_the_page_has_a_table_for_each_measurement(monkeypatch, tmp_path, capsys
         row = {**common, "case": "empty", "operations": 0, "seconds_per_step": figures}
         if isinstance(measurement, Memory):
             row = {**common, "workload": "w", "side": "s", "peak": {**figures, "median": 5e7}, "before": figures}
+        elif isinstance(measurement, Multiplies):
+            case = {"shape": page.SHAPES[0], "layout": "NN", "ratio": figures}
+            case["times"] = dict.fromkeys(("native", "compiled", "numpy"), figures)
+            row = {**common, "workload": "m", "cases": [case, {**case, "shape": [1, 1, 1]}]}
         elif not isinstance(measurement, Overhead):
             row = {**common, "workload": "w", "pair": ["a", "b"], "sides": sides, "ratio": figures}
+            row |= {"load_average": [0.5], "multiply_rate": {"rate": 7e10}}
         return measurement.describe(), [row]
 
     runs = [{"seconds": 2.0, "test_accuracy": 0.9}]
@@ -83,5 +89,7 @@ def test_the_page_has_a_table_for_each_measurement(monkeypatch, tmp_path, capsys
     assert page.main([str(tmp_path), "--json", str(tmp_path / "kept")]) == 0
     text = capsys.readouterr().out
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    assert len(headings) == 5 and text.count("\n| --") == 5
+    assert len(headings) == 7 and text.count("\n| --") == 8 and "1×1×1" not in text
+    assert text.count("Measured at: load average 0.5 to 0.5") == 3
+    assert "multiply rate 70 to 70 Gflop/s on 1 thread" in text
     assert json.loads((tmp_path / "kept" / "programs.json").read_text(encoding="utf-8"))["results"][0]["runs"] == runs
