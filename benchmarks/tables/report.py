@@ -16,9 +16,11 @@ SURE = 2.0  # a mean difference over the folds of so many standard errors is one
 LEGEND = """\
 Error: 1 - AUC (binary), log loss (several classes) or RMSE (regression) on the fold that was held out, divided by that
 of the baseline, which predicts the classes' shares or the mean: 0 is right, 1 no better than that. Means over the
-folds, ± the standard deviation between folds. Rank: of the mean errors in each table, averaged over the tables in which
-all the sides were measured on the same folds. Seconds: all fits and predictions on these; times ours: geometric mean
-over the tables of their ratio to ours."""
+folds, ± the standard deviation between folds; "of 2": over so many folds only. Rank: of the mean errors in each table,
+averaged over the tables in which all the sides of the list were measured, on the folds that they have in common.
+Seconds: all fits and predictions on these; processor: the processor's seconds of the fits; times ours: geometric mean
+over the tables of the ratio of the fits' processor seconds to ours. Ours better, level, worse: in how many tables the
+difference to that side, over all folds that both have, is larger than twice its standard error, or not."""
 
 Results = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (table, side) -> fold -> result
 
@@ -41,21 +43,21 @@ def report(results: Sequence[dict[str, Any]], style: Style) -> str:
 def _part(names: list[str], results: Results, style: Style) -> list[str]:
     sides = [name for name in SIDES if name != BASELINE and any((table, name) in results for table in names)]
     rows = [_errors_row(name, sides, results) for name in names]
-    shared = complete(names, sides, results)
     parts = [table(("table", "rows", "columns", "folds", *sides), rows, style)]
-    if len(sides) > 1 and shared:
-        head = (
-            "side",
-            f"mean rank of {len(shared)}",
-            "mean error",
-            "seconds",
-            "times ours",
-            "ours better",
-            "level",
-            "worse",
-        )
-        parts.append(table(head, [_side_row(side, sides, shared, results) for side in sides], style))
+    full = [side for side in sides if all(_has_all(side, name, sides, results) for name in names)]
+    for some in [full, sides] if full != sides else [sides]:
+        shared = complete(names, some, results)
+        if len(some) > 1 and shared:
+            folds = sum(map(len, shared.values()))
+            head = ("side", f"mean rank of {len(shared)}", f"mean error of {folds} folds", "seconds", "processor")
+            head += ("times ours", "ours better", "level", "worse")
+            parts.append(table(head, [_side_row(side, some, shared, names, results) for side in some], style))
     return parts
+
+
+def _has_all(side: str, name: str, sides: Sequence[str], results: Results) -> bool:
+    """Whether a side was measured on all folds of a table on which any side was."""
+    return all(results.get((name, other), {}).keys() <= results.get((name, side), {}).keys() for other in sides)
 
 
 def complete(names: Sequence[str], sides: Sequence[str], results: Results) -> dict[str, list[int]]:
@@ -71,26 +73,31 @@ def relative(result: dict[str, Any]) -> float:
 
 def _errors_row(name: str, sides: Sequence[str], results: Results) -> tuple[str, ...]:
     found = {side: list(results.get((name, side), {}).values()) for side in sides}
-    some = next(folds[0] for folds in found.values() if folds) if any(found.values()) else None
+    some = next(folds[0] for folds in found.values() if folds)
+    most = max(map(len, found.values()))
     cells = []
     for folds in found.values():
         errors = [relative(result) for result in folds]
-        cells.append(f"{np.mean(errors):.3f} ±{np.std(errors):.3f}" if errors else "-")
-    about = (f"{some['rows']:,}", str(some["columns"])) if some else ("-", "-")
-    return (name, *about, str(max(map(len, found.values()))), *cells)
+        fewer = f" of {len(folds)}" if len(folds) < most else ""
+        cells.append(f"{np.mean(errors):.3f} ±{np.std(errors):.3f}{fewer}" if errors else "-")
+    return (name, f"{some['rows']:,}", str(some["columns"]), str(most), *cells)
 
 
-def _side_row(side: str, sides: Sequence[str], shared: dict[str, list[int]], results: Results) -> tuple[str, ...]:
+def _side_row(
+    side: str, sides: Sequence[str], shared: dict[str, list[int]], names: Sequence[str], results: Results
+) -> tuple[str, ...]:
     means = {s: {name: _mean(results[name, s], folds) for name, folds in shared.items()} for s in sides}
     ranks = [1 + sum(means[s][name] < means[side][name] for s in sides) for name in shared]
-    seconds = {
-        s: [_seconds(results[name, s], folds) for name, folds in shared.items()] for s in {side, OURS} & set(sides)
-    }
-    cells = [side, f"{np.mean(ranks):.2f}", f"{np.mean(list(means[side].values())):.3f}", f"{sum(seconds[side]):.0f}"]
+    seconds = sum(_seconds(results[name, side], folds) for name, folds in shared.items())
+    used = [_processor_seconds(results[name, side], folds) for name, folds in shared.items()]
+    cells = [side, f"{np.mean(ranks):.2f}", f"{np.mean(list(means[side].values())):.3f}"]
+    cells += [f"{seconds:.0f}", f"{sum(used):.0f}"]
     if side == OURS or OURS not in sides:
         return (*cells, "-", "-", "-", "-")
-    ratio = np.exp(np.mean(np.log(np.divide(seconds[side], seconds[OURS]))))
-    verdicts = [compared(results[name, OURS], results[name, side], folds) for name, folds in shared.items()]
+    ours = [_processor_seconds(results[name, OURS], folds) for name, folds in shared.items()]
+    ratio = np.exp(np.mean(np.log(np.divide(used, ours))))
+    both = complete(names, [OURS, side], results)
+    verdicts = [compared(results[name, OURS], results[name, side], folds) for name, folds in both.items()]
     return (*cells, f"{ratio:.2f}", *(str(verdicts.count(verdict)) for verdict in ("better", "level", "worse")))
 
 
@@ -100,6 +107,10 @@ def _mean(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
 
 def _seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
     return float(sum(folds[number]["fit_seconds"] + folds[number]["predict_seconds"] for number in numbers))
+
+
+def _processor_seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
+    return float(sum(folds[number]["fit_processor_seconds"] for number in numbers))
 
 
 def compared(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]], numbers: Sequence[int]) -> str:

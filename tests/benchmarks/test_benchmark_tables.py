@@ -18,6 +18,7 @@ from benchmarks.tables.sides import SIDES, few_levels, imputed, words  # noqa: E
 
 def result(table, side, fold, error, baseline=1.0, seconds=1.0, **more):
     more |= {"baseline": {"error": baseline, "wrong": 0.1}, "fit_seconds": seconds, "predict_seconds": 0.0}
+    more |= {"fit_processor_seconds": 2 * seconds}
     return {"table": table, "side": side, "fold": fold, "error": error, "rows": 9, "columns": 2, **more}
 
 
@@ -92,11 +93,26 @@ def test_the_report_ranks_sides_and_says_where_ours_is_worse(capsys):
     bad = [result("wine", side, fold, 1.2) for fold in range(2) for side in ("chainrule", "LightGBM")]
     text = report.report([*ours, *theirs, *bad], "text")
     row = next(line for line in text.splitlines() if line.startswith("LightGBM")).split()
-    assert row[1:] == ["1.00", f"{(0.102 + 1.2) / 2:.3f}", "7", "0.71", "0", "1", "1"]
+    assert row[1:] == ["1.00", f"{(0.102 + 1.2) / 2:.3f}", "7", "14", "0.71", "0", "1", "1"]
     ours = next(line for line in text.splitlines() if line.startswith("chainrule")).split()
-    assert ours[1:] == ["1.50", f"{(0.2 + 1.2) / 2:.3f}", "12", "-", "-", "-", "-"]
+    assert ours[1:] == ["1.50", f"{(0.2 + 1.2) / 2:.3f}", "12", "24", "-", "-", "-", "-"]
     assert "caravan: 30.0% of the predicted classes are wrong, 10.0% if the most frequent one is" in text
     assert "wine: worse than the baseline, with 1.200 of its error." in text
+
+
+def test_a_side_with_fewer_folds_is_ranked_in_a_list_of_its_own_and_its_cells_say_so():
+    errors = {"chainrule": [0.2, 0.2, 0.2], "LightGBM": [0.3, 0.3, 0.3], "CatBoost": [0.1, 0.1]}
+    text = report.report([result("wine", s, k, e) for s, each in errors.items() for k, e in enumerate(each)], "text")
+    first = next(line for line in text.splitlines() if line.startswith("wine"))
+    assert "0.200 ±0.000  0.300 ±0.000  0.100 ±0.000 of 2" in first
+    found = [line.split()[:3] for line in text.splitlines() if line.split()[0:1] and line.split()[0] in errors]
+    assert found == [
+        ["chainrule", "1.00", "0.200"],
+        ["LightGBM", "2.00", "0.300"],
+        ["chainrule", "2.00", "0.200"],  # on the first two folds, where there are results of all three
+        ["LightGBM", "3.00", "0.300"],
+        ["CatBoost", "1.00", "0.100"],
+    ]
 
 
 def test_differences_within_the_noise_of_the_folds_are_level():
