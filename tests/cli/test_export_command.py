@@ -19,7 +19,8 @@ def test_a_run_computes_the_same_there(run, csv, task):
     file = csv(task)
     run("train", file, "--target", "target", *QUICK)
     done = run("export", "runs/data", "model.onnx", "--network-only")
-    assert "model.onnx: takes X (batch, " in done.stdout and "of data preprocessed as its metadata say" in done.stdout
+    assert "model.onnx: the network alone; takes X (batch, " in done.stdout
+    assert "data preprocessed as its metadata describe; returns the network's outputs" in done.stdout
     trained = runs.Trained.load("runs/data")
     X = trained.preprocessor.transform(data.read_features(file))
     session = runtime.InferenceSession("model.onnx")
@@ -32,7 +33,7 @@ def test_a_run_computes_the_same_there(run, csv, task):
 def test_probabilities(run, csv, task):
     file = csv(task)
     run("train", file, "--target", "target", *QUICK)
-    run("export", "runs/data/model.safetensors", "model.onnx", "--probabilities")
+    assert "returns probabilities" in run("export", "runs/data", "model.onnx", "--probabilities").stdout
     trained = runs.Trained.load("runs/data")
     raw = data.read_features(file)
     found = runtime.InferenceSession("model.onnx").run(None, {"X": trained.preprocessor.transform(raw)})[0]

@@ -23,6 +23,17 @@ def record(folder):
     return json.loads((folder / "run.json").read_text(), parse_constant=pytest.fail)
 
 
+def test_the_line_of_the_training_split_has_the_figures_of_the_table_of_the_test_split(run, csv, tmp_path):
+    for task, name in (("binary", "log_loss"), ("multiclass", "log_loss"), ("regression", "rmse")):
+        shown = run("train", csv(task, f"{task}.csv").name, "--target", "target", *QUICK).stdout
+        figures = record(tmp_path / "runs" / task)["metrics"]["train"]
+        assert task == "regression" or figures["loss"] != figures[name]  # which a temperature has changed
+        words = next(line for line in shown.splitlines() if line.startswith("train ")).removeprefix("train").strip()
+        title = METRICS[name].title
+        assert words.split(", ")[0] == f"{title} {METRICS[name].shown(figures[name])}"
+        assert any(line[9:].startswith(f"{title} ") for line in shown.splitlines())
+
+
 def test_what_a_run_writes(run, tmp_path):
     result = run("train", "digits", *QUICK, "--validation", "0.1", "--seed", "3")
     folder = tmp_path / "runs" / "digits"
@@ -145,7 +156,7 @@ def test_early_stopping_is_recorded(run, csv, tmp_path):
     )
     found = record(tmp_path / "runs" / "data")
     assert "has not improved for 1 epoch" in found["stopped"] and found["best_epoch"] < found["epochs"] < 50
-    assert f"the weights are those of epoch {found['best_epoch']}" in result.stdout
+    assert f"weights  those of epoch {found['best_epoch']}, the best on" in result.stdout
 
 
 REFUSED = [

@@ -36,6 +36,9 @@ def test_only_parts_that_vary_are_used():
         "elapsed days", "hour", "sine of hour", "cosine of hour",
     )  # fmt: skip
     assert Dates.fit(dates("2024-03-04", "2024-03-04")).parts["t"] == ("elapsed days",)
+    months, years = dates("2024-03-01", "2024-05-01"), dates("2024-01-01", "2026-01-01")
+    assert Dates.fit(months).parts["t"] == ("elapsed days", "month", "sine of season", "cosine of season")
+    assert Dates.fit(years).parts["t"] == ("elapsed days",)
 
 
 def test_missing_dates_are_missing_parts():

@@ -41,6 +41,7 @@ LEAKS = {
     "another unit": (MEASURED, MEASURED * 2.54 + 1),
     "its logarithm": (MEASURED, -np.log(MEASURED)),
     "a category for each price": (PRICES, KINDS),
+    "a category for each range of prices": (PRICES * np.exp(NOISE / 20), KINDS),
 }
 
 
@@ -57,7 +58,7 @@ HONEST = {
     "words that differ": (CLASSES, np.array([f"w{i // 2}" for i in range(N)], object)),
     "correlated": (MEASURED, np.log(MEASURED) + NOISE / 5),
     "numbers with holes": (MEASURED, np.floor(NOISE * 1e9)),
-    "a category of similar prices": (PRICES * np.exp(NOISE / 20), KINDS),
+    "a category of similar prices": (PRICES * np.exp(NOISE / 5), KINDS),
     "a few rows of each category": (MEASURED, np.array([f"w{i // 3}" for i in range(N)], object)),
     "constant": (BINARY, np.ones(N)),
     "nothing": (BINARY, np.full(N, np.nan)),
@@ -77,6 +78,8 @@ def test_ids():
     assert found(BINARY, size=np.unique(RNG.integers(0, 10**6, 2 * N))[:N] * 1.0) == []
     names = ("paid", "grid", "notes", "kind", "income", "row width")
     assert [name for name in (*names, "ID", "userID", "x.id") if called_id(name)] == ["ID", "userID", "x.id"]
+    with_gaps = {"Unnamed: 0": np.flatnonzero(RNG.random(10 * N) < 0.3)[:N] * 1.0}  # rows that were left of a table
+    assert found(BINARY, **with_gaps) == ["Unnamed: 0"]
 
 
 def test_few_rows_tell_nothing():

@@ -81,7 +81,15 @@ def test_settings_that_a_network_chooses_itself_are_not_shown_as_none(tmp_path):
     (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     stored = read_run(tmp_path)
     assert sections._network(stored) == "9 parameters"
-    assert sections._training(stored, record["settings"]) == "3 epochs, batches of 64, learning rate 0.2, loss mse"
+    described = sections._training(stored, record["settings"])
+    assert described == "3 epochs, batches of 64, learning rate up to 0.2, loss mse"
+
+
+def test_the_rows_held_out_for_validation_are_named():
+    record = {"examples": {"train": 1169, "test": 292}, "settings": {"validation": 0.2}, "target": "weather"}
+    held = "1,169 examples to train (20 % of them held out for validation), 292 examples to test"
+    assert sections._data(record) == f"predicting weather, {held}"
+    assert "validation" not in sections._data(record | {"settings": {"validation": 0.0}})
 
 
 def test_the_data_is_that_of_the_run(digits, page):

@@ -61,7 +61,7 @@ def lines(rows: Iterable[dict[str, Any]], named: bool = True) -> Iterator[str]:
     """Yield a line of figures for each row of a history, below their names."""
     for row in rows:
         names = [name for name in row if name not in ("epoch", "lr", *TIMES)]
-        widths = [5, *(max(len(name), 6) for name in names)]
+        widths = [5, *(max(len(name), 8) for name in names)]  # up to 999.9999
         cells = [["epoch", *names]] * named + [[str(row["epoch"]), *(f"{row[name]:.4f}" for name in names)]]
         for line in cells:
             yield "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))

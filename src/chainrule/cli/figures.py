@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -11,6 +11,15 @@ def figure(name: str, x: float) -> str:
     from ..judging import METRICS
 
     return METRICS[name].shown(x) if name in METRICS else f"{x:.4g}"
+
+
+def short(figures: Mapping[str, float]) -> str:
+    """Return the telling metrics of a split; only without one the loss, which is of outputs before any temperature."""
+    from ..judging import METRICS
+
+    names = [name for name in ("log_loss", "rmse") if name in figures] or ["loss"]
+    named = [(METRICS[name].title if name in METRICS else name, name) for name in (*names, "accuracy")]
+    return ", ".join(f"{title} {figure(name, figures[name])}" for title, name in named if name in figures)
 
 
 def table(judged: Any) -> list[str]:

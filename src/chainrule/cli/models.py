@@ -173,5 +173,7 @@ def _export_network(model: Path, out_file: Path, probabilities: bool) -> None:
     example = None if stored is None else data.preprocessing(stored).example()
     graph = io.to_onnx(network, out_file, example=example, metadata=metadata).graph
     shape = [d.dim_value or d.dim_param for d in graph.input[0].type.tensor_type.shape.dim]
-    prepared = ", of data preprocessed as its metadata say" if "preprocessing" in metadata else ""
-    say("written", f"{out_file}: takes {graph.input[0].name} ({', '.join(map(str, shape))}){prepared}")
+    prepared = ", data preprocessed as its metadata describe" if "preprocessing" in metadata else ""
+    returned = "probabilities" if probabilities else "the network's outputs"
+    takes = f"{graph.input[0].name} ({', '.join(map(str, shape))}){prepared}"
+    say("written", f"{out_file}: the network alone; takes {takes}; returns {returned}")

@@ -13,13 +13,11 @@ import click
 
 from ..core.arguments import integer
 from . import options, processes
-from .figures import figure, spread, table
+from .figures import figure, short, spread, table
 from .output import echo, ended_by_signals, explained, say, sizes
 
 #: Lines of the history that are printed, at most.
 MOST_LINES = 12
-#: The figures of the training split that are printed.
-SHORT = ("loss", "accuracy", "rmse")
 
 
 @click.command()
@@ -156,7 +154,7 @@ def train(
                     say("resumed", f"{folder}{os.sep}: the run has ended already, nothing to resume")
                 return
             if not quiet:
-                _introduce(prepared, runs.network(prepared.preprocessor, asked))
+                _introduce(prepared, asked, runs.network(prepared.preprocessor, asked))
                 if group.size > 1:
                     say("mpi", f"{group.size} processes, threads of each: {threads or group.threads}")
                 if (folder / runs.CHECKPOINT).exists():
@@ -252,9 +250,11 @@ def _report(run: Any, quiet: bool) -> None:
         say("report", str(written))
 
 
-def _introduce(prepared: Any, model: Any) -> None:
+def _introduce(prepared: Any, settings: Any, model: Any) -> None:
     what = "characters" if prepared.baselines else "rows"
     rows = f"{prepared.source}: {len(prepared.train):,} {what} to train, {len(prepared.test):,} to test"
+    if settings.validation:
+        rows += f"; of those to train, {100 * settings.validation:.2g} % are held out for validation"
     say("data", rows, *prepared.notes)
     if prepared.suspects:
         say("look at", *prepared.suspects)
@@ -266,8 +266,7 @@ def _introduce(prepared: Any, model: Any) -> None:
 
 def _tell_fold(number: int, result: Any) -> None:
     figures = result.metrics["test"]
-    named = ", ".join(f"{name} {figure(name, figures[name])}" for name in SHORT if name in figures)
-    say("fold", f"{number}: {named}, {result.seconds:.1f} s")
+    say("fold", f"{number}: {short(figures)}, {result.seconds:.1f} s")
     sys.stdout.flush()
 
 
@@ -275,11 +274,12 @@ def _conclude(result: Any, with_epochs: bool) -> None:
     from .epoch_lines import lines
 
     if with_epochs:
-        for line in lines(_some(result.history.rows)):
+        for line in lines(_some(result.history.rows, result.history.best_epoch)):
             echo(line)
     if result.history.stopped:
-        best = f"; the weights are those of epoch {result.history.best_epoch}" if result.history.best_epoch else ""
-        say("stopped", result.history.stopped + best)
+        say("stopped", result.history.stopped)
+    if result.history.best_epoch:
+        say("weights", f"those of epoch {result.history.best_epoch}, the best on the validation split")
     if result.rule:
         say("rule", *result.rule)
     for split, figures in result.metrics.items():
@@ -287,8 +287,7 @@ def _conclude(result: Any, with_epochs: bool) -> None:
             say("test", *table(result.judgement))
             say("verdict", *filter(None, [result.judgement.headline]))
         else:
-            named = {name: x for name, x in figures.items() if name in SHORT}
-            say(split, ", ".join(f"{name} {figure(name, x)}" for name, x in named.items()))
+            say(split, short(figures))
     for finding in result.history.findings:
         say("finding", finding)
     if result.sample:
@@ -299,7 +298,7 @@ def _conclude(result: Any, with_epochs: bool) -> None:
         say("", "resume with the same command and --resume")
 
 
-def _some(rows: list[Any]) -> list[Any]:
-    """Return a dozen rows at most: evenly spaced, the last one among them."""
+def _some(rows: list[Any], best: int | None) -> list[Any]:
+    """Return a dozen rows, evenly spaced and the last one among them, and that of the best epoch."""
     step = -(-len(rows) // MOST_LINES)
-    return [r for i, r in enumerate(rows) if (len(rows) - 1 - i) % step == 0]
+    return [r for i, r in enumerate(rows) if (len(rows) - 1 - i) % step == 0 or r["epoch"] == best]

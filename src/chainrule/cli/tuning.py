@@ -11,7 +11,7 @@ import click
 
 from ..core.arguments import integer, number
 from . import options
-from .output import ended_by_signals, explained, say
+from .output import echo, ended_by_signals, explained, say
 from .training import train
 
 #: Options of `train` about the run in a folder and what is printed, which a search doesn't have.
@@ -118,5 +118,5 @@ def _conclude(search: Any, runs: Any, command: str) -> None:
     say("best", f"trial {best.number} of {len(search.trials)}: validation loss {best.loss:.4g}{defaults}")
     if search.importances:
         say("matters", ", ".join(f"{name} {100 * share:.0f} %" for name, share in search.importances.items()))
-    say("train", command)
+    echo(f"{'train':<9}{command}")  # not wrapped, so that it can be copied
     say("written", f"{search.folder}{os.sep} ({runs.BEST}{os.sep}: the run, {runs.PAGE}, {runs.TRIALS})")

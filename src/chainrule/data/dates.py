@@ -237,6 +237,8 @@ def _named(column: str, part: str) -> str:
 def _varying(present: NDArray[Any]) -> tuple[str, ...]:
     moments = np.ascontiguousarray(present)
     varying = [part for part, values in ((p, f(moments)) for p, f in PARTS.items()) if np.unique(values).size > 1]
+    if "day of month" not in varying:  # months or years, whose first day has a weekday by chance
+        varying = [part for part in varying if part != "weekday"]
     return tuple(varying) or ("elapsed days",)
 
 

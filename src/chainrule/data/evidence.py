@@ -25,8 +25,6 @@ from .wording import counted, listed
 if TYPE_CHECKING:
     import polars
 
-#: Names that other programs give to a column that numbers the rows, besides those that `called_id` knows.
-NUMBERING = ("Unnamed: 0", "__index_level_0__")
 #: Texts among numbers that may be missing values: at most so many different ones, in at most this share of the rows, if
 #: there are at least this many different numbers (fewer may be names of categories).
 ODD_WORDS, ODD_SHARE, LEAST_NUMBERS = 5, 0.1, 20
@@ -198,7 +196,7 @@ class Evidence:
     def __init__(self, texts: Sequence[str], names: Sequence[str], target: str | None = None) -> None:
         self._texts, self._target = list(texts), target
         self._columns: dict[str, Column] = {}
-        self._numbering = {name for name in names if (name in NUMBERING or called_id(name)) and name != target}
+        self._numbering = {name for name in names if called_id(name) and name != target}
 
     @property
     def wanted(self) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 from .record import Record
-from .wording import Counted, counted, listed, row_in_file
+from .wording import Counted, counted, listed, rounded, row_in_file
 
 Matrix = NDArray[np.float32]
 
@@ -410,7 +410,7 @@ def imputed(names: Any, missing: Any, fill: Any, limit: int = 10) -> list[str]:
 
 
 def _imputed(name: str, value: float, number: int, _: Any) -> str:
-    return f"imputed {counted(number, 'missing value')} of {name} with the training median {value:.6g}"
+    return f"imputed {counted(number, 'missing value')} of {name} with the training median {rounded(value)}"
 
 
 def _imputed_others(columns: int, number: int, _: Any) -> str:

@@ -16,7 +16,7 @@ from .record import Record
 from .robust_features import RobustFeatures
 from .table_features import TableFeatures, require_columns
 from .task import Label, Target, Task
-from .wording import counted, listed
+from .wording import counted, listed, rounded
 
 #: The format that is written. Format 1 has no dates and no readings.
 FORMAT = 2
@@ -119,8 +119,8 @@ class Preprocessor:
             features, notes = MatrixFeatures.fit(train, impute)
         if target.task == "regression":
             notes.append(
-                f"standardised the target {target.name or 'y'} (training mean {target.mean:.6g}, deviation "
-                f"{target.std:.6g})"
+                f"standardised the target {target.name or 'y'} (training mean {rounded(target.mean)}, deviation "
+                f"{rounded(target.std)})"
             )
         else:
             notes.append(f"{counted(len(target.classes), 'class', 'classes')}: {listed(target.classes)}")

@@ -120,7 +120,7 @@ class RobustFeatures:
             if chosen:
                 texts = listed(f"{name} ({sizes[name]:,})" for name in chosen)
                 notes.append(
-                    f"{done} {counted(len(chosen), 'column')} of texts, with the number of categories: {texts}"
+                    f"{done} {counted(len(chosen), 'column')} of categories, with their number: {texts}"
                 )
         return notes
 

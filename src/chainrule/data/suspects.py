@@ -8,10 +8,14 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 
+#: Names that other programs give to a column that numbers the rows.
+NUMBERING = ("Unnamed: 0", "__index_level_0__")
 #: Rows that are looked at.
 MOST_ROWS = 20_000
 #: Fewer rows tell nothing.
 LEAST_ROWS = 30
+#: How closely the means of a target of numbers have to follow where a text is the same (the correlation of ranks).
+TOO_CLOSE = 0.995
 #: How well a column orders the classes (the area under the ROC curve) or follows the target (the correlation of ranks)
 #: before it is suspected of holding the target.
 TOO_GOOD = 0.999
@@ -60,9 +64,11 @@ def called_id(name: str) -> bool:
     Examples
     --------
     >>> from chainrule.data.suspects import called_id
-    >>> [name for name in ("id", "order_id", "PassengerId", "Case No", "paid") if called_id(name)]
-    ['id', 'order_id', 'PassengerId', 'Case No']
+    >>> [name for name in ("id", "order_id", "PassengerId", "Case No", "Unnamed: 0", "paid") if called_id(name)]
+    ['id', 'order_id', 'PassengerId', 'Case No', 'Unnamed: 0']
     """
+    if name in NUMBERING:
+        return True
     last = re.split(r"[\W_]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1].casefold()
     return last in ("", "id", "key", "uuid", "guid", "index", "nr", "no", "row", "rownames", "rowid", "obs")
 
@@ -104,7 +110,7 @@ def _following(values: NDArray[Any], y: NDArray[Any]) -> str:
     ranks, groups = _ranks(y[often]), groups[often]
     means = np.bincount(groups, ranks)[groups] / rows[groups]
     explained = float(np.sqrt(np.var(means) / np.var(ranks)))
-    return f"correlation of ranks with its means {explained:.4f}" if explained > TOO_GOOD else ""
+    return f"correlation of ranks with its means {explained:.4f}" if explained > TOO_CLOSE else ""
 
 
 def _pure(values: NDArray[Any], y: NDArray[Any]) -> str:

@@ -18,6 +18,12 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def rounded(x: float, digits: int = 6) -> str:
+    """``rounded(249033.3) == "249,033"``, ``rounded(7389581.2) == "7,389,580"``: no exponent below 10^15."""
+    whole = 10 ** (digits - 1) <= abs(x) < 1e15
+    return f"{float(f'{x:.{digits}g}'):,.0f}" if whole else f"{x:,.{digits}g}"
+
+
 class Counted(str):
     """A sentence about a number of rows, which `added_up` adds to others of its kind.
 

@@ -17,9 +17,8 @@ TELLING = ("log_loss", "accuracy", "auc", "rmse", "mae")
 """Metrics by which a model is compared with the baseline in words, the most telling first."""
 #: Fewest examples of a part, and of a class, about which sentences are made; a recall below this is pointed out.
 EXAMPLES, OF_CLASS, LOW_RECALL, OF_LOW_RECALL = 20, 5, 0.05, 20
-#: Classes that a sentence names, and what may help them.
+#: Classes that a sentence names.
 NAMED = 6
-HELP = "Weights of the examples may help (sample_weight=, --class-weight)."
 #: The least share of what a model gains over the baseline on the training split that it should gain on others, too.
 KEPT = 0.75
 
@@ -80,8 +79,10 @@ class Judgement:
             return ""
         worse = [name for name in compared if _gain(self, name) <= 0]
         if worse:
-            how = "No better" if len(worse) == len(compared) else "Not in all better"
-            return f"{how} than the baseline on {self.split}: not in {', '.join(METRICS[n].title for n in worse)}."
+            better = " and ".join(METRICS[name].title for name in compared if name not in worse)
+            where = f"Better than the baseline on {self.split} in {better}, but not in everything"
+            against = ", ".join(self._beside(name) for name in worse[:2])
+            return f"{where if better else f'No better than the baseline on {self.split}'}: {against}."
         unsure = [METRICS[n].title for n in compared if self.gains.get(n, (1.0, 1.0))[0] <= 0]
         doubt = f" In {', '.join(unsure)} this may be chance: it is {len(self.said):,} examples." if unsure else ""
         beside = ", ".join(self._beside(name) for name in compared[:2])
@@ -212,11 +213,19 @@ def of_classes(said: Predictions, usual: int | None, split: str, auc: float | No
     never = (table.sum(axis=0) == 0) & (counts >= OF_CLASS)
     if never.any():
         named = [f"{said.label(i)} ({counts[i]:,} examples)" for i in np.flatnonzero(never).tolist()]
-        yield f"Never predicted on {split}: {_some(named)}. {HELP}"
+        yield f"Never predicted on {split}: {_some(named)}. {_help(said)}"
     low = ~never & (counts >= OF_LOW_RECALL) & (right < LOW_RECALL * counts)
     if low.any():
         named = [f"{said.label(i)} ({right[i]:.0f} of {counts[i]:,} examples)" for i in np.flatnonzero(low).tolist()]
-        yield f"Hardly found on {split}: {_some(named)}. {HELP}"
+        yield f"Hardly found on {split}: {_some(named)}. {_help(said)}"
+
+
+def _help(said: Predictions) -> str:
+    """Return what may help a class that is not found."""
+    weights = "weights of the examples (sample_weight=, --class-weight)"
+    if said.count == 2 and said.has_probabilities:
+        return f"Another threshold (--threshold f1) or {weights} may help."
+    return f"{weights.capitalize()} may help."
 
 
 def _some(named: list[str]) -> str:

@@ -114,7 +114,11 @@ def _found(record: Mapping[str, Any]) -> Iterator[doc.Section]:
 
 def _data(record: Mapping[str, Any]) -> str:
     parts = _mapping(record, "examples").items()
-    counts = ", ".join(f"{n:,} examples to {split}" for split, n in parts if isinstance(n, int))
+    share = _mapping(record, "settings").get("validation")
+    held = f" ({100 * share:.2g} % of them held out for validation)" if isinstance(share, float) and share else ""
+    counts = ", ".join(
+        f"{n:,} examples to {split}{held if split == 'train' else ''}" for split, n in parts if isinstance(n, int)
+    )
     target = f"predicting {record['target']}" if record.get("target") else ""
     return ": ".join(p for p in (str(record.get("source") or ""), ", ".join(p for p in (target, counts) if p)) if p)
 
@@ -133,7 +137,7 @@ def _training(stored: Stored, settings: Mapping[str, Any]) -> str:
     parts = [f"{len(stored.history)} epochs"] if stored.record else []
     names = {"batch_size": "batches of {}", "optimizer": "{}", "lr": "learning rate {}", "seed": "seed {}"}
     rates = [row["lr"] for row in stored.history if isinstance(row.get("lr"), int | float)]
-    peak = f"{max(rates):.4g}" if rates else None
+    peak = f"up to {max(rates):.2g}" if rates else None
     given = {**settings, "lr": settings["lr"] if settings.get("lr") is not None else peak}
     parts += [form.format(given[k]) for k, form in names.items() if given.get(k) is not None]
     if stored.record.get("loss"):
