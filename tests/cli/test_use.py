@@ -167,6 +167,17 @@ def test_what_is_no_model_of_a_run(refused, trained, tmp_path, monkeypatch):
     assert "edited: " in edited(lambda m: m["preprocessing"]["target"].update(classes=["a", "b", "c"]))
 
 
+def test_evaluate_says_what_was_special_in_the_rows(run, csv):
+    file = csv()
+    run("train", file, "--target", "target", *QUICK)
+    header, first, second, *others = file.read_text().splitlines()
+    changed = [first.replace(first.split(",")[2], "violet"), second.rpartition(",")[0] + ",", *others]
+    file.write_text("\n".join([header, *changed]) + "\n")
+    shown = run("evaluate", "runs/data", file).stdout
+    assert "79 rows, all rows" in shown and "left out 1 row where the target 'target' is missing" in shown
+    assert "1 row holds a category of kind that the training split did not have, encoded as zeros: violet" in shown
+
+
 @pytest.mark.parametrize("lost", ["seed", "test", "fingerprint"])
 def test_a_model_that_does_not_know_its_split_measures_all(run, trained, tmp_path, lost):
     file = tmp_path / "runs" / "data" / "model.safetensors"

@@ -1,6 +1,7 @@
 """Texts in words as hashed character n-grams."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -62,6 +63,10 @@ def test_a_network_learns_from_a_word():
     fitted = Preprocessor.fit(train)
     assert fitted.input_names == ("text", "noise") and fitted.origin("text (n-grams 3)") == "text"
     assert "turned the texts of text into 128 numbers: hashed character n-grams" in fitted.notes
+    for robust in (False, True):
+        notes = Preprocessor.fit(train, robust=robust).notes
+        assert any(re.search(r"columns?.*: text \(\d+ n-grams\)", note) for note in notes)
+        assert "n-grams 3" not in str(notes)
     again = Preprocessor.from_dict(json.loads(json.dumps(fitted.to_dict())))
     later = {"noise": np.arange(300) % 7, "text": sentences(300, seed=1)}
     X = again.transform(Dataset.from_columns(later))

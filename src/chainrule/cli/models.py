@@ -34,9 +34,11 @@ def evaluate(
         trained = runs.Trained.load(model)
         column = target or options.own_target(trained, source)
         rows, which = runs.to_measure(trained, source, column, everything, max_bytes)
-        notes = []
-        if trained.is_of_text and (unknown := int((trained.preprocessor.encode(rows.content) == 0).sum())):
-            notes = [f"{unknown:,} of them are not in the training text"]
+        if not trained.is_of_text:
+            notes = [*rows.notes, *trained.preprocessor.transform_with_notes(rows)[1]]
+        else:
+            unknown = int((trained.preprocessor.encode(rows.content) == 0).sum())
+            notes = [f"{unknown:,} of them are not in the training text"] if unknown else []
         say(
             "data",
             f"{options.called(source)}: {len(rows):,} {'characters' if trained.is_of_text else 'rows'}, {which}",

@@ -1,5 +1,7 @@
 """Columns of texts in words as numbers: hashed character n-grams."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,8 @@ from .wording import counted
 LENGTH, BUCKETS = 3, 128
 #: Texts in words: of so many words and so many different texts at least; fewer rows cannot tell what matters in them.
 LEAST_WORDS, LEAST_ROWS = 2.5, 500
+#: What follows the name of a text in those of its numbers, before the number.
+_PART = " (n-grams "
 #: Bytes of texts that are hashed at a time.
 BLOCK = 1 << 18
 
@@ -61,7 +65,7 @@ class Ngrams:
 
     def origin(self, name: str) -> str:
         """Return the column that this one is a part of; otherwise its own name."""
-        return next((raw for raw in self.columns if name.startswith(f"{raw} (n-grams ")), name)
+        return next((raw for raw in self.columns if name.startswith(f"{raw}{_PART}")), name)
 
     def notes(self) -> list[str]:
         """Return a sentence on each column."""
@@ -84,7 +88,22 @@ class Ngrams:
 
 
 def _named(column: str, number: int) -> str:
-    return f"{column} (n-grams {number})"
+    return f"{column}{_PART}{number})"
+
+
+def together(names: Iterable[str]) -> list[str]:
+    """Return names of columns for a sentence, the numbers of a text as one.
+
+    Examples
+    --------
+    >>> from chainrule.data.ngrams import together
+    >>> together(["size", "title (n-grams 3)", "title (n-grams 7)"])
+    ['size', 'title (2 n-grams)']
+    """
+    parts = [name.rpartition(_PART) for name in names]
+    counts = Counter(text for text, found, _ in parts if found)
+    said = [f"{text} ({counted(counts[text], 'n-gram')})" if found else name for text, found, name in parts]
+    return list(dict.fromkeys(said))
 
 
 def _in_words(column: NDArray[Any]) -> bool:

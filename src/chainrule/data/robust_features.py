@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 from .features import Matrix, RawColumn, imputed
+from .ngrams import together
 from .record import Record
 from .table_features import (
     MISSING,
@@ -90,7 +91,7 @@ class RobustFeatures:
         dropped = {**_useless(numbers), **_useless_texts(texts)}
         left_out = tuple(name for name in columns if name in dropped)
         notes = [
-            f"dropped {counted(len(names), noun)}{reason}: {listed(names)}"
+            f"dropped {counted(len(names), noun)}{reason}: {listed(together(names))}"
             for noun, reason in dict.fromkeys(dropped.values())
             if (names := [name for name in left_out if dropped[name] == (noun, reason)])
         ]
@@ -111,7 +112,8 @@ class RobustFeatures:
         notes = imputed(self.numeric, [missing.get(name, 0) for name in self.numeric], self.medians)
         if self.numeric:
             scaled = counted(len(self.numeric), "numeric column")
-            notes.append(f"scaled {scaled} by median and quartiles of the training split: {listed(self.numeric)}")
+            names = listed(together(self.numeric))
+            notes.append(f"scaled {scaled} by median and quartiles of the training split: {names}")
         sizes = {name: len(known) for name, known in self._texts()}
         for done, chosen in (
             ("one-hot encoded", [name for name, size in sizes.items() if size <= FEW]),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .dataset import Dataset
 from .features import BLOCK, Matrix, RawColumn, Scaling, imputed, refuse_unscalable, store
+from .ngrams import together
 from .record import Record
 from .wording import Counted, counted, listed, row_in_file, suggestion
 
@@ -65,7 +66,7 @@ class TableFeatures:
         naming = [name for name, found in texts.items() if len(found) > 10 and len(found) * 2 > n]
         left_out = [name for name in train.columns if name in {*empty, *constant, *naming}]
         notes = [
-            f"dropped {counted(len(names), noun)}{reason}: {listed(names)}"
+            f"dropped {counted(len(names), noun)}{reason}: {listed(together(names))}"
             for names, noun, reason in (
                 (empty, "column", " without any value"),
                 (constant, "constant column", ""),
@@ -232,7 +233,7 @@ def _fit_numbers(columns: Mapping[str, NDArray[Any]], notes: list[str]) -> Scali
     refuse_unscalable(list(columns), mean, std)
     notes.append(
         f"standardised {counted(len(columns), 'numeric column')} to mean 0 and deviation 1 over the training "
-        f"split: {listed(columns)}"
+        f"split: {listed(together(columns))}"
     )
     return Scaling(tuple(mean.tolist()), tuple(std.tolist()), tuple(median.tolist()))
 

@@ -72,10 +72,8 @@ class Rule:
         """Return sentences on how classes are predicted, unless it is by the largest output."""
         found = []
         if self.temperature != 1:
-            found.append(
-                f"divides the logits by the temperature {self.temperature:.4g}, by which the probabilities fit the "
-                "validation split best"
-            )
+            fitted = f"{self.temperature:.4g}, fitted to the validation split"
+            found.append(f"divides the logits by the temperature {fitted}")
         if self.threshold is not None:
             by = {"f1": "F1", "balanced": "balanced accuracy"}.get(str(settings.threshold))
             chosen = f": the largest {by} on the validation split" if by else ""
