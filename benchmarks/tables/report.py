@@ -18,9 +18,10 @@ Error: 1 - AUC (binary), log loss (several classes) or RMSE (regression) on the 
 of the baseline, which predicts the classes' shares or the mean: 0 is right, 1 no better than that. Means over the
 folds, ± the standard deviation between folds; "of 2": over so many folds only. Rank: of the mean errors in each table,
 averaged over the tables in which all the sides of the list were measured, on the folds that they have in common.
-Seconds: all fits and predictions on these; processor: the processor's seconds of the fits; times ours: geometric mean
-over the tables of the ratio of the fits' processor seconds to ours. Ours better, level, worse: in how many tables the
-difference to that side, over all folds that both have, is larger than twice its standard error, or not."""
+Seconds: of all fits on these, by the clock and, which other programs disturb less, of the processor; times ours: the
+geometric mean over the tables of their ratios to ours. Ours better, level, worse: in how many tables the difference to
+that side, over all folds that both have, is larger than twice its standard error, or not."""
+CLOCKS = ("fit_seconds", "fit_processor_seconds")
 
 Results = dict[tuple[str, str], dict[int, dict[str, Any]]]  # (table, side) -> fold -> result
 
@@ -44,13 +45,15 @@ def _part(names: list[str], results: Results, style: Style) -> list[str]:
     sides = [name for name in SIDES if name != BASELINE and any((table, name) in results for table in names)]
     rows = [_errors_row(name, sides, results) for name in names]
     parts = [table(("table", "rows", "columns", "folds", *sides), rows, style)]
+    times = [_times_row(name, sides, results) for name in names]
+    parts.append(table(("seconds of a fit (of the processor)", *sides), times, style))
     full = [side for side in sides if all(_has_all(side, name, sides, results) for name in names)]
     for some in [full, sides] if full != sides else [sides]:
         shared = complete(names, some, results)
         if len(some) > 1 and shared:
             folds = sum(map(len, shared.values()))
-            head = ("side", f"mean rank of {len(shared)}", f"mean error of {folds} folds", "seconds", "processor")
-            head += ("times ours", "ours better", "level", "worse")
+            head = ("side", f"mean rank of {len(shared)}", f"mean error of {folds} folds")
+            head += ("seconds", "times ours", "processor", "times ours", "ours better", "level", "worse")
             parts.append(table(head, [_side_row(side, some, shared, names, results) for side in some], style))
     return parts
 
@@ -88,29 +91,33 @@ def _side_row(
 ) -> tuple[str, ...]:
     means = {s: {name: _mean(results[name, s], folds) for name, folds in shared.items()} for s in sides}
     ranks = [1 + sum(means[s][name] < means[side][name] for s in sides) for name in shared]
-    seconds = sum(_seconds(results[name, side], folds) for name, folds in shared.items())
-    used = [_processor_seconds(results[name, side], folds) for name, folds in shared.items()]
     cells = [side, f"{np.mean(ranks):.2f}", f"{np.mean(list(means[side].values())):.3f}"]
-    cells += [f"{seconds:.0f}", f"{sum(used):.0f}"]
-    if side == OURS or OURS not in sides:
-        return (*cells, "-", "-", "-", "-")
-    ours = [_processor_seconds(results[name, OURS], folds) for name, folds in shared.items()]
-    ratio = np.exp(np.mean(np.log(np.divide(used, ours))))
+    peer = OURS if OURS in sides else side
+    for clock in CLOCKS:
+        used, ours = ([_seconds(results[name, s], shared[name], clock) for name in shared] for s in (side, peer))
+        cells += [f"{sum(used):.0f}", f"{np.exp(np.mean(np.log(np.divide(used, ours)))):.2f}"]
+    if side == peer:
+        return (*cells, "-", "-", "-")
     both = complete(names, [OURS, side], results)
     verdicts = [compared(results[name, OURS], results[name, side], folds) for name, folds in both.items()]
-    return (*cells, f"{ratio:.2f}", *(str(verdicts.count(verdict)) for verdict in ("better", "level", "worse")))
+    return (*cells, *(str(verdicts.count(verdict)) for verdict in ("better", "level", "worse")))
+
+
+def _times_row(name: str, sides: Sequence[str], results: Results) -> tuple[str, ...]:
+    cells = []
+    for side in sides:
+        folds = results.get((name, side), {})
+        by_clock, processor = (_seconds(folds, list(folds), clock) / max(len(folds), 1) for clock in CLOCKS)
+        cells.append(f"{by_clock:.3g} ({processor:.3g})" if folds else "-")
+    return (name, *cells)
 
 
 def _mean(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
     return float(np.mean([relative(folds[number]) for number in numbers]))
 
 
-def _seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
-    return float(sum(folds[number]["fit_seconds"] + folds[number]["predict_seconds"] for number in numbers))
-
-
-def _processor_seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int]) -> float:
-    return float(sum(folds[number]["fit_processor_seconds"] for number in numbers))
+def _seconds(folds: dict[int, dict[str, Any]], numbers: Sequence[int], clock: str) -> float:
+    return float(sum(folds[number][clock] for number in numbers))
 
 
 def compared(ours: dict[int, dict[str, Any]], theirs: dict[int, dict[str, Any]], numbers: Sequence[int]) -> str:

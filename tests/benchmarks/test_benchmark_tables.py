@@ -18,7 +18,7 @@ from benchmarks.tables.sides import SIDES, few_levels, imputed, words  # noqa: E
 
 def result(table, side, fold, error, baseline=1.0, seconds=1.0, **more):
     more |= {"baseline": {"error": baseline, "wrong": 0.1}, "fit_seconds": seconds, "predict_seconds": 0.0}
-    more |= {"fit_processor_seconds": 2 * seconds}
+    more |= {"fit_processor_seconds": 1.5 * seconds}
     return {"table": table, "side": side, "fold": fold, "error": error, "rows": 9, "columns": 2, **more}
 
 
@@ -93,9 +93,11 @@ def test_the_report_ranks_sides_and_says_where_ours_is_worse(capsys):
     bad = [result("wine", side, fold, 1.2) for fold in range(2) for side in ("chainrule", "LightGBM")]
     text = report.report([*ours, *theirs, *bad], "text")
     row = next(line for line in text.splitlines() if line.startswith("LightGBM")).split()
-    assert row[1:] == ["1.00", f"{(0.102 + 1.2) / 2:.3f}", "7", "14", "0.71", "0", "1", "1"]
+    assert row[1:] == ["1.00", f"{(0.102 + 1.2) / 2:.3f}", "7", "0.71", "10", "0.71", "0", "1", "1"]
     ours = next(line for line in text.splitlines() if line.startswith("chainrule")).split()
-    assert ours[1:] == ["1.50", f"{(0.2 + 1.2) / 2:.3f}", "12", "24", "-", "-", "-", "-"]
+    assert ours[1:] == ["1.50", f"{(0.2 + 1.2) / 2:.3f}", "12", "1.00", "18", "1.00", "-", "-", "-"]
+    times = next(line for line in text.splitlines() if line.startswith("caravan") and "(" in line).split()
+    assert times == ["caravan", "2", "(3)", "1", "(1.5)"]
     assert "caravan: 30.0% of the predicted classes are wrong, 10.0% if the most frequent one is" in text
     assert "wine: worse than the baseline, with 1.200 of its error." in text
 
