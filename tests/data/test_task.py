@@ -101,6 +101,9 @@ def test_error_names_the_target():
         ([True, False], (False, True), [1, 0]),
         ([1.0, 0.0], (0, 1), [1, 0]),
         ([0.5, 0.25], (0.25, 0.5), [1, 0]),
+        (["yes", "no"], ("no", "yes"), [1, 0]),
+        (["Ja", "Nein"], ("Nein", "Ja"), [1, 0]),
+        (["ja", "nein", "vielleicht"], ("ja", "nein", "vielleicht"), [0, 1, 2]),
     ],
 )
 def test_classes_by_hand(y, classes, ids):

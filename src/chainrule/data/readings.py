@@ -23,6 +23,7 @@ MISSING = (
 )  # fmt: skip
 #: Further ones in columns of numbers or dates; among texts, they are categories.
 NO_NUMBER = ("none", "unknown", "unk", "missing", "not available", "undefined", "n.d.", "tbd", "tba", "*", "**")
+#: Words for no and yes, in this order.
 BOOLEANS = (
     ("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("nein", "ja"), ("non", "oui"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .readings import BOOLEANS
 from .record import Record
 from .wording import counted, listed
 
@@ -181,7 +182,7 @@ class Target:
     task : str
         ``"binary"``, ``"multiclass"`` or ``"regression"``.
     classes : tuple of labels
-        The class of each id, sorted; empty for regression.
+        The class of each id, sorted, but of words for no and yes that for yes last; empty for regression.
     mean, std : float
         Of a regression target over the training split, in its own unit; 0 and 1 for classes.
 
@@ -229,7 +230,9 @@ class Target:
             return cls(name, task, (), mean, std)
         if distinct.dtype.kind == "f" and (distinct == np.trunc(distinct)).all():
             distinct = distinct.astype(np.int64)
-        return cls(name, task, tuple(distinct.tolist()))
+        classes = tuple(distinct.tolist())
+        swapped = tuple(str(label).casefold() for label in reversed(classes)) in BOOLEANS  # ja comes before nein
+        return cls(name, task, classes[::-1] if swapped else classes)
 
     def encode(self, y: ArrayLike, rows: NDArray[Any] | None = None) -> NDArray[Any]:
         """Turn a raw target into class ids, or into a standardised column.
