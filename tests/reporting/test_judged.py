@@ -74,6 +74,15 @@ def test_a_model_that_is_no_better_says_so_at_the_top(tmp_path):
     assert stored.record["judgement"]["better"] is False
 
 
+def test_the_derivation_says_that_labels_were_smoothed_and_settings_without_a_value_are_left_out(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    smoothed = as_markdown(document(a_run(tmp_path / "a", TARGETS["two"], label_smoothing=0.1)))
+    plain = as_markdown(document(a_run(tmp_path / "b", TARGETS["two"]))).replace("\\", "")
+    assert "0.1 of each label was spread over the classes" in smoothed and "was spread over" not in plain
+    assert "class_weight" not in plain and "label_smoothing" in plain
+
+
 def test_the_predictions_are_those_of_the_rule(tmp_path):
     """Matrix, worst examples and facts have the run's threshold and temperature."""
     stored = a_run(tmp_path, TARGETS["two"], threshold="0.0", calibrate="temperature", validation=0.2)

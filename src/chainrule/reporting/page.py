@@ -132,7 +132,11 @@ def _derivation(stored: Stored) -> tuple[Block, ...]:
     except (ValueError, TypeError) as error:  # of a custom network or loss, say
         return (head, Paragraph(f"The network could not be derived: {error}"))
     blocks = tuple(replace(b, level=b.level + 1) if isinstance(b, Heading) else b for b in derived(found).blocks[1:])
-    return (head, Details("Formula by formula", blocks, unfolded=len(found.backward) <= UNFOLDED))
+    settings = stored.record.get("settings")
+    share = settings.get("label_smoothing") if isinstance(settings, dict) else None
+    words = f"In training, {share} of each label was spread over the classes; the loss here is without that."
+    said = (Paragraph(words, "dim"),) if share else ()
+    return (head, *said, Details("Formula by formula", blocks, unfolded=len(found.backward) <= UNFOLDED))
 
 
 def _resource(name: str) -> str:

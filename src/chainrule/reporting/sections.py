@@ -172,7 +172,8 @@ def _details(rows: Mapping[str, Any], record: Mapping[str, Any]) -> Blocks:
     notes = tuple(str(note) for note in given) if isinstance(given, list) else ()
     if not rows and not notes:
         return ()
-    values = {k: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in rows.items()}
+    known = {k: v for k, v in rows.items() if v is not None}  # the others do not apply, or the network chooses them
+    values = {k: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in known.items()}
     return (doc.Details("All settings, versions and notes", (doc.Fields(tuple(values.items())), doc.Items(notes))),)
 
 
