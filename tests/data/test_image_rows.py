@@ -38,6 +38,28 @@ def test_the_images_are_those_of_the_folder(folder: Path) -> None:
     assert next(iter(prepared))[0].shape[1:] == (3, 6, 5)
 
 
+def test_large_images_are_decoded_in_pieces_of_bounded_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, grey in (("dark", 40), ("light", 200)):
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            PIL.new("L", (1000, 700), grey + i).save(tmp_path / name / f"{i}.png")
+    rows = ImageRows(tmp_path)
+    assert list(rows.pieces) == [2] * 6, "2.8 MB each as float32, 8 MiB at a time"
+    seen = [(X.nbytes, y.tolist()) for X, y in rows]
+    assert max(size for size, _ in seen) <= 8 * 2**20 and sorted(c for _, y in seen for c in y) == [0] * 6 + [1] * 6
+    monkeypatch.setattr("chainrule.data.image_rows.SAMPLE_BYTES", 3_000_000)
+    read: list[int] = []
+    dataset = ImageRows._dataset
+
+    def counted(self: ImageRows, some: list[int]) -> cr.data.Dataset:
+        read.append(len(some))
+        return dataset(self, some)
+
+    monkeypatch.setattr(ImageRows, "_dataset", counted)
+    rows.fit()
+    assert 4 <= read[0] <= 6, "as many as the bytes hold, and one of each class"
+
+
 def test_a_network_trains_on_them(folder: Path) -> None:
     rows = ImageRows(folder, size=(4, 4), channels=1, block_bytes=1000)
     model = cr.nn.Sequential(cr.nn.Flatten(), cr.nn.Linear(16, 3))

@@ -18,11 +18,11 @@ from .arrow_texts import TextReader, is_text
 from .dataset import Dataset
 from .preprocess import Preprocessor
 from .readings import Reading
-from .stored import BLOCK_BYTES, Part, StoredRows, picked
+from .stored import BLOCK_BYTES, SAMPLE_BYTES, Part, StoredRows, picked
 from .wording import counted, listed, suggestion
 
-#: Rows of a sample to which the preprocessing is fitted, and their bytes, at most.
-SAMPLE_ROWS, SAMPLE_BYTES = 200_000, 128 * 1024 * 1024
+#: Rows of a sample to which the preprocessing is fitted, at most.
+SAMPLE_ROWS = 200_000
 #: Bytes that a number, and what a text adds to its letters, take in a data set.
 NUMBER, TEXT = 8, 64
 #: Different texts of a column that a sample has for certain.

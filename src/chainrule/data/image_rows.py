@@ -1,5 +1,6 @@
 """Folders of images that stay on disk and are decoded when a batch needs them."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,11 @@ from .dataset import Dataset
 from .images import GREY, Size, decoded, files_of_classes, head, one_size
 from .preprocess import Preprocessor
 from .splits import epoch_order
-from .stored import BLOCK_BYTES, Part, StoredRows
+from .stored import BLOCK_BYTES, SAMPLE_BYTES, Part, StoredRows, part_rows
 
-#: Images that are decoded at a time.
+#: Images that are decoded at a time, at most; of large ones fewer.
 PIECE = 64
-#: Images to which the preprocessing is fitted.
+#: Images to which the preprocessing is fitted, at most; of large ones fewer.
 SAMPLE = 2000
 
 
@@ -82,7 +83,8 @@ class ImageRows(StoredRows):
         self._size = size or one_size(Counter(found for found, _ in heads), files, heads, self._folder)
         self._channels = channels or (1 if all(mode in GREY for _, mode in heads) else 3)
         self.classes = sorted(set(labels))
-        self._pieces = -(-len(files) // PIECE)
+        self._numbers = math.prod(self._size) * self._channels
+        self._pieces = -(-len(files) // min(PIECE, part_rows(4 * self._numbers)))
         # every so-manieth file, since neighbours are of one class
         order = [k for piece in range(self._pieces) for k in range(piece, len(files), self._pieces)]
         self._files, self._labels = [files[k] for k in order], np.array([labels[k] for k in order])
@@ -106,8 +108,8 @@ class ImageRows(StoredRows):
         yield X / np.float32(255), np.searchsorted(self.classes, self._labels[first : first + len(X)])
 
     def fit(self, images: int = SAMPLE, seed: int = 0, *, channels_first: bool = True) -> Preprocessor:
-        """Return the preprocessing fitted to some images, drawn at random."""
-        count = min(integer("images", images, at_least=2), len(self._files))
+        """Return the preprocessing fitted to some images, drawn at random; to fewer if they took over 128 MiB."""
+        count = min(integer("images", images, at_least=2), len(self._files), max(2, SAMPLE_BYTES // self._numbers))
         rows = np.sort(epoch_order(len(self._files), integer("seed", seed, at_least=0))[:count])
         first = [int(np.argmax(self._labels == name)) for name in self.classes]  # each class at least once
         return Preprocessor.fit(self._dataset(np.union1d(rows, first).tolist()), channels_first=channels_first)

@@ -19,6 +19,8 @@ Part = tuple[Any, Any]
 
 #: Rows that are read, checked and transformed at a time, at most, and their bytes.
 PART_ROWS, PART_BYTES = 16384, 8 * 1024 * 1024
+#: Rows that preprocessing is fitted to take so many bytes, at most.
+SAMPLE_BYTES = 128 * 1024 * 1024
 #: Bytes of the rows that are shuffled together.
 BLOCK_BYTES = 64 * 1024 * 1024
 #: Pieces from which the rows of one block come.
