@@ -19,6 +19,7 @@ from chainrule.data.stored import blocks
 from chainrule.train import Checkpoint
 from chainrule.train.ahead import ReadAhead
 from chainrule.train.loop import NonFiniteError
+from tests.tables import for_each
 
 
 class Counted(StoredRows):
@@ -86,6 +87,27 @@ def test_orders_differ_from_epoch_to_epoch_and_mix_the_pieces() -> None:
     of_first_block = set((orders[0][0] // 100).astype(int).tolist())
     assert len(of_first_block) >= 5, "a block has rows of several pieces"
     assert len(set((orders[0][0][:10] // 100).astype(int).tolist())) >= 3, "and so has a batch"
+
+
+@for_each(("alike", "block_parts", "sources"), [(20, 8, 8), (20, 32, 16), (1, 8, 80)])
+def test_means_of_batches_vary_as_much_as_the_documentation_says(alike: int, block_parts: int, sources: int) -> None:
+    """Rows of one value in each piece, in blocks of so many pieces, or rows that are all different.
+
+    The oracle is the variance of means of samples without replacement: of values for a block, of its rows for a batch.
+    """
+    pieces, length, part, batch = 64, 20, 10, 40
+    values = np.random.default_rng(3).normal(size=pieces * length // alike)
+    values = (values - values.mean()) / values.std()
+    rows = Counted([length] * pieces, part, block_bytes=8 * block_parts * part)
+    means = []
+    for epoch in range(60):
+        for X, _, order in blocks(rows, 1, epoch, True, batch):
+            means.append(values[X[order, 0].astype(int) // alike].reshape(-1, batch).mean(axis=1))
+    block = block_parts * part
+    of_blocks = (len(values) - sources) / (len(values) - 1) / sources
+    expected = of_blocks + (1 - of_blocks) * (block - batch) / (block - 1) / batch
+    assert np.var(np.concatenate(means)) == pytest.approx(expected, rel=0.15)
+    assert expected < 1 / sources + 1 / batch
 
 
 @settings(max_examples=25, deadline=None)
