@@ -52,7 +52,8 @@ private:
         auto* const at = reinterpret_cast<std::int32_t*>(best + axes_[1].out);
         for (Index p = first; p < last; ++p) {
             const T* const plane = x + p * whole;
-            if (kind_ == Pool::largest) largest(plane, out + p * pooled);
+            if (kind_ != Pool::back && pairs_) chosen_of_pairs(plane, kind_ == Pool::largest ? plane : other + p * whole, out + p * pooled);
+            else if (kind_ == Pool::largest) largest(plane, out + p * pooled);
             else if (kind_ == Pool::back) back(plane, other + p * pooled, out + p * whole, best, at);
             else like(plane, other + p * whole, out + p * pooled, best, at);
         }
@@ -61,10 +62,11 @@ private:
     // Windows of two that do not overlap.
     static bool in_pairs(const PoolAxis& a) { return a.size == 2 && a.stride == 2 && a.dilation == 1 && a.before == 0 && 2 * a.out <= a.in; }
 
-    void largest(const T* x, T* out) const {
+    void chosen_of_pairs(const T* x, const T* v, T* out) const {
         const Index wide = axes_[1].in, n = axes_[1].out;
-        for (Index h = 0; pairs_ && h < axes_[0].out; ++h, x += 2 * wide, out += n) pool_kernels<T>().pool_pairs(n, x, x + wide, out);
-        if (pairs_) return;
+        for (Index h = 0; h < axes_[0].out; ++h, x += 2 * wide, v += 2 * wide, out += n) pool_kernels<T>().pool_pairs(n, x, x + wide, v, v + wide, out);
+    }
+    void largest(const T* x, T* out) const {
         for (Index h = 0; h < axes_[0].out; ++h) pool_kernels<T>().pool_row(axes_[0], axes_[1], h, x, out + h * axes_[1].out, nullptr);
     }
     void back_in_pairs(const T* x, const T* g, T* out) const {

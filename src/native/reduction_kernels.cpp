@@ -171,35 +171,53 @@ template <class T>
     return (v > best) | ((v != v) & (best == best));
 }
 
+// Of windows of two by two, which element is the largest: in each row whether the second, and whether in the lower row.
 template <class T>
-[[gnu::always_inline]] inline void pool_some(int n, const T* a, const T* b, T* out) {
-    const Pairs<T> upper = load_pairs(a, n), lower = load_pairs(b, n);
-    const Vec<T> top = beyond<T>(upper.second, upper.first) ? upper.second : upper.first;
-    const Vec<T> bottom = beyond<T>(lower.second, lower.first) ? lower.second : lower.first;
-    const Vec<T> best = beyond<T>(bottom, top) ? bottom : top;
+struct Chosen {
+    Pairs<T> upper, lower;
+    Mask<T> second, fourth, below;
+};
+
+template <class T>
+[[gnu::always_inline]] inline Vec<T> chosen(const Chosen<T>& c, Pairs<T> upper, Pairs<T> lower) {
+    const Vec<T> top = c.second ? upper.second : upper.first, bottom = c.fourth ? lower.second : lower.first;
+    return c.below ? bottom : top;
+}
+
+template <class T>
+[[gnu::always_inline]] inline Chosen<T> choose(int n, const T* a, const T* b) {
+    Chosen<T> c = {load_pairs(a, n), load_pairs(b, n), {}, {}, {}};
+    c.second = beyond<T>(c.upper.second, c.upper.first), c.fourth = beyond<T>(c.lower.second, c.lower.first);
+    c.below = beyond<T>(c.fourth ? c.lower.second : c.lower.first, c.second ? c.upper.second : c.upper.first);
+    return c;
+}
+
+template <class T>
+[[gnu::always_inline]] inline void pool_some(int n, const T* a, const T* b, const T* like_a, const T* like_b, T* out) {
+    const Chosen<T> c = choose(n, a, b);
+    const Vec<T> best = like_a == a ? chosen<T>(c, c.upper, c.lower) : chosen<T>(c, load_pairs(like_a, n), load_pairs(like_b, n));
     if (n == kWidth<T>) store(out, best);
     else store_partial(out, best, n);
 }
 
 template <class T>
 [[gnu::always_inline]] inline void unpool_some(int n, const T* a, const T* b, const T* g, T* to_a, T* to_b) {
-    const Pairs<T> upper = load_pairs(a, n), lower = load_pairs(b, n);
-    const Mask<T> second = beyond<T>(upper.second, upper.first), fourth = beyond<T>(lower.second, lower.first);
-    const Mask<T> below = beyond<T>(fourth ? lower.second : lower.first, second ? upper.second : upper.first);
+    const Chosen<T> c = choose(n, a, b);
     const Vec<T> none = {}, sum = (n == kWidth<T> ? load(g) : load_partial(g, n)) + none; // 0 rather than -0
-    const Vec<T> up = below ? none : sum, down = below ? sum : none;
-    store_pairs<T>(to_a, {second ? none : up, second ? up : none}, n);
-    store_pairs<T>(to_b, {fourth ? none : down, fourth ? down : none}, n);
+    const Vec<T> up = c.below ? none : sum, down = c.below ? sum : none;
+    store_pairs<T>(to_a, {c.second ? none : up, c.second ? up : none}, n);
+    store_pairs<T>(to_b, {c.fourth ? none : down, c.fourth ? down : none}, n);
 }
 
 // The last vector of a row lies over the one before, where the row has that many.
 template <class T>
-void pool_pairs(std::ptrdiff_t n, const T* a, const T* b, T* out) {
+void pool_pairs(std::ptrdiff_t n, const T* a, const T* b, const T* like_a, const T* like_b, T* out) {
     constexpr int W = kWidth<T>;
-    if (n < W) return n > 0 ? pool_some(static_cast<int>(n), a, b, out) : void();
+    if (n < W) return n > 0 ? pool_some(static_cast<int>(n), a, b, like_a, like_b, out) : void();
     std::ptrdiff_t q = 0;
-    for (; q + W <= n; q += W) pool_some(W, a + 2 * q, b + 2 * q, out + q);
-    if (q < n) q = n - W, pool_some(W, a + 2 * q, b + 2 * q, out + q);
+    const auto some = [&] { pool_some(W, a + 2 * q, b + 2 * q, like_a + 2 * q, like_b + 2 * q, out + q); };
+    for (; q + W <= n; q += W) some();
+    if (q < n) q = n - W, some();
 }
 
 template <class T>

@@ -85,9 +85,9 @@ struct VecKernels {
     // Of one row of windows over a plane: the largest elements, NaN if there is one, and the taps where the first of
     // them are (unless that is null); -inf and -1 where a window lies outside.
     void (*pool_row)(const PoolAxis& rows, const PoolAxis& columns, std::ptrdiff_t row, const T* x, T* best, std::int32_t* at);
-    // Of `n` windows of two by two side by side, over rows a and b: the largest elements; and what goes back from g to the
-    // first of them, into rows of zeros else.
-    void (*pool_pairs)(std::ptrdiff_t n, const T* a, const T* b, T* out);
+    // Of `n` windows of two by two side by side, over rows a and b: the elements of two rows like them where the (first)
+    // largest are; and what goes back from g to these, into rows of zeros else.
+    void (*pool_pairs)(std::ptrdiff_t n, const T* a, const T* b, const T* like_a, const T* like_b, T* out);
     void (*unpool_pairs)(std::ptrdiff_t n, const T* a, const T* b, const T* g, T* to_a, T* to_b);
     T (*maximum)(std::ptrdiff_t n, const T* x); // n > 0; NaN if any is
     T (*minimum)(std::ptrdiff_t n, const T* x);

@@ -16,7 +16,7 @@ from chainrule.engine import _native
 from chainrule.engine.native import NativeBinding, described, without_kernel
 from chainrule.engine.numpy import NumPyBinding
 from chainrule.ops.index import Slot
-from chainrule.ops.pooling import MAX_POOL, UNPOOL
+from chainrule.ops.pooling import MAX_POOL, POOL_LIKE, UNPOOL
 from chainrule.plan import Plan
 from tests.engine.native_cases import check
 from tests.plan.graphs import arrays, planned
@@ -174,6 +174,7 @@ def test_pools_of_adjacent_pairs(dtype: str) -> None:
             x[2, :, width // 3] = special
             compared(lambda x: [apply(MAX_POOL, x, settings)], x)
             compared(lambda x: [apply(UNPOOL, x, settings)], g, x)
+            compared(lambda x: [apply(POOL_LIKE, x, settings)], draw(dtype, x.shape, 3), x)
 
 
 def test_reductions_in_the_middle_are_as_accurate_as_others() -> None:
