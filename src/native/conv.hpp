@@ -67,12 +67,31 @@ void copy_row(const T* x, Index n, T* out) {
     std::memcpy(out + n - some, x + n - some, 16);
 }
 
+// Zeros, mostly very few.
+template <class T>
+void put_zeros(T* out, Index n) {
+    if (n > 4) std::fill_n(out, n, T(0));
+    else
+        switch (n) {
+        case 4: out[3] = T(0); [[fallthrough]];
+        case 3: out[2] = T(0); [[fallthrough]];
+        case 2: out[1] = T(0); [[fallthrough]];
+        case 1: out[0] = T(0); [[fallthrough]];
+        default: break;
+        }
+}
+
 template <class T>
 class Packer {
 public:
     Packer(const Layout& from, Packed rows, Packed columns, Index lanes)
         : from_(from), rows_(std::move(rows)), columns_(std::move(columns)), lanes_(lanes) {
         plane_ = rows_.length * columns_.length * lanes_;
+        for (const Index phase : columns_.phases) {
+            const Index start = columns_.before - phase;
+            const Index first = std::clamp<Index>(ceil_div(start, columns_.stride), 0, columns_.length);
+            inside_.push_back({first, std::clamp<Index>(ceil_div(columns_.in + start, columns_.stride), first, columns_.length)});
+        }
     }
     Index pitch() const { return columns_.length * lanes_; }
     Index plane() const { return plane_; } // of one phase
@@ -97,15 +116,14 @@ public:
 
 private:
     void row(const T* x, Index h, std::size_t phase, Index images, T* out) const {
-        const Index n = columns_.length, step = columns_.stride, start = columns_.before - columns_.phases[phase];
+        const Index n = columns_.length;
         const bool inside = h >= 0 && h < rows_.in;
-        const Index first = inside ? std::clamp<Index>(ceil_div(start, step), 0, n) : n;
-        const Index last = inside ? std::clamp<Index>(ceil_div(columns_.in + start, step), first, n) : n;
-        std::fill_n(out, first * lanes_, T(0));
-        std::fill_n(out + last * lanes_, (n - last) * lanes_, T(0));
+        const Index first = inside ? inside_[phase].first : n, last = inside ? inside_[phase].second : n;
+        put_zeros(out, first * lanes_);
+        put_zeros(out + last * lanes_, (n - last) * lanes_);
         if (first == last) return;
         x += h * from_.strides[2] + columns_.at(first, phase) * from_.strides[3];
-        const Index by = step * from_.strides[3];
+        const Index by = columns_.stride * from_.strides[3];
         out += first * lanes_;
         if (lanes_ == 1 && by == 1) copy_row(x, last - first, out);
         else if (by == 1)
@@ -120,6 +138,7 @@ private:
     Layout from_;
     Packed rows_, columns_;
     Index lanes_, plane_ = 0;
+    std::vector<std::pair<Index, Index>> inside_; // of each phase, which columns lie in the array
 };
 
 // What the windows of an axis read: the packed axis, and where its taps are.
