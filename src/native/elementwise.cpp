@@ -13,9 +13,10 @@ namespace {
 constexpr std::ptrdiff_t kTile = 1024;          // elements: a register of doubles takes 8 KiB
 // Nanoseconds an element of 4 bytes, about: for steps of passes, plain operations, and functions.
 constexpr double kPassStep = 0.03, kPlain = 0.06, kFunction = 0.5;
+constexpr std::ptrdiff_t kLongRow = 128;        // elements from which a row is computed by itself, where rows have numbers of their own
 constexpr int kMostOperands = 96;               // operands and registers of one program
 
-enum class Walk { whole, scalar, row, strided }; // row: one number for each row of a tile's length
+enum class Walk { whole, scalar, row, strided }; // row: one number for each row, the last axis
 
 bool steps_by_zero(Walk walk) { return walk == Walk::scalar || walk == Walk::row; }
 
@@ -39,6 +40,7 @@ public:
     std::ptrdiff_t total = 0;
     std::ptrdiff_t tile = 0;
     std::ptrdiff_t examples = 0; // the first axis
+    bool by_rows = false;        // some operands are one number for each row
 
     std::size_t workspace() const override { return scratch_bytes; }
 
@@ -81,11 +83,8 @@ public:
 
     void run_part(const Context& c, std::ptrdiff_t first, std::ptrdiff_t n, int operand, const char* memory, char* own) const override {
         const std::ptrdiff_t item = operands[static_cast<std::size_t>(operand)].item;
-        const bool by_rows = std::any_of(operands.begin(), operands.end(), [](const Operand& o) { return o.walk == Walk::row; });
-        for (std::ptrdiff_t at = 0, some = 0; at < n; at += some, memory += some * item) {
-            some = std::min(by_rows ? tile - (first + at) % tile : tile, n - at);
-            run_tile(c, first + at, some, own, at > 0, operand, memory);
-        }
+        for (std::ptrdiff_t at = 0; at < n; at += tile, memory += tile * item)
+            run_tile(c, first + at, std::min(tile, n - at), own, at > 0, operand, memory);
     }
 
     void leave_out() override { left_out_ = true; }
@@ -113,23 +112,47 @@ private:
         for (std::size_t k = 0; k < operands.size(); ++k) {
             const Operand& o = operands[k];
             char* const base = c.at<char>(o.place);
-            if (o.walk == Walk::row) at[k] = base + offset_of_row(o, first / tile);
             if (o.walk != Walk::strided) continue;
             const std::ptrdiff_t column = first % shape.back();
             if (o.rows_alike && column + n <= shape.back()) at[k] = base + column * o.item; // as it lies
             else if (!again || !o.rows_alike || tile % shape.back() != 0) collect(o, base, first, n, at[k]); // else it is there
         }
         if (operand >= 0) at[static_cast<std::size_t>(operand)] = const_cast<char*>(memory); // which is only read
+        if (by_rows) run_rows(first, n, at);
+        else run_all(n, at);
+    }
+
+    void run_all(std::ptrdiff_t n, const std::array<char*, kMostOperands>& at) const {
         for (Instruction i : instructions) {
             aim(i, at);
             i.call(i, n);
         }
     }
 
-    std::ptrdiff_t offset_of_row(const Operand& o, std::ptrdiff_t row) const {
-        std::ptrdiff_t offset = 0;
-        for (std::size_t a = shape.size() - 1; a-- > 0; row /= shape[a]) offset += row % shape[a] * o.strides[a];
-        return offset;
+    // Row by row, each with numbers of its own.
+    void run_rows(std::ptrdiff_t first, std::ptrdiff_t n, std::array<char*, kMostOperands>& at) const {
+        const std::size_t outer = shape.size() - 1;
+        std::array<std::ptrdiff_t, 32> index{};
+        std::ptrdiff_t column = first % shape[outer], row = first / shape[outer];
+        for (std::size_t a = outer; a-- > 0; row /= shape[a]) {
+            index[a] = row % shape[a];
+            for (std::size_t k = 0; k < operands.size(); ++k)
+                if (operands[k].walk == Walk::row) at[k] += index[a] * operands[k].strides[a];
+        }
+        for (std::ptrdiff_t some = 0;; column = 0) {
+            some = std::min(shape[outer] - column, n);
+            run_all(some, at);
+            if ((n -= some) == 0) return;
+            std::size_t carried = outer - 1; // the axes after it begin anew
+            for (; ++index[carried] == shape[carried]; --carried) index[carried] = 0;
+            for (std::size_t k = 0; k < operands.size(); ++k) {
+                const Operand& o = operands[k];
+                if (o.walk == Walk::whole || o.walk == Walk::strided) at[k] += some * o.item;
+                if (o.walk != Walk::row) continue;
+                for (std::size_t a = carried + 1; a < outer; ++a) at[k] -= (shape[a] - 1) * o.strides[a];
+                at[k] += o.strides[carried];
+            }
+        }
     }
 
     // Where operands and registers lie for a tile.
@@ -137,7 +160,7 @@ private:
         std::size_t k = 0;
         for (const Operand& o : operands) {
             char* const base = c.bases[o.place.root] + o.place.offset;
-            at[k++] = o.walk == Walk::whole ? base + first * o.item : o.walk == Walk::scalar ? base : own + o.scratch;
+            at[k++] = o.walk == Walk::whole ? base + first * o.item : steps_by_zero(o.walk) ? base : own + o.scratch;
         }
         for (const std::ptrdiff_t offset : scratch) at[k++] = own + offset;
     }
@@ -319,7 +342,8 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
     // a little more than a tile goes in one, too
     std::ptrdiff_t most = program->total <= 3 * kTile ? 3 * kTile : kTile;
     // whole rows, which are easier to collect
-    if (program->shape.size() > 1 && program->shape.back() <= kTile && program->total > 0) most = most / program->shape.back() * program->shape.back();
+    const bool rows = program->shape.size() > 1 && program->shape.back() <= kTile && program->total > 0, long_rows = rows && program->shape.back() >= kLongRow;
+    if (rows) most = most / program->shape.back() * program->shape.back();
     const std::ptrdiff_t tile = std::min(most, std::max<std::ptrdiff_t>(program->total, 1));
     const auto reserve = [&](std::ptrdiff_t item) {
         const std::size_t at = bytes;
@@ -337,8 +361,9 @@ std::unique_ptr<Chain> elementwise_task(const ProgramSpec& p, const GroupSpec& g
             whole = whole && (o.strides[a] == order[a] * o.item || program->shape[a] == 1);
             fixed = fixed && o.strides[a] == 0;
         }
-        const bool by_row = !whole_only[k] && tile == program->shape.back() && program->total > tile && o.strides.back() == 0;
+        const bool by_row = !whole_only[k] && long_rows && program->total > tile && o.strides.back() == 0;
         o.walk = whole || program->total <= 1 ? Walk::whole : fixed && !whole_only[k] ? Walk::scalar : by_row ? Walk::row : Walk::strided;
+        program->by_rows = program->by_rows || o.walk == Walk::row;
         if (o.walk == Walk::strided) {
             o.scratch = static_cast<int>(reserve(o.item));
             const bool along = o.strides.back() == o.item;
