@@ -149,7 +149,11 @@ Executor::Executor(ProgramSpec program, std::vector<char*> constants, std::vecto
     std::vector<char*> addresses(p.values.size(), nullptr);
     for (std::size_t n = 0; n < p.values.size(); ++n)
         if (p.values[n].storage != Storage::passed) addresses[n] = address(static_cast<int>(n));
-    pipelines_ = find_pipelines(p, tasks_, addresses, kept);
+    pipelines_ = find_pipelines(p, tasks_, addresses, kept, [&](int n) {
+        const auto size = whole_lines(static_cast<std::size_t>(span(p.values[static_cast<std::size_t>(n)]).second));
+        apart_.push_back(std::make_unique<char[]>(size + kLine));
+        return bases_[static_cast<std::size_t>(n)] = aligned(apart_.back().get());
+    });
     workspace_each_ = of_tasks_;
     for (const Pipeline& s : pipelines_) workspace_each_ = std::max(workspace_each_, of_tasks_ + static_cast<std::size_t>(s.bytes));
     workspace_memory_.reset(new char[workspace_each_ * static_cast<std::size_t>(threads_) + kLine]);

@@ -110,9 +110,13 @@ struct Pipeline {
     std::ptrdiff_t chunk = 1, bases = 0; // examples at a time; where the bases of its values are
 };
 
-// The pipelines of a program. `addresses`: where each value lies; `kept`: values that are read after a run.
+// Lets a buffer lie in memory of its own, and returns that.
+using Elsewhere = std::function<char*(int)>;
+
+// The pipelines of a program. `addresses`: where each value lies; `kept`: values that are read after a run. What would
+// overwrite, for some examples, what others still need is put elsewhere.
 std::vector<Pipeline> find_pipelines(const ProgramSpec& program, const std::vector<std::unique_ptr<Task>>& tasks,
-                                     const std::vector<char*>& addresses, const std::vector<int>& kept);
+                                     const std::vector<char*>& addresses, const std::vector<int>& kept, const Elsewhere& elsewhere);
 // `after`: bytes of the workspace that the steps need themselves.
 void run_pipeline(const Pipeline& pipeline, const std::vector<std::unique_ptr<Task>>& tasks, std::size_t values, std::size_t after,
                   const Context& context);
@@ -168,6 +172,7 @@ private:
     ProgramSpec program_;
     std::shared_ptr<char> memory_;
     std::unique_ptr<char[]> workspace_memory_;
+    std::vector<std::unique_ptr<char[]>> apart_; // buffers that are not in `memory_`
     std::vector<char*> bases_, own_inputs_;
     std::vector<std::unique_ptr<Task>> tasks_;
     std::vector<Pipeline> pipelines_; // in order

@@ -14,6 +14,7 @@ using Index = std::ptrdiff_t;
 
 constexpr Index kMostCaches = 2;          // what passes through at a time is at most so many second-level caches
 constexpr Index kWorthBytes = 128 * 1024; // that pass through it in all, at least
+constexpr Index kFarCaches = 8; // of more bytes than that in all, results may be moved so that a pipeline is longer
 constexpr Index kLine = 64;
 
 Index whole_lines(Index bytes) { return (bytes + kLine - 1) / kLine * kLine; }
@@ -26,8 +27,8 @@ struct Access {
 
 class Finder {
 public:
-    Finder(const ProgramSpec& p, const std::vector<std::unique_ptr<Task>>& tasks, const std::vector<char*>& addresses, const std::vector<int>& kept)
-        : p_(p), tasks_(tasks), addresses_(addresses), last_read_(p.values.size(), 0) {
+    Finder(const ProgramSpec& p, const std::vector<std::unique_ptr<Task>>& tasks, std::vector<char*> addresses, const std::vector<int>& kept, const Elsewhere& elsewhere)
+        : p_(p), tasks_(tasks), addresses_(std::move(addresses)), elsewhere_(elsewhere), last_read_(p.values.size(), 0) {
         for (std::size_t g = 0; g < p.groups.size(); ++g)
             for (const StepSpec& step : p.groups[g].steps)
                 for (const int n : step.inputs) last_read_[at(root(n))] = g;
@@ -37,14 +38,20 @@ public:
         for (const auto& update : p.updates) keep(update.second);
     }
 
-    std::vector<Pipeline> all() const {
+    std::vector<Pipeline> all() {
         std::vector<Pipeline> found;
         for (std::size_t g = 0; g < p_.groups.size();) {
             std::size_t last = longest(g);
-            while (last > g + 1 && !independent(g, last)) --last;
+            std::set<int> moved = overwriting(g, last);
+            const bool large = last > g + 1 && bytes(g, last) > kFarCaches * caches().second;
+            const auto stays = [&](int n) { return !large || !can_move(n); };
+            while (last > g + 1 && std::any_of(moved.begin(), moved.end(), stays)) moved = overwriting(g, --last);
             Pipeline s = last > g + 1 ? pipeline(g, last) : Pipeline{};
             const bool worth = last > g + 1 && s.each * s.examples >= kWorthBytes;
-            if (worth) found.push_back(std::move(s));
+            if (worth) {
+                for (const int n : moved) move(n);
+                found.push_back(std::move(s));
+            }
             g = worth ? last : g + 1;
         }
         return found;
@@ -115,20 +122,31 @@ private:
         return false;
     }
 
-    // Whether no step overwrites what one before it reads or makes for other examples.
-    bool independent(std::size_t first, std::size_t last) const {
+    // What steps make where others before them read or make something for other examples.
+    std::set<int> overwriting(std::size_t first, std::size_t last) const {
         const Index examples = tasks_[first]->division().examples;
         std::vector<Access> before;
+        std::set<int> found;
         for (std::size_t g = first; g < last; ++g) {
             std::vector<Access> own;
             for (const Access& a : accesses(g))
                 if (!inside(root(a.value), first, last, examples)) own.push_back(a);
             for (const Access& now : own)
                 for (const Access& old : before)
-                    if (now.writes && now.by_example && touch(now, old) && !alike(now, old, examples)) return false;
+                    if (now.writes && now.by_example && touch(now, old) && !alike(now, old, examples)) found.insert(root(now.value));
             before.insert(before.end(), own.begin(), own.end());
         }
-        return true;
+        return found;
+    }
+    bool can_move(int n) const { return value(n).storage == Storage::buffer && value(n).state < 0 && last_read_[at(n)] < p_.groups.size(); }
+    void move(int n) {
+        char *const from = addresses_[at(n)], *const to = elsewhere_(n);
+        for (std::size_t k = 0; k < addresses_.size(); ++k)
+            if (root(static_cast<int>(k)) == n && addresses_[k] != nullptr) addresses_[k] = to + (addresses_[k] - from);
+    }
+    Index bytes(std::size_t first, std::size_t last) const {
+        const Pipeline s = pipeline(first, last);
+        return s.each * s.examples;
     }
     bool touch(const Access& a, const Access& b) const {
         const auto [a_low, a_high] = span(value(a.value));
@@ -165,15 +183,16 @@ private:
 
     const ProgramSpec& p_;
     const std::vector<std::unique_ptr<Task>>& tasks_;
-    const std::vector<char*>& addresses_;
+    std::vector<char*> addresses_;
+    const Elsewhere& elsewhere_;
     std::vector<std::size_t> last_read_; // of each root the last step that reads it; past all if it is kept
 };
 
 } // namespace
 
 std::vector<Pipeline> find_pipelines(const ProgramSpec& program, const std::vector<std::unique_ptr<Task>>& tasks,
-                                     const std::vector<char*>& addresses, const std::vector<int>& kept) {
-    std::vector<Pipeline> found = Finder(program, tasks, addresses, kept).all();
+                                     const std::vector<char*>& addresses, const std::vector<int>& kept, const Elsewhere& elsewhere) {
+    std::vector<Pipeline> found = Finder(program, tasks, addresses, kept, elsewhere).all();
     for (Pipeline& s : found) {
         s.bases = s.bytes;
         s.bytes += whole_lines(static_cast<Index>(program.values.size() * sizeof(char*)));

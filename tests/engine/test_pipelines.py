@@ -30,6 +30,7 @@ def rows_normalised(x: Any) -> Any:
 PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "convolutions and pooling": lambda x, w: ops.max_pool(convolved(ops.max_pool(convolved(x, w), 2), w), 2),
     "windows that reach beyond": lambda x, w: ops.conv(ops.conv(np.exp(x), w, padding=4, dilation=2), w) / 9,
+    "scaled by channel": lambda x, w: (np.exp(x) - w[0, 0, 0, :, None, None]) * w[1, 0, 0, :, None, None] + np.exp(x),
     "normalised": lambda x, w: ops.max_pool(ops.relu(normalised(convolved(x, w), w)), 2),
     "sums by channel, scaled": lambda x, w: convolved(x, w) * np.sum(np.exp(x), axis=(0, 2, 3))[:, None, None],
     "sums by channel as if by example": lambda x, w: np.sum(np.exp(x) * x, axis=(0, 2, 3))[:, None, None, None] + x[:6],
@@ -99,3 +100,22 @@ def test_results_in_the_memory_of_what_later_examples_read(times: int) -> None:
     expected = np.sum(np.square(2.0 * x), axis=1, keepdims=True) * factors[:: x.shape[1]]
     for threads in (1, 2):
         np.testing.assert_allclose(cr.compile(f, engine="native", threads=threads)(x), expected, rtol=1e-5)
+
+
+@for_each("m", (6, 53))
+def test_a_result_that_stays_has_memory_of_its_own_where_others_lay(m: int) -> None:
+    """What is read at the end might take the memory of arrays that are still read for other examples."""
+    rng = np.random.default_rng(m)
+    x, w = rng.normal(size=(m, 24, 24, 24)).astype("float32"), rng.normal(size=(24, 3, 3, 24)).astype("float32") / 9
+
+    def f(x: Any, w: Any) -> Any:
+        a = ops.conv(x, w, padding=1)
+        b = np.sum(a, axis=(0, 2, 3))[:, None, None]
+        c = ops.conv(ops.relu(a - b), w, padding=1)
+        d = ops.max_pool(ops.conv(c, w, padding=1) + c, 2)
+        return np.sum(d, axis=(0, 2, 3))[:, None, None] * d, np.sum(c * c, axis=(0, 2, 3))
+
+    wanted = cr.compile(f, engine="numpy")(x, w)
+    for threads in (1, 2):
+        for a, b in zip(cr.compile(f, engine="native", threads=threads)(x, w), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=2e-4 * np.abs(b).max())
