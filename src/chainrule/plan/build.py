@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.op import ELEMENTWISE, LOOP, REDUCE, Shape
+from ..core.op import ELEMENTWISE, LOOP, OTHER, REDUCE, Shape
 from ..core.op import VIEW as VIEW_KIND
 from ..core.tensor import Parameter, Tensor, latest, original
 from ..ops.logic import IDENTITY
@@ -23,6 +23,7 @@ from .model import BUFFER, CONSTANT, INPUT, STATE, VIEW, Loop, Plan, Step, Value
 from .recompute import computed_again
 from .simplify import Rewriter
 from .storage import Storage, states_in_place
+from .sums import made_of_sums
 from .verify import differs_in_sizes_only, verify
 
 
@@ -90,7 +91,7 @@ def build(
         new = merge_loops(rewriter, rewriter.rewrite([*outputs, *updates.values(), *keep.values()]))
         new = move_factors(rewriter, new)
         if updates:  # a training step; what else is compiled overflows where NumPy does
-            new = draw_out_factors(rewriter, new)
+            new = made_of_sums(rewriter, draw_out_factors(rewriter, new))
     rewriter.rewrite([*inputs, *states])  # registers their names
     builder = _Builder(name, own_outputs)
     captured = list(rewriter.captured.values())
@@ -420,8 +421,10 @@ def _grouped(steps: Sequence[Step], values: Sequence[Value], last: Collection[in
 
 
 def _makes_little(step: Step, size: int, values: Sequence[Value]) -> bool:
-    """Whether a step reduces an array to much less: done early, it may be the last that needs the array."""
-    return step.op.kind == REDUCE and 4 * size <= math.prod(values[step.inputs[0]].shape)
+    """Whether a step makes much less of arrays: done early, it may be the last that needs them."""
+    if step.op.kind not in (REDUCE, OTHER):
+        return False
+    return all([4 * size <= math.prod(values[i].shape) for i in step.inputs])
 
 
 class _Groups:

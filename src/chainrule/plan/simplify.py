@@ -16,9 +16,11 @@ from ..core.op import ELEMENTWISE, REDUCE, Operation
 from ..core.tensor import Parameter, Tensor, inputs_of, latest, traced_leaf
 from ..ops.index import SLICE
 from ..ops.loop import SCAN
+from ..ops.pooling import MAX_POOL
 from ..ops.table import broadcast_shape, row_of
 from ..ops.windows import OVERLAP_ADD
 from .joins import Joins, cut_joined
+from .pooled import back_through_relu, pooled
 from .window_products import cut_windows, overlapped, product
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = (
@@ -249,6 +251,10 @@ def _unchanged(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any])
 def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     if a.value is None and b.value is None:
+        for back, mask in ((a, b), (b, a)):
+            masked = back_through_relu(rw, back, mask)
+            if masked is not None:
+                return masked
         small, large = sorted(inputs, key=lambda x: math.prod(x.shape))
         return _with_the_smaller(op, small, large, rw)
     for i, (x, c) in enumerate(((a, b), (b, a))):
@@ -370,6 +376,10 @@ def _overlaps(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], 
     return overlapped(rw, inputs[0], attrs)
 
 
+def _pool(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
+    return pooled(rw, inputs[0], attrs)
+
+
 def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     rw.loops = True
     return None
@@ -395,5 +405,6 @@ RULES: dict[Operation, Callable[..., Tensor | None]] = {
     SLICE: _slice,
     MATMUL: _product,
     OVERLAP_ADD: _overlaps,
+    MAX_POOL: _pool,
     SCAN: _loop,
 }
