@@ -78,3 +78,24 @@ def test_what_costs_something_is_computed_once() -> None:
 def planned_gradient(function: Any) -> Plan:
     step = cr.compile(cr.value_and_grad(function), engine="numpy")
     return step.plan(np.ones((5, 5)), np.ones((5, 5)))
+
+
+def standardised(x: Any, W: Any) -> Any:
+    """Where the array that it is made of waits anyway, the standardised one does not."""
+    z = np.sin(x) @ W
+    centred = z - np.mean(z, axis=0)
+    y = centred * np.mean(np.square(centred), axis=0) + W[0]
+    k = np.tanh(np.tanh(y @ W) @ W)
+    return np.sum((k @ y) @ (k.T @ z))
+
+
+@for_each("size", (8, 256, 300))
+def test_large_arrays_are_standardised_again_before_they_are_read(size: int) -> None:
+    rng = np.random.default_rng(size)
+    x, W = rng.normal(size=(size, size)), rng.normal(size=(size, size)) / size
+    expected = standardised(x, W)
+    for engine in ("numpy", None):
+        near(cr.compile(standardised, engine=engine)(x, W), np.asarray(expected), 1e-9)
+    plan = cr.compile(standardised, engine="numpy").plan(x, W)
+    made = [s for s in plan.operations if s.op.name == "add" and plan.values[s.inputs[1]].shape == (size,)]
+    assert len(made) == (1 if size == 8 else 2), str(plan)
