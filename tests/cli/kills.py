@@ -45,9 +45,9 @@ def finished(process: int) -> int:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Return checksums of what must not differ: the weights, and the figures of each epoch without its seconds."""
+    """Return checksums of what must not differ: the weights, and the figures of each epoch without its times."""
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    figures = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    figures = [{k: v for k, v in row.items() if k not in ("seconds", "waited")} for row in rows]
     return {
         "model": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "history": json.dumps(figures),

@@ -1,5 +1,6 @@
 """Runs that are killed, terminated or run out of disk, and two processes in one folder."""
 
+import gzip
 import json
 import os
 import signal
@@ -8,11 +9,13 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from chainrule import io
 from chainrule.io import files
 from chainrule.io.locks import locked
+from tests.data.test_arrow import write as write_arrow
 
 from . import kills
 from .conftest import ENVIRONMENT, QUICK
@@ -69,6 +72,60 @@ def test_sigterm_ends_a_run_as_ctrl_c_does_and_it_can_be_resumed(run, tmp_path):
     shown, second = terminated("--resume")
     assert "resumed" in shown and second["epochs"] > first["epochs"] > 0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def written(folder, kind, rows=4000):
+    """Write a data set of a kind; return the arguments that train on it."""
+    rng = np.random.default_rng(0)
+    a, b = rng.choice(["left", "right"], rows), rng.normal(size=rows)
+    columns = {"a": a, "b": b, "y": 3 * b + (a == "left")}
+    if kind == "images":
+        pillow = pytest.importorskip("PIL.Image")
+        for i, side in enumerate(a[:300]):
+            (folder / "images" / side).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (6, 6), dtype=np.uint8)
+            pixels[:, 3 * (side == "right") :][:, :3] //= 2
+            pillow.fromarray(pixels).save(folder / "images" / side / f"{i}.png")
+        return ["images"]
+    if kind == "csv.gz":
+        pytest.importorskip("polars")
+        lines = ["a,b,y", *(f"{x},{y},{z}" for x, y, z in zip(*columns.values(), strict=True))]
+        (folder / "data.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+        return ["data.csv.gz", "--target", "y"]
+    write_arrow(pytest.importorskip("pyarrow").table(columns), folder / f"data.{kind}", 500)
+    return [f"data.{kind}", "--target", "y", "--on-disk"]
+
+
+@unix
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "csv.gz", "images"])
+def test_ctrl_c_and_resume_give_the_files_of_a_run_left_alone(tmp_path, kind):
+    command = [sys.executable, "-m", "chainrule", "train", *written(tmp_path, kind), "--model", "mlp", "--hidden", "8"]
+    command += ["--epochs", "60", "--validation", "0.2", "--checkpoint-every", "1", "--resume", "--out"]
+
+    outputs = {"cwd": tmp_path, "env": ENVIRONMENT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def interrupted(folder, press):
+        """Run it, and press Ctrl-C after a checkpoint; return what it says."""
+        file = tmp_path / folder / CHECKPOINT
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        with subprocess.Popen([*command, folder], **outputs) as process:
+            while press and process.poll() is None:
+                if file.exists() and file.stat().st_mtime_ns != before:
+                    process.send_signal(signal.SIGINT)
+                    break
+                time.sleep(0.001)
+            shown, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors.count("Traceback")) == (0, 0), errors
+        return shown
+
+    interrupted("whole", press=False)
+    for number in range(3):
+        shown = interrupted("run", press=True)
+        assert "resume with the same command and --resume" in shown and ("resumed" in shown) == (number > 0)
+    assert "resumed" in interrupted("run", press=False)
+    found, wanted = (kills.files(tmp_path / name) for name in ("run", "whole"))
+    assert found == wanted
 
 
 def test_resume_without_an_earlier_run_and_after_its_end(run, tmp_path):
