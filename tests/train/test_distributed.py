@@ -306,6 +306,39 @@ def test_callbacks_are_called_in_the_first_process_and_decide_for_all():
     assert all(np.array_equal(one[2]["0.weight"], found[0][2]["0.weight"]) for one in found)
 
 
+@pytest.mark.parametrize("signalled", [(0,), (1,), (0, 1)])
+def test_a_signal_that_comes_while_processes_agree_is_not_lost(signalled, monkeypatch):
+    from chainrule.train.together import Pace
+
+    make, X, y, _ = RUNS["adam, ragged last batch"]
+    runs, agreed = {}, Pace.agree
+
+    def agree(self, *given):
+        found = agreed(self, *given)
+        run = runs[self._group.rank]
+        if run.step >= 2 and self._group.rank in signalled and not run.interrupted:  # as the handler of Ctrl-C does
+            run.interrupted = True
+            run.stop("interrupted")
+        return found
+
+    monkeypatch.setattr(Pace, "agree", agree)
+
+    def rank(comm):
+        class Begin(cr.Callback):
+            everywhere = True
+
+            def on_begin(self, run):
+                runs[comm.Get_rank()] = run
+
+        history = cr.fit(
+            make(), X, y, epochs=90, batch_size=32, callbacks=[Begin()], distributed=comm, progress=False, seed=0
+        )
+        return history.stopped, history.interrupted, runs[comm.Get_rank()].step
+
+    first, second = in_ranks(2, rank)
+    assert first == second and first[:2] == ("interrupted", True) and first[2] < 200
+
+
 def test_early_stopping_ends_all_with_the_best_weights():
     def run(comm):
         return trained("norm and dropout", comm, 8, epochs=30, early_stopping=2, optimizer=optim.Adam(0.2))

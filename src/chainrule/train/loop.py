@@ -142,11 +142,15 @@ class Loop:
 
     def _stops(self, run: Run) -> bool:
         """Whether the run is to end now, of which several processes must be of one mind."""
-        if self._pace is not None:
-            run.stopping, run.interrupted = self._pace.agree(run.stopping, run.interrupted)
-            if self.training.rate is not None:
-                self.training.rate[...] = self._group.firsts(self.training.rate)  # a callback may have set it
-        return run.stopping is not None
+        if self._pace is None:
+            return run.stopping is not None
+        stopping, interrupted = self._pace.agree(run.stopping, run.interrupted)
+        if self.training.rate is not None:
+            self.training.rate[...] = self._group.firsts(self.training.rate)  # a callback may have set it
+        if stopping is None:  # a signal that came while the others were waited for is told next time
+            return False
+        run.stopping, run.interrupted = stopping, interrupted
+        return True
 
     def _epoch(self, run: Run) -> None:
         job, p, training, feed = self.job, self.progress, self.training, self.job.feed
