@@ -6,6 +6,7 @@ It wants the extra ``[mpi]``. As root, and with more processes than processors, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -16,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.distributed.costs import Network, Work, batch_for, most, speedup, step, sums_of
-from benchmarks.distributed.simulation import simulated
+from benchmarks.distributed.simulation import overlapped, simulated
 from benchmarks.distributed.trainings import NETWORKS, made, step_seconds
 
-#: Networks to predict for: usual figures of what a cluster has.
+#: Networks to predict for, with usual figures: the nominal bandwidth less headers and copies; by TCP, latencies of
+#: the kernels at both ends and a switch; by InfiniBand, those of MPI.
 CLUSTERS = (
     Network("10 Gbit/s Ethernet", latency=25e-6, bandwidth=1.1e9, overhead=2e-6),
+    Network("25 Gbit/s Ethernet", latency=20e-6, bandwidth=2.8e9, overhead=2e-6),
+    Network("100 Gbit/s Ethernet", latency=15e-6, bandwidth=8e9, overhead=2e-6),
     Network("100 Gbit/s InfiniBand", latency=1.5e-6, bandwidth=11e9, overhead=0.3e-6),
 )
 MANY = (2, 4, 16, 64, 256)
@@ -39,6 +43,13 @@ def work_of(name: str) -> Work:
     gradients = sum(p.value.nbytes for p in model.parameters() if p.value is not None)
     outputs = np.asarray(model(x[:1]).value).nbytes
     return Work(name, batch, whole - per_row * batch, per_row, gradients, outputs)
+
+
+def layers_of(name: str) -> list[tuple[float, float]]:
+    """Return the bytes of gradients of each affine layer, from the last one, and its share of the backward pass."""
+    sizes = list(itertools.pairwise(NETWORKS[name][0]))
+    products = [n * m * (2 if k else 1) for k, (n, m) in enumerate(sizes)]  # the inputs have no gradient
+    return [(4 * m * (n + 1), p / sum(products)) for (n, m), p in zip(reversed(sizes), reversed(products), strict=True)]
 
 
 def in_processes(count: int, names: list[str]) -> dict[str, Any]:
@@ -91,6 +102,9 @@ def print_predicted(works: dict[str, Work]) -> None:
             pairs = [f"{speedup(work, n, network):.1f}/{work.alone() / simulated(work, n, network):.1f}" for n in MANY]
             larger = batch_for(work, 16, network)
             print(f"  {name:<20} {'  '.join(pairs)}   best at {most(work, network)}; half of 16 from batch {larger}")
+            if layers := layers_of(name):
+                ratios = [simulated(work, n, network) / overlapped(work, layers, n, network) for n in MANY]
+                print(f"  {'':<20} {', '.join(f'{r:.2f}' for r in ratios)} times that if sums overlapped at no cost")
         print(f"  {'processes':<20} {', '.join(map(str, MANY))}")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.distributed.costs import SUMS, Network, Work, batch_for, joined, most, pieces, ring, speedup, step, tree
-from benchmarks.distributed.simulation import simulated
+from benchmarks.distributed.simulation import overlapped, simulated
 from tests.tables import for_each
 
 LINE = Network("line", latency=20e-6, bandwidth=1e9, overhead=1e-6)
@@ -31,3 +31,16 @@ def test_more_processes_help_up_to_a_number_and_larger_batches_use_more():
     assert 1 < best < 256
     assert speedup(WORK, best, LINE) >= max(speedup(WORK, 2 * best, LINE), speedup(WORK, best // 2, LINE))
     assert batch_for(WORK, 16, LINE) > WORK.batch >= batch_for(WORK, 2, LINE)
+
+
+@for_each("processes", (1, 2, 16))
+def test_sums_that_overlap_hide_what_is_computed_after_them(processes):
+    """By hand, with two layers, of which the first to be summed has a tenth of the bytes; no delays."""
+    sizes, rows = (268_000, 2_412_000), WORK.per_row * -(-256 // processes)
+    sums, half = [pieces(processes, size, LINE) for size in sizes], rows / 3  # each layer half of the backward pass
+    begun = WORK.fixed / 2 + rows / 3 + joined(processes, WORK.outputs * 256, LINE)
+    by_hand = begun + half + max(half, sums[0]) + sums[1] + WORK.fixed / 2
+    layers = [(size, 0.5) for size in sizes]
+    assert overlapped(WORK, layers, processes, LINE, jitter=0.0, steps=3) == pytest.approx(by_hand)
+    one = overlapped(WORK, [(WORK.gradients, 1.0)], processes, LINE, jitter=0.0, steps=3)
+    assert one == pytest.approx(step(WORK, processes, LINE)), "a single layer has nothing to overlap with"
