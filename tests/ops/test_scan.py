@@ -308,6 +308,40 @@ def test_only_what_is_read_is_computed_and_kept() -> None:
     assert widths == [4] * 3, str(parts)  # of the product only what is read
 
 
+#: What is read of all states, of shape (steps, 2, 3, 4): their axes in another order, of which an index takes some; and
+#: whether the gradient with respect to them is made in the order in which the loop reads it.
+READ: dict[str, tuple[tuple[int, ...], Any, bool]] = {
+    "the last step": ((1, 0, 2, 3), (slice(None), -1), True),
+    "every second step": ((1, 0, 2, 3), (slice(None), slice(None, None, 2)), True),
+    "steps from the end": ((2, 3, 0, 1), (1, slice(None), slice(None, None, -2)), True),
+    "of a cycle": ((3, 0, 1, 2), (slice(1, 3), 2, slice(None), 0), True),
+    "a new axis": ((3, 2, 1, 0), (None, 1), False),
+    "the end": ((1, 0, 2, 3), (..., 3), False),
+}
+
+
+@for_each("case", READ)
+def test_cotangents_of_some_steps_are_made_in_the_order_in_which_they_are_read(case: str) -> None:
+    axes, index, in_order = READ[case]
+
+    def read(scan: Any) -> Any:
+        def f(h: Any, w: Any, x: Any) -> Any:
+            states = scan(lambda h, x: ((h := np.tanh(h * w + x)), h), h, x)[1]
+            return np.sum(np.sin(np.transpose(states, axes)[index]) * weights)
+
+        return cr.grad(f, (0, 1, 2))
+
+    h, w, x = draw(2, 3, 4), draw(3, 4), draw(5, 2, 3, 4)
+    weights = draw(*np.transpose(x, axes)[index].shape)
+    for name in ENGINES:
+        step = cr.compile(read(cr.scan), engine=name)
+        close(step(h, w, x), read(loop)(h, w, x))
+        plan = step.plan(h, w, x)
+        (placed,) = [s for s in plan.operations if s.op.name == "place"]
+        assert (plan.values[placed.output].shape == x.shape) == in_order, str(plan)
+        cr.verify(step)
+
+
 def test_parameters_are_read_at_each_call() -> None:
     p = cr.Parameter(np.array([0.5]), name="p")
     f = cr.compile(lambda x: cr.scan(lambda c, x: (c * p + x, c), np.zeros(1), x)[0])

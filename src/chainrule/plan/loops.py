@@ -1,4 +1,4 @@
-"""Loops in a graph: nodes that run the same loop become one, which computes what is read and no more."""
+"""Loops in a graph: nodes that run the same loop become one, which computes what is read, and reads it in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ..core.op import LOOP, VIEW
 from ..core.replay import computed, inside, one_of
 from ..core.reverse import topological
 from ..core.tensor import Tensor
+from ..ops.index import PLACE
 from ..ops.loop_body import Body, Part, leaf_like, pieces
+from ..ops.shape import TRANSPOSE
 from .simplify import Rewriter
 
 
@@ -37,7 +39,7 @@ def merge_loops(rewriter: Rewriter, roots: Sequence[Tensor]) -> list[Tensor]:
             continue
         key = _key(node)
         if key not in merged:
-            merged[key] = _merged(rewriter, loops[key], inputs)
+            merged[key] = _merged(rewriter, loops[key], tuple([_in_order(rewriter, x) for x in inputs]))
         new[id(node)] = _cut(node, *merged[key])
     rewriter.names = {name: new.get(id(node), node) for name, node in rewriter.names.items()}
     return rewriter.rewrite([new[id(r)] for r in roots])
@@ -58,6 +60,24 @@ def _merged(
     kept = tuple([(*inputs, *views)[k] for k in used])
     made = rewriter.made(nodes[0].op, kept, {"body": body, "parts": tuple(parts)})  # type: ignore[arg-type]
     return made, body, wanted, parts
+
+
+def _in_order(rewriter: Rewriter, x: Tensor) -> Tensor:
+    """Return what a loop reads; transposed zeros with some values put into them are made in the order it is read in.
+
+    The gradient of a single step's output is such an array. Its transpose would be copied, with all the zeros.
+    """
+    placed = x.inputs[0] if x.op is TRANSPOSE else x
+    if placed is x or placed.op is not PLACE or placed.value is not None:
+        return x
+    index, axes = placed.attrs["index"], x.attrs["axes"]
+    if any(type(i) is not int and not isinstance(i, slice) for i in index):
+        return x
+    index = (*index, *[slice(None)] * (placed.ndim - len(index)))
+    kept = [a for a in range(placed.ndim) if isinstance(index[a], slice)]
+    order = tuple([kept.index(a) for a in axes if a in kept])
+    values = rewriter.made(TRANSPOSE, placed.inputs, {"axes": order})
+    return rewriter.made(PLACE, (values,), {"index": tuple([index[a] for a in axes]), "shape": x.shape})
 
 
 def _views_before(
