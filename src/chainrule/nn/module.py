@@ -213,13 +213,17 @@ class Module(Nested):
 
     # -- what belongs to it ------------------------------------------------------------------------------------------
 
-    def _members(self) -> Iterator[tuple[str, Any]]:
-        """Yield (path component, tensor or module) for each one held directly or in containers."""
+    def _members(self) -> list[tuple[str, Any]]:
+        """Return (path component, tensor or module) for each one held directly or in containers."""
+        members: list[tuple[str, Any]] = []
         for name, value in self.__dict__.items():
+            if type(value) in _PLAIN:
+                continue
             if isinstance(value, _HELD):
-                yield name, value
-            elif isinstance(value, _NESTS):
-                yield from _held(name if name != "_layers" else "", value)
+                members.append((name, value))
+            elif isinstance(value, _NESTS) and value:
+                members += _held(name if name != "_layers" else "", value)
+        return members
 
     def _visit(self) -> Iterator[tuple[str, Module, list[tuple[str, Any]]]]:
         """Yield (dotted path, module, its members), this one first, each once."""
@@ -230,7 +234,7 @@ class Module(Nested):
             if id(module) in seen:
                 continue
             seen.add(id(module))
-            members = list(module._members())
+            members = module._members()
             yield path, module, members
             stack.extend([(_join(path, n), m) for n, m in members[::-1] if isinstance(m, Module)])
 
@@ -286,8 +290,9 @@ class Module(Nested):
 
         A module with a table of its own says so in its class: ``takes_ids = True``.
         """
-        kinds: set[Any] = set(map(type, self.modules()))
-        return any(m._ids for m in self.modules()) or any(kind.takes_ids is True for kind in kinds)
+        modules = list(self.modules())
+        kinds: set[Any] = set(map(type, modules))
+        return any(m._ids for m in modules) or any(kind.takes_ids is True for kind in kinds)
 
     def parameter_names(self) -> dict[str, str]:
         """Return {dotted path: name of the value}: ``{"0.weight": "W1", …}``; unnamed ones have their path as name."""
@@ -515,6 +520,7 @@ def _is_nest(x: Any, position: int) -> bool:
 
 _HELD = (Tensor, Module)
 _NESTS = (list, tuple, dict)
+_PLAIN = frozenset([bool, int, float, str, type(None)])  # most attributes: to tell these by their type takes least time
 
 
 def _redraw(parameter: Parameter, draw: Draw, seed: int, path: str) -> None:
