@@ -304,7 +304,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         train(
             step, rows.X, self._packed(step, rows), course=self._course, rules=rules,
             size=settings.batch_of(len(rows.X)), order=_orders(len(rows.X), settings.shuffle, random), scored=scored,
-            callbacks=settings.callbacks, described=self._described(),
+            callbacks=settings.callbacks, described=self._described() if settings.callbacks else {},
             begin=lambda: guard.begin({**facts, **step.exchanged()}),
         )  # fmt: skip
         guard.end()
@@ -436,9 +436,8 @@ def _orders(examples: int, shuffled: bool, random: np.random.RandomState) -> Cal
     def next_order(epoch: int) -> Array:
         nonlocal order
         if shuffled:
-            moved = np.arange(examples)
-            random.shuffle(moved)
-            order = order[moved]
+            order = order.copy()  # the last one may still be read
+            random.shuffle(order)
         return order
 
     return next_order
