@@ -36,27 +36,24 @@ template <bool Max, class T>
     return first ? a : b;
 }
 
+// The last vector lies over the one before.
 template <bool Max, class T>
 T extreme(std::ptrdiff_t n, const T* x) {
     constexpr int W = kWidth<T>;
-    T lanes[4 * W];
-    int count = 0;
-    std::ptrdiff_t i = 0;
-    if (n >= 4 * W) {
-        Vec<T> m[4];
-        for (int j = 0; j < 4; ++j) m[j] = load(x + j * W);
-        for (i = 4 * W; i + 4 * W <= n; i += 4 * W)
-            for (int j = 0; j < 4; ++j) m[j] = better<Max, T>(m[j], load(x + i + j * W));
-        store(lanes, better<Max, T>(better<Max, T>(m[0], m[1]), better<Max, T>(m[2], m[3])));
-        count = W;
+    if (n < W) {
+        T best = x[0];
+        for (std::ptrdiff_t i = 1; i < n; ++i) best = (Max ? best >= x[i] : best <= x[i]) || best != best ? best : x[i];
+        return best;
     }
-    T best = count > 0 ? lanes[0] : x[i++];
-    const auto take = [&](T v) {
-        if ((Max ? v > best : v < best) || v != v) best = best != best ? best : v;
-    };
-    for (int j = 1; j < count; ++j) take(lanes[j]);
-    for (; i < n; ++i) take(x[i]);
-    return best;
+    Vec<T> m[4];
+    for (int j = 0; j < 4; ++j) m[j] = load(x + n - W);
+    std::ptrdiff_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W)
+        for (int j = 0; j < 4; ++j) m[j] = better<Max, T>(m[j], load(x + i + j * W));
+    for (; i + W <= n; i += W) m[0] = better<Max, T>(m[0], load(x + i));
+    Vec<T> best = better<Max, T>(better<Max, T>(m[0], m[1]), better<Max, T>(m[2], m[3]));
+    for (int left = W; left > 1; left /= 2) best = better<Max, T>(evens(best, best), odds(best, best));
+    return best[0];
 }
 
 template <class T>
