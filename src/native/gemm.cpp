@@ -19,6 +19,9 @@ constexpr std::ptrdiff_t kPanelsOfReuse = 3;
 constexpr std::ptrdiff_t kPages = 64;
 constexpr std::ptrdiff_t kLeastPlaces = 8;
 constexpr std::ptrdiff_t kTilesGathered = 8;
+// Depth from which, and panels of B between which, copies of A by tiles cost more than to store C transposed.
+constexpr std::ptrdiff_t kTallDepth = 1024;
+constexpr std::ptrdiff_t kTallPanels = 2, kTallPanelsMost = 8;
 constexpr std::ptrdiff_t kColumnsGathered = 16;
 // A block of C should be in the first-level cache when its epilogue runs, and big enough to be worth a call.
 constexpr std::ptrdiff_t kBlockBytes = 16 * 1024;
@@ -78,7 +81,10 @@ Gemm<T>::Gemm(std::ptrdiff_t m, std::ptrdiff_t n, std::ptrdiff_t k, Strides a, S
     const bool narrow = m >= width && (by_columns ? 5 * n <= 4 * lanes && n <= 3 * width : 4 * n <= width);
     const bool dots = n == 1 && a_.column == 1 && k >= width;
     const bool row_of_dots = m == 1 && n > 1 && b_.row == 1 && b_.column != 1 && k >= width;
-    if ((narrow && !dots) || row_of_dots) {
+    // Both operands lie by k, as in the gradient of weights: panels are copied faster than tiles, so they take the larger one.
+    const bool some_panels = n >= kTallPanels * 2 * width && n < kTallPanelsMost * 2 * width;
+    const bool tall = by_columns && b_.column == 1 && m >= 2 * n && k >= kTallDepth && some_panels;
+    if (((narrow || tall) && !dots) || row_of_dots) {
         exchanged_ = true;
         std::swap(m_, n_);
         std::swap(a_, b_);

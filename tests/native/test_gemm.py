@@ -75,6 +75,8 @@ def test_each_instruction_set(isa, dtype):
             check(m, n, k, left, right, dtype, add=(m + n + k) % 2 == 0)
     check(60, 200, 1700, "rows", "columns", dtype, add=True)
     check(16, 4, 5000, "columns", "rows", dtype, add=False)
+    for columns in (30, 50, 70):
+        check(150, columns, 1100, "columns", "rows", dtype, add=True)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -100,7 +102,7 @@ def test_bitwise_the_same_however_it_is_blocked(layouts, dtype):
     """Sizes of all kinds: many blocks, some of them together, tiles with a rest, a transposed C, a sum in parts."""
     left, right = layouts.split("-")
     sizes = ((70, 130, 150), (96, 512, 300), (300, 10, 700), (10, 300, 700), (33, 17, 2), (30, 40, 2100), (300, 64, 90))
-    for m, n, k in sizes:
+    for m, n, k in (*sizes, (150, 50, 1100)):
         for add in (False, True):
             one = check(m, n, k, left, right, dtype, add=add)
             for blocking in ((1, 1, 1), (1200, 8192, 1), (1200, 32000, 1), (1200, 1 << 20, 10**6), (1 << 20, 1, 10**6)):
