@@ -21,6 +21,8 @@ from .rules import simplify
 class Readable(Rewriter):
     """The plan's simplifications, but for those that a reader would not make: composites stay what they are."""
 
+    reorders = False
+
     def _made(
         self, op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], like: Tensor | None = None
     ) -> Tensor | None:

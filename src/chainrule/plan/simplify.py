@@ -49,6 +49,9 @@ class Rewriter:
     Nodes of the result are shared: two nodes of one operation, inputs and attributes become one.
     """
 
+    #: Whether operations may change places where that leaves less to compute; formulas keep the order of the program.
+    reorders = True
+
     def __init__(self) -> None:
         self._shared: dict[Any, Tensor] = {}
         self._new: dict[int, Tensor] = {}
@@ -251,7 +254,7 @@ def _unchanged(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any])
 def _times(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
     a, b = inputs
     if a.value is None and b.value is None:
-        for back, mask in ((a, b), (b, a)):
+        for back, mask in ((a, b), (b, a)) if rw.reorders else ():
             masked = back_through_relu(rw, back, mask)
             if masked is not None:
                 return masked
@@ -377,7 +380,7 @@ def _overlaps(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], 
 
 
 def _pool(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
-    return pooled(rw, inputs[0], attrs)
+    return pooled(rw, inputs[0], attrs) if rw.reorders else None
 
 
 def _loop(op: Operation, inputs: tuple[Tensor, ...], attrs: dict[str, Any], rw: Rewriter) -> Tensor | None:
