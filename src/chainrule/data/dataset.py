@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +145,7 @@ class Dataset:
             raise ValueError(
                 f"feature_names: got {counted(len(names), 'name')}, X has {counted(matrix.shape[1], 'column')}"
             )
-        if len(set(names)) != len(names):
+        if feature_names is not None and len(set(names)) != len(names):
             raise ValueError("feature_names: expected different names, got one of them twice")
         return cls(matrix, None, names, target, target_name, chosen, reason, image_shape, test, source, tuple(notes))
 
@@ -476,6 +477,7 @@ def _as_matrix(X: ArrayLike, image_shape: tuple[int, ...] | None) -> tuple[NDArr
     return matrix, image_shape
 
 
+@lru_cache(maxsize=2)  # images are read in pieces, each a dataset of as many pixels
 def _default_names(width: int, image_shape: tuple[int, ...] | None) -> tuple[str, ...]:
     if image_shape is None:
         return tuple(f"x{i}" for i in range(width))
