@@ -92,8 +92,9 @@ def test_source_holds_names_as_text():
 
 
 COMMANDS = set(
-    "documentclass usepackage setlength parindent lineskip lineskiplimit begin end section subsection paragraph "
-    "par newsavebox newcommand sbox usebox ifdim wd linewidth resizebox else fi displaystyle formula formulabox "
+    "documentclass usepackage setlength parindent lineskip lineskiplimit emergencystretch textwidth begin end "
+    "section subsection paragraph par newsavebox newcommand "
+    "sbox usebox ifdim wd linewidth resizebox else fi displaystyle formula formulabox "
     "left right frac infty partial mathit text operatorname mathsf mathbf sum prod max min sqrt odot cdot times to "
     "otimes Sigma gamma beta sigma mu delta alpha lambda theta pi log exp tanh sin cos det lfloor rfloor neq leq "
     "geq ldots textbackslash textasciicircum textasciitilde textless textgreater ln lor land ast".split()
@@ -142,6 +143,11 @@ def written(first=0, step=1):
         yield f"{case.__name__}-{layout}-{notation}", case(layout, notation).to_latex()
     for make in (evil, hostile, wengert_list):
         yield make.__name__, make().to_latex()
+
+
+def test_conditions_are_written_in_the_same_order_each_time():
+    kept = [wengert_list() for _ in range(8)]  # which live at other addresses
+    assert len({one.to_latex() for one in kept}) == 1
 
 
 @pytest.mark.parametrize("part", in_turn(range(3)))

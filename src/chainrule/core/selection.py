@@ -9,7 +9,7 @@ derivative instead is not known to be exact, and is left alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .op import ELEMENTWISE, REDUCE, VIEW
 from .tensor import Tensor
 
 Literal = tuple["Condition", bool]
+Term = tuple[Literal, ...]
 _add: Any = np.add
 _and: Any = np.logical_and
 _or: Any = np.logical_or
@@ -41,17 +42,20 @@ class Condition:
 
 
 class Taken:
-    """When an element's value is taken: one of several sets of conditions holds.
+    """When an element's value is taken: all conditions of one of several terms hold.
 
     Parameters
     ----------
-    terms : frozenset of frozenset
-        Each a set of conditions with the truth value that they must have.
+    terms : iterable of tuple
+        The conditions of each, with the truth value that they must have; formulas show them in this order.
     """
 
-    def __init__(self, terms: frozenset[frozenset[Literal]]) -> None:
-        self.terms = terms
-        self.explicit = any(condition.explicit for term in terms for condition, _ in term)
+    def __init__(self, terms: Iterable[Term]) -> None:
+        different: dict[frozenset[Literal], Term] = {}
+        for term in terms:
+            different.setdefault(frozenset(term), term)
+        self.terms = tuple(different.values())
+        self.explicit = any(condition.explicit for term in self.terms for condition, _ in term)
 
     def mask(self) -> Any:
         """Return the truth values, of a shape that broadcasts against the node's."""
@@ -78,15 +82,15 @@ class Taken:
         """Return when both this and `outer` hold."""
         if outer is None:
             return self
-        return Taken(frozenset(a | b for a in self.terms for b in outer.terms))
+        return Taken(tuple(dict.fromkeys(a + b)) for a in self.terms for b in outer.terms)
 
     def either(self, other: Taken) -> Taken | None:
         """Return when one of the two holds; None for always."""
-        terms = self.terms | other.terms
-        single = {literal for term in terms if len(term) == 1 for literal in term}
+        either = Taken(self.terms + other.terms)
+        single = {literal for term in either.terms if len(term) == 1 for literal in term}
         if any((condition, not wanted) in single for condition, wanted in single):
             return None
-        return Taken(terms) if len(terms) <= _MOST_TERMS else None
+        return either if len(either.terms) <= _MOST_TERMS else None
 
 
 _MOST_TERMS = 8
@@ -165,7 +169,7 @@ class Selections:
         if key not in self._conditions:
             given = place is not None
             self._conditions[key] = Condition((lambda: arguments[1 + (place or 0)]) if given else compute, given)
-        return Taken(frozenset([frozenset([(self._conditions[key], wanted)])]))
+        return Taken([((self._conditions[key], wanted),)])
 
 
 def _zeroed(part: Any, taken: Taken, node: Tensor, x: Tensor) -> Any:
@@ -189,7 +193,7 @@ def _spread(mask: Any, node: Tensor, x: Tensor) -> Any:
 def _moved(taken: Taken, node: Tensor, index: int, arguments: tuple[Any, ...], reads: bool) -> Taken:
     """Return the condition for the elements of an input from that for the elements of its node."""
     condition = Condition(lambda: _moved_mask(taken, node, index, arguments, reads), taken.explicit)
-    return Taken(frozenset([frozenset([(condition, True)])]))
+    return Taken([((condition, True),)])
 
 
 def _moved_mask(taken: Taken, node: Tensor, index: int, arguments: tuple[Any, ...], reads: bool) -> Any:

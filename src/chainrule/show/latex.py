@@ -15,6 +15,7 @@ _DOCUMENT = r"""\documentclass{article}
 \setlength{\parindent}{0pt}
 \setlength{\lineskiplimit}{3pt}
 \setlength{\lineskip}{4pt}
+\setlength{\emergencystretch}{0.5\textwidth} %% a wide formula in a sentence begins a line
 %% a formula, made smaller where it is wider than the page
 \newsavebox{\formulabox}
 \newcommand{\formula}[1]{\sbox{\formulabox}{$\displaystyle #1$}%%
