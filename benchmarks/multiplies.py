@@ -32,7 +32,7 @@ OTHERS = (  # of networks in these benchmarks
     *((256, 512, 512), (96, 300, 224), (64, 300, 200)),
 )
 SAMPLE_SECONDS = 4e-4
-PAUSE_SECONDS = 5e-3
+PAUSE_SECONDS = 2e-2  # longer than OpenMP threads spin after their work
 TOLERANCE = 1e-3
 HEAD = ("m×k×n", "threads", "layout", "native", "spread", "compiled", "numpy", "torch", "ratio", "spread")
 LEGEND = """\
@@ -223,7 +223,7 @@ def _compared(sides: dict[str, Callable[[], Any]], shape: Shape, job: dict[str, 
             for name, side in sides.items():
                 times[name].append(_timed(side, counts[name]))
                 if job["threads"] > 1:
-                    time.sleep(PAUSE_SECONDS)  # until threads that spin after their work have gone to sleep
+                    time.sleep(PAUSE_SECONDS)
     finally:
         gc.enable()
     best = min((name for name in PEERS if name in sides), key=lambda name: np.median(times[name]))
