@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -477,7 +476,6 @@ def _as_matrix(X: ArrayLike, image_shape: tuple[int, ...] | None) -> tuple[NDArr
     return matrix, image_shape
 
 
-@lru_cache(maxsize=2)  # images are read in pieces, each a dataset of as many pixels
 def _default_names(width: int, image_shape: tuple[int, ...] | None) -> tuple[str, ...]:
     if image_shape is None:
         return tuple(f"x{i}" for i in range(width))

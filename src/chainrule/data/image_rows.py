@@ -83,6 +83,7 @@ class ImageRows(StoredRows):
         self._size = size or one_size(Counter(found for found, _ in heads), files, heads, self._folder)
         self._channels = channels or (1 if all(mode in GREY for _, mode in heads) else 3)
         self.classes = sorted(set(labels))
+        self._pixels: tuple[str, ...] | None = None
         self._numbers = math.prod(self._size) * self._channels
         self._pieces = -(-len(files) // min(PIECE, part_rows(4 * self._numbers)))
         # every so-manieth file, since neighbours are of one class
@@ -117,4 +118,9 @@ class ImageRows(StoredRows):
     def _dataset(self, rows: Sequence[int]) -> Dataset:
         pixels = np.stack([decoded(self._files[k], self._size, self._channels) for k in rows])
         labels = self._labels[list(rows)]
-        return Dataset.from_arrays(pixels, labels, target_name="class", task="classification", source=f"{self._folder}")
+        found = Dataset.from_arrays(
+            pixels, labels, feature_names=self._pixels, target_name="class", task="classification",
+            source=f"{self._folder}",
+        )  # fmt: skip
+        self._pixels = found.feature_names  # made once: that takes longer than to decode a large image
+        return found
