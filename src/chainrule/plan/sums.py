@@ -80,8 +80,8 @@ class _Sums:
         if x.op is UNPOOL and _whole_windows(x, axes):
             return self._sum(self.new[id(x.inputs[0])], axes)
         if x.op in (ADD, SUBTRACT, NEGATIVE):
-            terms = [self._term(y, x, axes, depth) for y in x.inputs]
-            return None if any([t is None for t in terms]) else rw.made(x.op, tuple(terms), {})  # type: ignore[arg-type]
+            terms = [t for y in x.inputs if (t := self._term(y, x, axes, depth)) is not None]
+            return rw.made(x.op, tuple(terms), {}) if len(terms) == len(x.inputs) else None
         if x.op not in (MULTIPLY, DIVIDE):
             return None
         one, other = x.inputs
